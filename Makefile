@@ -1,0 +1,105 @@
+# All that the local stack keeps is below .local/: its Python environments, caches, data and logs.
+
+PYTHON ?= python3
+LOCAL := $(CURDIR)/.local
+# -P keeps the folder localstack/ from being taken for a part of the Python package localstack.
+VENV_PYTHON := $(LOCAL)/venv/stack/bin/python
+STACK := $(VENV_PYTHON) -P -m stack
+PYTEST := $(VENV_PYTHON) -P -m pytest -c localstack/pyproject.toml --rootdir . -p no:cacheprovider
+TOOLS := $(LOCAL)/venv/tools/bin
+IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`make up\` first" >&2; exit 1; };
+RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
+PYTHON_FOLDERS := localstack tests/stack
+SHELL_FILES := .ci/run
+
+# The processor of the function on AWS: make build ARCHITECTURE=arm64
+ARCHITECTURE ?= x86_64
+
+# `cargo lambda build` always names its target, and cargo keeps what is built for a named target apart. Named
+# here for all, the function, its tests and the lints share what they compile.
+export CARGO_BUILD_TARGET ?= $(shell rustc --print host-tuple)
+
+# Nothing is written outside, and no tool reports home.
+export TMPDIR := $(LOCAL)/tmp
+export XDG_CACHE_HOME := $(LOCAL)/cache
+export PIP_CACHE_DIR := $(LOCAL)/cache/pip
+export PYTHONPYCACHEPREFIX := $(LOCAL)/cache/pycache
+export RUFF_CACHE_DIR := $(LOCAL)/cache/ruff
+export ZIG_GLOBAL_CACHE_DIR := $(LOCAL)/cache/zig
+export __SAM_CLI_APP_DIR := $(LOCAL)/cache/sam
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: install ## 100 messages from SQS through the function into Postgres, and the bad ones in the dead-letter queue
+	@$(STACK) run
+
+.PHONY: test
+test: install ## every test, on the stack (started for it if it is not up)
+	@$(STACK) with $(MAKE) --no-print-directory test-all
+
+.PHONY: test-all
+test-all:
+	cargo test --locked
+	$(PYTEST) $(PYTHON_FOLDERS)
+
+.PHONY: up
+up: install ## start the stack and deploy the function to it
+	@$(STACK) up
+
+.PHONY: down
+down: ## stop the stack; its data is gone
+	@test ! -x $(VENV_PYTHON) || $(STACK) down
+
+.PHONY: env
+env: ## print what a shell needs to use aws and psql on the stack: eval "$$(make -s env)"
+	@$(IF_INSTALLED) $(STACK) env
+
+.PHONY: status
+status: ## say what runs and how much is in the queues and the table
+	@$(IF_INSTALLED) $(STACK) status
+
+.PHONY: watch
+watch: install ## run the function against the local Postgres, compiled anew at every change
+	@$(STACK) watch
+
+.PHONY: invoke
+invoke: install ## send an event to the function that is watched: make invoke EVENT=events/good-batch.json
+	@$(STACK) invoke "$(EVENT)"
+
+.PHONY: lint
+lint: install ## every check that needs no stack
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	$(TOOLS)/ruff check $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
+	$(TOOLS)/ruff format --check $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
+	$(TOOLS)/shellcheck $(SHELL_FILES)
+	$(TOOLS)/sam validate --lint
+
+.PHONY: fmt
+fmt: install ## format Rust and Python
+	cargo fmt
+	$(TOOLS)/ruff check --fix $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
+	$(TOOLS)/ruff format $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
+
+.PHONY: build
+build: install ## build the function for AWS, fully optimised: takes minutes
+	PATH="$(TOOLS):$$PATH" cargo lambda build --release --locked --bin bootstrap \
+		$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+
+.PHONY: deploy
+deploy: build ## deploy to AWS, with questions for the parameters
+	$(TOOLS)/sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)
+
+.PHONY: clean
+clean: down ## stop the stack and remove all that was installed, built and written
+	rm -rf $(LOCAL) target
+
+.PHONY: install
+install:
+	@$(PYTHON) localstack/install.py

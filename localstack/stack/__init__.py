@@ -1,0 +1,17 @@
+"""The local stack: LocalStack and Postgres as plain processes, the template deployed to them.
+
+| module       | its job                                                                       |
+|--------------|-------------------------------------------------------------------------------|
+| `__main__`   | what a person types: `up`, `down`, `run`, …                                   |
+| `settings`   | where everything is: folders, ports, generated passwords                      |
+| `processes`  | start a process, know it again by its pid, stop it                            |
+| `postgres`   | a Postgres server of our own: database, role, schema                          |
+| `emulator`   | LocalStack                                                                    |
+| `deploy`     | secrets, `sam build`, `sam deploy`                                            |
+| `run`        | the 100 messages: send, wait, check the numbers                               |
+| `report`     | what a person sees: steps with their time, tables, progress                   |
+| `executor`   | LocalStack's plugin that runs a Lambda function as a process                  |
+| `sandbox`    | one such process (knows no LocalStack)                                        |
+| `runtime_api`| the Lambda Runtime API server beside it                                       |
+| `server`     | LocalStack's plugin that keeps its web server on the loopback interface       |
+"""

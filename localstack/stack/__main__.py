@@ -1,0 +1,205 @@
+"""What a person types, through the Makefile: `python -m stack up`, `down`, `run`, …"""
+
+import argparse
+import fcntl
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stack import deploy, emulator, postgres, run
+from stack.deploy import Deployment
+from stack.processes import Daemon, accepts_connections, require_free_port
+from stack.report import say, show, step, table
+from stack.settings import LOOPBACK, Settings, StackError
+
+PORT_VARIABLES = ("POSTGRES_PORT", "LOCALSTACK_PORT")
+WATCH_PORT = 9000
+"""Where `cargo lambda watch` listens."""
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        return arguments.command(Settings.of_repo(), arguments) or 0
+    except StackError as error:
+        say(f"\nerror: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("\ninterrupted")
+        return 130
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="stack", description="The local stack.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: Callable[..., int | None]) -> ArgumentParser:
+        added = commands.add_parser(name, help=function.__doc__)
+        added.set_defaults(command=function)
+        return added
+
+    for name, function in COMMANDS.items():
+        add(name, function)
+    add("with", with_stack).add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    add("invoke", invoke).add_argument("event", type=Path)
+    return parser
+
+
+def up(settings: Settings, *_: object) -> None:
+    """Starts the stack and deploys the template to it; what runs already goes on running."""
+    with _one_at_a_time(settings):
+        _prepare(settings)
+        deploy.build(settings)
+        emulator.start(settings)  # takes a while: waited for after the next step
+        with step(f"Postgres on port {settings.identity.postgres_port}"):
+            postgres.start(settings)
+        with step(f"LocalStack on port {settings.identity.localstack_port}"):
+            emulator.wait_ready(settings)
+        deploy.deploy(settings)
+
+
+def down(settings: Settings, *_: object) -> None:
+    """Stops the stack and forgets its data."""
+    with _one_at_a_time(settings):
+        stopped = [daemon.name for daemon in _daemons(settings) if daemon.stop()]
+        shutil.rmtree(settings.running, ignore_errors=True)
+    say(f"stopped {' and '.join(stopped)}" if stopped else "the stack was not up")
+
+
+def env(settings: Settings, *_: object) -> None:
+    """Prints the exports that let `aws` and `psql` find the stack."""
+    for name, value in _env(settings).items():
+        print(f"export {name}={shlex.quote(value)}")
+    # Ours first: an `aws` from before 2023 does not know AWS_ENDPOINT_URL and would talk to AWS itself.
+    print(f'export PATH={shlex.quote(str(_links(settings)))}:"$PATH"')
+
+
+def status(settings: Settings, *_: object) -> None:
+    """Says what runs, and how much is in the queues and in the table."""
+    rows = [("what", "pid", "address")]
+    for daemon, port in _ports(settings).items():
+        rows.append((daemon.name, str(daemon.pid() or "not running"), f"{LOOPBACK}:{port}"))
+    show(table(rows))
+    if _is_up(settings):
+        show("\n" + run.contents(settings, Deployment.of(settings)))
+
+
+def run_messages(settings: Settings, *_: object) -> None:
+    """Brings the stack up, sends events/logins.jsonl through it and checks what comes of it."""
+    up(settings)
+    run.run(settings, Deployment.of(settings))
+    say("\nThe stack is still up. `make env` shows how to look around in it, `make down` stops it.")
+
+
+def with_stack(settings: Settings, arguments: Namespace) -> int:
+    """Runs a command with the stack up, and leaves the stack as it was found."""
+    found_up = any(daemon.pid() for daemon in _daemons(settings))
+    try:
+        up(settings)
+        return subprocess.run(arguments.words, env=os.environ | _env(settings)).returncode
+    finally:
+        if not found_up:
+            down(settings)
+
+
+def watch(settings: Settings, *_: object) -> None:
+    """Runs the function against the local Postgres, compiled anew whenever a file changes."""
+    with _one_at_a_time(settings):
+        _prepare(settings)
+        with step(f"Postgres on port {settings.identity.postgres_port}"):
+            postgres.start(settings)
+    say("· the function is being compiled; then, in another terminal: make invoke EVENT=events/….json")
+    function_env = {"DATABASE_URL": settings.app_url, "MASK_KEY": settings.identity.mask_key}
+    command = ["cargo", "lambda", "watch", "--invoke-address", LOOPBACK, "--invoke-port", str(WATCH_PORT)]
+    os.chdir(settings.root)
+    os.execvpe(command[0], command, deploy.build_env(settings) | function_env)
+
+
+def invoke(settings: Settings, arguments: Namespace) -> int:
+    """Sends an event to the function that `watch` runs, and prints its answer."""
+    if not arguments.event.is_file():
+        raise StackError(f"there is no file '{arguments.event}': name one with EVENT=events/….json")
+    if not accepts_connections(WATCH_PORT):
+        raise StackError("no function is being watched: run `make watch` in another terminal first.")
+    command = ["cargo", "lambda", "invoke", "bootstrap", "--data-file", str(arguments.event)]
+    command += ["--invoke-address", LOOPBACK, "--invoke-port", str(WATCH_PORT)]
+    return subprocess.run(command, env=deploy.build_env(settings)).returncode
+
+
+@contextmanager
+def _one_at_a_time(settings: Settings) -> Iterator[None]:
+    """Two commands that start or stop the stack at once would get in each other's way."""
+    settings.state.mkdir(exist_ok=True)
+    with (settings.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(settings: Settings) -> None:
+    """A folder for the run, and free ports, before anything is started or compiled."""
+    if not any(daemon.pid() for daemon in _daemons(settings)):
+        shutil.rmtree(settings.running, ignore_errors=True)  # what a crash has left
+    settings.running.mkdir(parents=True, exist_ok=True)
+    for (daemon, port), variable in zip(_ports(settings).items(), PORT_VARIABLES, strict=True):
+        if daemon.pid() is None:
+            require_free_port(port, daemon.name, variable)
+        elif os.environ.get(variable, str(port)) != str(port):
+            raise StackError(
+                f"{daemon.name} is up on port {port} already: run `make down` before {variable}=…."
+            )
+    settings.keep_identity()
+
+
+def _daemons(settings: Settings) -> list[Daemon]:
+    return [postgres.daemon(settings), emulator.daemon(settings)]
+
+
+def _ports(settings: Settings) -> dict[Daemon, int]:
+    ports = (settings.identity.postgres_port, settings.identity.localstack_port)
+    return dict(zip(_daemons(settings), ports, strict=True))
+
+
+def _is_up(settings: Settings) -> bool:
+    return all(daemon.pid() for daemon in _daemons(settings))
+
+
+def _env(settings: Settings) -> dict[str, str]:
+    if not _is_up(settings):
+        raise StackError("the stack is not up: run `make up` first.")
+    deployment = Deployment.of(settings)
+    return {
+        "DATABASE_URL": settings.admin_url,
+        **settings.aws_env(),
+        "QUEUE_URL": deployment.queue_url,
+        "DLQ_URL": deployment.dead_letter_queue_url,
+    }
+
+
+def _links(settings: Settings) -> Path:
+    """A folder with the two programs a person wants, and not the dozens beside them."""
+    folder = settings.state / "bin"
+    folder.mkdir(exist_ok=True)
+    for program in (Path(sys.executable).parent / "aws", postgres.programs() / "psql"):
+        link = folder / program.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(program)
+    return folder
+
+
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    "up": up,
+    "down": down,
+    "env": env,
+    "status": status,
+    "run": run_messages,
+    "watch": watch,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Builds the function and deploys `template.yaml` to LocalStack: the same template, by the same sam."""
+
+import json
+import os
+import platform
+import subprocess
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from stack.report import step
+from stack.settings import APP_ROLE, DATABASE, LOOPBACK, REGION, Settings, StackError
+
+STACK_NAME = "sqs-to-postgres"
+ARTIFACTS_BUCKET = "sam-artifacts"
+DATABASE_SECRET = "sqs-to-postgres/database"
+MASK_SECRET = "sqs-to-postgres/mask-key"
+OUTPUT_LINES_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the template's outputs say."""
+
+    queue_url: str
+    dead_letter_queue_url: str
+    function_name: str
+    log_group: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Deployment":
+        """The running stack's, as its last `deploy` left it."""
+        try:
+            return cls(**json.loads(_record(settings).read_text()))
+        except FileNotFoundError:
+            raise StackError("the stack is not up: run `make up` first.") from None
+
+
+def client(settings: Settings, service: str) -> Any:  # noqa: ANN401 (boto3 makes its types as it runs)
+    env = settings.aws_env()
+    return boto3.client(
+        service,
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def build(settings: Settings) -> None:
+    """Compiles the function where its progress can be seen: sam would be silent for minutes."""
+    with step("compiling the function", chatty=True):
+        command = ["cargo", "lambda", "build", "--locked", "--bin", "bootstrap"]
+        done = subprocess.run(command, cwd=settings.root, env=build_env(settings))
+        if done.returncode:
+            raise StackError("the function does not compile: cargo's message is above.")
+
+
+def deploy(settings: Settings) -> None:
+    """Creates or updates what the template says."""
+    with step("deploying template.yaml (sam)"):
+        _put_secrets(settings)
+        _make_bucket(settings)
+        _sam(settings, "build")
+        _sam(settings, "deploy")
+        deployment = _read_outputs(settings)
+    _record(settings).write_text(json.dumps(asdict(deployment), indent=2))
+
+
+def build_env(settings: Settings) -> dict[str, str]:
+    """For cargo and sam.
+
+    SAM_BUILD_MODE=debug is sam's own word for cargo's quick `dev` profile: a release build, which takes
+    minutes, is for AWS. Cargo's own compiler instead of zig's makes what `cargo test` has compiled of use
+    here: zig is only needed where the function meets an older glibc than this machine's.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    quick = {"SAM_BUILD_MODE": "debug", "CARGO_LAMBDA_COMPILER": "cargo"}
+    path = {"PATH": f"{settings.tools}{os.pathsep}{os.environ['PATH']}"}
+    return env | settings.aws_env() | nowhere | quick | path
+
+
+def _put_secrets(settings: Settings) -> None:
+    database = {
+        "host": LOOPBACK,
+        "port": settings.identity.postgres_port,
+        "username": APP_ROLE,
+        "password": settings.identity.app_password,
+        "dbname": DATABASE,
+    }
+    _put_secret(settings, DATABASE_SECRET, database)
+    _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
+
+
+def _put_secret(settings: Settings, name: str, value: dict[str, object]) -> None:
+    secrets_manager = client(settings, "secretsmanager")
+    text = json.dumps(value)
+    try:
+        secrets_manager.create_secret(Name=name, SecretString=text)
+    except secrets_manager.exceptions.ResourceExistsException:
+        secrets_manager.put_secret_value(SecretId=name, SecretString=text)
+
+
+def _make_bucket(settings: Settings) -> None:
+    s3 = client(settings, "s3")
+    if ARTIFACTS_BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+        s3.create_bucket(Bucket=ARTIFACTS_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def _sam(settings: Settings, command: str) -> None:
+    sam = ["sam", command, "--config-env", "local", *_for_this_processor(settings, command)]
+    done = subprocess.run(
+        sam,
+        cwd=settings.root,
+        env=build_env(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        lines = done.stdout.splitlines()[-OUTPUT_LINES_SHOWN:]
+        raise StackError("\n".join([f"`sam {command}` failed:", *(f"  {line}" for line in lines)]))
+
+
+def _for_this_processor(settings: Settings, command: str) -> list[str]:
+    """The function runs on this machine, whatever the template's default is."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return []
+    config = tomllib.loads((settings.root / "samconfig.toml").read_text())
+    parameters = config["local"][command]["parameters"]["parameter_overrides"]
+    return ["--parameter-overrides", *parameters, "Architecture=arm64"]
+
+
+def _read_outputs(settings: Settings) -> Deployment:
+    stacks = client(settings, "cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+    return Deployment(
+        queue_url=outputs["QueueUrl"],
+        dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+        function_name=outputs["FunctionName"],
+        log_group=outputs["LogGroup"],
+    )
+
+
+def _record(settings: Settings) -> Path:
+    return settings.running / "deployment.json"

@@ -1,0 +1,73 @@
+"""LocalStack as a process of this machine, with our executor for its Lambda functions."""
+
+import json
+import os
+import sys
+import urllib.request
+
+from stack.processes import Daemon, require_free_port
+from stack.settings import LOOPBACK, Settings
+
+SERVICES = "sqs,secretsmanager,lambda,iam,sts,logs,cloudformation,s3,ssm,cloudwatch"
+
+
+def daemon(settings: Settings) -> Daemon:
+    return Daemon("localstack", settings.running)
+
+
+def start(settings: Settings) -> None:
+    """Starts LocalStack without waiting for it. Harmless when it runs already."""
+    server = daemon(settings)
+    if server.pid() is not None:
+        return
+    require_free_port(settings.identity.localstack_port, "LocalStack", "LOCALSTACK_PORT")
+    # Its own folder, and -P: a folder `localstack` beside it would be taken for a part of the package.
+    folder = settings.running / "localstack"
+    folder.mkdir(exist_ok=True)
+    server.start([sys.executable, "-P", "-m", "localstack.runtime.main"], _env(settings), folder)
+
+
+def wait_ready(settings: Settings) -> None:
+    daemon(settings).wait_until(lambda: _is_healthy(settings.endpoint), timeout_secs=120)
+
+
+def _is_healthy(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_localstack/health", timeout=5) as reply:
+            return "sqs" in json.load(reply)["services"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _env(settings: Settings) -> dict[str, str]:
+    """All of it, instead of the user's own environment: no AWS profile or proxy of theirs shall matter."""
+    folder = settings.running / "localstack"
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    address = f"{LOOPBACK}:{settings.identity.localstack_port}"
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", ""),
+        # Every file it writes stays below our folder.
+        "HOME": str(folder),
+        "TMPDIR": str(temporary),
+        "FILESYSTEM_ROOT": str(folder),
+        "LOCALSTACK_VOLUME_DIR": str(folder / "volume"),
+        "XDG_CACHE_HOME": str(settings.cache),
+        # It answers on one loopback port, and its queue URLs name that too.
+        "GATEWAY_LISTEN": address,
+        "GATEWAY_SERVER": "loopback",
+        "LOCALSTACK_HOST": address,
+        "SQS_ENDPOINT_STRATEGY": "path",
+        "SERVICES": SERVICES,
+        "LAMBDA_RUNTIME_EXECUTOR": "process",
+        "LAMBDA_SYNCHRONOUS_CREATE": "1",
+        # Polls a busy queue without a pause, an idle one every second instead of every ten: a person waits.
+        "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
+        "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
+        # Without these it asks the network: for a certificate, for statistics, for names.
+        "SKIP_SSL_CERT_DOWNLOAD": "1",
+        "DISABLE_EVENTS": "1",
+        "DNS_ADDRESS": "0",
+    }

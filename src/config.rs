@@ -1,0 +1,416 @@
+//! Every environment variable the function reads, in one place.
+//!
+//! Takes a look-up (the process's environment, or a map in a test), gives [`Settings`] that cannot
+//! contradict themselves, or one sentence that names the variable and the mend. An empty variable
+//! counts as unset, because CloudFormation cannot leave one out.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use thiserror::Error;
+
+/// How long credentials are used for new connections before they are read again.
+const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
+
+/// How long an outage keeps a message away after its first delivery.
+const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the rows go: `DB_SECRET_ID` with `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_SSLMODE` and
+    /// `DB_SSLROOTCERT`, or `DATABASE_URL`.
+    pub database: DatabaseSettings,
+    /// Where the mask key is: `MASK_SECRET_ID` or `MASK_KEY`.
+    pub mask_key: Option<MaskKeySettings>,
+    /// What is done to messages that cannot be stored.
+    pub queue: QueueSettings,
+    /// `PIPELINE_FILE`: a mapping that takes the place of the one compiled in.
+    pub pipeline_file: Option<PathBuf>,
+    /// `SECRET_TTL_SECS`: the age from which credentials are read again for a new connection.
+    pub secret_ttl: Duration,
+}
+
+/// How to find the database.
+#[derive(Debug)]
+pub enum DatabaseSettings {
+    /// A libpq URL, which holds a password.
+    Url(SecretString),
+    /// A secret, completed by the environment.
+    Secret(DatabaseSecretSettings),
+}
+
+/// A database whose credentials are in Secrets Manager.
+#[derive(Debug)]
+pub struct DatabaseSecretSettings {
+    /// `DB_SECRET_ID`: name or ARN of the secret.
+    pub id: String,
+    /// `DB_HOST`: goes before the secret's `host`.
+    pub host: Option<String>,
+    /// `DB_PORT`: goes before the secret's `port`.
+    pub port: Option<u16>,
+    /// `DB_NAME`: goes before the secret's `dbname`.
+    pub name: Option<String>,
+    /// `DB_SSLMODE` and `DB_SSLROOTCERT`.
+    pub tls: TlsSettings,
+}
+
+/// What is done to messages that cannot be stored.
+#[derive(Debug)]
+pub struct QueueSettings {
+    /// `OUTAGE_BACKOFF_SECS`: for how long an outage keeps a message away after its first delivery;
+    /// it doubles with every further one, up to 900 seconds.
+    pub outage_backoff: Duration,
+    /// `DEAD_LETTER_QUEUE_URL`: where messages are sent that can never succeed. Unset, SQS moves
+    /// them after `maxReceiveCount` deliveries.
+    pub dead_letter_queue_url: Option<String>,
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// How much is verified.
+    pub mode: SslMode,
+    /// A PEM file of certificate authorities to trust besides the system's.
+    pub root_cert: Option<PathBuf>,
+}
+
+/// libpq's `sslmode`. Source: <https://www.postgresql.org/docs/18/libpq-ssl.html>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    /// No TLS.
+    Disable,
+    /// TLS if the server offers it, unverified.
+    Prefer,
+    /// TLS, unverified.
+    Require,
+    /// TLS with a certificate of a trusted authority, for any host name.
+    VerifyCa,
+    /// TLS with a certificate of a trusted authority for this host name.
+    VerifyFull,
+}
+
+impl FromStr for SslMode {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Ok(match name {
+            "disable" => Self::Disable,
+            "prefer" | "allow" => Self::Prefer,
+            "require" => Self::Require,
+            "verify-ca" => Self::VerifyCa,
+            "verify-full" => Self::VerifyFull,
+            _ => return Err(()),
+        })
+    }
+}
+
+/// Where the key of the masks is.
+pub enum MaskKeySettings {
+    /// `MASK_KEY`: the key itself, in base64.
+    Key(SecretString),
+    /// `MASK_SECRET_ID`: name or ARN of the secret `{"mask_key": "…"}`.
+    Secret(String),
+}
+
+impl fmt::Debug for MaskKeySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(_) => f.write_str("Key([REDACTED])"),
+            Self::Secret(id) => write!(f, "Secret({id:?})"),
+        }
+    }
+}
+
+/// How the function writes its log, as Lambda's logging configuration sets it.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `AWS_LAMBDA_LOG_FORMAT`: `Text` for people at a terminal; JSON lines otherwise.
+    pub format: LogFormat,
+    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` where it is unset or unknown.
+    pub level: tracing::Level,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For reading.
+    Text,
+}
+
+impl LogSettings {
+    /// Reads the settings; there is always an answer, since without a log nobody would see an error.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let is_text = lookup("AWS_LAMBDA_LOG_FORMAT")
+            .is_some_and(|format| format.eq_ignore_ascii_case("text"));
+        let level = match lookup("AWS_LAMBDA_LOG_LEVEL")
+            .unwrap_or_default()
+            .to_ascii_uppercase()
+            .as_str()
+        {
+            "TRACE" => tracing::Level::TRACE,
+            "DEBUG" => tracing::Level::DEBUG,
+            "WARN" => tracing::Level::WARN,
+            "ERROR" | "FATAL" => tracing::Level::ERROR,
+            _ => tracing::Level::INFO,
+        };
+        Self {
+            format: if is_text {
+                LogFormat::Text
+            } else {
+                LogFormat::Json
+            },
+            level,
+        }
+    }
+}
+
+/// Checks for what the Lambda runtime client would otherwise panic about.
+///
+/// # Errors
+/// A variable is missing that Lambda sets for every function.
+pub fn check_runtime(lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    let variables = [
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    ];
+    match variables.into_iter().find(|name| lookup(name).is_none()) {
+        Some(missing) => Err(ConfigError::NoRuntime(missing)),
+        None => number::<i32>(&lookup, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE").map(|_| ()),
+    }
+}
+
+/// Settings that cannot work.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence of each variant says what it is")]
+pub enum ConfigError {
+    #[error(
+        "no database is set: set DB_SECRET_ID to the name of a secret in Secrets Manager, or DATABASE_URL"
+    )]
+    NoDatabase,
+    #[error("DB_SECRET_ID and DATABASE_URL are both set: keep one")]
+    TwoDatabases,
+    #[error("MASK_SECRET_ID and MASK_KEY are both set: keep one")]
+    TwoMaskKeys,
+    #[error("{0} is no number that fits: set a whole number, or leave it unset")]
+    NotANumber(&'static str),
+    #[error(
+        "{0} is not set, which Lambda sets: this program is a Lambda function, start it by `make run` or `make watch`"
+    )]
+    NoRuntime(&'static str),
+    #[error("DB_SSLMODE is unknown: use verify-full, require or disable")]
+    UnknownSslMode,
+}
+
+impl Settings {
+    /// Reads the settings through `lookup`, which gives a variable's value.
+    ///
+    /// # Errors
+    /// A setting is missing, contradicts another or cannot be read.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        Ok(Self {
+            database: database(&lookup)?,
+            mask_key: mask_key(&lookup)?,
+            queue: QueueSettings {
+                outage_backoff: number(&lookup, "OUTAGE_BACKOFF_SECS")?
+                    .map_or(DEFAULT_OUTAGE_BACKOFF, Duration::from_secs),
+                dead_letter_queue_url: lookup("DEAD_LETTER_QUEUE_URL"),
+            },
+            pipeline_file: lookup("PIPELINE_FILE").map(PathBuf::from),
+            secret_ttl: number(&lookup, "SECRET_TTL_SECS")?
+                .map_or(DEFAULT_SECRET_TTL, Duration::from_secs),
+        })
+    }
+}
+
+fn database(lookup: &impl Fn(&str) -> Option<String>) -> Result<DatabaseSettings, ConfigError> {
+    match (lookup("DATABASE_URL"), lookup("DB_SECRET_ID")) {
+        (None, None) => Err(ConfigError::NoDatabase),
+        (Some(_), Some(_)) => Err(ConfigError::TwoDatabases),
+        (Some(url), None) => Ok(DatabaseSettings::Url(url.into())),
+        (None, Some(id)) => Ok(DatabaseSettings::Secret(DatabaseSecretSettings {
+            id,
+            host: lookup("DB_HOST"),
+            port: number(lookup, "DB_PORT")?,
+            name: lookup("DB_NAME"),
+            tls: tls(lookup)?,
+        })),
+    }
+}
+
+fn tls(lookup: &impl Fn(&str) -> Option<String>) -> Result<TlsSettings, ConfigError> {
+    let mode = lookup("DB_SSLMODE")
+        .map(|mode| mode.parse().map_err(|()| ConfigError::UnknownSslMode))
+        .transpose()?;
+    Ok(TlsSettings {
+        mode: mode.unwrap_or(SslMode::VerifyFull),
+        root_cert: lookup("DB_SSLROOTCERT").map(PathBuf::from),
+    })
+}
+
+fn mask_key(
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<MaskKeySettings>, ConfigError> {
+    match (lookup("MASK_KEY"), lookup("MASK_SECRET_ID")) {
+        (Some(_), Some(_)) => Err(ConfigError::TwoMaskKeys),
+        (Some(key), None) => Ok(Some(MaskKeySettings::Key(key.into()))),
+        (None, id) => Ok(id.map(MaskKeySettings::Secret)),
+    }
+}
+
+fn number<T: FromStr>(
+    lookup: &impl Fn(&str) -> Option<String>,
+    name: &'static str,
+) -> Result<Option<T>, ConfigError> {
+    lookup(name)
+        .map(|value| value.parse().map_err(|_| ConfigError::NotANumber(name)))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let lookup = |name: &str| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        Settings::read(lookup)
+    }
+
+    #[test]
+    fn a_secret_is_completed_by_the_environment_and_verified_by_default() {
+        let settings = read(&[
+            ("DB_SECRET_ID", "rds!x"),
+            ("DB_HOST", "db.internal"),
+            ("DB_PORT", "6432"),
+            ("DB_NAME", "analytics"),
+        ])
+        .unwrap();
+        let DatabaseSettings::Secret(secret) = settings.database else {
+            panic!("a secret is set")
+        };
+        assert_eq!(
+            (secret.host.as_deref(), secret.port, secret.name.as_deref()),
+            (Some("db.internal"), Some(6432), Some("analytics"))
+        );
+        assert_eq!(
+            secret.tls,
+            TlsSettings {
+                mode: SslMode::VerifyFull,
+                root_cert: None
+            }
+        );
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let settings = read(&[
+            ("DATABASE_URL", "postgresql://h/d"),
+            ("DB_SECRET_ID", ""),
+            ("MASK_KEY", ""),
+            ("PIPELINE_FILE", ""),
+        ])
+        .unwrap();
+        assert!(matches!(settings.database, DatabaseSettings::Url(_)));
+        assert!(settings.mask_key.is_none() && settings.pipeline_file.is_none());
+    }
+
+    #[test]
+    fn settings_that_contradict_themselves_are_refused() {
+        let secret = ("DB_SECRET_ID", "s");
+        assert_eq!(read(&[]).err(), Some(ConfigError::NoDatabase));
+        assert_eq!(
+            read(&[secret, ("DATABASE_URL", "postgresql://h/d")]).err(),
+            Some(ConfigError::TwoDatabases)
+        );
+        assert_eq!(
+            read(&[secret, ("MASK_KEY", "k"), ("MASK_SECRET_ID", "m")]).err(),
+            Some(ConfigError::TwoMaskKeys)
+        );
+        assert_eq!(
+            read(&[secret, ("DB_PORT", "70000")]).err(),
+            Some(ConfigError::NotANumber("DB_PORT"))
+        );
+        assert_eq!(
+            read(&[secret, ("SECRET_TTL_SECS", "5m")]).err(),
+            Some(ConfigError::NotANumber("SECRET_TTL_SECS"))
+        );
+        assert_eq!(
+            read(&[secret, ("DB_SSLMODE", "on")]).err(),
+            Some(ConfigError::UnknownSslMode)
+        );
+    }
+
+    #[test]
+    fn logs_are_json_at_info_unless_lambda_says_otherwise() {
+        let log = |format: &str, level: &str| {
+            LogSettings::read(|name| {
+                Some(
+                    if name == "AWS_LAMBDA_LOG_FORMAT" {
+                        format
+                    } else {
+                        level
+                    }
+                    .to_owned(),
+                )
+            })
+        };
+        assert_eq!(
+            LogSettings::read(|_| None),
+            LogSettings {
+                format: LogFormat::Json,
+                level: tracing::Level::INFO
+            }
+        );
+        assert_eq!(
+            log("Text", "debug"),
+            LogSettings {
+                format: LogFormat::Text,
+                level: tracing::Level::DEBUG
+            }
+        );
+        assert_eq!(
+            log("JSON", "FATAL"),
+            LogSettings {
+                format: LogFormat::Json,
+                level: tracing::Level::ERROR
+            }
+        );
+    }
+
+    #[test]
+    fn outside_of_lambda_the_missing_variable_is_named() {
+        assert_eq!(
+            check_runtime(|_| None),
+            Err(ConfigError::NoRuntime("AWS_LAMBDA_RUNTIME_API"))
+        );
+        assert_eq!(check_runtime(|_| Some("128".to_owned())), Ok(()));
+        assert_eq!(
+            check_runtime(|_| Some("much".to_owned())),
+            Err(ConfigError::NotANumber("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
+        );
+    }
+
+    #[test]
+    fn printing_settings_shows_no_secret() {
+        let settings = read(&[
+            ("DATABASE_URL", "postgresql://u:s3cret@h/d"),
+            ("MASK_KEY", "s3cret"),
+        ])
+        .unwrap();
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,392 @@
+//! SQS records → [`Message`]s.
+//!
+//! Takes the event of one invocation, gives for each record what the mapping can ask for: id,
+//! group, times, attributes and the JSON text of the body, unwrapped from its envelope. Pure: no
+//! I/O, no clock. It knows nothing of columns.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::pipeline::Envelope;
+use crate::rejection::Rule;
+
+/// The message attribute in which `redrive` sends along the id a message first had, because SQS
+/// gives a message that is moved back from a dead-letter queue a new one.
+pub const ORIGINAL_MESSAGE_ID: &str = "original_message_id";
+
+/// The payload of one invocation by an SQS event source mapping.
+///
+/// ```json
+/// {"Records": [{"messageId": "…", "body": "{\"ip\": …}", "attributes": {"SentTimestamp": "1700000000000"},
+///   "messageAttributes": {}, "eventSourceARN": "arn:aws:sqs:…:login-queue"}]}
+/// ```
+/// The fields and their order: <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html> (2026-11).
+/// Only what is used is kept: an event can have 6 MB, and receipts and digests are half of it.
+#[derive(Debug)]
+pub struct Event {
+    /// The records in the order of their arrival.
+    pub records: Vec<Record>,
+}
+
+/// Errors name the place only: serde's own texts quote the value that surprised it.
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Payload {
+            #[serde(rename = "Records")]
+            records: Vec<Record>,
+        }
+        let payload = Payload::deserialize(deserializer)
+            .map_err(|_| D::Error::custom("the payload is no SQS event: connect the function to an SQS queue and nothing else"))?;
+        Ok(Self {
+            records: payload.records,
+        })
+    }
+}
+
+/// One message as Lambda delivers it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The id of this delivery's message, by which Lambda is told of failures.
+    pub message_id: String,
+    /// What SQS wants to hear when the visibility of this delivery is changed.
+    #[serde(default)]
+    pub(crate) receipt_handle: String,
+    pub(crate) body: Option<String>,
+    #[serde(default)]
+    attributes: Attributes,
+    #[serde(default)]
+    pub(crate) message_attributes: HashMap<String, MessageAttribute>,
+    #[serde(rename = "eventSourceARN", default)]
+    pub(crate) event_source_arn: String,
+}
+
+/// System attributes; SQS sends every one of them as a string.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Attributes {
+    sent_timestamp: Option<String>,
+    approximate_first_receive_timestamp: Option<String>,
+    approximate_receive_count: Option<String>,
+    message_group_id: Option<String>,
+    sender_id: Option<String>,
+}
+
+/// A message attribute; of its two values one is set.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageAttribute {
+    /// `String`, `Number` or `Binary`, and perhaps a dot and a label of the sender's.
+    #[serde(default)]
+    pub(crate) data_type: String,
+    pub(crate) string_value: Option<String>,
+    /// In base64.
+    pub(crate) binary_value: Option<String>,
+}
+
+impl Record {
+    /// The group whose order counts: that of a FIFO queue, which is told by its name. Standard
+    /// queues have group ids too, for fairness, and no order.
+    /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queue-message-identifiers.html>.
+    pub fn fifo_group(&self) -> Option<&str> {
+        let is_fifo = self.event_source_arn.ends_with(".fifo");
+        is_fifo.then(|| {
+            self.attributes
+                .message_group_id
+                .as_deref()
+                .unwrap_or_default()
+        })
+    }
+
+    /// The id the message first had: SQS's own, or what a redrive sent along.
+    pub(crate) fn original_id(&self) -> &str {
+        match self.attribute(ORIGINAL_MESSAGE_ID) {
+            Some(id) if !id.is_empty() => id,
+            _ => &self.message_id,
+        }
+    }
+
+    /// How often it was handed out, this time included.
+    pub(crate) fn receive_count(&self) -> Option<&str> {
+        self.attributes.approximate_receive_count.as_deref()
+    }
+
+    /// Its message group, on any kind of queue.
+    pub(crate) fn group_id(&self) -> Option<&str> {
+        self.attributes.message_group_id.as_deref()
+    }
+
+    fn attribute(&self, name: &str) -> Option<&str> {
+        let attribute = self.message_attributes.get(name)?;
+        attribute
+            .string_value
+            .as_deref()
+            .or(attribute.binary_value.as_deref())
+    }
+}
+
+/// What the mapping can ask of one message.
+#[derive(Debug)]
+pub struct Message<'a> {
+    record: &'a Record,
+    body: Cow<'a, str>,
+    notification: Option<Notification<'a>>,
+}
+
+/// An SNS notification, as SNS wraps it when raw message delivery is off.
+/// Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Notification<'a> {
+    #[serde(rename = "Type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    message_id: Cow<'a, str>,
+    #[serde(borrow)]
+    topic_arn: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+    #[serde(default, borrow)]
+    message_attributes: HashMap<Cow<'a, str>, NotificationAttribute<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NotificationAttribute<'a> {
+    #[serde(borrow)]
+    value: Cow<'a, str>,
+}
+
+impl<'a> Message<'a> {
+    /// Reads a record and takes its body out of the envelope.
+    ///
+    /// # Errors
+    /// [`Rule::BodyMissing`] and [`Rule::NotSns`]. Whether the body is JSON shows when its fields
+    /// are picked, so that it is read only once.
+    pub fn extract(record: &'a Record, envelope: Envelope) -> Result<Self, Rule> {
+        let body = record.body.as_deref().ok_or(Rule::BodyMissing)?;
+        match envelope {
+            Envelope::None => Ok(Self {
+                record,
+                body: Cow::Borrowed(body),
+                notification: None,
+            }),
+            Envelope::Sns => Self::unwrap_sns(record, body),
+        }
+    }
+
+    fn unwrap_sns(record: &'a Record, body: &'a str) -> Result<Self, Rule> {
+        let mut notification: Notification<'a> =
+            serde_json::from_str(body).map_err(|_| Rule::NotSns)?;
+        if notification.kind != "Notification" {
+            return Err(Rule::NotSns);
+        }
+        let body = std::mem::take(&mut notification.message);
+        Ok(Self {
+            record,
+            body,
+            notification: Some(notification),
+        })
+    }
+
+    /// The JSON text of the message.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// The id the message first had: SQS's own, or what a redrive sent along.
+    pub fn id(&self) -> &str {
+        self.record.original_id()
+    }
+
+    /// When SQS received it, in milliseconds since 1970.
+    pub fn sent_at_millis(&self) -> Option<i64> {
+        self.record
+            .attributes
+            .sent_timestamp
+            .as_deref()?
+            .parse()
+            .ok()
+    }
+
+    /// When it was first handed out, in milliseconds since 1970.
+    pub fn first_received_at_millis(&self) -> Option<i64> {
+        self.record
+            .attributes
+            .approximate_first_receive_timestamp
+            .as_deref()?
+            .parse()
+            .ok()
+    }
+
+    /// How often it was handed out, this time included.
+    pub fn receive_count(&self) -> Option<&str> {
+        self.record.receive_count()
+    }
+
+    /// Its message group, on any kind of queue.
+    pub fn group_id(&self) -> Option<&str> {
+        self.record.group_id()
+    }
+
+    /// Who sent it.
+    pub fn sender_id(&self) -> Option<&str> {
+        self.record.attributes.sender_id.as_deref()
+    }
+
+    /// A message attribute: of SQS, or of the SNS notification where SQS has none of that name.
+    /// Binary ones are the base64 text that Lambda delivers.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        let of_sns = || {
+            Some(
+                &*self
+                    .notification
+                    .as_ref()?
+                    .message_attributes
+                    .get(name)?
+                    .value,
+            )
+        };
+        self.record.attribute(name).or_else(of_sns)
+    }
+
+    /// The id that SNS gave it.
+    pub fn sns_message_id(&self) -> Option<&str> {
+        Some(&self.notification.as_ref()?.message_id)
+    }
+
+    /// The topic it was published to.
+    pub fn sns_topic_arn(&self) -> Option<&str> {
+        Some(&self.notification.as_ref()?.topic_arn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn record(fields: Value) -> Record {
+        let mut record = json!({"messageId": "m-1", "body": "{}", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:login-queue"});
+        for (name, value) in fields.as_object().unwrap() {
+            record[name] = value.clone();
+        }
+        serde_json::from_value(record).unwrap()
+    }
+
+    fn notification(message: &str) -> String {
+        json!({
+            "Type": "Notification", "MessageId": "n-1", "TopicArn": "arn:aws:sns:eu-west-1:0:logins", "Message": message,
+            "MessageAttributes": {"tenant": {"Type": "String", "Value": "acme"}},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_does_not_fail_the_event() {
+        let event: Event = serde_json::from_value(json!({"Records": [
+            {"messageId": "a", "body": "not json"}, {"messageId": "b", "body": null}, {"messageId": "c"}]})).unwrap();
+        assert_eq!(event.records.len(), 3);
+    }
+
+    #[test]
+    fn a_payload_that_is_no_sqs_event_is_refused_without_its_values() {
+        for payload in [
+            json!({"Records": "s3cret"}),
+            json!({"detail": "s3cret"}),
+            json!({"Records": [{"messageId": {"x": "s3cret"}}]}),
+        ] {
+            let error = serde_json::from_value::<Event>(payload)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("no SQS event") && !error.contains("s3cret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn metadata_is_read_from_the_system_attributes() {
+        let record = record(json!({"attributes": {
+            "SentTimestamp": "1700000000123", "ApproximateFirstReceiveTimestamp": "1700000000456",
+            "ApproximateReceiveCount": "2", "MessageGroupId": "g", "SenderId": "AIDA", "AWSTraceHeader": "Root=1"}}));
+        let message = Message::extract(&record, Envelope::None).unwrap();
+        assert_eq!(message.sent_at_millis(), Some(1_700_000_000_123));
+        assert_eq!(message.first_received_at_millis(), Some(1_700_000_000_456));
+        assert_eq!(
+            (
+                message.receive_count(),
+                message.group_id(),
+                message.sender_id()
+            ),
+            (Some("2"), Some("g"), Some("AIDA"))
+        );
+    }
+
+    #[test]
+    fn a_record_without_a_body_is_rejected() {
+        let record = record(json!({"body": null}));
+        assert_eq!(
+            Message::extract(&record, Envelope::None).unwrap_err(),
+            Rule::BodyMissing
+        );
+    }
+
+    #[test]
+    fn the_id_a_redrive_sent_along_is_preferred() {
+        let moved = record(
+            json!({"messageAttributes": {ORIGINAL_MESSAGE_ID: {"stringValue": "m-0", "dataType": "String"}}}),
+        );
+        assert_eq!(
+            Message::extract(&moved, Envelope::None).unwrap().id(),
+            "m-0"
+        );
+        assert_eq!(
+            Message::extract(&record(json!({})), Envelope::None)
+                .unwrap()
+                .id(),
+            "m-1"
+        );
+    }
+
+    #[test]
+    fn only_the_name_of_the_queue_makes_a_group_fifo() {
+        let group = json!({"MessageGroupId": "g"});
+        let fifo = record(
+            json!({"attributes": group, "eventSourceARN": "arn:aws:sqs:eu-west-1:0:logins.fifo"}),
+        );
+        assert_eq!(fifo.fifo_group(), Some("g"));
+        assert_eq!(record(json!({"attributes": group})).fifo_group(), None);
+    }
+
+    #[test]
+    fn an_sns_notification_is_unwrapped() {
+        let record = record(json!({"body": notification(r#"{"ip":"10.0.0.1"}"#)}));
+        let message = Message::extract(&record, Envelope::Sns).unwrap();
+        assert_eq!(message.body(), r#"{"ip":"10.0.0.1"}"#);
+        assert_eq!(message.sns_message_id(), Some("n-1"));
+        assert_eq!(
+            message.sns_topic_arn(),
+            Some("arn:aws:sns:eu-west-1:0:logins")
+        );
+        assert_eq!(message.attribute("tenant"), Some("acme"));
+    }
+
+    #[test]
+    fn what_is_no_sns_notification_says_so() {
+        let confirmation =
+            notification("{}").replace("\"Notification\"", "\"SubscriptionConfirmation\"");
+        for body in [r#"{"ip":"10.0.0.1"}"#, "no json", &confirmation] {
+            let record = record(json!({"body": body}));
+            assert_eq!(
+                Message::extract(&record, Envelope::Sns).unwrap_err(),
+                Rule::NotSns
+            );
+        }
+    }
+}

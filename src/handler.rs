@@ -1,0 +1,219 @@
+//! The whole way of a batch: extract → transform → load → answer.
+//!
+//! The only module that sees it. The answer is valid by construction: it names only messages that
+//! came in, each once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
+use tokio::time::Instant;
+
+use crate::extract::{Event, Message, Record};
+use crate::load::{Fate, LoadError, Loaded, Loader, TimeBudget};
+use crate::pipeline::Pipeline;
+use crate::queue::Queue;
+use crate::rejection::{Rejection, Rule};
+use crate::row::Rows;
+use crate::telemetry::{self, Summary};
+use crate::transform::Transformer;
+
+/// What is kept of an invocation's time for what comes after the last try on a database that is
+/// away, after a statement that hangs, and after everything, and which share of a short time that
+/// may take at most.
+const POSTPONE_MARGIN: (Duration, u32) = (Duration::from_secs(3), 3);
+const ANSWER_MARGIN: (Duration, u32) = (Duration::from_secs(1), 5);
+const LOG_MARGIN: (Duration, u32) = (Duration::from_millis(300), 10);
+
+/// When to stop what, so that the answer is out before Lambda kills the function.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    load: TimeBudget,
+    answer_by: Instant,
+}
+
+impl Deadlines {
+    /// `deadline_millis` is the invocation's deadline in milliseconds since 1970.
+    pub fn of(deadline_millis: u64) -> Self {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let left = Duration::from_millis(deadline_millis).saturating_sub(now);
+        let before = |(margin, share): (Duration, u32)| {
+            Instant::now() + left.saturating_sub(margin.min(left / share))
+        };
+        Self {
+            load: TimeBudget {
+                retry_until: before(POSTPONE_MARGIN),
+                stop_at: before(ANSWER_MARGIN),
+            },
+            answer_by: before(LOG_MARGIN),
+        }
+    }
+}
+
+/// Handles batches, one after the other.
+pub struct Handler {
+    pipeline: Arc<Pipeline>,
+    transformer: Transformer,
+    loader: Loader,
+    queue: Queue,
+}
+
+/// The batch while it is sorted into rows and rejections.
+struct Sorted {
+    rows: Rows,
+    /// For each row, the position of its record.
+    records: Vec<usize>,
+    /// For each row, its FIFO group; empty on a standard queue.
+    groups: Vec<usize>,
+    rejected: Vec<(usize, Rejection)>,
+}
+
+impl Handler {
+    /// A handler of what its parts say.
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        transformer: Transformer,
+        loader: Loader,
+        queue: Queue,
+    ) -> Self {
+        Self {
+            pipeline,
+            transformer,
+            loader,
+            queue,
+        }
+    }
+
+    /// Stores what can be stored in time and answers with the rest.
+    ///
+    /// # Errors
+    /// The batch as a whole cannot be stored: the database is away, or the table does not fit.
+    pub async fn handle(
+        &mut self,
+        event: &Event,
+        deadlines: Deadlines,
+    ) -> Result<SqsBatchResponse, LoadError> {
+        let started = Instant::now();
+        let mut sorted = self.sort(&event.records);
+        let groups = (!sorted.groups.is_empty()).then_some(&sorted.groups[..]);
+        let loaded = match self.loader.load(&sorted.rows, groups, deadlines.load).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.queue
+                    .postpone(&event.records, deadlines.answer_by)
+                    .await;
+                return Err(error);
+            }
+        };
+        sorted.reject_by_fate(&loaded);
+        let rejected: Vec<_> = sorted
+            .rejected
+            .iter()
+            .map(|(position, rejection)| (&event.records[*position], rejection))
+            .collect();
+        let dead_lettered = self.queue.dead_letter(&rejected, deadlines.answer_by).await;
+        report(
+            &rejected,
+            &Summary {
+                received: event.records.len(),
+                stored: loaded.written,
+                duplicates: loaded.duplicates,
+                dead_lettered: dead_lettered.len(),
+                retries: loaded.retries,
+                elapsed: started.elapsed(),
+            },
+        );
+        let left = rejected
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| !dead_lettered.contains(position));
+        Ok(answer(left.map(|(_, (record, _))| *record)))
+    }
+
+    fn sort(&self, records: &[Record]) -> Sorted {
+        let mut sorted = Sorted {
+            rows: Rows::new(self.pipeline.columns.len()),
+            records: Vec::new(),
+            groups: Vec::new(),
+            rejected: Vec::new(),
+        };
+        let mut group_numbers = HashMap::new();
+        let mut held = HashSet::new();
+        for (position, record) in records.iter().enumerate() {
+            let group = record.fifo_group().map(|group| {
+                let next = group_numbers.len();
+                *group_numbers.entry(group).or_insert(next)
+            });
+            let is_held = group.is_some_and(|group| held.contains(&group));
+            match if is_held {
+                Err(Rule::GroupHeld.into())
+            } else {
+                self.admit(record, &mut sorted.rows)
+            } {
+                Ok(()) => {
+                    sorted.records.push(position);
+                    sorted.groups.extend(group);
+                }
+                Err(rejection) => {
+                    held.extend(group);
+                    sorted.rejected.push((position, rejection));
+                }
+            }
+        }
+        sorted
+    }
+
+    /// Reads one record into a row. A panic, if there were one, costs this record.
+    fn admit(&self, record: &Record, rows: &mut Rows) -> Result<(), Rejection> {
+        let len = rows.len();
+        let read = || {
+            let message = Message::extract(record, self.pipeline.envelope)?;
+            self.transformer.transform(&message, rows)
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+            rows.truncate(len);
+            Err(Rule::Internal.into())
+        })
+    }
+}
+
+impl Sorted {
+    fn reject_by_fate(&mut self, loaded: &Loaded) {
+        for (&position, fate) in self.records.iter().zip(&loaded.fates) {
+            let rule = match fate {
+                Fate::Stored => continue,
+                Fate::Refused(refusal) => Rule::Refused(refusal.clone()),
+                Fate::Held => Rule::GroupHeld,
+                Fate::Unsure => Rule::OutOfTime,
+            };
+            self.rejected.push((position, rule.into()));
+        }
+        self.rejected.sort_by_key(|(position, _)| *position);
+    }
+}
+
+fn report(rejected: &[(&Record, &Rejection)], summary: &Summary) {
+    let mut failed: BTreeMap<&str, usize> = BTreeMap::new();
+    for (record, rejection) in rejected {
+        telemetry::message_failed(&record.message_id, rejection);
+        *failed.entry(rejection.rule.name()).or_default() += 1;
+    }
+    telemetry::batch_done(summary, &failed);
+}
+
+/// Lambda takes an empty, unknown or repeated id for a failure of the whole batch.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
+fn answer<'a>(failed: impl Iterator<Item = &'a Record>) -> SqsBatchResponse {
+    let mut named = HashSet::new();
+    let mut response = SqsBatchResponse::default();
+    for record in failed.filter(|record| named.insert(&record.message_id)) {
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier.clone_from(&record.message_id);
+        response.batch_item_failures.push(failure);
+    }
+    response
+}

@@ -1,0 +1,28 @@
+//! Drains an SQS queue of JSON messages into a Postgres table.
+//!
+//! ```text
+//! Event ──extract──▶ Message ──transform──▶ Rows ──load──▶ Postgres
+//!            └───────── Rejection ◀─┴───── Rejection ◀──┘
+//!                           │
+//!               SqsBatchResponse { batchItemFailures }
+//! ```
+//!
+//! Data goes one way; every step hands on what passed and sets aside what did not, with a reason.
+//! `extract` and `transform` are pure, `load` alone speaks to Postgres about tables, and only
+//! `handler` sees the whole way.
+#![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
+
+pub mod aws;
+pub mod config;
+pub mod database;
+pub mod extract;
+pub mod handler;
+pub mod load;
+pub mod mask;
+pub mod pipeline;
+pub mod queue;
+pub mod rejection;
+pub mod row;
+pub mod secret;
+pub mod telemetry;
+pub mod transform;

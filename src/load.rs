@@ -1,0 +1,385 @@
+//! Rows → the table, in one statement and one round trip.
+//!
+//! The batch goes as one array per column into `INSERT … SELECT FROM unnest(…)`, unnamed and typed,
+//! so that poolers need not pin; its text does not grow with the batch. A batch that Postgres
+//! refuses because of a row is halved until the row is found: O(bad · log n) statements, and the
+//! others are stored. The only module that speaks to Postgres about tables.
+
+mod statement;
+mod table;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use crate::database::{Database, DatabaseError, Remedy, ServerError};
+use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
+use crate::rejection::Refusal;
+use crate::row::Rows;
+use statement::insert_statement;
+use table::LiveTable;
+pub use table::TableError;
+
+/// Waits between tries: exponential with full jitter.
+/// Source: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// The statement's expressions do not have the types of the table's columns.
+const DATATYPE_MISMATCH: &str = "42804";
+
+/// How much time a batch has.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeBudget {
+    /// While the database is away, it is tried again until then.
+    pub retry_until: Instant,
+    /// A statement under way is given up then.
+    pub stop_at: Instant,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// In the table, by this batch or an earlier one.
+    Stored,
+    /// Refused by Postgres.
+    Refused(Refusal),
+    /// FIFO: not tried, because an earlier row of its group was refused.
+    Held,
+    /// Time ran out before it was certain.
+    Unsure,
+}
+
+/// What became of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// One for each row.
+    pub fates: Vec<Fate>,
+    /// Rows written to the table, new or updated.
+    pub written: u64,
+    /// Rows whose key was in the table or earlier in the batch.
+    pub duplicates: u64,
+    /// How often a statement was tried again.
+    pub retries: u64,
+}
+
+/// Why nothing can be said of a whole batch.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum LoadError {
+    /// The database is away, or does not let us in.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The table does not fit the mapping.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Stores batches in one table.
+pub struct Loader {
+    pipeline: Arc<Pipeline>,
+    database: Database,
+    statement: String,
+}
+
+/// Why a statement did not store its rows.
+enum Failure {
+    /// One of them is at fault.
+    Row(Refusal),
+    /// Time ran out while Postgres was at work.
+    OutOfTime,
+    /// None of them is at fault.
+    Batch(LoadError),
+}
+
+impl Loader {
+    /// A loader for the mapping's table.
+    pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
+        let statement = insert_statement(&pipeline, &[]);
+        Self {
+            pipeline,
+            database,
+            statement,
+        }
+    }
+
+    /// Connects, so that the first batch need not wait for it.
+    ///
+    /// # Errors
+    /// No connection could be made.
+    pub async fn connect(&mut self) -> Result<(), DatabaseError> {
+        self.database.client().await.map(|_| ())
+    }
+
+    /// Stores the rows in time. `groups` says for each row of a FIFO queue to which
+    /// group it belongs: after a refused row no later one of its group is stored.
+    ///
+    /// # Errors
+    /// The database is away until time runs out, or the table does not fit the mapping.
+    pub async fn load(
+        &mut self,
+        rows: &Rows,
+        groups: Option<&[usize]>,
+        time: TimeBudget,
+    ) -> Result<Loaded, LoadError> {
+        let mut loaded = Loaded {
+            fates: vec![Fate::Unsure; rows.len()],
+            written: 0,
+            duplicates: 0,
+            retries: 0,
+        };
+        let mut held = HashSet::new();
+        let mut pending = vec![(0..rows.len()).collect::<Vec<_>>()];
+        while let Some(mut part) = pending.pop() {
+            part.retain(|&row| {
+                let is_held = groups.is_some_and(|groups| held.contains(&groups[row]));
+                if is_held {
+                    loaded.fates[row] = Fate::Held;
+                }
+                !is_held
+            });
+            match (self.store(rows, &part, time, &mut loaded).await, &part[..]) {
+                (Ok(()), _) => {}
+                (Err(Failure::Row(refusal)), &[row]) => {
+                    loaded.fates[row] = Fate::Refused(refusal);
+                    held.extend(groups.map(|groups| groups[row]));
+                }
+                (Err(Failure::Row(_)), _) => {
+                    // In the order of arrival, so that a refused row holds back the later ones of its group.
+                    let later = part.split_off(part.len() / 2);
+                    pending.extend([later, part]);
+                }
+                (Err(Failure::OutOfTime), _) => break,
+                (Err(Failure::Batch(error)), _) => return Err(error),
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Stores these rows, all or none.
+    async fn store(
+        &mut self,
+        rows: &Rows,
+        part: &[usize],
+        time: TimeBudget,
+        loaded: &mut Loaded,
+    ) -> Result<(), Failure> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let unique = self.collapse(rows, part);
+        let written = self
+            .insert(rows, &unique, time, &mut loaded.retries)
+            .await?;
+        part.iter()
+            .for_each(|&row| loaded.fates[row] = Fate::Stored);
+        loaded.written += written;
+        loaded.duplicates += (part.len() as u64).saturating_sub(written);
+        Ok(())
+    }
+
+    /// The rows sorted by key, so that concurrent batches take locks in one order, and one row of
+    /// each key: the last under `update`, the first under `ignore`, as if they came one by one.
+    fn collapse(&self, rows: &Rows, part: &[usize]) -> Vec<usize> {
+        let key = |row: usize| {
+            self.pipeline
+                .key
+                .iter()
+                .map(move |&column| rows.cell(row, column))
+        };
+        let mut unique = part.to_vec();
+        if self.pipeline.on_conflict == OnConflict::Update {
+            unique.reverse();
+        }
+        unique.sort_by(|&a, &b| key(a).cmp(key(b)));
+        unique.dedup_by(|later, first| key(*later).eq(key(*first)));
+        unique
+    }
+
+    /// Runs the statement until it succeeds, fails for good or time runs out.
+    async fn insert(
+        &mut self,
+        rows: &Rows,
+        unique: &[usize],
+        time: TimeBudget,
+        retries: &mut u64,
+    ) -> Result<u64, Failure> {
+        let mut attempt = 0;
+        loop {
+            let error = match self.try_insert(rows, unique, time).await {
+                Ok(Some(written)) => return Ok(written),
+                Ok(None) => return Err(Failure::OutOfTime),
+                Err(error) => error,
+            };
+            match error.remedy() {
+                Remedy::Isolate => return Err(Failure::Row(refusal(error))),
+                Remedy::GiveUp => {
+                    self.adapt(error, time).await.map_err(Failure::Batch)?;
+                    continue;
+                }
+                Remedy::Retry => {}
+                Remedy::Reconnect | Remedy::Reauthenticate => self.database.disconnect(),
+            }
+            let wait = backoff(attempt);
+            if Instant::now() + wait >= time.retry_until {
+                return Err(Failure::Batch(error.into()));
+            }
+            tracing::warn!(reason = %error, attempt, wait_millis = wait.as_millis() as u64, "trying again");
+            sleep(wait).await;
+            attempt += 1;
+            *retries += 1;
+        }
+    }
+
+    /// Runs the statement once; `None` where time ran out while Postgres was at work, so that
+    /// nobody knows.
+    async fn try_insert(
+        &mut self,
+        rows: &Rows,
+        unique: &[usize],
+        time: TimeBudget,
+    ) -> Result<Option<u64>, DatabaseError> {
+        let array = |(column, mapped): (usize, &Column)| ColumnArray {
+            rows,
+            chosen: unique,
+            column,
+            column_type: mapped.column_type,
+        };
+        let arrays: Vec<_> = self
+            .pipeline
+            .columns
+            .iter()
+            .enumerate()
+            .map(array)
+            .collect();
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
+            .iter()
+            .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()))
+            .collect();
+        let client = self.database.client_before(time.retry_until).await?;
+        match timeout_at(
+            time.stop_at,
+            client.execute_typed(&self.statement, &parameters),
+        )
+        .await
+        {
+            Ok(result) => Ok(Some(result?)),
+            Err(_) => {
+                self.database.abandon().await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Finds out why Postgres refuses the statement for any row. Where it is only that the table
+    /// has columns of an enum type, the statement is mended and can be tried again.
+    async fn adapt(&mut self, error: DatabaseError, time: TimeBudget) -> Result<(), LoadError> {
+        let DatabaseError::Server(refused) = &error else {
+            return Err(error.into());
+        };
+        let client = self.database.client_before(time.retry_until).await?;
+        let Ok(table) =
+            timeout_at(time.stop_at, LiveTable::read(client, &self.pipeline.table)).await
+        else {
+            return Err(error.into());
+        };
+        let table = table?;
+        let mended = insert_statement(&self.pipeline, &table.enums());
+        if refused.sqlstate == DATATYPE_MISMATCH && mended != self.statement {
+            self.statement = mended;
+            return Ok(());
+        }
+        Err(table.explain(&self.pipeline, &refused.sqlstate).into())
+    }
+}
+
+fn backoff(attempt: u32) -> Duration {
+    let ceiling = BACKOFF_BASE
+        .saturating_mul(2_u32.saturating_pow(attempt))
+        .min(BACKOFF_CAP);
+    ceiling.mul_f64(fastrand::f64())
+}
+
+fn refusal(error: DatabaseError) -> Refusal {
+    match error {
+        DatabaseError::Server(ServerError {
+            sqlstate,
+            constraint,
+            column,
+            ..
+        }) => Refusal {
+            sqlstate,
+            constraint,
+            column,
+        },
+        _ => Refusal {
+            sqlstate: String::new(),
+            constraint: None,
+            column: None,
+        },
+    }
+}
+
+/// The parameter that carries one column of the chosen rows, in Postgres's binary form of an array.
+/// Source: `array_recv` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
+struct ColumnArray<'a> {
+    rows: &'a Rows,
+    chosen: &'a [usize],
+    column: usize,
+    column_type: ColumnType,
+}
+
+/// tokio-postgres prints parameters; this one shows no value.
+impl fmt::Debug for ColumnArray<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values of {}", self.chosen.len(), self.column_type)
+    }
+}
+
+impl ToSql for ColumnArray<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        const DIMENSIONS: i32 = 1;
+        const MAY_HOLD_NULLS: i32 = 1;
+        const LOWER_BOUND: i32 = 1;
+        out.put_i32(DIMENSIONS);
+        out.put_i32(MAY_HOLD_NULLS);
+        out.put_u32(self.column_type.element().oid());
+        out.put_i32(i32::try_from(self.chosen.len())?);
+        out.put_i32(LOWER_BOUND);
+        self.chosen
+            .iter()
+            .for_each(|&row| out.put_slice(self.rows.cell(row, self.column)));
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_a_cap_with_full_jitter() {
+        for attempt in [0, 3, 30, u32::MAX] {
+            let ceiling = BACKOFF_BASE
+                .saturating_mul(2_u32.saturating_pow(attempt))
+                .min(BACKOFF_CAP);
+            assert!((0..100).all(|_| backoff(attempt) <= ceiling));
+        }
+        assert!((0..100).any(|_| backoff(30) > BACKOFF_CAP / 2));
+    }
+}

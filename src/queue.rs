@@ -1,0 +1,451 @@
+//! SQS, where Lambda's own calls are not enough: visibility in an outage, and dead letters that
+//! say why.
+//!
+//! The client is built when it is first needed, which on a good day is never.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::primitives::Blob;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
+
+use crate::aws::Aws;
+use crate::config::QueueSettings;
+use crate::extract::{MessageAttribute, ORIGINAL_MESSAGE_ID, Record};
+use crate::rejection::Rejection;
+
+/// The most entries of one batch request, and the most bytes of its messages together.
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html> (2026-11).
+const MAX_ENTRIES: usize = 10;
+const MAX_BATCH_BYTES: usize = 1_048_576;
+
+/// The most attributes a message can have.
+const MAX_ATTRIBUTES: usize = 10;
+
+/// No message waits longer than this after an outage.
+const OUTAGE_BACKOFF_CAP: Duration = Duration::from_secs(900);
+
+/// Requests under way at once: a batch of 10,000 takes a thousand.
+const CONCURRENT_REQUESTS: usize = 16;
+
+/// The queue that the batches come from, and the one for dead letters.
+pub struct Queue {
+    settings: QueueSettings,
+    aws: Arc<Aws>,
+    client: OnceCell<Client>,
+    source_url: OnceCell<String>,
+}
+
+impl Queue {
+    /// Nothing is connected yet.
+    pub fn new(settings: QueueSettings, aws: Arc<Aws>) -> Self {
+        Self {
+            settings,
+            aws,
+            client: OnceCell::new(),
+            source_url: OnceCell::new(),
+        }
+    }
+
+    async fn client(&self) -> &Client {
+        self.client
+            .get_or_init(|| async { Client::new(self.aws.config().await) })
+            .await
+    }
+
+    /// Keeps messages away for longer the more often they came, so that an outage does not use up
+    /// their deliveries. Best effort: without permission or a way to SQS they come back after the
+    /// queue's own visibility timeout.
+    pub async fn postpone(&self, records: &[Record], until: Instant) {
+        if timeout_at(until, self.try_postpone(records)).await.is_err() {
+            tracing::warn!(
+                "visibility was not stretched in time: messages come back after the queue's own timeout"
+            );
+        }
+    }
+
+    async fn try_postpone(&self, records: &[Record]) {
+        let Some(first) = records.first() else { return };
+        let url = match self.source_url(&first.event_source_arn).await {
+            Ok(url) => url,
+            Err(reason) => {
+                tracing::warn!(
+                    reason,
+                    "visibility cannot be stretched: allow sqs:GetQueueUrl and a way to SQS"
+                );
+                return;
+            }
+        };
+        let requests = records
+            .chunks(MAX_ENTRIES)
+            .map(|chunk| self.change_visibility(url, chunk));
+        let failed: usize = stream::iter(requests)
+            .buffer_unordered(CONCURRENT_REQUESTS)
+            .fold(0, async |sum, failed| sum + failed)
+            .await;
+        tracing::info!(messages = records.len(), failed, "visibility stretched");
+    }
+
+    async fn source_url(&self, arn: &str) -> Result<&String, String> {
+        let lookup = async || {
+            let mut parts = arn.rsplit(':');
+            let (name, owner) = (
+                parts.next().unwrap_or_default(),
+                parts.next().unwrap_or_default(),
+            );
+            let request = self
+                .client()
+                .await
+                .get_queue_url()
+                .queue_name(name)
+                .queue_owner_aws_account_id(owner);
+            let answer = request.send().await.map_err(|error| reason(&error))?;
+            answer
+                .queue_url
+                .ok_or_else(|| "no URL in the answer".to_owned())
+        };
+        self.source_url.get_or_try_init(lookup).await
+    }
+
+    /// How many of the messages keep their old visibility.
+    async fn change_visibility(&self, url: &str, records: &[Record]) -> usize {
+        let entries = records.iter().enumerate().filter_map(|(number, record)| {
+            let delay = outage_delay(self.settings.outage_backoff, record.receive_count());
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(number.to_string())
+                .receipt_handle(&record.receipt_handle);
+            entry
+                .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX))
+                .build()
+                .ok()
+        });
+        let request = self
+            .client()
+            .await
+            .change_message_visibility_batch()
+            .queue_url(url)
+            .set_entries(Some(entries.collect()));
+        match request.send().await {
+            Ok(answer) => answer.failed.len(),
+            Err(error) => {
+                tracing::warn!(
+                    reason = reason(&error),
+                    "visibility cannot be stretched: allow sqs:ChangeMessageVisibility and a way to SQS"
+                );
+                records.len()
+            }
+        }
+    }
+
+    /// Sends messages that can never succeed to the dead-letter queue, where one is set, and gives
+    /// the positions in `rejected` of those that arrived.
+    pub async fn dead_letter(
+        &self,
+        rejected: &[(&Record, &Rejection)],
+        until: Instant,
+    ) -> HashSet<usize> {
+        let mut arrived = HashSet::new();
+        let Some(url) = self.settings.dead_letter_queue_url.as_deref() else {
+            return arrived;
+        };
+        let letters = rejected
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, rejection))| rejection.rule.is_permanent());
+        let letters: Vec<Letter> = letters
+            .filter_map(|(position, (record, rejection))| {
+                Letter::new(position, record, rejection, url)
+            })
+            .collect();
+        let mut sending = stream::iter(packed(letters))
+            .map(|letters| self.send(url, letters))
+            .buffer_unordered(CONCURRENT_REQUESTS);
+        // What was sent before time ran out still counts.
+        while let Ok(Some(positions)) = timeout_at(until, sending.next()).await {
+            arrived.extend(positions);
+        }
+        arrived
+    }
+
+    async fn send(&self, url: &str, letters: Vec<Letter>) -> Vec<usize> {
+        let entries = letters.into_iter().map(|letter| letter.entry).collect();
+        match self
+            .client()
+            .await
+            .send_message_batch()
+            .queue_url(url)
+            .set_entries(Some(entries))
+            .send()
+            .await
+        {
+            Ok(answer) => {
+                if !answer.failed.is_empty() {
+                    tracing::warn!(
+                        messages = answer.failed.len(),
+                        "dead letters were refused: they stay in the queue"
+                    );
+                }
+                answer
+                    .successful
+                    .iter()
+                    .filter_map(|sent| sent.id.parse().ok())
+                    .collect()
+            }
+            Err(error) => {
+                tracing::warn!(
+                    reason = reason(&error),
+                    "dead letters could not be sent: they stay in the queue"
+                );
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// base × 2^(receive count − 1), up to the cap.
+fn outage_delay(base: Duration, receive_count: Option<&str>) -> Duration {
+    let received: u32 = receive_count
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1);
+    base.saturating_mul(2_u32.saturating_pow(received.saturating_sub(1)))
+        .min(OUTAGE_BACKOFF_CAP)
+}
+
+/// The error without the request, which holds the bodies of messages.
+fn reason<E: std::error::Error + 'static>(error: &SdkError<E>) -> String
+where
+    SdkError<E>: std::error::Error,
+{
+    DisplayErrorContext(error).to_string()
+}
+
+/// A message on its way to the dead-letter queue.
+struct Letter {
+    bytes: usize,
+    entry: SendMessageBatchRequestEntry,
+}
+
+impl Letter {
+    /// `None` where SQS could not take it: it has no body.
+    fn new(position: usize, record: &Record, rejection: &Rejection, url: &str) -> Option<Self> {
+        let body = record.body.as_deref().filter(|body| !body.is_empty())?;
+        let mut entry = SendMessageBatchRequestEntry::builder()
+            .id(position.to_string())
+            .message_body(body);
+        let mut bytes = body.len();
+        for (name, value) in attributes(record, rejection) {
+            bytes += name.len()
+                + value.string_value().map_or(0, str::len)
+                + value.data_type.len()
+                + value.binary_value().map_or(0, |value| value.as_ref().len());
+            entry = entry.message_attributes(name, value);
+        }
+        if url.ends_with(".fifo") {
+            let group = record.group_id().unwrap_or(&record.message_id);
+            entry = entry
+                .message_group_id(group)
+                .message_deduplication_id(&record.message_id);
+        }
+        Some(Self {
+            bytes,
+            entry: entry.build().ok()?,
+        })
+    }
+}
+
+/// Why it failed and what it was, and as many of its own attributes as there is room for.
+fn attributes(record: &Record, rejection: &Rejection) -> Vec<(String, MessageAttributeValue)> {
+    let place = rejection.place.as_ref();
+    let ours = [
+        ("error_rule", Some(rejection.rule.name())),
+        ("error_column", place.map(|place| place.column.as_str())),
+        ("error_path", place.map(|place| place.path.as_str())),
+        (ORIGINAL_MESSAGE_ID, Some(record.original_id())),
+        ("source_queue_arn", Some(record.event_source_arn.as_str())),
+    ];
+    let text = |value: &str| {
+        MessageAttributeValue::builder()
+            .data_type("String")
+            .string_value(value)
+            .build()
+            .ok()
+    };
+    let ours = ours.into_iter().filter_map(|(name, value)| {
+        Some((
+            name.to_owned(),
+            text(value.filter(|value| !value.is_empty())?)?,
+        ))
+    });
+    let mut attributes: Vec<_> = ours.collect();
+    let taken: HashSet<String> = attributes.iter().map(|(name, _)| name.clone()).collect();
+    let own = record
+        .message_attributes
+        .iter()
+        .filter(|(name, _)| !taken.contains(*name));
+    let room = MAX_ATTRIBUTES - attributes.len();
+    attributes.extend(
+        own.filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)))
+            .take(room),
+    );
+    attributes
+}
+
+/// The attribute as it is sent; `None` where it has no value.
+fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
+    let sent = MessageAttributeValue::builder().data_type(&attribute.data_type);
+    let sent = match (&attribute.string_value, &attribute.binary_value) {
+        (Some(text), _) => sent.string_value(text),
+        (None, Some(base64)) => sent.binary_value(Blob::new(STANDARD.decode(base64).ok()?)),
+        (None, None) => return None,
+    };
+    sent.build().ok()
+}
+
+/// Letters in requests that SQS takes.
+fn packed(letters: Vec<Letter>) -> Vec<Vec<Letter>> {
+    let mut requests: Vec<Vec<Letter>> = Vec::new();
+    let mut bytes = 0;
+    for letter in letters {
+        match requests.last_mut() {
+            Some(request)
+                if request.len() < MAX_ENTRIES && bytes + letter.bytes <= MAX_BATCH_BYTES =>
+            {
+                bytes += letter.bytes;
+                request.push(letter);
+            }
+            _ => {
+                bytes = letter.bytes;
+                requests.push(vec![letter]);
+            }
+        }
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rejection::{Place, Rule};
+
+    fn record(body: &str) -> Record {
+        serde_json::from_value(json!({
+            "messageId": "m-1", "body": body, "eventSourceARN": "arn:aws:sqs:eu-west-1:0:logins.fifo",
+            "attributes": {"MessageGroupId": "anna"},
+            "messageAttributes": {"tenant": {"stringValue": "acme", "dataType": "String"}, "raw": {"binaryValue": "AAE=", "dataType": "Binary"}},
+        }))
+        .unwrap()
+    }
+
+    fn rejection() -> Rejection {
+        Rejection {
+            rule: Rule::Required,
+            place: Some(Place {
+                column: "masked_ip".into(),
+                path: "ip".into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_delay_doubles_with_every_delivery_up_to_the_cap() {
+        let delays = ["1", "2", "3", "4", "5", "400"]
+            .map(|count| outage_delay(Duration::from_secs(60), Some(count)).as_secs());
+        assert_eq!(delays, [60, 120, 240, 480, 900, 900]);
+        assert_eq!(outage_delay(Duration::from_secs(60), None).as_secs(), 60);
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_its_body_and_says_why() {
+        let letter = Letter::new(7, &record("{}"), &rejection(), "https://sqs/0/dead")
+            .unwrap()
+            .entry;
+        assert_eq!(
+            (
+                letter.id(),
+                letter.message_body(),
+                letter.message_group_id()
+            ),
+            ("7", "{}", None)
+        );
+        let attributes = letter.message_attributes().unwrap();
+        let text = |name: &str| attributes[name].string_value().unwrap().to_owned();
+        let ours = [
+            "error_rule",
+            "error_column",
+            "error_path",
+            "original_message_id",
+            "source_queue_arn",
+            "tenant",
+        ]
+        .map(text);
+        assert_eq!(
+            ours,
+            [
+                "required",
+                "masked_ip",
+                "ip",
+                "m-1",
+                "arn:aws:sqs:eu-west-1:0:logins.fifo",
+                "acme"
+            ]
+        );
+        assert_eq!(attributes["raw"].binary_value().unwrap().as_ref(), [0, 1]);
+    }
+
+    #[test]
+    fn a_dead_letter_of_a_fifo_queue_stays_in_its_group() {
+        let letter = Letter::new(0, &record("{}"), &rejection(), "https://sqs/0/dead.fifo")
+            .unwrap()
+            .entry;
+        assert_eq!(
+            (letter.message_group_id(), letter.message_deduplication_id()),
+            (Some("anna"), Some("m-1"))
+        );
+    }
+
+    #[test]
+    fn a_message_without_a_body_cannot_be_a_dead_letter() {
+        assert!(Letter::new(0, &record(""), &rejection(), "u").is_none());
+    }
+
+    #[test]
+    fn a_message_never_gets_more_attributes_than_sqs_takes() {
+        let mut record = record("{}");
+        let many = (0..10).map(|number| {
+            (
+                format!("a{number}"),
+                json!({"stringValue": "x", "dataType": "String"}),
+            )
+        });
+        record.message_attributes = serde_json::from_value(many.collect()).unwrap();
+        assert_eq!(attributes(&record, &rejection()).len(), MAX_ATTRIBUTES);
+    }
+
+    #[test]
+    fn requests_hold_ten_letters_and_a_mebibyte_at_most() {
+        let letters = |bytes: usize, count: usize| {
+            let body = "x".repeat(bytes);
+            (0..count)
+                .filter_map(|position| Letter::new(position, &record(&body), &rejection(), "u"))
+                .collect()
+        };
+        let sizes = |letters| packed(letters).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(letters(1, 23)), [10, 10, 3]);
+        assert_eq!(sizes(letters(400_000, 5)), [2, 2, 1]);
+        assert_eq!(sizes(letters(1_048_576, 2)), [1, 1]);
+    }
+}

@@ -1,0 +1,162 @@
+//! Why a message was set aside: the rule it broke and the place, never the value.
+
+use std::fmt;
+
+use crate::pipeline::{Column, ColumnType, Transform};
+
+/// A message that cannot be stored as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// What it broke.
+    pub rule: Rule,
+    /// Where; `None` where the whole message is at fault.
+    pub place: Option<Place>,
+}
+
+/// A column and where its value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The column's name.
+    pub column: String,
+    /// The path in the body, or the metadata's name.
+    pub path: String,
+}
+
+impl Place {
+    /// The place of a mapped column.
+    pub fn of(column: &Column) -> Self {
+        Self {
+            column: column.name.clone(),
+            path: column.source.to_string(),
+        }
+    }
+}
+
+/// What a message can break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// The record has no body.
+    BodyMissing,
+    /// The body is not one JSON value.
+    BodyNotJson,
+    /// `envelope = "sns"`, and the body is no SNS notification.
+    NotSns,
+    /// Null, missing or empty where a value is needed.
+    Required,
+    /// The value is of another type than the column.
+    Type(ColumnType),
+    /// The number or date lies outside the column's type.
+    Range(ColumnType),
+    /// More characters than this.
+    Length(usize),
+    /// Holds U+0000, which Postgres cannot store.
+    NulCharacter,
+    /// Holds half of a surrogate pair, which is no character.
+    LoneSurrogate,
+    /// Nested deeper than this.
+    Nesting(usize),
+    /// The value is nothing that the transform works on.
+    Transform(Transform),
+    /// Postgres refused the row.
+    Refused(Refusal),
+    /// FIFO: an earlier message of its group failed.
+    GroupHeld,
+    /// Time ran out before it was certain that the row is stored.
+    OutOfTime,
+    /// A panic in our own code while the message was read.
+    Internal,
+}
+
+/// What Postgres says about a row that it refuses, without the row's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Five characters, for example `23514` (check_violation).
+    /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
+    pub sqlstate: String,
+    /// The constraint, where one is named.
+    pub constraint: Option<String>,
+    /// The column, where one is named.
+    pub column: Option<String>,
+}
+
+impl Rule {
+    /// Whether the message can never succeed as it is.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::GroupHeld | Self::OutOfTime | Self::Internal)
+    }
+
+    /// Its name in logs, metrics and dead letters: a word that does not change.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BodyMissing => "body_missing",
+            Self::BodyNotJson => "body_not_json",
+            Self::NotSns => "not_sns",
+            Self::Required => "required",
+            Self::Type(_) => "type",
+            Self::Range(_) => "range",
+            Self::Length(_) => "length",
+            Self::NulCharacter => "nul_character",
+            Self::LoneSurrogate => "lone_surrogate",
+            Self::Nesting(_) => "nesting",
+            Self::Transform(_) => "transform",
+            Self::Refused(_) => "refused",
+            Self::GroupHeld => "group_held",
+            Self::OutOfTime => "out_of_time",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BodyMissing => f.write_str("the record has no body: look at its producer"),
+            Self::BodyNotJson => f.write_str("the body is not one JSON value: look at its producer"),
+            Self::NotSns => f.write_str("the body is no SNS notification: set envelope = \"none\", or subscribe without raw message delivery"),
+            Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
+            Self::Type(expected) => write!(f, "the value is no {expected}: send one, or map another type"),
+            Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
+            Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
+            Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
+            Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: mend its producer, or add the transform strip_nul"),
+            Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: send it flatter"),
+            Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: mend its producer, or take the transform out"),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
+            Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
+            Self::Internal => f.write_str("our own code failed on this message: report it with the message's shape"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Postgres refused the row with SQLSTATE {}",
+            self.sqlstate
+        )?;
+        if let Some(constraint) = &self.constraint {
+            write!(f, " by constraint {constraint:?}")?;
+        }
+        if let Some(column) = &self.column {
+            write!(f, " in column {column:?}")?;
+        }
+        f.write_str(": mend its producer, or loosen the table")
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "column {:?} from {:?}: ", place.column, place.path)?;
+        }
+        self.rule.fmt(f)
+    }
+}
+
+impl From<Rule> for Rejection {
+    fn from(rule: Rule) -> Self {
+        Self { rule, place: None }
+    }
+}

@@ -1,0 +1,235 @@
+//! Secrets Manager: names → secrets, in the two shapes the function knows.
+
+use std::sync::Arc;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::{DisplayErrorContext, SdkError};
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::sync::OnceCell;
+
+use crate::aws::Aws;
+
+/// A version of a secret, by its staging label.
+/// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The version in use.
+    Current,
+    /// The version that a rotation is about to put into use.
+    Pending,
+}
+
+impl Stage {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Current => "AWSCURRENT",
+            Self::Pending => "AWSPENDING",
+        }
+    }
+}
+
+/// A secret that could not be had; no variant holds any of its text.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence of each variant says what it is")]
+pub enum SecretError {
+    #[error("secret {id:?} does not exist: create it, or correct its name and region")]
+    NotFound { id: String },
+    #[error(
+        "secret {id:?} may not be read ({code}): allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
+    )]
+    Denied { id: String, code: String },
+    #[error(
+        "secret {id:?} could not be read ({reason}): check the way to Secrets Manager (in a VPC: an interface endpoint or NAT)"
+    )]
+    Unavailable { id: String, reason: String },
+    #[error("secret {id:?} is not a JSON object of the fields it needs: store {expected}")]
+    NotJson { id: String, expected: &'static str },
+    #[error("secret {id:?} has no {field}: add it, or set {variable}")]
+    MissingField {
+        id: String,
+        field: &'static str,
+        variable: &'static str,
+    },
+}
+
+impl SecretError {
+    /// Whether another try may succeed without anybody mending anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// The way to Secrets Manager.
+pub struct Secrets {
+    aws: Arc<Aws>,
+    client: OnceCell<Client>,
+}
+
+impl Secrets {
+    /// Nothing is connected yet.
+    pub fn new(aws: Arc<Aws>) -> Self {
+        Self {
+            aws,
+            client: OnceCell::new(),
+        }
+    }
+
+    async fn client(&self) -> &Client {
+        self.client
+            .get_or_init(|| async { Client::new(self.aws.config().await) })
+            .await
+    }
+
+    /// The text of a secret.
+    ///
+    /// # Errors
+    /// It does not exist, may not be read, or Secrets Manager is out of reach.
+    pub async fn fetch(&self, id: &str, stage: Stage) -> Result<SecretString, SecretError> {
+        let client = self.client().await;
+        let answer = client
+            .get_secret_value()
+            .secret_id(id)
+            .version_stage(stage.label())
+            .send()
+            .await;
+        let secret = answer.map_err(|error| explain(id, &error))?;
+        let text = secret.secret_string.ok_or_else(|| SecretError::NotJson {
+            id: id.to_owned(),
+            expected: "a text secret",
+        })?;
+        Ok(text.into())
+    }
+}
+
+fn explain(id: &str, error: &SdkError<GetSecretValueError>) -> SecretError {
+    let id = id.to_owned();
+    let Some(service) = error.as_service_error() else {
+        return SecretError::Unavailable {
+            id,
+            reason: DisplayErrorContext(error).to_string(),
+        };
+    };
+    if service.is_resource_not_found_exception() {
+        return SecretError::NotFound { id };
+    }
+    let code = service.meta().code().unwrap_or("no error code").to_owned();
+    let is_passing = code.starts_with("Throttling") || service.is_internal_service_error();
+    if is_passing {
+        SecretError::Unavailable { id, reason: code }
+    } else {
+        SecretError::Denied { id, code }
+    }
+}
+
+/// The RDS shape of a database secret; an RDS-managed one has only the first two fields.
+/// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>.
+#[derive(Debug, Deserialize)]
+pub struct DatabaseSecret {
+    /// The user to connect as.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+    /// The server.
+    pub host: Option<String>,
+    /// The server's port, as a number or a string.
+    #[serde(default, deserialize_with = "port")]
+    pub port: Option<u16>,
+    /// The database.
+    pub dbname: Option<String>,
+}
+
+fn port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Port {
+        Number(u16),
+        Text(String),
+    }
+    Ok(match Option::<Port>::deserialize(deserializer)? {
+        Some(Port::Number(port)) => Some(port),
+        Some(Port::Text(text)) => Some(text.parse().map_err(serde::de::Error::custom)?),
+        None => None,
+    })
+}
+
+impl DatabaseSecret {
+    /// Reads the JSON of a secret.
+    ///
+    /// # Errors
+    /// It is no JSON object with a username and a password.
+    pub fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
+        let expected = r#"{"host": …, "port": …, "username": …, "password": …, "dbname": …}"#;
+        serde_json::from_str(json.expose_secret()).map_err(|_| SecretError::NotJson {
+            id: id.to_owned(),
+            expected,
+        })
+    }
+}
+
+/// Takes the base64 mask key out of its secret.
+///
+/// # Errors
+/// The secret is no JSON object with a `mask_key`.
+pub fn parse_mask_key(id: &str, json: &SecretString) -> Result<SecretString, SecretError> {
+    #[derive(Deserialize)]
+    struct MaskSecret {
+        mask_key: SecretString,
+    }
+    let expected = r#"{"mask_key": "<base64 of 64 random bytes>"}"#;
+    let secret: MaskSecret =
+        serde_json::from_str(json.expose_secret()).map_err(|_| SecretError::NotJson {
+            id: id.to_owned(),
+            expected,
+        })?;
+    Ok(secret.mask_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<DatabaseSecret, SecretError> {
+        DatabaseSecret::parse("db", &json.into())
+    }
+
+    #[test]
+    fn the_port_may_be_a_number_or_a_string() {
+        for port in ["5433", "\"5433\""] {
+            let secret = parse(&format!(r#"{{"username": "u", "password": "p", "host": "h", "port": {port}, "dbname": "d", "engine": "postgres"}}"#)).unwrap();
+            assert_eq!(secret.port, Some(5433));
+        }
+    }
+
+    #[test]
+    fn a_managed_secret_holds_only_username_and_password() {
+        let secret = parse(r#"{"username": "u", "password": "p"}"#).unwrap();
+        assert!(secret.host.is_none() && secret.port.is_none() && secret.dbname.is_none());
+    }
+
+    #[test]
+    fn a_secret_of_another_shape_is_refused_without_its_text() {
+        for json in [
+            "hunter2",
+            r#"{"username": "hunter2"}"#,
+            r#"{"username": "u", "password": 5, "x": "hunter2"}"#,
+            "[]",
+        ] {
+            let error = parse(json).unwrap_err();
+            assert!(matches!(error, SecretError::NotJson { .. }));
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+        assert!(matches!(
+            parse_mask_key("m", &r#"{"key": "x"}"#.into()),
+            Err(SecretError::NotJson { .. })
+        ));
+        assert_eq!(
+            parse_mask_key("m", &r#"{"mask_key": "a2V5"}"#.into())
+                .unwrap()
+                .expose_secret(),
+            "a2V5"
+        );
+    }
+}

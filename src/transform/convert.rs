@@ -1,0 +1,237 @@
+//! Values → cells: each is checked here, so that Postgres has nothing left to refuse.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+use postgres_protocol::types as wire;
+use time::format_description::well_known::Rfc3339;
+use time::macros::{date, format_description};
+use time::{Date, OffsetDateTime};
+use uuid::Uuid;
+
+use super::decimal::{Decimal, Misfit};
+use super::text;
+use crate::pipeline::ColumnType;
+use crate::rejection::Rule;
+
+/// Postgres counts days and microseconds from here.
+/// Source: <https://www.postgresql.org/docs/18/datatype-datetime.html>, `POSTGRES_EPOCH_JDATE`.
+const POSTGRES_EPOCH: Date = date!(2000 - 01 - 01);
+const POSTGRES_EPOCH_UNIX_MILLIS: i64 = 946_684_800_000;
+const MILLIS_PER_DAY: i64 = 86_400_000;
+
+/// The version byte before a binary jsonb.
+const JSONB_VERSION: u8 = 1;
+
+/// A value on its way into a column.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value<'a> {
+    /// JSON `true` or `false`.
+    Bool(bool),
+    /// A number by its JSON text.
+    Number(&'a str),
+    /// A string, free of escapes.
+    Text(Cow<'a, str>),
+    /// An object or array by its JSON text.
+    Nested(Cow<'a, str>),
+    /// An instant of SQS, in milliseconds since 1970.
+    Millis(i64),
+}
+
+impl<'a> Value<'a> {
+    /// What stands in a text column; `None` for an object, an array or an instant.
+    pub(crate) fn into_text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Bool(true) => Some(Cow::Borrowed("true")),
+            Self::Bool(false) => Some(Cow::Borrowed("false")),
+            Self::Number(text) => Some(Cow::Borrowed(text)),
+            Self::Text(text) => Some(text),
+            Self::Nested(_) | Self::Millis(_) => None,
+        }
+    }
+
+    /// The text of a string or number, from which the other types are read.
+    fn as_literal(&self) -> Option<&str> {
+        match self {
+            Self::Number(text) => Some(text),
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Writes the value as a cell of the type.
+///
+/// # Errors
+/// The rule it breaks. `out` may then hold half a cell.
+pub(crate) fn write(
+    value: Value<'_>,
+    column_type: ColumnType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    match column_type {
+        ColumnType::Text => write_text(value, None, out),
+        ColumnType::Varchar(chars) => write_text(value, Some(chars), out),
+        ColumnType::Jsonb => write_jsonb(value, out),
+        _ => write_scalar(&value, column_type, out).ok_or(Rule::Type(column_type))?,
+    }
+}
+
+fn write_text(value: Value<'_>, max_chars: Option<usize>, out: &mut BytesMut) -> Result<(), Rule> {
+    let text = value.into_text().ok_or(Rule::Type(ColumnType::Text))?;
+    match max_chars {
+        // A character has at least one byte, so that short texts need no counting.
+        Some(max) if text.len() > max && text.chars().count() > max => Err(Rule::Length(max)),
+        _ => {
+            out.put_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+}
+
+fn write_jsonb(value: Value<'_>, out: &mut BytesMut) -> Result<(), Rule> {
+    let json = match value {
+        Value::Bool(true) => Cow::Borrowed("true"),
+        Value::Bool(false) => Cow::Borrowed("false"),
+        Value::Number(text) => Cow::Borrowed(text),
+        Value::Nested(json) => json,
+        Value::Text(text) => Cow::Owned(serde_json::Value::from(text).to_string()),
+        Value::Millis(_) => return Err(Rule::Type(ColumnType::Jsonb)),
+    };
+    text::check_nesting(&json)?;
+    out.put_u8(JSONB_VERSION);
+    out.put_slice(json.as_bytes());
+    Ok(())
+}
+
+/// `None`: the value is of another type. Inside: whether it fits this one.
+fn write_scalar(
+    value: &Value<'_>,
+    column_type: ColumnType,
+    out: &mut BytesMut,
+) -> Option<Result<(), Rule>> {
+    let out_of_range = || Rule::Range(column_type);
+    match column_type {
+        ColumnType::Boolean => wire::bool_to_sql(boolean(value)?, out),
+        ColumnType::SmallInt => match integer(value)?
+            .ok()
+            .and_then(|number| i16::try_from(number).ok())
+        {
+            Some(number) => wire::int2_to_sql(number, out),
+            None => return Some(Err(out_of_range())),
+        },
+        ColumnType::Integer => match integer(value)?
+            .ok()
+            .and_then(|number| i32::try_from(number).ok())
+        {
+            Some(number) => wire::int4_to_sql(number, out),
+            None => return Some(Err(out_of_range())),
+        },
+        ColumnType::BigInt => match integer(value)? {
+            Ok(number) => wire::int8_to_sql(number, out),
+            Err(OutOfRange) => return Some(Err(out_of_range())),
+        },
+        ColumnType::Real => match float::<f32>(value)? {
+            number if number.is_finite() => wire::float4_to_sql(number, out),
+            _ => return Some(Err(out_of_range())),
+        },
+        ColumnType::DoublePrecision => match float::<f64>(value)? {
+            number if number.is_finite() => wire::float8_to_sql(number, out),
+            _ => return Some(Err(out_of_range())),
+        },
+        ColumnType::Numeric => {
+            return Some(
+                Decimal::parse(value.as_literal()?)?
+                    .write_numeric(out)
+                    .map_err(|_| out_of_range()),
+            );
+        }
+        ColumnType::Date => wire::date_to_sql(day(value)?, out),
+        ColumnType::TimestampTz => wire::timestamp_to_sql(micros(value)?, out),
+        ColumnType::Uuid => {
+            wire::uuid_to_sql(Uuid::try_parse(value.as_literal()?).ok()?.into_bytes(), out)
+        }
+        ColumnType::Inet => {
+            let (address, netmask) = inet(value.as_literal()?)?;
+            wire::inet_to_sql(address, netmask, out);
+        }
+        ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Jsonb => return None,
+    }
+    Some(Ok(()))
+}
+
+/// The spellings that Postgres takes, <https://www.postgresql.org/docs/18/datatype-boolean.html>,
+/// without its abbreviations of one letter's ambiguity.
+fn boolean(value: &Value<'_>) -> Option<bool> {
+    if let Value::Bool(value) = value {
+        return Some(*value);
+    }
+    let is_any_of =
+        |text: &str, words: [&str; 5]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match value.as_literal()? {
+        text if is_any_of(text, ["true", "t", "yes", "on", "1"]) => Some(true),
+        text if is_any_of(text, ["false", "f", "no", "off", "0"]) => Some(false),
+        _ => None,
+    }
+}
+
+struct OutOfRange;
+
+fn integer(value: &Value<'_>) -> Option<Result<i64, OutOfRange>> {
+    if let Value::Millis(millis) = value {
+        return Some(Ok(*millis));
+    }
+    let text = value.as_literal()?;
+    if let Ok(number) = text.parse() {
+        return Some(Ok(number));
+    }
+    match Decimal::parse(text)?.to_i64() {
+        Ok(number) => Some(Ok(number)),
+        Err(Misfit::Range) => Some(Err(OutOfRange)),
+        Err(Misfit::Fraction) => None,
+    }
+}
+
+/// Reads decimal numbers only: not the `NaN` and `inf` that Rust would take.
+fn float<T: std::str::FromStr>(value: &Value<'_>) -> Option<T> {
+    let text = value.as_literal()?;
+    let is_decimal = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    if is_decimal { text.parse().ok() } else { None }
+}
+
+/// Days since 2000-01-01, of a calendar day or of the UTC day of an instant.
+fn day(value: &Value<'_>) -> Option<i32> {
+    if let Value::Millis(millis) = value {
+        return i32::try_from((millis - POSTGRES_EPOCH_UNIX_MILLIS).div_euclid(MILLIS_PER_DAY))
+            .ok();
+    }
+    let text = value.as_literal()?;
+    let date = Date::parse(text, format_description!("[year]-[month]-[day]"))
+        .or_else(|_| OffsetDateTime::parse(text, &Rfc3339).map(|instant| instant.to_utc().date()))
+        .ok()?;
+    Some(date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
+}
+
+/// Microseconds since 2000-01-01T00:00:00Z, of an instant with its offset (RFC 3339).
+fn micros(value: &Value<'_>) -> Option<i64> {
+    if let Value::Millis(millis) = value {
+        return (millis - POSTGRES_EPOCH_UNIX_MILLIS).checked_mul(1_000);
+    }
+    let instant = OffsetDateTime::parse(value.as_literal()?, &Rfc3339).ok()?;
+    let micros = instant - POSTGRES_EPOCH.midnight().assume_utc();
+    i64::try_from(micros.whole_microseconds()).ok()
+}
+
+/// An address, with the length of its network where one is given.
+fn inet(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text
+        .split_once('/')
+        .map_or((text, None), |(address, length)| (address, Some(length)));
+    let address: IpAddr = address.parse().ok()?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let length = length.map_or(Some(longest), |length| length.parse().ok())?;
+    (length <= longest).then_some((address, length))
+}

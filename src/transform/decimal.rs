@@ -1,0 +1,219 @@
+//! Decimal numbers, exact: as JSON writes them and as Postgres stores them.
+//!
+//! No detour through a float, so that 2^53 + 1 stays itself.
+
+use bytes::{BufMut, BytesMut};
+
+/// The digits that a Postgres `numeric` holds before and behind the point.
+/// Source: <https://www.postgresql.org/docs/18/datatype-numeric.html>.
+const MAX_INTEGER_DIGITS: i64 = 131_072;
+const MAX_FRACTION_DIGITS: i64 = 16_383;
+
+/// `numeric` stores groups of four decimal digits.
+/// Source: `NumericVar` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
+const GROUP_DIGITS: i64 = 4;
+const SIGN_POSITIVE: u16 = 0x0000;
+const SIGN_NEGATIVE: u16 = 0x4000;
+
+/// The number ± digits × 10^exponent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    negative: bool,
+    /// ASCII digits without zeros at either end; empty for zero.
+    digits: Vec<u8>,
+    exponent: i64,
+    /// How many digits were written behind the point; Postgres keeps and shows that many.
+    scale: i64,
+}
+
+/// The number does not fit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// It has a fraction, and an integer is wanted.
+    Fraction,
+    /// It is too large or too precise.
+    Range,
+}
+
+impl Decimal {
+    /// Reads `[+-]digits[.digits][e[+-]digits]`, `None` for anything else.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (negative, unsigned) = split_sign(text);
+        let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() && fraction.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+            return None;
+        }
+        Some(Self::new(
+            negative,
+            whole,
+            fraction,
+            parse_exponent(exponent)?,
+        ))
+    }
+
+    fn new(negative: bool, whole: &str, fraction: &str, exponent: i64) -> Self {
+        let written = [whole.as_bytes(), fraction.as_bytes()].concat();
+        let exponent = exponent.saturating_sub(length(fraction.as_bytes()));
+        let scale = exponent.saturating_neg().max(0);
+        let Some(last) = written.iter().rposition(|&digit| digit != b'0') else {
+            return Self {
+                negative: false,
+                digits: Vec::new(),
+                exponent: 0,
+                scale,
+            };
+        };
+        let first = written
+            .iter()
+            .position(|&digit| digit != b'0')
+            .unwrap_or(last);
+        let dropped = length(&written) - 1 - length(&written[..last]);
+        Self {
+            negative,
+            digits: written[first..=last].to_vec(),
+            exponent: exponent.saturating_add(dropped),
+            scale,
+        }
+    }
+
+    /// The integer it is, if it is one.
+    pub(crate) fn to_i64(&self) -> Result<i64, Misfit> {
+        if self.exponent < 0 {
+            return Err(Misfit::Fraction);
+        }
+        if length(&self.digits).saturating_add(self.exponent) > 19 {
+            return Err(Misfit::Range);
+        }
+        let sign = if self.negative { -1 } else { 1 };
+        let push = |value: i128, digit: &u8| value * 10 + i128::from(digit - b'0');
+        let zeros = std::iter::repeat_n(&b'0', usize::try_from(self.exponent).unwrap_or(0));
+        let value = self.digits.iter().chain(zeros).fold(0, push) * sign;
+        i64::try_from(value).map_err(|_| Misfit::Range)
+    }
+
+    /// Writes Postgres's binary `numeric`.
+    pub(crate) fn write_numeric(&self, out: &mut BytesMut) -> Result<(), Misfit> {
+        let integer_digits = length(&self.digits).saturating_add(self.exponent);
+        if integer_digits > MAX_INTEGER_DIGITS || self.scale > MAX_FRACTION_DIGITS {
+            return Err(Misfit::Range);
+        }
+        let groups = self.groups();
+        let weight = (integer_digits + GROUP_DIGITS - 1).div_euclid(GROUP_DIGITS) - 1;
+        let weight = if groups.is_empty() { 0 } else { weight };
+        out.put_i16(i16::try_from(groups.len()).map_err(|_| Misfit::Range)?);
+        out.put_i16(i16::try_from(weight).map_err(|_| Misfit::Range)?);
+        out.put_u16(if self.negative {
+            SIGN_NEGATIVE
+        } else {
+            SIGN_POSITIVE
+        });
+        out.put_i16(i16::try_from(self.scale).map_err(|_| Misfit::Range)?);
+        groups.into_iter().for_each(|group| out.put_i16(group));
+        Ok(())
+    }
+
+    /// The digits in groups of four, aligned at the decimal point.
+    fn groups(&self) -> Vec<i16> {
+        let integer_digits = length(&self.digits) + self.exponent;
+        let lead = (-integer_digits).rem_euclid(GROUP_DIGITS);
+        let mut aligned = vec![b'0'; usize::try_from(lead).unwrap_or(0)];
+        aligned.extend_from_slice(&self.digits);
+        let value = |group: &[u8]| {
+            (0..4).fold(0, |value, i| {
+                value * 10 + i16::from(group.get(i).map_or(0, |digit| digit - b'0'))
+            })
+        };
+        aligned.chunks(4).map(value).collect()
+    }
+}
+
+fn split_sign(text: &str) -> (bool, &str) {
+    match text.strip_prefix('-') {
+        Some(unsigned) => (true, unsigned),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    }
+}
+
+/// An exponent beyond any type becomes the largest there is.
+fn parse_exponent(text: &str) -> Option<i64> {
+    let (negative, digits) = split_sign(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value = digits.parse::<i64>().unwrap_or(i64::MAX).min(i64::MAX / 4);
+    Some(if negative { -value } else { value })
+}
+
+fn length(digits: &[u8]) -> i64 {
+    i64::try_from(digits.len()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn integer(text: &str) -> Option<Result<i64, Misfit>> {
+        Decimal::parse(text).map(|decimal| decimal.to_i64())
+    }
+
+    #[test]
+    fn integers_are_exact() {
+        let exact = [
+            ("0", 0),
+            ("-0.0", 0),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("2.0", 2),
+            ("1e3", 1000),
+            ("+5", 5),
+            ("007", 7),
+        ];
+        for (text, value) in exact {
+            assert_eq!(integer(text), Some(Ok(value)), "{text}");
+        }
+        assert_eq!(integer("-9223372036854775808"), Some(Ok(i64::MIN)));
+        assert_eq!(integer("120e-1"), Some(Ok(12)));
+        assert_eq!(integer("0e99999999999999999999"), Some(Ok(0)));
+    }
+
+    #[test]
+    fn a_fraction_or_an_overflow_is_no_integer() {
+        assert_eq!(integer("2.5"), Some(Err(Misfit::Fraction)));
+        assert_eq!(
+            integer("1e-99999999999999999999"),
+            Some(Err(Misfit::Fraction))
+        );
+        assert_eq!(integer("9223372036854775808"), Some(Err(Misfit::Range)));
+        assert_eq!(integer("1e99999999999999999999"), Some(Err(Misfit::Range)));
+    }
+
+    #[test]
+    fn what_is_no_decimal_number_is_none() {
+        for text in [
+            "", "-", ".", "e5", "1e", "1e+", "0x10", "1_000", "1,5", " 1", "NaN", "--1", "1.2.3",
+            "١",
+        ] {
+            assert_eq!(Decimal::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_numeric_out_of_range_is_refused() {
+        for text in ["1e131072", "1e-16384", "1e999999999999"] {
+            assert_eq!(
+                Decimal::parse(text)
+                    .unwrap()
+                    .write_numeric(&mut BytesMut::new()),
+                Err(Misfit::Range),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            Decimal::parse("1e131071")
+                .unwrap()
+                .write_numeric(&mut BytesMut::new()),
+            Ok(())
+        );
+    }
+}

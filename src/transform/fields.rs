@@ -1,0 +1,280 @@
+//! Picks the mapped fields out of a JSON body in one pass, without building a tree of it.
+//!
+//! Fields come as slices of the body's own text; what is not mapped is skipped. Of a key that
+//! occurs twice the last one counts, as in most parsers.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
+
+use crate::pipeline::Path;
+
+/// The paths of a mapping as a tree, so that each key of a body is looked up once.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    root: Node,
+    len: usize,
+}
+
+/// One step of a path.
+#[derive(Debug, Default)]
+struct Node {
+    /// Where the value at this step goes.
+    slot: Option<usize>,
+    /// The next steps, sorted by key.
+    children: Vec<(String, Node)>,
+}
+
+/// The JSON text of each path's value; `None` where the body has none.
+pub(crate) type Fields<'a> = Vec<Option<&'a str>>;
+
+/// The body is not one JSON value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NotJson;
+
+impl Paths {
+    /// The slot of a path, the same for equal paths.
+    pub(crate) fn slot(&mut self, path: &Path) -> usize {
+        let mut node = &mut self.root;
+        for step in &path.0 {
+            let position = match node.search(step) {
+                Ok(position) => position,
+                Err(position) => {
+                    node.children
+                        .insert(position, (step.clone(), Node::default()));
+                    position
+                }
+            };
+            node = &mut node.children[position].1;
+        }
+        *node.slot.get_or_insert_with(|| {
+            self.len += 1;
+            self.len - 1
+        })
+    }
+
+    /// Reads the body and gives the value of each slot.
+    pub(crate) fn pick<'a>(&self, body: &'a str) -> Result<Fields<'a>, NotJson> {
+        let mut fields = vec![None; self.len];
+        self.root.walk(body, &mut fields).map_err(|_| NotJson)?;
+        Ok(fields)
+    }
+}
+
+impl Node {
+    fn search(&self, step: &str) -> Result<usize, usize> {
+        self.children
+            .binary_search_by(|(key, _)| key.as_str().cmp(step))
+    }
+
+    fn child(&self, step: &str) -> Option<&Self> {
+        self.search(step)
+            .ok()
+            .map(|position| &self.children[position].1)
+    }
+
+    /// Reads one JSON value and fills the slots below this node.
+    fn walk<'a>(&self, json: &'a str, fields: &mut Fields<'a>) -> serde_json::Result<()> {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let walk = Walk { node: self, fields };
+        match json.trim_start().as_bytes().first() {
+            Some(b'{') => deserializer.deserialize_map(walk)?,
+            Some(b'[') => deserializer.deserialize_seq(walk)?,
+            _ => _ = IgnoredAny::deserialize(&mut deserializer)?,
+        }
+        deserializer.end()
+    }
+
+    /// Takes the value found for this node.
+    fn fill<'a>(&self, value: &'a RawValue, fields: &mut Fields<'a>) -> serde_json::Result<()> {
+        self.forget(fields);
+        if let Some(slot) = self.slot {
+            fields[slot] = Some(value.get());
+        }
+        if self.children.is_empty() {
+            Ok(())
+        } else {
+            self.walk(value.get(), fields)
+        }
+    }
+
+    /// Forgets what an earlier value of the same key left.
+    fn forget(&self, fields: &mut Fields<'_>) {
+        if let Some(slot) = self.slot {
+            fields[slot] = None;
+        }
+        for (_, child) in &self.children {
+            child.forget(fields);
+        }
+    }
+}
+
+/// Fills the slots below a node from the object or array that stands there.
+struct Walk<'n, 'f, 'a> {
+    node: &'n Node,
+    fields: &'f mut Fields<'a>,
+}
+
+impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object or array")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(child) = map.next_key_seed(Lookup(self.node))? {
+            match child {
+                Some(child) => child
+                    .fill(map.next_value()?, self.fields)
+                    .map_err(A::Error::custom)?,
+                None => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut array: A) -> Result<(), A::Error> {
+        let mut position = 0_usize;
+        while let Some(element) = array.next_element::<&RawValue>()? {
+            if let Some(child) = self.node.child(&position.to_string()) {
+                child.fill(element, self.fields).map_err(A::Error::custom)?;
+            }
+            position += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Finds the node of an object's key.
+struct Lookup<'n>(&'n Node);
+
+impl<'n, 'de> DeserializeSeed<'de> for Lookup<'n> {
+    type Value = Option<&'n Node>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'n> Visitor<'_> for Lookup<'n> {
+    type Value = Option<&'n Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.child(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pick<'a>(paths: &[&str], body: &'a str) -> Result<Fields<'a>, NotJson> {
+        let mut tree = Paths::default();
+        for path in paths {
+            tree.slot(&Path(path.split('.').map(str::to_owned).collect()));
+        }
+        tree.pick(body)
+    }
+
+    #[test]
+    fn fields_are_slices_of_the_body() {
+        let body = r#"{"a": "x", "skipped": {"a": [1, {"b": 2}]}, "n": 1.50, "o": {"k": [1]}}"#;
+        assert_eq!(
+            pick(&["n", "a", "o", "none"], body),
+            Ok(vec![
+                Some("1.50"),
+                Some("\"x\""),
+                Some(r#"{"k": [1]}"#),
+                None
+            ])
+        );
+    }
+
+    #[test]
+    fn dots_go_into_objects_and_arrays() {
+        let body = r#"{"client": {"ip": "i", "tags": ["t0", {"name": "t1"}]}}"#;
+        assert_eq!(
+            pick(
+                &[
+                    "client.ip",
+                    "client.tags.0",
+                    "client.tags.1.name",
+                    "client.tags.2"
+                ],
+                body
+            )
+            .unwrap(),
+            [Some("\"i\""), Some("\"t0\""), Some("\"t1\""), None]
+        );
+        assert_eq!(pick(&["0.a"], r#"[{"a": 1}]"#).unwrap(), [Some("1")]);
+        assert_eq!(pick(&["a.0"], r#"{"a": {"0": 1}}"#).unwrap(), [Some("1")]);
+    }
+
+    #[test]
+    fn a_path_may_end_where_another_goes_on() {
+        let body = r#"{"client": {"ip": 1}}"#;
+        assert_eq!(
+            pick(&["client", "client.ip", "client"], body).unwrap(),
+            [Some(r#"{"ip": 1}"#), Some("1")]
+        );
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_with_all_below_it() {
+        assert_eq!(pick(&["a"], r#"{"a": 1, "a": 2}"#).unwrap(), [Some("2")]);
+        assert_eq!(
+            pick(&["a.b"], r#"{"a": {"b": 1}, "a": {}}"#).unwrap(),
+            [None]
+        );
+        assert_eq!(
+            pick(&["a.b"], r#"{"a": {"b": 1}, "a": null}"#).unwrap(),
+            [None]
+        );
+    }
+
+    #[test]
+    fn a_key_is_found_however_it_is_escaped() {
+        assert_eq!(pick(&["ip"], r#"{"\u0069p": 1}"#).unwrap(), [Some("1")]);
+    }
+
+    #[test]
+    fn a_json_value_that_is_no_object_has_no_fields() {
+        for body in ["1e999", "\"x\"", "null", "true", " [1] ", "{}"] {
+            assert_eq!(pick(&["a.b"], body), Ok(vec![None]), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_json_value_is_refused() {
+        for body in [
+            "",
+            " ",
+            "{",
+            "{\"a\":1} x",
+            "{'a': 1}",
+            "{\"a\": 01}",
+            "[1,]",
+            "\u{a0}{}",
+            "{\"x\": \"\t\"}",
+            "NaN",
+        ] {
+            assert_eq!(pick(&["a"], body), Err(NotJson), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_of_any_depth_does_not_overflow_the_stack() {
+        let deep = format!("{{\"a\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(pick(&["a"], &deep).unwrap()[0].is_some());
+        assert!(pick(&["b"], &deep).unwrap()[0].is_none());
+    }
+}

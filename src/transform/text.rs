@@ -1,0 +1,203 @@
+//! JSON strings → text that Postgres can store.
+//!
+//! JSON can write two things that Postgres cannot hold: U+0000, and half of a surrogate pair. Both
+//! occur only as `\u` escapes, in strings and in keys, so one walk over the escapes of a raw JSON
+//! text finds them at any depth.
+
+use std::borrow::Cow;
+
+use crate::rejection::Rule;
+
+/// How deep a jsonb value may be nested. Postgres itself gives up between about 6,000 levels and
+/// its `max_stack_depth`; nobody writes a thousand by hand.
+pub(crate) const MAX_NESTING: usize = 1_000;
+
+/// What is done about characters that Postgres cannot store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unstorable {
+    /// They cost the message.
+    Reject,
+    /// They are taken out.
+    Strip,
+}
+
+/// The raw JSON text with every escape storable, borrowed where nothing had to go.
+pub(crate) fn storable(raw: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
+    let mut kept = String::new();
+    let mut copied = 0;
+    let mut position = 0;
+    while let Some(escape) = next_escape(raw, position) {
+        position = escape.end;
+        let Some(rule) = escape.fault else { continue };
+        if unstorable == Unstorable::Reject {
+            return Err(rule);
+        }
+        kept.push_str(raw.get(copied..escape.start).unwrap_or_default());
+        copied = escape.end;
+    }
+    if copied == 0 {
+        return Ok(Cow::Borrowed(raw));
+    }
+    kept.push_str(raw.get(copied..).unwrap_or_default());
+    Ok(Cow::Owned(kept))
+}
+
+/// A backslash escape: from where to where, and what makes it unstorable.
+struct Escape {
+    start: usize,
+    end: usize,
+    fault: Option<Rule>,
+}
+
+fn next_escape(raw: &str, from: usize) -> Option<Escape> {
+    let bytes = raw.as_bytes();
+    let start = from + memchr::memchr(b'\\', &bytes[from..])?;
+    let Some(unit) = unicode_escape(bytes, start) else {
+        return Some(Escape {
+            start,
+            end: start + 2,
+            fault: None,
+        });
+    };
+    let follows = || unicode_escape(bytes, start + 6);
+    let (length, fault) = match unit {
+        0 => (6, Some(Rule::NulCharacter)),
+        0xD800..=0xDBFF if matches!(follows(), Some(0xDC00..=0xDFFF)) => (12, None),
+        0xD800..=0xDFFF => (6, Some(Rule::LoneSurrogate)),
+        _ => (6, None),
+    };
+    Some(Escape {
+        start,
+        end: start + length,
+        fault,
+    })
+}
+
+/// The code unit of a `\uXXXX` that starts here.
+fn unicode_escape(bytes: &[u8], start: usize) -> Option<u16> {
+    let digits = bytes.get(start..start + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// The text of a raw JSON string, its quotes included in `raw`.
+pub(crate) fn unescape(raw: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
+    let inner = raw
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(raw);
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(inner));
+    }
+    let storable = storable(raw, unstorable)?;
+    serde_json::from_str(&storable)
+        .map(Cow::Owned)
+        .map_err(|_| Rule::LoneSurrogate)
+}
+
+/// Text that does not come from JSON, for example a message attribute.
+pub(crate) fn plain(text: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
+    match (text.contains('\0'), unstorable) {
+        (false, _) => Ok(Cow::Borrowed(text)),
+        (true, Unstorable::Reject) => Err(Rule::NulCharacter),
+        (true, Unstorable::Strip) => Ok(Cow::Owned(text.replace('\0', ""))),
+    }
+}
+
+/// Checks that a raw JSON value is not nested too deep for Postgres.
+pub(crate) fn check_nesting(raw: &str) -> Result<(), Rule> {
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => _ = bytes.next(),
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            return Err(Rule::Nesting(MAX_NESTING));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unstorable::{Reject, Strip};
+    use super::*;
+
+    #[test]
+    fn text_without_escapes_is_borrowed() {
+        assert!(matches!(
+            unescape("\"plain\"", Reject),
+            Ok(Cow::Borrowed("plain"))
+        ));
+        assert!(matches!(
+            storable(r#"{"a": "b\n"}"#, Strip),
+            Ok(Cow::Borrowed(_))
+        ));
+    }
+
+    #[test]
+    fn escapes_become_their_characters() {
+        assert_eq!(
+            unescape(r#""a\"\\\n\u00e9\ud83d\ude00""#, Reject).unwrap(),
+            "a\"\\\né\u{1F600}"
+        );
+        assert_eq!(unescape(r#""\\u0000""#, Reject).unwrap(), "\\u0000");
+        assert_eq!(
+            unescape(r#""\\\\u0000 \\ud800""#, Reject).unwrap(),
+            "\\\\u0000 \\ud800"
+        );
+    }
+
+    #[test]
+    fn nul_and_lone_surrogates_cost_the_message_at_any_depth() {
+        for raw in [r#""\u0000""#, r#"{"a": [{"b\u0000": 1}]}"#, r#""\\\u0000""#] {
+            assert_eq!(storable(raw, Reject), Err(Rule::NulCharacter), "{raw}");
+        }
+        for raw in [
+            r#""\ud800""#,
+            r#""\uDFFF x""#,
+            r#""\ud83d\u0041""#,
+            r#"["\ud83dx"]"#,
+            r#""\ude00\ud83d""#,
+            r#""\ud83d\ud83d\ude00""#,
+        ] {
+            assert_eq!(storable(raw, Reject), Err(Rule::LoneSurrogate), "{raw}");
+        }
+    }
+
+    #[test]
+    fn strip_nul_takes_them_out() {
+        assert_eq!(
+            unescape(r#""a\u0000b\ud800c\ud83d\ude00""#, Strip).unwrap(),
+            "abc\u{1F600}"
+        );
+        assert_eq!(
+            storable(r#"{"a\u0000": ["\u0000", "\ud83d\u0000\ude00"]}"#, Strip).unwrap(),
+            r#"{"a": ["", ""]}"#
+        );
+        assert_eq!(plain("a\0b", Strip).unwrap(), "ab");
+    }
+
+    #[test]
+    fn a_nul_in_metadata_costs_the_message() {
+        assert_eq!(plain("a\0b", Reject), Err(Rule::NulCharacter));
+        assert_eq!(plain("ab", Reject).unwrap(), "ab");
+    }
+
+    #[test]
+    fn brackets_in_strings_are_no_nesting() {
+        let brackets = format!("[\"\\\"{}\"]", "[".repeat(MAX_NESTING + 1));
+        assert_eq!(check_nesting(&brackets), Ok(()));
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert_eq!(check_nesting(&deep(MAX_NESTING)), Ok(()));
+        assert_eq!(
+            check_nesting(&deep(MAX_NESTING + 1)),
+            Err(Rule::Nesting(MAX_NESTING))
+        );
+    }
+}

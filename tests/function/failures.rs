@@ -1,0 +1,235 @@
+//! What failure means: for the messages and for the invocation.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::batch::{Batch, id, ids, login, login_with};
+use crate::support::{Database, Outcome, Setup, database_url};
+
+#[tokio::test]
+async fn a_bad_message_costs_only_itself() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let batch = Batch::new()
+        .body("g1", login())
+        .text("nojson", "{\"user_id\": ")
+        .body("type", login_with("device_type", json!({"os": "ios"})))
+        .record(json!({"messageId": id("nobody")}))
+        .body("g2", login());
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["nojson", "type", "nobody"]));
+    assert_eq!(database.count("user_logins").await, 2);
+    let failed = function.lines("message failed");
+    assert_eq!(
+        (&failed[1]["rule"], &failed[1]["column"], &failed[1]["path"]),
+        (&json!("type"), &json!("device_type"), &json!("device_type"))
+    );
+    assert_eq!(
+        function.lines("batch")[0]["failed_by_rule"],
+        "body_missing=1 body_not_json=1 type=1"
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_batch_of_only_bad_messages_is_no_function_error() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let answer = function
+        .invoke(&Batch::new().text("a", "x").text("b", "").event())
+        .await;
+    assert_eq!(answer.failed_ids(), ids(&["a", "b"]));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_id_that_came_twice_is_named_once() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let answer = function
+        .invoke(&Batch::new().text("a", "x").text("a", "y").event())
+        .await;
+    assert_eq!(
+        answer,
+        Outcome::Answer(json!({"batchItemFailures": [{"itemIdentifier": id("a")}]}))
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_empty_batch_is_answered() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    assert_eq!(
+        function.invoke(&json!({"Records": []})).await,
+        Outcome::Answer(json!({"batchItemFailures": []}))
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_payload_that_is_no_sqs_event_fails_the_invocation_without_its_values() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let error = function
+        .invoke(&json!({"Records": [{"messageId": {"s3": "s3cret"}}]}))
+        .await
+        .error();
+    assert!(
+        error.contains("no SQS event") && !error.contains("s3cret"),
+        "{error}"
+    );
+    assert!(!function.end().await.contains("s3cret"));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_was_cut_between_two_batches_is_replaced() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    function
+        .invoke(&Batch::new().body("a", login()).event())
+        .await;
+    let others = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE application_name = 'sqs-to-postgres'";
+    // Only the connection of this test's function: its search path names the schema.
+    let mine = format!(
+        "{others} AND query LIKE '%user_logins%' AND pid <> pg_backend_pid() AND backend_start > now() - interval '1 minute'"
+    );
+    database.rows(&mine).await;
+    let answer = function
+        .invoke(&Batch::new().body("b", login()).event())
+        .await;
+    assert_eq!(answer.failed_ids(), Vec::<String>::new());
+    assert_eq!(database.count("user_logins").await, 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_fails_the_invocation_at_its_deadline() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgresql://u:p@{}/d?sslmode=disable",
+        free.local_addr().unwrap()
+    );
+    drop(free);
+    let mut function = Setup::bare()
+        .set("DATABASE_URL", &url)
+        .set("MASK_KEY", crate::support::MASK_KEY)
+        .start()
+        .await;
+    let error = function
+        .invoke_within(
+            &Batch::new().body("a", login()).event(),
+            Duration::from_secs(3),
+        )
+        .await
+        .error();
+    assert!(error.contains("cannot be reached"), "{error}");
+    assert!(!function.lines("trying again").is_empty());
+}
+
+#[tokio::test]
+async fn what_is_not_certain_before_the_deadline_is_reported_and_harmless() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let batch = Batch::new().body("a", login()).text("b", "x");
+    database
+        .execute("BEGIN; LOCK TABLE user_logins IN ACCESS EXCLUSIVE MODE")
+        .await;
+    let answer = function
+        .invoke_within(&batch.event(), Duration::from_secs(2))
+        .await;
+    assert_eq!(answer.failed_ids(), ids(&["a", "b"]));
+    let rules: Vec<_> = function
+        .lines("message failed")
+        .iter()
+        .map(|line| line["rule"].clone())
+        .collect();
+    assert_eq!(rules, [json!("out_of_time"), json!("body_not_json")]);
+    database.execute("COMMIT").await;
+    assert_eq!(
+        function.invoke(&batch.event()).await.failed_ids(),
+        [id("b")]
+    );
+    assert_eq!(database.count("user_logins").await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_fit_fails_the_invocation_with_its_mend() {
+    let cases = [
+        (
+            "",
+            "table \\\"user_logins\\\" does not exist",
+            "CREATE TABLE \\\"user_logins\\\"",
+        ),
+        (
+            "ALTER TABLE user_logins DROP COLUMN locale",
+            "no column \\\"locale\\\"",
+            "ADD COLUMN \\\"locale\\\" varchar(32)",
+        ),
+        (
+            "ALTER TABLE user_logins ALTER create_date TYPE integer USING 1",
+            "\\\"create_date\\\"",
+            "is integer and mapped as date",
+        ),
+        (
+            "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey",
+            "no unique index",
+            "CREATE UNIQUE INDEX ON",
+        ),
+    ];
+    for (damage, wrong, mend) in cases {
+        let database = if damage.is_empty() {
+            Database::new().await
+        } else {
+            Database::with_user_logins().await
+        };
+        database.execute(damage).await;
+        let mut function = Setup::on(&database).start().await;
+        let error = function
+            .invoke(&Batch::new().body("a", login()).event())
+            .await
+            .error();
+        assert!(
+            error.contains(wrong) && error.contains(mend),
+            "{damage}: {error}"
+        );
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_role_without_privileges_fails_the_invocation_with_the_grant() {
+    let database = Database::with_user_logins().await;
+    let role = format!("{}_role", database.schema);
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA {} TO {role}",
+            database.schema
+        ))
+        .await;
+    let server = database_url().split_once('@').unwrap().1.to_owned();
+    let url = format!(
+        "postgresql://{role}:p@{server}?options=-c%20search_path%3D{}",
+        database.schema
+    );
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let error = function
+        .invoke(&Batch::new().body("a", login()).event())
+        .await
+        .error();
+    assert!(
+        error.contains("may not write") && error.contains("GRANT INSERT"),
+        "{error}"
+    );
+    drop(function);
+    database
+        .execute(&format!(
+            "REVOKE ALL ON SCHEMA {} FROM {role}; DROP ROLE {role}",
+            database.schema
+        ))
+        .await;
+    database.drop().await;
+}

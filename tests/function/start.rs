@@ -1,0 +1,131 @@
+//! What stops the function at start: one sentence and a non-zero exit, no panic, no backtrace.
+
+use crate::support::{Database, MASK_KEY, Setup, database_url};
+
+async fn refusal(setup: Setup) -> String {
+    let (status, log) = setup.set("RUST_BACKTRACE", "1").fail_to_start().await;
+    assert!(!status.success());
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(
+        log.starts_with("sqs-to-postgres cannot start: ")
+            && !log.contains("panic")
+            && !log.contains("backtrace"),
+        "{log}"
+    );
+    log
+}
+
+fn with_database() -> Setup {
+    Setup::bare().set("DATABASE_URL", &database_url())
+}
+
+#[tokio::test]
+async fn no_database_setting() {
+    assert!(
+        refusal(Setup::bare())
+            .await
+            .contains("no database is set: set DB_SECRET_ID")
+    );
+}
+
+#[tokio::test]
+async fn two_database_settings() {
+    assert!(
+        refusal(with_database().set("DB_SECRET_ID", "s"))
+            .await
+            .contains("both set: keep one")
+    );
+}
+
+#[tokio::test]
+async fn a_broken_mapping() {
+    let log = refusal(
+        with_database()
+            .set("MASK_KEY", MASK_KEY)
+            .mapping("table = \"t\"\nkeys = [\"id\"]\n"),
+    )
+    .await;
+    assert!(log.contains(".toml: line 2: unknown field `keys`"), "{log}");
+}
+
+#[tokio::test]
+async fn a_mapping_that_cannot_be_read() {
+    let log = refusal(with_database().set("PIPELINE_FILE", "/nowhere/pipeline.toml")).await;
+    assert!(
+        log.contains("/nowhere/pipeline.toml: cannot be read"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_default_that_does_not_fit() {
+    let mapping = "table = \"t\"\nkey = [\"a\"]\n[[column]]\nname = \"a\"\ntype = \"integer\"\ndefault = \"x\"\n";
+    let log = refusal(with_database().mapping(mapping)).await;
+    assert!(
+        log.contains("column \"a\": the default does not fit (type)"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_mask_without_its_key() {
+    let log = refusal(with_database()).await;
+    assert!(log.contains("column \"masked_ip\": mask hmac-sha256 needs a key and none is set: set MASK_SECRET_ID or MASK_KEY"), "{log}");
+}
+
+#[tokio::test]
+async fn a_mask_key_that_is_none() {
+    assert!(
+        refusal(with_database().set("MASK_KEY", "hunter2!"))
+            .await
+            .contains("the mask key is not base64")
+    );
+    assert!(
+        refusal(with_database().set("MASK_KEY", "aHVudGVyMg=="))
+            .await
+            .contains("has 7 bytes and needs at least 32")
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist() {
+    let (server, _) = database_url()
+        .rsplit_once('/')
+        .map(|(server, name)| (server.to_owned(), name.to_owned()))
+        .unwrap();
+    let log = refusal(
+        Setup::bare()
+            .set("DATABASE_URL", &format!("{server}/nowhere"))
+            .set("MASK_KEY", MASK_KEY),
+    )
+    .await;
+    assert!(
+        log.contains("database \"nowhere\" does not exist: create it"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_password_that_is_refused_is_not_shown() {
+    let database = Database::new().await;
+    let role = format!("{}_role", database.schema);
+    database
+        .execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'right'"))
+        .await;
+    let server = database_url().split_once('@').unwrap().1.to_owned();
+    let log = refusal(
+        Setup::bare()
+            .set(
+                "DATABASE_URL",
+                &format!("postgresql://{role}:hunter2@{server}"),
+            )
+            .set("MASK_KEY", MASK_KEY),
+    )
+    .await;
+    assert!(
+        log.contains("refused user or password") && !log.contains("hunter2"),
+        "{log}"
+    );
+    database.execute(&format!("DROP ROLE {role}")).await;
+    database.drop().await;
+}

@@ -1,0 +1,392 @@
+//! A Postgres schema for one test, and the function as a process beside a Lambda Runtime API.
+
+use std::collections::HashMap;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio_postgres::{Client, NoTls};
+
+/// 64 bytes, of which the masks make tokens in every test.
+pub(crate) const MASK_KEY: &str =
+    "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
+
+/// How long a test waits for an answer before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The superuser's URL of the local Postgres.
+pub(crate) fn database_url() -> String {
+    std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run the tests by `make test`")
+}
+
+/// A schema of its own, gone with everything in it when the test ends well.
+pub(crate) struct Database {
+    pub(crate) client: Client,
+    pub(crate) schema: String,
+}
+
+impl Database {
+    pub(crate) async fn new() -> Self {
+        let (client, connection) = tokio_postgres::connect(&database_url(), NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let schema = format!("test_{:016x}", fastrand::u64(..));
+        client
+            .batch_execute(&format!(
+                "CREATE SCHEMA {schema}; SET search_path = {schema}"
+            ))
+            .await
+            .unwrap();
+        Self { client, schema }
+    }
+
+    /// A database with the table of the shipped mapping.
+    pub(crate) async fn with_user_logins() -> Self {
+        let database = Self::new().await;
+        database
+            .execute(include_str!("../../localstack/schema.sql"))
+            .await;
+        database
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.client
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// The rows of a query of text columns, with `∅` for null.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let rows = self
+            .client
+            .query(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let cell = |row: &tokio_postgres::Row, column| {
+            row.get::<_, Option<String>>(column)
+                .unwrap_or_else(|| "∅".to_owned())
+        };
+        rows.iter()
+            .map(|row| (0..row.len()).map(|column| cell(row, column)).collect())
+            .collect()
+    }
+
+    pub(crate) async fn count(&self, table: &str) -> i64 {
+        self.client
+            .query_one(&format!("SELECT count(*) FROM {table}"), &[])
+            .await
+            .unwrap()
+            .get(0)
+    }
+
+    /// The URL by which the function finds the test's schema.
+    pub(crate) fn url(&self) -> String {
+        let separator = if database_url().contains('?') {
+            '&'
+        } else {
+            '?'
+        };
+        format!(
+            "{}{separator}options=-c%20search_path%3D{}",
+            database_url(),
+            self.schema
+        )
+    }
+
+    pub(crate) async fn drop(self) {
+        self.execute(&format!("DROP SCHEMA {} CASCADE", self.schema))
+            .await;
+    }
+}
+
+/// A file that is gone when the test ends.
+pub(crate) struct TempFile(pub(crate) std::path::PathBuf);
+
+impl TempFile {
+    pub(crate) fn new(text: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("sqs-to-postgres-{:016x}.toml", fastrand::u64(..)));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+/// How the function is started.
+pub(crate) struct Setup {
+    environment: HashMap<String, String>,
+    mapping: Option<TempFile>,
+}
+
+impl Setup {
+    /// Nothing is set but what Lambda sets.
+    pub(crate) fn bare() -> Self {
+        let lambda = [
+            ("AWS_LAMBDA_FUNCTION_NAME", "sqs-to-postgres"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+        ];
+        let environment = lambda
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            environment,
+            mapping: None,
+        }
+    }
+
+    /// The database and a mask key.
+    pub(crate) fn on(database: &Database) -> Self {
+        Self::bare()
+            .set("DATABASE_URL", &database.url())
+            .set("MASK_KEY", MASK_KEY)
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Another mapping than the shipped one.
+    pub(crate) fn mapping(self, text: &str) -> Self {
+        let file = TempFile::new(text);
+        let path = file.0.display().to_string();
+        Self {
+            mapping: Some(file),
+            ..self.set("PIPELINE_FILE", &path)
+        }
+    }
+
+    pub(crate) async fn start(self) -> Function {
+        Function::start(self).await
+    }
+
+    /// Starts the function and waits until it ends by itself.
+    pub(crate) async fn fail_to_start(self) -> (ExitStatus, String) {
+        let mut function = self.start().await;
+        let status = tokio::time::timeout(PATIENCE, function.process.wait())
+            .await
+            .expect("the function goes on")
+            .unwrap();
+        (status, function.whole_log().await)
+    }
+}
+
+/// What the function answers to an invocation.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// The response.
+    Answer(Value),
+    /// The error report.
+    Error(Value),
+}
+
+impl Outcome {
+    /// The ids of the answer, in its order.
+    pub(crate) fn failed_ids(&self) -> Vec<String> {
+        let Self::Answer(answer) = self else {
+            panic!("no answer: {self:?}")
+        };
+        let failures = answer["batchItemFailures"].as_array().unwrap();
+        failures
+            .iter()
+            .map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    pub(crate) fn error(&self) -> String {
+        let Self::Error(error) = self else {
+            panic!("no error: {self:?}")
+        };
+        error.to_string()
+    }
+}
+
+struct Invocation {
+    payload: String,
+    deadline_millis: u128,
+}
+
+/// The Runtime API as Lambda serves it to one environment.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+struct RuntimeApi {
+    invocations: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+}
+
+async fn next(State(api): State<Arc<RuntimeApi>>) -> Result<(HeaderMap, String), StatusCode> {
+    let invocation = api
+        .invocations
+        .lock()
+        .await
+        .recv()
+        .await
+        .ok_or(StatusCode::GONE)?;
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        "lambda-runtime-aws-request-id",
+        "8476a536-e9f4-11e8-9739-2dfe598c3fcd".parse().unwrap(),
+    );
+    headers.insert(
+        "lambda-runtime-deadline-ms",
+        invocation.deadline_millis.to_string().parse().unwrap(),
+    );
+    headers.insert(
+        "lambda-runtime-invoked-function-arn",
+        "arn:aws:lambda:eu-west-1:123456789012:function:sqs-to-postgres"
+            .parse()
+            .unwrap(),
+    );
+    Ok((headers, invocation.payload))
+}
+
+async fn response(
+    State(api): State<Arc<RuntimeApi>>,
+    Path(_): Path<String>,
+    body: String,
+) -> StatusCode {
+    api.outcomes
+        .send(Outcome::Answer(serde_json::from_str(&body).unwrap()))
+        .unwrap();
+    StatusCode::ACCEPTED
+}
+
+async fn error(
+    State(api): State<Arc<RuntimeApi>>,
+    Path(_): Path<String>,
+    body: String,
+) -> StatusCode {
+    api.outcomes
+        .send(Outcome::Error(serde_json::from_str(&body).unwrap()))
+        .unwrap();
+    StatusCode::ACCEPTED
+}
+
+/// The real `bootstrap`, killed when the test ends.
+pub(crate) struct Function {
+    process: Child,
+    invocations: mpsc::UnboundedSender<Invocation>,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    log: Arc<Mutex<String>>,
+    readers: Vec<tokio::task::JoinHandle<()>>,
+    _mapping: Option<TempFile>,
+}
+
+impl Function {
+    async fn start(setup: Setup) -> Self {
+        let (invocations, receiver) = mpsc::unbounded_channel();
+        let (sender, outcomes) = mpsc::unbounded_channel();
+        let api = RuntimeApi {
+            invocations: tokio::sync::Mutex::new(receiver),
+            outcomes: sender,
+        };
+        let routes = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .with_state(Arc::new(api));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let mut process = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+            .env_clear()
+            .envs(&setup.environment)
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let readers = vec![
+            tokio::spawn(collect(process.stdout.take().unwrap(), Arc::clone(&log))),
+            tokio::spawn(collect(process.stderr.take().unwrap(), Arc::clone(&log))),
+        ];
+        Self {
+            process,
+            invocations,
+            outcomes,
+            log,
+            readers,
+            _mapping: setup.mapping,
+        }
+    }
+
+    pub(crate) async fn invoke(&mut self, event: &Value) -> Outcome {
+        self.invoke_within(event, Duration::from_secs(30)).await
+    }
+
+    /// Invokes with this much time until the deadline.
+    pub(crate) async fn invoke_within(&mut self, event: &Value, time: Duration) -> Outcome {
+        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;
+        self.invocations
+            .send(Invocation {
+                payload: event.to_string(),
+                deadline_millis: deadline.as_millis(),
+            })
+            .unwrap();
+        tokio::select! {
+            outcome = self.outcomes.recv() => outcome.unwrap(),
+            status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
+            () = tokio::time::sleep(PATIENCE) => panic!("no answer: {}", self.log()),
+        }
+    }
+
+    /// What it has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The JSON lines with this message.
+    pub(crate) fn lines(&self, message: &str) -> Vec<Value> {
+        let lines = self.log();
+        let json = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        json.filter(|line| line["message"] == message).collect()
+    }
+
+    /// Everything it wrote, once it has ended.
+    async fn whole_log(&mut self) -> String {
+        for reader in self.readers.drain(..) {
+            reader.await.unwrap();
+        }
+        self.log()
+    }
+
+    /// Ends it and gives everything it wrote.
+    pub(crate) async fn end(mut self) -> String {
+        self.process.start_kill().unwrap();
+        self.process.wait().await.unwrap();
+        self.whole_log().await
+    }
+}
+
+async fn collect(output: impl AsyncRead + Unpin, log: Arc<Mutex<String>>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut log = log.lock().unwrap();
+        log.push_str(&line);
+        log.push('\n');
+    }
+}

@@ -1,0 +1,617 @@
+//! Every type: what a JSON value becomes in Postgres, and what costs its message.
+
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, SENT_AT_MILLIS, id};
+use crate::support::{Database, Function, Setup};
+
+/// A mapping of one column `v` with these lines.
+fn mapping(database: &Database, lines: &str) -> String {
+    format!(
+        "table = \"{}.t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n[[column]]\nname = \"v\"\n{lines}",
+        database.schema
+    )
+}
+
+async fn start(database: &Database, column_type: &str, lines: &str) -> Function {
+    database
+        .execute(&format!(
+            "CREATE TABLE t (id uuid PRIMARY KEY, v {column_type})"
+        ))
+        .await;
+    let mapping = mapping(database, &format!("type = \"{column_type}\"\n{lines}"));
+    Setup::on(database).mapping(&mapping).start().await
+}
+
+fn rule_of(function: &Function, name: &str) -> Option<String> {
+    let line = function
+        .lines("message failed")
+        .into_iter()
+        .find(|line| line["message_id"] == id(name).as_str())?;
+    Some(line["rule"].as_str().unwrap().to_owned())
+}
+
+/// Each JSON text of `accepted` must become the SQL literal beside it, each of `rejected` break the rule.
+async fn check(column_type: &str, accepted: &[(&str, &str)], rejected: &[(&str, &str)]) {
+    check_with(column_type, "", accepted, rejected).await;
+}
+
+async fn check_with(
+    column_type: &str,
+    lines: &str,
+    accepted: &[(&str, &str)],
+    rejected: &[(&str, &str)],
+) {
+    let database = Database::new().await;
+    let mut function = start(&database, column_type, lines).await;
+    let mut batch = Batch::new();
+    for (number, (value, _)) in accepted.iter().chain(rejected).enumerate() {
+        batch = batch.text(&number.to_string(), &format!("{{\"v\": {value}}}"));
+    }
+    let answer = function.invoke(&batch.event()).await;
+    for (number, (value, literal)) in accepted.iter().enumerate() {
+        let name = number.to_string();
+        assert_eq!(rule_of(&function, &name), None, "{column_type}: {value}");
+        let base_type = column_type.split('(').next().unwrap();
+        let sql = format!(
+            "SELECT v::text, ({literal}::{base_type})::text FROM t WHERE id = '{}'",
+            id(&name)
+        );
+        let rows = database.rows(&sql).await;
+        assert_eq!(rows[0][0], rows[0][1], "{column_type}: {value}");
+    }
+    for (number, (value, rule)) in rejected.iter().enumerate() {
+        let name = (accepted.len() + number).to_string();
+        assert_eq!(
+            rule_of(&function, &name).as_deref(),
+            Some(*rule),
+            "{column_type}: {value}"
+        );
+    }
+    assert_eq!(answer.failed_ids().len(), rejected.len());
+    assert_eq!(database.count("t").await, accepted.len() as i64);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn text() {
+    let accepted = [
+        (r#""""#, "''"),
+        (r#""é\ud83d\ude00\n\"""#, "U&'\\00e9\\+01F600\\000a\"'"),
+        ("12.50", "'12.50'"),
+        ("true", "'true'"),
+        ("null", "NULL"),
+    ];
+    let rejected = [
+        ("{}", "type"),
+        ("[1]", "type"),
+        (r#""a\u0000""#, "nul_character"),
+        (r#""\ud800""#, "lone_surrogate"),
+    ];
+    check("text", &accepted, &rejected).await;
+}
+
+#[tokio::test]
+async fn varchar_counts_characters_not_bytes() {
+    let accepted = [
+        (r#""éé\ud83d\ude00""#, "U&'\\00e9\\00e9\\+01F600'"),
+        ("123", "'123'"),
+    ];
+    check(
+        "varchar(3)",
+        &accepted,
+        &[(r#""abcd""#, "length"), ("1234", "length")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn boolean() {
+    let accepted = [
+        ("true", "true"),
+        ("false", "false"),
+        (r#""Yes""#, "true"),
+        ("0", "false"),
+        ("null", "NULL"),
+    ];
+    check(
+        "boolean",
+        &accepted,
+        &[("2", "type"), (r#""maybe""#, "type"), ("[]", "type")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn smallint() {
+    check(
+        "smallint",
+        &[("-32768", "'-32768'"), (r#""32767""#, "32767")],
+        &[("32768", "range"), ("-32769", "range"), ("1.5", "type")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn integer() {
+    let accepted = [
+        ("2147483647", "2147483647"),
+        (r#""-5""#, "'-5'"),
+        ("2.0", "2"),
+        ("1e3", "1000"),
+        ("null", "NULL"),
+    ];
+    let rejected = [
+        ("2147483648", "range"),
+        ("2.5", "type"),
+        (r#""""#, "type"),
+        (r#"" 1""#, "type"),
+        ("true", "type"),
+        (r#""12a""#, "type"),
+    ];
+    check("integer", &accepted, &rejected).await;
+}
+
+#[tokio::test]
+async fn bigint_is_exact_beyond_the_integers_of_a_float() {
+    let accepted = [
+        ("9007199254740993", "9007199254740993"),
+        (r#""9223372036854775807""#, "9223372036854775807"),
+        ("-9223372036854775808", "'-9223372036854775808'"),
+    ];
+    check(
+        "bigint",
+        &accepted,
+        &[
+            ("9223372036854775808", "range"),
+            ("1e400", "range"),
+            ("0.1", "type"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn real_and_double_precision() {
+    check(
+        "real",
+        &[("1.5", "1.5"), (r#""-0.25""#, "'-0.25'"), ("1e38", "1e38")],
+        &[
+            ("1e39", "range"),
+            (r#""NaN""#, "type"),
+            (r#""inf""#, "type"),
+        ],
+    )
+    .await;
+    check(
+        "double precision",
+        &[("0.1", "0.1"), ("1e308", "1e308")],
+        &[
+            ("1e309", "range"),
+            (r#""Infinity""#, "type"),
+            (r#""1,5""#, "type"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn numeric_keeps_every_digit_and_its_scale() {
+    let numbers = [
+        "0",
+        "0.00",
+        "-1",
+        "1.50",
+        "0.0001",
+        "0.00012",
+        "-0.000000000000000000012345",
+        "9999",
+        "10000",
+        "10001",
+        "12345678901234567890.123456789012345678901234567890",
+        "1e3",
+        "1.5e10",
+        "1e-7",
+        "123456e-3",
+        "100000000",
+        "-99999999.9999",
+        "1e131071",
+        "1e-16383",
+    ];
+    let literals: Vec<String> = numbers.iter().map(|number| format!("'{number}'")).collect();
+    let accepted: Vec<(&str, &str)> = numbers
+        .iter()
+        .copied()
+        .zip(literals.iter().map(String::as_str))
+        .collect();
+    check(
+        "numeric",
+        &accepted,
+        &[
+            ("1e131072", "range"),
+            ("1e-16384", "range"),
+            (r#""1.2.3""#, "type"),
+            ("false", "type"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn date() {
+    let accepted = [
+        (r#""2024-02-29""#, "'2024-02-29'"),
+        (r#""1999-12-31""#, "'1999-12-31'"),
+        (r#""0001-01-01""#, "'0001-01-01'"),
+        (r#""2026-01-31T23:30:00-02:00""#, "'2026-02-01'"),
+    ];
+    check(
+        "date",
+        &accepted,
+        &[
+            (r#""2023-02-29""#, "type"),
+            (r#""31.01.2026""#, "type"),
+            ("20260131", "type"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn timestamptz() {
+    let accepted = [
+        (
+            r#""2026-01-31T23:59:59.123456Z""#,
+            "'2026-01-31 23:59:59.123456+00'",
+        ),
+        (r#""1969-07-20T20:17:40+02:00""#, "'1969-07-20 18:17:40+00'"),
+    ];
+    let rejected = [
+        (r#""2026-01-31T23:59:59""#, "type"),
+        (r#""2026-13-01T00:00:00Z""#, "type"),
+        ("1769903999", "type"),
+    ];
+    check("timestamptz", &accepted, &rejected).await;
+}
+
+#[tokio::test]
+async fn uuid() {
+    let accepted = [
+        (
+            r#""6C72164E-1b7a-446a-906d-fedb45d8f718""#,
+            "'6c72164e-1b7a-446a-906d-fedb45d8f718'",
+        ),
+        (
+            r#""6c72164e1b7a446a906dfedb45d8f718""#,
+            "'6c72164e-1b7a-446a-906d-fedb45d8f718'",
+        ),
+    ];
+    check(
+        "uuid",
+        &accepted,
+        &[(r#""6c72164e""#, "type"), ("1", "type")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn inet() {
+    let accepted = [
+        (r#""192.0.2.1""#, "'192.0.2.1'"),
+        (r#""2001:DB8::1""#, "'2001:db8::1'"),
+        (r#""192.0.2.1/24""#, "'192.0.2.1/24'"),
+        (r#""::/0""#, "'::/0'"),
+    ];
+    check(
+        "inet",
+        &accepted,
+        &[
+            (r#""192.0.2.256""#, "type"),
+            (r#""192.0.2.1/33""#, "type"),
+            (r#""host""#, "type"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn jsonb_keeps_any_value_as_it_is() {
+    let accepted = [
+        (
+            r#"{"b": [1, 2.50, {"é": "\u00e9"}], "a": null}"#,
+            r#"'{"b": [1, 2.50, {"é": "é"}], "a": null}'"#,
+        ),
+        (r#""text""#, r#"'"text"'"#),
+        ("12345678901234567890123", "'12345678901234567890123'"),
+        ("false", "'false'"),
+        ("null", "NULL"),
+    ];
+    let deep = "[".repeat(1_001) + &"]".repeat(1_001);
+    let rejected = [
+        (r#"{"a": [{"b": "\u0000"}]}"#, "nul_character"),
+        (r#"{"\ud800": 1}"#, "lone_surrogate"),
+        (deep.as_str(), "nesting"),
+    ];
+    check("jsonb", &accepted, &rejected).await;
+}
+
+#[tokio::test]
+async fn strip_nul_takes_out_what_postgres_cannot_store() {
+    check_with(
+        "jsonb",
+        "transform = [\"strip_nul\"]",
+        &[(r#"{"a\u0000": ["\ud800x"]}"#, r#"'{"a": ["x"]}'"#)],
+        &[],
+    )
+    .await;
+    check_with(
+        "text",
+        "transform = [\"strip_nul\", \"trim\"]",
+        &[(r#""\u0000 a\u0000""#, "'a'")],
+        &[],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn required_refuses_null_missing_and_empty() {
+    let rejected = [
+        ("null", "required"),
+        (r#""""#, "required"),
+        (r#"" ""#, "required"),
+        (r#"1, "v": null"#, "required"),
+    ];
+    check_with(
+        "text",
+        "required = true\ntransform = [\"trim\"]",
+        &[(r#"" a ""#, "'a'")],
+        &rejected,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_default_stands_in_for_null_and_missing_and_takes_the_same_way() {
+    let accepted = [("null", "'xy'"), (r#""AB""#, "'ab'"), (r#""""#, "''")];
+    check_with(
+        "text",
+        "default = \"XY\"\ntransform = [\"lowercase\"]",
+        &accepted,
+        &[],
+    )
+    .await;
+    check_with(
+        "integer",
+        "default = \"0.7\"\ntransform = [\"minor\"]",
+        &[(r#""3.4""#, "4"), ("null", "7"), (r#""3""#, "7")],
+        &[],
+    )
+    .await;
+    check_with(
+        "integer",
+        "from = \"other\"\ndefault = 7",
+        &[("1", "7")],
+        &[],
+    )
+    .await;
+    check_with(
+        "jsonb",
+        "default = {a = [1]}",
+        &[("null", r#"'{"a": [1]}'"#)],
+        &[],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn transforms_work_in_order_and_take_a_number_by_its_text() {
+    check_with(
+        "integer",
+        "transform = [\"trim\", \"major\"]",
+        &[(r#"" 2.3.0""#, "2"), ("7.31", "7"), ("null", "NULL")],
+        &[(r#""beta""#, "transform"), ("[]", "transform")],
+    )
+    .await;
+    check_with(
+        "integer",
+        "transform = [\"patch\"]",
+        &[(r#""2.3.9""#, "9"), (r#""2.3""#, "NULL")],
+        &[],
+    )
+    .await;
+    check_with(
+        "inet",
+        "transform = [\"ip\"]",
+        &[(r#""::FFFF:192.0.2.1""#, "'192.0.2.1'")],
+        &[(r#""x""#, "transform")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn metadata_is_stored_by_its_meaning() {
+    let database = Database::new().await;
+    let columns = [
+        ("a", "uuid", "@message_id", id("m")),
+        (
+            "b",
+            "timestamptz",
+            "@sent_at",
+            "2026-01-31 23:59:59.5+00".to_owned(),
+        ),
+        ("c", "date", "@sent_at", "2026-01-31".to_owned()),
+        (
+            "d",
+            "bigint",
+            "@first_received_at",
+            SENT_AT_MILLIS.to_string(),
+        ),
+        ("e", "integer", "@receive_count", "1".to_owned()),
+        ("f", "text", "@group_id", "fair".to_owned()),
+        ("g", "text", "@sender_id", "AIDA".to_owned()),
+        ("h", "varchar(9)", "@attribute.tenant", "acme".to_owned()),
+        ("i", "jsonb", "@body", r#"{"v": [1, 2]}"#.to_owned()),
+        ("j", "text", "@body", r#"{"v":[1,2]}"#.to_owned()),
+        // printf '{"v":[1,2]}' | openssl dgst -sha256
+        (
+            "k",
+            "varchar(64)",
+            "@body_sha256",
+            "e6b9d6ff8dd7d8e1bb2d1e3a2b2c2a3e".to_owned(),
+        ),
+        ("l", "integer", "v.1", "2".to_owned()),
+    ];
+    let ddl: Vec<String> = columns
+        .iter()
+        .map(|(name, column_type, ..)| format!("{name} {column_type}"))
+        .collect();
+    database
+        .execute(&format!(
+            "SET timezone = 'UTC'; CREATE TABLE t ({}, PRIMARY KEY (a))",
+            ddl.join(", ")
+        ))
+        .await;
+    let toml: Vec<String> = columns
+        .iter()
+        .map(|(name, column_type, from, _)| {
+            format!("[[column]]\nname = \"{name}\"\ntype = \"{column_type}\"\nfrom = \"{from}\"\n")
+        })
+        .collect();
+    let mapping = format!(
+        "table = \"{}.t\"\nkey = [\"a\"]\n{}",
+        database.schema,
+        toml.concat()
+    );
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    let record = json!({
+        "messageId": id("m"), "body": r#"{"v":[1,2]}"#, "attributes": {"MessageGroupId": "fair"},
+        "messageAttributes": {"tenant": {"stringValue": "acme", "dataType": "String"}},
+    });
+    let answer = function.invoke(&Batch::new().record(record).event()).await;
+    assert_eq!(answer.failed_ids(), Vec::<String>::new());
+    let select: Vec<String> = columns
+        .iter()
+        .map(|(name, ..)| format!("{name}::text"))
+        .collect();
+    let row = database
+        .rows(&format!("SELECT {} FROM t", select.join(", ")))
+        .await
+        .remove(0);
+    for ((name, _, _, expected), actual) in columns.iter().zip(&row) {
+        if *name == "k" {
+            let sha256 = database
+                .rows("SELECT encode(sha256('{\"v\":[1,2]}'), 'hex')")
+                .await;
+            assert_eq!(actual, &sha256[0][0]);
+        } else {
+            assert_eq!(actual, expected, "{name}");
+        }
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_redrive_moved_keeps_its_first_id() {
+    let database = Database::new().await;
+    let mut function = start(&database, "text", "").await;
+    let attribute =
+        |value: &str| json!({"original_message_id": {"stringValue": value, "dataType": "String"}});
+    let moved =
+        json!({"messageId": id("new"), "body": "{}", "messageAttributes": attribute(&id("first"))});
+    function
+        .invoke(&Batch::new().text("first", "{}").event())
+        .await;
+    let answer = function.invoke(&Batch::new().record(moved).event()).await;
+    assert_eq!(answer.failed_ids(), Vec::<String>::new());
+    assert_eq!(
+        database.rows("SELECT id::text FROM t").await,
+        [[id("first")]]
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn all_masks_give_the_tokens_that_others_compute() {
+    let database = Database::new().await;
+    let masks = ["sha256", "sha512", "hmac-sha256", "aes-siv"];
+    let columns: Vec<String> = masks
+        .iter()
+        .map(|mask| format!("\"{mask}\" text"))
+        .collect();
+    database
+        .execute(&format!(
+            "CREATE TABLE t (id uuid PRIMARY KEY, {})",
+            columns.join(", ")
+        ))
+        .await;
+    let toml: Vec<String> = masks
+        .iter()
+        .map(|mask| {
+            format!(
+                "[[column]]\nname = \"{mask}\"\ntype = \"text\"\nfrom = \"ip\"\nmask = \"{mask}\"\n"
+            )
+        })
+        .collect();
+    let mapping = format!(
+        "table = \"{}.t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n{}",
+        database.schema,
+        toml.concat()
+    );
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    let answer = function
+        .invoke(
+            &Batch::new()
+                .body("a", json!({"ip": "199.172.111.135"}))
+                .body("null", json!({"ip": Value::Null}))
+                .body("list", json!({"ip": []}))
+                .event(),
+        )
+        .await;
+    assert_eq!(answer.failed_ids(), [id("list")]);
+    let hashes =
+        "SELECT encode(sha256('199.172.111.135'), 'hex'), encode(sha512('199.172.111.135'), 'hex')";
+    let expected = database.rows(hashes).await.remove(0);
+    let stored = database
+        .rows(&format!(
+            "SELECT \"sha256\", \"sha512\", \"hmac-sha256\", \"aes-siv\" FROM t WHERE id = '{}'",
+            id("a")
+        ))
+        .await
+        .remove(0);
+    assert_eq!(stored[..2], expected);
+    // printf 199.172.111.135 | openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…3f
+    assert_eq!(stored[2], openssl_hmac("199.172.111.135"));
+    // AESSIV(bytes(range(64))).encrypt(b"199.172.111.135", None) of Python's cryptography 46
+    assert_eq!(stored[3], "NsoHpoT3-IAHosYEHswbLhh5ZFHBEw3Hs6VPw3M3lA");
+    database.drop().await;
+}
+
+fn openssl_hmac(value: &str) -> String {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let hexkey: String = (0..64).map(|byte| format!("{byte:02x}")).collect();
+    let arguments = [
+        "dgst",
+        "-r",
+        "-sha256",
+        "-mac",
+        "HMAC",
+        "-macopt",
+        &format!("hexkey:{hexkey}"),
+    ]
+    .map(str::to_owned);
+    let mut openssl = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    openssl
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(value.as_bytes())
+        .unwrap();
+    let output = String::from_utf8(openssl.wait_with_output().unwrap().stdout).unwrap();
+    output.split(' ').next().unwrap().to_owned()
+}
