@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 LOCAL := $(CURDIR)/.local
-# -P keeps the folder localstack/ from being taken for a part of the Python package localstack.
+# -P keeps the folder localstack/ from being taken for a part of the Python package localstack. The path lets a
+# clone that was moved while its stack is up still stop it.
 VENV_PYTHON := $(LOCAL)/venv/stack/bin/python
-STACK := $(VENV_PYTHON) -P -m stack
+STACK := PYTHONPATH=$(CURDIR)/localstack $(VENV_PYTHON) -P -m stack
 PYTEST := $(VENV_PYTHON) -P -m pytest -c localstack/pyproject.toml --rootdir . -p no:cacheprovider
 TOOLS := $(LOCAL)/venv/tools/bin
 IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`make up\` first" >&2; exit 1; };
@@ -18,6 +19,9 @@ ARCHITECTURE ?= x86_64
 # `cargo lambda build` always names its target, and cargo keeps what is built for a named target apart. Named
 # here for all, the function, its tests and the lints share what they compile.
 export CARGO_BUILD_TARGET ?= $(shell rustc --print host-tuple)
+
+# How many messages `make chaos` sends.
+MESSAGES ?= 20000
 
 # Nothing is written outside, and no tool reports home.
 export TMPDIR := $(LOCAL)/tmp
@@ -45,6 +49,14 @@ test: install ## every test, on the stack (started for it if it is not up)
 test-all:
 	cargo test --locked
 	$(PYTEST) $(PYTHON_FOLDERS)
+
+.PHONY: chaos
+chaos: install ## faults under live traffic, and the balance afterwards: make chaos MESSAGES=20000
+	@$(STACK) chaos $(MESSAGES)
+
+.PHONY: bench
+bench: install ## the optimised function against the limit of Postgres: takes minutes to build
+	@$(STACK) with cargo bench --locked --bench function
 
 .PHONY: up
 up: install ## start the stack and deploy the function to it
@@ -91,6 +103,7 @@ build: install ## build the function for AWS, fully optimised: takes minutes
 	PATH="$(TOOLS):$$PATH" cargo lambda build --release --locked --bin bootstrap \
 		$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" .local/sam/default/Function/ca.pem)
 
 .PHONY: deploy
 deploy: build ## deploy to AWS, with questions for the parameters

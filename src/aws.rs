@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::sync::OnceCell;
+
+use crate::telemetry::causes;
 
 /// A call that hangs (a VPC without a way to the service) has to leave time to say so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,4 +41,22 @@ async fn load() -> SdkConfig {
         .timeout_config(timeouts)
         .load()
         .await
+}
+
+/// Why a call failed: the service's error code, or what stood in the way. Never the Debug form, which
+/// holds the answer's body and so perhaps a secret.
+pub(crate) fn reason<E: ProvideErrorMetadata>(error: &SdkError<E>) -> String {
+    match error {
+        SdkError::ServiceError(answer) => answer
+            .err()
+            .code()
+            .unwrap_or("an error without a code")
+            .to_owned(),
+        SdkError::TimeoutError(_) => "no answer in time".to_owned(),
+        SdkError::ResponseError(_) => "an answer that cannot be read".to_owned(),
+        SdkError::DispatchFailure(failure) => failure
+            .as_connector_error()
+            .map_or_else(|| "no connection".to_owned(), |error| causes(error)),
+        _ => "the request could not be made".to_owned(),
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Takes a look-up (the process's environment, or a map in a test), gives [`Settings`] that cannot
 //! contradict themselves, or one sentence that names the variable and the mend. An empty variable
-//! counts as unset, because CloudFormation cannot leave one out.
+//! counts as unset, so that a template need not leave it out.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub struct Settings {
     pub mask_key: Option<MaskKeySettings>,
     /// What is done to messages that cannot be stored.
     pub queue: QueueSettings,
+    /// `AWS_LAMBDA_FUNCTION_NAME`: how metrics call the function; Lambda sets it.
+    pub function_name: String,
     /// `PIPELINE_FILE`: a mapping that takes the place of the one compiled in.
     pub pipeline_file: Option<PathBuf>,
     /// `SECRET_TTL_SECS`: the age from which credentials are read again for a new connection.
@@ -225,6 +227,7 @@ impl Settings {
                     .map_or(DEFAULT_OUTAGE_BACKOFF, Duration::from_secs),
                 dead_letter_queue_url: lookup("DEAD_LETTER_QUEUE_URL"),
             },
+            function_name: lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             pipeline_file: lookup("PIPELINE_FILE").map(PathBuf::from),
             secret_ttl: number(&lookup, "SECRET_TTL_SECS")?
                 .map_or(DEFAULT_SECRET_TTL, Duration::from_secs),

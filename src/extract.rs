@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer};
 use crate::pipeline::Envelope;
 use crate::rejection::Rule;
 
-/// The message attribute in which `redrive` sends along the id a message first had, because SQS
-/// gives a message that is moved back from a dead-letter queue a new one.
+/// The message attribute in which a dead letter carries the id that its message first had, because
+/// SQS gives a message that is sent back a new one. Whoever may send to the queue may set it.
 pub const ORIGINAL_MESSAGE_ID: &str = "original_message_id";
 
 /// The payload of one invocation by an SQS event source mapping.
@@ -115,6 +115,11 @@ impl Record {
         self.attributes.approximate_receive_count.as_deref()
     }
 
+    /// When SQS received it, in milliseconds since 1970.
+    pub(crate) fn sent_at_millis(&self) -> Option<i64> {
+        self.attributes.sent_timestamp.as_deref()?.parse().ok()
+    }
+
     /// Its message group, on any kind of queue.
     pub(crate) fn group_id(&self) -> Option<&str> {
         self.attributes.message_group_id.as_deref()
@@ -205,12 +210,7 @@ impl<'a> Message<'a> {
 
     /// When SQS received it, in milliseconds since 1970.
     pub fn sent_at_millis(&self) -> Option<i64> {
-        self.record
-            .attributes
-            .sent_timestamp
-            .as_deref()?
-            .parse()
-            .ok()
+        self.record.sent_at_millis()
     }
 
     /// When it was first handed out, in milliseconds since 1970.

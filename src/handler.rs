@@ -17,40 +17,38 @@ use crate::pipeline::Pipeline;
 use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
 use crate::row::Rows;
-use crate::telemetry::{self, Summary};
+use crate::telemetry::{self, BatchMetrics, Metrics};
 use crate::transform::Transformer;
 
 /// What is kept of an invocation's time for what comes after the last try on a database that is
 /// away, after a statement that hangs, and after everything, and which share of a short time that
 /// may take at most.
 const POSTPONE_MARGIN: (Duration, u32) = (Duration::from_secs(3), 3);
-const ANSWER_MARGIN: (Duration, u32) = (Duration::from_secs(1), 5);
+const STATEMENT_MARGIN: (Duration, u32) = (Duration::from_secs(2), 5);
 const LOG_MARGIN: (Duration, u32) = (Duration::from_millis(300), 10);
 
-/// When to stop what, so that the answer is out before Lambda kills the function.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
-    load: TimeBudget,
-    answer_by: Instant,
-}
+/// Below this a deadline is no instant since 1970 but the time left: so cargo-lambda sends it.
+const EARLIEST_INSTANT_MILLIS: u64 = 1_000_000_000_000;
 
-impl Deadlines {
-    /// `deadline_millis` is the invocation's deadline in milliseconds since 1970.
-    pub fn of(deadline_millis: u64) -> Self {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let left = Duration::from_millis(deadline_millis).saturating_sub(now);
-        let before = |(margin, share): (Duration, u32)| {
-            Instant::now() + left.saturating_sub(margin.min(left / share))
-        };
-        Self {
-            load: TimeBudget {
-                retry_until: before(POSTPONE_MARGIN),
-                stop_at: before(ANSWER_MARGIN),
-            },
-            answer_by: before(LOG_MARGIN),
-        }
+/// When to stop what, so that the answer is out before Lambda kills the function. `deadline_millis`
+/// is the invocation's deadline in milliseconds since 1970.
+pub fn time_budget(deadline_millis: u64) -> TimeBudget {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let deadline = Duration::from_millis(deadline_millis);
+    let left = if deadline_millis < EARLIEST_INSTANT_MILLIS {
+        deadline
+    } else {
+        deadline.saturating_sub(now)
+    };
+    let before = |(margin, share): (Duration, u32)| {
+        Instant::now() + left.saturating_sub(margin.min(left / share))
+    };
+    TimeBudget {
+        retry_until: before(POSTPONE_MARGIN),
+        stop_at: before(STATEMENT_MARGIN),
+        answer_by: before(LOG_MARGIN),
     }
 }
 
@@ -60,6 +58,7 @@ pub struct Handler {
     transformer: Transformer,
     loader: Loader,
     queue: Queue,
+    metrics: Metrics,
 }
 
 /// The batch while it is sorted into rows and rejections.
@@ -79,12 +78,14 @@ impl Handler {
         transformer: Transformer,
         loader: Loader,
         queue: Queue,
+        metrics: Metrics,
     ) -> Self {
         Self {
             pipeline,
             transformer,
             loader,
             queue,
+            metrics,
         }
     }
 
@@ -95,43 +96,73 @@ impl Handler {
     pub async fn handle(
         &mut self,
         event: &Event,
-        deadlines: Deadlines,
+        time: TimeBudget,
     ) -> Result<SqsBatchResponse, LoadError> {
         let started = Instant::now();
         let mut sorted = self.sort(&event.records);
+        let transform = started.elapsed();
         let groups = (!sorted.groups.is_empty()).then_some(&sorted.groups[..]);
-        let loaded = match self.loader.load(&sorted.rows, groups, deadlines.load).await {
+        let result = self.loader.load(&sorted.rows, groups, time).await;
+        let mut batch = BatchMetrics {
+            received: event.records.len(),
+            retries: self.loader.take_retries(),
+            oldest_age: oldest_age(&event.records),
+            transform,
+            load: started.elapsed() - transform,
+            ..BatchMetrics::default()
+        };
+        let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => {
+                self.metrics.batch(&batch);
+                tracing::error!(received = batch.received, retries = batch.retries, reason = %error, "batch failed");
                 self.queue
-                    .postpone(&event.records, deadlines.answer_by)
+                    .postpone(event.records.iter().collect(), time.answer_by)
                     .await;
                 return Err(error);
             }
         };
-        sorted.reject_by_fate(&loaded);
+        (batch.stored, batch.duplicates) = (loaded.written, loaded.duplicates);
+        sorted.reject_by_fate(&loaded, &event.records);
         let rejected: Vec<_> = sorted
             .rejected
             .iter()
             .map(|(position, rejection)| (&event.records[*position], rejection))
             .collect();
-        let dead_lettered = self.queue.dead_letter(&rejected, deadlines.answer_by).await;
-        report(
-            &rejected,
-            &Summary {
-                received: event.records.len(),
-                stored: loaded.written,
-                duplicates: loaded.duplicates,
-                dead_lettered: dead_lettered.len(),
-                retries: loaded.retries,
-                elapsed: started.elapsed(),
-            },
+        // Written before anything that could still take too long.
+        self.metrics.batch(&batch);
+        let failed = self.report_failed(&rejected);
+        // What Postgres did not answer to in time may be an outage as well.
+        let unsure = rejected
+            .iter()
+            .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
+        let (dead_lettered, ()) = tokio::join!(
+            self.queue.dead_letter(&rejected, time.answer_by),
+            self.queue
+                .postpone(unsure.map(|(record, _)| *record).collect(), time.answer_by),
         );
+        if !dead_lettered.is_empty() {
+            self.metrics.dead_lettered(dead_lettered.len());
+        }
+        telemetry::batch_done(&batch, &failed, dead_lettered.len(), started.elapsed());
         let left = rejected
             .iter()
             .enumerate()
             .filter(|(position, _)| !dead_lettered.contains(position));
         Ok(answer(left.map(|(_, (record, _))| *record)))
+    }
+
+    /// Writes a line for each failed message, and gives their number by rule.
+    fn report_failed(&self, rejected: &[(&Record, &Rejection)]) -> BTreeMap<&'static str, usize> {
+        let mut failed = BTreeMap::new();
+        for (record, rejection) in rejected {
+            telemetry::message_failed(&record.message_id, rejection);
+            *failed.entry(rejection.rule.name()).or_default() += 1;
+        }
+        for (rule, messages) in &failed {
+            self.metrics.failed(rule, *messages);
+        }
+        failed
     }
 
     fn sort(&self, records: &[Record]) -> Sorted {
@@ -182,27 +213,40 @@ impl Handler {
 }
 
 impl Sorted {
-    fn reject_by_fate(&mut self, loaded: &Loaded) {
+    fn reject_by_fate(&mut self, loaded: &Loaded, records: &[Record]) {
         for (&position, fate) in self.records.iter().zip(&loaded.fates) {
             let rule = match fate {
                 Fate::Stored => continue,
-                Fate::Refused(refusal) => Rule::Refused(refusal.clone()),
+                Fate::Refused(refusal) => Rule::Refused(Box::new(refusal.clone())),
                 Fate::Held => Rule::GroupHeld,
                 Fate::Unsure => Rule::OutOfTime,
             };
             self.rejected.push((position, rule.into()));
         }
         self.rejected.sort_by_key(|(position, _)| *position);
+        self.hold_back(records);
+    }
+
+    /// FIFO: only the first failure of a group is judged. A later message that was rejected before
+    /// Postgres saw the first one would overtake it on the way to the dead-letter queue.
+    fn hold_back(&mut self, records: &[Record]) {
+        let mut failed = HashSet::new();
+        for (position, rejection) in &mut self.rejected {
+            let group = records[*position].fifo_group();
+            if group.is_some_and(|group| !failed.insert(group)) {
+                *rejection = Rule::GroupHeld.into();
+            }
+        }
     }
 }
 
-fn report(rejected: &[(&Record, &Rejection)], summary: &Summary) {
-    let mut failed: BTreeMap<&str, usize> = BTreeMap::new();
-    for (record, rejection) in rejected {
-        telemetry::message_failed(&record.message_id, rejection);
-        *failed.entry(rejection.rule.name()).or_default() += 1;
-    }
-    telemetry::batch_done(summary, &failed);
+/// How long the oldest of the messages has waited, by its own time of sending.
+fn oldest_age(records: &[Record]) -> Option<Duration> {
+    let sent_at = records.iter().filter_map(Record::sent_at_millis).min()?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Some(now.saturating_sub(Duration::from_millis(u64::try_from(sent_at).ok()?)))
 }
 
 /// Lambda takes an empty, unknown or repeated id for a failure of the whole batch.

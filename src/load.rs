@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::database::{Database, DatabaseError, Remedy, ServerError};
+use crate::database::{Database, DatabaseError, Remedy};
 use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
@@ -34,6 +34,9 @@ const BACKOFF_CAP: Duration = Duration::from_secs(5);
 /// The statement's expressions do not have the types of the table's columns.
 const DATATYPE_MISMATCH: &str = "42804";
 
+/// Something is not granted.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 /// How much time a batch has.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeBudget {
@@ -41,6 +44,8 @@ pub struct TimeBudget {
     pub retry_until: Instant,
     /// A statement under way is given up then.
     pub stop_at: Instant,
+    /// What is tidied up after that ends then.
+    pub answer_by: Instant,
 }
 
 /// What became of a row.
@@ -65,8 +70,6 @@ pub struct Loaded {
     pub written: u64,
     /// Rows whose key was in the table or earlier in the batch.
     pub duplicates: u64,
-    /// How often a statement was tried again.
-    pub retries: u64,
 }
 
 /// Why nothing can be said of a whole batch.
@@ -85,6 +88,7 @@ pub struct Loader {
     pipeline: Arc<Pipeline>,
     database: Database,
     statement: String,
+    retries: u64,
 }
 
 /// Why a statement did not store its rows.
@@ -105,15 +109,13 @@ impl Loader {
             pipeline,
             database,
             statement,
+            retries: 0,
         }
     }
 
-    /// Connects, so that the first batch need not wait for it.
-    ///
-    /// # Errors
-    /// No connection could be made.
-    pub async fn connect(&mut self) -> Result<(), DatabaseError> {
-        self.database.client().await.map(|_| ())
+    /// How often a statement was tried again since this was last asked.
+    pub fn take_retries(&mut self) -> u64 {
+        std::mem::take(&mut self.retries)
     }
 
     /// Stores the rows in time. `groups` says for each row of a FIFO queue to which
@@ -131,7 +133,6 @@ impl Loader {
             fates: vec![Fate::Unsure; rows.len()],
             written: 0,
             duplicates: 0,
-            retries: 0,
         };
         let mut held = HashSet::new();
         let mut pending = vec![(0..rows.len()).collect::<Vec<_>>()];
@@ -173,9 +174,7 @@ impl Loader {
             return Ok(());
         }
         let unique = self.collapse(rows, part);
-        let written = self
-            .insert(rows, &unique, time, &mut loaded.retries)
-            .await?;
+        let written = self.insert(rows, &unique, time).await?;
         part.iter()
             .for_each(|&row| loaded.fates[row] = Fate::Stored);
         loaded.written += written;
@@ -207,7 +206,6 @@ impl Loader {
         rows: &Rows,
         unique: &[usize],
         time: TimeBudget,
-        retries: &mut u64,
     ) -> Result<u64, Failure> {
         let mut attempt = 0;
         loop {
@@ -217,7 +215,7 @@ impl Loader {
                 Err(error) => error,
             };
             match error.remedy() {
-                Remedy::Isolate => return Err(Failure::Row(refusal(error))),
+                Remedy::Isolate => return Err(Failure::Row(error.into_refusal())),
                 Remedy::GiveUp => {
                     self.adapt(error, time).await.map_err(Failure::Batch)?;
                     continue;
@@ -232,7 +230,7 @@ impl Loader {
             tracing::warn!(reason = %error, attempt, wait_millis = wait.as_millis() as u64, "trying again");
             sleep(wait).await;
             attempt += 1;
-            *retries += 1;
+            self.retries += 1;
         }
     }
 
@@ -261,7 +259,7 @@ impl Loader {
             .iter()
             .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()))
             .collect();
-        let client = self.database.client_before(time.retry_until).await?;
+        let client = self.database.client(time.retry_until).await?;
         match timeout_at(
             time.stop_at,
             client.execute_typed(&self.statement, &parameters),
@@ -270,7 +268,7 @@ impl Loader {
         {
             Ok(result) => Ok(Some(result?)),
             Err(_) => {
-                self.database.abandon().await;
+                self.database.abandon(time.answer_by).await;
                 Ok(None)
             }
         }
@@ -282,13 +280,20 @@ impl Loader {
         let DatabaseError::Server(refused) = &error else {
             return Err(error.into());
         };
-        let client = self.database.client_before(time.retry_until).await?;
+        let client = self.database.client(time.retry_until).await?;
         let Ok(table) =
             timeout_at(time.stop_at, LiveTable::read(client, &self.pipeline.table)).await
         else {
             return Err(error.into());
         };
-        let table = table?;
+        // Without a privilege on the schema the catalog is closed as well, which is an answer too.
+        let table = table.or_else(|unread| {
+            if refused.sqlstate == INSUFFICIENT_PRIVILEGE {
+                Ok(LiveTable::default())
+            } else {
+                Err(unread)
+            }
+        })?;
         let mended = insert_statement(&self.pipeline, &table.enums());
         if refused.sqlstate == DATATYPE_MISMATCH && mended != self.statement {
             self.statement = mended;
@@ -303,26 +308,6 @@ fn backoff(attempt: u32) -> Duration {
         .saturating_mul(2_u32.saturating_pow(attempt))
         .min(BACKOFF_CAP);
     ceiling.mul_f64(fastrand::f64())
-}
-
-fn refusal(error: DatabaseError) -> Refusal {
-    match error {
-        DatabaseError::Server(ServerError {
-            sqlstate,
-            constraint,
-            column,
-            ..
-        }) => Refusal {
-            sqlstate,
-            constraint,
-            column,
-        },
-        _ => Refusal {
-            sqlstate: String::new(),
-            constraint: None,
-            column: None,
-        },
-    }
 }
 
 /// The parameter that carries one column of the chosen rows, in Postgres's binary form of an array.

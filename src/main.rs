@@ -4,6 +4,7 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures_util::FutureExt as _;
@@ -12,20 +13,24 @@ use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{self, ConfigError, LogSettings, MaskKeySettings, Settings};
 use sqs_to_postgres::database::{Database, DatabaseError, Remedy};
 use sqs_to_postgres::extract::Event;
-use sqs_to_postgres::handler::{Deadlines, Handler};
+use sqs_to_postgres::handler::{Handler, time_budget};
 use sqs_to_postgres::load::{LoadError, Loader};
 use sqs_to_postgres::mask::{MaskKey, MaskKeyError};
 use sqs_to_postgres::pipeline::{Pipeline, PipelineError, Problem};
 use sqs_to_postgres::queue::Queue;
 use sqs_to_postgres::secret::{SecretError, Secrets, Stage, parse_mask_key};
-use sqs_to_postgres::telemetry;
+use sqs_to_postgres::telemetry::{self, Metrics};
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 /// The mapping that is used unless `PIPELINE_FILE` names another.
 const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
+
+/// A server that is silent may not use up the ten seconds that Lambda gives a function to start.
+const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why the function cannot start.
 #[derive(Debug, Error)]
@@ -83,12 +88,9 @@ async fn start(settings: Settings) -> Result<Handler, StartError> {
     connected?;
     let pipeline = Arc::new(pipeline);
     let loader = Loader::new(Arc::clone(&pipeline), database);
-    Ok(Handler::new(
-        pipeline,
-        transformer,
-        loader,
-        Queue::new(settings.queue, aws),
-    ))
+    let queue = Queue::new(settings.queue, aws);
+    let metrics = Metrics::new(settings.function_name, pipeline.table.to_string());
+    Ok(Handler::new(pipeline, transformer, loader, queue, metrics))
 }
 
 fn read_pipeline(file: Option<&Path>) -> Result<(String, Pipeline), PipelineError> {
@@ -127,7 +129,10 @@ async fn mask_key(
 /// A database that is away may be back before the first batch, so that only an error that a person
 /// has to mend stops the start.
 async fn connect(database: &mut Database) -> Result<(), DatabaseError> {
-    match database.client().await {
+    match database
+        .client(Instant::now() + FIRST_CONNECT_TIMEOUT)
+        .await
+    {
         Err(error) if error.remedy() == Remedy::GiveUp => Err(error),
         Err(error) => {
             tracing::warn!(reason = %error, "not connected yet");
@@ -187,7 +192,7 @@ async fn answer(
     event: &LambdaEvent<Event>,
 ) -> Result<SqsBatchResponse, Failed> {
     let mut handler = handler.lock().await;
-    let handled = handler.handle(&event.payload, Deadlines::of(event.context.deadline));
+    let handled = handler.handle(&event.payload, time_budget(event.context.deadline));
     match std::panic::AssertUnwindSafe(handled).catch_unwind().await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Failed {

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
@@ -21,10 +19,10 @@ use futures_util::stream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
-use crate::aws::Aws;
+use crate::aws::{Aws, reason};
 use crate::config::QueueSettings;
 use crate::extract::{MessageAttribute, ORIGINAL_MESSAGE_ID, Record};
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, Rule};
 
 /// The most entries of one batch request, and the most bytes of its messages together.
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html> (2026-11).
@@ -68,15 +66,18 @@ impl Queue {
     /// Keeps messages away for longer the more often they came, so that an outage does not use up
     /// their deliveries. Best effort: without permission or a way to SQS they come back after the
     /// queue's own visibility timeout.
-    pub async fn postpone(&self, records: &[Record], until: Instant) {
-        if timeout_at(until, self.try_postpone(records)).await.is_err() {
+    pub async fn postpone(&self, records: Vec<&Record>, until: Instant) {
+        if timeout_at(until, self.try_postpone(&records))
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 "visibility was not stretched in time: messages come back after the queue's own timeout"
             );
         }
     }
 
-    async fn try_postpone(&self, records: &[Record]) {
+    async fn try_postpone(&self, records: &[&Record]) {
         let Some(first) = records.first() else { return };
         let url = match self.source_url(&first.event_source_arn).await {
             Ok(url) => url,
@@ -120,7 +121,7 @@ impl Queue {
     }
 
     /// How many of the messages keep their old visibility.
-    async fn change_visibility(&self, url: &str, records: &[Record]) -> usize {
+    async fn change_visibility(&self, url: &str, records: &[&Record]) -> usize {
         let entries = records.iter().enumerate().filter_map(|(number, record)| {
             let delay = outage_delay(self.settings.outage_backoff, record.receive_count());
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
@@ -172,9 +173,14 @@ impl Queue {
         let mut sending = stream::iter(packed(letters))
             .map(|letters| self.send(url, letters))
             .buffer_unordered(CONCURRENT_REQUESTS);
+        let all = async {
+            while let Some(positions) = sending.next().await {
+                arrived.extend(positions);
+            }
+        };
         // What was sent before time ran out still counts.
-        while let Ok(Some(positions)) = timeout_at(until, sending.next()).await {
-            arrived.extend(positions);
+        if timeout_at(until, all).await.is_err() {
+            tracing::warn!("dead letters could not be sent in time: they stay in the queue");
         }
         arrived
     }
@@ -223,14 +229,6 @@ fn outage_delay(base: Duration, receive_count: Option<&str>) -> Duration {
         .min(OUTAGE_BACKOFF_CAP)
 }
 
-/// The error without the request, which holds the bodies of messages.
-fn reason<E: std::error::Error + 'static>(error: &SdkError<E>) -> String
-where
-    SdkError<E>: std::error::Error,
-{
-    DisplayErrorContext(error).to_string()
-}
-
 /// A message on its way to the dead-letter queue.
 struct Letter {
     bytes: usize,
@@ -238,14 +236,15 @@ struct Letter {
 }
 
 impl Letter {
-    /// `None` where SQS could not take it: it has no body.
+    /// `None` where SQS could not take it: it has no body, or too many attributes. SQS's own redrive
+    /// moves it all the same.
     fn new(position: usize, record: &Record, rejection: &Rejection, url: &str) -> Option<Self> {
         let body = record.body.as_deref().filter(|body| !body.is_empty())?;
         let mut entry = SendMessageBatchRequestEntry::builder()
             .id(position.to_string())
             .message_body(body);
         let mut bytes = body.len();
-        for (name, value) in attributes(record, rejection) {
+        for (name, value) in attributes(record, rejection)? {
             bytes += name.len()
                 + value.string_value().map_or(0, str::len)
                 + value.data_type.len()
@@ -265,41 +264,47 @@ impl Letter {
     }
 }
 
-/// Why it failed and what it was, and as many of its own attributes as there is room for.
-fn attributes(record: &Record, rejection: &Rejection) -> Vec<(String, MessageAttributeValue)> {
+/// Why it failed and what it was, and all its own attributes, on which its row may depend when it is
+/// sent back; `None` where there are too many of them.
+fn attributes(
+    record: &Record,
+    rejection: &Rejection,
+) -> Option<Vec<(String, MessageAttributeValue)>> {
     let place = rejection.place.as_ref();
+    let refused_column = match &rejection.rule {
+        Rule::Refused(refusal) => refusal.column.as_deref(),
+        _ => None,
+    };
     let ours = [
         ("error_rule", Some(rejection.rule.name())),
-        ("error_column", place.map(|place| place.column.as_str())),
+        (
+            "error_column",
+            place.map(|place| place.column.as_str()).or(refused_column),
+        ),
         ("error_path", place.map(|place| place.path.as_str())),
         (ORIGINAL_MESSAGE_ID, Some(record.original_id())),
         ("source_queue_arn", Some(record.event_source_arn.as_str())),
     ];
-    let text = |value: &str| {
-        MessageAttributeValue::builder()
-            .data_type("String")
-            .string_value(value)
-            .build()
-            .ok()
-    };
-    let ours = ours.into_iter().filter_map(|(name, value)| {
-        Some((
-            name.to_owned(),
-            text(value.filter(|value| !value.is_empty())?)?,
-        ))
-    });
-    let mut attributes: Vec<_> = ours.collect();
-    let taken: HashSet<String> = attributes.iter().map(|(name, _)| name.clone()).collect();
+    // Those of an earlier failure do not count any more.
+    let is_ours = |name: &str| ours.iter().any(|(our, _)| *our == name);
     let own = record
         .message_attributes
         .iter()
-        .filter(|(name, _)| !taken.contains(*name));
-    let room = MAX_ATTRIBUTES - attributes.len();
-    attributes.extend(
-        own.filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)))
-            .take(room),
-    );
-    attributes
+        .filter(|(name, _)| !is_ours(name));
+    let mut attributes: Vec<_> = own
+        .filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)))
+        .collect();
+    for (name, value) in ours {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            let value = MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value)
+                .build()
+                .ok()?;
+            attributes.push((name.to_owned(), value));
+        }
+    }
+    (attributes.len() <= MAX_ATTRIBUTES).then_some(attributes)
 }
 
 /// The attribute as it is sent; `None` where it has no value.
@@ -339,7 +344,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rejection::{Place, Rule};
+    use crate::rejection::{Place, Refusal};
 
     fn record(body: &str) -> Record {
         serde_json::from_value(json!({
@@ -423,16 +428,37 @@ mod tests {
     }
 
     #[test]
-    fn a_message_never_gets_more_attributes_than_sqs_takes() {
+    fn a_message_with_more_attributes_than_there_is_room_for_is_left_to_sqs() {
+        let with = |count: usize| {
+            let mut record = record("{}");
+            let many = (0..count).map(|number| {
+                (
+                    format!("a{number}"),
+                    json!({"stringValue": "x", "dataType": "String"}),
+                )
+            });
+            record.message_attributes = serde_json::from_value(many.collect()).unwrap();
+            Letter::new(0, &record, &rejection(), "u").is_some()
+        };
+        assert_eq!([with(5), with(6)], [true, false]);
+    }
+
+    #[test]
+    fn the_reason_of_an_earlier_failure_does_not_stay() {
         let mut record = record("{}");
-        let many = (0..10).map(|number| {
-            (
-                format!("a{number}"),
-                json!({"stringValue": "x", "dataType": "String"}),
-            )
-        });
-        record.message_attributes = serde_json::from_value(many.collect()).unwrap();
-        assert_eq!(attributes(&record, &rejection()).len(), MAX_ATTRIBUTES);
+        let earlier = json!({"error_path": {"stringValue": "old", "dataType": "String"}});
+        record.message_attributes = serde_json::from_value(earlier).unwrap();
+        let refusal = Refusal {
+            sqlstate: "23502".into(),
+            column: Some("locale".into()),
+            ..Refusal::default()
+        };
+        let letter = Letter::new(0, &record, &Rule::Refused(Box::new(refusal)).into(), "u")
+            .unwrap()
+            .entry;
+        let attributes = letter.message_attributes().unwrap();
+        assert_eq!(attributes["error_column"].string_value(), Some("locale"));
+        assert!(!attributes.contains_key("error_path"));
     }
 
     #[test]

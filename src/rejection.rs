@@ -58,7 +58,7 @@ pub enum Rule {
     /// The value is nothing that the transform works on.
     Transform(Transform),
     /// Postgres refused the row.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// FIFO: an earlier message of its group failed.
     GroupHeld,
     /// Time ran out before it was certain that the row is stored.
@@ -67,16 +67,18 @@ pub enum Rule {
     Internal,
 }
 
-/// What Postgres says about a row that it refuses, without the row's values.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What Postgres says when it refuses, without the texts of its messages, which quote rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// Five characters, for example `23514` (check_violation).
     /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
     pub sqlstate: String,
-    /// The constraint, where one is named.
-    pub constraint: Option<String>,
+    /// The table, where one is named.
+    pub table: Option<String>,
     /// The column, where one is named.
     pub column: Option<String>,
+    /// The constraint, where one is named.
+    pub constraint: Option<String>,
 }
 
 impl Rule {
@@ -121,7 +123,7 @@ impl fmt::Display for Rule {
             Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: mend its producer, or add the transform strip_nul"),
             Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: send it flatter"),
             Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: mend its producer, or take the transform out"),
-            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: mend its producer, or loosen the table"),
             Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
             Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
             Self::Internal => f.write_str("our own code failed on this message: report it with the message's shape"),
@@ -131,18 +133,18 @@ impl fmt::Display for Rule {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Postgres refused the row with SQLSTATE {}",
-            self.sqlstate
-        )?;
-        if let Some(constraint) = &self.constraint {
-            write!(f, " by constraint {constraint:?}")?;
+        write!(f, "SQLSTATE {}", self.sqlstate)?;
+        let places = [
+            ("table", &self.table),
+            ("column", &self.column),
+            ("constraint", &self.constraint),
+        ];
+        for (kind, name) in places {
+            if let Some(name) = name {
+                write!(f, " {kind} {name:?}")?;
+            }
         }
-        if let Some(column) = &self.column {
-            write!(f, " in column {column:?}")?;
-        }
-        f.write_str(": mend its producer, or loosen the table")
+        Ok(())
     }
 }
 

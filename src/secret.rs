@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{DisplayErrorContext, SdkError};
+use aws_sdk_secretsmanager::error::SdkError;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::aws::Aws;
+use crate::aws::{Aws, reason};
 
 /// A version of a secret, by its staging label.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html>.
@@ -104,23 +104,18 @@ impl Secrets {
     }
 }
 
+/// Only what a person has to mend is final; all else may pass.
 fn explain(id: &str, error: &SdkError<GetSecretValueError>) -> SecretError {
-    let id = id.to_owned();
-    let Some(service) = error.as_service_error() else {
-        return SecretError::Unavailable {
-            id,
-            reason: DisplayErrorContext(error).to_string(),
-        };
-    };
-    if service.is_resource_not_found_exception() {
-        return SecretError::NotFound { id };
-    }
-    let code = service.meta().code().unwrap_or("no error code").to_owned();
-    let is_passing = code.starts_with("Throttling") || service.is_internal_service_error();
-    if is_passing {
-        SecretError::Unavailable { id, reason: code }
-    } else {
-        SecretError::Denied { id, code }
+    let (id, reason) = (id.to_owned(), reason(error));
+    match reason.as_str() {
+        "ResourceNotFoundException" => SecretError::NotFound { id },
+        code if code.starts_with("AccessDenied")
+            || code.starts_with("Invalid")
+            || code.starts_with("DecryptionFailure") =>
+        {
+            SecretError::Denied { id, code: reason }
+        }
+        _ => SecretError::Unavailable { id, reason },
     }
 }
 

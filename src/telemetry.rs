@@ -1,9 +1,13 @@
-//! Logs: one line per batch, one per failed message, none with a field's value.
+//! Logs and metrics: one line per batch, one per failed message, none with a field's value.
 //!
 //! Only our own lines are written. The libraries below would print whole payloads at `TRACE`, so
 //! they are kept to warnings whatever the level.
 
+mod metrics;
+
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::IsTerminal as _;
 use std::panic;
 use std::time::Duration;
 
@@ -15,23 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::rejection::Rejection;
-
-/// What one batch came to.
-#[derive(Debug, Default)]
-pub struct Summary {
-    /// Messages received.
-    pub received: usize,
-    /// Rows written.
-    pub stored: u64,
-    /// Messages whose row was there already.
-    pub duplicates: u64,
-    /// Failed messages that were sent to the dead-letter queue.
-    pub dead_lettered: usize,
-    /// Statements tried again.
-    pub retries: u64,
-    /// From event to answer.
-    pub elapsed: Duration,
-}
+pub use metrics::{BatchMetrics, Metrics};
 
 /// Starts the log, and makes panics write their place only: their message may quote a value.
 pub fn init(settings: LogSettings) {
@@ -40,7 +28,9 @@ pub fn init(settings: LogSettings) {
         .with_default(LevelFilter::WARN)
         .with_target(ours, settings.level)
         .with_target("bootstrap", settings.level);
-    let lines = tracing_subscriber::fmt::layer().with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_ansi(std::io::stdout().is_terminal());
     let lines = match settings.format {
         LogFormat::Json => lines
             .json()
@@ -60,6 +50,21 @@ pub fn init(settings: LogSettings) {
     }));
 }
 
+/// What an error and its sources say, each once. Only for errors whose texts quote no message: not
+/// for answers of Postgres, nor for serde's.
+pub(crate) fn causes(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let text = source.to_string();
+        if !sentence.ends_with(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        cause = source.source();
+    }
+    sentence
+}
+
 /// Writes the line of a failed message.
 pub fn message_failed(message_id: &str, rejection: &Rejection) {
     let place = rejection.place.as_ref();
@@ -74,20 +79,25 @@ pub fn message_failed(message_id: &str, rejection: &Rejection) {
 }
 
 /// Writes the line of a batch; `failed` counts its failed messages by rule.
-pub fn batch_done(summary: &Summary, failed: &BTreeMap<&str, usize>) {
+pub fn batch_done(
+    batch: &BatchMetrics,
+    failed: &BTreeMap<&str, usize>,
+    dead_lettered: usize,
+    elapsed: Duration,
+) {
     let failed_by_rule: Vec<_> = failed
         .iter()
         .map(|(rule, count)| format!("{rule}={count}"))
         .collect();
     tracing::info!(
-        received = summary.received,
-        stored = summary.stored,
-        duplicates = summary.duplicates,
+        received = batch.received,
+        stored = batch.stored,
+        duplicates = batch.duplicates,
         failed = failed.values().sum::<usize>(),
-        dead_lettered = summary.dead_lettered,
+        dead_lettered,
         failed_by_rule = failed_by_rule.join(" "),
-        retries = summary.retries,
-        millis = summary.elapsed.as_secs_f64() * 1_000.0,
+        retries = batch.retries,
+        millis = elapsed.as_secs_f64() * 1_000.0,
         "batch"
     );
 }

@@ -9,6 +9,8 @@
 | `emulator`   | LocalStack                                                                    |
 | `deploy`     | secrets, `sam build`, `sam deploy`                                            |
 | `run`        | the 100 messages: send, wait, check the numbers                               |
+| `chaos`      | faults under live traffic, and the balance afterwards                          |
+| `proxy`      | a proxy before Postgres that can cut connections                              |
 | `report`     | what a person sees: steps with their time, tables, progress                   |
 | `executor`   | LocalStack's plugin that runs a Lambda function as a process                  |
 | `sandbox`    | one such process (knows no LocalStack)                                        |

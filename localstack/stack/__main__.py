@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack import deploy, emulator, postgres, run
+from stack import chaos, deploy, emulator, postgres, run
 from stack.deploy import Deployment
 from stack.processes import Daemon, accepts_connections, require_free_port
 from stack.report import say, show, step, table
@@ -47,6 +47,7 @@ def _parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         add(name, function)
     add("with", with_stack).add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    add("chaos", chaos_messages).add_argument("messages", type=int)
     add("invoke", invoke).add_argument("event", type=Path)
     return parser
 
@@ -97,12 +98,25 @@ def run_messages(settings: Settings, *_: object) -> None:
     say("\nThe stack is still up. `make env` shows how to look around in it, `make down` stops it.")
 
 
+def chaos_messages(settings: Settings, arguments: Namespace) -> None:
+    """Sends messages while faults are injected, and checks the balance."""
+    with _left_as_found(settings):
+        chaos.chaos(settings, arguments.messages)
+
+
 def with_stack(settings: Settings, arguments: Namespace) -> int:
     """Runs a command with the stack up, and leaves the stack as it was found."""
+    with _left_as_found(settings):
+        return subprocess.run(arguments.words, env=os.environ | _env(settings)).returncode
+
+
+@contextmanager
+def _left_as_found(settings: Settings) -> Iterator[None]:
+    """The stack is up inside; afterwards it is down again, unless it was up before."""
     found_up = any(daemon.pid() for daemon in _daemons(settings))
     try:
         up(settings)
-        return subprocess.run(arguments.words, env=os.environ | _env(settings)).returncode
+        yield
     finally:
         if not found_up:
             down(settings)

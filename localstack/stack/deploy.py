@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,16 @@ def build(settings: Settings) -> None:
             raise StackError("the function does not compile: cargo's message is above.")
 
 
-def deploy(settings: Settings) -> None:
-    """Creates or updates what the template says."""
+def deploy(
+    settings: Settings, changes: Mapping[str, str] | None = None, database_port: int | None = None
+) -> None:
+    """Creates or updates what the template says, with changed parameters or another port of Postgres."""
     with step("deploying template.yaml (sam)"):
-        _put_secrets(settings)
+        put_database_secret(settings, settings.identity.app_password, database_port)
+        _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
         _make_bucket(settings)
-        _sam(settings, "build")
-        _sam(settings, "deploy")
+        _sam(settings, "build", {})
+        _sam(settings, "deploy", changes or {})
         deployment = _read_outputs(settings)
     _record(settings).write_text(json.dumps(asdict(deployment), indent=2))
 
@@ -84,16 +88,15 @@ def build_env(settings: Settings) -> dict[str, str]:
     return env | settings.aws_env() | nowhere | quick | path
 
 
-def _put_secrets(settings: Settings) -> None:
+def put_database_secret(settings: Settings, password: str, port: int | None = None) -> None:
     database = {
         "host": LOOPBACK,
-        "port": settings.identity.postgres_port,
+        "port": port or settings.identity.postgres_port,
         "username": APP_ROLE,
-        "password": settings.identity.app_password,
+        "password": password,
         "dbname": DATABASE,
     }
     _put_secret(settings, DATABASE_SECRET, database)
-    _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
 
 
 def _put_secret(settings: Settings, name: str, value: dict[str, object]) -> None:
@@ -111,8 +114,8 @@ def _make_bucket(settings: Settings) -> None:
         s3.create_bucket(Bucket=ARTIFACTS_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
 
 
-def _sam(settings: Settings, command: str) -> None:
-    sam = ["sam", command, "--config-env", "local", *_for_this_processor(settings, command)]
+def _sam(settings: Settings, command: str, changes: Mapping[str, str]) -> None:
+    sam = ["sam", command, "--config-env", "local", *_parameters(settings, command, changes)]
     done = subprocess.run(
         sam,
         cwd=settings.root,
@@ -127,13 +130,16 @@ def _sam(settings: Settings, command: str) -> None:
         raise StackError("\n".join([f"`sam {command}` failed:", *(f"  {line}" for line in lines)]))
 
 
-def _for_this_processor(settings: Settings, command: str) -> list[str]:
-    """The function runs on this machine, whatever the template's default is."""
-    if platform.machine() in ("x86_64", "AMD64"):
-        return []
+def _parameters(settings: Settings, command: str, changes: Mapping[str, str]) -> list[str]:
+    """Those of samconfig.toml, changed: sam takes the ones of its command line instead, not besides."""
     config = tomllib.loads((settings.root / "samconfig.toml").read_text())
-    parameters = config["local"][command]["parameters"]["parameter_overrides"]
-    return ["--parameter-overrides", *parameters, "Architecture=arm64"]
+    given = dict(pair.split("=", 1) for pair in config["local"][command]["parameters"]["parameter_overrides"])
+    # The function runs on this machine, whatever the template's default is.
+    processor = {} if platform.machine() in ("x86_64", "AMD64") else {"Architecture": "arm64"}
+    return [
+        "--parameter-overrides",
+        *(f"{name}={value}" for name, value in (given | processor | changes).items()),
+    ]
 
 
 def _read_outputs(settings: Settings) -> Deployment:

@@ -66,11 +66,14 @@ def _server_command(settings: Settings) -> list[str]:
 
 
 def _initdb(prefix: list[str], data: Path, password: str) -> None:
-    command = [str(programs() / "initdb"), "-D", str(data), "--username", ADMIN_ROLE]
-    command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--pwfile=/dev/stdin"]
-    done = subprocess.run(
-        [*prefix, *command], input=f"{password}\n", text=True, env=_env(), capture_output=True
-    )
+    password_file = data.with_name("password")
+    password_file.touch(mode=0o600)
+    shutil.chown(password_file, data.parent.stat().st_uid, data.parent.stat().st_gid)
+    password_file.write_text(password)
+    command = [str(programs() / "initdb"), "-D", str(data), "--username", ADMIN_ROLE, "--encoding=UTF8"]
+    command += ["--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password_file}"]
+    done = subprocess.run([*prefix, *command], text=True, env=_env(), capture_output=True)
+    password_file.unlink()
     if done.returncode:
         raise StackError(f"initdb could not create the database folder {data}:\n{done.stdout}{done.stderr}")
 

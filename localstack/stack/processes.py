@@ -42,7 +42,8 @@ class Daemon:
         if not self._record.exists():
             return None
         record = json.loads(self._record.read_text())
-        return record["pid"] if started_at(record["pid"]) == record["started_at"] else None
+        now = started_at(record["pid"])
+        return record["pid"] if now is not None and now == record["started_at"] else None
 
     def start(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
         with self.log.open("ab") as log:

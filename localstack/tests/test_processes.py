@@ -33,6 +33,12 @@ def test_a_daemon_is_known_by_a_later_command(tmp_path: Path) -> None:
     assert started_at(pid) is None
 
 
+def test_one_that_ended_before_it_was_recorded_is_not_running(tmp_path: Path) -> None:
+    daemon = Daemon("short", tmp_path)
+    (tmp_path / "short.pid").write_text(json.dumps({"pid": 2**22 + 1, "started_at": None}))
+    assert daemon.pid() is None
+
+
 def test_one_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
     daemon = Daemon("deaf", tmp_path)
     pid = start(daemon, DEAF)

@@ -44,6 +44,7 @@ pub enum TableError {
 }
 
 /// What the catalog says of a table; no columns where it does not exist or is hidden.
+#[derive(Default)]
 pub(super) struct LiveTable {
     columns: Vec<LiveColumn>,
 }

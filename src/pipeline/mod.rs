@@ -740,11 +740,25 @@ fn check_mask(name: &str, column_type: ColumnType) -> Result<Mask, Problem> {
 
 /// A default as the JSON text that a message would have held, so that it takes the same way.
 fn default_as_json(default: toml::Value) -> Result<String, Problem> {
-    let default = match default {
+    serde_json::to_string(&dates_as_text(default))
+        .map_err(|_| Problem::Default("it has no JSON form".to_owned()))
+}
+
+/// TOML has dates of its own, which JSON writes as strings.
+fn dates_as_text(value: toml::Value) -> toml::Value {
+    match value {
         toml::Value::Datetime(datetime) => toml::Value::String(datetime.to_string()),
+        toml::Value::Array(values) => {
+            toml::Value::Array(values.into_iter().map(dates_as_text).collect())
+        }
+        toml::Value::Table(table) => toml::Value::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, dates_as_text(value)))
+                .collect(),
+        ),
         other => other,
-    };
-    serde_json::to_string(&default).map_err(|_| Problem::Default("it has no JSON form".to_owned()))
+    }
 }
 
 fn check_key(names: &[String], columns: &[Column]) -> Checked<Vec<usize>> {
@@ -858,6 +872,16 @@ mod tests {
         for name in KNOWN_MASKS.split(", ") {
             assert_eq!(Mask::parse(name).unwrap().to_string(), name);
         }
+    }
+
+    #[test]
+    fn a_default_is_the_json_that_a_message_would_hold() {
+        let text = column("type = \"jsonb\"\ndefault = {since = 2024-01-01, tags = [1, \"a\"]}");
+        let pipeline = Pipeline::parse("p", &text).unwrap();
+        assert_eq!(
+            pipeline.columns[1].default.as_deref(),
+            Some(r#"{"since":"2024-01-01","tags":[1,"a"]}"#)
+        );
     }
 
     #[test]

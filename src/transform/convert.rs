@@ -212,7 +212,7 @@ fn day(value: &Value<'_>) -> Option<i32> {
     let date = Date::parse(text, format_description!("[year]-[month]-[day]"))
         .or_else(|_| OffsetDateTime::parse(text, &Rfc3339).map(|instant| instant.to_utc().date()))
         .ok()?;
-    Some(date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
+    (date.year() >= 1).then(|| date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
 }
 
 /// Microseconds since 2000-01-01T00:00:00Z, of an instant with its offset (RFC 3339).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::batch::{Batch, id, ids, login, login_with};
-use crate::support::{Database, Outcome, Setup, database_url};
+use crate::support::{Database, Outcome, Setup, server_address};
 
 #[tokio::test]
 async fn a_bad_message_costs_only_itself() {
@@ -81,27 +81,6 @@ async fn a_payload_that_is_no_sqs_event_fails_the_invocation_without_its_values(
         "{error}"
     );
     assert!(!function.end().await.contains("s3cret"));
-    database.drop().await;
-}
-
-#[tokio::test]
-async fn a_connection_that_was_cut_between_two_batches_is_replaced() {
-    let database = Database::with_user_logins().await;
-    let mut function = Setup::on(&database).start().await;
-    function
-        .invoke(&Batch::new().body("a", login()).event())
-        .await;
-    let others = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE application_name = 'sqs-to-postgres'";
-    // Only the connection of this test's function: its search path names the schema.
-    let mine = format!(
-        "{others} AND query LIKE '%user_logins%' AND pid <> pg_backend_pid() AND backend_start > now() - interval '1 minute'"
-    );
-    database.rows(&mine).await;
-    let answer = function
-        .invoke(&Batch::new().body("b", login()).event())
-        .await;
-    assert_eq!(answer.failed_ids(), Vec::<String>::new());
-    assert_eq!(database.count("user_logins").await, 2);
     database.drop().await;
 }
 
@@ -210,11 +189,7 @@ async fn a_role_without_privileges_fails_the_invocation_with_the_grant() {
             database.schema
         ))
         .await;
-    let server = database_url().split_once('@').unwrap().1.to_owned();
-    let url = format!(
-        "postgresql://{role}:p@{server}?options=-c%20search_path%3D{}",
-        database.schema
-    );
+    let url = database.url_as(&role, "p", server_address());
     let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
     let error = function
         .invoke(&Batch::new().body("a", login()).event())

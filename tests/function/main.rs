@@ -1,13 +1,29 @@
 //! The real function, driven over the Lambda Runtime API, against a real Postgres.
 //!
-//! `make test` starts Postgres and sets `DATABASE_URL`. Each test has a schema of its own.
+//! `make test` starts Postgres and LocalStack, and sets `DATABASE_URL` and what AWS clients read. Each
+//! test has a schema, queues and secrets of its own.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+mod aws;
 mod batch;
+mod canary;
+mod dead_letters;
+mod deadline;
 mod events;
 mod failures;
 mod fifo;
+mod fifo_model;
+mod frozen;
+mod hostile;
 mod load;
+mod metrics;
+mod outage;
+mod pooler;
+mod proxy;
+mod redelivery;
+mod refused;
+mod rotation;
 mod start;
 mod support;
+mod tls;
 mod types;

@@ -1,6 +1,7 @@
 //! What stops the function at start: one sentence and a non-zero exit, no panic, no backtrace.
 
-use crate::support::{Database, MASK_KEY, Setup, database_url};
+use crate::aws::Secret;
+use crate::support::{Database, MASK_KEY, Setup, database_url, server_address, superuser};
 
 async fn refusal(setup: Setup) -> String {
     let (status, log) = setup.set("RUST_BACKTRACE", "1").fail_to_start().await;
@@ -89,13 +90,14 @@ async fn a_mask_key_that_is_none() {
 
 #[tokio::test]
 async fn a_database_that_does_not_exist() {
-    let (server, _) = database_url()
-        .rsplit_once('/')
-        .map(|(server, name)| (server.to_owned(), name.to_owned()))
-        .unwrap();
+    let (user, password) = superuser();
+    let url = format!(
+        "postgresql://{user}:{password}@{}/nowhere",
+        server_address()
+    );
     let log = refusal(
         Setup::bare()
-            .set("DATABASE_URL", &format!("{server}/nowhere"))
+            .set("DATABASE_URL", &url)
             .set("MASK_KEY", MASK_KEY),
     )
     .await;
@@ -112,13 +114,10 @@ async fn a_password_that_is_refused_is_not_shown() {
     database
         .execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'right'"))
         .await;
-    let server = database_url().split_once('@').unwrap().1.to_owned();
+    let url = database.url_as(&role, "hunter2", server_address());
     let log = refusal(
         Setup::bare()
-            .set(
-                "DATABASE_URL",
-                &format!("postgresql://{role}:hunter2@{server}"),
-            )
+            .set("DATABASE_URL", &url)
             .set("MASK_KEY", MASK_KEY),
     )
     .await;
@@ -128,4 +127,34 @@ async fn a_password_that_is_refused_is_not_shown() {
     );
     database.execute(&format!("DROP ROLE {role}")).await;
     database.drop().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_exist() {
+    let setup = Setup::bare().on_aws().set("MASK_KEY", MASK_KEY);
+    let log = refusal(setup.set("DB_SECRET_ID", "nowhere/db")).await;
+    assert!(
+        log.contains("secret \"nowhere/db\" does not exist: create it"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_json() {
+    let secret = Secret::new("hunter2").await;
+    for (variable, expected) in [("DB_SECRET_ID", "username"), ("MASK_SECRET_ID", "mask_key")] {
+        let setup = if variable == "DB_SECRET_ID" {
+            Setup::bare().set("MASK_KEY", MASK_KEY)
+        } else {
+            with_database()
+        };
+        let log = refusal(setup.on_aws().set(variable, &secret.id)).await;
+        assert!(
+            log.contains("is not a JSON object of the fields it needs: store")
+                && log.contains(expected)
+                && !log.contains("hunter2"),
+            "{log}"
+        );
+    }
+    secret.delete().await;
 }

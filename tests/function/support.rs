@@ -1,9 +1,10 @@
 //! A Postgres schema for one test, and the function as a process beside a Lambda Runtime API.
 
 use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -13,7 +14,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config, NoTls};
 
 /// 64 bytes, of which the masks make tokens in every test.
 pub(crate) const MASK_KEY: &str =
@@ -27,6 +29,54 @@ pub(crate) fn database_url() -> String {
     std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run the tests by `make test`")
 }
 
+fn server() -> Config {
+    database_url().parse().unwrap()
+}
+
+/// Where the local Postgres listens.
+pub(crate) fn server_address() -> SocketAddr {
+    let server = server();
+    let Host::Tcp(host) = &server.get_hosts()[0] else {
+        panic!("DATABASE_URL names no host")
+    };
+    let mut addresses = (host.as_str(), server.get_ports()[0])
+        .to_socket_addrs()
+        .unwrap();
+    addresses.find(SocketAddr::is_ipv4).unwrap()
+}
+
+/// The name of the local database.
+pub(crate) fn database_name() -> String {
+    server().get_dbname().unwrap().to_owned()
+}
+
+/// The superuser's name and password.
+pub(crate) fn superuser() -> (String, String) {
+    let server = server();
+    let password = String::from_utf8(server.get_password().unwrap().to_vec()).unwrap();
+    (server.get_user().unwrap().to_owned(), password)
+}
+
+/// Looks again and again until there is something, for as long as a test has patience.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < patience, "it never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn connect() -> Client {
+    let (client, connection) = tokio_postgres::connect(&database_url(), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
 /// A schema of its own, gone with everything in it when the test ends well.
 pub(crate) struct Database {
     pub(crate) client: Client,
@@ -35,10 +85,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn new() -> Self {
-        let (client, connection) = tokio_postgres::connect(&database_url(), NoTls)
-            .await
-            .unwrap();
-        tokio::spawn(connection);
+        let client = connect().await;
         let schema = format!("test_{:016x}", fastrand::u64(..));
         client
             .batch_execute(&format!(
@@ -89,6 +136,23 @@ impl Database {
             .get(0)
     }
 
+    /// Keeps everybody from the table until what is given back is dropped.
+    pub(crate) async fn lock(&self, table: &str) -> Client {
+        let client = connect().await;
+        let sql = format!("BEGIN; LOCK TABLE {}.{table}", self.schema);
+        client.batch_execute(&sql).await.unwrap();
+        client
+    }
+
+    /// Waits until so many sessions wait for the table.
+    pub(crate) async fn wait_for_waiting(&self, table: &str, count: i64) {
+        let waiting = format!("pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
+        eventually(&format!("{count} wait for {table}"), async || {
+            (self.count(&waiting).await == count).then_some(())
+        })
+        .await;
+    }
+
     /// The URL by which the function finds the test's schema.
     pub(crate) fn url(&self) -> String {
         let separator = if database_url().contains('?') {
@@ -101,6 +165,37 @@ impl Database {
             database_url(),
             self.schema
         )
+    }
+
+    /// The same through a proxy, as the superuser.
+    pub(crate) fn url_through(&self, proxy: SocketAddr) -> String {
+        let (user, password) = superuser();
+        self.url_as(&user, &password, proxy)
+    }
+
+    /// The same as another role, through a proxy or not.
+    pub(crate) fn url_as(&self, user: &str, password: &str, address: SocketAddr) -> String {
+        format!(
+            "postgresql://{user}:{password}@{address}/{}?sslmode=disable&options=-c%20search_path%3D{}",
+            database_name(),
+            self.schema
+        )
+    }
+
+    /// A role that may do everything in the schema, gone by `drop_role`.
+    pub(crate) async fn role(&self, password: &str) -> String {
+        let (schema, role) = (&self.schema, format!("{}_role", self.schema));
+        self.execute(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{password}'; GRANT USAGE ON SCHEMA {schema} TO {role};
+             GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}; ALTER ROLE {role} SET search_path = {schema}"
+        ))
+        .await;
+        role
+    }
+
+    pub(crate) async fn drop_role(&self, role: &str) {
+        self.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+            .await;
     }
 
     pub(crate) async fn drop(self) {
@@ -141,6 +236,8 @@ impl Setup {
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
             ("AWS_DEFAULT_REGION", "eu-west-1"),
+            // Lambda has no such service, and other machines may.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
         let environment = lambda
             .into_iter()
@@ -352,6 +449,11 @@ impl Function {
         }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
     /// What it has written so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -364,6 +466,14 @@ impl Function {
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         json.filter(|line| line["message"] == message).collect()
+    }
+
+    /// The JSON lines with this message, once there are that many: they come by another way than the answer.
+    pub(crate) async fn lines_of(&self, message: &str, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} lines {message:?}"), async || {
+            Some(self.lines(message)).filter(|lines| lines.len() >= count)
+        })
+        .await
     }
 
     /// Everything it wrote, once it has ended.

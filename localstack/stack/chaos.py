@@ -1,0 +1,289 @@
+"""Faults under live traffic, and the balance afterwards.
+
+Good, bad and repeated messages go through the event source mapping while Postgres is killed, connections
+are cut, the password rotates, the table is locked and the function itself is killed. In the end every good
+message has to be in the table exactly once, every bad one in the dead-letter queue, and the queue empty.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import psutil
+
+from stack import deploy, emulator, postgres, run
+from stack.deploy import Deployment, client
+from stack.processes import wait_for_exit
+from stack.proxy import Proxy
+from stack.report import Progress, say, step, table
+from stack.settings import APP_ROLE, Settings, StackError
+
+SETTLE_TIMEOUT_SECS = 900
+SENDERS = 4
+BAD_SHARE = 20
+"""One message in so many is bad, and one in so many is sent twice."""
+LOCK_SECS = 7
+"""Longer than the function's timeout."""
+LOCK = "LOCK TABLE user_logins IN ACCESS EXCLUSIVE MODE"
+REFUSED = "refused"
+"""What a CHECK constraint of this test does not let into the table."""
+PARAMETERS = {"DeadLetters": "direct", "OutageBackoff": "1", "MaxReceiveCount": "20"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message with an identity of its own, which a repetition shares."""
+
+    id: str
+    body: str
+    rule: str | None = None
+    """What a bad message breaks."""
+
+
+@dataclass
+class Chaos:
+    """What the faults work on, and what they have done so far."""
+
+    settings: Settings
+    proxy: Proxy
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
+    """What the identities of this run begin with: what else is in the stack does not matter."""
+    injected: Counter[str] = field(default_factory=Counter)
+
+    def kill_postgres(self) -> None:
+        pid = postgres.daemon(self.settings).pid()
+        if pid is None:
+            raise StackError("Postgres is not running: something else has stopped it.")
+        family = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+        os.kill(pid, signal.SIGKILL)
+        for member in family:
+            wait_for_exit(member, 10)
+        # Where init is slow to bury its dead, Postgres would take the pid in this file for a running server.
+        (self.settings.running / "postgres" / "data" / "postmaster.pid").unlink(missing_ok=True)
+        postgres.start(self.settings)
+        self.injected["Postgres killed with SIGKILL and restarted"] += 1
+
+    def cut_connections(self) -> None:
+        with self._insert_under_way():
+            self.injected["connections cut in mid-statement"] += self.proxy.cut()
+
+    def rotate_password(self) -> None:
+        """First in the database, then in the secret; the next time the other way round."""
+        password = secrets.token_urlsafe(24)
+        in_database = lambda: postgres.query(  # noqa: E731 (two steps whose order changes)
+            self.settings, f"ALTER ROLE {APP_ROLE} PASSWORD '{password}'"
+        )
+        in_secret = lambda: deploy.put_database_secret(self.settings, password, self.proxy.port)  # noqa: E731
+        database_first = self.injected["password rotated"] % 2 == 0
+        for change in (in_database, in_secret) if database_first else (in_secret, in_database):
+            change()
+            self.proxy.cut()
+        self.injected["password rotated"] += 1
+
+    def stored(self) -> list[str]:
+        """The identities of this run that are in the table, once for each row."""
+        ours = f"SELECT user_id FROM user_logins WHERE user_id LIKE '{self.run}-%'"
+        return postgres.query(self.settings, ours).splitlines()
+
+    def lock_table(self) -> None:
+        postgres.query(self.settings, f"BEGIN; {LOCK}; SELECT pg_sleep({LOCK_SECS}); COMMIT")
+        self.injected[f"table locked for {LOCK_SECS} s"] += 1
+
+    def kill_function(self) -> None:
+        emulator_pid = emulator.daemon(self.settings).pid()
+        with self._insert_under_way():
+            for process in psutil.Process(emulator_pid).children(recursive=True):
+                if process.name() == "bootstrap":
+                    process.kill()
+                    self.injected["function killed in mid-batch"] += 1
+
+    @contextmanager
+    def _insert_under_way(self) -> Iterator[None]:
+        """While a statement of the function waits for a lock, so that the fault meets it for sure."""
+        locking = threading.Thread(target=self._hold_lock, daemon=True)
+        locking.start()
+        waiting = f"usename = '{APP_ROLE}' AND wait_event_type = 'Lock'"
+        count = f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"
+        try:
+            _until(lambda: int(postgres.query(self.settings, count)), 30, "no statement of the function")
+            yield
+        finally:
+            holder = "query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"
+            end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {holder}"
+            postgres.query(self.settings, end)
+            locking.join()
+
+    def _hold_lock(self) -> None:
+        with contextlib.suppress(StackError):  # that it was terminated
+            postgres.query(self.settings, f"BEGIN; {LOCK}; SELECT pg_sleep(60)")
+
+
+def chaos(settings: Settings, messages: int) -> None:
+    """Raises `StackError` on any difference between what was sent and what arrived."""
+    began = time.monotonic()
+    with _stage(settings) as (deployment, proxy):
+        trouble = Chaos(settings, proxy)
+        sent = list(make(messages, trouble.run))
+        sender = threading.Thread(target=_send, args=(settings, deployment, sent), daemon=True)
+        sender.start()
+        _inject(trouble, len({message.id for message in sent}))
+        sender.join()
+        _wait_until_settled(trouble, deployment, sent)
+        _show(trouble, sent, time.monotonic() - began)
+        _check(trouble, deployment, sent)
+    say(f"\nbalanced: nothing lost, nothing twice, in {time.monotonic() - began:.0f} s")
+
+
+@contextmanager
+def _stage(settings: Settings) -> Iterator[tuple[Deployment, Proxy]]:
+    """The stack as the faults need it, and afterwards as it was."""
+    proxy = Proxy(settings.identity.postgres_port)
+    constraint = f"ADD CONSTRAINT chaos CHECK (user_id NOT LIKE '{REFUSED}%') NOT VALID"
+    try:
+        postgres.query(settings, f"ALTER TABLE user_logins {constraint}")
+        deploy.deploy(settings, PARAMETERS, proxy.port)
+        yield Deployment.of(settings), proxy
+    finally:
+        postgres.query(settings, "ALTER TABLE user_logins DROP CONSTRAINT IF EXISTS chaos")
+        postgres.query(settings, f"ALTER ROLE {APP_ROLE} PASSWORD '{settings.identity.app_password}'")
+        deploy.deploy(settings)
+        proxy.close()
+
+
+def make(count: int, run: str) -> Iterator[Message]:
+    """Good messages, bad ones of each kind in turn, and repetitions."""
+    rules = list(_bad(""))
+    for number in range(count):
+        id = f"{run}{str(uuid.uuid4())[len(run) :]}"
+        if number % BAD_SHARE == 0:
+            rule = rules[number // BAD_SHARE % len(rules)]
+            yield Message(id, _bad(id)[rule], rule)
+        else:
+            message = Message(id, json.dumps(_login(id)))
+            yield message
+            if number % BAD_SHARE == 1:
+                yield replace(message)
+
+
+def _login(user_id: str, **changes: object) -> dict[str, object]:
+    login = {"user_id": user_id, "app_version": "1.2.3", "device_type": "ios", "locale": "DE"}
+    return login | {"ip": "192.0.2.1", "device_id": "dev-1"} | changes
+
+
+def _bad(id: str) -> dict[str, str]:
+    """By rule, a body that breaks it and holds the id."""
+    return {
+        "body_not_json": f'{{"user_id": "{id}"',
+        "required": json.dumps(_login(id, ip=None)),
+        "type": json.dumps(_login(id, device_type=["ios"])),
+        "range": json.dumps(_login(id, app_version="9999999999.1")),
+        "length": json.dumps(_login(id, locale="x" * 33)),
+        "transform": json.dumps(_login(id, app_version="beta")),
+        "nul_character": json.dumps(_login(id, locale="D\0E")),
+        "refused": json.dumps(_login(f"{REFUSED} {id}")),
+    }
+
+
+def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -> None:
+    """In batches of ten, several at a time. A repetition is told by the identity it carries."""
+    sqs = client(settings, "sqs")
+
+    def send(batch: list[Message]) -> None:
+        entries = [
+            {
+                "Id": str(number),
+                "MessageBody": message.body,
+                "MessageAttributes": {
+                    "original_message_id": {"DataType": "String", "StringValue": message.id}
+                },
+            }
+            for number, message in enumerate(batch)
+        ]
+        reply = sqs.send_message_batch(QueueUrl=deployment.queue_url, Entries=entries)
+        if reply.get("Failed"):
+            raise StackError(f"SQS took not all messages: {reply['Failed'][0]['Message']}")
+
+    size = run.SEND_BATCH_SIZE
+    batches = [messages[start : start + size] for start in range(0, len(messages), size)]
+    with ThreadPoolExecutor(SENDERS) as pool:
+        list(pool.map(send, batches))
+
+
+def _inject(trouble: Chaos, total: int) -> None:
+    """Each fault twice, one after the other, as soon as the next share of the messages is stored."""
+    faults = [
+        trouble.cut_connections,
+        trouble.kill_function,
+        trouble.rotate_password,
+        trouble.kill_postgres,
+        trouble.lock_table,
+    ] * 2
+    for number, fault in enumerate(faults, start=1):
+        due = total * number // (2 * len(faults))
+        with step(f"{due:6} stored: {fault.__name__.replace('_', ' ')}"):
+            _until(lambda due=due: len(trouble.stored()) >= due, SETTLE_TIMEOUT_SECS, "no progress")
+            fault()
+
+
+def _wait_until_settled(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
+    good = len({message.id for message in sent if message.rule is None})
+    progress = Progress(good)
+
+    def settled() -> bool:
+        rows, waiting = len(trouble.stored()), run.queue_depth(trouble.settings, deployment.queue_url)
+        progress.show(rows, f"{rows} of {good} stored · {waiting} in the queue")
+        return waiting == 0
+
+    try:
+        _until(settled, SETTLE_TIMEOUT_SECS, "the queue did not become empty")
+    finally:
+        progress.end()
+
+
+def _show(trouble: Chaos, sent: list[Message], secs: float) -> None:
+    kinds = Counter(message.rule or "good" for message in sent)
+    repeated = len(sent) - len({message.id for message in sent})
+    say("\nfaults injected")
+    say(table([("fault", "times"), *((name, str(count)) for name, count in trouble.injected.items())]))
+    say(f"\nmessages sent, {repeated} of the good ones a second time, in {secs:.0f} s")
+    say(table([("kind", "count"), *((name, str(count)) for name, count in kinds.items())]))
+
+
+def _check(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
+    """The balance, by identity and not only by number."""
+    good = Counter({message.id for message in sent if message.rule is None})
+    bad = {message.body for message in sent if message.rule is not None}
+    stored = Counter(trouble.stored())
+    letters = run.peek(trouble.settings, deployment.dead_letter_queue_url).values()
+    dead = {body for body in letters if f"{trouble.run}-" in body}
+    balance = {
+        "good messages that are not stored": len(good - stored),
+        "rows too many": (stored - good).total(),
+        "bad messages that are no dead letters": len(bad - dead),
+        "dead letters that were good": len(dead - bad),
+        "messages left in the queue": run.queue_depth(trouble.settings, deployment.queue_url),
+    }
+    say("\nbalance")
+    say(table([("difference", "count"), *((name, str(count)) for name, count in balance.items())]))
+    if any(balance.values()):
+        raise StackError("what arrived is not what was sent: the differences are above.")
+
+
+def _until(condition: Callable[[], int], timeout_secs: float, otherwise: str) -> int:
+    """Waits for a condition, and gives what it said."""
+    deadline = time.monotonic() + timeout_secs
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise StackError(f"{otherwise} within {timeout_secs:g} seconds.")
+        time.sleep(0.05)
+    return result

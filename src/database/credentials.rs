@@ -1,0 +1,75 @@
+//! Credentials that rotate: kept for a while, read again when they are old or refused.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::Config;
+
+use super::DatabaseError;
+use super::target::config_of_secret;
+use crate::config::DatabaseSecretSettings;
+use crate::secret::{DatabaseSecret, SecretError, Secrets, Stage};
+
+/// The secret of the database. Its password is wiped when it is dropped.
+pub(super) struct RotatingSecret {
+    settings: DatabaseSecretSettings,
+    secrets: Arc<Secrets>,
+    ttl: Duration,
+    /// With the time of the wall clock at which it was read.
+    cached: Option<(DatabaseSecret, SystemTime)>,
+}
+
+impl RotatingSecret {
+    pub(super) fn new(
+        settings: DatabaseSecretSettings,
+        secrets: Arc<Secrets>,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            settings,
+            secrets,
+            ttl,
+            cached: None,
+        }
+    }
+
+    /// Where the secret leads to, as it was last read, or read anew when that is long ago. While
+    /// Secrets Manager is out of reach an old one serves: if it is no good any more, Postgres will
+    /// say so.
+    pub(super) async fn config(&mut self) -> Result<Config, DatabaseError> {
+        if let Some((secret, read_at)) = &self.cached
+            && read_at.elapsed().is_ok_and(|age| age < self.ttl)
+        {
+            return config_of_secret(&self.settings, secret);
+        }
+        match (self.read(Stage::Current).await, &self.cached) {
+            (Ok(secret), _) => {
+                let config = config_of_secret(&self.settings, &secret)?;
+                self.remember(secret);
+                Ok(config)
+            }
+            (Err(error), Some((secret, _))) if error.is_transient() => {
+                tracing::warn!(reason = %error, "an old secret is used");
+                config_of_secret(&self.settings, secret)
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// A version of the secret, as Secrets Manager has it now.
+    pub(super) async fn read(&self, stage: Stage) -> Result<DatabaseSecret, SecretError> {
+        DatabaseSecret::parse(
+            &self.settings.id,
+            &self.secrets.fetch(&self.settings.id, stage).await?,
+        )
+    }
+
+    /// Where a version of the secret leads to.
+    pub(super) fn config_of(&self, version: &DatabaseSecret) -> Result<Config, DatabaseError> {
+        config_of_secret(&self.settings, version)
+    }
+
+    pub(super) fn remember(&mut self, secret: DatabaseSecret) {
+        self.cached = Some((secret, SystemTime::now()));
+    }
+}

@@ -1,0 +1,241 @@
+//! Settings and secrets → where to connect, as whom, and how it is protected.
+
+use std::path::Path;
+use std::time::Duration;
+
+use native_tls::{Certificate, TlsConnector};
+use percent_encoding::percent_decode_str;
+use postgres_native_tls::MakeTlsConnector;
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode as Negotiation;
+
+use super::DatabaseError;
+use crate::config::{DatabaseSecretSettings, SslMode, TlsSettings};
+use crate::secret::{DatabaseSecret, SecretError};
+
+const DEFAULT_PORT: u16 = 5432;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A peer that dropped out silently is noticed this long after something was sent to it.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// Where a secret leads to, completed by the environment.
+pub(super) fn config_of_secret(
+    settings: &DatabaseSecretSettings,
+    secret: &DatabaseSecret,
+) -> Result<Config, DatabaseError> {
+    let missing = |field, variable| SecretError::MissingField {
+        id: settings.id.clone(),
+        field,
+        variable,
+    };
+    let host = settings
+        .host
+        .as_ref()
+        .or(secret.host.as_ref())
+        .ok_or_else(|| missing("host", "DB_HOST"))?;
+    let name = settings
+        .name
+        .as_ref()
+        .or(secret.dbname.as_ref())
+        .ok_or_else(|| missing("dbname", "DB_NAME"))?;
+    let mut config = Config::new();
+    config
+        .host(host)
+        .port(settings.port.or(secret.port).unwrap_or(DEFAULT_PORT))
+        .dbname(name);
+    config
+        .user(&secret.username)
+        .password(secret.password.expose_secret());
+    Ok(with_limits(config, settings.tls.mode))
+}
+
+/// Reads a libpq URL. tokio-postgres does not know the TLS parameters, so they are taken out first.
+/// Source: <https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING-URIS>.
+pub(super) fn config_of_url(url: &SecretString) -> Result<(Config, TlsSettings), DatabaseError> {
+    let (base, query) = url
+        .expose_secret()
+        .split_once('?')
+        .unwrap_or((url.expose_secret(), ""));
+    if !base.starts_with("postgresql://") && !base.starts_with("postgres://") {
+        return Err(DatabaseError::Url("it does not begin with postgresql://"));
+    }
+    let mut tls = TlsSettings {
+        mode: SslMode::Prefer,
+        root_cert: None,
+    };
+    let mut rest = Vec::new();
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("sslmode", mode)) => {
+                tls.mode = mode
+                    .parse()
+                    .map_err(|()| DatabaseError::Url("its sslmode is unknown"))?
+            }
+            Some(("sslrootcert", path)) => {
+                tls.root_cert = Some(
+                    percent_decode_str(path)
+                        .decode_utf8_lossy()
+                        .into_owned()
+                        .into(),
+                )
+            }
+            _ => rest.push(parameter),
+        }
+    }
+    let config = format!("{base}?{}", rest.join("&"))
+        .parse()
+        .map_err(|_| DatabaseError::Url("a part of it is malformed"))?;
+    Ok((with_limits(config, tls.mode), tls))
+}
+
+fn with_limits(mut config: Config, mode: SslMode) -> Config {
+    config
+        .application_name(env!("CARGO_PKG_NAME"))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(TCP_USER_TIMEOUT)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .ssl_mode(match mode {
+            SslMode::Disable => Negotiation::Disable,
+            SslMode::Prefer => Negotiation::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Negotiation::Require,
+        });
+    config
+}
+
+/// The TLS of a connection. As in libpq, `require` verifies the authority where one is named.
+pub(super) fn tls_connector(tls: &TlsSettings) -> Result<MakeTlsConnector, DatabaseError> {
+    let verifies_authority = match tls.mode {
+        SslMode::VerifyCa | SslMode::VerifyFull => true,
+        SslMode::Require => tls.root_cert.is_some(),
+        SslMode::Disable | SslMode::Prefer => false,
+    };
+    let mut builder = TlsConnector::builder();
+    builder.danger_accept_invalid_certs(!verifies_authority);
+    builder.danger_accept_invalid_hostnames(tls.mode != SslMode::VerifyFull);
+    for certificate in tls
+        .root_cert
+        .as_deref()
+        .map(root_certs)
+        .transpose()?
+        .unwrap_or_default()
+    {
+        builder.add_root_certificate(certificate);
+    }
+    let connector = builder
+        .build()
+        .map_err(|error| DatabaseError::Unreachable(error.to_string()))?;
+    Ok(MakeTlsConnector::new(connector))
+}
+
+fn root_certs(path: &Path) -> Result<Vec<Certificate>, DatabaseError> {
+    let refused = |reason: String| DatabaseError::RootCert {
+        path: path.display().to_string(),
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    match Certificate::stack_from_pem(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(refused("no certificate in it".to_owned())),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_libpq_url_is_understood_with_its_tls_parameters() {
+        let url = "postgresql://u:p%40ss@db.internal:6432/analytics?sslmode=verify-ca&sslrootcert=a%20b.pem&connect_timeout=3";
+        let (config, tls) = config_of_url(&url.into()).unwrap();
+        assert_eq!(config.get_user(), Some("u"));
+        assert_eq!(config.get_password(), Some("p@ss".as_bytes()));
+        assert_eq!(config.get_ports(), [6432]);
+        assert_eq!(config.get_dbname(), Some("analytics"));
+        assert_eq!(config.get_ssl_mode(), Negotiation::Require);
+        assert_eq!(
+            tls,
+            TlsSettings {
+                mode: SslMode::VerifyCa,
+                root_cert: Some("a b.pem".into())
+            }
+        );
+        assert_eq!(
+            config_of_url(&"postgres://u@h/d".into())
+                .unwrap()
+                .0
+                .get_ssl_mode(),
+            Negotiation::Prefer
+        );
+    }
+
+    #[test]
+    fn a_url_that_cannot_work_is_refused_without_its_password() {
+        let urls = [
+            "mysql://u:hunter2@h/d",
+            "hunter2",
+            "postgresql://u:hunter2@h:port/d",
+            "postgresql://u:hunter2@h/d?sslmode=on",
+            "postgresql://u:hunter2@h/d?colour=red",
+        ];
+        for url in urls {
+            let error = config_of_url(&url.into()).expect_err(url);
+            assert!(matches!(error, DatabaseError::Url(_)), "{error}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused() {
+        for path in ["/nowhere.pem", "Cargo.toml"] {
+            let refused = tls_connector(&TlsSettings {
+                mode: SslMode::VerifyFull,
+                root_cert: Some(path.into()),
+            })
+            .err()
+            .unwrap();
+            assert!(
+                matches!(refused, DatabaseError::RootCert { .. }),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_managed_secret_lacks_is_named_with_its_variable() {
+        let tls = TlsSettings {
+            mode: SslMode::Disable,
+            root_cert: None,
+        };
+        let settings = DatabaseSecretSettings {
+            id: "rds!x".into(),
+            host: None,
+            port: None,
+            name: Some("d".into()),
+            tls,
+        };
+        let secret =
+            DatabaseSecret::parse("rds!x", &r#"{"username": "u", "password": "p"}"#.into())
+                .unwrap();
+        let error = config_of_secret(&settings, &secret).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "secret \"rds!x\" has no host: add it, or set DB_HOST"
+        );
+        let config = config_of_secret(
+            &DatabaseSecretSettings {
+                host: Some("h".into()),
+                ..settings
+            },
+            &secret,
+        )
+        .unwrap();
+        assert_eq!(
+            (config.get_ports(), config.get_dbname()),
+            (&[5432][..], Some("d"))
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! The AWS of the tests: LocalStack, which `make test` starts and `AWS_ENDPOINT_URL` names.
+
+use std::env;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::support::{Setup, eventually};
+
+const VARIABLES: [&str; 4] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+];
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
+}
+
+/// Where LocalStack listens.
+pub(crate) fn endpoint_address() -> SocketAddr {
+    let endpoint = variable("AWS_ENDPOINT_URL");
+    let server = endpoint.trim_start_matches("http://").trim_end_matches('/');
+    let mut addresses = server.to_socket_addrs().unwrap();
+    addresses.find(SocketAddr::is_ipv4).unwrap()
+}
+
+impl Setup {
+    /// With the way to LocalStack.
+    pub(crate) fn on_aws(self) -> Self {
+        VARIABLES
+            .iter()
+            .fold(self, |setup, name| setup.set(name, &variable(name)))
+    }
+}
+
+/// What the test's own clients are built of.
+pub(crate) async fn config() -> SdkConfig {
+    let http_client = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    variable("AWS_ENDPOINT_URL");
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client)
+        .load()
+        .await
+}
+
+/// A name that no other test has.
+pub(crate) fn unique(what: &str) -> String {
+    format!("test-{what}-{:016x}", fastrand::u64(..))
+}
+
+/// A secret of Secrets Manager.
+pub(crate) struct Secret {
+    pub(crate) client: aws_sdk_secretsmanager::Client,
+    pub(crate) id: String,
+}
+
+impl Secret {
+    pub(crate) async fn new(text: &str) -> Self {
+        let client = aws_sdk_secretsmanager::Client::new(&config().await);
+        let id = unique("secret");
+        let create = client.create_secret().name(&id).secret_string(text);
+        create.send().await.unwrap();
+        Self { client, id }
+    }
+
+    /// The user and password of a database, and these fields.
+    pub(crate) async fn of_role(role: &str, password: &str, mut fields: Value) -> Self {
+        fields["username"] = role.into();
+        fields["password"] = password.into();
+        Self::new(&fields.to_string()).await
+    }
+
+    pub(crate) async fn delete(self) {
+        let delete = self.client.delete_secret().secret_id(&self.id);
+        let delete = delete.force_delete_without_recovery(true);
+        delete.send().await.unwrap();
+    }
+}
+
+/// The longest that a received message stays away by itself.
+const VISIBILITY_SECS: i32 = 60;
+
+/// A queue of SQS.
+pub(crate) struct Queue {
+    pub(crate) client: aws_sdk_sqs::Client,
+    pub(crate) url: String,
+    pub(crate) arn: String,
+}
+
+impl Queue {
+    pub(crate) async fn new() -> Self {
+        Self::create(&unique("queue"), false).await
+    }
+
+    pub(crate) async fn fifo() -> Self {
+        Self::create(&format!("{}.fifo", unique("queue")), true).await
+    }
+
+    async fn create(name: &str, is_fifo: bool) -> Self {
+        let client = aws_sdk_sqs::Client::new(&config().await);
+        let visibility = VISIBILITY_SECS.to_string();
+        let create = client
+            .create_queue()
+            .queue_name(name)
+            .attributes(QueueAttributeName::VisibilityTimeout, visibility);
+        let create = if is_fifo {
+            create.attributes(QueueAttributeName::FifoQueue, "true")
+        } else {
+            create
+        };
+        let url = create.send().await.unwrap().queue_url.unwrap();
+        let mut queue = Self {
+            client,
+            url,
+            arn: String::new(),
+        };
+        queue.arn = queue.attribute(QueueAttributeName::QueueArn).await;
+        queue
+    }
+
+    async fn attribute(&self, name: QueueAttributeName) -> String {
+        let get = self.client.get_queue_attributes().queue_url(&self.url);
+        let answer = get.attribute_names(name.clone()).send().await.unwrap();
+        answer.attributes.unwrap()[&name].clone()
+    }
+
+    /// How many messages were received and may come again.
+    pub(crate) async fn invisible(&self) -> usize {
+        let name = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+        self.attribute(name).await.parse().unwrap()
+    }
+
+    pub(crate) async fn send(&self, body: &str) {
+        let send = self.client.send_message().queue_url(&self.url);
+        send.message_body(body).send().await.unwrap();
+    }
+
+    /// What can be received now, ten messages at most, which then stay away for so long.
+    pub(crate) async fn receive(&self, visibility_secs: i32) -> Vec<Message> {
+        let receive = self.client.receive_message().queue_url(&self.url);
+        let receive = receive
+            .max_number_of_messages(10)
+            .visibility_timeout(visibility_secs)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All");
+        receive.send().await.unwrap().messages.unwrap_or_default()
+    }
+
+    /// So many messages, once they are there.
+    pub(crate) async fn receive_all(&self, count: usize) -> Vec<Message> {
+        let mut messages = Vec::new();
+        eventually(&format!("{count} messages"), async || {
+            messages.extend(self.receive(VISIBILITY_SECS).await);
+            (messages.len() >= count).then_some(())
+        })
+        .await;
+        assert_eq!(messages.len(), count);
+        messages
+    }
+
+    /// The record in which Lambda hands over a received message.
+    pub(crate) fn record(&self, message: &Message) -> Value {
+        let attributes = message.attributes.iter().flatten();
+        let attributes: Map<String, Value> = attributes
+            .map(|(name, value)| (name.as_str().to_owned(), json!(value)))
+            .collect();
+        json!({
+            "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
+            "attributes": attributes, "eventSourceARN": self.arn,
+        })
+    }
+
+    pub(crate) async fn delete(self) {
+        let delete = self.client.delete_queue().queue_url(&self.url);
+        delete.send().await.unwrap();
+    }
+}
+
+/// What a message attribute holds; bytes in base64.
+pub(crate) fn attribute(message: &Message, name: &str) -> Option<String> {
+    let attribute = message.message_attributes.as_ref()?.get(name)?;
+    let bytes = || Some(STANDARD.encode(attribute.binary_value.as_ref()?));
+    attribute.string_value.clone().or_else(bytes)
+}

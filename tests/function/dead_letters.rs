@@ -1,0 +1,256 @@
+//! Messages that can never succeed go to the dead-letter queue at once, and say why.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_sqs::types::Message;
+use serde_json::{Value, json};
+
+use crate::aws::{Queue, attribute, endpoint_address, unique};
+use crate::batch::{Batch, id, ids, login, login_with};
+use crate::proxy::Proxy;
+use crate::support::{Database, Function, Setup};
+
+const NOTHING: [String; 0] = [];
+const SOURCE_ARN: &str = "arn:aws:sqs:eu-west-1:123456789012:login-queue";
+
+async fn with_check() -> Database {
+    let database = Database::with_user_logins().await;
+    database
+        .execute("ALTER TABLE user_logins ADD CONSTRAINT known CHECK (user_id <> 'refused')")
+        .await;
+    database
+}
+
+async fn start(database: &Database, dead: &str) -> Function {
+    let setup = Setup::on(database).on_aws();
+    setup.set("DEAD_LETTER_QUEUE_URL", dead).start().await
+}
+
+/// A message with attributes of its own.
+fn letter(name: &str, body: &str) -> Value {
+    json!({"messageId": id(name), "body": body, "messageAttributes": {
+        "tenant": {"stringValue": "acme", "dataType": "String"}, "weight": {"stringValue": "1.50", "dataType": "Number.kg"},
+        "raw": {"binaryValue": "AAH/", "dataType": "Binary"},
+    }})
+}
+
+/// The bodies of bad messages, and the attributes that say why: rule, column and path.
+fn bad() -> Vec<(String, [Option<&'static str>; 3])> {
+    let kinds = [
+        (
+            "{\"user_id\": ".to_owned(),
+            [Some("body_not_json"), None, None],
+        ),
+        (
+            login_with("ip", json!(null)).to_string(),
+            [Some("required"), Some("masked_ip"), Some("ip")],
+        ),
+        (
+            login_with("user_id", json!({})).to_string(),
+            [Some("type"), Some("user_id"), Some("user_id")],
+        ),
+        (
+            login_with("user_id", json!("refused")).to_string(),
+            [Some("refused"), None, None],
+        ),
+        // A body is sent as it came, whatever its characters and spaces.
+        (
+            " {\"user_id\":\t\"é\u{1F600}\\u0041\"}\n".to_owned(),
+            [Some("required"), Some("masked_ip"), Some("ip")],
+        ),
+    ];
+    kinds.iter().cycle().take(23).cloned().collect()
+}
+
+fn by_original_id(letters: Vec<Message>) -> HashMap<String, Message> {
+    let id = |letter: &Message| attribute(letter, "original_message_id").unwrap();
+    letters
+        .into_iter()
+        .map(|letter| (id(&letter), letter))
+        .collect()
+}
+
+#[tokio::test]
+async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged() {
+    let (database, dead) = (with_check().await, Queue::new().await);
+    let aws = Proxy::before(endpoint_address()).await;
+    let setup = Setup::on(&database)
+        .on_aws()
+        .set("AWS_ENDPOINT_URL", &format!("http://{}", aws.address));
+    let mut function = setup.set("DEAD_LETTER_QUEUE_URL", &dead.url).start().await;
+    let bad = bad();
+    let mut batch = Batch::new().body("good", login());
+    for (number, (body, _)) in bad.iter().enumerate() {
+        batch = batch.record(letter(&number.to_string(), body));
+    }
+    let answer = function.invoke(&batch.body("also", login()).event()).await;
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2);
+    let letters = by_original_id(dead.receive_all(bad.len()).await);
+    for (number, (body, reason)) in bad.iter().enumerate() {
+        let letter = &letters[&id(&number.to_string())];
+        assert_eq!(letter.body.as_ref(), Some(body));
+        let names = [
+            "error_rule",
+            "error_column",
+            "error_path",
+            "source_queue_arn",
+            "tenant",
+            "weight",
+            "raw",
+        ];
+        let attributes = names.map(|name| attribute(letter, name));
+        let [rule, column, path] = reason.map(|word| word.map(str::to_owned));
+        let own = [SOURCE_ARN, "acme", "1.50", "AAH/"].map(|value| Some(value.to_owned()));
+        let [source, tenant, weight, raw] = own;
+        assert_eq!(
+            attributes,
+            [rule, column, path, source, tenant, weight, raw]
+        );
+        let types = letter.message_attributes.as_ref().unwrap();
+        assert_eq!(types["weight"].data_type, "Number.kg");
+    }
+    let sent = aws.sent().concat();
+    let requests = String::from_utf8_lossy(&sent)
+        .matches("AmazonSQS.SendMessageBatch")
+        .count();
+    assert_eq!(requests, 3, "23 letters in requests of 10");
+    let summary = &function.lines_of("batch", 1).await[0];
+    assert_eq!(
+        (&summary["failed"], &summary["dead_lettered"]),
+        (&json!(23), &json!(23))
+    );
+    database.drop().await;
+    dead.delete().await;
+}
+
+#[tokio::test]
+async fn bad_messages_that_cannot_be_sent_stay_in_their_queue() {
+    let (database, dead) = (with_check().await, Queue::new().await);
+    let nowhere = dead.url.replace("test-queue-", &unique("nowhere"));
+    for url in [nowhere.as_str(), "http://127.0.0.1:1/000000000000/dead"] {
+        let mut function = start(&database, url).await;
+        let batch = Batch::new()
+            .text("a", "x")
+            .body("b", login())
+            .body("c", login_with("user_id", json!("refused")));
+        let answer = function.invoke(&batch.event()).await;
+        assert_eq!(answer.failed_ids(), ids(&["a", "c"]), "{url}");
+        assert!(
+            function
+                .end()
+                .await
+                .contains("dead letters could not be sent")
+        );
+    }
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_sqs_refuses_costs_no_other() {
+    let (database, dead) = (with_check().await, Queue::new().await);
+    let mut function = start(&database, &dead.url).await;
+    // As large as SQS takes, so that no attribute fits beside it.
+    let large = "x".repeat(1_048_576);
+    let batch = Batch::new()
+        .text("a", "x")
+        .text("large", &large)
+        .text("empty", "")
+        .text("b", "y");
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["large", "empty"]));
+    let letters = by_original_id(dead.receive_all(2).await);
+    assert!(letters.contains_key(&id("a")) && letters.contains_key(&id("b")));
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_may_succeed_later_is_no_dead_letter() {
+    let (database, dead) = (with_check().await, Queue::new().await);
+    let mut function = start(&database, &dead.url).await;
+    let lock = database.lock("user_logins").await;
+    let batch = Batch::new().body("late", login()).text("bad", "x");
+    let time = Duration::from_secs(6);
+    let answer = function.invoke_within(&batch.event(), time).await;
+    assert_eq!(answer.failed_ids(), [id("late")]);
+    drop(lock);
+    assert_eq!(dead.receive_all(1).await[0].body.as_deref(), Some("x"));
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_fifo_queue_keeps_the_order_of_its_group() {
+    let (database, dead) = (with_check().await, Queue::fifo().await);
+    let mut function = start(&database, &dead.url).await;
+    let refused = || login_with("user_id", json!("refused"));
+    let batch = Batch::fifo()
+        .grouped("anna", "a1", login())
+        .grouped("ben", "b1", refused())
+        .grouped("anna", "a2", login_with("ip", json!(null)))
+        .grouped("anna", "a3", refused())
+        .grouped("ben", "b2", login())
+        .grouped("carl", "c1", login())
+        .grouped("anna", "a4", login());
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["a3", "b2", "a4"]));
+    assert_eq!(stored(&database).await, ids(&["a1", "c1"]));
+    let again = Batch::fifo()
+        .grouped("anna", "a3", refused())
+        .grouped("ben", "b2", login())
+        .grouped("anna", "a4", login());
+    let answer = function.invoke(&again.event()).await;
+    assert_eq!(answer.failed_ids(), [id("a4")]);
+    let last = Batch::fifo().grouped("anna", "a4", login());
+    assert_eq!(function.invoke(&last.event()).await.failed_ids(), NOTHING);
+    assert_eq!(stored(&database).await, ids(&["a1", "a4", "b2", "c1"]));
+    let letters = dead.receive_all(3).await;
+    let of_anna = letters.iter().filter(|letter| {
+        let attributes = letter.attributes.as_ref().unwrap();
+        attributes[&aws_sdk_sqs::types::MessageSystemAttributeName::MessageGroupId] == "anna"
+    });
+    let of_anna: Vec<_> = of_anna
+        .map(|letter| attribute(letter, "original_message_id").unwrap())
+        .collect();
+    assert_eq!(of_anna, ids(&["a2", "a3"]));
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn of_a_fifo_group_only_the_first_failure_can_be_a_dead_letter() {
+    let (database, dead) = (with_check().await, Queue::fifo().await);
+    let mut function = start(&database, &dead.url).await;
+    // Postgres refuses the first, and the mapping rejects the second before Postgres sees the first.
+    let two = Batch::fifo()
+        .grouped("anna", "a1", login_with("user_id", json!("refused")))
+        .grouped("anna", "a2", login_with("ip", json!(null)));
+    let answer = function.invoke(&two.event()).await;
+    assert_eq!(answer.failed_ids(), [id("a2")]);
+    // Whether the first is stored is not known in time, so that the second may not overtake it.
+    let lock = database.lock("user_logins").await;
+    let unsure = Batch::fifo().grouped("ben", "b1", login()).grouped(
+        "ben",
+        "b2",
+        login_with("ip", json!(null)),
+    );
+    let time = Duration::from_secs(6);
+    let answer = function.invoke_within(&unsure.event(), time).await;
+    assert_eq!(answer.failed_ids(), ids(&["b1", "b2"]));
+    drop(lock);
+    let letters = dead.receive_all(1).await;
+    assert_eq!(
+        attribute(&letters[0], "original_message_id"),
+        Some(id("a1"))
+    );
+    dead.delete().await;
+    database.drop().await;
+}
+
+async fn stored(database: &Database) -> Vec<String> {
+    let sql = "SELECT message_id::text FROM user_logins ORDER BY message_id";
+    database.rows(sql).await.into_iter().flatten().collect()
+}

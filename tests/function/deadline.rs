@@ -1,0 +1,77 @@
+//! The answer is out before Lambda kills the function, whatever Postgres does.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::batch::{Batch, id, ids, login};
+use crate::proxy::Proxy;
+use crate::support::{Database, Function, Setup, server_address};
+
+/// Two good messages and a bad one.
+fn batch() -> serde_json::Value {
+    Batch::new()
+        .body("a", login())
+        .text("bad", "x")
+        .body("b", login())
+        .event()
+}
+
+/// Invokes with so little time that the answer can only be that nothing is certain.
+async fn try_in_vain(function: &mut Function, trial: usize, time: Duration) {
+    let started = Instant::now();
+    let answer = function.invoke_within(&batch(), time).await;
+    assert!(
+        started.elapsed() < time,
+        "late by {time:?} in trial {trial}"
+    );
+    assert_eq!(answer.failed_ids(), ids(&["a", "bad", "b"]));
+    let summary = &function.lines_of("batch", trial + 1).await[trial];
+    assert_eq!(
+        (&summary["stored"], &summary["failed_by_rule"]),
+        (&json!(0), &json!("body_not_json=1 out_of_time=2"))
+    );
+}
+
+#[tokio::test]
+async fn a_locked_table_never_costs_the_answer_and_leaves_nobody_waiting() {
+    const FUNCTIONS: usize = 10;
+    const TRIALS: usize = 5;
+    let database = Database::with_user_logins().await;
+    let mut functions = join_all((0..FUNCTIONS).map(|_| Setup::on(&database).start())).await;
+    let lock = database.lock("user_logins").await;
+    let trials = functions.iter_mut().map(async |function| {
+        for trial in 0..TRIALS {
+            let time = Duration::from_millis(fastrand::u64(1_200..2_500));
+            try_in_vain(function, trial, time).await;
+        }
+    });
+    join_all(trials).await;
+    database.wait_for_waiting("user_logins", 0).await;
+    drop(lock);
+    for function in &mut functions {
+        assert_eq!(function.invoke(&batch()).await.failed_ids(), [id("bad")]);
+    }
+    assert_eq!(database.count("user_logins").await, 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_in_a_statement_never_costs_the_answer() {
+    let database = Database::with_user_logins().await;
+    let proxy = Proxy::before(server_address()).await;
+    // With TLS a request to cancel begins by waiting for the server, in vain.
+    let url = database.url_through(proxy.address);
+    let url = url.replace("sslmode=disable", "sslmode=prefer");
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let good = Batch::new().body("first", login()).event();
+    assert!(function.invoke(&good).await.failed_ids().is_empty());
+    proxy.freeze_all();
+    let started = Instant::now();
+    let time = Duration::from_millis(1_200);
+    let answer = function.invoke_within(&batch(), time).await;
+    assert!(started.elapsed() < time, "{:?}", started.elapsed());
+    assert_eq!(answer.failed_ids(), ids(&["a", "bad", "b"]));
+    database.drop().await;
+}

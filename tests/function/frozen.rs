@@ -1,0 +1,143 @@
+//! A connection that died while nobody looked is replaced within the invocation that finds it so.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::join;
+
+use crate::batch::{Batch, id, login, login_with};
+use crate::proxy::Proxy;
+use crate::support::{Database, Function, Setup, eventually, server_address};
+
+const NOTHING: [String; 0] = [];
+
+/// From here on the function tries a connection before it gives it a batch.
+const TRUSTED_IDLE: Duration = Duration::from_secs(10);
+
+fn event(name: &str) -> Value {
+    Batch::new().body(name, login()).event()
+}
+
+/// A function that has stored one message through a proxy.
+async fn start() -> (Database, Proxy, Function) {
+    let database = Database::with_user_logins().await;
+    let proxy = Proxy::before(server_address()).await;
+    let url = database.url_through(proxy.address);
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    assert_eq!(function.invoke(&event("first")).await.failed_ids(), NOTHING);
+    (database, proxy, function)
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ended_between_two_batches_is_replaced() {
+    let (database, proxy, mut function) = start().await;
+    let mine = format!("pg_stat_activity WHERE {}", proxy.backends());
+    let ended = database
+        .rows(&format!(
+            "SELECT pg_terminate_backend(pid)::text FROM {mine}"
+        ))
+        .await;
+    assert_eq!(ended, [["true"]]);
+    eventually("the server has ended it", async || {
+        (database.count(&mine).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(function.invoke(&event("later")).await.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2);
+    assert_eq!(proxy.opened(), 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_in_a_statement_is_replaced() {
+    let (database, proxy, mut function) = start().await;
+    let lock = database.lock("user_logins").await;
+    let later = event("later");
+    let (answer, ()) = join!(function.invoke(&later), async {
+        database.wait_for_waiting("user_logins", 1).await;
+        proxy.cut();
+        // The cut statement and the one that takes its place.
+        database.wait_for_waiting("user_logins", 2).await;
+        drop(lock);
+    });
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_fell_silent_while_the_function_was_idle_is_replaced() {
+    let (database, proxy, mut function) = start().await;
+    proxy.freeze();
+    // What is waited for is the time itself.
+    tokio::time::sleep(TRUSTED_IDLE).await;
+    let started = Instant::now();
+    let answer = function.invoke(&event("later")).await;
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(database.count("user_logins").await, 2);
+    assert_eq!(proxy.opened(), 2);
+    database.drop().await;
+}
+
+/// The proxy takes no more bytes, so that the kernel's user timeout ends the connection.
+#[tokio::test]
+async fn a_peer_that_takes_no_bytes_any_more_is_replaced() {
+    let (database, proxy, mut function) = start().await;
+    proxy.freeze();
+    let locale = "x".repeat(32);
+    let batch = (0..2_000).fold(Batch::new(), |batch, number| {
+        batch.body(&number.to_string(), login_with("locale", json!(locale)))
+    });
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2_001);
+    assert_eq!(proxy.opened(), 2);
+    database.drop().await;
+}
+
+/// A peer that takes a statement and never answers is no different from a locked table: the batch
+/// comes again, and finds a new connection.
+#[tokio::test]
+async fn a_peer_that_takes_a_statement_and_never_answers_is_left_with_it() {
+    let (database, proxy, mut function) = start().await;
+    proxy.freeze();
+    let time = Duration::from_millis(1_500);
+    let answer = function.invoke_within(&event("later"), time).await;
+    assert_eq!(answer.failed_ids(), [id("later")]);
+    assert_eq!(function.invoke(&event("later")).await.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_became_read_only_is_left_until_one_is_not() {
+    let database = Database::with_user_logins().await;
+    let role = database.role("p").await;
+    let proxy = Proxy::before(server_address()).await;
+    let url = database.url_as(&role, "p", proxy.address);
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    assert_eq!(function.invoke(&event("first")).await.failed_ids(), NOTHING);
+    let read_only =
+        |value: &str| format!("ALTER ROLE {role} SET default_transaction_read_only = {value}");
+    database.execute(&read_only("on")).await;
+    proxy.cut();
+    let before = proxy.opened();
+    let later = event("later");
+    let (answer, ()) = join!(function.invoke(&later), async {
+        eventually("the function connects anew and anew", async || {
+            (proxy.opened() >= before + 3).then_some(())
+        })
+        .await;
+        database.execute(&read_only("off")).await;
+    });
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2);
+    assert!(function.end().await.contains("25006"));
+    database.drop_role(&role).await;
+    database.drop().await;
+}

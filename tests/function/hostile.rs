@@ -1,0 +1,322 @@
+//! Messages that want to do harm: no panic, no value in an error, and memory within bounds.
+
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sqs_to_postgres::extract::{Event, Message};
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::pipeline::{Envelope, Pipeline};
+use sqs_to_postgres::rejection::Rejection;
+use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::transform::Transformer;
+
+use crate::batch::{Batch, login_with};
+use crate::support::{Database, MASK_KEY, Setup};
+
+const MEBIBYTE: usize = 1_048_576;
+
+/// What no error may quote.
+const CANARY: &str = "zq9canary";
+
+/// Every type, transform and mask, and every kind of source; the fields a to q, and none required.
+const COLUMNS: [&str; 19] = [
+    "type = \"text\"",
+    "type = \"varchar(9)\"\ntransform = [\"trim\", \"lowercase\"]",
+    "type = \"boolean\"",
+    "type = \"smallint\"",
+    "type = \"integer\"\ntransform = [\"major\"]",
+    "type = \"bigint\"",
+    "type = \"real\"",
+    "type = \"double precision\"",
+    "type = \"numeric\"",
+    "type = \"date\"",
+    "type = \"timestamptz\"",
+    "type = \"uuid\"",
+    "type = \"inet\"\ntransform = [\"ip\"]",
+    "type = \"jsonb\"",
+    "type = \"jsonb\"\ntransform = [\"strip_nul\"]",
+    "type = \"text\"\ntransform = [\"strip_nul\", \"uppercase\"]\nmask = \"aes-siv\"",
+    "type = \"text\"\nmask = \"hmac-sha256\"",
+    "type = \"text\"\nfrom = \"a.0.b\"",
+    "type = \"jsonb\"\nfrom = \"@body\"",
+];
+
+fn field(number: usize) -> char {
+    char::from(b'a' + number as u8)
+}
+
+/// A message's way up to its row.
+struct Way {
+    transformer: Transformer,
+    envelope: Envelope,
+}
+
+impl Way {
+    fn new(envelope: Envelope) -> Self {
+        let columns = COLUMNS.iter().enumerate();
+        let columns: String = columns
+            .map(|(number, column)| format!("[[column]]\nname = \"{}\"\n{column}\n", field(number)))
+            .collect();
+        let text = format!(
+            "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"text\"\nfrom = \"@body_sha256\"\n{columns}"
+        );
+        let pipeline = Pipeline::parse("hostile", &text).unwrap();
+        let key = MaskKey::from_base64(MASK_KEY).unwrap();
+        let transformer = Transformer::new("hostile", &pipeline, Some(&key)).unwrap();
+        Self {
+            transformer,
+            envelope,
+        }
+    }
+
+    /// Takes a body down the way; a row is either whole or not there.
+    fn go(&self, body: &str) -> Result<(), Rejection> {
+        let event: Event =
+            serde_json::from_value(json!({"Records": [{"messageId": "m", "body": body}]})).unwrap();
+        let mut rows = Rows::new(COLUMNS.len() + 1);
+        let mut read = || -> Result<(), Rejection> {
+            let message = Message::extract(&event.records[0], self.envelope)?;
+            self.transformer.transform(&message, &mut rows)
+        };
+        let result = read();
+        assert_eq!(rows.len(), usize::from(result.is_ok()));
+        assert_eq!(rows.is_empty(), result.is_err());
+        if let Err(rejection) = &result {
+            let texts = format!("{rejection} {rejection:?}");
+            assert!(!texts.to_lowercase().contains(CANARY), "{texts}");
+        }
+        result
+    }
+}
+
+fn envelopes() -> [Way; 2] {
+    [Envelope::None, Envelope::Sns].map(Way::new)
+}
+
+/// Text of every plane, with the characters that mean something to JSON and to us.
+fn text() -> impl Strategy<Value = String> {
+    let meaningful = prop::sample::select(vec![
+        "\"",
+        "\\",
+        "\\u0000",
+        "\\ud800",
+        "\\udc00",
+        "\\u",
+        "\0",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "-",
+        "1e9",
+        ".",
+        "null",
+        CANARY,
+        " ",
+        "\u{10ffff}",
+    ]);
+    let piece = prop_oneof![
+        any::<char>().prop_map(String::from),
+        meaningful.prop_map(str::to_owned),
+        "[0-9]{1,40}",
+        ".{0,9}"
+    ];
+    vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+/// JSON that our columns may take, or nearly.
+fn value() -> impl Strategy<Value = Value> {
+    let number = prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from)
+    ];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        number,
+        text().prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(text(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// A body whose fields are mapped, some of them twice.
+fn body() -> impl Strategy<Value = String> {
+    let field = (0..COLUMNS.len(), value())
+        .prop_map(|(number, value)| format!("\"{}\":{value}", field(number)));
+    vec(field, 0..4).prop_map(|fields| format!("{{{}}}", fields.join(",")))
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 1_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+#[test]
+fn bytes_of_any_kind_are_a_row_or_a_rejection() {
+    let ways = envelopes();
+    proptest!(config(), |(bytes in vec(any::<u8>(), 0..300))| {
+        for way in &ways {
+            way.go(&String::from_utf8_lossy(&bytes)).ok();
+        }
+    });
+}
+
+#[test]
+fn text_and_json_of_any_kind_are_a_row_or_a_rejection_without_a_value() {
+    let ways = envelopes();
+    proptest!(config(), |(text in text(), body in body(), cut in any::<prop::sample::Index>(), insert in text())| {
+        let wrapped = json!({"Type": "Notification", "MessageId": text, "TopicArn": text, "Message": body}).to_string();
+        let (mut broken, mut place) = (body.clone(), cut.index(body.len()));
+        while !broken.is_char_boundary(place) {
+            place -= 1;
+        }
+        broken.insert_str(place, &insert);
+        for way in &ways {
+            for body in [&text, &body, &broken, &wrapped] {
+                way.go(body).ok();
+            }
+        }
+    });
+}
+
+#[test]
+fn an_event_of_any_kind_is_read_or_refused_without_a_value() {
+    proptest!(config(), |(value in value(), text in text())| {
+        let record = json!({"messageId": value, "body": text, "attributes": value, "messageAttributes": value});
+        for payload in [value.clone(), json!({"Records": value}), json!({"Records": [record]})] {
+            if let Err(error) = serde_json::from_str::<Event>(&payload.to_string()) {
+                prop_assert!(!error.to_string().contains(CANARY), "{}", error);
+            }
+        }
+    });
+}
+
+/// Values of a quarter of a mebibyte, for any field.
+fn giant_values() -> Vec<(&'static str, String)> {
+    let fill = |unit: &str| unit.repeat(MEBIBYTE / 4 / unit.len());
+    let quoted = |text: String| format!("\"{text}\"");
+    vec![
+        ("text", quoted(fill(CANARY))),
+        ("astral", quoted(fill("\u{1F600}"))),
+        ("escaped", quoted(fill("\\ud83d\\ude00"))),
+        ("nul", quoted(fill("\\u0000"))),
+        ("lone surrogates", quoted(fill("\\ud800"))),
+        ("backslashes", quoted(fill("\\\\"))),
+        ("digits", fill("7")),
+        ("digits as text", quoted(fill("7"))),
+        ("zeros", format!("0.{}1", fill("0"))),
+        ("fraction", format!("0.{}", fill("3"))),
+        ("exponent", format!("1e{}", fill("9"))),
+        ("negative exponent", format!("-1e-{}", fill("9"))),
+        ("large exponent", "1e999999999".to_owned()),
+        ("dots as text", quoted(fill("1."))),
+        ("colons as text", quoted(fill("1:"))),
+        ("spaces as text", quoted(fill(" "))),
+        ("a long array", format!("[{}0]", fill("0,"))),
+        ("deep arrays", nested("[", "]")),
+        ("deep objects", nested("{\"a\":", "}")),
+    ]
+}
+
+fn nested(open: &str, close: &str) -> String {
+    const LEVELS: usize = 100_000;
+    format!("{}1{}", open.repeat(LEVELS), close.repeat(LEVELS))
+}
+
+/// Bodies of a mebibyte that are giants as a whole.
+fn giant_bodies() -> Vec<(&'static str, String)> {
+    let fill = |unit: &str| unit.repeat(MEBIBYTE / unit.len());
+    let keys: Vec<_> = (0..90_000).map(|key| format!("\"k{key}\":0")).collect();
+    vec![
+        ("deep arrays", nested("[", "]")),
+        ("deep objects", nested("{\"a\":", "}")),
+        ("deep and unclosed", "[".repeat(100_000)),
+        (
+            "one key again and again",
+            format!("{{{}\"a\":1}}", fill("\"a\":{\"0\":1},")),
+        ),
+        ("many keys", format!("{{{}}}", keys.join(","))),
+        ("quotes", fill("\"")),
+        ("backslashes", format!("\"{}", fill("\\"))),
+        ("spaces", fill(" ")),
+    ]
+}
+
+#[test]
+fn giants_are_a_row_or_a_rejection_in_no_time() {
+    let [bare, sns] = envelopes();
+    let check = |way: &Way, name: &str, body: &str| {
+        let started = Instant::now();
+        way.go(body).ok();
+        let time = started.elapsed();
+        assert!(time < Duration::from_secs(5), "{name}: {time:?}");
+    };
+    for (name, body) in giant_bodies() {
+        let wrapped =
+            json!({"Type": "Notification", "MessageId": "n", "TopicArn": "t", "Message": body});
+        check(&bare, name, &body);
+        check(&sns, name, &body);
+        check(&sns, name, &wrapped.to_string());
+    }
+    for (name, value) in giant_values() {
+        for number in 0..COLUMNS.len() {
+            let field = field(number);
+            let name = format!("{name} in {field}");
+            check(&bare, &name, &format!("{{\"{field}\":{value}}}"));
+        }
+    }
+}
+
+/// The most memory that a process had so far.
+fn peak_bytes(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let kibibytes = peak.trim_end_matches("kB").trim();
+    kibibytes.parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_take_a_small_multiple_of_their_size() {
+    const RECORDS: usize = 10_000;
+    const MULTIPLE: usize = 4;
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    function
+        .invoke(
+            &Batch::new()
+                .body("first", login_with("locale", json!("DE")))
+                .event(),
+        )
+        .await;
+    let padding = "x".repeat(200);
+    let batch = (0..RECORDS).fold(Batch::new(), |batch, number| {
+        batch.body(&number.to_string(), login_with("unmapped", json!(padding)))
+    });
+    let event = batch.event();
+    let size = event.to_string().len();
+    let before = peak_bytes(function.id());
+    assert!(function.invoke(&event).await.failed_ids().is_empty());
+    let grown = peak_bytes(function.id()) - before;
+    assert!(
+        grown < MULTIPLE * size,
+        "{grown} bytes for an event of {size}"
+    );
+    assert_eq!(database.count("user_logins").await, RECORDS as i64 + 1);
+    database.drop().await;
+}

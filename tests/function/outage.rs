@@ -1,0 +1,222 @@
+//! Postgres is away: for a moment, or for longer than an invocation lasts.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::join;
+
+use crate::aws::{Queue, endpoint_address, unique};
+use crate::batch::{Batch, login};
+use crate::proxy::Proxy;
+use crate::support::{Database, Setup, eventually, server_address};
+
+const NOTHING: [String; 0] = [];
+
+/// The time of an invocation that waits for Postgres in vain, and has a second left for SQS.
+const TIME: Duration = Duration::from_millis(5_000);
+
+async fn closed() -> Proxy {
+    let proxy = Proxy::before(server_address()).await;
+    proxy.refuse(true);
+    proxy
+}
+
+async fn open_after_tries(proxy: &Proxy, tries: usize) {
+    let before = proxy.refused();
+    eventually("it is tried again", async || {
+        (proxy.refused() >= before + tries).then_some(())
+    })
+    .await;
+    proxy.refuse(false);
+}
+
+#[tokio::test]
+async fn a_postgres_that_comes_back_within_an_invocation_costs_nothing() {
+    let database = Database::with_user_logins().await;
+    let proxy = closed().await;
+    let mut function = Setup::on(&database)
+        .set("DATABASE_URL", &database.url_through(proxy.address))
+        .start()
+        .await;
+    for (round, name) in ["start", "later"].into_iter().enumerate() {
+        let event = Batch::new().body(name, login()).event();
+        let (answer, ()) = join!(function.invoke(&event), open_after_tries(&proxy, 3));
+        assert_eq!(answer.failed_ids(), NOTHING);
+        assert_eq!(database.count("user_logins").await, round as i64 + 1);
+        let summary = &function.lines_of("batch", round + 1).await[round];
+        assert!(summary["retries"].as_u64().unwrap() >= 2, "{summary}");
+        proxy.refuse(true);
+        proxy.cut();
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_server_with_no_connection_left_is_tried_until_it_has_one() {
+    let database = Database::with_user_logins().await;
+    let role = database.role("p").await;
+    let proxy = Proxy::before(server_address()).await;
+    let url = database.url_as(&role, "p", proxy.address);
+    let limit = |connections: i32| format!("ALTER ROLE {role} CONNECTION LIMIT {connections}");
+    database.execute(&limit(0)).await;
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let event = Batch::new().body("a", login()).event();
+    let (answer, ()) = join!(function.invoke(&event), async {
+        eventually("it is tried again", async || {
+            (proxy.opened() >= 4).then_some(())
+        })
+        .await;
+        database.execute(&limit(-1)).await;
+    });
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 1);
+    assert!(function.end().await.contains("53300"));
+    database.drop_role(&role).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_outage_fails_the_invocation_and_keeps_its_messages_away_the_longer_the_more_often_they_came()
+ {
+    const MESSAGES: usize = 12;
+    const BACKOFF: Duration = Duration::from_secs(2);
+    /// From the change of the visibility to the answer, at most.
+    const TOLERANCE: Duration = Duration::from_millis(700);
+    let (queue, proxy) = (Queue::new().await, closed().await);
+    for _ in 0..MESSAGES {
+        queue.send(&login().to_string()).await;
+    }
+    // Ten come once before.
+    queue.receive(0).await;
+    let messages = queue.receive_all(MESSAGES).await;
+    let batch = messages.iter().map(|message| queue.record(message));
+    let batch = batch.fold(Batch::new(), Batch::record);
+    let mut function = Setup::bare()
+        .on_aws()
+        .set("MASK_KEY", crate::support::MASK_KEY)
+        .set(
+            "DATABASE_URL",
+            &format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address),
+        )
+        .set("OUTAGE_BACKOFF_SECS", &BACKOFF.as_secs().to_string())
+        .start()
+        .await;
+    let error = function.invoke_within(&batch.event(), TIME).await.error();
+    let failed_at = Instant::now();
+    assert!(error.contains("cannot be reached"), "{error}");
+    let stretched = &function.lines_of("visibility stretched", 1).await[0];
+    assert_eq!(
+        (&stretched["messages"], &stretched["failed"]),
+        (&json!(12), &json!(0))
+    );
+    assert_eq!(queue.invisible().await, MESSAGES);
+    let mut away = HashMap::new();
+    eventually("all messages come back", async || {
+        let back = queue.receive(60).await;
+        away.extend(
+            back.into_iter()
+                .map(|message| (message.message_id.unwrap(), failed_at.elapsed())),
+        );
+        (away.len() == MESSAGES).then_some(())
+    })
+    .await;
+    let mut seen = [0, 0];
+    for record in batch.event()["Records"].as_array().unwrap() {
+        let count: u32 = record["attributes"]["ApproximateReceiveCount"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        seen[count as usize - 1] += 1;
+        let away = away[record["messageId"].as_str().unwrap()];
+        let expected = BACKOFF * 2_u32.pow(count - 1);
+        assert!(
+            away + TOLERANCE >= expected,
+            "received {count} times, away for {away:?}"
+        );
+        assert!(
+            away < expected + Duration::from_secs(8),
+            "received {count} times, away for {away:?}"
+        );
+    }
+    assert!(seen.iter().all(|messages| *messages > 0), "{seen:?}");
+    queue.delete().await;
+}
+
+#[tokio::test]
+async fn messages_whose_statement_is_not_answered_in_time_are_kept_away_too() {
+    let (database, queue) = (Database::with_user_logins().await, Queue::new().await);
+    queue.send(&login().to_string()).await;
+    let message = &queue.receive_all(1).await[0];
+    let mut function = Setup::on(&database).on_aws().start().await;
+    let lock = database.lock("user_logins").await;
+    let batch = Batch::new().record(queue.record(message)).text("bad", "x");
+    let answer = function.invoke_within(&batch.event(), TIME).await;
+    drop(lock);
+    assert_eq!(answer.failed_ids().len(), 2);
+    let stretched = &function.lines_of("visibility stretched", 1).await[0];
+    assert_eq!(
+        (&stretched["messages"], &stretched["failed"]),
+        (&json!(1), &json!(0))
+    );
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn visibility_that_cannot_be_stretched_costs_a_warning_and_no_time() {
+    let proxy = closed().await;
+    let silent = Proxy::before(endpoint_address()).await;
+    silent.freeze_all();
+    let queue = Queue::new().await;
+    let arn_of_nothing = queue.arn.replace("test-queue-", &unique("nowhere"));
+    let cases = [
+        (
+            "http://127.0.0.1:1".to_owned(),
+            &queue.arn,
+            "\"WARN\",\"message\":\"visibility",
+        ),
+        (
+            format!("http://{}", silent.address),
+            &queue.arn,
+            "visibility was not stretched in time",
+        ),
+        (
+            format!("http://{}", endpoint_address()),
+            &arn_of_nothing,
+            "visibility cannot be stretched",
+        ),
+        // The queue is there; the receipts are not its own.
+        (
+            format!("http://{}", endpoint_address()),
+            &queue.arn,
+            "\"failed\":3",
+        ),
+    ];
+    let cases = cases.map(async |(endpoint, arn, warning)| {
+        let batch = ["a", "b"].iter().fold(Batch::new(), |batch, name| {
+            batch.record(json!({"messageId": name, "body": "{}", "eventSourceARN": arn}))
+        });
+        let mut function = Setup::bare()
+            .on_aws()
+            .set("AWS_ENDPOINT_URL", &endpoint)
+            .set("MASK_KEY", crate::support::MASK_KEY)
+            .set(
+                "DATABASE_URL",
+                &format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address),
+            )
+            .start()
+            .await;
+        let started = Instant::now();
+        let batch = batch.body("good", login()).event();
+        let error = function.invoke_within(&batch, TIME).await.error();
+        assert!(started.elapsed() < TIME, "{:?}", started.elapsed());
+        assert!(error.contains("cannot be reached"), "{error}");
+        let log = function.end().await;
+        assert!(log.contains(warning), "{warning}: {log}");
+    });
+    join_all(cases).await;
+    queue.delete().await;
+}

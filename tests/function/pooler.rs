@@ -1,0 +1,235 @@
+//! Poolers: the load works through PgBouncer in transaction mode, and sends nothing for which RDS
+//! Proxy would pin a connection to its client.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::join;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::batch::{Batch, id, login, login_with};
+use crate::proxy::Proxy;
+use crate::support::{Database, Setup, database_name, eventually, server_address, superuser};
+
+const NOTHING: [String; 0] = [];
+
+/// A PgBouncer with one connection to the server.
+struct PgBouncer {
+    address: SocketAddr,
+    _process: Child,
+    folder: std::path::PathBuf,
+}
+
+impl PgBouncer {
+    /// `None` where the program is not installed.
+    async fn before(server: SocketAddr) -> Option<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let folder = std::env::temp_dir().join(format!("pgbouncer-{:016x}", fastrand::u64(..)));
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("pgbouncer.ini");
+        let ((user, password), name) = (superuser(), database_name());
+        let settings = format!(
+            "[databases]\n{name} = host={} port={} dbname={name} user={user} password={password}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\n\
+             pool_mode = transaction\nmax_db_connections = 1\n",
+            server.ip(),
+            server.port(),
+            address.port()
+        );
+        fs::write(&file, settings).unwrap();
+        let mut command = Command::new("pgbouncer");
+        if fs::metadata("/proc/self").is_ok_and(|owner| is_root(&owner)) {
+            // It refuses to run as root.
+            command.args(["--user", "nobody"]);
+        }
+        let process = command
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let mut process = match process {
+            Ok(process) => process,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => panic!("pgbouncer: {error}"),
+        };
+        eventually("pgbouncer listens", async || {
+            assert_eq!(process.try_wait().unwrap(), None, "pgbouncer ended");
+            TcpStream::connect(address).await.ok()
+        })
+        .await;
+        Some(Self {
+            address,
+            _process: process,
+            folder,
+        })
+    }
+}
+
+fn is_root(owner: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    owner.uid() == 0
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// The shipped mapping for a table that is found without a search path.
+fn mapping(database: &Database) -> String {
+    include_str!("../../pipeline.toml").replace(
+        "table = \"user_logins\"",
+        &format!("table = \"{}.user_logins\"", database.schema),
+    )
+}
+
+#[tokio::test]
+async fn the_load_works_through_pgbouncer_in_transaction_mode() {
+    const ROUNDS: usize = 20;
+    let server = Proxy::before(server_address()).await;
+    let Some(pooler) = PgBouncer::before(server.address).await else {
+        // Past the test harness, which keeps the output of tests that pass to itself.
+        writeln!(
+            std::io::stderr(),
+            "\nNOT RUN: {}: install pgbouncer\n",
+            module_path!()
+        )
+        .unwrap();
+        return;
+    };
+    let database = Database::with_user_logins().await;
+    database
+        .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
+        .await;
+    let url = format!(
+        "postgresql://anybody@{}/{}?sslmode=disable",
+        pooler.address,
+        database_name()
+    );
+    let setup = || {
+        Setup::on(&database)
+            .set("DATABASE_URL", &url)
+            .mapping(&mapping(&database))
+    };
+    let (mut one, mut other) = join!(setup().start(), setup().start());
+    for round in 0..ROUNDS {
+        let batch = |function: &str| {
+            let good = format!("{function}{round}");
+            Batch::new()
+                .body(&good, login())
+                .body("bad", login_with("user_id", json!("refused")))
+                .event()
+        };
+        let (batch_of_one, batch_of_other) = (batch("a"), batch("b"));
+        let (first, second) = join!(one.invoke(&batch_of_one), other.invoke(&batch_of_other));
+        assert_eq!(
+            (first.failed_ids(), second.failed_ids()),
+            (vec![id("bad")], vec![id("bad")])
+        );
+    }
+    assert_eq!(database.count("user_logins").await, 2 * ROUNDS as i64);
+    assert_eq!(server.opened(), 1, "both functions share one connection");
+    for function in [one, other] {
+        assert!(!function.end().await.contains("trying again"));
+    }
+    database.drop().await;
+}
+
+/// A message of a client: its type and its content.
+/// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
+type Message<'a> = (char, &'a [u8]);
+
+/// The messages of one connection, without the first one, which has no type.
+fn messages(sent: &[u8]) -> Vec<Message<'_>> {
+    let length = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
+    let mut rest = &sent[length(sent)..];
+    let mut messages = Vec::new();
+    while let [kind, after @ ..] = rest {
+        let (message, next) = after.split_at(length(after));
+        messages.push((char::from(*kind), &message[4..]));
+        rest = next;
+    }
+    messages
+}
+
+/// What a pooler would have to pin the connection for.
+fn pins((kind, content): &Message<'_>) -> bool {
+    const MOST_PINNED_BYTES: usize = 16 * 1024;
+    match kind {
+        // Parse: its name, then the text. RDS Proxy pins above 16 KB of text.
+        'P' => {
+            let text = String::from_utf8_lossy(&content[1..]).to_uppercase();
+            let session = [
+                "SET", "PREPARE", "LISTEN", "CREATE", "DECLARE", "DISCARD", "LOCK",
+            ];
+            content[0] != 0
+                || text.len() > MOST_PINNED_BYTES
+                || session.iter().any(|word| text.starts_with(word))
+        }
+        // Bind: its portal, then the statement.
+        'B' => content[..2] != [0, 0],
+        // Describe and Close: of what, then its name.
+        'D' | 'C' => content[1] != 0,
+        // Execute: its portal.
+        'E' => content[0] != 0,
+        // A simple query, of which the probe's is empty.
+        'Q' => *content != [0],
+        // Sync, the end, and the answers to the server's questions for a password.
+        'S' | 'X' | 'p' => false,
+        _ => true,
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_for_which_rds_proxy_pins() {
+    let database = Database::with_user_logins().await;
+    database
+        .execute("CREATE TYPE platform AS ENUM ('ios'); ALTER TABLE user_logins ALTER device_type TYPE platform USING NULL; ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
+        .await;
+    let proxy = Proxy::before(server_address()).await;
+    let url = database.url_through(proxy.address);
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let many = (0..2_000).fold(Batch::new(), |batch, number| {
+        batch.body(&number.to_string(), login())
+    });
+    let many = many.body("bad", login_with("user_id", json!("refused")));
+    assert_eq!(
+        function.invoke(&many.event()).await.failed_ids(),
+        [id("bad")]
+    );
+    let lock = database.lock("user_logins").await;
+    let late = Batch::new().body("late", login()).event();
+    let time = Duration::from_millis(1_200);
+    assert_eq!(
+        function.invoke_within(&late, time).await.failed_ids(),
+        [id("late")]
+    );
+    drop(lock);
+    assert_eq!(function.invoke(&late).await.failed_ids(), NOTHING);
+    database
+        .execute("ALTER TABLE user_logins DROP locale")
+        .await;
+    function.invoke(&late).await.error();
+    let connections = proxy.sent();
+    // A request to cancel is a connection of its own, which holds nothing else.
+    let all: Vec<_> = connections.iter().flat_map(|sent| messages(sent)).collect();
+    assert!(all.iter().filter(|(kind, _)| *kind == 'P').count() > 10);
+    for message in &all {
+        assert!(
+            !pins(message),
+            "{:?} {}",
+            message.0,
+            String::from_utf8_lossy(message.1)
+        );
+    }
+    database.drop().await;
+}

@@ -1,0 +1,190 @@
+//! A TCP proxy before a server, which breaks what goes through it when it is told to.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+
+/// The end of a Postgres server's answer to a statement whose transaction is over: ReadyForQuery, idle.
+/// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
+const READY: [u8; 6] = [b'Z', 0, 0, 0, 5, b'I'];
+
+/// So little that a proxy that stops reading soon stops its peer from sending.
+const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
+
+/// What happens to connections, by their number in the order of their making.
+#[derive(Debug, Clone, Copy, Default)]
+struct Faults {
+    opened: usize,
+    refused: usize,
+    refuses: bool,
+    cut_below: usize,
+    frozen_below: usize,
+    loses_answer: bool,
+}
+
+/// The proxy; it goes on until the test ends.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    faults: watch::Sender<Faults>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The local ports of the connections to the server, by which it knows them.
+    ports: Mutex<Vec<u16>>,
+    /// What each connection's client sent.
+    sent: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Proxy {
+    /// A proxy that passes everything on to `server`.
+    pub(crate) async fn before(server: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(128).unwrap();
+        let address = listener.local_addr().unwrap();
+        let faults = watch::Sender::new(Faults::default());
+        let shared = Arc::new(Shared::default());
+        let (state, store) = (faults.clone(), Arc::clone(&shared));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if state.borrow().refuses {
+                    state.send_modify(|faults| faults.refused += 1);
+                    continue;
+                }
+                let number = state.borrow().opened;
+                state.send_modify(|faults| faults.opened += 1);
+                store.sent.lock().unwrap().push(Vec::new());
+                let link = Link {
+                    number,
+                    faults: state.clone(),
+                    shared: Arc::clone(&store),
+                };
+                tokio::spawn(link.run(client, server));
+            }
+        });
+        Self {
+            address,
+            faults,
+            shared,
+        }
+    }
+
+    /// How many connections were let in so far.
+    pub(crate) fn opened(&self) -> usize {
+        self.faults.borrow().opened
+    }
+
+    /// How many connections were closed at once so far.
+    pub(crate) fn refused(&self) -> usize {
+        self.faults.borrow().refused
+    }
+
+    /// Closes what is open.
+    pub(crate) fn cut(&self) {
+        self.faults
+            .send_modify(|faults| faults.cut_below = faults.opened);
+    }
+
+    /// Closes new connections at once, or no longer.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.faults.send_modify(|faults| faults.refuses = refuses);
+    }
+
+    /// Reads no more from the connections that are open, keeps them so, and serves new ones.
+    pub(crate) fn freeze(&self) {
+        self.faults
+            .send_modify(|faults| faults.frozen_below = faults.opened);
+    }
+
+    /// Reads no more from any connection, new ones included.
+    pub(crate) fn freeze_all(&self) {
+        self.faults
+            .send_modify(|faults| faults.frozen_below = usize::MAX);
+    }
+
+    /// Lets the next statement be done, and cuts its connection in place of the answer.
+    pub(crate) fn lose_next_answer(&self) {
+        self.faults.send_modify(|faults| faults.loses_answer = true);
+    }
+
+    /// The condition on `pg_stat_activity` that picks the connections through this proxy.
+    pub(crate) fn backends(&self) -> String {
+        let ports = self.shared.ports.lock().unwrap();
+        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        format!("client_port IN ({})", ports.join(", "))
+    }
+
+    /// What the client of each connection sent.
+    pub(crate) fn sent(&self) -> Vec<Vec<u8>> {
+        self.shared.sent.lock().unwrap().clone()
+    }
+}
+
+/// One connection.
+#[derive(Clone)]
+struct Link {
+    number: usize,
+    faults: watch::Sender<Faults>,
+    shared: Arc<Shared>,
+}
+
+impl Link {
+    async fn run(self, client: TcpStream, server: SocketAddr) {
+        let Ok(server) = TcpStream::connect(server).await else {
+            return;
+        };
+        let port = server.local_addr().unwrap().port();
+        self.shared.ports.lock().unwrap().push(port);
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        tokio::select! {
+            _ = self.pass_on(from_client, to_server, false) => {}
+            _ = self.pass_on(from_server, to_client, true) => {}
+            () = self.wait_for(|number, faults| number < faults.cut_below) => {}
+        }
+    }
+
+    async fn wait_for(&self, condition: impl Fn(usize, &Faults) -> bool) {
+        let mut faults = self.faults.subscribe();
+        let changed = faults.wait_for(|faults| condition(self.number, faults));
+        changed.await.unwrap();
+    }
+
+    /// Until one side closes, or the answer that was to be lost is complete.
+    async fn pass_on(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        is_answer: bool,
+    ) -> std::io::Result<()> {
+        let mut buffer = [0; RECEIVE_BUFFER_BYTES as usize];
+        loop {
+            let count = from.read(&mut buffer).await?;
+            let bytes = &buffer[..count];
+            self.wait_for(|number, faults| number >= faults.frozen_below)
+                .await;
+            if is_answer && self.faults.borrow().loses_answer {
+                if count == 0 || bytes.ends_with(&READY) {
+                    self.faults
+                        .send_modify(|faults| faults.loses_answer = false);
+                    return Ok(());
+                }
+                continue;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            if !is_answer {
+                self.shared.sent.lock().unwrap()[self.number].extend_from_slice(bytes);
+            }
+            to.write_all(bytes).await?;
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Rows that Postgres refuses cost themselves alone, and few statements.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, id, ids};
+use crate::support::{Database, Function, Setup};
+
+/// A table that refuses rows in every way a row alone can be refused.
+const STRICT: &str = "
+    CREATE TYPE mood AS ENUM ('happy', 'sad');
+    CREATE DOMAIN even AS integer CHECK (VALUE % 2 = 0);
+    CREATE TABLE parent (name text PRIMARY KEY);
+    INSERT INTO parent VALUES ('p');
+    CREATE TABLE strict (
+        id uuid PRIMARY KEY, positive integer CHECK (positive > 0), parent text REFERENCES parent, mood mood,
+        narrow varchar(3), even even, present text NOT NULL, sole text UNIQUE, span int4range, EXCLUDE USING gist (span WITH &&)
+    );
+    CREATE FUNCTION no_seven() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN IF NEW.positive = 7 THEN RAISE EXCEPTION 'seven %', NEW.narrow; END IF;
+            IF NEW.positive = 8 THEN RAISE EXCEPTION 'eight %', NEW.narrow USING ERRCODE = 'APP01'; END IF; NEW.span := int4range(NEW.positive, NEW.positive + 1); RETURN NEW; END $$;
+    CREATE TRIGGER no_seven BEFORE INSERT ON strict FOR EACH ROW EXECUTE FUNCTION no_seven();";
+
+fn strict_mapping(schema: &str) -> String {
+    let columns = [
+        ("positive", "integer"),
+        ("parent", "text"),
+        ("mood", "varchar(20)"),
+        ("narrow", "text"),
+        ("even", "integer"),
+        ("present", "text"),
+        ("sole", "text"),
+    ];
+    let columns: Vec<String> = columns
+        .iter()
+        .map(|(name, column_type)| {
+            format!("[[column]]\nname = \"{name}\"\ntype = \"{column_type}\"\n")
+        })
+        .collect();
+    format!(
+        "table = \"{schema}.strict\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n{}",
+        columns.concat()
+    )
+}
+
+/// A row that the table takes; `positive` tells it from the others.
+fn good(positive: usize) -> Value {
+    json!({"positive": positive, "parent": "p", "mood": "happy", "narrow": "abc", "even": 2, "present": "x", "sole": positive.to_string()})
+}
+
+fn with(positive: usize, field: &str, value: Value) -> Value {
+    let mut row = good(positive);
+    row[field] = value;
+    row
+}
+
+async fn start(database: &Database) -> Function {
+    database.execute(STRICT).await;
+    let mapping = strict_mapping(&database.schema);
+    Setup::on(database).mapping(&mapping).start().await
+}
+
+#[tokio::test]
+async fn a_row_that_postgres_refuses_costs_only_itself() {
+    let database = Database::new().await;
+    let mut function = start(&database).await;
+    let refused = [
+        ("check", with(100, "positive", json!(-1)), "23514"),
+        ("parent", with(101, "parent", json!("nobody")), "23503"),
+        ("mood", with(102, "mood", json!("angry")), "22P02"),
+        ("narrow", with(103, "narrow", json!("abcd")), "22001"),
+        ("domain", with(104, "even", json!(3)), "23514"),
+        ("null", with(105, "present", json!(null)), "23502"),
+        ("unique", with(106, "sole", json!("1")), "23505"),
+        ("overlap", with(1, "sole", json!("o")), "23P01"),
+        ("trigger", with(7, "sole", json!("t")), "P0001"),
+        ("owncode", with(8, "sole", json!("u")), "APP01"),
+    ];
+    let mut batch = Batch::new();
+    for (number, (name, row, _)) in refused.iter().enumerate() {
+        batch = batch
+            .body(
+                &format!("g{number}"),
+                good(number + 1 + 10 * usize::from(number > 5)),
+            )
+            .body(name, row.clone());
+    }
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(
+        answer.failed_ids(),
+        ids(&refused.each_ref().map(|(name, ..)| *name))
+    );
+    assert_eq!(database.count("strict").await, refused.len() as i64);
+    let failed = function.lines_of("message failed", refused.len()).await;
+    for ((name, _, sqlstate), line) in refused.iter().zip(&failed) {
+        assert_eq!(
+            (line["rule"].as_str(), line["message_id"].as_str()),
+            (Some("refused"), Some(id(name).as_str()))
+        );
+        assert!(
+            line["reason"].as_str().unwrap().contains(sqlstate),
+            "{name}: {line}"
+        );
+    }
+    let log = function.end().await;
+    assert!(
+        !log.contains("angry") && !log.contains("nobody") && !log.contains("abcd"),
+        "{log}"
+    );
+    database.drop().await;
+}
+
+/// `1.0` and `1.00` are one key to Postgres, and no two rows of a statement may update one row.
+#[tokio::test]
+async fn keys_that_only_postgres_knows_to_be_equal_cost_nothing() {
+    let database = Database::new().await;
+    database
+        .execute("CREATE TABLE t (k numeric PRIMARY KEY, v integer)")
+        .await;
+    let mapping = format!(
+        "table = \"{}.t\"\nkey = [\"k\"]\non_conflict = \"update\"\n[[column]]\nname = \"k\"\ntype = \"numeric\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"integer\"",
+        database.schema
+    );
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    let batch = ["1.0", "2", "1.00", "3"].iter().enumerate();
+    let batch = batch.fold(Batch::new(), |batch, (number, key)| {
+        batch.body(&number.to_string(), json!({"k": key, "v": number}))
+    });
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), Vec::<String>::new());
+    assert_eq!(
+        database.rows("SELECT v::text FROM t ORDER BY k").await,
+        [["2"], ["1"], ["3"]]
+    );
+    database.drop().await;
+}
+
+/// Counts statements, also those that are rolled back: a sequence is not.
+const COUNTER: &str = "
+    CREATE SEQUENCE statements;
+    CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('statements'); RETURN NULL; END $$;
+    CREATE TRIGGER count_statement BEFORE INSERT ON strict FOR EACH STATEMENT EXECUTE FUNCTION count_statement();";
+
+/// Refused rows of every kind, one after the other.
+fn refused_row(kind: usize, positive: usize) -> Value {
+    match kind % 7 {
+        0 => with(positive, "positive", json!(0)),
+        1 => with(positive, "parent", json!("nobody")),
+        2 => with(positive, "mood", json!("angry")),
+        3 => with(positive, "narrow", json!("abcd")),
+        4 => with(positive, "even", json!(3)),
+        5 => with(positive, "present", json!(null)),
+        _ => with(7, "sole", json!(positive.to_string())),
+    }
+}
+
+/// The statements that halving needs at most: each refused row costs two on every level below the whole.
+fn most_statements(rows: usize, refused: usize) -> i64 {
+    let levels = rows.next_power_of_two().trailing_zeros() as usize;
+    (1 + 2 * refused * levels) as i64
+}
+
+#[tokio::test]
+async fn refused_rows_of_a_large_batch_are_found_in_few_statements() {
+    const ROWS: usize = 10_000;
+    let database = Database::new().await;
+    let mut function = start(&database).await;
+    database.execute(COUNTER).await;
+    for count in [0, 1, 5, 10] {
+        let mut places = BTreeMap::new();
+        while places.len() < count {
+            places.insert(fastrand::usize(..ROWS), places.len());
+        }
+        let batch = (0..ROWS).fold(Batch::new(), |batch, number| {
+            let positive = number + 9;
+            let row = places
+                .get(&number)
+                .map_or_else(|| good(positive), |kind| refused_row(*kind, positive));
+            batch.body(&number.to_string(), row)
+        });
+        let answer = function.invoke(&batch.event()).await;
+        let refused: Vec<_> = places
+            .keys()
+            .map(|number| id(&number.to_string()))
+            .collect();
+        assert_eq!(answer.failed_ids(), refused, "{places:?}");
+        assert_eq!(database.count("strict").await, (ROWS - count) as i64);
+        let statements = database
+            .client
+            .query_one(
+                "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM statements",
+                &[],
+            )
+            .await
+            .unwrap()
+            .get::<_, i64>(0);
+        assert!(
+            (1..=most_statements(ROWS, count)).contains(&statements),
+            "{statements} statements for {places:?}"
+        );
+        database
+            .execute("TRUNCATE strict; ALTER SEQUENCE statements RESTART")
+            .await;
+    }
+    database.drop().await;
+}
