@@ -103,7 +103,7 @@ impl Handler {
         let transform = started.elapsed();
         let groups = (!sorted.groups.is_empty()).then_some(&sorted.groups[..]);
         let result = self.loader.load(&sorted.rows, groups, time).await;
-        let mut batch = BatchMetrics {
+        let batch = BatchMetrics {
             received: event.records.len(),
             retries: self.loader.take_retries(),
             oldest_age: oldest_age(&event.records),
@@ -111,26 +111,42 @@ impl Handler {
             load: started.elapsed() - transform,
             ..BatchMetrics::default()
         };
-        let loaded = match result {
-            Ok(loaded) => loaded,
+        match result {
+            Ok(loaded) => {
+                sorted.reject_by_fate(&loaded, &event.records);
+                let batch = BatchMetrics {
+                    stored: loaded.written,
+                    duplicates: loaded.duplicates,
+                    ..batch
+                };
+                Ok(self.settle(event, &sorted, &batch, time).await)
+            }
             Err(error) => {
                 self.metrics.batch(&batch);
                 tracing::error!(received = batch.received, retries = batch.retries, reason = %error, "batch failed");
                 self.queue
                     .postpone(event.records.iter().collect(), time.answer_by)
                     .await;
-                return Err(error);
+                Err(error)
             }
-        };
-        (batch.stored, batch.duplicates) = (loaded.written, loaded.duplicates);
-        sorted.reject_by_fate(&loaded, &event.records);
+        }
+    }
+
+    /// Reports what became of the batch, does for the rejected messages what can be done, and
+    /// answers with the rest. Metrics come before anything that could still take too long.
+    async fn settle(
+        &self,
+        event: &Event,
+        sorted: &Sorted,
+        batch: &BatchMetrics,
+        time: TimeBudget,
+    ) -> SqsBatchResponse {
         let rejected: Vec<_> = sorted
             .rejected
             .iter()
             .map(|(position, rejection)| (&event.records[*position], rejection))
             .collect();
-        // Written before anything that could still take too long.
-        self.metrics.batch(&batch);
+        self.metrics.batch(batch);
         let failed = self.report_failed(&rejected);
         // What Postgres did not answer to in time may be an outage as well.
         let unsure = rejected
@@ -144,12 +160,12 @@ impl Handler {
         if !dead_lettered.is_empty() {
             self.metrics.dead_lettered(dead_lettered.len());
         }
-        telemetry::batch_done(&batch, &failed, dead_lettered.len(), started.elapsed());
+        telemetry::batch_done(batch, &failed, dead_lettered.len());
         let left = rejected
             .iter()
             .enumerate()
             .filter(|(position, _)| !dead_lettered.contains(position));
-        Ok(answer(left.map(|(_, (record, _))| *record)))
+        answer(left.map(|(_, (record, _))| *record))
     }
 
     /// Writes a line for each failed message, and gives their number by rule.

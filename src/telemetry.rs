@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::panic;
-use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
@@ -79,12 +78,7 @@ pub fn message_failed(message_id: &str, rejection: &Rejection) {
 }
 
 /// Writes the line of a batch; `failed` counts its failed messages by rule.
-pub fn batch_done(
-    batch: &BatchMetrics,
-    failed: &BTreeMap<&str, usize>,
-    dead_lettered: usize,
-    elapsed: Duration,
-) {
+pub fn batch_done(batch: &BatchMetrics, failed: &BTreeMap<&str, usize>, dead_lettered: usize) {
     let failed_by_rule: Vec<_> = failed
         .iter()
         .map(|(rule, count)| format!("{rule}={count}"))
@@ -97,7 +91,7 @@ pub fn batch_done(
         dead_lettered,
         failed_by_rule = failed_by_rule.join(" "),
         retries = batch.retries,
-        millis = elapsed.as_secs_f64() * 1_000.0,
+        millis = (batch.transform + batch.load).as_secs_f64() * 1_000.0,
         "batch"
     );
 }

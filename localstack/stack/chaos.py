@@ -37,7 +37,9 @@ LOCK_SECS = 7
 LOCK = "LOCK TABLE user_logins IN ACCESS EXCLUSIVE MODE"
 REFUSED = "refused"
 """What a CHECK constraint of this test does not let into the table."""
-PARAMETERS = {"DeadLetters": "direct", "OutageBackoff": "1", "MaxReceiveCount": "20"}
+OUTAGE_SECS = 15
+"""Several times the function's timeout and the queue's visibility timeout."""
+PARAMETERS = {"DeadLetters": "direct", "OutageBackoff": "1", "MaxReceiveCount": "10"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ class Chaos:
             wait_for_exit(member, 10)
         # Where init is slow to bury its dead, Postgres would take the pid in this file for a running server.
         (self.settings.running / "postgres" / "data" / "postmaster.pid").unlink(missing_ok=True)
+        time.sleep(OUTAGE_SECS)
         postgres.start(self.settings)
-        self.injected["Postgres killed with SIGKILL and restarted"] += 1
+        self.injected[f"Postgres killed with SIGKILL, away for {OUTAGE_SECS} s and restarted"] += 1
 
     def cut_connections(self) -> None:
         with self._insert_under_way():

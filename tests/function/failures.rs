@@ -86,17 +86,7 @@ async fn a_payload_that_is_no_sqs_event_fails_the_invocation_without_its_values(
 
 #[tokio::test]
 async fn a_database_that_is_away_fails_the_invocation_at_its_deadline() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!(
-        "postgresql://u:p@{}/d?sslmode=disable",
-        free.local_addr().unwrap()
-    );
-    drop(free);
-    let mut function = Setup::bare()
-        .set("DATABASE_URL", &url)
-        .set("MASK_KEY", crate::support::MASK_KEY)
-        .start()
-        .await;
+    let mut function = Setup::away().start().await;
     let error = function
         .invoke_within(
             &Batch::new().body("a", login()).event(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, login};
-use crate::support::{Database, Function, MASK_KEY, Setup};
+use crate::support::{Database, Function, Setup};
 
 /// The lines in the Embedded Metric Format that hold this metric.
 fn with_metric(function: &Function, name: &str) -> Vec<Value> {
@@ -82,17 +82,7 @@ async fn a_batch_that_is_not_stored_in_time_writes_them_too() {
 
 #[tokio::test]
 async fn an_outage_writes_its_retries() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!(
-        "postgresql://u:p@{}/d?sslmode=disable",
-        free.local_addr().unwrap()
-    );
-    drop(free);
-    let mut function = Setup::bare()
-        .set("DATABASE_URL", &url)
-        .set("MASK_KEY", MASK_KEY)
-        .start()
-        .await;
+    let mut function = Setup::away().start().await;
     function
         .invoke_within(
             &Batch::new().body("a", login()).event(),

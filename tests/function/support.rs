@@ -256,6 +256,18 @@ impl Setup {
             .set("MASK_KEY", MASK_KEY)
     }
 
+    /// A database that nobody serves.
+    pub(crate) fn away() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!(
+            "postgresql://u:p@{}/d?sslmode=disable",
+            free.local_addr().unwrap()
+        );
+        Self::bare()
+            .set("DATABASE_URL", &url)
+            .set("MASK_KEY", MASK_KEY)
+    }
+
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
