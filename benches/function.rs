@@ -3,7 +3,8 @@
 //!
 //! `make bench` starts Postgres and sets `DATABASE_URL`; `BENCH_ROUNDS` and `BENCH_SECS` set the
 //! effort. Rounds of the two are interleaved, so that both meet the same mood of the machine, and the
-//! table is verified after each. Figures go to stdout as a table and to `target/bench.json`.
+//! table is verified after each. Figures go to stdout as a table and to `bench.json` in Cargo's folder for
+//! temporary files, which is named at the end.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -40,17 +40,17 @@ impl RotatingSecret {
         if let Some((secret, read_at)) = &self.cached
             && read_at.elapsed().is_ok_and(|age| age < self.ttl)
         {
-            return config_of_secret(&self.settings, secret);
+            return self.config_of(secret);
         }
         match (self.read(Stage::Current).await, &self.cached) {
             (Ok(secret), _) => {
-                let config = config_of_secret(&self.settings, &secret)?;
+                let config = self.config_of(&secret)?;
                 self.remember(secret);
                 Ok(config)
             }
             (Err(error), Some((secret, _))) if error.is_transient() => {
                 tracing::warn!(reason = %error, "an old secret is used");
-                config_of_secret(&self.settings, secret)
+                self.config_of(secret)
             }
             (Err(error), _) => Err(error.into()),
         }

@@ -222,7 +222,8 @@ fn micros(value: &Value<'_>) -> Option<i64> {
     }
     let instant = OffsetDateTime::parse(value.as_literal()?, &Rfc3339).ok()?;
     let micros = instant - POSTGRES_EPOCH.midnight().assume_utc();
-    i64::try_from(micros.whole_microseconds()).ok()
+    let is_of_our_era = instant.to_utc().year() >= 1;
+    is_of_our_era.then(|| i64::try_from(micros.whole_microseconds()).ok())?
 }
 
 /// An address, with the length of its network where one is given.

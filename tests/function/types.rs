@@ -250,6 +250,8 @@ async fn date() {
         &accepted,
         &[
             (r#""2023-02-29""#, "type"),
+            (r#""0000-12-31""#, "type"),
+            (r#""-0044-03-15""#, "type"),
             (r#""31.01.2026""#, "type"),
             ("20260131", "type"),
         ],
@@ -269,6 +271,7 @@ async fn timestamptz() {
     let rejected = [
         (r#""2026-01-31T23:59:59""#, "type"),
         (r#""2026-13-01T00:00:00Z""#, "type"),
+        (r#""0000-12-31T23:59:59Z""#, "type"),
         ("1769903999", "type"),
     ];
     check("timestamptz", &accepted, &rejected).await;
