@@ -6,11 +6,11 @@
 mod credentials;
 mod error;
 mod target;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use postgres_native_tls::MakeTlsConnector;
 use secrecy::SecretString;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -21,7 +21,8 @@ use crate::secret::{Secrets, Stage};
 use crate::telemetry::causes;
 use credentials::RotatingSecret;
 pub use error::{DatabaseError, Remedy};
-use target::{config_of_url, tls_connector};
+use target::{config_of_url, is_behind_rds_proxy};
+use tls::Tls;
 
 /// After this long without use the environment may have been frozen and the peer may be gone
 /// without a word, so that the connection is tried before a batch is given to it.
@@ -34,7 +35,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
 /// A connection that is made when it is needed, and made anew when it broke.
 pub struct Database {
     credentials: Credentials,
-    tls: MakeTlsConnector,
+    tls: Tls,
     session: Option<Session>,
     /// By the wall clock: the monotonic one may stand still while the environment is frozen.
     last_used: SystemTime,
@@ -50,6 +51,7 @@ enum Credentials {
 struct Session {
     client: Client,
     connection: AbortHandle,
+    is_behind_rds_proxy: bool,
 }
 
 impl Drop for Session {
@@ -86,7 +88,7 @@ impl Database {
         };
         Ok(Self {
             credentials,
-            tls: tls_connector(&tls)?,
+            tls: Tls::new(&tls)?,
             session: None,
             last_used: SystemTime::UNIX_EPOCH,
         })
@@ -130,6 +132,22 @@ impl Database {
                 timeout(PROBE_TIMEOUT, client.check_connection()).await,
                 Ok(Ok(()))
             )
+    }
+
+    /// A client for statements that have a name; `None` where a name would pin the connection to us, as
+    /// far as the name of the host tells.
+    ///
+    /// # Errors
+    /// No connection could be made until then.
+    pub(crate) async fn client_for_names(
+        &mut self,
+        until: Instant,
+    ) -> Result<Option<&Client>, DatabaseError> {
+        self.client(until).await?;
+        let session = self.session.as_ref();
+        Ok(session
+            .filter(|session| !session.is_behind_rds_proxy)
+            .map(|session| &session.client))
     }
 
     /// Gives the connection up, so that the next use makes a new one.
@@ -188,7 +206,7 @@ impl Database {
 async fn open_afresh(
     secret: &mut RotatingSecret,
     stage: Stage,
-    tls: &MakeTlsConnector,
+    tls: &Tls,
 ) -> Result<Session, DatabaseError> {
     let version = secret.read(stage).await?;
     let session = open(secret.config_of(&version)?, tls).await?;
@@ -196,7 +214,7 @@ async fn open_afresh(
     Ok(session)
 }
 
-async fn open(config: Config, tls: &MakeTlsConnector) -> Result<Session, DatabaseError> {
+async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
     let (client, connection) = config
         .connect(tls.clone())
         .await
@@ -210,6 +228,7 @@ async fn open(config: Config, tls: &MakeTlsConnector) -> Result<Session, Databas
     Ok(Session {
         client,
         connection: moving_bytes.abort_handle(),
+        is_behind_rds_proxy: is_behind_rds_proxy(&config),
     })
 }
 

@@ -6,9 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use thiserror::Error;
 
 use crate::pipeline::Envelope;
 use crate::rejection::Rule;
@@ -17,63 +22,142 @@ use crate::rejection::Rule;
 /// SQS gives a message that is sent back a new one. Whoever may send to the queue may set it.
 pub const ORIGINAL_MESSAGE_ID: &str = "original_message_id";
 
-/// The payload of one invocation by an SQS event source mapping.
+/// The payload is no SQS event. Says nothing more: serde's own texts quote the value that surprised it.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the payload is no SQS event: connect the function to an SQS queue and nothing else")]
+pub struct NotSqs;
+
+/// Reads the payload of one invocation by an SQS event source mapping, and hands on each record as
+/// soon as it is read, while the processor still has it at hand: an event can have 6 MB.
 ///
 /// ```json
 /// {"Records": [{"messageId": "…", "body": "{\"ip\": …}", "attributes": {"SentTimestamp": "1700000000000"},
 ///   "messageAttributes": {}, "eventSourceARN": "arn:aws:sqs:…:login-queue"}]}
 /// ```
 /// The fields and their order: <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html> (2026-11).
-/// Only what is used is kept: an event can have 6 MB, and receipts and digests are half of it.
-#[derive(Debug)]
-pub struct Event {
-    /// The records in the order of their arrival.
-    pub records: Vec<Record>,
+///
+/// # Errors
+/// It is not what such a mapping sends. Records may have been handed on before that shows.
+pub fn read_event<'a>(payload: &'a [u8], each: impl FnMut(Record<'a>)) -> Result<(), NotSqs> {
+    // One look at all of it is cheaper than one at every string.
+    let payload = str::from_utf8(payload).map_err(|_| NotSqs)?;
+    let mut deserializer = serde_json::Deserializer::from_str(payload);
+    deserializer
+        .deserialize_map(EventVisitor(each))
+        .and_then(|()| deserializer.end())
+        .map_err(|_| NotSqs)
 }
 
-/// Errors name the place only: serde's own texts quote the value that surprised it.
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Payload {
-            #[serde(rename = "Records")]
-            records: Vec<Record>,
+struct EventVisitor<F>(F);
+
+#[derive(Deserialize)]
+enum EventField {
+    Records,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de, F: FnMut(Record<'de>)> Visitor<'de> for EventVisitor<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an SQS event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut event: A) -> Result<(), A::Error> {
+        let mut has_records = false;
+        while let Some(field) = event.next_key()? {
+            match field {
+                EventField::Other => _ = event.next_value::<IgnoredAny>()?,
+                EventField::Records if has_records => {
+                    return Err(A::Error::duplicate_field("Records"));
+                }
+                EventField::Records => {
+                    event.next_value_seed(RecordsSeed(&mut self.0))?;
+                    has_records = true;
+                }
+            }
         }
-        let payload = Payload::deserialize(deserializer)
-            .map_err(|_| D::Error::custom("the payload is no SQS event: connect the function to an SQS queue and nothing else"))?;
-        Ok(Self {
-            records: payload.records,
-        })
+        if has_records {
+            Ok(())
+        } else {
+            Err(A::Error::missing_field("Records"))
+        }
     }
 }
 
-/// One message as Lambda delivers it.
+struct RecordsSeed<'f, F>(&'f mut F);
+
+impl<'de, F: FnMut(Record<'de>)> DeserializeSeed<'de> for RecordsSeed<'_, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, F: FnMut(Record<'de>)> Visitor<'de> for RecordsSeed<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
+        while let Some(record) = records.next_element()? {
+            (self.0)(record);
+        }
+        Ok(())
+    }
+}
+
+/// A JSON string: a slice of the payload where it holds no escape.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One message as Lambda delivers it. Only what is used is kept.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Record {
+pub struct Record<'a> {
     /// The id of this delivery's message, by which Lambda is told of failures.
-    pub message_id: String,
+    #[serde(borrow)]
+    pub message_id: Text<'a>,
     /// What SQS wants to hear when the visibility of this delivery is changed.
-    #[serde(default)]
-    pub(crate) receipt_handle: String,
-    pub(crate) body: Option<String>,
-    #[serde(default)]
-    attributes: Attributes,
+    #[serde(default, borrow)]
+    pub(crate) receipt_handle: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) body: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    attributes: Attributes<'a>,
     #[serde(default)]
     pub(crate) message_attributes: HashMap<String, MessageAttribute>,
-    #[serde(rename = "eventSourceARN", default)]
-    pub(crate) event_source_arn: String,
+    #[serde(rename = "eventSourceARN", default, borrow)]
+    pub(crate) event_source_arn: Text<'a>,
 }
 
 /// System attributes; SQS sends every one of them as a string.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Attributes {
-    sent_timestamp: Option<String>,
-    approximate_first_receive_timestamp: Option<String>,
-    approximate_receive_count: Option<String>,
-    message_group_id: Option<String>,
-    sender_id: Option<String>,
+struct Attributes<'a> {
+    #[serde(borrow)]
+    sent_timestamp: Option<Text<'a>>,
+    #[serde(borrow)]
+    approximate_first_receive_timestamp: Option<Text<'a>>,
+    #[serde(borrow)]
+    approximate_receive_count: Option<Text<'a>>,
+    #[serde(borrow)]
+    message_group_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    sender_id: Option<Text<'a>>,
 }
 
 /// A message attribute; of its two values one is set.
@@ -88,13 +172,17 @@ pub(crate) struct MessageAttribute {
     pub(crate) binary_value: Option<String>,
 }
 
-impl Record {
+impl Record<'_> {
+    /// Whether it comes from a queue that keeps an order.
+    pub(crate) fn is_fifo(&self) -> bool {
+        self.event_source_arn.ends_with(".fifo")
+    }
+
     /// The group whose order counts: that of a FIFO queue, which is told by its name. Standard
     /// queues have group ids too, for fairness, and no order.
     /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queue-message-identifiers.html>.
     pub fn fifo_group(&self) -> Option<&str> {
-        let is_fifo = self.event_source_arn.ends_with(".fifo");
-        is_fifo.then(|| {
+        self.is_fifo().then(|| {
             self.attributes
                 .message_group_id
                 .as_deref()
@@ -137,7 +225,7 @@ impl Record {
 /// What the mapping can ask of one message.
 #[derive(Debug)]
 pub struct Message<'a> {
-    record: &'a Record,
+    record: &'a Record<'a>,
     body: Cow<'a, str>,
     notification: Option<Notification<'a>>,
 }
@@ -172,7 +260,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// [`Rule::BodyMissing`] and [`Rule::NotSns`]. Whether the body is JSON shows when its fields
     /// are picked, so that it is read only once.
-    pub fn extract(record: &'a Record, envelope: Envelope) -> Result<Self, Rule> {
+    pub fn extract(record: &'a Record<'a>, envelope: Envelope) -> Result<Self, Rule> {
         let body = record.body.as_deref().ok_or(Rule::BodyMissing)?;
         match envelope {
             Envelope::None => Ok(Self {
@@ -184,7 +272,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    fn unwrap_sns(record: &'a Record, body: &'a str) -> Result<Self, Rule> {
+    fn unwrap_sns(record: &'a Record<'a>, body: &'a str) -> Result<Self, Rule> {
         let mut notification: Notification<'a> =
             serde_json::from_str(body).map_err(|_| Rule::NotSns)?;
         if notification.kind != "Notification" {
@@ -270,12 +358,17 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn record(fields: Value) -> Record {
+    fn records(payload: &[u8]) -> Result<Vec<Record<'_>>, NotSqs> {
+        let mut records = Vec::new();
+        read_event(payload, |record| records.push(record)).map(|()| records)
+    }
+
+    fn record(fields: Value) -> Record<'static> {
         let mut record = json!({"messageId": "m-1", "body": "{}", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:login-queue"});
         for (name, value) in fields.as_object().unwrap() {
             record[name] = value.clone();
         }
-        serde_json::from_value(record).unwrap()
+        Record::deserialize(record).unwrap()
     }
 
     fn notification(message: &str) -> String {
@@ -288,9 +381,10 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_json_does_not_fail_the_event() {
-        let event: Event = serde_json::from_value(json!({"Records": [
-            {"messageId": "a", "body": "not json"}, {"messageId": "b", "body": null}, {"messageId": "c"}]})).unwrap();
-        assert_eq!(event.records.len(), 3);
+        let payload = json!({"Records": [
+            {"messageId": "a", "body": "not json"}, {"messageId": "b", "body": null}, {"messageId": "c"}]})
+        .to_string();
+        assert_eq!(records(payload.as_bytes()).unwrap().len(), 3);
     }
 
     #[test]
@@ -300,14 +394,30 @@ mod tests {
             json!({"detail": "s3cret"}),
             json!({"Records": [{"messageId": {"x": "s3cret"}}]}),
         ] {
-            let error = serde_json::from_value::<Event>(payload)
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains("no SQS event") && !error.contains("s3cret"),
-                "{error}"
-            );
+            assert_eq!(records(payload.to_string().as_bytes()).err(), Some(NotSqs));
         }
+        let twice = br#"{"Records": [], "Records": []}"#;
+        for payload in [
+            &twice[..],
+            b"",
+            b"[]",
+            b"{\"Records\": []} x",
+            b"{\"Records\": [{}]}",
+            b"\xff",
+        ] {
+            assert_eq!(records(payload).err(), Some(NotSqs));
+        }
+    }
+
+    #[test]
+    fn what_holds_no_escape_is_borrowed_from_the_payload() {
+        let payload = br#"{"Records": [{"messageId": "m-1", "body": "plain"}, {"messageId": "m-2", "body": "\"a\\nb\""}]}"#;
+        let records = records(payload).unwrap();
+        let bodies = records.iter().map(|record| record.body.as_ref().unwrap());
+        let bodies: Vec<_> = bodies
+            .map(|Text(text)| (matches!(text, Cow::Borrowed(_)), &**text))
+            .collect();
+        assert_eq!(bodies, [(true, "plain"), (false, "\"a\\nb\"")]);
     }
 
     #[test]

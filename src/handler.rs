@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
+use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::extract::{Event, Message, Record};
-use crate::load::{Fate, LoadError, Loaded, Loader, TimeBudget};
+use crate::extract::{Message, NotSqs, Record, read_event};
+use crate::load::{Fate, LoadError, Loaded, Loader, RowSource, TimeBudget};
 use crate::pipeline::Pipeline;
 use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
@@ -52,6 +53,17 @@ pub fn time_budget(deadline_millis: u64) -> TimeBudget {
     }
 }
 
+/// Why nothing of a batch is acknowledged.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum HandleError {
+    /// It is none.
+    #[error(transparent)]
+    Payload(#[from] NotSqs),
+    /// Nothing of it could be stored.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
 /// Handles batches, one after the other.
 pub struct Handler {
     pipeline: Arc<Pipeline>,
@@ -61,14 +73,29 @@ pub struct Handler {
     metrics: Metrics,
 }
 
+/// How many records are transformed before Postgres is given their rows.
+const RECORDS_AT_A_TIME: usize = 500;
+
 /// The batch while it is sorted into rows and rejections.
-struct Sorted {
-    rows: Rows,
+struct Batch<'h, 'a> {
+    pipeline: &'h Pipeline,
+    transformer: &'h Transformer,
+    records: Vec<Record<'a>>,
+    /// When SQS received the oldest message, in milliseconds since 1970.
+    oldest_sent_at: Option<i64>,
+    /// The positions of the records in the order in which they become rows, and how many have.
+    order: Vec<usize>,
+    done: usize,
+    is_sorted: bool,
     /// For each row, the position of its record.
-    records: Vec<usize>,
+    positions: Vec<usize>,
     /// For each row, its FIFO group; empty on a standard queue.
     groups: Vec<usize>,
+    group_numbers: HashMap<String, usize>,
+    /// Groups of which a message was rejected.
+    held: HashSet<usize>,
     rejected: Vec<(usize, Rejection)>,
+    transform: Duration,
 }
 
 impl Handler {
@@ -89,45 +116,45 @@ impl Handler {
         }
     }
 
-    /// Stores what can be stored in time and answers with the rest.
+    /// Stores what can be stored in time and answers with the rest. `payload` is an SQS event, as
+    /// [`read_event`] takes it.
     ///
     /// # Errors
-    /// The batch as a whole cannot be stored: the database is away, or the table does not fit.
+    /// The payload is no SQS event, or the batch as a whole cannot be stored: the database is away, or
+    /// the table does not fit.
     pub async fn handle(
         &mut self,
-        event: &Event,
+        payload: &[u8],
         time: TimeBudget,
-    ) -> Result<SqsBatchResponse, LoadError> {
+    ) -> Result<SqsBatchResponse, HandleError> {
         let started = Instant::now();
-        let mut sorted = self.sort(&event.records);
-        let transform = started.elapsed();
-        let groups = (!sorted.groups.is_empty()).then_some(&sorted.groups[..]);
-        let result = self.loader.load(&sorted.rows, groups, time).await;
-        let batch = BatchMetrics {
-            received: event.records.len(),
+        let mut batch = Batch::read(payload, &self.pipeline, &self.transformer)?;
+        let result = self.loader.load(&mut batch, time).await;
+        let figures = BatchMetrics {
+            received: batch.records.len(),
             retries: self.loader.take_retries(),
-            oldest_age: oldest_age(&event.records),
-            transform,
-            load: started.elapsed() - transform,
+            oldest_age: batch.oldest_age(),
+            transform: batch.transform,
+            load: started.elapsed().saturating_sub(batch.transform),
             ..BatchMetrics::default()
         };
         match result {
             Ok(loaded) => {
-                sorted.reject_by_fate(&loaded, &event.records);
-                let batch = BatchMetrics {
+                batch.reject_by_fate(&loaded);
+                let figures = BatchMetrics {
                     stored: loaded.written,
                     duplicates: loaded.duplicates,
-                    ..batch
+                    ..figures
                 };
-                Ok(self.settle(event, &sorted, &batch, time).await)
+                Ok(self.settle(&batch, &figures, time).await)
             }
             Err(error) => {
-                self.metrics.batch(&batch);
-                tracing::error!(received = batch.received, retries = batch.retries, reason = %error, "batch failed");
+                self.metrics.batch(&figures);
+                tracing::error!(received = figures.received, retries = figures.retries, reason = %error, "batch failed");
                 self.queue
-                    .postpone(event.records.iter().collect(), time.answer_by)
+                    .postpone(batch.records.iter().collect(), time.answer_by)
                     .await;
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -136,17 +163,16 @@ impl Handler {
     /// answers with the rest. Metrics come before anything that could still take too long.
     async fn settle(
         &self,
-        event: &Event,
-        sorted: &Sorted,
-        batch: &BatchMetrics,
+        batch: &Batch<'_, '_>,
+        figures: &BatchMetrics,
         time: TimeBudget,
     ) -> SqsBatchResponse {
-        let rejected: Vec<_> = sorted
+        let rejected: Vec<_> = batch
             .rejected
             .iter()
-            .map(|(position, rejection)| (&event.records[*position], rejection))
+            .map(|(position, rejection)| (&batch.records[*position], rejection))
             .collect();
-        self.metrics.batch(batch);
+        self.metrics.batch(figures);
         let failed = self.report_failed(&rejected);
         // What Postgres did not answer to in time may be an outage as well.
         let unsure = rejected
@@ -160,7 +186,7 @@ impl Handler {
         if !dead_lettered.is_empty() {
             self.metrics.dead_lettered(dead_lettered.len());
         }
-        telemetry::batch_done(batch, &failed, dead_lettered.len());
+        telemetry::batch_done(figures, &failed, dead_lettered.len());
         let left = rejected
             .iter()
             .enumerate()
@@ -169,7 +195,10 @@ impl Handler {
     }
 
     /// Writes a line for each failed message, and gives their number by rule.
-    fn report_failed(&self, rejected: &[(&Record, &Rejection)]) -> BTreeMap<&'static str, usize> {
+    fn report_failed(
+        &self,
+        rejected: &[(&Record<'_>, &Rejection)],
+    ) -> BTreeMap<&'static str, usize> {
         let mut failed = BTreeMap::new();
         for (record, rejection) in rejected {
             telemetry::message_failed(&record.message_id, rejection);
@@ -180,42 +209,67 @@ impl Handler {
         }
         failed
     }
+}
 
-    fn sort(&self, records: &[Record]) -> Sorted {
-        let mut sorted = Sorted {
-            rows: Rows::new(self.pipeline.columns.len()),
-            records: Vec::new(),
-            groups: Vec::new(),
-            rejected: Vec::new(),
-        };
-        let mut group_numbers = HashMap::new();
-        let mut held = HashSet::new();
-        for (position, record) in records.iter().enumerate() {
-            let group = record.fifo_group().map(|group| {
-                let next = group_numbers.len();
-                *group_numbers.entry(group).or_insert(next)
-            });
-            let is_held = group.is_some_and(|group| held.contains(&group));
-            match if is_held {
-                Err(Rule::GroupHeld.into())
+impl<'h, 'a> Batch<'h, 'a> {
+    fn read(
+        payload: &'a [u8],
+        pipeline: &'h Pipeline,
+        transformer: &'h Transformer,
+    ) -> Result<Self, NotSqs> {
+        let mut records = Vec::new();
+        let mut oldest_sent_at = None;
+        read_event(payload, |record| {
+            let sent_at = record.sent_at_millis();
+            oldest_sent_at = oldest_sent_at.into_iter().chain(sent_at).min();
+            records.push(record);
+        })?;
+        let is_fifo = records.first().is_some_and(Record::is_fifo);
+        let is_sorted = pipeline.is_keyed_by_message_id() && !is_fifo;
+        Ok(Self {
+            pipeline,
+            transformer,
+            oldest_sent_at,
+            order: if is_sorted {
+                by_message_id(&records)
             } else {
-                self.admit(record, &mut sorted.rows)
-            } {
-                Ok(()) => {
-                    sorted.records.push(position);
-                    sorted.groups.extend(group);
-                }
-                Err(rejection) => {
-                    held.extend(group);
-                    sorted.rejected.push((position, rejection));
-                }
+                (0..records.len()).collect()
+            },
+            done: 0,
+            is_sorted,
+            positions: Vec::with_capacity(records.len()),
+            groups: Vec::new(),
+            group_numbers: HashMap::new(),
+            held: HashSet::new(),
+            rejected: Vec::new(),
+            transform: Duration::ZERO,
+            records,
+        })
+    }
+
+    /// Makes a row of a record, or says why not.
+    fn sort(&mut self, position: usize, rows: &mut Rows) {
+        let group = self.group_of(position);
+        let is_held = group.is_some_and(|group| self.held.contains(&group));
+        let admitted = if is_held {
+            Err(Rule::GroupHeld.into())
+        } else {
+            self.admit(&self.records[position], rows)
+        };
+        match admitted {
+            Ok(()) => {
+                self.positions.push(position);
+                self.groups.extend(group);
+            }
+            Err(rejection) => {
+                self.held.extend(group);
+                self.rejected.push((position, rejection));
             }
         }
-        sorted
     }
 
     /// Reads one record into a row. A panic, if there were one, costs this record.
-    fn admit(&self, record: &Record, rows: &mut Rows) -> Result<(), Rejection> {
+    fn admit(&self, record: &Record<'_>, rows: &mut Rows) -> Result<(), Rejection> {
         let len = rows.len();
         let read = || {
             let message = Message::extract(record, self.pipeline.envelope)?;
@@ -226,29 +280,42 @@ impl Handler {
             Err(Rule::Internal.into())
         })
     }
-}
 
-impl Sorted {
-    fn reject_by_fate(&mut self, loaded: &Loaded, records: &[Record]) {
-        for (&position, fate) in self.records.iter().zip(&loaded.fates) {
+    fn group_of(&mut self, position: usize) -> Option<usize> {
+        let group = self.records[position].fifo_group()?;
+        let next = self.group_numbers.len();
+        Some(*self.group_numbers.entry(group.to_owned()).or_insert(next))
+    }
+
+    /// How long the oldest of the messages has waited.
+    fn oldest_age(&self) -> Option<Duration> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let sent_at = u64::try_from(self.oldest_sent_at?).ok()?;
+        Some(now.saturating_sub(Duration::from_millis(sent_at)))
+    }
+
+    fn reject_by_fate(&mut self, loaded: &Loaded) {
+        for (&position, fate) in self.positions.iter().zip(&loaded.fates) {
             let rule = match fate {
                 Fate::Stored => continue,
-                Fate::Refused(refusal) => Rule::Refused(Box::new(refusal.clone())),
+                Fate::Refused(refusal) => Rule::Refused(refusal.clone()),
                 Fate::Held => Rule::GroupHeld,
                 Fate::Unsure => Rule::OutOfTime,
             };
             self.rejected.push((position, rule.into()));
         }
         self.rejected.sort_by_key(|(position, _)| *position);
-        self.hold_back(records);
+        self.hold_back();
     }
 
     /// FIFO: only the first failure of a group is judged. A later message that was rejected before
     /// Postgres saw the first one would overtake it on the way to the dead-letter queue.
-    fn hold_back(&mut self, records: &[Record]) {
+    fn hold_back(&mut self) {
         let mut failed = HashSet::new();
         for (position, rejection) in &mut self.rejected {
-            let group = records[*position].fifo_group();
+            let group = self.records[*position].fifo_group();
             if group.is_some_and(|group| !failed.insert(group)) {
                 *rejection = Rule::GroupHeld.into();
             }
@@ -256,23 +323,46 @@ impl Sorted {
     }
 }
 
-/// How long the oldest of the messages has waited, by its own time of sending.
-fn oldest_age(records: &[Record]) -> Option<Duration> {
-    let sent_at = records.iter().filter_map(Record::sent_at_millis).min()?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Some(now.saturating_sub(Duration::from_millis(u64::try_from(sent_at).ok()?)))
+impl RowSource for Batch<'_, '_> {
+    fn expected(&self) -> usize {
+        self.records.len()
+    }
+
+    fn is_sorted_by_key(&self) -> bool {
+        self.is_sorted
+    }
+
+    fn fill(&mut self, rows: &mut Rows) -> bool {
+        let began = Instant::now();
+        let until = self.order.len().min(self.done + RECORDS_AT_A_TIME);
+        for next in self.done..until {
+            self.sort(self.order[next], rows);
+        }
+        self.done = until;
+        self.transform += began.elapsed();
+        until < self.order.len()
+    }
+
+    fn groups(&self) -> Option<&[usize]> {
+        (!self.groups.is_empty()).then_some(&self.groups)
+    }
+}
+
+/// The positions of the records in the order of their messages' ids, equal ones as they came.
+fn by_message_id(records: &[Record<'_>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..records.len()).collect();
+    order.sort_by_key(|&position| records[position].original_id());
+    order
 }
 
 /// Lambda takes an empty, unknown or repeated id for a failure of the whole batch.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
-fn answer<'a>(failed: impl Iterator<Item = &'a Record>) -> SqsBatchResponse {
+fn answer<'a>(failed: impl Iterator<Item = &'a Record<'a>>) -> SqsBatchResponse {
     let mut named = HashSet::new();
     let mut response = SqsBatchResponse::default();
-    for record in failed.filter(|record| named.insert(&record.message_id)) {
+    for record in failed.filter(|record| named.insert(&*record.message_id)) {
         let mut failure = BatchItemFailure::default();
-        failure.item_identifier.clone_from(&record.message_id);
+        failure.item_identifier = record.message_id.to_string();
         response.batch_item_failures.push(failure);
     }
     response

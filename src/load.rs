@@ -5,6 +5,7 @@
 //! refuses because of a row is halved until the row is found: O(bad · log n) statements, and the
 //! others are stored. The only module that speaks to Postgres about tables.
 
+mod copy;
 mod statement;
 mod table;
 
@@ -22,6 +23,7 @@ use crate::database::{Database, DatabaseError, Remedy};
 use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
+use copy::Copy;
 use statement::insert_statement;
 use table::LiveTable;
 pub use table::TableError;
@@ -54,7 +56,7 @@ pub enum Fate {
     /// In the table, by this batch or an earlier one.
     Stored,
     /// Refused by Postgres.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// FIFO: not tried, because an earlier row of its group was refused.
     Held,
     /// Time ran out before it was certain.
@@ -70,6 +72,21 @@ pub struct Loaded {
     pub written: u64,
     /// Rows whose key was in the table or earlier in the batch.
     pub duplicates: u64,
+}
+
+/// A batch whose rows are made while the first of them are on their way.
+pub trait RowSource {
+    /// How many rows it will make at most.
+    fn expected(&self) -> usize;
+
+    /// Whether they come in an order of their keys that is the same in every batch.
+    fn is_sorted_by_key(&self) -> bool;
+
+    /// Makes some more; `false` where these were the last.
+    fn fill(&mut self, rows: &mut Rows) -> bool;
+
+    /// For each row of a FIFO queue its group, when all are made.
+    fn groups(&self) -> Option<&[usize]>;
 }
 
 /// Why nothing can be said of a whole batch.
@@ -88,6 +105,7 @@ pub struct Loader {
     pipeline: Arc<Pipeline>,
     database: Database,
     statement: String,
+    copy: Copy,
     retries: u64,
 }
 
@@ -104,11 +122,11 @@ enum Failure {
 impl Loader {
     /// A loader for the mapping's table.
     pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
-        let statement = insert_statement(&pipeline, &[]);
         Self {
+            statement: insert_statement(&pipeline, &[]),
+            copy: Copy::new(&pipeline),
             pipeline,
             database,
-            statement,
             retries: 0,
         }
     }
@@ -118,12 +136,61 @@ impl Loader {
         std::mem::take(&mut self.retries)
     }
 
-    /// Stores the rows in time. `groups` says for each row of a FIFO queue to which
-    /// group it belongs: after a refused row no later one of its group is stored.
+    /// Stores the rows of a batch in time. After a refused row no later one of its FIFO group is stored.
     ///
     /// # Errors
     /// The database is away until time runs out, or the table does not fit the mapping.
     pub async fn load(
+        &mut self,
+        batch: &mut impl RowSource,
+        time: TimeBudget,
+    ) -> Result<Loaded, LoadError> {
+        let mut rows = Rows::new(self.pipeline.columns.len());
+        let copied = if batch.is_sorted_by_key() {
+            self.copy(batch, &mut rows, time).await
+        } else {
+            None
+        };
+        while batch.fill(&mut rows) {}
+        match copied {
+            Some(written) => Ok(Loaded {
+                fates: vec![Fate::Stored; rows.len()],
+                written,
+                duplicates: (rows.len() as u64).saturating_sub(written),
+            }),
+            None => self.insert_all(&rows, batch.groups(), time).await,
+        }
+    }
+
+    /// Copies the rows while they are made; `None` where they are to be inserted, or where nobody knows.
+    async fn copy(
+        &mut self,
+        batch: &mut impl RowSource,
+        rows: &mut Rows,
+        time: TimeBudget,
+    ) -> Option<u64> {
+        if !self.copy.may_pay(batch.expected()) {
+            return None;
+        }
+        // Why there is no connection is said where the rows are inserted.
+        let client = self.database.client_for_names(time.retry_until).await;
+        let client = client.ok()??;
+        let copied = self.copy.store(client, &self.pipeline, batch, rows);
+        match timeout_at(time.stop_at, copied).await {
+            Ok(Ok(copied)) => copied,
+            Ok(Err(error)) => {
+                tracing::warn!(reason = %error, "the connection broke while rows were copied: they are inserted");
+                self.database.disconnect();
+                None
+            }
+            Err(_) => {
+                self.database.abandon(time.answer_by).await;
+                None
+            }
+        }
+    }
+
+    async fn insert_all(
         &mut self,
         rows: &Rows,
         groups: Option<&[usize]>,
@@ -147,7 +214,7 @@ impl Loader {
             match (self.store(rows, &part, time, &mut loaded).await, &part[..]) {
                 (Ok(()), _) => {}
                 (Err(Failure::Row(refusal)), &[row]) => {
-                    loaded.fates[row] = Fate::Refused(refusal);
+                    loaded.fates[row] = Fate::Refused(Box::new(refusal));
                     held.extend(groups.map(|groups| groups[row]));
                 }
                 (Err(Failure::Row(_)), _) => {
@@ -191,13 +258,20 @@ impl Loader {
                 .iter()
                 .map(move |&column| rows.cell(row, column))
         };
-        let mut unique = part.to_vec();
-        if self.pipeline.on_conflict == OnConflict::Update {
-            unique.reverse();
-        }
-        unique.sort_by(|&a, &b| key(a).cmp(key(b)));
-        unique.dedup_by(|later, first| key(*later).eq(key(*first)));
-        unique
+        let first_of_key = self.pipeline.key.first().copied().unwrap_or_default();
+        let with_prefix = |&row: &usize| (rows.prefix(row, first_of_key), row);
+        let mut unique: Vec<(u64, usize)> = part.iter().map(with_prefix).collect();
+        unique.sort_unstable_by(|a, b| {
+            let arrival = match self.pipeline.on_conflict {
+                OnConflict::Ignore => a.1.cmp(&b.1),
+                OnConflict::Update => b.1.cmp(&a.1),
+            };
+            a.0.cmp(&b.0)
+                .then_with(|| key(a.1).cmp(key(b.1)))
+                .then(arrival)
+        });
+        unique.dedup_by(|later, first| later.0 == first.0 && key(later.1).eq(key(first.1)));
+        unique.into_iter().map(|(_, row)| row).collect()
     }
 
     /// Runs the statement until it succeeds, fails for good or time runs out.

@@ -3,18 +3,20 @@
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
-use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
+use lambda_runtime::tower::layer::layer_fn;
+use lambda_runtime::{Diagnostic, LambdaEvent, LambdaInvocation, Runtime, Service, service_fn};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{self, ConfigError, LogSettings, MaskKeySettings, Settings};
 use sqs_to_postgres::database::{Database, DatabaseError, Remedy};
-use sqs_to_postgres::extract::Event;
-use sqs_to_postgres::handler::{Handler, time_budget};
-use sqs_to_postgres::load::{LoadError, Loader};
+use sqs_to_postgres::handler::{HandleError, Handler, time_budget};
+use sqs_to_postgres::load::{LoadError, Loader, TimeBudget};
 use sqs_to_postgres::mask::{MaskKey, MaskKeyError};
 use sqs_to_postgres::pipeline::{Pipeline, PipelineError, Problem};
 use sqs_to_postgres::queue::Queue;
@@ -22,8 +24,8 @@ use sqs_to_postgres::secret::{SecretError, Secrets, Stage, parse_mask_key};
 use sqs_to_postgres::telemetry::{self, Metrics};
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::sync::{Mutex, SetOnce};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 /// The mapping that is used unless `PIPELINE_FILE` names another.
@@ -65,27 +67,34 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
+/// Asks for the first invocation while it fetches and connects, which is most of a start.
 async fn run() -> Result<(), StartError> {
     let settings = Settings::read(variable)?;
-    let handler = start(settings).await?;
     config::check_runtime(variable)?;
-    serve(handler).await.map_err(StartError::Runtime)
+    let handler = Arc::new(SetOnce::new());
+    let starting = start(settings);
+    let serving = serve(Arc::clone(&handler));
+    tokio::pin!(starting, serving);
+    tokio::select! {
+        biased;
+        started = &mut starting => { _ = handler.set(Mutex::new(started?)); }
+        ended = &mut serving => return ended.map_err(StartError::Runtime),
+    }
+    serving.await.map_err(StartError::Runtime)
 }
 
-/// Fetches, connects and reads the mapping at the same time.
+/// Fetches and connects at the same time. What needs neither is checked before it waits for the first
+/// time, so that a mapping that cannot work never sees a message.
 async fn start(settings: Settings) -> Result<Handler, StartError> {
+    let (file, pipeline) = read_pipeline(settings.pipeline_file.as_deref())?;
     let aws = Arc::new(Aws::default());
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
     let mut database = Database::new(settings.database, settings.secret_ttl, Arc::clone(&secrets))?;
-    let file = settings.pipeline_file.as_deref();
-    let (key, connected, pipeline) = tokio::join!(
-        mask_key(settings.mask_key, &secrets),
-        connect(&mut database),
-        async { read_pipeline(file) }
-    );
-    let (file, pipeline) = pipeline?;
-    let transformer = Transformer::new(&file, &pipeline, key?.as_ref())?;
-    connected?;
+    let transformer = async {
+        let key = mask_key(settings.mask_key, &secrets).await?;
+        Ok(Transformer::new(&file, &pipeline, key.as_ref())?)
+    };
+    let (transformer, ()) = tokio::try_join!(transformer, connect(&mut database))?;
     let pipeline = Arc::new(pipeline);
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let queue = Queue::new(settings.queue, aws);
@@ -128,12 +137,12 @@ async fn mask_key(
 
 /// A database that is away may be back before the first batch, so that only an error that a person
 /// has to mend stops the start.
-async fn connect(database: &mut Database) -> Result<(), DatabaseError> {
+async fn connect(database: &mut Database) -> Result<(), StartError> {
     match database
         .client(Instant::now() + FIRST_CONNECT_TIMEOUT)
         .await
     {
-        Err(error) if error.remedy() == Remedy::GiveUp => Err(error),
+        Err(error) if error.remedy() == Remedy::GiveUp => Err(error.into()),
         Err(error) => {
             tracing::warn!(reason = %error, "not connected yet");
             Ok(())
@@ -142,14 +151,62 @@ async fn connect(database: &mut Database) -> Result<(), DatabaseError> {
     }
 }
 
-async fn serve(handler: Handler) -> Result<(), lambda_runtime::Error> {
-    let handler = Arc::new(Mutex::new(handler));
-    let service = service_fn(move |event: LambdaEvent<Event>| {
-        let handler = Arc::clone(&handler);
+/// The handler, once the function has started; for one invocation at a time.
+type Started = SetOnce<Mutex<Handler>>;
+
+async fn serve(handler: Arc<Started>) -> Result<(), lambda_runtime::Error> {
+    let payload = Payload::default();
+    let taken = payload.clone();
+    let service = service_fn(move |event: LambdaEvent<()>| {
+        let (handler, payload) = (Arc::clone(&handler), taken.take());
         let span = tracing::info_span!("invocation", request_id = event.context.request_id);
-        async move { answer(&handler, &event).await }.instrument(span)
+        async move { answer(&handler, &payload, time_budget(event.context.deadline)).await }
+            .instrument(span)
     });
-    Runtime::new(service).run().await
+    let unread = |service| Unread {
+        service,
+        payload: payload.clone(),
+    };
+    Runtime::new(service).layer(layer_fn(unread)).run().await
+}
+
+/// The payload of the invocation under way, as Lambda sent it.
+#[derive(Clone, Default)]
+struct Payload(Arc<std::sync::Mutex<Bytes>>);
+
+impl Payload {
+    fn replace(&self, payload: Bytes) -> Bytes {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut kept, payload)
+    }
+
+    fn take(&self) -> Bytes {
+        self.replace(Bytes::new())
+    }
+}
+
+/// Keeps the payload from `lambda_runtime`, which would read it with an allocation for the path to
+/// every value, and could lend nothing of it to the handler.
+struct Unread<S> {
+    service: S,
+    payload: Payload,
+}
+
+impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for Unread<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut invocation: LambdaInvocation) -> S::Future {
+        let nothing = Bytes::from_static(b"null");
+        self.payload
+            .replace(std::mem::replace(&mut invocation.body, nothing));
+        self.service.call(invocation)
+    }
 }
 
 /// An invocation that failed as a whole.
@@ -174,11 +231,12 @@ impl From<Failed> for Diagnostic {
     }
 }
 
-impl From<LoadError> for Failed {
-    fn from(error: LoadError) -> Self {
+impl From<HandleError> for Failed {
+    fn from(error: HandleError) -> Self {
         let error_type = match error {
-            LoadError::Database(_) => "Database",
-            LoadError::Table(_) => "Table",
+            HandleError::Payload(_) => "Payload",
+            HandleError::Load(LoadError::Database(_)) => "Database",
+            HandleError::Load(LoadError::Table(_)) => "Table",
         };
         Self {
             error_type,
@@ -188,11 +246,20 @@ impl From<LoadError> for Failed {
 }
 
 async fn answer(
-    handler: &Mutex<Handler>,
-    event: &LambdaEvent<Event>,
+    handler: &Started,
+    payload: &[u8],
+    time: TimeBudget,
 ) -> Result<SqsBatchResponse, Failed> {
+    let not_started = |_| Failed {
+        error_type: "Start",
+        message: "the function has not started in time: see the log for what does not answer"
+            .to_owned(),
+    };
+    let handler = timeout_at(time.answer_by, handler.wait())
+        .await
+        .map_err(not_started)?;
     let mut handler = handler.lock().await;
-    let handled = handler.handle(&event.payload, time_budget(event.context.deadline));
+    let handled = handler.handle(payload, time);
     match std::panic::AssertUnwindSafe(handled).catch_unwind().await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Failed {

@@ -66,7 +66,7 @@ impl Queue {
     /// Keeps messages away for longer the more often they came, so that an outage does not use up
     /// their deliveries. Best effort: without permission or a way to SQS they come back after the
     /// queue's own visibility timeout.
-    pub async fn postpone(&self, records: Vec<&Record>, until: Instant) {
+    pub async fn postpone(&self, records: Vec<&Record<'_>>, until: Instant) {
         if timeout_at(until, self.try_postpone(&records))
             .await
             .is_err()
@@ -77,7 +77,7 @@ impl Queue {
         }
     }
 
-    async fn try_postpone(&self, records: &[&Record]) {
+    async fn try_postpone(&self, records: &[&Record<'_>]) {
         let Some(first) = records.first() else { return };
         let url = match self.source_url(&first.event_source_arn).await {
             Ok(url) => url,
@@ -121,12 +121,12 @@ impl Queue {
     }
 
     /// How many of the messages keep their old visibility.
-    async fn change_visibility(&self, url: &str, records: &[&Record]) -> usize {
+    async fn change_visibility(&self, url: &str, records: &[&Record<'_>]) -> usize {
         let entries = records.iter().enumerate().filter_map(|(number, record)| {
             let delay = outage_delay(self.settings.outage_backoff, record.receive_count());
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(number.to_string())
-                .receipt_handle(&record.receipt_handle);
+                .receipt_handle(&*record.receipt_handle);
             entry
                 .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX))
                 .build()
@@ -154,7 +154,7 @@ impl Queue {
     /// the positions in `rejected` of those that arrived.
     pub async fn dead_letter(
         &self,
-        rejected: &[(&Record, &Rejection)],
+        rejected: &[(&Record<'_>, &Rejection)],
         until: Instant,
     ) -> HashSet<usize> {
         let mut arrived = HashSet::new();
@@ -238,7 +238,7 @@ struct Letter {
 impl Letter {
     /// `None` where SQS could not take it: it has no body, or too many attributes. SQS's own redrive
     /// moves it all the same.
-    fn new(position: usize, record: &Record, rejection: &Rejection, url: &str) -> Option<Self> {
+    fn new(position: usize, record: &Record<'_>, rejection: &Rejection, url: &str) -> Option<Self> {
         let body = record.body.as_deref().filter(|body| !body.is_empty())?;
         let mut entry = SendMessageBatchRequestEntry::builder()
             .id(position.to_string())
@@ -255,7 +255,7 @@ impl Letter {
             let group = record.group_id().unwrap_or(&record.message_id);
             entry = entry
                 .message_group_id(group)
-                .message_deduplication_id(&record.message_id);
+                .message_deduplication_id(&*record.message_id);
         }
         Some(Self {
             bytes,
@@ -267,7 +267,7 @@ impl Letter {
 /// Why it failed and what it was, and all its own attributes, on which its row may depend when it is
 /// sent back; `None` where there are too many of them.
 fn attributes(
-    record: &Record,
+    record: &Record<'_>,
     rejection: &Rejection,
 ) -> Option<Vec<(String, MessageAttributeValue)>> {
     let place = rejection.place.as_ref();
@@ -283,7 +283,7 @@ fn attributes(
         ),
         ("error_path", place.map(|place| place.path.as_str())),
         (ORIGINAL_MESSAGE_ID, Some(record.original_id())),
-        ("source_queue_arn", Some(record.event_source_arn.as_str())),
+        ("source_queue_arn", Some(&*record.event_source_arn)),
     ];
     // Those of an earlier failure do not count any more.
     let is_ours = |name: &str| ours.iter().any(|(our, _)| *our == name);
@@ -341,13 +341,14 @@ fn packed(letters: Vec<Letter>) -> Vec<Vec<Letter>> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize as _;
     use serde_json::json;
 
     use super::*;
     use crate::rejection::{Place, Refusal};
 
-    fn record(body: &str) -> Record {
-        serde_json::from_value(json!({
+    fn record(body: &str) -> Record<'static> {
+        Record::deserialize(json!({
             "messageId": "m-1", "body": body, "eventSourceARN": "arn:aws:sqs:eu-west-1:0:logins.fifo",
             "attributes": {"MessageGroupId": "anna"},
             "messageAttributes": {"tenant": {"stringValue": "acme", "dataType": "String"}, "raw": {"binaryValue": "AAE=", "dataType": "Binary"}},

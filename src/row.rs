@@ -80,11 +80,35 @@ impl Rows {
         self.ends.push(self.bytes.len());
     }
 
+    /// How many cells a row has.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The cells of a row, one behind the other.
+    pub(crate) fn row(&self, row: usize) -> &[u8] {
+        let first = row * self.width;
+        &self.bytes[self.start(first)..self.start(first + self.width)]
+    }
+
     /// The length and bytes of a cell.
     pub(crate) fn cell(&self, row: usize, column: usize) -> &[u8] {
         let cell = row * self.width + column;
-        let start = cell.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[cell]]
+        &self.bytes[self.start(cell)..self.ends[cell]]
+    }
+
+    fn start(&self, cell: usize) -> usize {
+        cell.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    /// The first bytes of a cell's value as a number that sorts like them, so that most rows are told
+    /// apart without a look at their cells.
+    pub(crate) fn prefix(&self, row: usize, column: usize) -> u64 {
+        let (_, value) = self.cell(row, column).split_at(size_of::<i32>());
+        let mut prefix = [0; size_of::<u64>()];
+        let length = value.len().min(prefix.len());
+        prefix[..length].copy_from_slice(&value[..length]);
+        u64::from_be_bytes(prefix)
     }
 
     /// The cell's bytes, `None` for a null.

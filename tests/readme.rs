@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sqs_to_postgres::extract::{Event, Message};
+use sqs_to_postgres::extract::{Message, read_event};
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::{Envelope, Pipeline};
 use sqs_to_postgres::row::Rows;
@@ -29,13 +29,17 @@ fn takes(mapping: &str, body: &str) -> bool {
     let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     let transformer = Transformer::new("README.md", &pipeline, Some(&key)).unwrap();
     let id = "5e0d8f2a-0000-4000-8000-000000000001";
-    let event: Event = serde_json::from_value(json!({"Records": [
-        {"messageId": id, "body": body, "attributes": {"SentTimestamp": "1700000000000"}}]}))
+    let event = json!({"Records": [
+        {"messageId": id, "body": body, "attributes": {"SentTimestamp": "1700000000000"}}]})
+    .to_string();
+    let mut is_taken = false;
+    read_event(event.as_bytes(), |record| {
+        let message = Message::extract(&record, Envelope::None).unwrap();
+        let mut rows = Rows::new(pipeline.columns.len());
+        is_taken = transformer.transform(&message, &mut rows).is_ok();
+    })
     .unwrap();
-    let message = Message::extract(&event.records[0], Envelope::None).unwrap();
-    transformer
-        .transform(&message, &mut Rows::new(pipeline.columns.len()))
-        .is_ok()
+    is_taken
 }
 
 #[test]

@@ -1,14 +1,11 @@
-//! Settings and secrets → where to connect, as whom, and how it is protected.
+//! Settings and secrets → where to connect, and as whom.
 
-use std::path::Path;
 use std::time::Duration;
 
-use native_tls::{Certificate, TlsConnector};
 use percent_encoding::percent_decode_str;
-use postgres_native_tls::MakeTlsConnector;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode as Negotiation;
+use tokio_postgres::config::{Host, SslMode as Negotiation};
 
 use super::DatabaseError;
 use crate::config::{DatabaseSecretSettings, SslMode, TlsSettings};
@@ -105,42 +102,14 @@ fn with_limits(mut config: Config, mode: SslMode) -> Config {
     config
 }
 
-/// The TLS of a connection. As in libpq, `require` verifies the authority where one is named.
-pub(super) fn tls_connector(tls: &TlsSettings) -> Result<MakeTlsConnector, DatabaseError> {
-    let verifies_authority = match tls.mode {
-        SslMode::VerifyCa | SslMode::VerifyFull => true,
-        SslMode::Require => tls.root_cert.is_some(),
-        SslMode::Disable | SslMode::Prefer => false,
+/// Endpoints of RDS Proxy are called `NAME.proxy-….REGION.rds.amazonaws.com`.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-connecting.html>.
+pub(super) fn is_behind_rds_proxy(config: &Config) -> bool {
+    let is_proxy = |host: &Host| match host {
+        Host::Tcp(name) => name.contains(".proxy-") && name.contains(".rds.amazonaws."),
+        Host::Unix(_) => false,
     };
-    let mut builder = TlsConnector::builder();
-    builder.danger_accept_invalid_certs(!verifies_authority);
-    builder.danger_accept_invalid_hostnames(tls.mode != SslMode::VerifyFull);
-    for certificate in tls
-        .root_cert
-        .as_deref()
-        .map(root_certs)
-        .transpose()?
-        .unwrap_or_default()
-    {
-        builder.add_root_certificate(certificate);
-    }
-    let connector = builder
-        .build()
-        .map_err(|error| DatabaseError::Unreachable(error.to_string()))?;
-    Ok(MakeTlsConnector::new(connector))
-}
-
-fn root_certs(path: &Path) -> Result<Vec<Certificate>, DatabaseError> {
-    let refused = |reason: String| DatabaseError::RootCert {
-        path: path.display().to_string(),
-        reason,
-    };
-    let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
-    match Certificate::stack_from_pem(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(refused("no certificate in it".to_owned())),
-        Err(error) => Err(refused(error.to_string())),
-    }
+    config.get_hosts().iter().any(is_proxy)
 }
 
 #[cfg(test)]
@@ -173,6 +142,20 @@ mod tests {
     }
 
     #[test]
+    fn rds_proxy_is_told_by_its_host() {
+        let hosts = [
+            ("logins.proxy-czz8vq.eu-central-1.rds.amazonaws.com", true),
+            ("logins.proxy-czz8vq.cn-north-1.rds.amazonaws.com.cn", true),
+            ("logins.czz8vq.eu-central-1.rds.amazonaws.com", false),
+            ("db.proxy-room.example", false),
+        ];
+        for (host, is_proxy) in hosts {
+            let (config, _) = config_of_url(&format!("postgresql://u@{host}/d").into()).unwrap();
+            assert_eq!(is_behind_rds_proxy(&config), is_proxy, "{host}");
+        }
+    }
+
+    #[test]
     fn a_url_that_cannot_work_is_refused_without_its_password() {
         let urls = [
             "mysql://u:hunter2@h/d",
@@ -185,22 +168,6 @@ mod tests {
             let error = config_of_url(&url.into()).expect_err(url);
             assert!(matches!(error, DatabaseError::Url(_)), "{error}");
             assert!(!format!("{error} {error:?}").contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn a_file_without_certificates_is_refused() {
-        for path in ["/nowhere.pem", "Cargo.toml"] {
-            let refused = tls_connector(&TlsSettings {
-                mode: SslMode::VerifyFull,
-                root_cert: Some(path.into()),
-            })
-            .err()
-            .unwrap();
-            assert!(
-                matches!(refused, DatabaseError::RootCert { .. }),
-                "{refused}"
-            );
         }
     }
 

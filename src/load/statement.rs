@@ -10,29 +10,29 @@ pub(super) fn insert_statement(pipeline: &Pipeline, enums: &[EnumColumn]) -> Str
     let selected: Vec<_> = pipeline
         .columns
         .iter()
-        .map(|column| expression(column, enums))
-        .collect();
-    let parameters: Vec<_> = (1..=pipeline.columns.len())
-        .map(|number| format!("${number}"))
+        .enumerate()
+        .map(|(position, column)| expression(position + 1, column, enums))
         .collect();
     format!(
-        "INSERT INTO {} ({columns}) SELECT {} FROM unnest({}) AS r({columns}) ON CONFLICT ({}) DO {}",
+        "INSERT INTO {} ({columns}) SELECT {} ON CONFLICT ({}) DO {}",
         pipeline.table,
         selected.join(", "),
-        parameters.join(", "),
         quote_list(pipeline.key_names()),
         conflict_action(pipeline),
     )
 }
 
-fn expression(column: &Column, enums: &[EnumColumn]) -> String {
-    let name = quote_identifier(&column.name);
+/// Arrays of one length unnest in step. In the list of a `SELECT` Postgres hands their elements on one
+/// by one; `FROM unnest(…)` would write them to a store of tuples first.
+/// Source: <https://www.postgresql.org/docs/18/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
+fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String {
+    let is_text = column.column_type.is_text();
     match enums
         .iter()
-        .find(|live| live.column == column.name && column.column_type.is_text())
+        .find(|live| live.column == column.name && is_text)
     {
-        Some(live) => format!("{name}::text::{}", live.type_name),
-        None => name,
+        Some(live) => format!("unnest(${parameter})::text::{}", live.type_name),
+        None => format!("unnest(${parameter})"),
     }
 }
 
@@ -69,8 +69,8 @@ mod tests {
     fn names_are_quoted_and_conflicts_ignored() {
         assert_eq!(
             insert_statement(&pipeline("table = \"s.t\""), &[]),
-            "INSERT INTO \"s\".\"t\" (\"id\", \"mood\"\"\") SELECT \"id\", \"mood\"\"\" FROM unnest($1, $2) \
-             AS r(\"id\", \"mood\"\"\") ON CONFLICT (\"id\") DO NOTHING"
+            "INSERT INTO \"s\".\"t\" (\"id\", \"mood\"\"\") SELECT unnest($1), unnest($2) \
+             ON CONFLICT (\"id\") DO NOTHING"
         );
     }
 
@@ -93,7 +93,7 @@ mod tests {
         };
         let statement = insert_statement(&pipeline("table = \"t\""), &[live]);
         assert!(
-            statement.contains("SELECT \"id\", \"mood\"\"\"::text::s.mood FROM"),
+            statement.contains("SELECT unnest($1), unnest($2)::text::s.mood ON"),
             "{statement}"
         );
     }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::DatabaseError;
 use crate::pipeline::{Column, ColumnType, Pipeline, Table, quote_identifier, quote_list};
@@ -140,6 +140,41 @@ impl LiveTable {
         }
         None
     }
+}
+
+/// A query that has an answer as long as the table is as it is now, if rows may be copied into it: its
+/// columns are of the mapped types, its key is unique, and neither rules nor policies nor identities
+/// come in between, for which `COPY` and `INSERT` are not the same.
+pub(super) async fn copy_guard(
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<Option<String>, DatabaseError> {
+    const FITS: &str = "\
+        SELECT format('SELECT FROM pg_class c, pg_index i WHERE c.oid = %s AND c.xmin = ''%s'' AND i.indrelid = c.oid \
+                       AND i.indexrelid = %s AND i.indisunique AND i.indisvalid', c.oid, c.xmin, i.indexrelid) \
+        FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid \
+        WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules \
+        AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
+        AND $2::text[] = (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
+            WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
+        AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::oid[]) AS mapped(name, type) LEFT JOIN pg_attribute a \
+            ON a.attrelid = c.oid AND a.attname = mapped.name AND a.attidentity = '' AND a.attgenerated = '' \
+            WHERE (a.atttypid = mapped.type OR mapped.type = 'text'::regtype AND a.atttypid = 'varchar'::regtype) IS NOT TRUE) \
+        LIMIT 1";
+    let mut key: Vec<&str> = pipeline.key_names().collect();
+    key.sort_unstable();
+    let columns = &pipeline.columns;
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let oid = |column: &Column| column.column_type.element().oid();
+    let types: Vec<u32> = columns.iter().map(oid).collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&pipeline.table.to_string(), Type::TEXT),
+        (&key, Type::TEXT_ARRAY),
+        (&names, Type::TEXT_ARRAY),
+        (&types, Type::OID_ARRAY),
+    ];
+    let fitting = client.query_typed(FITS, &parameters).await?;
+    Ok(fitting.first().map(|row| row.try_get(0)).transpose()?)
 }
 
 /// Whether Postgres assigns a value of the mapped type to the column by itself.

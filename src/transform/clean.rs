@@ -24,9 +24,9 @@ pub(crate) fn apply(
         Transform::Ip => Cow::Owned(canonical_ip(&text).ok_or(Rule::Transform(transform))?),
         // Taken out already, when the text was read.
         Transform::StripNul => text,
-        Transform::Major => return version_part(&text, 0).ok_or(Rule::Transform(transform)),
-        Transform::Minor => return version_part(&text, 1).ok_or(Rule::Transform(transform)),
-        Transform::Patch => return version_part(&text, 2).ok_or(Rule::Transform(transform)),
+        Transform::Major => return version_part(text, 0).ok_or(Rule::Transform(transform)),
+        Transform::Minor => return version_part(text, 1).ok_or(Rule::Transform(transform)),
+        Transform::Patch => return version_part(text, 2).ok_or(Rule::Transform(transform)),
     }))
 }
 
@@ -38,23 +38,25 @@ fn canonical_ip(text: &str) -> Option<String> {
 
 /// A number of a version such as `2.3.0`, `v2` or `2.3.0-beta.1`; the inner `None` where the version
 /// is shorter, the outer one where the text is no version.
-fn version_part(text: &str, position: usize) -> Option<Option<Cow<'static, str>>> {
+fn version_part(text: Cow<'_, str>, position: usize) -> Option<Option<Cow<'_, str>>> {
+    Some(match text {
+        Cow::Borrowed(text) => number_of_version(text, position)?.map(Cow::Borrowed),
+        Cow::Owned(text) => {
+            number_of_version(&text, position)?.map(|number| Cow::Owned(number.to_owned()))
+        }
+    })
+}
+
+fn number_of_version(text: &str, position: usize) -> Option<Option<&str>> {
     let core = text
         .strip_prefix(['v', 'V'])
         .unwrap_or(text)
         .split(['-', '+', ' '])
         .next()?;
-    let parts: Vec<&str> = core.split('.').collect();
-    let is_number =
-        |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !parts.iter().all(is_number) {
-        return None;
-    }
-    Some(
-        parts
-            .get(position)
-            .map(|part| Cow::Owned((*part).to_owned())),
-    )
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    core.split('.')
+        .all(is_number)
+        .then(|| core.split('.').nth(position))
 }
 
 #[cfg(test)]

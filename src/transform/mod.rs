@@ -12,6 +12,7 @@ mod text;
 
 use std::borrow::Cow;
 
+use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 
 use crate::extract::Message;
@@ -132,10 +133,10 @@ impl CompiledColumn {
         Ok(rows.cell(0, 0).to_vec())
     }
 
-    fn push_cell(
+    fn push_cell<'a>(
         &self,
-        message: &Message<'_>,
-        fields: &Fields<'_>,
+        message: &'a Message<'_>,
+        fields: &Fields<'a>,
         rows: &mut Rows,
     ) -> Result<(), Rule> {
         let value = self.value(message, fields)?;
@@ -193,14 +194,18 @@ impl CompiledColumn {
             .transpose()
     }
 
-    /// Cleans, masks, converts and adds a value; `false` if it is null, and nothing is added.
+    /// Cleans, masks or converts, and adds a value; `false` if it is null, and nothing is added.
     fn push_value(&self, value: Option<Value<'_>>, rows: &mut Rows) -> Result<bool, Rule> {
         let Some(value) = self.clean(value)? else {
             return Ok(false);
         };
-        let value = self.masked(value)?;
         let mut written = Ok(());
-        rows.push_value(|out| written = convert::write(value, self.column.column_type, out));
+        rows.push_value(|out| {
+            written = match &self.masker {
+                Some(masker) => write_token(masker, value, self.column.column_type, out),
+                None => convert::write(value, self.column.column_type, out),
+            }
+        });
         written.map(|()| true)
     }
 
@@ -223,16 +228,21 @@ impl CompiledColumn {
             other => Ok(other),
         }
     }
+}
 
-    fn masked<'a>(&self, value: Value<'a>) -> Result<Value<'a>, Rule> {
-        let Some(masker) = &self.masker else {
-            return Ok(value);
-        };
-        let text = value
-            .into_text()
-            .ok_or(Rule::Type(self.column.column_type))?;
-        let token = masker.token(&text).map_err(|_| Rule::Internal)?;
-        Ok(Value::Text(Cow::Owned(token)))
+fn write_token(
+    masker: &Masker,
+    value: Value<'_>,
+    column_type: ColumnType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    let text = value.into_text().ok_or(Rule::Type(column_type))?;
+    let start = out.len();
+    masker.write_token(&text, out).map_err(|_| Rule::Internal)?;
+    match column_type {
+        // A token is ASCII: its bytes are its characters.
+        ColumnType::Varchar(max) if out.len() - start > max => Err(Rule::Length(max)),
+        _ => Ok(()),
     }
 }
 

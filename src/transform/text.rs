@@ -96,7 +96,7 @@ pub(crate) fn unescape(raw: &str, unstorable: Unstorable) -> Result<Cow<'_, str>
 
 /// Text that does not come from JSON, for example a message attribute.
 pub(crate) fn plain(text: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
-    match (text.contains('\0'), unstorable) {
+    match (memchr::memchr(0, text.as_bytes()).is_some(), unstorable) {
         (false, _) => Ok(Cow::Borrowed(text)),
         (true, Unstorable::Reject) => Err(Rule::NulCharacter),
         (true, Unstorable::Strip) => Ok(Cow::Owned(text.replace('\0', ""))),

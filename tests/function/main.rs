@@ -7,6 +7,7 @@
 mod aws;
 mod batch;
 mod canary;
+mod copy;
 mod dead_letters;
 mod deadline;
 mod events;

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::batch::{Batch, id, login, login_with};
+use crate::copy::{MANY, many, noted, noting_database};
 use crate::proxy::Proxy;
 use crate::support::{Database, Setup, database_name, eventually, server_address, superuser};
 
@@ -95,6 +96,7 @@ fn mapping(database: &Database) -> String {
 #[tokio::test]
 async fn the_load_works_through_pgbouncer_in_transaction_mode() {
     const ROUNDS: usize = 20;
+    const LARGE_ROUNDS: usize = 2;
     let server = Proxy::before(server_address()).await;
     let Some(pooler) = PgBouncer::before(server.address).await else {
         // Past the test harness, which keeps the output of tests that pass to itself.
@@ -106,7 +108,7 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
         .unwrap();
         return;
     };
-    let database = Database::with_user_logins().await;
+    let database = noting_database().await;
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
         .await;
@@ -136,7 +138,25 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
             (vec![id("bad")], vec![id("bad")])
         );
     }
-    assert_eq!(database.count("user_logins").await, 2 * ROUNDS as i64);
+    for round in 0..LARGE_ROUNDS {
+        let batch = |function: &str| many(&format!("{function}{round}-")).event();
+        let (batch_of_one, batch_of_other) = (batch("a"), batch("b"));
+        let (first, second) = join!(one.invoke(&batch_of_one), other.invoke(&batch_of_other));
+        assert_eq!(
+            (first.failed_ids(), second.failed_ids()),
+            (NOTHING.into(), NOTHING.into())
+        );
+    }
+    assert_eq!(
+        database.count("user_logins").await as usize,
+        2 * (ROUNDS + LARGE_ROUNDS * MANY)
+    );
+    let copied = noted(&database)
+        .await
+        .iter()
+        .filter(|how| *how == "COPY")
+        .count();
+    assert_eq!(copied, 2 * LARGE_ROUNDS);
     assert_eq!(server.opened(), 1, "both functions share one connection");
     for function in [one, other] {
         assert!(!function.end().await.contains("trying again"));

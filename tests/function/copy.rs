@@ -1,0 +1,169 @@
+//! Large batches are copied, and nothing that is promised of small ones changes.
+
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, id, login, login_with};
+use crate::support::{Database, Function, Setup};
+
+const NOTHING: [String; 0] = [];
+
+/// So many that `COPY` pays on any connection to this machine.
+pub(crate) const MANY: usize = 8_000;
+
+/// After a batch that could not be copied so many are inserted at once.
+const SKIPPED: usize = 8;
+
+/// A large batch, the names of whose messages begin so.
+pub(crate) fn many(prefix: &str) -> Batch {
+    (0..MANY).fold(Batch::new(), |batch, number| {
+        batch.body(&format!("{prefix}{number}"), login())
+    })
+}
+
+/// The table of logins, which notes how its rows came.
+pub(crate) async fn noting_database() -> Database {
+    let database = Database::with_user_logins().await;
+    database
+        .execute(
+            "CREATE TABLE noted (at bigserial, how text); \
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+                 EXECUTE format('INSERT INTO %I.noted (how) VALUES ($1)', TG_TABLE_SCHEMA) USING split_part(current_query(), ' ', 1); \
+                 RETURN NULL; END $$; \
+             CREATE TRIGGER note AFTER INSERT ON user_logins FOR EACH STATEMENT EXECUTE FUNCTION note()",
+        )
+        .await;
+    database
+}
+
+/// The first word of each statement that stored rows.
+pub(crate) async fn noted(database: &Database) -> Vec<String> {
+    database
+        .rows("SELECT how FROM noted ORDER BY at")
+        .await
+        .concat()
+}
+
+async fn started() -> (Database, Function) {
+    let database = noting_database().await;
+    let function = Setup::on(&database).start().await;
+    (database, function)
+}
+
+fn counted(function: &Function, batch: usize) -> [Value; 3] {
+    let summary = &function.lines("batch")[batch];
+    ["stored", "duplicates", "failed"].map(|name| summary[name].clone())
+}
+
+#[tokio::test]
+async fn a_large_batch_is_copied_with_the_values_of_a_small_one() {
+    let (database, mut function) = started().await;
+    let small = Batch::new().body("small", login());
+    assert_eq!(function.invoke(&small.event()).await.failed_ids(), NOTHING);
+    let batch = many("a").body("bad", login_with("ip", Value::Null));
+    assert_eq!(
+        function.invoke(&batch.event()).await.failed_ids(),
+        [id("bad")]
+    );
+    assert_eq!(noted(&database).await, ["INSERT", "COPY"]);
+    assert_eq!(counted(&function, 1), [json!(MANY), json!(0), json!(1)]);
+    let different = "SELECT DISTINCT user_id, device_type, masked_ip, masked_device_id, locale, app_version::text, create_date::text FROM user_logins";
+    assert_eq!(database.rows(different).await.len(), 1);
+    assert_eq!(database.count("user_logins").await, MANY as i64 + 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_redelivered_message_in_a_large_batch_is_stored_once_and_the_next_batches_are_inserted() {
+    let (database, mut function) = started().await;
+    function
+        .invoke(&Batch::new().body("b7", login()).event())
+        .await;
+    assert_eq!(
+        function.invoke(&many("b").event()).await.failed_ids(),
+        NOTHING
+    );
+    assert_eq!(counted(&function, 1), [json!(MANY - 1), json!(1), json!(0)]);
+    for number in 0..=SKIPPED {
+        function.invoke(&many(&format!("{number}-")).event()).await;
+    }
+    let mut expected = vec!["INSERT"; 2 + SKIPPED];
+    expected.push("COPY");
+    assert_eq!(noted(&database).await, expected);
+    assert_eq!(
+        database.count("user_logins").await,
+        (MANY * (SKIPPED + 2)) as i64
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_refused_row_of_a_large_batch_costs_only_itself() {
+    let (database, mut function) = started().await;
+    database
+        .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
+        .await;
+    let batch = ["x", "y"].iter().fold(many("c"), |batch, name| {
+        batch.body(name, login_with("user_id", json!("refused")))
+    });
+    assert_eq!(
+        function.invoke(&batch.event()).await.failed_ids(),
+        [id("x"), id("y")]
+    );
+    assert_eq!(database.count("user_logins").await, MANY as i64);
+    database.drop().await;
+}
+
+/// An integer's four bytes would be another number as a real.
+#[tokio::test]
+async fn a_column_whose_type_was_changed_gets_no_wrong_value() {
+    let (database, mut function) = started().await;
+    function.invoke(&many("d").event()).await;
+    database
+        .execute("ALTER TABLE user_logins ALTER app_version TYPE real")
+        .await;
+    assert_eq!(
+        function.invoke(&many("e").event()).await.failed_ids(),
+        NOTHING
+    );
+    assert_eq!(noted(&database).await, ["COPY", "INSERT"]);
+    assert_eq!(
+        database
+            .rows("SELECT DISTINCT app_version::text FROM user_logins")
+            .await,
+        [["2"]]
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_lost_its_index_is_noticed_by_a_large_batch() {
+    let (database, mut function) = started().await;
+    function.invoke(&many("f").event()).await;
+    database
+        .execute("ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey")
+        .await;
+    let error = function.invoke(&many("f").event()).await.error();
+    assert!(error.contains("no unique index on its key"), "{error}");
+    assert_eq!(database.count("user_logins").await, MANY as i64);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_table_for_which_copy_is_something_else_is_inserted_into() {
+    let differences = [
+        "ALTER TABLE user_logins ALTER app_version TYPE bigint",
+        "CREATE TYPE platform AS ENUM ('ios'); ALTER TABLE user_logins ALTER device_type TYPE platform USING NULL",
+        "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY",
+        "CREATE RULE also AS ON INSERT TO user_logins DO ALSO NOTHING",
+    ];
+    for difference in differences {
+        let (database, mut function) = started().await;
+        database.execute(difference).await;
+        assert_eq!(
+            function.invoke(&many("g").event()).await.failed_ids(),
+            NOTHING
+        );
+        assert_eq!(noted(&database).await, ["INSERT"], "{difference}");
+        database.drop().await;
+    }
+}
