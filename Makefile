@@ -16,12 +16,26 @@ SHELL_FILES := .ci/run
 # The processor of the function on AWS: make build ARCHITECTURE=arm64
 ARCHITECTURE ?= x86_64
 
+# `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, sam's own word for it, does so quickly.
+CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
+
 # `cargo lambda build` always names its target, and cargo keeps what is built for a named target apart. Named
 # here for all, the function, its tests and the lints share what they compile.
 export CARGO_BUILD_TARGET ?= $(shell rustc --print host-tuple)
 
 # How many messages `make chaos` sends.
 MESSAGES ?= 20000
+
+# What a release is made of, in $(DIST).
+CRATE_VERSION := $(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
+VERSION ?= $(CRATE_VERSION)
+NAME := sqs-to-postgres-$(VERSION)
+DIST := target/dist
+CARGO_CYCLONEDX := $(LOCAL)/cargo/bin/cargo-cyclonedx
+
+BUILD = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked --bin bootstrap \
+	$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked
 
 # Nothing is written outside, and no tool reports home.
 export TMPDIR := $(LOCAL)/tmp
@@ -35,7 +49,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: install ## 100 messages from SQS through the function into Postgres, and the bad ones in the dead-letter queue
@@ -71,8 +85,12 @@ env: ## print what a shell needs to use aws and psql on the stack: eval "$$(make
 	@$(IF_INSTALLED) $(STACK) env
 
 .PHONY: status
-status: ## say what runs and how much is in the queues and the table
+status: ## what runs, how much is in the queues and the table, and the last batch
 	@$(IF_INSTALLED) $(STACK) status
+
+.PHONY: logs
+logs: ## follow the function's log, without its metrics or with them: make logs METRICS=1
+	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics)
 
 .PHONY: watch
 watch: install ## run the function against the local Postgres, compiled anew at every change
@@ -90,7 +108,14 @@ lint: install ## every check that needs no stack
 	$(TOOLS)/ruff check $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
 	$(TOOLS)/ruff format --check $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
 	$(TOOLS)/shellcheck $(SHELL_FILES)
+	$(TOOLS)/cfn-lint template.yaml
 	$(TOOLS)/sam validate --lint
+	$(TOOLS)/zizmor --offline --quiet --strict-collection .github
+	$(CARGO_DENY) check bans licenses sources
+
+.PHONY: deny
+deny: install ## check the licences, sources and known vulnerabilities of all dependencies: asks the network
+	$(CARGO_DENY) check
 
 .PHONY: fmt
 fmt: install ## format Rust and Python
@@ -100,14 +125,47 @@ fmt: install ## format Rust and Python
 
 .PHONY: build
 build: install ## build the function for AWS, fully optimised: takes minutes
-	PATH="$(TOOLS):$$PATH" cargo lambda build --release --locked --bin bootstrap \
-		$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+	$(BUILD)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" .local/sam/default/Function/ca.pem)
 
 .PHONY: deploy
-deploy: build ## deploy to AWS, with questions for the parameters
-	$(TOOLS)/sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)
+deploy: build ## deploy to AWS, asking for the parameters unless given: make deploy PARAMETERS="Profile=bulk …"
+	$(TOOLS)/sam deploy $(if $(PARAMETERS),--no-confirm-changeset,--guided) \
+		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
+
+.PHONY: release
+release: release-notes ## all files of a release, and its notes: make release VERSION=1.2.3
+	@test $(VERSION) = $(CRATE_VERSION) || { echo "Cargo.toml is of version $(CRATE_VERSION)" >&2; exit 1; }
+	rm -rf $(DIST)
+	$(MAKE) dist ARCHITECTURE=x86_64
+	$(MAKE) dist ARCHITECTURE=arm64
+	$(MAKE) sbom checksums
+
+.PHONY: dist
+dist: install ## the function as a zip for Lambda: make dist ARCHITECTURE=arm64
+	$(BUILD) --output-format zip
+	@mkdir -p $(DIST)
+	cp target/lambda/bootstrap/bootstrap.zip $(DIST)/$(NAME)-$(ARCHITECTURE).zip
+
+.PHONY: sbom
+sbom: $(CARGO_CYCLONEDX) ## what the function is made of, as CycloneDX
+	@mkdir -p $(DIST)
+	$(CARGO_CYCLONEDX) cyclonedx --quiet --format json --spec-version 1.5 --override-filename $(NAME).cdx
+	mv $(NAME).cdx.json $(DIST)
+
+.PHONY: checksums
+checksums: ## SHA256SUMS of the files of a release
+	cd $(DIST) && sha256sum $(NAME)* > SHA256SUMS && cat SHA256SUMS
+
+.PHONY: release-notes
+release-notes: ## the section of a version in CHANGELOG.md: make release-notes VERSION=1.2.3
+	@mkdir -p target
+	@awk '/^## / { found = ($$2 == "$(VERSION)"); next } found' CHANGELOG.md > target/release-notes.md
+	@grep . target/release-notes.md || { echo "CHANGELOG.md has no section \"## $(VERSION)\"" >&2; exit 1; }
+
+$(CARGO_CYCLONEDX):
+	cargo install --quiet --locked --debug --root $(LOCAL)/cargo cargo-cyclonedx@0.5.9
 
 .PHONY: clean
 clean: down ## stop the stack and remove all that was installed, built and written

@@ -32,11 +32,25 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Asking the server to stop a statement that ran out of time may not cost the answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// What it took to keep the database at hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Statements tried again.
+    pub retries: u64,
+    /// Connections made in the place of an earlier one.
+    pub reconnects: u64,
+    /// How often the secret was read again.
+    pub secret_refreshes: u64,
+}
+
 /// A connection that is made when it is needed, and made anew when it broke.
 pub struct Database {
     credentials: Credentials,
     tls: Tls,
     session: Option<Session>,
+    /// Connections made since this was last asked, but for the first of all.
+    reconnects: u64,
+    was_connected: bool,
     /// By the wall clock: the monotonic one may stand still while the environment is frozen.
     last_used: SystemTime,
 }
@@ -90,6 +104,8 @@ impl Database {
             credentials,
             tls: Tls::new(&tls)?,
             session: None,
+            reconnects: 0,
+            was_connected: false,
             last_used: SystemTime::UNIX_EPOCH,
         })
     }
@@ -109,6 +125,8 @@ impl Database {
         if !self.works().await {
             self.session = None;
             self.session = Some(self.connect().await?);
+            self.reconnects += u64::from(self.was_connected);
+            self.was_connected = true;
         }
         self.last_used = SystemTime::now();
         let session = self.session.as_ref();
@@ -148,6 +166,19 @@ impl Database {
         Ok(session
             .filter(|session| !session.is_behind_rds_proxy)
             .map(|session| &session.client))
+    }
+
+    /// What was done since this was last asked, but for statements, of which it knows nothing.
+    pub fn take_recovery(&mut self) -> Recovery {
+        let secret_refreshes = match &mut self.credentials {
+            Credentials::Url(_) => 0,
+            Credentials::Secret(secret) => secret.take_refreshes(),
+        };
+        Recovery {
+            retries: 0,
+            reconnects: std::mem::take(&mut self.reconnects),
+            secret_refreshes,
+        }
     }
 
     /// Gives the connection up, so that the next use makes a new one.

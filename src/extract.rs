@@ -158,6 +158,8 @@ struct Attributes<'a> {
     message_group_id: Option<Text<'a>>,
     #[serde(borrow)]
     sender_id: Option<Text<'a>>,
+    #[serde(rename = "AWSTraceHeader", borrow)]
+    aws_trace_header: Option<Text<'a>>,
 }
 
 /// A message attribute; of its two values one is set.
@@ -211,6 +213,11 @@ impl Record<'_> {
     /// Its message group, on any kind of queue.
     pub(crate) fn group_id(&self) -> Option<&str> {
         self.attributes.message_group_id.as_deref()
+    }
+
+    /// The tracing header of whoever sent it, unchecked.
+    pub(crate) fn aws_trace_header(&self) -> Option<&str> {
+        self.attributes.aws_trace_header.as_deref()
     }
 
     fn attribute(&self, name: &str) -> Option<&str> {

@@ -129,10 +129,11 @@ impl Handler {
     ) -> Result<SqsBatchResponse, HandleError> {
         let started = Instant::now();
         let mut batch = Batch::read(payload, &self.pipeline, &self.transformer)?;
+        tracing::Span::current().record("batch_size", batch.records.len());
         let result = self.loader.load(&mut batch, time).await;
         let figures = BatchMetrics {
             received: batch.records.len(),
-            retries: self.loader.take_retries(),
+            recovery: self.loader.take_recovery(),
             oldest_age: batch.oldest_age(),
             transform: batch.transform,
             load: started.elapsed().saturating_sub(batch.transform),
@@ -149,8 +150,8 @@ impl Handler {
                 Ok(self.settle(&batch, &figures, time).await)
             }
             Err(error) => {
-                self.metrics.batch(&figures);
-                tracing::error!(received = figures.received, retries = figures.retries, reason = %error, "batch failed");
+                self.metrics.batch(&figures, &BTreeMap::new());
+                tracing::error!(received = figures.received, retries = figures.recovery.retries, reason = %error, "batch failed");
                 self.queue
                     .postpone(batch.records.iter().collect(), time.answer_by)
                     .await;
@@ -172,8 +173,11 @@ impl Handler {
             .iter()
             .map(|(position, rejection)| (&batch.records[*position], rejection))
             .collect();
-        self.metrics.batch(figures);
-        let failed = self.report_failed(&rejected);
+        let failed = by_rule(&rejected);
+        self.metrics.batch(figures, &failed);
+        for (record, rejection) in &rejected {
+            telemetry::message_failed(record, rejection);
+        }
         // What Postgres did not answer to in time may be an outage as well.
         let unsure = rejected
             .iter()
@@ -192,22 +196,6 @@ impl Handler {
             .enumerate()
             .filter(|(position, _)| !dead_lettered.contains(position));
         answer(left.map(|(_, (record, _))| *record))
-    }
-
-    /// Writes a line for each failed message, and gives their number by rule.
-    fn report_failed(
-        &self,
-        rejected: &[(&Record<'_>, &Rejection)],
-    ) -> BTreeMap<&'static str, usize> {
-        let mut failed = BTreeMap::new();
-        for (record, rejection) in rejected {
-            telemetry::message_failed(&record.message_id, rejection);
-            *failed.entry(rejection.rule.name()).or_default() += 1;
-        }
-        for (rule, messages) in &failed {
-            self.metrics.failed(rule, *messages);
-        }
-        failed
     }
 }
 
@@ -353,6 +341,15 @@ fn by_message_id(records: &[Record<'_>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..records.len()).collect();
     order.sort_by_key(|&position| records[position].original_id());
     order
+}
+
+/// How many messages broke each rule, by its name.
+fn by_rule(rejected: &[(&Record<'_>, &Rejection)]) -> BTreeMap<&'static str, usize> {
+    let mut failed = BTreeMap::new();
+    for (_, rejection) in rejected {
+        *failed.entry(rejection.rule.name()).or_default() += 1;
+    }
+    failed
 }
 
 /// Lambda takes an empty, unknown or repeated id for a failure of the whole batch.

@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::database::{Database, DatabaseError, Remedy};
+use crate::database::{Database, DatabaseError, Recovery, Remedy};
 use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
@@ -131,9 +131,12 @@ impl Loader {
         }
     }
 
-    /// How often a statement was tried again since this was last asked.
-    pub fn take_retries(&mut self) -> u64 {
-        std::mem::take(&mut self.retries)
+    /// What it took to keep the database at hand since this was last asked.
+    pub fn take_recovery(&mut self) -> Recovery {
+        Recovery {
+            retries: std::mem::take(&mut self.retries),
+            ..self.database.take_recovery()
+        }
     }
 
     /// Stores the rows of a batch in time. After a refused row no later one of its FIFO group is stored.

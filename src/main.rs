@@ -53,8 +53,9 @@ enum StartError {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    let began = Instant::now();
     telemetry::init(LogSettings::read(variable));
-    match run().await {
+    match run(began).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sqs-to-postgres cannot start: {error}");
@@ -68,11 +69,11 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Asks for the first invocation while it fetches and connects, which is most of a start.
-async fn run() -> Result<(), StartError> {
+async fn run(began: Instant) -> Result<(), StartError> {
     let settings = Settings::read(variable)?;
     config::check_runtime(variable)?;
     let handler = Arc::new(SetOnce::new());
-    let starting = start(settings);
+    let starting = start(settings, began);
     let serving = serve(Arc::clone(&handler));
     tokio::pin!(starting, serving);
     tokio::select! {
@@ -85,7 +86,7 @@ async fn run() -> Result<(), StartError> {
 
 /// Fetches and connects at the same time. What needs neither is checked before it waits for the first
 /// time, so that a mapping that cannot work never sees a message.
-async fn start(settings: Settings) -> Result<Handler, StartError> {
+async fn start(settings: Settings, began: Instant) -> Result<Handler, StartError> {
     let (file, pipeline) = read_pipeline(settings.pipeline_file.as_deref())?;
     let aws = Arc::new(Aws::default());
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
@@ -98,7 +99,9 @@ async fn start(settings: Settings) -> Result<Handler, StartError> {
     let pipeline = Arc::new(pipeline);
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let queue = Queue::new(settings.queue, aws);
-    let metrics = Metrics::new(settings.function_name, pipeline.table.to_string());
+    let metrics = Metrics::new(settings.function_name, &pipeline.table.to_string());
+    // Until now, not until the first answer: a batch may come minutes after the start.
+    metrics.cold_start(began.elapsed());
     Ok(Handler::new(pipeline, transformer, loader, queue, metrics))
 }
 
@@ -157,9 +160,16 @@ type Started = SetOnce<Mutex<Handler>>;
 async fn serve(handler: Arc<Started>) -> Result<(), lambda_runtime::Error> {
     let payload = Payload::default();
     let taken = payload.clone();
+    let mut is_first = true;
     let service = service_fn(move |event: LambdaEvent<()>| {
         let (handler, payload) = (Arc::clone(&handler), taken.take());
-        let span = tracing::info_span!("invocation", request_id = event.context.request_id);
+        // Of the highest level, so that every line has it whatever the level.
+        let span = tracing::error_span!(
+            "invocation",
+            request_id = event.context.request_id,
+            cold_start = std::mem::take(&mut is_first),
+            batch_size = tracing::field::Empty,
+        );
         async move { answer(&handler, &payload, time_budget(event.context.deadline)).await }
             .instrument(span)
     });

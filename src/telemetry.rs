@@ -4,11 +4,13 @@
 //! they are kept to warnings whatever the level.
 
 mod metrics;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::panic;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
@@ -17,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings};
+use crate::extract::Record;
 use crate::rejection::Rejection;
 pub use metrics::{BatchMetrics, Metrics};
 
@@ -37,7 +40,7 @@ pub fn init(settings: LogSettings) {
             .with_span_list(false)
             .with_filter(filter)
             .boxed(),
-        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Text => lines.compact().with_filter(filter).boxed(),
     };
     tracing_subscriber::registry().with(lines).init();
     panic::set_hook(Box::new(|panic| {
@@ -65,13 +68,16 @@ pub(crate) fn causes(error: &dyn Error) -> String {
 }
 
 /// Writes the line of a failed message.
-pub fn message_failed(message_id: &str, rejection: &Rejection) {
+pub fn message_failed(record: &Record<'_>, rejection: &Rejection) {
     let place = rejection.place.as_ref();
+    let trace_header = record.aws_trace_header().and_then(trace::tracing_header);
     tracing::warn!(
-        message_id,
+        message_id = &*record.message_id,
         rule = rejection.rule.name(),
         column = place.map(|place| place.column.as_str()),
         path = place.map(|place| place.path.as_str()),
+        attempt = record.receive_count().and_then(|count| count.parse::<u32>().ok()),
+        trace_header,
         reason = %rejection,
         "message failed"
     );
@@ -90,8 +96,13 @@ pub fn batch_done(batch: &BatchMetrics, failed: &BTreeMap<&str, usize>, dead_let
         failed = failed.values().sum::<usize>(),
         dead_lettered,
         failed_by_rule = failed_by_rule.join(" "),
-        retries = batch.retries,
-        millis = (batch.transform + batch.load).as_secs_f64() * 1_000.0,
+        retries = batch.recovery.retries,
+        millis = millis(batch.transform + batch.load),
         "batch"
     );
+}
+
+/// To the microsecond.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1_000.0
 }

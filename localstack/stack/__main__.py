@@ -1,6 +1,7 @@
 """What a person types, through the Makefile: `python -m stack up`, `down`, `run`, …"""
 
 import argparse
+import contextlib
 import fcntl
 import os
 import shlex
@@ -12,11 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack import chaos, deploy, emulator, postgres, run
+from stack import chaos, deploy, emulator, logs, postgres, run
 from stack.deploy import Deployment
 from stack.processes import Daemon, accepts_connections, require_free_port
-from stack.report import say, show, step, table
+from stack.report import say, show, step
 from stack.settings import LOOPBACK, Settings, StackError
+from stack.status import overview
 
 PORT_VARIABLES = ("POSTGRES_PORT", "LOCALSTACK_PORT")
 WATCH_PORT = 9000
@@ -49,6 +51,7 @@ def _parser() -> ArgumentParser:
     add("with", with_stack).add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     add("chaos", chaos_messages).add_argument("messages", type=int)
     add("invoke", invoke).add_argument("event", type=Path)
+    add("logs", logs_of_function).add_argument("--metrics", action="store_true")
     return parser
 
 
@@ -82,13 +85,15 @@ def env(settings: Settings, *_: object) -> None:
 
 
 def status(settings: Settings, *_: object) -> None:
-    """Says what runs, and how much is in the queues and in the table."""
-    rows = [("what", "pid", "address")]
-    for daemon, port in _ports(settings).items():
-        rows.append((daemon.name, str(daemon.pid() or "not running"), f"{LOOPBACK}:{port}"))
-    show(table(rows))
-    if _is_up(settings):
-        show("\n" + run.contents(settings, Deployment.of(settings)))
+    """Says what runs, how much is in the queues and in the table, and what the last batch came to."""
+    show(overview(settings, _ports(settings)))
+
+
+def logs_of_function(settings: Settings, arguments: Namespace) -> int:
+    """Follows the function's log until it is interrupted."""
+    with contextlib.suppress(KeyboardInterrupt):
+        logs.follow(settings, Deployment.of(settings), metrics=arguments.metrics)
+    return 0
 
 
 def run_messages(settings: Settings, *_: object) -> None:
@@ -129,7 +134,11 @@ def watch(settings: Settings, *_: object) -> None:
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
     say("· the function is being compiled; then, in another terminal: make invoke EVENT=events/….json")
-    function_env = {"DATABASE_URL": settings.app_url, "MASK_KEY": settings.identity.mask_key}
+    function_env = {
+        "DATABASE_URL": settings.app_url,
+        "MASK_KEY": settings.identity.mask_key,
+        "AWS_LAMBDA_LOG_FORMAT": "Text",
+    }
     command = ["cargo", "lambda", "watch", "--invoke-address", LOOPBACK, "--invoke-port", str(WATCH_PORT)]
     os.chdir(settings.root)
     os.execvpe(command[0], command, deploy.build_env(settings) | function_env)

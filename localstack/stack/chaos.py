@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,9 @@ REFUSED = "refused"
 """What a CHECK constraint of this test does not let into the table."""
 OUTAGE_SECS = 15
 """Several times the function's timeout and the queue's visibility timeout."""
-PARAMETERS = {"DeadLetters": "direct", "OutageBackoff": "1", "MaxReceiveCount": "10"}
+PARAMETERS = {"DeadLetters": "direct"}
+MAX_RECEIVE_COUNT = 10
+"""As in the profiles for traffic: try-out's three tries would not outlast the faults."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Chaos:
         waiting = f"usename = '{APP_ROLE}' AND wait_event_type = 'Lock'"
         count = f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"
         try:
-            _until(lambda: int(postgres.query(self.settings, count)), 30, "no statement of the function")
+            run.until(lambda: int(postgres.query(self.settings, count)), 30, "no statement of the function")
             yield
         finally:
             holder = "query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"
@@ -155,12 +157,27 @@ def _stage(settings: Settings) -> Iterator[tuple[Deployment, Proxy]]:
     try:
         postgres.query(settings, f"ALTER TABLE user_logins {constraint}")
         deploy.deploy(settings, PARAMETERS, proxy.port)
-        yield Deployment.of(settings), proxy
+        deployment = Deployment.of(settings)
+        with _many_tries(settings, deployment):
+            yield deployment, proxy
     finally:
         postgres.query(settings, "ALTER TABLE user_logins DROP CONSTRAINT IF EXISTS chaos")
         postgres.query(settings, f"ALTER ROLE {APP_ROLE} PASSWORD '{settings.identity.app_password}'")
         deploy.deploy(settings)
         proxy.close()
+
+
+@contextmanager
+def _many_tries(settings: Settings, deployment: Deployment) -> Iterator[None]:
+    """The queue gives a message as many tries as it has on AWS."""
+    sqs, queue = client(settings, "sqs"), {"QueueUrl": deployment.queue_url}
+    found = sqs.get_queue_attributes(**queue, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
+    many = json.dumps(json.loads(found) | {"maxReceiveCount": MAX_RECEIVE_COUNT})
+    sqs.set_queue_attributes(**queue, Attributes={"RedrivePolicy": many})
+    try:
+        yield
+    finally:
+        sqs.set_queue_attributes(**queue, Attributes={"RedrivePolicy": found})
 
 
 def make(count: int, run: str) -> Iterator[Message]:
@@ -234,7 +251,7 @@ def _inject(trouble: Chaos, total: int) -> None:
     for number, fault in enumerate(faults, start=1):
         due = total * number // (2 * len(faults))
         with step(f"{due:6} stored: {fault.__name__.replace('_', ' ')}"):
-            _until(lambda due=due: len(trouble.stored()) >= due, SETTLE_TIMEOUT_SECS, "no progress")
+            run.until(lambda due=due: len(trouble.stored()) >= due, SETTLE_TIMEOUT_SECS, "no progress")
             fault()
 
 
@@ -248,7 +265,7 @@ def _wait_until_settled(trouble: Chaos, deployment: Deployment, sent: list[Messa
         return waiting == 0
 
     try:
-        _until(settled, SETTLE_TIMEOUT_SECS, "the queue did not become empty")
+        run.until(settled, SETTLE_TIMEOUT_SECS, "the queue did not become empty")
     finally:
         progress.end()
 
@@ -280,13 +297,3 @@ def _check(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
     say(table([("difference", "count"), *((name, str(count)) for name, count in balance.items())]))
     if any(balance.values()):
         raise StackError("what arrived is not what was sent: the differences are above.")
-
-
-def _until(condition: Callable[[], int], timeout_secs: float, otherwise: str) -> int:
-    """Waits for a condition, and gives what it said."""
-    deadline = time.monotonic() + timeout_secs
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise StackError(f"{otherwise} within {timeout_secs:g} seconds.")
-        time.sleep(0.05)
-    return result

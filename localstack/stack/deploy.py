@@ -39,6 +39,18 @@ class Deployment:
         except FileNotFoundError:
             raise StackError("the stack is not up: run `make up` first.") from None
 
+    @classmethod
+    def read(cls, settings: Settings, stack_name: str) -> "Deployment":
+        """Of any stack that the template has made."""
+        stacks = client(settings, "cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+        return cls(
+            queue_url=outputs["QueueUrl"],
+            dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+            function_name=outputs["FunctionName"],
+            log_group=outputs["LogGroup"],
+        )
+
 
 def client(settings: Settings, service: str) -> Any:  # noqa: ANN401 (boto3 makes its types as it runs)
     env = settings.aws_env()
@@ -68,9 +80,11 @@ def deploy(
         put_database_secret(settings, settings.identity.app_password, database_port)
         _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
         _make_bucket(settings)
-        _sam(settings, "build", {})
-        _sam(settings, "deploy", changes or {})
-        deployment = _read_outputs(settings)
+        given = parameters(settings, changes or {})
+        overrides = ["--parameter-overrides", *(f"{name}={value}" for name, value in given.items())]
+        sam(settings, "build", overrides)
+        sam(settings, "deploy", overrides)
+        deployment = Deployment.read(settings, STACK_NAME)
     _record(settings).write_text(json.dumps(asdict(deployment), indent=2))
 
 
@@ -86,6 +100,32 @@ def build_env(settings: Settings) -> dict[str, str]:
     quick = {"SAM_BUILD_MODE": "debug", "CARGO_LAMBDA_COMPILER": "cargo"}
     path = {"PATH": f"{settings.tools}{os.pathsep}{os.environ['PATH']}"}
     return env | settings.aws_env() | nowhere | quick | path
+
+
+def sam(settings: Settings, command: str, options: list[str]) -> None:
+    done = subprocess.run(
+        ["sam", command, "--config-env", "local", *options],
+        cwd=settings.root,
+        env=build_env(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        lines = done.stdout.splitlines()[-OUTPUT_LINES_SHOWN:]
+        raise StackError("\n".join([f"`sam {command}` failed:", *(f"  {line}" for line in lines)]))
+
+
+def parameters(settings: Settings, changes: Mapping[str, str]) -> dict[str, str]:
+    """Those of samconfig.toml, changed: sam takes the ones of its command line instead, not besides."""
+    config = tomllib.loads((settings.root / "samconfig.toml").read_text())
+    given = dict(
+        pair.split("=", 1) for pair in config["local"]["deploy"]["parameters"]["parameter_overrides"]
+    )
+    # The function runs on this machine, whatever the template's default is.
+    processor = {} if platform.machine() in ("x86_64", "AMD64") else {"Architecture": "arm64"}
+    return given | processor | changes
 
 
 def put_database_secret(settings: Settings, password: str, port: int | None = None) -> None:
@@ -112,45 +152,6 @@ def _make_bucket(settings: Settings) -> None:
     s3 = client(settings, "s3")
     if ARTIFACTS_BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=ARTIFACTS_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-
-
-def _sam(settings: Settings, command: str, changes: Mapping[str, str]) -> None:
-    sam = ["sam", command, "--config-env", "local", *_parameters(settings, command, changes)]
-    done = subprocess.run(
-        sam,
-        cwd=settings.root,
-        env=build_env(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        lines = done.stdout.splitlines()[-OUTPUT_LINES_SHOWN:]
-        raise StackError("\n".join([f"`sam {command}` failed:", *(f"  {line}" for line in lines)]))
-
-
-def _parameters(settings: Settings, command: str, changes: Mapping[str, str]) -> list[str]:
-    """Those of samconfig.toml, changed: sam takes the ones of its command line instead, not besides."""
-    config = tomllib.loads((settings.root / "samconfig.toml").read_text())
-    given = dict(pair.split("=", 1) for pair in config["local"][command]["parameters"]["parameter_overrides"])
-    # The function runs on this machine, whatever the template's default is.
-    processor = {} if platform.machine() in ("x86_64", "AMD64") else {"Architecture": "arm64"}
-    return [
-        "--parameter-overrides",
-        *(f"{name}={value}" for name, value in (given | processor | changes).items()),
-    ]
-
-
-def _read_outputs(settings: Settings) -> Deployment:
-    stacks = client(settings, "cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
-    return Deployment(
-        queue_url=outputs["QueueUrl"],
-        dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
-        function_name=outputs["FunctionName"],
-        log_group=outputs["LogGroup"],
-    )
 
 
 def _record(settings: Settings) -> Path:

@@ -8,7 +8,7 @@ import urllib.request
 from stack.processes import Daemon, require_free_port
 from stack.settings import LOOPBACK, Settings
 
-SERVICES = "sqs,secretsmanager,lambda,iam,sts,logs,cloudformation,s3,ssm,cloudwatch"
+SERVICES = "sqs,secretsmanager,lambda,iam,sts,logs,cloudformation,s3,ssm,cloudwatch,sns,ec2"
 
 
 def daemon(settings: Settings) -> Daemon:
@@ -66,6 +66,8 @@ def _env(settings: Settings) -> dict[str, str]:
         # Polls a busy queue without a pause, an idle one every second instead of every ten: a person waits.
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
+        # Dashboards and saved queries, which it does not know, are left out.
+        "CFN_IGNORE_UNSUPPORTED_RESOURCE_TYPES": "1",
         # Without these it asks the network: for a certificate, for statistics, for names.
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DISABLE_EVENTS": "1",

@@ -22,6 +22,8 @@ from stack.runtime_api import Invocation, Outcome
 from stack.sandbox import InitError, Sandbox
 
 LOOPBACK = "127.0.0.1"
+TASK_ROOT = "/var/task"
+"""Where the code is on Lambda."""
 # Lambda's own value, on Amazon Linux: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 SYSTEM_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "en_US.UTF-8"}
 
@@ -50,8 +52,9 @@ class ProcessExecutor(RuntimeExecutor):
         self._stopped = False
 
     def start(self, env_vars: dict[str, Any]) -> None:
-        self._env = SYSTEM_ENV | {name: str(value) for name, value in env_vars.items()}
-        self._env |= {"LAMBDA_TASK_ROOT": str(self._code())} | _logging_env(self.function_version)
+        code = str(self._code())
+        self._env = SYSTEM_ENV | {name: _at_home(str(value), code) for name, value in env_vars.items()}
+        self._env |= {"LAMBDA_TASK_ROOT": code} | _logging_env(self.function_version)
 
     def stop(self) -> None:
         self._stopped = True
@@ -126,6 +129,11 @@ class ProcessExecutor(RuntimeExecutor):
             report["error"] = outcome.payload.decode(errors="replace")
         start = _platform_line("platform.start", {"requestId": request_id})
         return start + output + _platform_line("platform.report", report)
+
+
+def _at_home(value: str, code: str) -> str:
+    """A setting that names a file of the code, which is elsewhere here."""
+    return code + value.removeprefix(TASK_ROOT) if value.startswith(f"{TASK_ROOT}/") else value
 
 
 def _platform_line(kind: str, record: dict[str, object]) -> str:

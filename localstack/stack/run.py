@@ -8,14 +8,18 @@ import json
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from stack import postgres
 from stack.deploy import Deployment, client
+from stack.logs import log_lines
 from stack.report import Progress, say, show, step, table
 from stack.settings import Settings, StackError
+
+T = TypeVar("T")
 
 MESSAGES = Path("events/logins.jsonl")
 BAD_MESSAGES = 3
@@ -94,15 +98,31 @@ def where_are(settings: Settings, deployment: Deployment, ids: list[str]) -> Arr
     return Arrived(int(stored), dead, queue_depth(settings, deployment.queue_url))
 
 
+def until(condition: Callable[[], T], timeout_secs: float, otherwise: str) -> T:
+    """Waits for a condition, and gives what it said."""
+    deadline = time.monotonic() + timeout_secs
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise StackError(f"{otherwise} within {timeout_secs:g} seconds.")
+        time.sleep(0.05)
+    return result
+
+
 def count_rows(settings: Settings) -> int:
     return int(postgres.query(settings, "SELECT count(*) FROM user_logins"))
 
 
 def queue_depth(settings: Settings, queue_url: str) -> int:
-    """All messages of a queue: to be received, in flight, or not yet due."""
-    attributes = client(settings, "sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
-    names = ("", "NotVisible", "Delayed")
-    return sum(int(attributes["Attributes"][f"ApproximateNumberOfMessages{name}"]) for name in names)
+    """All messages of a queue."""
+    return sum(queue_depths(settings, queue_url).values())
+
+
+def queue_depths(settings: Settings, queue_url: str) -> dict[str, int]:
+    """How many messages of a queue are to be received, in flight (or kept away), or not yet due."""
+    reply = client(settings, "sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
+    suffixes = {"waiting": "", "in flight": "NotVisible", "delayed": "Delayed"}
+    number = "ApproximateNumberOfMessages"
+    return {how: int(reply["Attributes"][f"{number}{suffix}"]) for how, suffix in suffixes.items()}
 
 
 def peek(settings: Settings, queue_url: str) -> dict[str, str]:
@@ -146,39 +166,11 @@ def wait_for_reasons(settings: Settings, deployment: Deployment, ids: frozenset[
         time.sleep(0.2)
 
 
-def log_lines(settings: Settings, deployment: Deployment) -> list[dict[str, Any]]:
-    """What the function has logged, line by line."""
-    logs = client(settings, "logs")
-    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=deployment.log_group)
-    return [parsed for page in pages for event in page["events"] if (parsed := _json(event["message"]))]
-
-
-def contents(settings: Settings, deployment: Deployment) -> str:
-    """How much is where."""
-    return table(
-        [
-            ("messages in", "count"),
-            ("queue", str(queue_depth(settings, deployment.queue_url))),
-            ("dead-letter queue", str(queue_depth(settings, deployment.dead_letter_queue_url))),
-            ("table user_logins", str(count_rows(settings))),
-        ]
-    )
-
-
 def _last_error(settings: Settings, deployment: Deployment) -> str:
     """What an invocation that failed as a whole has said, if there is one."""
     records = [line.get("record") for line in log_lines(settings, deployment)]
     errors = [record["error"] for record in records if record and "error" in record]
     return f" The function's last error: {errors[-1]}" if errors else ""
-
-
-def _json(line: str) -> dict[str, Any]:
-    """A log line as an object; empty when it is something else."""
-    try:
-        parsed = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
 
 
 def _among(ids: list[str]) -> str:

@@ -14,6 +14,8 @@ from rolo.gateway import Gateway
 from rolo.serving.twisted import TwistedGateway
 from twisted.internet import endpoints, reactor
 
+from stack import repairs
+
 
 class LoopbackServerPlugin(RuntimeServerPlugin):
     """The entry point that LocalStack finds."""
@@ -22,6 +24,7 @@ class LoopbackServerPlugin(RuntimeServerPlugin):
 
     def load(self, *_: object, **__: object) -> RuntimeServer:
         s3.DEFAULT_S3_TMP_DIR = f"{tempfile.gettempdir()}/s3"
+        repairs.find_in_map_by_parameter()
         return LoopbackServer()
 
 

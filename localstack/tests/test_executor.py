@@ -40,7 +40,13 @@ def start(function: Callable[[str], Path]) -> Iterator[Start]:
             code=SimpleNamespace(get_unzipped_code_location=lambda: code_location),
         )
         executor: Any = ProcessExecutor("id", SimpleNamespace(config=config))
-        executor.start({"AWS_LAMBDA_FUNCTION_TIMEOUT": 20, "AWS_LAMBDA_LOG_LEVEL": "Debug"})
+        executor.start(
+            {
+                "AWS_LAMBDA_FUNCTION_TIMEOUT": 20,
+                "AWS_LAMBDA_LOG_LEVEL": "Debug",
+                "AUTHORITIES": "/var/task/ca.pem",
+            }
+        )
         executors.append(executor)
         return executor
 
@@ -56,6 +62,11 @@ def invoke(executor: ProcessExecutor, event: str = "hello", request_id: str = "i
 
 def records(result: InvocationResult) -> list[str]:
     return (result.logs or "").splitlines()
+
+
+def test_a_file_of_the_code_is_found_by_its_path_on_lambda(start: Start) -> None:
+    env = json.loads(invoke(start()).payload)
+    assert env["AUTHORITIES"] == f"{env['LAMBDA_TASK_ROOT']}/ca.pem"
 
 
 def test_localstack_finds_it_by_its_name() -> None:

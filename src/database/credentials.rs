@@ -17,6 +17,8 @@ pub(super) struct RotatingSecret {
     ttl: Duration,
     /// With the time of the wall clock at which it was read.
     cached: Option<(DatabaseSecret, SystemTime)>,
+    /// How often it was read, but for the first time.
+    refreshes: u64,
 }
 
 impl RotatingSecret {
@@ -30,6 +32,7 @@ impl RotatingSecret {
             secrets,
             ttl,
             cached: None,
+            refreshes: 0,
         }
     }
 
@@ -57,11 +60,15 @@ impl RotatingSecret {
     }
 
     /// A version of the secret, as Secrets Manager has it now.
-    pub(super) async fn read(&self, stage: Stage) -> Result<DatabaseSecret, SecretError> {
-        DatabaseSecret::parse(
-            &self.settings.id,
-            &self.secrets.fetch(&self.settings.id, stage).await?,
-        )
+    pub(super) async fn read(&mut self, stage: Stage) -> Result<DatabaseSecret, SecretError> {
+        let text = self.secrets.fetch(&self.settings.id, stage).await?;
+        self.refreshes += u64::from(self.cached.is_some());
+        DatabaseSecret::parse(&self.settings.id, &text)
+    }
+
+    /// How often it was read again since this was last asked.
+    pub(super) fn take_refreshes(&mut self) -> u64 {
+        std::mem::take(&mut self.refreshes)
     }
 
     /// Where a version of the secret leads to.

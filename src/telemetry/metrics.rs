@@ -1,12 +1,18 @@
 //! Metrics as CloudWatch reads them out of the log: the Embedded Metric Format, without an API call.
 //!
-//! One JSON object a line; its metrics and dimensions are members of its root.
-//! Source: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html> (2026-11).
+//! One JSON object a line; its metrics, at most 100, and its dimensions, which are texts of printable
+//! ASCII, are members of its root.
+//! Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>,
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+
+use super::millis;
+use crate::database::Recovery;
 
 const NAMESPACE: &str = "sqs-to-postgres";
 
@@ -14,6 +20,8 @@ const NAMESPACE: &str = "sqs-to-postgres";
 pub struct Metrics {
     function: String,
     table: String,
+    /// Nobody at a terminal wants to read them.
+    are_wanted: bool,
 }
 
 /// What is known of a batch when Postgres is done with it.
@@ -25,8 +33,8 @@ pub struct BatchMetrics {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
-    /// Statements tried again.
-    pub retries: u64,
+    /// What it took to keep the database at hand.
+    pub recovery: Recovery,
     /// How long the oldest message had waited.
     pub oldest_age: Option<Duration>,
     /// From records to rows.
@@ -35,148 +43,156 @@ pub struct BatchMetrics {
     pub load: Duration,
 }
 
+impl Metrics {
+    /// For a function by its name in Lambda, and the table it writes to.
+    pub fn new(function: String, table: &str) -> Self {
+        // CloudWatch drops the metrics of a dimension that is not printable ASCII.
+        let printable = |char| match char {
+            ' '..='~' => char,
+            _ => '?',
+        };
+        Self {
+            function,
+            table: table.chars().map(printable).collect(),
+            are_wanted: !std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// Writes how long it took from the start of the process until it was ready for its first batch.
+    pub fn cold_start(&self, took: Duration) {
+        self.write(&[self.line(None, &[Metric::millis("ColdStartMillis", took)])]);
+    }
+
+    /// Writes the metrics of a batch, stored or not; `failed` counts its failed messages by rule.
+    pub fn batch(&self, batch: &BatchMetrics, failed: &BTreeMap<&'static str, usize>) {
+        let mut metrics = vec![
+            Metric::count("MessagesReceived", batch.received as u64),
+            Metric::count("RowsStored", batch.stored),
+            Metric::count("RowsDuplicate", batch.duplicates),
+            Metric::count("DatabaseRetries", batch.recovery.retries),
+            Metric::count("Reconnects", batch.recovery.reconnects),
+            Metric::count("SecretRefreshes", batch.recovery.secret_refreshes),
+            Metric::millis("TransformMillis", batch.transform),
+            Metric::millis("LoadMillis", batch.load),
+            Metric::millis("BatchMillis", batch.transform + batch.load),
+        ];
+        let age = batch.oldest_age;
+        metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));
+        let count = |messages: &usize| [Metric::count("MessagesFailed", *messages as u64)];
+        let counts: Vec<_> = failed.iter().map(|(rule, n)| (rule, count(n))).collect();
+        let rules = counts
+            .iter()
+            .map(|(rule, count)| self.line(Some(rule), count));
+        let lines: Vec<_> = [self.line(None, &metrics)]
+            .into_iter()
+            .chain(rules)
+            .collect();
+        self.write(&lines);
+    }
+
+    /// Writes how many messages were sent to the dead-letter queue.
+    pub fn dead_lettered(&self, messages: usize) {
+        let count = Metric::count("MessagesDeadLettered", messages as u64);
+        self.write(&[self.line(None, &[count])]);
+    }
+
+    fn line<'a>(&'a self, rule: Option<&'a str>, metrics: &'a [Metric]) -> Line<'a> {
+        // Without the table too: an alarm needs all dimensions of a set, and a template knows no table.
+        let dimensions: [&[_]; 2] = match rule {
+            None => [&["Function"], &["Function", "Table"]],
+            Some(_) => [&["Function", "Rule"], &["Function", "Table", "Rule"]],
+        };
+        let directive = Directive {
+            namespace: NAMESPACE,
+            dimensions,
+            metrics,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Line {
+            metadata: Metadata {
+                timestamp: now.unwrap_or_default().as_millis() as u64,
+                cloud_watch_metrics: [directive],
+            },
+            function: &self.function,
+            table: &self.table,
+            rule,
+            values: metrics,
+        }
+    }
+
+    fn write(&self, lines: &[Line]) {
+        if !self.are_wanted {
+            return;
+        }
+        let mut text = Vec::new();
+        for line in lines {
+            // Neither names and numbers nor a buffer can fail.
+            _ = serde_json::to_writer(&mut text, line);
+            text.push(b'\n');
+        }
+        // A log that nobody reads any more is no reason to fail a batch.
+        _ = std::io::stdout().lock().write_all(&text);
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Line<'a> {
+    #[serde(rename = "_aws")]
+    metadata: Metadata<'a>,
+    function: &'a str,
+    table: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(flatten, serialize_with = "values")]
+    values: &'a [Metric],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata<'a> {
+    /// Milliseconds since 1970.
+    timestamp: u64,
+    cloud_watch_metrics: [Directive<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive<'a> {
+    namespace: &'static str,
+    dimensions: [&'a [&'static str]; 2],
+    metrics: &'a [Metric],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: Unit,
+    /// A member of the line's root, not of the metric's definition.
+    #[serde(skip)]
+    value: f64,
+}
+
+/// By CloudWatch's names.
+#[derive(Serialize)]
 enum Unit {
     Count,
     Milliseconds,
 }
 
-impl Metrics {
-    /// For a function by its name in Lambda, and the table it writes to.
-    pub fn new(function: String, table: String) -> Self {
-        Self { function, table }
+impl Metric {
+    fn count(name: &'static str, value: u64) -> Self {
+        let (unit, value) = (Unit::Count, value as f64);
+        Self { name, unit, value }
     }
 
-    /// Writes the metrics of a batch, stored or not.
-    pub fn batch(&self, batch: &BatchMetrics) {
-        let millis = |duration: Duration| duration.as_secs_f64() * 1_000.0;
-        let mut metrics = vec![
-            ("MessagesReceived", Unit::Count, batch.received as f64),
-            ("RowsStored", Unit::Count, batch.stored as f64),
-            ("RowsDuplicate", Unit::Count, batch.duplicates as f64),
-            ("DatabaseRetries", Unit::Count, batch.retries as f64),
-            (
-                "TransformMillis",
-                Unit::Milliseconds,
-                millis(batch.transform),
-            ),
-            ("LoadMillis", Unit::Milliseconds, millis(batch.load)),
-            (
-                "BatchMillis",
-                Unit::Milliseconds,
-                millis(batch.transform + batch.load),
-            ),
-        ];
-        metrics.extend(
-            batch
-                .oldest_age
-                .map(|age| ("MessageAgeMillis", Unit::Milliseconds, millis(age))),
-        );
-        self.write(None, &metrics);
-    }
-
-    /// Writes how many messages broke a rule.
-    pub fn failed(&self, rule: &str, messages: usize) {
-        self.write(
-            Some(rule),
-            &[("MessagesFailed", Unit::Count, messages as f64)],
-        );
-    }
-
-    /// Writes how many messages were sent to the dead-letter queue.
-    pub fn dead_lettered(&self, messages: usize) {
-        self.write(
-            None,
-            &[("MessagesDeadLettered", Unit::Count, messages as f64)],
-        );
-    }
-
-    fn write(&self, rule: Option<&str>, metrics: &[(&str, Unit, f64)]) {
-        // A log that nobody reads any more is no reason to fail a batch.
-        _ = writeln!(std::io::stdout().lock(), "{}", self.object(rule, metrics));
-    }
-
-    fn object(&self, rule: Option<&str>, metrics: &[(&str, Unit, f64)]) -> Value {
-        let mut dimensions = vec![
-            ("Function", self.function.as_str()),
-            ("Table", self.table.as_str()),
-        ];
-        dimensions.extend(rule.map(|rule| ("Rule", rule)));
-        let names: Vec<&str> = dimensions.iter().map(|(name, _)| *name).collect();
-        let definitions: Vec<Value> = metrics
-            .iter()
-            .map(|(name, unit, _)| json!({"Name": name, "Unit": unit.name()}))
-            .collect();
-        let directive =
-            json!({"Namespace": NAMESPACE, "Dimensions": [names], "Metrics": definitions});
-        let now_millis = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis() as u64;
-        let mut object = Map::new();
-        object.insert(
-            "_aws".to_owned(),
-            json!({"Timestamp": now_millis, "CloudWatchMetrics": [directive]}),
-        );
-        object.extend(
-            dimensions
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), json!(value))),
-        );
-        object.extend(
-            metrics
-                .iter()
-                .map(|(name, _, value)| ((*name).to_owned(), json!(value))),
-        );
-        Value::Object(object)
+    fn millis(name: &'static str, value: Duration) -> Self {
+        let (unit, value) = (Unit::Milliseconds, millis(value));
+        Self { name, unit, value }
     }
 }
 
-impl Unit {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Count => "Count",
-            Self::Milliseconds => "Milliseconds",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_and_dimension_is_a_member_of_the_root() {
-        let metrics = Metrics::new("drain".to_owned(), "\"user_logins\"".to_owned());
-        let object = metrics.object(
-            Some("required"),
-            &[
-                ("MessagesFailed", Unit::Count, 3.0),
-                ("LoadMillis", Unit::Milliseconds, 1.5),
-            ],
-        );
-        let directive = &object["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(directive["Namespace"], NAMESPACE);
-        assert_eq!(
-            directive["Dimensions"],
-            json!([["Function", "Table", "Rule"]])
-        );
-        assert_eq!(
-            directive["Metrics"],
-            json!([{"Name": "MessagesFailed", "Unit": "Count"}, {"Name": "LoadMillis", "Unit": "Milliseconds"}])
-        );
-        assert_eq!(
-            (&object["Function"], &object["Table"], &object["Rule"]),
-            (
-                &json!("drain"),
-                &json!("\"user_logins\""),
-                &json!("required")
-            )
-        );
-        assert_eq!(
-            (&object["MessagesFailed"], &object["LoadMillis"]),
-            (&json!(3.0), &json!(1.5))
-        );
-        assert!(object["_aws"]["Timestamp"].as_u64().unwrap() > 1_700_000_000_000);
-        assert!(!object.to_string().contains('\n'));
-    }
+fn values<S: Serializer>(metrics: &[Metric], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(metrics.iter().map(|metric| (metric.name, metric.value)))
 }

@@ -17,6 +17,9 @@ const LONG: Duration = Duration::from_secs(30);
 const TEXT: &str = "zq9canary";
 const NUMBER: i64 = 918_273_645_546;
 
+/// What a tracing header may say.
+const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
+
 /// A mask key of 66 bytes.
 const KEY: &str =
     "zq9canaryzq9canaryzq9canaryzq9canaryzq9canaryzq9canaryzq9canaryzq9canaryzq9canaryzq9cana";
@@ -104,7 +107,7 @@ fn with(field: &str, value: Value) -> String {
 fn record(batch: Batch, name: usize, body: Option<&str>) -> Batch {
     batch.record(json!({
         "messageId": crate::batch::id(&name.to_string()), "body": body, "receiptHandle": TEXT,
-        "attributes": {"MessageGroupId": TEXT, "SenderId": TEXT, "AWSTraceHeader": TEXT},
+        "attributes": {"MessageGroupId": TEXT, "SenderId": TEXT, "AWSTraceHeader": format!("{TRACE};Sampled={TEXT};{TEXT}=1")},
         "messageAttributes": {
             "tenant": {"stringValue": TEXT, "dataType": "String"}, "count": {"stringValue": NUMBER.to_string(), "dataType": "Number"},
             "raw": {"binaryValue": BINARY, "dataType": "Binary"},
@@ -403,6 +406,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         "does not begin with postgresql://",
     ];
     ways.iter().for_each(|way| witness.assert_said(way));
+    witness.assert_said(TRACE);
     witness.assert_no_canary();
 }
 

@@ -17,6 +17,7 @@ mod fifo_model;
 mod frozen;
 mod hostile;
 mod load;
+mod log;
 mod metrics;
 mod outage;
 mod pooler;

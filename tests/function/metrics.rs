@@ -1,21 +1,166 @@
 //! The metrics that CloudWatch reads out of the log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::aws::Queue;
 use crate::batch::{Batch, login};
-use crate::support::{Database, Function, Setup};
+use crate::support::{Database, Function, Setup, eventually};
 
-/// The lines in the Embedded Metric Format that hold this metric.
-fn with_metric(function: &Function, name: &str) -> Vec<Value> {
+/// CloudWatch's units.
+/// Source: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.
+const UNITS: [&str; 27] = [
+    "Seconds",
+    "Microseconds",
+    "Milliseconds",
+    "Bytes",
+    "Kilobytes",
+    "Megabytes",
+    "Gigabytes",
+    "Terabytes",
+    "Bits",
+    "Kilobits",
+    "Megabits",
+    "Gigabits",
+    "Terabits",
+    "Percent",
+    "Count",
+    "Bytes/Second",
+    "Kilobytes/Second",
+    "Megabytes/Second",
+    "Gigabytes/Second",
+    "Terabytes/Second",
+    "Bits/Second",
+    "Kilobits/Second",
+    "Megabits/Second",
+    "Gigabits/Second",
+    "Terabits/Second",
+    "Count/Second",
+    "None",
+];
+
+/// A table whose name is more than ASCII.
+const LARGE: &str =
+    "table = \"größe\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n
+    [[column]]\nname = \"n\"\ntype = \"integer\"\nrequired = true";
+
+/// The lines that are metrics.
+fn metric_lines(function: &Function) -> Vec<Value> {
     let log = function.log();
     let lines = log
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines
-        .filter(|line| line["_aws"].is_object() && line.get(name).is_some())
-        .collect()
+    lines.filter(|line| line.get("_aws").is_some()).collect()
+}
+
+/// Those that hold this one.
+fn with_metric(function: &Function, name: &str) -> Vec<Value> {
+    let lines = metric_lines(function).into_iter();
+    lines.filter(|line| line.get(name).is_some()).collect()
+}
+
+/// What a metric sums up to.
+pub(crate) fn sum(function: &Function, name: &str) -> f64 {
+    let lines = with_metric(function, name);
+    lines.iter().filter_map(|line| line[name].as_f64()).sum()
+}
+
+/// The same, once it is anything: lines come by another way than the answer.
+pub(crate) async fn counted(function: &Function, name: &str) -> f64 {
+    eventually(name, async || {
+        Some(sum(function, name)).filter(|sum| *sum > 0.0)
+    })
+    .await
+}
+
+/// The members of an object, which has these and no others.
+fn members<'a>(object: &'a Value, names: &[&str]) -> &'a Map<String, Value> {
+    let object = object.as_object().unwrap();
+    assert_eq!(object.keys().map(String::as_str).collect::<Vec<_>>(), names);
+    object
+}
+
+/// A text of so many characters at most, and at least one.
+fn text(value: &Value, most: usize) -> &str {
+    let text = value.as_str().unwrap();
+    assert!((1..=most).contains(&text.chars().count()), "{text:?}");
+    text
+}
+
+/// Every rule of the specification that a line can break, and those of what CloudWatch makes of it.
+/// Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+/// with its schema, and for names and values <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
+fn assert_keeps_to_the_format(root: &Value) {
+    assert!(root.to_string().len() < 256 * 1024);
+    let metadata = members(&root["_aws"], &["CloudWatchMetrics", "Timestamp"]);
+    assert!(metadata["Timestamp"].as_u64().unwrap() > 1_700_000_000_000);
+    for directive in metadata["CloudWatchMetrics"].as_array().unwrap() {
+        let directive = members(directive, &["Dimensions", "Metrics", "Namespace"]);
+        assert!(!text(&directive["Namespace"], 255).starts_with(':'));
+        let metrics = directive["Metrics"].as_array().unwrap();
+        assert!((1..=100).contains(&metrics.len()));
+        for metric in metrics {
+            let metric = members(metric, &["Name", "Unit"]);
+            assert!(UNITS.contains(&metric["Unit"].as_str().unwrap()));
+            assert!(root[text(&metric["Name"], 255)].is_number());
+        }
+        let sets = directive["Dimensions"].as_array().unwrap();
+        assert!(!sets.is_empty());
+        for dimensions in sets.iter().map(|set| set.as_array().unwrap()) {
+            assert!(dimensions.len() <= 30);
+            for dimension in dimensions {
+                let value = text(&root[text(dimension, 250)], 1_024);
+                let is_printable = |char| matches!(char, ' '..='~');
+                assert!(value.chars().all(is_printable) && !value.trim().is_empty());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_line_keeps_to_the_published_format() {
+    let (database, dead) = (Database::new().await, Queue::new().await);
+    database
+        .execute("CREATE TABLE größe (id uuid PRIMARY KEY, n integer)")
+        .await;
+    let setup = Setup::on(&database).on_aws().mapping(LARGE);
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &dead.url);
+    let mut function = setup.start().await;
+    let batch = Batch::new().body("a", json!({"n": 1})).text("b", "x");
+    function
+        .invoke(&batch.body("c", json!({"n": "many"})).event())
+        .await;
+    function.lines_of("batch", 1).await;
+    let lines = metric_lines(&function);
+    lines.iter().for_each(assert_keeps_to_the_format);
+    for what in [
+        "ColdStartMillis",
+        "MessagesReceived",
+        "MessagesFailed",
+        "MessagesDeadLettered",
+    ] {
+        assert!(lines.iter().any(|line| line.get(what).is_some()), "{what}");
+    }
+    assert_eq!(lines[0]["Table"], "\"gr??e\"");
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_start_writes_once_how_long_it_took_and_does_not_wait_for_a_batch() {
+    let database = Database::with_user_logins().await;
+    let began = Instant::now();
+    let mut function = Setup::on(&database).start().await;
+    let millis = counted(&function, "ColdStartMillis").await;
+    assert!(millis < began.elapsed().as_secs_f64() * 1_000.0, "{millis}");
+    for name in ["a", "b"] {
+        let event = Batch::new().body(name, login()).event();
+        function.invoke(&event).await;
+    }
+    function.lines_of("batch", 2).await;
+    assert_eq!(with_metric(&function, "ColdStartMillis").len(), 1);
+    database.drop().await;
 }
 
 #[tokio::test]
@@ -36,9 +181,11 @@ async fn a_batch_writes_what_became_of_it_and_of_each_rule() {
         "RowsStored",
         "RowsDuplicate",
         "DatabaseRetries",
+        "Reconnects",
+        "SecretRefreshes",
     ]
     .map(|name| metrics[name].as_f64());
-    assert_eq!(counts, [Some(5.0), Some(1.0), Some(1.0), Some(0.0)]);
+    assert_eq!(counts, [5.0, 1.0, 1.0, 0.0, 0.0, 0.0].map(Some));
     assert_eq!(
         (&metrics["Function"], &metrics["Table"]),
         (&json!("sqs-to-postgres"), &json!("\"user_logins\""))

@@ -5,6 +5,7 @@ use tokio::join;
 
 use crate::aws::{Secret, endpoint_address};
 use crate::batch::{Batch, login};
+use crate::metrics::{counted, sum};
 use crate::proxy::Proxy;
 use crate::support::{
     Database, Function, MASK_KEY, Setup, database_name, eventually, server_address,
@@ -224,6 +225,9 @@ async fn a_secret_is_read_again_for_a_new_connection_once_it_is_old() {
         assert_eq!(house.reads(), 1, "not on every invocation");
         house.flow_anew(&mut function).await;
         assert_eq!(house.reads(), reads, "SECRET_TTL_SECS={ttl}");
+        assert_eq!(counted(&function, "Reconnects").await, 1.0);
+        let refreshes = sum(&function, "SecretRefreshes");
+        assert_eq!(refreshes, reads as f64 - 1.0, "SECRET_TTL_SECS={ttl}");
         house.drop().await;
     }
 }

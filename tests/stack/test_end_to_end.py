@@ -22,16 +22,6 @@ GOOD_BODY = {"user_id": "u-1", "app_version": "4.2", "ip": "192.0.2.1", "device_
 
 
 @pytest.fixture(scope="session")
-def settings() -> Settings:
-    return Settings.of_repo()
-
-
-@pytest.fixture(scope="session")
-def deployment(settings: Settings) -> Deployment:
-    return Deployment.of(settings)
-
-
-@pytest.fixture(scope="session")
 def mask_key(settings: Settings) -> bytes:
     """The key as the function gets it, from Secrets Manager."""
     secrets_manager = deploy.client(settings, "secretsmanager")

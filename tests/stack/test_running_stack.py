@@ -1,13 +1,20 @@
 """What a person types, on the running stack."""
 
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from stack import __main__ as commands
+from stack import run
+from stack.deploy import Deployment
 from stack.settings import Settings
 
 
@@ -17,6 +24,42 @@ def stack(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def pids() -> list[int | None]:
     return [daemon.pid() for daemon in commands._daemons(Settings.of_repo())]
+
+
+def send_bad() -> str:
+    settings = Settings.of_repo()
+    return run.send(settings, Deployment.of(settings), ["no JSON"])[0]
+
+
+@pytest.fixture(scope="module")
+def told() -> str:
+    """The id of a bad message of which the log tells."""
+    message_id, settings = send_bad(), Settings.of_repo()
+    assert run.wait_for_reasons(settings, Deployment.of(settings), frozenset([message_id]))
+    return message_id
+
+
+class Following:
+    """`logs` at work, and what it has printed so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", output: int) -> None:
+        self.process, self._output, self.printed = process, output, ""
+
+    def wait_for(self, text: str) -> None:
+        while text not in self.printed:
+            readable, _, _ = select.select([self._output], [], [], 30)
+            assert readable, self.printed
+            self.printed += os.read(self._output, 65_536).decode()
+
+
+@contextmanager
+def following(stdout: int, output: int | None = None) -> Iterator[Following]:
+    """Interrupts it in the end, which it takes for a good end."""
+    command = [sys.executable, "-P", "-m", "stack", "logs"]
+    with subprocess.Popen(command, stdout=stdout, env=os.environ | {"TERM": "xterm"}) as process:
+        yield Following(process, output or process.stdout.fileno())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
 
 
 @pytest.fixture
@@ -76,10 +119,31 @@ def test_nothing_listens_beyond_the_loopback_interface() -> None:
         assert listening <= {"127.0.0.1"}
 
 
-def test_status_names_both_servers_and_all_three_places() -> None:
-    printed = stack("status").stdout
-    for what in ("postgres", "localstack", "queue", "dead-letter queue", "table user_logins"):
-        assert what in printed
+def test_status_says_in_one_table_what_runs_where_what_is_and_what_was_last(told: str) -> None:
+    lines = stack("status").stdout.splitlines()
+    where, now = lines[0].index("where"), lines[0].index("now")
+    table = {line[2:where].strip(): (line[where:now].strip(), line[now:]) for line in lines[1:]}
+    assert list(table) == ["postgres", "localstack", "table", "queue", "dead-letter queue", "last batch"]
+    assert table["postgres"][1].startswith("up, process ")
+    assert table["queue"][0] == "sqs-to-postgres"
+    assert table["dead-letter queue"][1].endswith(" waiting")
+    assert table["table"][1].endswith(" rows")
+    assert "1 received · 0 stored · 0 duplicates · 1 failed" in table["last batch"][1]
+
+
+def test_logs_show_what_was_and_what_comes_and_are_plain_when_piped(told: str) -> None:
+    with following(subprocess.PIPE) as logs:
+        logs.wait_for(f"WARN   message failed        body_not_json   {told}  try ")
+        logs.wait_for(f"WARN   message failed        body_not_json   {send_bad()}  try 1")
+    assert "\x1b" not in logs.printed
+    assert "MessagesReceived" not in logs.printed
+
+
+def test_logs_are_coloured_at_a_terminal(told: str) -> None:
+    ours, theirs = pty.openpty()
+    with following(theirs, ours) as logs:
+        logs.wait_for("\x1b[33m  WARN ")
+        logs.wait_for(told)
 
 
 def test_invoke_without_a_watch_says_so() -> None:

@@ -1,0 +1,179 @@
+"""The function's log, as a person wants to read it: one aligned line for each of its JSON lines.
+
+What only machines read is left out: metrics, and Lambda's own lines around an invocation that went well.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import EndpointConnectionError
+from rich.console import Console
+from rich.text import Text
+
+from stack.deploy import Deployment, client
+from stack.settings import Settings, StackError
+
+HISTORY = 50
+"""How many events are read first of those that are there already."""
+POLL_SECS = 0.5
+LATE_MS = 10_000
+"""LocalStack writes the lines of an invocation when it ends; others may have written theirs since."""
+LEVELS = {"ERROR": "bold red", "WARN": "yellow", "INFO": "green", "DEBUG": "blue", "TRACE": "dim"}
+METRICS, BATCH, BATCH_FAILED, INVOCATION_FAILED = "metrics", "batch", "batch failed", "invocation failed"
+MESSAGE_WIDTH, RULE_WIDTH = 20, 14
+Event = dict[str, Any]
+"""Of CloudWatch Logs: `message`, `timestamp` in milliseconds, `eventId`."""
+
+
+def follow(settings: Settings, deployment: Deployment, *, metrics: bool) -> None:
+    """Writes the last lines and then every new one, until it is interrupted."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        history = _events(settings, deployment, 0)
+        for text in readable(history[-HISTORY:], metrics=metrics):
+            console.print(text)
+        for text in readable(_new_events(settings, deployment, history), metrics=metrics):
+            console.print(text)
+    except EndpointConnectionError:
+        raise StackError("the stack has been stopped.") from None
+
+
+def log_lines(settings: Settings, deployment: Deployment) -> list[dict[str, Any]]:
+    """What the function has logged so far: the lines that are JSON objects."""
+    events = _events(settings, deployment, 0)
+    return [line for event in events if (line := _parsed(event["message"]))]
+
+
+def last_batch(settings: Settings, deployment: Deployment) -> dict[str, Any] | None:
+    """The line of the last batch, stored or not."""
+    lines = reversed(log_lines(settings, deployment))
+    return next((line for line in lines if line.get("message") in (BATCH, BATCH_FAILED)), None)
+
+
+def _events(settings: Settings, deployment: Deployment, since_ms: int) -> list[Event]:
+    pages = client(settings, "logs").get_paginator("filter_log_events")
+    pages = pages.paginate(logGroupName=deployment.log_group, startTime=since_ms)
+    return sorted((event for page in pages for event in page["events"]), key=lambda event: event["timestamp"])
+
+
+def _new_events(settings: Settings, deployment: Deployment, events: list[Event]) -> Iterator[Event]:
+    """Those after `events`."""
+    while True:
+        seen = {event["eventId"] for event in events}
+        since_ms = events[-1]["timestamp"] - LATE_MS if events else 0
+        time.sleep(POLL_SECS)
+        events = _events(settings, deployment, since_ms) or events
+        yield from (event for event in events if event["eventId"] not in seen)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A log line, whoever wrote it."""
+
+    written: datetime
+    level: str = ""
+    message: str = ""
+    reason: str = ""
+    """A sentence."""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def readable(events: Iterable[Event], *, metrics: bool = False) -> Iterator[Text]:
+    """Log events as lines for a person. What one has told, the next does not tell again."""
+    last, told = Line(_local(0)), ""
+    for line in filter(None, map(_line, events)):
+        # The runtime and Lambda repeat the error of an invocation, which the function has told in detail.
+        repeated = line.reason if line.message == INVOCATION_FAILED else line.message
+        if (line.message == METRICS and not metrics) or (told and told in repeated):
+            continue
+        is_same = line.reason and (line.message, line.reason) == (last.message, last.reason)
+        yield _aligned(line, "″" if is_same else line.reason)
+        last, told = line, line.reason or told
+
+
+def _line(event: Event) -> Line | None:
+    """None for Lambda's own lines of an invocation that went well, and for empty ones."""
+    text, written = event["message"].strip(), _local(event["timestamp"] / 1000)
+    parsed = _parsed(text)
+    if "_aws" in parsed:
+        return Line(_local(parsed["_aws"]["Timestamp"] / 1000), "", METRICS, "", _metrics(parsed))
+    if "record" in parsed:
+        error = parsed["record"].get("error")
+        return Line(written, "ERROR", INVOCATION_FAILED, _of_lambda(error)) if error else None
+    if "message" not in parsed:
+        return Line(written, reason=text) if text else None
+    if "timestamp" in parsed:
+        written = datetime.fromisoformat(parsed.pop("timestamp")).astimezone()
+    level, message, reason = (parsed.pop(name, "") for name in ("level", "message", "reason"))
+    return Line(written, level, message, reason, parsed)
+
+
+def _local(secs: float) -> datetime:
+    return datetime.fromtimestamp(secs).astimezone()
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """A JSON object; empty when it is something else."""
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _of_lambda(error: str) -> str:
+    parsed = _parsed(error)
+    return f"{parsed['errorType']}: {parsed['errorMessage']}" if "errorMessage" in parsed else error
+
+
+def _metrics(parsed: dict[str, Any]) -> dict[str, Any]:
+    definitions = parsed["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    values = {definition["Name"]: f"{parsed[definition['Name']]:g}" for definition in definitions}
+    return values | ({"Rule": parsed["Rule"]} if "Rule" in parsed else {})
+
+
+def _aligned(line: Line, reason: str) -> Text:
+    details = {"message failed": _message, BATCH: _batch, "trying again": _retry}.get(line.message, _others)
+    head = Text.assemble(
+        (line.written.strftime("%H:%M:%S.%f")[:-3], "dim"),
+        ("  " + line.level.ljust(5), LEVELS.get(line.level, "")),
+        ("  " + line.message.ljust(MESSAGE_WIDTH), "bold"),
+    )
+    text = Text("  ").join(part for part in [head, *details(line.fields), Text(reason)] if part)
+    text.rstrip()
+    return text
+
+
+def _message(fields: dict[str, Any]) -> list[Text]:
+    rule, attempt = fields.get("rule", ""), fields.get("attempt", "?")
+    id = Text(fields.get("message_id", ""))
+    return [Text(rule.ljust(RULE_WIDTH), "yellow"), id, Text(f"try {attempt}", "dim")]
+
+
+def _batch(fields: dict[str, Any]) -> list[Text]:
+    def count(name: str, style: str) -> Text:
+        return Text(f"{fields[name]:>5} {name.replace('_', ' ')}", style if fields[name] else "dim")
+
+    extras = [name for name in ("duplicates", "dead_lettered", "retries") if fields[name]]
+    return [
+        count("received", ""),
+        count("stored", "green"),
+        count("failed", "yellow"),
+        Text(f"{fields['millis']:>8.1f} ms"),
+        *(count(name, "yellow") for name in extras),
+        Text(fields["failed_by_rule"], "yellow"),
+        Text("cold start" if fields["span"].get("cold_start") else "", "cyan"),
+    ]
+
+
+def _retry(fields: dict[str, Any]) -> list[Text]:
+    return [Text(f"in {fields['wait_millis']} ms".ljust(RULE_WIDTH), "dim")]
+
+
+def _others(fields: dict[str, Any]) -> list[Text]:
+    pairs = (f"{name}={value}" for name, value in fields.items() if name != "span")
+    return [Text("  ".join(pairs), "dim")]

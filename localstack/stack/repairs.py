@@ -1,0 +1,25 @@
+"""What the template needs and LocalStack 4.13.1 cannot do; 4.14, which wants a newer Python, can."""
+
+from localstack.services.cloudformation.engine.v2.change_set_model import (
+    ChangeSetEntity,
+    ChangeSetModel,
+    ChangeType,
+    parent_change_type_of,
+)
+
+
+def find_in_map_by_parameter() -> None:
+    """Lets a stack be updated whose template looks up a mapping by a parameter.
+
+    https://github.com/localstack/localstack/pull/13678
+    """
+    by_literal = ChangeSetModel._resolve_intrinsic_function_fn_find_in_map
+
+    def resolve(model: ChangeSetModel, arguments: ChangeSetEntity) -> ChangeType:
+        try:
+            return by_literal(model, arguments)
+        except NotImplementedError:
+            mapping = model._retrieve_mapping(mapping_name=arguments.array[0].value)
+            return parent_change_type_of([arguments, mapping])
+
+    ChangeSetModel._resolve_intrinsic_function_fn_find_in_map = resolve

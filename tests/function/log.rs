@@ -1,0 +1,93 @@
+//! What an engineer finds in the log.
+
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, id, login, login_with};
+use crate::support::{Database, Setup};
+
+/// Of every invocation of these tests.
+const REQUEST_ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+
+fn without(mut line: Value, names: &[&str]) -> Value {
+    for name in names {
+        assert!(line.as_object_mut().unwrap().remove(*name).is_some());
+    }
+    line
+}
+
+#[tokio::test]
+async fn the_line_of_a_failed_message_says_which_where_why_and_how_often() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+    let body = login_with("ip", json!(null)).to_string();
+    let bad = json!({"messageId": id("bad"), "body": body, "attributes": {
+        "ApproximateReceiveCount": "3", "AWSTraceHeader": format!("{trace};user=alice")}});
+    let batch = Batch::new().body("good", login()).record(bad);
+    function.invoke(&batch.event()).await;
+    let line = function.lines_of("message failed", 1).await[0].take();
+    let expected = json!({
+        "level": "WARN", "message": "message failed", "message_id": id("bad"), "rule": "required", "column": "masked_ip",
+        "path": "ip", "attempt": 3, "trace_header": trace,
+        "span": {"name": "invocation", "request_id": REQUEST_ID, "cold_start": true, "batch_size": 2},
+    });
+    assert_eq!(without(line, &["timestamp", "reason"]), expected);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn only_the_first_invocation_is_a_cold_start() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    for name in ["a", "b", "c"] {
+        function
+            .invoke(&Batch::new().body(name, login()).event())
+            .await;
+    }
+    let lines = function.lines_of("batch", 3).await;
+    let cold: Vec<_> = lines
+        .iter()
+        .map(|line| line["span"]["cold_start"].as_bool())
+        .collect();
+    assert_eq!(cold, [true, false, false].map(Some));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_level_leaves_lines_out_and_the_others_whole() {
+    let database = Database::with_user_logins().await;
+    let setup = Setup::on(&database).set("AWS_LAMBDA_LOG_LEVEL", "WARN");
+    let mut function = setup.start().await;
+    function
+        .invoke(&Batch::new().text("bad", "x").event())
+        .await;
+    let line = function.lines_of("message failed", 1).await[0].take();
+    assert_eq!(line["span"]["request_id"], REQUEST_ID);
+    assert_eq!(function.lines("batch"), [] as [Value; 0]);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn as_text_a_line_says_what_happened_before_the_details() {
+    let database = Database::with_user_logins().await;
+    let setup = Setup::on(&database).set("AWS_LAMBDA_LOG_FORMAT", "Text");
+    let mut function = setup.start().await;
+    function
+        .invoke(&Batch::new().text("bad", "x").event())
+        .await;
+    let log = function.end().await;
+    let line = log
+        .lines()
+        .find(|line| line.contains("message failed"))
+        .unwrap();
+    let details = format!(
+        "message failed message_id=\"{}\" rule=\"body_not_json\"",
+        id("bad")
+    );
+    assert!(line.contains(&details), "{line}");
+    assert!(
+        line.contains(&format!("request_id=\"{REQUEST_ID}\"")),
+        "{line}"
+    );
+    database.drop().await;
+}

@@ -1,0 +1,118 @@
+"""Stacks beside the running one, which they do not disturb: one for each way to use the template."""
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stack import deploy
+from stack.deploy import Deployment, client
+from stack.settings import REGION, Settings
+
+ACCOUNT = "000000000000"
+GOOD = {"user_id": "u-1", "app_version": "4.2", "ip": "192.0.2.1", "device_id": "dev-1"}
+BAD = GOOD | {"ip": None}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A stack of its own, and the ids of the two messages that were sent to it."""
+
+    name: str
+    deployment: Deployment
+    good: str
+    bad: str
+
+
+def existing_queue(settings: Settings, suffix: str = "") -> dict[str, str]:
+    """A queue that somebody else made, and its dead-letter queue."""
+    names = {"QueueArn": f"was-there-before{suffix}", "DeadLetterQueueArn": f"was-there-too{suffix}"}
+    fifo = {"FifoQueue": "true"} if suffix else {}
+    for name in names.values():
+        client(settings, "sqs").create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5", **fifo})
+    arns = {parameter: f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}" for parameter, name in names.items()}
+    return {"Profile": "try-out", "DeadLetters": "direct", **arns}
+
+
+def every_option(settings: Settings) -> dict[str, str]:
+    """A key, a topic and a network of one's own, which LocalStack takes without enforcing anything."""
+    ec2 = client(settings, "ec2")
+    return {
+        "Profile": "try-out",
+        "DeadLetters": "direct",
+        "AlarmEmail": "on-call@example.org",
+        "AlarmTopicArn": client(settings, "sns").create_topic(Name="on-call")["TopicArn"],
+        "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-000000000000",
+        "SubnetIds": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
+        "SecurityGroupIds": ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"],
+    }
+
+
+VARIANTS: dict[str, Callable[[Settings], dict[str, str]]] = {
+    "low-latency": lambda _: {"Profile": "low-latency"},
+    "standard": lambda _: {"Profile": "standard", "DeadLetters": "direct"},
+    "bulk": lambda _: {"Profile": "bulk"},
+    "fifo": lambda _: {"Profile": "try-out", "QueueType": "fifo", "DeadLetters": "direct"},
+    "existing-queue": existing_queue,
+    "existing-fifo": lambda settings: existing_queue(settings, ".fifo"),
+    "every-option": every_option,
+}
+"""Name of the stack to its parameters."""
+
+
+def send_both(settings: Settings, name: str, deployment: Deployment) -> Variant:
+    """A good and a bad message on their way."""
+    sqs, queue_url = client(settings, "sqs"), deployment.queue_url
+    fifo = queue_url.endswith(".fifo")
+
+    def send(message: dict[str, str | None]) -> str:
+        order = {"MessageGroupId": "anna", "MessageDeduplicationId": secrets.token_hex()} if fifo else {}
+        return sqs.send_message(QueueUrl=queue_url, MessageBody=json.dumps(message), **order)["MessageId"]
+
+    return Variant(name, deployment, good=send(GOOD), bad=send(BAD))
+
+
+def stop_polling(functions: Any, function_name: str) -> None:  # noqa: ANN401 (a client of boto3)
+    """Ends what a stack would go on doing. LocalStack cannot delete it: it looks for what is not in it."""
+    for mapping in functions.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]:
+        functions.delete_event_source_mapping(UUID=mapping["UUID"])
+
+
+class Stacks:
+    """Makes, updates and in the end stops them. Their names end in a word of this session's own."""
+
+    def __init__(self, settings: Settings, packaged: str) -> None:
+        self.settings = settings
+        self._packaged = packaged
+        self._session = secrets.token_hex(3)
+        self._cloudformation = client(settings, "cloudformation")
+        self._names: list[str] = []
+
+    def create(self, kind: str, parameters: dict[str, str]) -> str:
+        """Begins to, and gives the stack's name; `wait` for it."""
+        self._names.append(f"{kind}-{self._session}")
+        self._cloudformation.create_stack(**self._request(self._names[-1], parameters, self._packaged))
+        return self._names[-1]
+
+    def update(self, name: str, parameters: dict[str, str], packaged: str) -> None:
+        """Begins to; `wait` for it."""
+        self._cloudformation.update_stack(**self._request(name, parameters, packaged))
+
+    def wait(self, action: str, name: str) -> Deployment:
+        waiter = self._cloudformation.get_waiter(f"stack_{action}_complete")
+        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+        return Deployment.read(self.settings, name)
+
+    def end(self) -> None:
+        for name in self._names:
+            stop_polling(client(self.settings, "lambda"), name)
+
+    def _request(self, name: str, parameters: dict[str, str], packaged: str) -> dict[str, Any]:
+        given = deploy.parameters(self.settings, {"QueueName": name, **parameters})
+        return {
+            "StackName": name,
+            "TemplateBody": packaged,
+            "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+        }

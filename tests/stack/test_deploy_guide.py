@@ -1,0 +1,122 @@
+"""docs/DEPLOY.md, typed literally into an account that is empty.
+
+AWS is LocalStack, where another access key is another account; Postgres is the stack's own behind a TLS
+front, since RDS wants TLS. All else is as on the page, but for the compiler: no optimisations.
+"""
+
+import math
+import os
+import platform
+import random
+import re
+import subprocess
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from tls_front import TlsFront, certify
+
+from stack import postgres
+from stack.__main__ import _links
+from stack.deploy import build_env
+from stack.settings import ADMIN_ROLE, REGION, Settings
+from stacks import stop_polling
+
+AWS_ONLY = 3
+"""How many blocks cannot run here: RDS, its certificate, RDS Proxy."""
+PLACEHOLDER = "arn:aws:service:eu-central-2:000000000000:placeholder"
+TIMEOUT_SECS = 300
+
+
+@pytest.fixture(scope="module")
+def guide(settings: Settings) -> str:
+    return (settings.root / "docs" / "DEPLOY.md").read_text()
+
+
+def blocks(guide: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def front(settings: Settings) -> Iterator[TlsFront]:
+    """Its certificate is where the guide puts the one of RDS."""
+    certificate = settings.state / "rds-ca.pem"
+    certify(certificate)
+    front = TlsFront(settings.identity.postgres_port, certificate)
+    yield front
+    front.close()
+    certificate.unlink()
+
+
+@pytest.fixture
+def shell(settings: Settings, front: TlsFront) -> dict[str, str]:
+    """The newcomer's: an account of which nobody has heard, and a server that they administer."""
+    return build_env(settings) | {
+        "PATH": f"{_links(settings)}{os.pathsep}{os.environ['PATH']}",
+        "AWS_ACCESS_KEY_ID": str(random.randrange(10**11, 10**12)),
+        "ARCHITECTURE": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
+        "PGHOST": "localhost",
+        "PGPORT": str(front.port),
+        "PGUSER": ADMIN_ROLE,
+        "PGPASSWORD": settings.identity.admin_password,
+    }
+
+
+@pytest.fixture
+def cleaned_up(settings: Settings, shell: dict[str, str]) -> Iterator[None]:
+    yield
+    keys = {"aws_access_key_id": shell["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": "test"}
+    place = {"endpoint_url": settings.endpoint, "region_name": REGION}
+    stop_polling(boto3.client("lambda", **place, **keys), "sqs-to-postgres")
+    postgres.query(settings, "DROP DATABASE IF EXISTS logins WITH (FORCE)")
+    postgres.query(settings, "DROP ROLE IF EXISTS login_writer")
+
+
+def bash(script: str, env: dict[str, str], settings: Settings) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=settings.root,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_SECS,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+@pytest.mark.usefixtures("cleaned_up")
+def test_a_newcomer_who_types_every_block_sees_a_row(
+    settings: Settings, guide: str, front: TlsFront, shell: dict[str, str]
+) -> None:
+    printed = bash("\n".join(blocks(guide, "sh")), shell, settings)
+    assert re.search(r"^ [0-9a-f-]{36} \| u-1 +\| [0-9a-f]{12} +\| +4 \| ", printed, re.MULTILINE), printed
+    assert '"message":"batch"' in printed
+    assert front.tls_connections > 0
+
+
+def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
+    settings: Settings, guide: str, shell: dict[str, str]
+) -> None:
+    only_on_aws = blocks(guide, "sh aws-only")
+    assert len(only_on_aws) == AWS_ONLY
+    assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh"))
+    # `--generate-cli-skeleton output` checks a command and its options, and sends nothing.
+    stubs = 'aws() { command aws "$@" --generate-cli-skeleton output; }\ncurl() { :; }\n'
+    script = "\n".join(only_on_aws)
+    placeholders = dict.fromkeys(re.findall(r"\$\{?([A-Z_]+)", script), PLACEHOLDER)
+    bash(stubs + script, placeholders | shell, settings)
+
+
+def test_its_sums_are_right(guide: str) -> None:
+    rows = re.findall(r"^\| .+ \| ([\d.×/ ]+) \| ([\d.]+) \|$", guide, re.MULTILINE)
+    assert len(rows) == 15
+    for calculation, result in rows:
+        product = math.prod(
+            float(number) if sign != "/" else 1 / float(number)
+            for sign, number in re.findall(r"(^|[×/]) ?([\d.]+)", calculation)
+        )
+        digits = len(result.partition(".")[2])
+        assert f"{product:.{digits}f}" == result, calculation

@@ -1,0 +1,178 @@
+"""What alarms, the dashboard and the saved queries name is what the real function writes.
+
+One side is the template and what was deployed of it, the other are the lines in the log groups: neither a
+metric nor a field can be renamed on one side alone.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stack import run
+from stack.deploy import client
+from stack.settings import Settings
+from stacks import Variant
+
+OURS = "sqs-to-postgres"
+Metric = tuple[str, frozenset[str]]
+"""Name, and names of the dimensions."""
+Line = dict[str, Any]
+
+# Names and dimensions by AWS's documentation:
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+OF_AWS = {
+    "AWS/SQS": {
+        (name, frozenset({"QueueName"}))
+        for name in (
+            "ApproximateAgeOfOldestMessage",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesVisible",
+        )
+    },
+    "AWS/Lambda": {
+        (name, frozenset({"FunctionName"})) for name in ("Duration", "Errors", "Invocations", "Throttles")
+    },
+}
+INSIGHTS_WORDS = re.compile(r"\b(filter|stats|fields|sort|limit|by|as|in|asc|desc|like|\d+)\b")
+STRINGS = re.compile(r'"[^"]*"')
+
+
+@pytest.fixture(scope="module")
+def lines(settings: Settings, variants: dict[str, Variant]) -> list[Line]:
+    """What the functions of all variants wrote, once each bad message has its line."""
+    direct = [variant for kind, variant in variants.items() if kind not in ("low-latency", "bulk")]
+
+    def written() -> list[Line]:
+        logged = [line for variant in direct for line in run.log_lines(settings, variant.deployment)]
+        dead = {line["Function"] for line in logged if "MessagesDeadLettered" in line}
+        return logged if len(dead) == len(direct) else []
+
+    return run.until(written, run.TIMEOUT_SECS, "no line of each dead letter")
+
+
+@pytest.fixture(scope="module")
+def emitted(lines: list[Line]) -> set[Metric]:
+    """Each metric with each of its sets of dimensions, whose values are in the line too."""
+    found = set()
+    for line in lines:
+        for directive in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert directive["Namespace"] == OURS
+            for names in directive["Dimensions"]:
+                assert all(isinstance(line[name], str) for name in names)
+                found |= {(metric["Name"], frozenset(names)) for metric in directive["Metrics"]}
+    return found
+
+
+def check(namespace: str, metric: Metric, emitted: set[Metric]) -> None:
+    known = emitted if namespace == OURS else OF_AWS[namespace]
+    assert metric in known, f"{namespace} {metric} is named, but never written"
+
+
+def test_every_alarm_watches_a_metric_of_this_function(
+    settings: Settings, variants: dict[str, Variant], emitted: set[Metric]
+) -> None:
+    variant = variants["standard"]
+    prefix = f"{variant.name}-"
+    alarms = client(settings, "cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
+    assert len(alarms) == 6
+    for alarm in alarms:
+        dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
+        check(alarm["Namespace"], (alarm["MetricName"], frozenset(dimensions)), emitted)
+        assert set(dimensions.values()) <= {variant.name, f"{variant.name}-dlq"}
+
+
+def dashboard(template: dict[str, Any]) -> dict[str, Any]:
+    """As the template has it, each name in place of its value: LocalStack makes no dashboards."""
+    body, variables = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    names = set(re.findall(r"\$\{([\w:.]+)\}", body))
+    references = {name.partition(".")[0] for name in names - set(variables) if not name.startswith("AWS::")}
+    assert references <= set(template["Resources"])
+    assert set(variables) <= names
+    return json.loads(
+        re.sub(r"\$\{([\w:.]+)\}", lambda name: "0" if name[1] == "DurationMillis" else name[1], body)
+    )
+
+
+def widget_metrics(widget: dict[str, Any]) -> Iterator[tuple[str, Metric]]:
+    for row in widget["properties"].get("metrics", []):
+        if isinstance(row[0], dict):
+            search = re.match(r"""SEARCH\('\{"(.+)",([\w,]+)\} MetricName="(\w+)" """, row[0]["expression"])
+            assert search, row
+            yield search[1], (search[3], frozenset(search[2].split(",")))
+        else:
+            namespace, name, *dimensions = [part for part in row if isinstance(part, str)]
+            yield namespace, (name, frozenset(dimensions[::2]))
+
+
+def test_every_widget_shows_metrics_that_are_written(template: dict[str, Any], emitted: set[Metric]) -> None:
+    named = [metric for widget in dashboard(template)["widgets"] for metric in widget_metrics(widget)]
+    assert {namespace for namespace, _ in named} == {OURS, "AWS/SQS", "AWS/Lambda"}
+    for namespace, metric in named:
+        check(namespace, metric, emitted)
+
+
+def test_the_dashboard_shows_every_metric_and_every_alarm(
+    template: dict[str, Any], emitted: set[Metric]
+) -> None:
+    widgets = dashboard(template)["widgets"]
+    shown = {
+        name for widget in widgets for namespace, (name, _) in widget_metrics(widget) if namespace == OURS
+    }
+    assert shown == {name for name, _ in emitted}
+    alarms = {
+        name for name, made in template["Resources"].items() if made["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    assert {arn.removesuffix(".Arn") for arn in widgets[0]["properties"]["alarms"]} == alarms
+
+
+def queries(template: dict[str, Any]) -> dict[str, str]:
+    """The saved ones, and the one on the dashboard."""
+    saved = {
+        name: made["Properties"]["QueryString"]
+        for name, made in template["Resources"].items()
+        if made["Type"] == "AWS::Logs::QueryDefinition"
+    }
+    assert len(saved) == 3
+    (shown,) = [
+        widget["properties"]["query"] for widget in dashboard(template)["widgets"] if widget["type"] == "log"
+    ]
+    source, _, query = shown.partition(" | ")
+    assert source == "SOURCE 'LogGroup'"
+    return saved | {"Dashboard": query}
+
+
+def fields_of(query: str) -> set[str]:
+    """The fields of a line that a Logs Insights query names."""
+    bare = STRINGS.sub("", query)
+    bare = re.sub(r"\b\w+\(", "(", bare)  # functions
+    aliases = set(re.findall(r"\bas (\w+)", bare))
+    names = set(re.findall(r"@?[a-z_][\w.]*", INSIGHTS_WORDS.sub("", bare)))
+    return names - aliases
+
+
+def flat(line: Line) -> set[str]:
+    """Its fields as Logs Insights names them: `span.request_id`."""
+    nested = {
+        f"{name}.{inner}" for name, value in line.items() if isinstance(value, dict) for inner in flat(value)
+    }
+    return set(line) | nested
+
+
+@pytest.mark.parametrize(
+    "name", ["FailuresByRuleQuery", "SlowestBatchesQuery", "MessageLifeQuery", "Dashboard"]
+)
+def test_every_field_of_a_query_is_in_the_lines_that_it_asks_for(
+    template: dict[str, Any], lines: list[Line], name: str
+) -> None:
+    query = queries(template)[name]
+    asked = re.search(r'filter message = "([^"]+)"', query)
+    answering = [line for line in lines if not asked or line.get("message") == asked[1]]
+    assert answering
+    written = set().union(*(flat(line) for line in answering))
+    named = fields_of(query)
+    assert named - {"@timestamp"} <= written, named - written
+    assert len(named) >= 3

@@ -1,0 +1,105 @@
+"""The function's role may do what is done with it, and nothing else.
+
+LocalStack does not enforce roles, so what is used is read from the other side: the SDK's operations that the
+Rust code calls, and what Lambda itself does with the role by AWS's documentation.
+"""
+
+import re
+from typing import Any
+
+import boto3
+import pytest
+from botocore import xform_name
+
+from stack.deploy import client
+from stack.settings import REGION, Settings
+from stacks import Variant
+
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
+LAMBDA_POLLS = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
+LAMBDA_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
+LAMBDA_JOINS_A_VPC = {
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+}
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+OWN_KEY_READS, OWN_KEY_SENDS = {"kms:Decrypt"}, {"kms:GenerateDataKey"}
+
+
+def called_by_the_function(settings: Settings) -> set[str]:
+    """Every operation of an AWS SDK in src/, by the name of the action that allows it."""
+    actions = set()
+    for file in (settings.root / "src").rglob("*.rs"):
+        code = file.read_text()
+        calls = set(re.findall(r"\.(\w+)\(", code))
+        for service in set(re.findall(r"\baws_sdk_(\w+)", code)):
+            operations = boto3.client(service, region_name=REGION).meta.service_model.operation_names
+            # SQS allows a batch by the name of the single operation.
+            actions |= {
+                f"{service}:{name.removesuffix('Batch')}" for name in operations if xform_name(name) in calls
+            }
+    return actions
+
+
+def statements(settings: Settings, variant: Variant) -> list[dict[str, Any]]:
+    """Of all policies of the deployed role."""
+    iam = client(settings, "iam")
+    function = client(settings, "lambda").get_function_configuration(FunctionName=variant.name)
+    role = function["Role"].rpartition("/")[2]
+    assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    policies = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
+    return [statement for policy in policies for statement in policy["Statement"]]
+
+
+def actions_of(statement: dict[str, Any]) -> set[str]:
+    actions = statement["Action"]
+    return set(actions) if isinstance(actions, list) else {actions}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("bulk", set()), ("every-option", LAMBDA_JOINS_A_VPC | OWN_KEY_READS | OWN_KEY_SENDS)],
+)
+def test_the_role_allows_exactly_what_is_used(
+    settings: Settings, variants: dict[str, Variant], kind: str, more: set[str]
+) -> None:
+    called = called_by_the_function(settings)
+    assert "sqs:SendMessage" in called
+    # Only where dead letters are direct does the function send any.
+    unused = set() if kind == "every-option" else {"sqs:SendMessage"}
+    allowed = [actions_of(statement) for statement in statements(settings, variants[kind])]
+    assert set().union(*allowed) == (called - unused) | LAMBDA_POLLS | LAMBDA_LOGS | more
+
+
+@pytest.mark.parametrize("kind", ["bulk", "fifo", "existing-fifo", "every-option"])
+def test_every_statement_is_for_one_resource(
+    settings: Settings, variants: dict[str, Variant], kind: str
+) -> None:
+    stack = variants[kind].deployment
+    queue, dead = (url.rpartition("/")[2] for url in (stack.queue_url, stack.dead_letter_queue_url))
+    for statement in statements(settings, variants[kind]):
+        actions, resource = actions_of(statement), statement["Resource"]
+        assert statement["Effect"] == "Allow"
+        assert isinstance(resource, str)
+        assert not any("*" in action for action in actions)
+        if actions == LAMBDA_JOINS_A_VPC:  # which take no narrower one
+            assert resource == "*"
+        elif actions == {"secretsmanager:GetSecretValue"}:
+            assert re.fullmatch(r"arn:aws:secretsmanager:.+:secret:[\w/-]+-\?{6}", resource)
+        elif actions == {"sqs:SendMessage"}:
+            assert resource.endswith(f":{dead}")
+        elif any(action.startswith("sqs:") for action in actions):
+            assert resource.endswith(f":{queue}")
+        elif actions == LAMBDA_LOGS:
+            assert resource.endswith(f":log-group:{stack.log_group}:*")
+        else:
+            assert actions in (OWN_KEY_READS, OWN_KEY_SENDS)
+            assert resource.startswith("arn:aws:kms:")
+            assert "kms:ViaService" in statement["Condition"]["StringEquals"]

@@ -1,0 +1,90 @@
+"""An update of a deployed stack while its queue is full."""
+
+import io
+import json
+import re
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from stack import deploy, postgres, run
+from stack.deploy import client
+from stack.settings import Settings
+from stacks import GOOD, Stacks
+
+MESSAGES = 1_000
+USER = "in-flight-at-update"
+PARAMETERS = {"Profile": "try-out", "DeadLetters": "redrive"}
+SLOWLY = f"""
+CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END';
+CREATE TRIGGER slowly BEFORE INSERT ON user_logins
+    FOR EACH ROW WHEN (NEW.user_id = '{USER}') EXECUTE FUNCTION slowly();
+"""
+"""So that there is time for an update before all are stored."""
+NEW_START = """#!/bin/sh
+export PIPELINE_FILE="$LAMBDA_TASK_ROOT/pipeline.toml"
+exec "$LAMBDA_TASK_ROOT/function"
+"""
+TIMEOUT_SECS = 120
+
+
+@pytest.fixture
+def slow_table(settings: Settings) -> Iterator[None]:
+    postgres.query(settings, SLOWLY)
+    yield
+    postgres.query(settings, "DROP TRIGGER slowly ON user_logins; DROP FUNCTION slowly")
+
+
+def new_version(settings: Settings, packaged: str) -> str:
+    """The template with other code, whose mapping writes `locale` in upper case, and with smaller batches."""
+    function = (settings.root / ".local/sam/local/Function/bootstrap").read_bytes()
+    mapping = (settings.root / "pipeline.toml").read_text()
+    locale = 'name = "locale"\ntype = "varchar(32)"\n'
+    assert locale in mapping
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("pipeline.toml", mapping.replace(locale, f'{locale}transform = ["uppercase"]\n'))
+        for name, content in {"bootstrap": NEW_START.encode(), "function": function}.items():
+            executable = zipfile.ZipInfo(name)
+            executable.external_attr = (stat.S_IFREG | 0o755) << 16
+            archive.writestr(executable, content, zipfile.ZIP_DEFLATED, compresslevel=1)
+    client(settings, "s3").put_object(Bucket=deploy.ARTIFACTS_BUCKET, Key="new-version", Body=code.getvalue())
+    new, codes = re.subn(
+        r"CodeUri: s3://\S+", f"CodeUri: s3://{deploy.ARTIFACTS_BUCKET}/new-version", packaged
+    )
+    new, sizes = re.subn(r"BatchSize: 100\b", "BatchSize: 50", new)
+    assert (codes, sizes) == (1, 2)
+    return new
+
+
+def stored(settings: Settings, ids: list[str]) -> Counter[str]:
+    """How many of the messages are rows, by what became of their locale."""
+    among = f"message_id = ANY ('{{{','.join(ids)}}}')"
+    rows = postgres.query(settings, f"SELECT locale FROM user_logins WHERE {among}")
+    return Counter(rows.splitlines())
+
+
+@pytest.mark.usefixtures("slow_table")
+def test_an_update_in_place_loses_no_message(settings: Settings, stacks: Stacks, packaged: str) -> None:
+    name = stacks.create("update", PARAMETERS)
+    deployment = stacks.wait("create", name)
+    update = new_version(settings, packaged)
+    bodies = [json.dumps(GOOD | {"user_id": USER, "locale": "de"})] * MESSAGES
+    ids = run.send(settings, deployment, bodies)
+    run.until(lambda: stored(settings, ids), TIMEOUT_SECS, "no row")
+
+    stacks.update(name, PARAMETERS, update)
+    stacks.wait("update", name)
+    in_flight = run.queue_depth(settings, deployment.queue_url)
+    assert in_flight > MESSAGES / 10
+
+    run.until(
+        lambda: run.queue_depth(settings, deployment.queue_url) == 0, TIMEOUT_SECS, "the queue is not empty"
+    )
+    locales = stored(settings, ids)
+    assert locales.total() == MESSAGES
+    assert set(locales) == {"de", "DE"}
+    assert run.queue_depth(settings, deployment.dead_letter_queue_url) == 0

@@ -1,0 +1,150 @@
+"""Every way to deploy the template that differs from the running stack, deployed and used."""
+
+import json
+from typing import Any
+
+import pytest
+
+from stack import postgres, run
+from stack.deploy import client
+from stack.settings import Settings
+from stacks import VARIANTS, Variant
+
+PROFILES = ("low-latency", "standard", "bulk")
+DIRECT = ("standard", "fifo", "existing-queue", "existing-fifo", "every-option")
+TIMEOUT_SECS = 60
+"""A bulk batch waits half a minute to be filled."""
+
+
+def queue_attributes(settings: Settings, url: str) -> dict[str, str]:
+    answer = client(settings, "sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    return answer["Attributes"]
+
+
+def event_source(settings: Settings, variant: Variant) -> dict[str, Any]:
+    mappings = client(settings, "lambda").list_event_source_mappings(FunctionName=variant.name)
+    return mappings["EventSourceMappings"][0]
+
+
+def alarms_of(settings: Settings, variant: Variant) -> list[dict[str, Any]]:
+    answer = client(settings, "cloudwatch").describe_alarms(AlarmNamePrefix=f"{variant.name}-")
+    return answer["MetricAlarms"]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_message_becomes_a_row(settings: Settings, variants: dict[str, Variant], name: str) -> None:
+    row = f"SELECT count(*) FROM user_logins WHERE message_id = '{variants[name].good}'"
+    run.until(lambda: postgres.query(settings, row) == "1", TIMEOUT_SECS, f"no row of {name}")
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_direct_dead_letter_is_there_at_once_and_says_why(
+    settings: Settings, variants: dict[str, Variant], name: str
+) -> None:
+    receive = {
+        "QueueUrl": variants[name].deployment.dead_letter_queue_url,
+        "MessageAttributeNames": ["All"],
+        "VisibilityTimeout": 0,
+    }
+    letters = run.until(
+        lambda: client(settings, "sqs").receive_message(**receive).get("Messages"),
+        TIMEOUT_SECS,
+        f"no dead letter of {name}",
+    )
+    said = {key: value["StringValue"] for key, value in letters[0]["MessageAttributes"].items()}
+    assert (said["error_rule"], said["error_column"]) == ("required", "masked_ip")
+    assert said["original_message_id"] == variants[name].bad
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_numbers_of_a_profile_arrive(
+    settings: Settings, variants: dict[str, Variant], template: dict[str, Any], name: str
+) -> None:
+    variant, numbers = variants[name], template["Mappings"]["Profiles"][name]
+    function = client(settings, "lambda").get_function_configuration(FunctionName=variant.name)
+    source = event_source(settings, variant)
+    queue = queue_attributes(settings, variant.deployment.queue_url)
+    thresholds = {alarm["MetricName"]: alarm["Threshold"] for alarm in alarms_of(settings, variant)}
+    assert {
+        "BatchSize": source["BatchSize"],
+        "BatchWindow": source["MaximumBatchingWindowInSeconds"],
+        "MaxConcurrency": source["ScalingConfig"]["MaximumConcurrency"],
+        "Timeout": function["Timeout"],
+        "MemorySize": function["MemorySize"],
+        "OutageBackoff": int(function["Environment"]["Variables"]["OUTAGE_BACKOFF_SECS"]),
+        "VisibilityTimeout": int(queue["VisibilityTimeout"]),
+        "MaxReceiveCount": json.loads(queue["RedrivePolicy"])["maxReceiveCount"],
+        "OldestMessageSeconds": thresholds["ApproximateAgeOfOldestMessage"],
+        "DurationMillis": thresholds["Duration"],
+    } == numbers
+    assert thresholds["DatabaseRetries"] == numbers["MaxConcurrency"]
+
+
+@pytest.mark.parametrize("name", ["fifo", "existing-fifo"])
+def test_a_fifo_queue_gets_small_batches_without_a_wait(
+    settings: Settings, variants: dict[str, Variant], name: str
+) -> None:
+    stack = variants[name].deployment
+    for url in (stack.queue_url, stack.dead_letter_queue_url):
+        assert url.endswith(".fifo")
+        assert queue_attributes(settings, url)["FifoQueue"] == "true"
+    source = event_source(settings, variants[name])
+    assert source["BatchSize"] == 10
+    assert not source.get("MaximumBatchingWindowInSeconds")
+
+
+def test_an_existing_queue_is_used_and_not_touched(settings: Settings, variants: dict[str, Variant]) -> None:
+    variant, cloudformation = variants["existing-queue"], client(settings, "cloudformation")
+    made = cloudformation.describe_stack_resources(StackName=variant.name)["StackResources"]
+    assert "AWS::SQS::Queue" not in {resource["ResourceType"] for resource in made}
+    assert event_source(settings, variant)["EventSourceArn"].endswith(":was-there-before")
+    watched = [
+        dimension["Value"] for alarm in alarms_of(settings, variant) for dimension in alarm["Dimensions"]
+    ]
+    assert set(watched) == {variant.name, "was-there-before", "was-there-too"}
+
+
+def test_a_key_of_ones_own_encrypts_both_queues(settings: Settings, variants: dict[str, Variant]) -> None:
+    stack = variants["every-option"].deployment
+    for url in (stack.queue_url, stack.dead_letter_queue_url):
+        attributes = queue_attributes(settings, url)
+        assert attributes["KmsMasterKeyId"].startswith("arn:aws:kms:")
+        assert attributes.get("SqsManagedSseEnabled") != "true"
+
+
+def test_alarms_go_to_the_address_and_to_the_topic(settings: Settings, variants: dict[str, Variant]) -> None:
+    for alarm in alarms_of(settings, variants["every-option"]):
+        own, given = sorted(alarm["AlarmActions"], key=lambda arn: arn.endswith(":on-call"))
+        assert given.endswith(":on-call")
+        subscriptions = client(settings, "sns").list_subscriptions_by_topic(TopicArn=own)["Subscriptions"]
+        assert [subscription["Endpoint"] for subscription in subscriptions] == ["on-call@example.org"]
+
+
+def test_queues_are_encrypted_kept_long_and_open_to_tls_only(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    stack = variants["standard"].deployment
+    queue, dead = (queue_attributes(settings, url) for url in (stack.queue_url, stack.dead_letter_queue_url))
+    for attributes in (queue, dead):
+        assert attributes["SqsManagedSseEnabled"] == "true"
+        (statement,) = json.loads(attributes["Policy"])["Statement"]
+        assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "sqs:*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    fourteen_days = 14 * 24 * 3600
+    assert int(dead["MessageRetentionPeriod"]) == fourteen_days
+    assert json.loads(dead["RedriveAllowPolicy"]) == {
+        "redrivePermission": "byQueue",
+        "sourceQueueArns": [queue["QueueArn"]],
+    }
+
+
+def test_an_alarm_says_what_to_do_and_takes_silence_for_calm(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    alarms = alarms_of(settings, variants["standard"])
+    assert len(alarms) == 6
+    for alarm in alarms:
+        section = alarm["AlarmName"].split("-")[-2]
+        assert "First " in alarm["AlarmDescription"]
+        assert alarm["AlarmDescription"].endswith(f"docs/RUNBOOK.md, {section}.")
+        assert alarm["TreatMissingData"] == "notBreaching"
