@@ -11,6 +11,7 @@ TOOLS := $(LOCAL)/venv/tools/bin
 IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`make up\` first" >&2; exit 1; };
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
+LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers
 SHELL_FILES := .ci/run
 
 # The processor of the function on AWS: make build ARCHITECTURE=arm64
@@ -72,6 +73,26 @@ chaos: install ## faults under live traffic, and the balance afterwards: make ch
 bench: install ## the optimised function against the limit of Postgres: takes minutes to build
 	@$(STACK) with cargo bench --locked --bench function
 
+.PHONY: bench-peers
+bench-peers: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
+bench-peers: install-peers ## the same, beside two functions in Python
+	@$(STACK) with cargo bench --locked --bench function
+
+.PHONY: bench-stages
+bench-stages: install ## parse, transform, mask and load by themselves
+	@$(STACK) with cargo bench --locked --bench stages
+
+.PHONY: bench-smoke
+bench-smoke: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
+bench-smoke: export BENCH_ROUNDS := 1
+bench-smoke: export BENCH_SECS := 0.05
+bench-smoke: install-peers ## whether all benches work, not optimised and for seconds only
+	@$(STACK) with cargo test --locked --bench function --bench stages
+
+.PHONY: chart
+chart: ## keep the figures of the last bench, in benches/results/, the chart and the README
+	cargo test --locked --quiet --bench function -- chart
+
 .PHONY: up
 up: install ## start the stack and deploy the function to it
 	@$(STACK) up
@@ -105,8 +126,8 @@ lint: install ## every check that needs no stack
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
-	$(TOOLS)/ruff check $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
-	$(TOOLS)/ruff format --check $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
+	$(TOOLS)/ruff check $(RUFF_OPTIONS) $(LINTED_PYTHON)
+	$(TOOLS)/ruff format --check $(RUFF_OPTIONS) $(LINTED_PYTHON)
 	$(TOOLS)/shellcheck $(SHELL_FILES)
 	$(TOOLS)/cfn-lint template.yaml
 	$(TOOLS)/sam validate --lint
@@ -120,8 +141,8 @@ deny: install ## check the licences, sources and known vulnerabilities of all de
 .PHONY: fmt
 fmt: install ## format Rust and Python
 	cargo fmt
-	$(TOOLS)/ruff check --fix $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
-	$(TOOLS)/ruff format $(RUFF_OPTIONS) $(PYTHON_FOLDERS)
+	$(TOOLS)/ruff check --fix $(RUFF_OPTIONS) $(LINTED_PYTHON)
+	$(TOOLS)/ruff format $(RUFF_OPTIONS) $(LINTED_PYTHON)
 
 .PHONY: build
 build: install ## build the function for AWS, fully optimised: takes minutes
@@ -174,3 +195,7 @@ clean: down ## stop the stack and remove all that was installed, built and writt
 .PHONY: install
 install:
 	@$(PYTHON) localstack/install.py
+
+.PHONY: install-peers
+install-peers:
+	@$(PYTHON) localstack/install.py peers

@@ -1,4 +1,5 @@
-"""Installs the two Python environments of the local stack, each exactly as its lock file says.
+"""Installs the two Python environments of the local stack, each exactly as its lock file says, and with the
+argument `peers` that of the functions which the bench compares with.
 
 Runs on the user's own Python, so it needs nothing but the standard library. It does nothing when the
 environments are there already. An environment knows its own path (the scripts in it start with it), so
@@ -16,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LOCAL = HERE.parent / ".local"
 LOCKS = {"stack": HERE / "requirements.txt", "tools": HERE / "requirements-tools.txt"}
+LOCKS_ON_DEMAND = {"peers": HERE.parent / "benches" / "peers" / "requirements.txt"}
 PACKAGE = HERE / "pyproject.toml"
 OLDEST_PYTHON = (3, 11)
 FAR_AWAY = 4102444800.0  # 2100-01-01 in seconds; sam takes only a float
@@ -28,7 +30,8 @@ def main() -> None:
             "Name one with `make PYTHON=python3.12 …`."
         )
     (LOCAL / "tmp").mkdir(parents=True, exist_ok=True)  # TMPDIR, by the Makefile
-    for name, lock in LOCKS.items():
+    demanded = {name: LOCKS_ON_DEMAND[name] for name in sys.argv[1:]}
+    for name, lock in (LOCKS | demanded).items():
         install(LOCAL / "venv" / name, lock)
     install_package(LOCAL / "venv" / "stack")
     tell_sam_that_it_is_pinned(LOCAL / "cache" / "sam")

@@ -1,0 +1,191 @@
+//! A function as a process, and the Lambda Runtime API that drives it.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::http::Connection;
+use crate::messages::{Batch, MASK_KEY};
+
+const CLOCK_TICKS_PER_SEC: f64 = 100.0;
+
+/// How long a function may take to ask for its first invocation.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it looks for a connection before it looks again.
+const GLANCE: Duration = Duration::from_micros(20);
+
+/// What a function is started as.
+#[derive(Clone)]
+pub(crate) struct Launch {
+    program: PathBuf,
+    arguments: Vec<PathBuf>,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// The function that this package builds.
+    pub(crate) fn ours(database_url: &str) -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_bootstrap"));
+        Self::of(program, Vec::new(), database_url)
+    }
+
+    /// A script of `benches/peers/`.
+    pub(crate) fn peer(python: &Path, script: &str, database_url: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+        Self::of(python.to_owned(), vec![folder.join(script)], database_url)
+    }
+
+    fn of(program: PathBuf, arguments: Vec<PathBuf>, database_url: &str) -> Self {
+        let launch = Self {
+            program,
+            arguments,
+            environment: Vec::new(),
+        };
+        launch
+            .set("AWS_LAMBDA_FUNCTION_NAME", "bench")
+            .set("AWS_LAMBDA_FUNCTION_VERSION", "1")
+            .set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .set("AWS_EC2_METADATA_DISABLED", "true")
+            .set("DATABASE_URL", database_url)
+            .set("MASK_KEY", MASK_KEY)
+    }
+
+    /// In place of an earlier value.
+    pub(crate) fn set(self, name: &str, value: &str) -> Self {
+        let mut launch = self.without(name);
+        launch.environment.push((name.to_owned(), value.to_owned()));
+        launch
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(set, _)| set != name);
+        self
+    }
+}
+
+/// A running function, killed at the end.
+pub(crate) struct Function {
+    process: Child,
+    listener: TcpListener,
+    connection: Option<Connection>,
+}
+
+impl Function {
+    /// Returns when it has asked for its first invocation.
+    pub(crate) fn start(launch: &Launch) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let log = std::fs::File::create(crate::LOG).unwrap();
+        let process = Command::new(&launch.program)
+            .args(&launch.arguments)
+            .env_clear()
+            .envs(launch.environment.iter().cloned())
+            .env(
+                "AWS_LAMBDA_RUNTIME_API",
+                listener.local_addr().unwrap().to_string(),
+            )
+            .stdin(Stdio::null())
+            .stdout(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", launch.program.display()));
+        let mut function = Self {
+            process,
+            listener,
+            connection: None,
+        };
+        function.read();
+        function
+    }
+
+    /// Hands it a batch, and checks that it answers with those messages that must fail.
+    pub(crate) fn handle(&mut self, batch: &Batch) {
+        let response = self.invoke(&batch.event);
+        assert!(
+            batch.is_answered_by(&response),
+            "a wrong answer to {} messages: {response}; see {}",
+            batch.messages.len(),
+            crate::LOG
+        );
+    }
+
+    /// How long it takes to answer to a batch.
+    pub(crate) fn time(&mut self, batch: &Batch) -> Duration {
+        let started = Instant::now();
+        self.handle(batch);
+        started.elapsed()
+    }
+
+    /// Answers its `/next` with the event, and gives its response.
+    fn invoke(&mut self, event: &str) -> String {
+        let deadline = (SystemTime::now() + Duration::from_secs(60))
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis();
+        let headers = format!(
+            "lambda-runtime-aws-request-id: id\r\nlambda-runtime-deadline-ms: {deadline}\r\n\
+             lambda-runtime-invoked-function-arn: arn\r\n"
+        );
+        self.answer("200 OK", &headers, event);
+        let response = self.read();
+        self.answer("202 Accepted", "", "");
+        self.read();
+        response
+    }
+
+    fn answer(&mut self, status: &str, headers: &str, body: &str) {
+        let connection = self.connection.as_mut().expect("it has sent a request");
+        connection.answer(status, headers, body);
+    }
+
+    /// The body of its next request, on whichever connection it sends it.
+    fn read(&mut self) -> String {
+        loop {
+            if let Some(body) = self.connection.as_mut().and_then(Connection::read) {
+                return body;
+            }
+            self.connection = Some(self.accept());
+        }
+    }
+
+    fn accept(&mut self) -> Connection {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            if let Ok((stream, _)) = self.listener.accept() {
+                return Connection::new(stream);
+            }
+            let ended = self.process.try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < patience,
+                "the function asks for no invocation ({ended:?}): see {}",
+                crate::LOG
+            );
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Seconds of processor time so far, of the user and the system.
+    pub(crate) fn cpu_secs(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let fields = fields.split_whitespace().skip(11).take(2);
+        let ticks: f64 = fields.map(|ticks| ticks.parse::<f64>().unwrap()).sum();
+        ticks / CLOCK_TICKS_PER_SEC
+    }
+
+    pub(crate) fn peak_mib(&self) -> f64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let (_, peak) = status.split_once("VmHWM:").unwrap();
+        let kib: f64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+        kib / 1024.0
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}

@@ -1,0 +1,217 @@
+//! What was asked for, and whether the figures meet it.
+
+use crate::cold::WITH_SECRETS;
+use crate::race::{COPY, INSERT, OURS};
+use crate::report::{grouped, spread};
+use crate::results::{Race, Results, Spread};
+
+pub(crate) struct Target {
+    pub(crate) what: String,
+    pub(crate) figure: String,
+    pub(crate) limit: String,
+    pub(crate) is_met: bool,
+}
+
+impl Target {
+    fn at_most(what: &str, figure: Spread, limit: f64, unit: Unit) -> Self {
+        Self::new(what, figure, "≤", limit, unit, figure.median <= limit)
+    }
+
+    fn at_least(what: &str, figure: Spread, limit: f64, unit: Unit) -> Self {
+        Self::new(what, figure, "≥", limit, unit, figure.median >= limit)
+    }
+
+    fn new(what: &str, figure: Spread, sign: &str, limit: f64, unit: Unit, is_met: bool) -> Self {
+        let Unit(name, decimals) = unit;
+        Self {
+            what: what.to_owned(),
+            figure: spread(figure, decimals, name),
+            limit: format!("{sign} {limit}{name}"),
+            is_met,
+        }
+    }
+}
+
+/// Its name, and the decimals that are shown.
+#[derive(Clone, Copy)]
+struct Unit(&'static str, usize);
+
+const PERCENT: Unit = Unit("%", 0);
+const TIMES: Unit = Unit("×", 2);
+const MILLIS: Unit = Unit(" ms", 1);
+
+pub(crate) fn targets(results: &Results) -> Vec<Target> {
+    let mut targets = throughput(&results.throughput);
+    targets.extend(resources(results));
+    targets.extend(cold_starts(results));
+    targets.extend(growth(results));
+    for trips in &results.round_trips {
+        let what = format!("round trips of a batch of {}", grouped(trips.batch as f64));
+        let is_one = trips.count.median.round() <= 1.0;
+        targets.push(Target::new(
+            &what,
+            trips.count,
+            "=",
+            1.0,
+            Unit("", 2),
+            is_one,
+        ));
+    }
+    targets
+}
+
+fn throughput(races: &[Race]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for race in races {
+        let what = format!("share of binary COPY at {}", grouped(race.batch as f64));
+        targets.push(Target::at_least(
+            &what,
+            ours(race).share_percent,
+            60.0,
+            PERCENT,
+        ));
+    }
+    for race in races.iter().filter(|race| race.batch >= 1_000) {
+        if let Some(times) = times_best_peer(race) {
+            let what = format!("against the best peer at {}", grouped(race.batch as f64));
+            targets.push(Target::at_least(&what, times, 3.0, TIMES));
+        }
+    }
+    targets
+}
+
+fn ours(race: &Race) -> &crate::results::Standing {
+    race.standing(OURS).unwrap()
+}
+
+fn times_best_peer(race: &Race) -> Option<Spread> {
+    let peers = race
+        .standings
+        .iter()
+        .filter(|standing| ![COPY, INSERT, OURS].contains(&standing.name.as_str()))
+        .map(|standing| standing.messages_per_sec);
+    let best = peers.max_by(|a, b| a.median.total_cmp(&b.median))?;
+    let ours = ours(race).messages_per_sec;
+    Some(Spread {
+        median: ours.median / best.median,
+        least: ours.least / best.most,
+        most: ours.most / best.least,
+    })
+}
+
+fn resources(results: &Results) -> Vec<Target> {
+    let largest = ours(results.throughput.last().unwrap());
+    let (cpu, peak) = (
+        largest.cpu_secs_per_million.unwrap(),
+        largest.peak_mib.unwrap(),
+    );
+    vec![
+        Target::at_most("CPU per million at 8,000", cpu, 1.5, Unit(" s", 2)),
+        Target::at_most("peak memory at 8,000", peak, 40.0, Unit(" MiB", 1)),
+    ]
+}
+
+fn cold_starts(results: &Results) -> Vec<Target> {
+    let start = |name: &str| {
+        let mut starts = results.cold_starts.iter();
+        starts.find(|start| start.name == name).unwrap()
+    };
+    let megabytes = results.binary_bytes as f64 / 1e6;
+    let size = Spread {
+        median: megabytes,
+        least: megabytes,
+        most: megabytes,
+    };
+    let (url, secrets) = (start(OURS), start(WITH_SECRETS));
+    vec![
+        Target::at_most("start to /next, DATABASE_URL", url.next_millis, 5.0, MILLIS),
+        Target::at_most(
+            "start to answer, DATABASE_URL",
+            url.answer_millis,
+            15.0,
+            MILLIS,
+        ),
+        Target::at_most(
+            "start to answer, two secrets",
+            secrets.answer_millis,
+            15.0,
+            MILLIS,
+        ),
+        Target::at_most("size of the program", size, 15.0, Unit(" MB", 1)),
+    ]
+}
+
+fn growth(results: &Results) -> Vec<Target> {
+    let bad = &results.bad_messages;
+    let widest = results.widths.last().unwrap();
+    let steps = results.throughput.windows(2).map(|pair| {
+        let [smaller, larger] = [&pair[0], &pair[1]].map(|race| ours(race).messages_per_sec);
+        Spread {
+            median: smaller.median / larger.median,
+            least: smaller.least / larger.most,
+            most: smaller.most / larger.least,
+        }
+    });
+    let worst = steps.max_by(|a, b| a.median.total_cmp(&b.median)).unwrap();
+    let wide_share = ours(widest).share_percent;
+    vec![
+        Target::at_most(
+            "time per message in the next larger batch",
+            worst,
+            1.05,
+            TIMES,
+        ),
+        Target::at_most(
+            "time per value, 60 columns against 15",
+            per_value(results),
+            1.1,
+            TIMES,
+        ),
+        Target::at_least(
+            "share of binary COPY, 60 columns",
+            wide_share,
+            50.0,
+            PERCENT,
+        ),
+        Target::at_most("1% of 8,000 invalid", bad.times_with_invalid, 1.05, TIMES),
+        Target::at_most(
+            "10 of 8,000 refused by a CHECK",
+            bad.times_with_refused,
+            4.0,
+            TIMES,
+        ),
+        Target::at_most(
+            "1% of 8,000 duplicates",
+            bad.times_with_duplicates,
+            3.0,
+            TIMES,
+        ),
+        Target::at_most(
+            "queue with duplicates in every batch",
+            bad.times_of_queue_with_duplicates,
+            1.1,
+            TIMES,
+        ),
+    ]
+}
+
+/// A mapping costs something for each message, so that the narrowest says little.
+fn per_value(results: &Results) -> Spread {
+    let secs = |columns: usize| {
+        let mut races = results.widths.iter();
+        let race = races.find(|race| race.columns == columns).unwrap();
+        let per_sec = ours(race).messages_per_sec;
+        let columns = columns as f64;
+        (
+            1.0 / (per_sec.median * columns),
+            1.0 / (per_sec.most * columns),
+            1.0 / (per_sec.least * columns),
+        )
+    };
+    let ((wide, wide_least, wide_most), (narrow, narrow_least, narrow_most)) = (secs(60), secs(15));
+    Spread {
+        median: wide / narrow,
+        least: wide_least / narrow_most,
+        most: wide_most / narrow_least,
+    }
+}

@@ -1,0 +1,112 @@
+//! How much work a message is, by a measure that does not depend on the machine's mood.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::config::{DatabaseSettings, QueueSettings};
+use sqs_to_postgres::database::Database;
+use sqs_to_postgres::handler::{Handler, time_budget};
+use sqs_to_postgres::load::Loader;
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::queue::Queue;
+use sqs_to_postgres::secret::Secrets;
+use sqs_to_postgres::telemetry::Metrics;
+use sqs_to_postgres::transform::Transformer;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::NoTls;
+use uuid::Uuid;
+
+/// From the bytes of the event to the answer, Postgres's included.
+const MOST_ALLOCATIONS_PER_MESSAGE: f64 = 14.0;
+
+const BATCH: usize = 1_000;
+const LAMBDA_TIME_MILLIS: u64 = 60_000;
+
+#[test]
+fn a_message_costs_few_allocations() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let schema = format!("test_{:016x}", fastrand::u64(..));
+    let server = std::env::var("DATABASE_URL").expect("run the tests by `make test`");
+    execute(
+        &runtime,
+        &server,
+        &format!(
+            "CREATE SCHEMA {schema}; SET search_path = {schema}; {}",
+            include_str!("../localstack/schema.sql")
+        ),
+    );
+    let mut handler = handler(&format!("{server}?options=-c%20search_path%3D{schema}"));
+    // What happens once is connecting.
+    handle(&runtime, &mut handler, &event());
+    let event = event();
+    let counted = allocation_counter::measure(|| handle(&runtime, &mut handler, &event));
+    let per_message = counted.count_total as f64 / BATCH as f64;
+    assert!(
+        per_message <= MOST_ALLOCATIONS_PER_MESSAGE,
+        "{per_message} allocations a message"
+    );
+    execute(&runtime, &server, &format!("DROP SCHEMA {schema} CASCADE"));
+}
+
+fn handle(runtime: &Runtime, handler: &mut Handler, event: &str) {
+    let handled = handler.handle(event.as_bytes(), time_budget(LAMBDA_TIME_MILLIS));
+    assert!(
+        runtime
+            .block_on(handled)
+            .unwrap()
+            .batch_item_failures
+            .is_empty()
+    );
+}
+
+fn execute(runtime: &Runtime, url: &str, sql: &str) {
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        client.batch_execute(sql).await.unwrap();
+        drop(client);
+        connection.await.unwrap().unwrap();
+    });
+}
+
+fn event() -> String {
+    let record = || {
+        let body = json!({"user_id": "424cdd21", "app_version": "2.3.0", "device_type": "android",
+            "ip": "199.172.111.135", "locale": "RU", "device_id": "593-47-5928"});
+        json!({"messageId": Uuid::from_u128(fastrand::u128(..)).to_string(), "receiptHandle": "AQEB", "body": body.to_string(),
+            "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1700000000000", "SenderId": "AIDA",
+                "ApproximateFirstReceiveTimestamp": "1700000000000"}, "messageAttributes": {},
+            "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3", "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:logins", "awsRegion": "eu-west-1"})
+    };
+    json!({"Records": (0..BATCH).map(|_| record()).collect::<Vec<_>>()}).to_string()
+}
+
+/// As `main` puts it together.
+fn handler(url: &str) -> Handler {
+    let text = include_str!("../pipeline.toml");
+    let pipeline = Arc::new(Pipeline::parse("pipeline.toml", text).unwrap());
+    let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let transformer = Transformer::new("pipeline.toml", &pipeline, Some(&key)).unwrap();
+    let aws = Arc::new(Aws::default());
+    let settings = DatabaseSettings::Url(url.to_owned().into());
+    let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
+    let database = Database::new(settings, Duration::MAX, secrets).unwrap();
+    let loader = Loader::new(Arc::clone(&pipeline), database);
+    let queue = QueueSettings {
+        outage_backoff: Duration::ZERO,
+        dead_letter_queue_url: None,
+    };
+    let metrics = Metrics::new("test".to_owned(), &pipeline.table.to_string());
+    Handler::new(
+        pipeline,
+        transformer,
+        loader,
+        Queue::new(queue, aws),
+        metrics,
+    )
+}
