@@ -89,6 +89,33 @@ pub trait RowSource {
     fn groups(&self) -> Option<&[usize]>;
 }
 
+/// Rows that are there already, in another order, perhaps without some.
+struct InOrder<'r> {
+    rows: &'r Rows,
+    order: Vec<usize>,
+}
+
+impl RowSource for InOrder<'_> {
+    fn expected(&self) -> usize {
+        self.order.len()
+    }
+
+    fn is_sorted_by_key(&self) -> bool {
+        true
+    }
+
+    fn fill(&mut self, rows: &mut Rows) -> bool {
+        for row in self.order.drain(..) {
+            rows.push_row(self.rows, row);
+        }
+        false
+    }
+
+    fn groups(&self) -> Option<&[usize]> {
+        None
+    }
+}
+
 /// Why nothing can be said of a whole batch.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum LoadError {
@@ -108,6 +135,19 @@ pub struct Loader {
     copy: Copy,
     retries: u64,
 }
+
+impl Loaded {
+    fn unsure(rows: usize) -> Self {
+        Self {
+            fates: vec![Fate::Unsure; rows],
+            written: 0,
+            duplicates: 0,
+        }
+    }
+}
+
+/// Time ran out while Postgres was at work, so that nobody knows.
+struct OutOfTime;
 
 /// Why a statement did not store its rows.
 enum Failure {
@@ -149,46 +189,53 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Loaded, LoadError> {
         let mut rows = Rows::new(self.pipeline.columns.len());
-        let copied = if batch.is_sorted_by_key() {
+        let copied = if !self.copy.may_pay(batch.expected()) {
+            Ok(None)
+        } else if batch.is_sorted_by_key() {
             self.copy(batch, &mut rows, time).await
         } else {
-            None
+            while batch.fill(&mut rows) {}
+            let order = self.collapse(&rows, &(0..rows.len()).collect::<Vec<_>>());
+            let mut sorted = InOrder { rows: &rows, order };
+            let width = rows.width();
+            self.copy(&mut sorted, &mut Rows::new(width), time).await
         };
         while batch.fill(&mut rows) {}
         match copied {
-            Some(written) => Ok(Loaded {
+            Ok(None) => self.insert_all(&rows, batch.groups(), time).await,
+            Ok(Some(written)) => Ok(Loaded {
                 fates: vec![Fate::Stored; rows.len()],
                 written,
                 duplicates: (rows.len() as u64).saturating_sub(written),
             }),
-            None => self.insert_all(&rows, batch.groups(), time).await,
+            Err(OutOfTime) => Ok(Loaded::unsure(rows.len())),
         }
     }
 
-    /// Copies the rows while they are made; `None` where they are to be inserted, or where nobody knows.
+    /// Copies the rows while they are made; `None` where they are to be inserted.
     async fn copy(
         &mut self,
         batch: &mut impl RowSource,
         rows: &mut Rows,
         time: TimeBudget,
-    ) -> Option<u64> {
-        if !self.copy.may_pay(batch.expected()) {
-            return None;
-        }
-        // Why there is no connection is said where the rows are inserted.
+    ) -> Result<Option<u64>, OutOfTime> {
         let client = self.database.client_for_names(time.retry_until).await;
-        let client = client.ok()??;
+        // Why there is no connection is said where the rows are inserted.
+        let Ok(Some(client)) = client else {
+            return Ok(None);
+        };
         let copied = self.copy.store(client, &self.pipeline, batch, rows);
         match timeout_at(time.stop_at, copied).await {
-            Ok(Ok(copied)) => copied,
+            Ok(Ok(copied)) => Ok(copied),
             Ok(Err(error)) => {
                 tracing::warn!(reason = %error, "the connection broke while rows were copied: they are inserted");
                 self.database.disconnect();
-                None
+                self.retries += 1;
+                Ok(None)
             }
             Err(_) => {
                 self.database.abandon(time.answer_by).await;
-                None
+                Err(OutOfTime)
             }
         }
     }
@@ -199,11 +246,7 @@ impl Loader {
         groups: Option<&[usize]>,
         time: TimeBudget,
     ) -> Result<Loaded, LoadError> {
-        let mut loaded = Loaded {
-            fates: vec![Fate::Unsure; rows.len()],
-            written: 0,
-            duplicates: 0,
-        };
+        let mut loaded = Loaded::unsure(rows.len());
         let mut held = HashSet::new();
         let mut pending = vec![(0..rows.len()).collect::<Vec<_>>()];
         while let Some(mut part) = pending.pop() {

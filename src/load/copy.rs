@@ -3,8 +3,8 @@
 //! `COPY` knows no conflict and no conversion. So it is an optimistic first try, for batches so large
 //! that its round trips pay, on a table that was found to fit and has not changed since; what Postgres
 //! refuses goes the way of the statement. Postgres works on the first rows while the next are made. All
-//! of it is one transaction, so that it works behind a pooler
-//! which gives each transaction another connection.
+//! of it is one transaction, so that it works behind a pooler which gives each transaction another
+//! connection.
 
 use std::pin::pin;
 use std::time::Duration;

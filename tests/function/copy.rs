@@ -1,5 +1,7 @@
 //! Large batches are copied, and nothing that is promised of small ones changes.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, id, login, login_with};
@@ -23,16 +25,20 @@ pub(crate) fn many(prefix: &str) -> Batch {
 /// The table of logins, which notes how its rows came.
 pub(crate) async fn noting_database() -> Database {
     let database = Database::with_user_logins().await;
+    note(&database, "user_logins").await;
     database
-        .execute(
-            "CREATE TABLE noted (at bigserial, how text); \
-             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
-                 EXECUTE format('INSERT INTO %I.noted (how) VALUES ($1)', TG_TABLE_SCHEMA) USING split_part(current_query(), ' ', 1); \
-                 RETURN NULL; END $$; \
-             CREATE TRIGGER note AFTER INSERT ON user_logins FOR EACH STATEMENT EXECUTE FUNCTION note()",
-        )
+}
+
+async fn note(database: &Database, table: &str) {
+    let sql = "CREATE TABLE noted (at bigserial, how text); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+             EXECUTE format('INSERT INTO %I.noted (how) VALUES ($1)', TG_TABLE_SCHEMA) USING split_part(current_query(), ' ', 1); \
+             RETURN NULL; END $$;";
+    database
+        .execute(&format!(
+            "{sql} CREATE TRIGGER note AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION note()"
+        ))
         .await;
-    database
 }
 
 /// The first word of each statement that stored rows.
@@ -69,6 +75,28 @@ async fn a_large_batch_is_copied_with_the_values_of_a_small_one() {
     let different = "SELECT DISTINCT user_id, device_type, masked_ip, masked_device_id, locale, app_version::text, create_date::text FROM user_logins";
     assert_eq!(database.rows(different).await.len(), 1);
     assert_eq!(database.count("user_logins").await, MANY as i64 + 1);
+    database.drop().await;
+}
+
+/// Its rows do not come in the order of their keys, and two of them are one.
+#[tokio::test]
+async fn a_key_from_the_body_is_copied_too() {
+    let database = Database::new().await;
+    database
+        .execute("CREATE TABLE orders (number integer PRIMARY KEY)")
+        .await;
+    note(&database, "orders").await;
+    let mapping = "table = \"orders\"\nkey = [\"number\"]\n[[column]]\nname = \"number\"\ntype = \"integer\"\nrequired = true\n";
+    let mut function = Setup::on(&database).mapping(mapping).start().await;
+    let batch = (0..MANY).fold(Batch::new(), |batch, number| {
+        let mixed = number * 7_919 % MANY;
+        batch.body(&number.to_string(), json!({"number": mixed}))
+    });
+    let batch = batch.body("again", json!({"number": 0}));
+    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    assert_eq!(noted(&database).await, ["COPY"]);
+    assert_eq!(counted(&function, 0), [json!(MANY), json!(1), json!(0)]);
+    assert_eq!(database.count("orders").await, MANY as i64);
     database.drop().await;
 }
 
@@ -166,4 +194,18 @@ async fn a_table_for_which_copy_is_something_else_is_inserted_into() {
         assert_eq!(noted(&database).await, ["INSERT"], "{difference}");
         database.drop().await;
     }
+}
+
+#[tokio::test]
+async fn a_large_batch_that_is_not_copied_in_time_is_reported_and_harmless() {
+    let (database, mut function) = started().await;
+    function.invoke(&many("h").event()).await;
+    let lock = database.lock("user_logins").await;
+    let late = many("i").event();
+    let answer = function.invoke_within(&late, Duration::from_secs(3)).await;
+    assert_eq!(answer.failed_ids().len(), MANY);
+    drop(lock);
+    assert_eq!(function.invoke(&late).await.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
+    database.drop().await;
 }
