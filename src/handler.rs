@@ -74,7 +74,7 @@ pub struct Handler {
 }
 
 /// How many records are transformed before Postgres is given their rows.
-const RECORDS_AT_A_TIME: usize = 500;
+const RECORDS_AT_A_TIME: usize = 128;
 
 /// The batch while it is sorted into rows and rejections.
 struct Batch<'h, 'a> {

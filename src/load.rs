@@ -23,7 +23,7 @@ use crate::database::{Database, DatabaseError, Recovery, Remedy};
 use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
-use copy::Copy;
+use copy::{Copied, Copy};
 use statement::insert_statement;
 use table::LiveTable;
 pub use table::TableError;
@@ -32,6 +32,10 @@ pub use table::TableError;
 /// Source: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// So many parts of a batch are copied when some of its rows are refused: with more of those, halving is
+/// quicker.
+const MOST_COPIED_PARTS: usize = 64;
 
 /// The statement's expressions do not have the types of the table's columns.
 const DATATYPE_MISMATCH: &str = "42804";
@@ -92,7 +96,7 @@ pub trait RowSource {
 /// Rows that are there already, in another order, perhaps without some.
 struct InOrder<'r> {
     rows: &'r Rows,
-    order: Vec<usize>,
+    order: &'r [usize],
 }
 
 impl RowSource for InOrder<'_> {
@@ -105,7 +109,7 @@ impl RowSource for InOrder<'_> {
     }
 
     fn fill(&mut self, rows: &mut Rows) -> bool {
-        for row in self.order.drain(..) {
+        for &row in std::mem::take(&mut self.order) {
             rows.push_row(self.rows, row);
         }
         false
@@ -114,6 +118,14 @@ impl RowSource for InOrder<'_> {
     fn groups(&self) -> Option<&[usize]> {
         None
     }
+}
+
+/// The rows before, of and after a row, to be taken from the end.
+fn around(mut part: Vec<usize>, row: usize) -> [Vec<usize>; 3] {
+    let place = part.iter().position(|&other| other == row);
+    let mut later = part.split_off(place.unwrap_or(part.len()));
+    let after = later.split_off(later.len().min(1));
+    [after, later, part]
 }
 
 /// Why nothing can be said of a whole batch.
@@ -137,6 +149,13 @@ pub struct Loader {
 }
 
 impl Loaded {
+    /// Notes that the rows of a part are in the table, so many of them written just now.
+    fn add(&mut self, part: &[usize], written: u64) {
+        part.iter().for_each(|&row| self.fates[row] = Fate::Stored);
+        self.written += written;
+        self.duplicates += (part.len() as u64).saturating_sub(written);
+    }
+
     fn unsure(rows: usize) -> Self {
         Self {
             fates: vec![Fate::Unsure; rows],
@@ -189,40 +208,46 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Loaded, LoadError> {
         let mut rows = Rows::new(self.pipeline.columns.len());
-        let copied = if !self.copy.may_pay(batch.expected()) {
-            Ok(None)
+        let copied = if !self.copy.pays(batch.expected()) || self.copy.is_skipped() {
+            Ok(Copied::Not)
         } else if batch.is_sorted_by_key() {
             self.copy(batch, &mut rows, time).await
         } else {
             while batch.fill(&mut rows) {}
-            let order = self.collapse(&rows, &(0..rows.len()).collect::<Vec<_>>());
-            let mut sorted = InOrder { rows: &rows, order };
-            let width = rows.width();
-            self.copy(&mut sorted, &mut Rows::new(width), time).await
+            let all: Vec<usize> = (0..rows.len()).collect();
+            self.copy_part(&rows, &all, time).await
         };
         while batch.fill(&mut rows) {}
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let mut loaded = Loaded::unsure(rows.len());
         match copied {
-            Ok(None) => self.insert_all(&rows, batch.groups(), time).await,
-            Ok(Some(written)) => Ok(Loaded {
-                fates: vec![Fate::Stored; rows.len()],
-                written,
-                duplicates: (rows.len() as u64).saturating_sub(written),
-            }),
-            Err(OutOfTime) => Ok(Loaded::unsure(rows.len())),
+            Ok(Copied::Rows(written)) => loaded.add(&all, written),
+            Ok(Copied::Refused(row)) if batch.groups().is_none() => {
+                let parts = around(all, row).into();
+                let parts = self.copy_parts(&rows, parts, &mut loaded, time).await;
+                self.insert_all(&rows, None, parts, &mut loaded, time)
+                    .await?;
+            }
+            Ok(Copied::Not | Copied::Refused(_)) => {
+                self.insert_all(&rows, batch.groups(), vec![all], &mut loaded, time)
+                    .await?;
+            }
+            Err(OutOfTime) => {}
         }
+        Ok(loaded)
     }
 
-    /// Copies the rows while they are made; `None` where they are to be inserted.
+    /// Copies the rows while they are made.
     async fn copy(
         &mut self,
         batch: &mut impl RowSource,
         rows: &mut Rows,
         time: TimeBudget,
-    ) -> Result<Option<u64>, OutOfTime> {
+    ) -> Result<Copied, OutOfTime> {
         let client = self.database.client_for_names(time.retry_until).await;
         // Why there is no connection is said where the rows are inserted.
         let Ok(Some(client)) = client else {
-            return Ok(None);
+            return Ok(Copied::Not);
         };
         let copied = self.copy.store(client, &self.pipeline, batch, rows);
         match timeout_at(time.stop_at, copied).await {
@@ -231,7 +256,7 @@ impl Loader {
                 tracing::warn!(reason = %error, "the connection broke while rows were copied: they are inserted");
                 self.database.disconnect();
                 self.retries += 1;
-                Ok(None)
+                Ok(Copied::Not)
             }
             Err(_) => {
                 self.database.abandon(time.answer_by).await;
@@ -240,15 +265,68 @@ impl Loader {
         }
     }
 
+    /// Copies rows that are there already; the position of a refused one is that among all rows.
+    async fn copy_part(
+        &mut self,
+        rows: &Rows,
+        part: &[usize],
+        time: TimeBudget,
+    ) -> Result<Copied, OutOfTime> {
+        let order = self.collapse(rows, part);
+        let mut sorted = InOrder {
+            rows,
+            order: &order,
+        };
+        let copied = self
+            .copy(&mut sorted, &mut Rows::new(rows.width()), time)
+            .await?;
+        Ok(match copied {
+            Copied::Refused(place) => match order.get(place) {
+                Some(&row) => Copied::Refused(row),
+                None => Copied::Not,
+            },
+            copied => copied,
+        })
+    }
+
+    /// Copies the rows between those that are refused, which is quicker than to halve, and gives back
+    /// the parts that are to be inserted: so every row that seems to be refused is asked for by itself.
+    async fn copy_parts(
+        &mut self,
+        rows: &Rows,
+        mut pending: Vec<Vec<usize>>,
+        loaded: &mut Loaded,
+        time: TimeBudget,
+    ) -> Vec<Vec<usize>> {
+        let mut left = Vec::new();
+        for _ in 0..MOST_COPIED_PARTS {
+            let Some(part) = pending.pop() else { break };
+            let copied = if self.copy.pays(part.len()) {
+                self.copy_part(rows, &part, time).await
+            } else {
+                Ok(Copied::Not)
+            };
+            match copied {
+                Ok(Copied::Rows(written)) => loaded.add(&part, written),
+                Ok(Copied::Refused(row)) => pending.extend(around(part, row)),
+                Ok(Copied::Not) => left.push(part),
+                Err(OutOfTime) => return Vec::new(),
+            }
+        }
+        pending.append(&mut left);
+        pending
+    }
+
+    /// Inserts the rows of each part, all or none, or of its halves.
     async fn insert_all(
         &mut self,
         rows: &Rows,
         groups: Option<&[usize]>,
+        mut pending: Vec<Vec<usize>>,
+        loaded: &mut Loaded,
         time: TimeBudget,
-    ) -> Result<Loaded, LoadError> {
-        let mut loaded = Loaded::unsure(rows.len());
+    ) -> Result<(), LoadError> {
         let mut held = HashSet::new();
-        let mut pending = vec![(0..rows.len()).collect::<Vec<_>>()];
         while let Some(mut part) = pending.pop() {
             part.retain(|&row| {
                 let is_held = groups.is_some_and(|groups| held.contains(&groups[row]));
@@ -257,7 +335,7 @@ impl Loader {
                 }
                 !is_held
             });
-            match (self.store(rows, &part, time, &mut loaded).await, &part[..]) {
+            match (self.store(rows, &part, time, loaded).await, &part[..]) {
                 (Ok(()), _) => {}
                 (Err(Failure::Row(refusal)), &[row]) => {
                     loaded.fates[row] = Fate::Refused(Box::new(refusal));
@@ -272,7 +350,7 @@ impl Loader {
                 (Err(Failure::Batch(error)), _) => return Err(error),
             }
         }
-        Ok(loaded)
+        Ok(())
     }
 
     /// Stores these rows, all or none.
@@ -288,10 +366,7 @@ impl Loader {
         }
         let unique = self.collapse(rows, part);
         let written = self.insert(rows, &unique, time).await?;
-        part.iter()
-            .for_each(|&row| loaded.fates[row] = Fate::Stored);
-        loaded.written += written;
-        loaded.duplicates += (part.len() as u64).saturating_sub(written);
+        loaded.add(part, written);
         Ok(())
     }
 

@@ -79,6 +79,8 @@ pub struct Refusal {
     pub column: Option<String>,
     /// The constraint, where one is named.
     pub constraint: Option<String>,
+    /// The row at which a `COPY` stopped, counted from 0, where one is named.
+    pub copied_row: Option<usize>,
 }
 
 impl Rule {

@@ -94,15 +94,6 @@ impl Database {
             .await;
     }
 
-    /// Whether a commit waits until it is on disk, for connections to come.
-    pub(crate) async fn wait_for_disk(&self, waits: bool) {
-        let setting = if waits { "on" } else { "off" };
-        self.execute(&format!(
-            "ALTER ROLE bench SET synchronous_commit = {setting}"
-        ))
-        .await;
-    }
-
     pub(crate) async fn empty(&self, workload: &Workload) {
         let table = &workload.pipeline.table;
         self.execute(&format!("TRUNCATE {table}; CHECKPOINT")).await;

@@ -26,7 +26,10 @@ const SAVED_PER_ROW: Duration = Duration::from_nanos(1_500);
 const TRANSACTION_COST: Duration = Duration::from_micros(100);
 const MORE_ROUND_TRIPS: u32 = 2;
 
-/// How many batches go without it after one that Postgres refused; doubled after the next one, up to
+/// A key that is in the table already. For this the statement was made.
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// How many batches go without it after one with a duplicate; doubled after the next one, up to
 /// the most. On a queue that often has duplicates next to nothing is lost so.
 const FEWEST_SKIPPED: u32 = 8;
 const MOST_SKIPPED: u32 = 128;
@@ -46,6 +49,16 @@ pub(super) struct Copy {
     fit: Fit,
     skip: u32,
     skip_next: u32,
+}
+
+/// What became of rows.
+pub(super) enum Copied {
+    /// So many are stored, and the others were there.
+    Rows(u64),
+    /// None is stored, as it seems because of the row at this position.
+    Refused(usize),
+    /// None is stored: they have to be inserted.
+    Not,
 }
 
 /// Whether the table takes rows by `COPY`.
@@ -70,20 +83,21 @@ impl Copy {
         }
     }
 
-    /// Whether a batch of so many rows may be worth it; counts those that went without.
-    pub(super) fn may_pay(&mut self, rows: usize) -> bool {
+    /// Whether so many rows may be worth it.
+    pub(super) fn pays(&self, rows: usize) -> bool {
         let round_trips = MORE_ROUND_TRIPS * self.round_trip.unwrap_or_default();
         let saved = SAVED_PER_ROW.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX));
-        if matches!(self.fit, Fit::Never) || saved <= TRANSACTION_COST + round_trips {
-            return false;
-        }
-        let is_skipped = self.skip > 0;
-        self.skip = self.skip.saturating_sub(1);
-        !is_skipped
+        !matches!(self.fit, Fit::Never) && saved > TRANSACTION_COST + round_trips
     }
 
-    /// Stores a batch while its rows are made, all or none, and says how many; `None` where they have
-    /// to be inserted.
+    /// Whether the next batch is one of those that go without it.
+    pub(super) fn is_skipped(&mut self) -> bool {
+        let is_skipped = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        is_skipped
+    }
+
+    /// Stores a batch while its rows are made, all or none.
     ///
     /// # Errors
     /// The connection is at fault, and nobody knows whether they are stored.
@@ -93,11 +107,11 @@ impl Copy {
         pipeline: &Pipeline,
         batch: &mut impl RowSource,
         rows: &mut Rows,
-    ) -> Result<Option<u64>, DatabaseError> {
+    ) -> Result<Copied, DatabaseError> {
         if self.round_trip.is_none() {
             self.round_trip = Some(shortest_round_trip(client).await?);
-            if !self.may_pay(batch.expected()) {
-                return Ok(None);
+            if !self.pays(batch.expected()) {
+                return Ok(Copied::Not);
             }
         }
         if matches!(self.fit, Fit::Unknown) {
@@ -105,15 +119,16 @@ impl Copy {
             self.fit = guard.map_or(Fit::Never, Fit::While);
         }
         let Fit::While(guard) = &self.fit else {
-            return Ok(None);
+            return Ok(Copied::Not);
         };
         match self.copy(client, guard, batch, rows).await {
-            Ok(copied) => {
-                match copied {
-                    Some(_) => self.skip_next = FEWEST_SKIPPED,
-                    None => self.fit = Fit::Unknown,
-                }
-                Ok(copied)
+            Ok(Some(copied)) => {
+                self.skip_next = FEWEST_SKIPPED;
+                Ok(Copied::Rows(copied))
+            }
+            Ok(None) => {
+                self.fit = Fit::Unknown;
+                Ok(Copied::Not)
             }
             Err(error) => self.lose(error),
         }
@@ -178,18 +193,24 @@ impl Copy {
     }
 
     /// Remembers what Postgres did not take.
-    fn lose(&mut self, error: DatabaseError) -> Result<Option<u64>, DatabaseError> {
+    fn lose(&mut self, error: DatabaseError) -> Result<Copied, DatabaseError> {
+        tracing::debug!(reason = %error, "rows were not copied");
         match error.remedy() {
             Remedy::Reconnect | Remedy::Reauthenticate => return Err(error),
             // No row is at fault, so other rows would do no better.
             Remedy::GiveUp => self.fit = Fit::Never,
             Remedy::Isolate | Remedy::Retry => {
+                let refusal = error.into_refusal();
+                if let Some(row) = refusal.copied_row
+                    && refusal.sqlstate != UNIQUE_VIOLATION
+                {
+                    return Ok(Copied::Refused(row));
+                }
                 self.skip = self.skip_next;
                 self.skip_next = (2 * self.skip_next).min(MOST_SKIPPED);
             }
         }
-        tracing::debug!(reason = %error, "rows are inserted, because they cannot be copied");
-        Ok(None)
+        Ok(Copied::Not)
     }
 }
 

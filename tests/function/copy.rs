@@ -125,19 +125,48 @@ async fn a_redelivered_message_in_a_large_batch_is_stored_once_and_the_next_batc
 }
 
 #[tokio::test]
-async fn a_refused_row_of_a_large_batch_costs_only_itself() {
+async fn refused_rows_of_a_large_batch_cost_only_themselves_and_the_others_are_copied() {
     let (database, mut function) = started().await;
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
         .await;
-    let batch = ["x", "y"].iter().fold(many("c"), |batch, name| {
+    let bad = ["u", "v", "w", "x", "y"];
+    let batch = bad.iter().fold(many("c"), |batch, name| {
         batch.body(name, login_with("user_id", json!("refused")))
     });
     assert_eq!(
         function.invoke(&batch.event()).await.failed_ids(),
-        [id("x"), id("y")]
+        bad.map(id)
     );
     assert_eq!(database.count("user_logins").await, MANY as i64);
+    assert_eq!(
+        counted(&function, 0),
+        [json!(MANY), json!(0), json!(bad.len())]
+    );
+    let noted = noted(&database).await;
+    assert!(
+        noted.len() <= 2 * bad.len() && noted.contains(&"COPY".to_owned()),
+        "{noted:?}"
+    );
+    database.drop().await;
+}
+
+/// More than are looked for one by one.
+#[tokio::test]
+async fn a_large_batch_of_mostly_refused_rows_is_told_apart() {
+    let (database, mut function) = started().await;
+    database
+        .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
+        .await;
+    let batch = (0..MANY).fold(Batch::new(), |batch, number| {
+        let user = if number % 40 == 0 { "good" } else { "refused" };
+        batch.body(&format!("k{number}"), login_with("user_id", json!(user)))
+    });
+    let answer = function
+        .invoke_within(&batch.event(), Duration::from_secs(120))
+        .await;
+    assert_eq!(answer.failed_ids().len(), MANY - MANY / 40);
+    assert_eq!(database.count("user_logins").await, (MANY / 40) as i64);
     database.drop().await;
 }
 
