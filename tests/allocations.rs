@@ -21,7 +21,7 @@ use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 /// From the bytes of the event to the answer, Postgres's included.
-const MOST_ALLOCATIONS_PER_MESSAGE: f64 = 14.0;
+const MOST_ALLOCATIONS_PER_MESSAGE: f64 = 1.25;
 
 const BATCH: usize = 1_000;
 const LAMBDA_TIME_MILLIS: u64 = 60_000;
