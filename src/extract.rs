@@ -148,10 +148,10 @@ pub struct Record<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Attributes<'a> {
-    #[serde(borrow)]
-    sent_timestamp: Option<Text<'a>>,
-    #[serde(borrow)]
-    approximate_first_receive_timestamp: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "millis")]
+    sent_timestamp: Option<i64>,
+    #[serde(default, deserialize_with = "millis")]
+    approximate_first_receive_timestamp: Option<i64>,
     #[serde(borrow)]
     approximate_receive_count: Option<Text<'a>>,
     #[serde(borrow)]
@@ -160,6 +160,12 @@ struct Attributes<'a> {
     sender_id: Option<Text<'a>>,
     #[serde(rename = "AWSTraceHeader", borrow)]
     aws_trace_header: Option<Text<'a>>,
+}
+
+/// Milliseconds since 1970, if that is what the string says.
+fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let text = Option::<Text<'de>>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// A message attribute; of its two values one is set.
@@ -207,7 +213,7 @@ impl Record<'_> {
 
     /// When SQS received it, in milliseconds since 1970.
     pub(crate) fn sent_at_millis(&self) -> Option<i64> {
-        self.attributes.sent_timestamp.as_deref()?.parse().ok()
+        self.attributes.sent_timestamp
     }
 
     /// Its message group, on any kind of queue.
@@ -310,12 +316,7 @@ impl<'a> Message<'a> {
 
     /// When it was first handed out, in milliseconds since 1970.
     pub fn first_received_at_millis(&self) -> Option<i64> {
-        self.record
-            .attributes
-            .approximate_first_receive_timestamp
-            .as_deref()?
-            .parse()
-            .ok()
+        self.record.attributes.approximate_first_receive_timestamp
     }
 
     /// How often it was handed out, this time included.

@@ -17,7 +17,7 @@ use crate::load::{Fate, LoadError, Loaded, Loader, RowSource, TimeBudget};
 use crate::pipeline::Pipeline;
 use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
-use crate::row::Rows;
+use crate::row::{Rows, prefix};
 use crate::telemetry::{self, BatchMetrics, Metrics};
 use crate::transform::Transformer;
 
@@ -338,9 +338,14 @@ impl RowSource for Batch<'_, '_> {
 
 /// The positions of the records in the order of their messages' ids, equal ones as they came.
 fn by_message_id(records: &[Record<'_>]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..records.len()).collect();
-    order.sort_by_key(|&position| records[position].original_id());
-    order
+    let id = |position: usize| records[position].original_id();
+    let with_prefix = |position: usize| (prefix(id(position).as_bytes()), position);
+    let mut order: Vec<(u64, usize)> = (0..records.len()).map(with_prefix).collect();
+    order.sort_unstable_by(|a, b| {
+        a.0.cmp(&b.0)
+            .then_with(|| (id(a.1), a.1).cmp(&(id(b.1), b.1)))
+    });
+    order.into_iter().map(|(_, position)| position).collect()
 }
 
 /// How many messages broke each rule, by its name.

@@ -108,14 +108,9 @@ impl Rows {
         cell.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    /// The first bytes of a cell's value as a number that sorts like them, so that most rows are told
-    /// apart without a look at their cells.
+    /// The [`prefix`] of a cell's value.
     pub(crate) fn prefix(&self, row: usize, column: usize) -> u64 {
-        let (_, value) = self.cell(row, column).split_at(size_of::<i32>());
-        let mut prefix = [0; size_of::<u64>()];
-        let length = value.len().min(prefix.len());
-        prefix[..length].copy_from_slice(&value[..length]);
-        u64::from_be_bytes(prefix)
+        prefix(self.cell(row, column).split_at(size_of::<i32>()).1)
     }
 
     /// The cell's bytes, `None` for a null.
@@ -124,6 +119,15 @@ impl Rows {
         let (length, bytes) = self.cell(row, column).split_at(size_of::<i32>());
         (length != NULL_LENGTH.to_be_bytes()).then_some(bytes)
     }
+}
+
+/// The first bytes as a number that sorts like them, so that most of many values are told apart
+/// without a look at them, wherever they are.
+pub(crate) fn prefix(value: &[u8]) -> u64 {
+    let mut prefix = [0; size_of::<u64>()];
+    let length = value.len().min(prefix.len());
+    prefix[..length].copy_from_slice(&value[..length]);
+    u64::from_be_bytes(prefix)
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Node {
     fn walk<'a>(&self, json: &'a str, fields: &mut Fields<'a>) -> serde_json::Result<()> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let walk = Walk { node: self, fields };
-        match json.trim_start().as_bytes().first() {
+        match json.trim_ascii_start().as_bytes().first() {
             Some(b'{') => deserializer.deserialize_map(walk)?,
             Some(b'[') => deserializer.deserialize_seq(walk)?,
             _ => _ = IgnoredAny::deserialize(&mut deserializer)?,

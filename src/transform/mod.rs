@@ -257,7 +257,7 @@ fn cleaned(transform: Transform, value: Value<'_>) -> Result<Option<Value<'_>>, 
 
 /// A raw JSON value; `None` for null.
 fn from_json(json: &str, unstorable: Unstorable) -> Result<Option<Value<'_>>, Rule> {
-    let json = json.trim();
+    let json = json.trim_ascii();
     Ok(Some(match json.as_bytes().first() {
         None | Some(b'n') => return Ok(None),
         Some(b't') => Value::Bool(true),
