@@ -62,7 +62,7 @@ test: install ## every test, on the stack (started for it if it is not up)
 
 .PHONY: test-all
 test-all:
-	cargo test --locked
+	cargo test --locked --features cli
 	$(PYTEST) $(PYTHON_FOLDERS)
 
 .PHONY: chaos
@@ -124,7 +124,7 @@ invoke: install ## send an event to the function that is watched: make invoke EV
 .PHONY: lint
 lint: install ## every check that needs no stack
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features cli -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 	$(TOOLS)/ruff check $(RUFF_OPTIONS) $(LINTED_PYTHON)
 	$(TOOLS)/ruff format --check $(RUFF_OPTIONS) $(LINTED_PYTHON)
@@ -143,6 +143,11 @@ fmt: install ## format Rust and Python
 	cargo fmt
 	$(TOOLS)/ruff check --fix $(RUFF_OPTIONS) $(LINTED_PYTHON)
 	$(TOOLS)/ruff format $(RUFF_OPTIONS) $(LINTED_PYTHON)
+
+.PHONY: cli
+cli: ## build the command line tool, fully optimised: takes minutes
+	cargo build --release --locked --features cli --bin sqs-to-postgres
+	@echo "built target/$(CARGO_BUILD_TARGET)/release/sqs-to-postgres: copy it to a folder of your PATH"
 
 .PHONY: build
 build: install ## build the function for AWS, fully optimised: takes minutes

@@ -18,17 +18,28 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Region, credentials and endpoint as the AWS SDK finds them in the environment.
 #[derive(Default)]
 pub struct Aws {
+    endpoint_url: Option<String>,
     config: OnceCell<SdkConfig>,
 }
 
 impl Aws {
+    /// With another endpoint than the environment's.
+    pub fn at(endpoint_url: Option<String>) -> Self {
+        Self {
+            endpoint_url,
+            config: OnceCell::new(),
+        }
+    }
+
     /// The configuration for a client.
-    pub(crate) async fn config(&self) -> &SdkConfig {
-        self.config.get_or_init(load).await
+    pub async fn config(&self) -> &SdkConfig {
+        self.config
+            .get_or_init(|| load(self.endpoint_url.clone()))
+            .await
     }
 }
 
-async fn load() -> SdkConfig {
+async fn load(endpoint_url: Option<String>) -> SdkConfig {
     let http_client = Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
@@ -36,16 +47,18 @@ async fn load() -> SdkConfig {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
+    let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client)
-        .timeout_config(timeouts)
-        .load()
-        .await
+        .timeout_config(timeouts);
+    match endpoint_url {
+        Some(url) => loader.endpoint_url(url).load().await,
+        None => loader.load().await,
+    }
 }
 
 /// Why a call failed: the service's error code, or what stood in the way. Never the Debug form, which
 /// holds the answer's body and so perhaps a secret.
-pub(crate) fn reason<E: ProvideErrorMetadata>(error: &SdkError<E>) -> String {
+pub fn reason<E: ProvideErrorMetadata>(error: &SdkError<E>) -> String {
     match error {
         SdkError::ServiceError(answer) => answer
             .err()

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 /// How long credentials are used for new connections before they are read again.
-const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
+pub const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
 
 /// How long an outage keeps a message away after its first delivery.
 const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
@@ -220,8 +220,8 @@ impl Settings {
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         Ok(Self {
-            database: database(&lookup)?,
-            mask_key: mask_key(&lookup)?,
+            database: DatabaseSettings::read(&lookup)?,
+            mask_key: MaskKeySettings::read(&lookup)?,
             queue: QueueSettings {
                 outage_backoff: number(&lookup, "OUTAGE_BACKOFF_SECS")?
                     .map_or(DEFAULT_OUTAGE_BACKOFF, Duration::from_secs),
@@ -235,18 +235,24 @@ impl Settings {
     }
 }
 
-fn database(lookup: &impl Fn(&str) -> Option<String>) -> Result<DatabaseSettings, ConfigError> {
-    match (lookup("DATABASE_URL"), lookup("DB_SECRET_ID")) {
-        (None, None) => Err(ConfigError::NoDatabase),
-        (Some(_), Some(_)) => Err(ConfigError::TwoDatabases),
-        (Some(url), None) => Ok(DatabaseSettings::Url(url.into())),
-        (None, Some(id)) => Ok(DatabaseSettings::Secret(DatabaseSecretSettings {
-            id,
-            host: lookup("DB_HOST"),
-            port: number(lookup, "DB_PORT")?,
-            name: lookup("DB_NAME"),
-            tls: tls(lookup)?,
-        })),
+impl DatabaseSettings {
+    /// Reads where the database is, through a `lookup` that gives no empty value.
+    ///
+    /// # Errors
+    /// None is set or two are, or a value cannot be read.
+    pub fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        match (lookup("DATABASE_URL"), lookup("DB_SECRET_ID")) {
+            (None, None) => Err(ConfigError::NoDatabase),
+            (Some(_), Some(_)) => Err(ConfigError::TwoDatabases),
+            (Some(url), None) => Ok(Self::Url(url.into())),
+            (None, Some(id)) => Ok(Self::Secret(DatabaseSecretSettings {
+                id,
+                host: lookup("DB_HOST"),
+                port: number(lookup, "DB_PORT")?,
+                name: lookup("DB_NAME"),
+                tls: tls(lookup)?,
+            })),
+        }
     }
 }
 
@@ -260,13 +266,17 @@ fn tls(lookup: &impl Fn(&str) -> Option<String>) -> Result<TlsSettings, ConfigEr
     })
 }
 
-fn mask_key(
-    lookup: &impl Fn(&str) -> Option<String>,
-) -> Result<Option<MaskKeySettings>, ConfigError> {
-    match (lookup("MASK_KEY"), lookup("MASK_SECRET_ID")) {
-        (Some(_), Some(_)) => Err(ConfigError::TwoMaskKeys),
-        (Some(key), None) => Ok(Some(MaskKeySettings::Key(key.into()))),
-        (None, id) => Ok(id.map(MaskKeySettings::Secret)),
+impl MaskKeySettings {
+    /// Reads where the key is, if anywhere, through a `lookup` that gives no empty value.
+    ///
+    /// # Errors
+    /// Two places are set.
+    pub fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ConfigError> {
+        match (lookup("MASK_KEY"), lookup("MASK_SECRET_ID")) {
+            (Some(_), Some(_)) => Err(ConfigError::TwoMaskKeys),
+            (Some(key), None) => Ok(Some(Self::Key(key.into()))),
+            (None, id) => Ok(id.map(Self::Secret)),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod error;
+mod server;
 mod target;
 mod tls;
 
@@ -16,11 +17,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
-use crate::config::DatabaseSettings;
+use crate::config::{DatabaseSettings, TlsSettings};
 use crate::secret::{Secrets, Stage};
 use crate::telemetry::causes;
 use credentials::RotatingSecret;
 pub use error::{DatabaseError, Remedy};
+pub use server::Server;
 use target::{config_of_url, is_behind_rds_proxy};
 use tls::Tls;
 
@@ -46,6 +48,7 @@ pub struct Recovery {
 /// A connection that is made when it is needed, and made anew when it broke.
 pub struct Database {
     credentials: Credentials,
+    tls_settings: TlsSettings,
     tls: Tls,
     session: Option<Session>,
     /// Connections made since this was last asked, but for the first of all.
@@ -103,6 +106,7 @@ impl Database {
         Ok(Self {
             credentials,
             tls: Tls::new(&tls)?,
+            tls_settings: tls,
             session: None,
             reconnects: 0,
             was_connected: false,
@@ -150,6 +154,40 @@ impl Database {
                 timeout(PROBE_TIMEOUT, client.check_connection()).await,
                 Ok(Ok(()))
             )
+    }
+
+    /// Host and port of the server.
+    ///
+    /// # Errors
+    /// The secret that names them cannot be had, or the URL names no host.
+    pub async fn address(&mut self) -> Result<(String, u16), DatabaseError> {
+        server::address(&self.config().await?)
+    }
+
+    async fn config(&mut self) -> Result<Config, DatabaseError> {
+        match &mut self.credentials {
+            Credentials::Url(url) => Ok(config_of_url(url)?.0),
+            Credentials::Secret(secret) => secret.config().await,
+        }
+    }
+
+    /// How the connection is protected.
+    pub fn tls_settings(&self) -> &TlsSettings {
+        &self.tls_settings
+    }
+
+    /// The server's certificate in DER, as it shows it to a connection of its own; `None` where it
+    /// offers no TLS.
+    ///
+    /// # Errors
+    /// The server is away, or its certificate is not trusted as the settings ask.
+    pub async fn certificate(&mut self) -> Result<Option<Vec<u8>>, DatabaseError> {
+        let config = self.config().await?;
+        let tls = self.tls.clone();
+        let shown = tokio::task::spawn_blocking(move || server::certificate(&config, &tls));
+        shown
+            .await
+            .map_err(|_| DatabaseError::Lost("our own code failed".to_owned()))?
     }
 
     /// A client for statements that have a name; `None` where a name would pin the connection to us, as

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
@@ -18,7 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
 use crate::row::{Rows, prefix};
-use crate::telemetry::{self, BatchMetrics, Metrics};
+use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
 use crate::transform::Transformer;
 
 /// What is kept of an invocation's time for what comes after the last try on a database that is
@@ -114,6 +114,11 @@ impl Handler {
             queue,
             metrics,
         }
+    }
+
+    /// What all batches so far came to.
+    pub fn totals(&self) -> Arc<Mutex<Totals>> {
+        self.metrics.totals()
     }
 
     /// Stores what can be stored in time and answers with the rest. `payload` is an SQS event, as

@@ -6,6 +6,7 @@
 //! others are stored. The only module that speaks to Postgres about tables.
 
 mod copy;
+mod inspection;
 mod statement;
 mod table;
 
@@ -24,9 +25,9 @@ use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
 use copy::{Copied, Copy};
+pub use inspection::{Inspection, Kind, Permissions, TableFacts};
 use statement::insert_statement;
-use table::LiveTable;
-pub use table::TableError;
+pub use table::{Difference, Fault, LiveTable, TableError};
 
 /// Waits between tries: exponential with full jitter.
 /// Source: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
@@ -208,7 +209,7 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Loaded, LoadError> {
         let mut rows = Rows::new(self.pipeline.columns.len());
-        let copied = if !self.copy.pays(batch.expected()) || self.copy.is_skipped() {
+        let copied = if !self.copy.is_worth_a_try(batch.expected()) {
             Ok(Copied::Not)
         } else if batch.is_sorted_by_key() {
             self.copy(batch, &mut rows, time).await

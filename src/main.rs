@@ -1,52 +1,30 @@
 //! The Lambda function: reads its settings, connects, and handles batches until Lambda ends it.
 
 use std::env;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use lambda_runtime::tower::layer::layer_fn;
 use lambda_runtime::{Diagnostic, LambdaEvent, LambdaInvocation, Runtime, Service, service_fn};
-use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::config::{self, ConfigError, LogSettings, MaskKeySettings, Settings};
-use sqs_to_postgres::database::{Database, DatabaseError, Remedy};
+use sqs_to_postgres::config::{self, LogSettings, Settings};
 use sqs_to_postgres::handler::{HandleError, Handler, time_budget};
-use sqs_to_postgres::load::{LoadError, Loader, TimeBudget};
-use sqs_to_postgres::mask::{MaskKey, MaskKeyError};
-use sqs_to_postgres::pipeline::{Pipeline, PipelineError, Problem};
-use sqs_to_postgres::queue::Queue;
-use sqs_to_postgres::secret::{SecretError, Secrets, Stage, parse_mask_key};
-use sqs_to_postgres::telemetry::{self, Metrics};
-use sqs_to_postgres::transform::Transformer;
+use sqs_to_postgres::load::{LoadError, TimeBudget};
+use sqs_to_postgres::start::{self, StartError};
+use sqs_to_postgres::telemetry;
 use thiserror::Error;
 use tokio::sync::{Mutex, SetOnce};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
-/// The mapping that is used unless `PIPELINE_FILE` names another.
-const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
-
-/// A server that is silent may not use up the ten seconds that Lambda gives a function to start.
-const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Why the function cannot start.
+/// Why the function ended.
 #[derive(Debug, Error)]
-enum StartError {
+enum MainError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Pipeline(#[from] PipelineError),
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(transparent)]
-    MaskKey(#[from] MaskKeyError),
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
+    Start(#[from] StartError),
     #[error("the Lambda Runtime API ended: {0}")]
     Runtime(lambda_runtime::Error),
 }
@@ -69,89 +47,19 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Asks for the first invocation while it fetches and connects, which is most of a start.
-async fn run(began: Instant) -> Result<(), StartError> {
-    let settings = Settings::read(variable)?;
-    config::check_runtime(variable)?;
+async fn run(began: Instant) -> Result<(), MainError> {
+    let settings = Settings::read(variable).map_err(StartError::from)?;
+    config::check_runtime(variable).map_err(StartError::from)?;
     let handler = Arc::new(SetOnce::new());
-    let starting = start(settings, began);
+    let starting = start::handler(settings, Arc::default(), began);
     let serving = serve(Arc::clone(&handler));
     tokio::pin!(starting, serving);
     tokio::select! {
         biased;
         started = &mut starting => { _ = handler.set(Mutex::new(started?)); }
-        ended = &mut serving => return ended.map_err(StartError::Runtime),
+        ended = &mut serving => return ended.map_err(MainError::Runtime),
     }
-    serving.await.map_err(StartError::Runtime)
-}
-
-/// Fetches and connects at the same time. What needs neither is checked before it waits for the first
-/// time, so that a mapping that cannot work never sees a message.
-async fn start(settings: Settings, began: Instant) -> Result<Handler, StartError> {
-    let (file, pipeline) = read_pipeline(settings.pipeline_file.as_deref())?;
-    let aws = Arc::new(Aws::default());
-    let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
-    let mut database = Database::new(settings.database, settings.secret_ttl, Arc::clone(&secrets))?;
-    let transformer = async {
-        let key = mask_key(settings.mask_key, &secrets).await?;
-        Ok(Transformer::new(&file, &pipeline, key.as_ref())?)
-    };
-    let (transformer, ()) = tokio::try_join!(transformer, connect(&mut database))?;
-    let pipeline = Arc::new(pipeline);
-    let loader = Loader::new(Arc::clone(&pipeline), database);
-    let queue = Queue::new(settings.queue, aws);
-    let metrics = Metrics::new(settings.function_name, &pipeline.table.to_string());
-    // Until now, not until the first answer: a batch may come minutes after the start.
-    metrics.cold_start(began.elapsed());
-    Ok(Handler::new(pipeline, transformer, loader, queue, metrics))
-}
-
-fn read_pipeline(file: Option<&Path>) -> Result<(String, Pipeline), PipelineError> {
-    let Some(path) = file else {
-        return Ok((
-            "pipeline.toml".to_owned(),
-            Pipeline::parse("pipeline.toml", SHIPPED_PIPELINE)?,
-        ));
-    };
-    let file = path.display().to_string();
-    let unreadable = |error: std::io::Error| PipelineError {
-        file: file.clone(),
-        column: None,
-        problem: Problem::Unreadable(error.to_string()),
-    };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let pipeline = Pipeline::parse(&file, &text)?;
-    Ok((file, pipeline))
-}
-
-async fn mask_key(
-    settings: Option<MaskKeySettings>,
-    secrets: &Secrets,
-) -> Result<Option<MaskKey>, StartError> {
-    use secrecy::ExposeSecret as _;
-    let text = match settings {
-        None => return Ok(None),
-        Some(MaskKeySettings::Key(text)) => text,
-        Some(MaskKeySettings::Secret(id)) => {
-            parse_mask_key(&id, &secrets.fetch(&id, Stage::Current).await?)?
-        }
-    };
-    Ok(Some(MaskKey::from_base64(text.expose_secret())?))
-}
-
-/// A database that is away may be back before the first batch, so that only an error that a person
-/// has to mend stops the start.
-async fn connect(database: &mut Database) -> Result<(), StartError> {
-    match database
-        .client(Instant::now() + FIRST_CONNECT_TIMEOUT)
-        .await
-    {
-        Err(error) if error.remedy() == Remedy::GiveUp => Err(error.into()),
-        Err(error) => {
-            tracing::warn!(reason = %error, "not connected yet");
-            Ok(())
-        }
-        Ok(_) => Ok(()),
-    }
+    serving.await.map_err(MainError::Runtime)
 }
 
 /// The handler, once the function has started; for one invocation at a time.

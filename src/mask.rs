@@ -44,6 +44,12 @@ pub enum MaskKeyError {
 }
 
 impl MaskKey {
+    /// A key that nobody knows, for tokens that nobody will see.
+    pub fn random() -> Self {
+        let bytes: Vec<u8> = (0..AES_SIV_KEY_BYTES).map(|_| fastrand::u8(..)).collect();
+        Self(bytes.into())
+    }
+
     /// Decodes a key from standard base64.
     ///
     /// # Errors
@@ -64,6 +70,18 @@ impl MaskKey {
 /// The cipher gave no token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MaskFailed;
+
+/// A token that gives no value back.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence of each variant says what it is")]
+pub enum UnmaskError {
+    #[error(
+        "it is a hash ({0}), which nothing can unmask: compare it with the tokens of values you know"
+    )]
+    Hash(&'static str),
+    #[error("it is no token that aes-siv made with this key: check that it is whole, and the key")]
+    NotOurs,
+}
 
 /// A mask ready for use: the key's part of the work is done once.
 pub enum Masker {
@@ -117,6 +135,25 @@ impl Masker {
             }
         }
     }
+
+    /// The value of a token.
+    ///
+    /// # Errors
+    /// The mask is a hash, or the token was made another way.
+    pub fn value(&self, token: &str) -> Result<String, UnmaskError> {
+        let sealed = match self {
+            Self::Sha256 => return Err(UnmaskError::Hash("sha256")),
+            Self::Sha512 => return Err(UnmaskError::Hash("sha512")),
+            Self::HmacSha256(_) => return Err(UnmaskError::Hash("hmac-sha256")),
+            Self::AesSiv(key) => URL_SAFE_NO_PAD
+                .decode(token)
+                .ok()
+                .and_then(|sealed| key.decrypt(&sealed)),
+        };
+        sealed
+            .and_then(|value| String::from_utf8(value).ok())
+            .ok_or(UnmaskError::NotOurs)
+    }
 }
 
 fn write_hex(digest: &[u8], out: &mut BytesMut) -> Result<(), MaskFailed> {
@@ -153,6 +190,14 @@ impl AesSivKey {
         Aes256Siv::new((&*self.0).into())
             .encrypt(no_associated_data, value.as_bytes())
             .map_err(|_| MaskFailed)
+    }
+
+    /// `None` where the SIV does not fit, which also tells a wrong key.
+    fn decrypt(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let no_associated_data: [&[u8]; 0] = [];
+        Aes256Siv::new((&*self.0).into())
+            .decrypt(no_associated_data, sealed)
+            .ok()
     }
 }
 
@@ -313,16 +358,33 @@ mod tests {
 
     #[test]
     fn the_key_gives_an_aes_siv_token_back() {
+        let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
         for value in VALUES {
-            let sealed = URL_SAFE_NO_PAD.decode(token(Mask::AesSiv, value)).unwrap();
-            let no_associated_data: [&[u8]; 0] = [];
-            let key: [u8; 64] = std::array::from_fn(|i| i as u8);
-            assert_eq!(
-                Aes256Siv::new(&key.into())
-                    .decrypt(no_associated_data, &sealed)
-                    .unwrap(),
-                value.as_bytes()
-            );
+            let token = token_by(&masker, value);
+            assert_eq!(masker.value(&token).as_deref(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_of_the_key_gives_no_value() {
+        let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
+        let whole = token_by(&masker, "10.0.0.1");
+        let changed = whole.replace(|_: char| true, "A");
+        let cut: String = whole.chars().skip(1).collect();
+        for token in ["", "no token!", &cut, &changed] {
+            assert_eq!(masker.value(token), Err(UnmaskError::NotOurs), "{token}");
+        }
+        let other = MaskKey((1..65).collect::<Vec<u8>>().into());
+        let other = Masker::new(Mask::AesSiv, Some(&other)).unwrap();
+        assert_eq!(other.value(&whole), Err(UnmaskError::NotOurs));
+    }
+
+    #[test]
+    fn a_hash_says_that_it_cannot_be_unmasked() {
+        for mask in [Mask::Sha256, Mask::Sha512, Mask::HmacSha256] {
+            let masker = Masker::new(mask, Some(&key())).unwrap();
+            let token = token_by(&masker, "10.0.0.1");
+            assert!(matches!(masker.value(&token), Err(UnmaskError::Hash(_))));
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! The client is built when it is first needed, which on a good day is never.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +23,17 @@ use crate::aws::{Aws, reason};
 use crate::config::QueueSettings;
 use crate::extract::{MessageAttribute, ORIGINAL_MESSAGE_ID, Record};
 use crate::rejection::{Rejection, Rule};
+use crate::request::{MAX_ATTRIBUTES, MAX_ENTRIES, Outgoing, Request, packed};
 
-/// The most entries of one batch request, and the most bytes of its messages together.
-/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html> (2026-11).
-const MAX_ENTRIES: usize = 10;
-const MAX_BATCH_BYTES: usize = 1_048_576;
-
-/// The most attributes a message can have.
-const MAX_ATTRIBUTES: usize = 10;
+/// The message attributes in which a dead letter says why it failed and where it was, beside
+/// [`ORIGINAL_MESSAGE_ID`]. They say nothing any more of a message that is sent back.
+pub const ERROR_RULE: &str = "error_rule";
+/// The column that could not be filled.
+pub const ERROR_COLUMN: &str = "error_column";
+/// The path of the value that it takes.
+pub const ERROR_PATH: &str = "error_path";
+/// The ARN of the queue that the message was in.
+pub const SOURCE_QUEUE_ARN: &str = "source_queue_arn";
 
 /// No message waits longer than this after an outage.
 const OUTAGE_BACKOFF_CAP: Duration = Duration::from_secs(900);
@@ -165,11 +168,8 @@ impl Queue {
             .iter()
             .enumerate()
             .filter(|(_, (_, rejection))| rejection.rule.is_permanent());
-        let letters: Vec<Letter> = letters
-            .filter_map(|(position, (record, rejection))| {
-                Letter::new(position, record, rejection, url)
-            })
-            .collect();
+        let letters = letters
+            .filter_map(|(position, (record, rejection))| letter(position, record, rejection, url));
         let mut sending = stream::iter(packed(letters))
             .map(|letters| self.send(url, letters))
             .buffer_unordered(CONCURRENT_REQUESTS);
@@ -185,8 +185,9 @@ impl Queue {
         arrived
     }
 
-    async fn send(&self, url: &str, letters: Vec<Letter>) -> Vec<usize> {
-        let entries = letters.into_iter().map(|letter| letter.entry).collect();
+    async fn send(&self, url: &str, letters: Request) -> Vec<usize> {
+        let letters = letters.into_messages().into_iter();
+        let entries = letters.map(|letter| letter.entry).collect();
         match self
             .client()
             .await
@@ -229,39 +230,25 @@ fn outage_delay(base: Duration, receive_count: Option<&str>) -> Duration {
         .min(OUTAGE_BACKOFF_CAP)
 }
 
-/// A message on its way to the dead-letter queue.
-struct Letter {
-    bytes: usize,
-    entry: SendMessageBatchRequestEntry,
-}
-
-impl Letter {
-    /// `None` where SQS could not take it: it has no body, or too many attributes. SQS's own redrive
-    /// moves it all the same.
-    fn new(position: usize, record: &Record<'_>, rejection: &Rejection, url: &str) -> Option<Self> {
-        let body = record.body.as_deref().filter(|body| !body.is_empty())?;
-        let mut entry = SendMessageBatchRequestEntry::builder()
-            .id(position.to_string())
-            .message_body(body);
-        let mut bytes = body.len();
-        for (name, value) in attributes(record, rejection)? {
-            bytes += name.len()
-                + value.string_value().map_or(0, str::len)
-                + value.data_type.len()
-                + value.binary_value().map_or(0, |value| value.as_ref().len());
-            entry = entry.message_attributes(name, value);
-        }
-        if url.ends_with(".fifo") {
-            let group = record.group_id().unwrap_or(&record.message_id);
-            entry = entry
-                .message_group_id(group)
-                .message_deduplication_id(&*record.message_id);
-        }
-        Some(Self {
-            bytes,
-            entry: entry.build().ok()?,
-        })
+/// A message on its way to the dead-letter queue; `None` where SQS could not take it: it has no body,
+/// or too many attributes. SQS's own redrive moves it all the same.
+fn letter(
+    position: usize,
+    record: &Record<'_>,
+    rejection: &Rejection,
+    url: &str,
+) -> Option<Outgoing> {
+    let body = record.body.as_deref().filter(|body| !body.is_empty())?;
+    let mut entry = SendMessageBatchRequestEntry::builder()
+        .message_body(body)
+        .set_message_attributes(Some(attributes(record, rejection)?));
+    if url.ends_with(".fifo") {
+        let group = record.group_id().unwrap_or(&record.message_id);
+        entry = entry
+            .message_group_id(group)
+            .message_deduplication_id(&*record.message_id);
     }
+    Outgoing::new(position, entry)
 }
 
 /// Why it failed and what it was, and all its own attributes, on which its row may depend when it is
@@ -269,21 +256,21 @@ impl Letter {
 fn attributes(
     record: &Record<'_>,
     rejection: &Rejection,
-) -> Option<Vec<(String, MessageAttributeValue)>> {
+) -> Option<HashMap<String, MessageAttributeValue>> {
     let place = rejection.place.as_ref();
     let refused_column = match &rejection.rule {
         Rule::Refused(refusal) => refusal.column.as_deref(),
         _ => None,
     };
     let ours = [
-        ("error_rule", Some(rejection.rule.name())),
+        (ERROR_RULE, Some(rejection.rule.name())),
         (
-            "error_column",
+            ERROR_COLUMN,
             place.map(|place| place.column.as_str()).or(refused_column),
         ),
-        ("error_path", place.map(|place| place.path.as_str())),
+        (ERROR_PATH, place.map(|place| place.path.as_str())),
         (ORIGINAL_MESSAGE_ID, Some(record.original_id())),
-        ("source_queue_arn", Some(&*record.event_source_arn)),
+        (SOURCE_QUEUE_ARN, Some(&*record.event_source_arn)),
     ];
     // Those of an earlier failure do not count any more.
     let is_ours = |name: &str| ours.iter().any(|(our, _)| *our == name);
@@ -291,7 +278,7 @@ fn attributes(
         .message_attributes
         .iter()
         .filter(|(name, _)| !is_ours(name));
-    let mut attributes: Vec<_> = own
+    let mut attributes: HashMap<_, _> = own
         .filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)))
         .collect();
     for (name, value) in ours {
@@ -301,7 +288,7 @@ fn attributes(
                 .string_value(value)
                 .build()
                 .ok()?;
-            attributes.push((name.to_owned(), value));
+            attributes.insert(name.to_owned(), value);
         }
     }
     (attributes.len() <= MAX_ATTRIBUTES).then_some(attributes)
@@ -316,27 +303,6 @@ fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
         (None, None) => return None,
     };
     sent.build().ok()
-}
-
-/// Letters in requests that SQS takes.
-fn packed(letters: Vec<Letter>) -> Vec<Vec<Letter>> {
-    let mut requests: Vec<Vec<Letter>> = Vec::new();
-    let mut bytes = 0;
-    for letter in letters {
-        match requests.last_mut() {
-            Some(request)
-                if request.len() < MAX_ENTRIES && bytes + letter.bytes <= MAX_BATCH_BYTES =>
-            {
-                bytes += letter.bytes;
-                request.push(letter);
-            }
-            _ => {
-                bytes = letter.bytes;
-                requests.push(vec![letter]);
-            }
-        }
-    }
-    requests
 }
 
 #[cfg(test)]
@@ -376,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_dead_letter_keeps_its_body_and_says_why() {
-        let letter = Letter::new(7, &record("{}"), &rejection(), "https://sqs/0/dead")
+        let letter = letter(7, &record("{}"), &rejection(), "https://sqs/0/dead")
             .unwrap()
             .entry;
         assert_eq!(
@@ -414,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_dead_letter_of_a_fifo_queue_stays_in_its_group() {
-        let letter = Letter::new(0, &record("{}"), &rejection(), "https://sqs/0/dead.fifo")
+        let letter = letter(0, &record("{}"), &rejection(), "https://sqs/0/dead.fifo")
             .unwrap()
             .entry;
         assert_eq!(
@@ -425,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_message_without_a_body_cannot_be_a_dead_letter() {
-        assert!(Letter::new(0, &record(""), &rejection(), "u").is_none());
+        assert!(letter(0, &record(""), &rejection(), "u").is_none());
     }
 
     #[test]
@@ -439,7 +405,7 @@ mod tests {
                 )
             });
             record.message_attributes = serde_json::from_value(many.collect()).unwrap();
-            Letter::new(0, &record, &rejection(), "u").is_some()
+            letter(0, &record, &rejection(), "u").is_some()
         };
         assert_eq!([with(5), with(6)], [true, false]);
     }
@@ -454,25 +420,11 @@ mod tests {
             column: Some("locale".into()),
             ..Refusal::default()
         };
-        let letter = Letter::new(0, &record, &Rule::Refused(Box::new(refusal)).into(), "u")
+        let letter = letter(0, &record, &Rule::Refused(Box::new(refusal)).into(), "u")
             .unwrap()
             .entry;
         let attributes = letter.message_attributes().unwrap();
         assert_eq!(attributes["error_column"].string_value(), Some("locale"));
         assert!(!attributes.contains_key("error_path"));
-    }
-
-    #[test]
-    fn requests_hold_ten_letters_and_a_mebibyte_at_most() {
-        let letters = |bytes: usize, count: usize| {
-            let body = "x".repeat(bytes);
-            (0..count)
-                .filter_map(|position| Letter::new(position, &record(&body), &rejection(), "u"))
-                .collect()
-        };
-        let sizes = |letters| packed(letters).iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(sizes(letters(1, 23)), [10, 10, 3]);
-        assert_eq!(sizes(letters(400_000, 5)), [2, 2, 1]);
-        assert_eq!(sizes(letters(1_048_576, 2)), [1, 1]);
     }
 }

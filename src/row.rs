@@ -114,8 +114,7 @@ impl Rows {
     }
 
     /// The cell's bytes, `None` for a null.
-    #[cfg(test)]
-    pub(crate) fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
+    pub fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
         let (length, bytes) = self.cell(row, column).split_at(size_of::<i32>());
         (length != NULL_LENGTH.to_be_bytes()).then_some(bytes)
     }

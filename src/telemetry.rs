@@ -15,24 +15,35 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::extract::Record;
 use crate::rejection::Rejection;
-pub use metrics::{BatchMetrics, Metrics};
+pub use metrics::{BatchMetrics, Metrics, Totals};
 
-/// Starts the log, and makes panics write their place only: their message may quote a value.
+/// Starts the log of the function.
 pub fn init(settings: LogSettings) {
+    let is_terminal = std::io::stdout().is_terminal();
+    init_to(settings, std::io::stdout, is_terminal);
+}
+
+/// Starts a log, and makes panics write their place only: their message may quote a value.
+pub fn init_to<W>(settings: LogSettings, writer: W, is_terminal: bool)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let ours = env!("CARGO_CRATE_NAME");
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target(ours, settings.level)
         .with_target("bootstrap", settings.level);
     let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
         .with_target(false)
-        .with_ansi(std::io::stdout().is_terminal());
+        .with_ansi(is_terminal);
     let lines = match settings.format {
         LogFormat::Json => lines
             .json()

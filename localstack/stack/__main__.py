@@ -99,6 +99,7 @@ def logs_of_function(settings: Settings, arguments: Namespace) -> int:
 def run_messages(settings: Settings, *_: object) -> None:
     """Brings the stack up, sends events/logins.jsonl through it and checks what comes of it."""
     up(settings)
+    run.build_tool(settings)
     run.run(settings, Deployment.of(settings))
     say("\nThe stack is still up. `make env` shows how to look around in it, `make down` stops it.")
 

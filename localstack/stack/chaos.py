@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +29,7 @@ from stack.report import Progress, say, step, table
 from stack.settings import APP_ROLE, Settings, StackError
 
 SETTLE_TIMEOUT_SECS = 900
+SEND_BATCH_SIZE = 10  # the most that SQS takes in a request
 SENDERS = 4
 BAD_SHARE = 20
 """One message in so many is bad, and one in so many is sent twice."""
@@ -139,10 +140,9 @@ def chaos(settings: Settings, messages: int) -> None:
     with _stage(settings) as (deployment, proxy):
         trouble = Chaos(settings, proxy)
         sent = list(make(messages, trouble.run))
-        sender = threading.Thread(target=_send, args=(settings, deployment, sent), daemon=True)
-        sender.start()
-        _inject(trouble, len({message.id for message in sent}))
-        sender.join()
+        with ThreadPoolExecutor(1) as sender:
+            sending = sender.submit(_send, settings, deployment, sent)
+            _inject(trouble, len({message.id for message in sent}), sending)
         _wait_until_settled(trouble, deployment, sent)
         _show(trouble, sent, time.monotonic() - began)
         _check(trouble, deployment, sent)
@@ -233,14 +233,20 @@ def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -
         if reply.get("Failed"):
             raise StackError(f"SQS took not all messages: {reply['Failed'][0]['Message']}")
 
-    size = run.SEND_BATCH_SIZE
+    size = SEND_BATCH_SIZE
     batches = [messages[start : start + size] for start in range(0, len(messages), size)]
     with ThreadPoolExecutor(SENDERS) as pool:
         list(pool.map(send, batches))
 
 
-def _inject(trouble: Chaos, total: int) -> None:
+def _inject(trouble: Chaos, total: int, sending: Future[None]) -> None:
     """Each fault twice, one after the other, as soon as the next share of the messages is stored."""
+
+    def are_stored(due: int) -> bool:
+        if sending.done():
+            sending.result()  # raises what stopped it
+        return len(trouble.stored()) >= due
+
     faults = [
         trouble.cut_connections,
         trouble.kill_function,
@@ -251,7 +257,7 @@ def _inject(trouble: Chaos, total: int) -> None:
     for number, fault in enumerate(faults, start=1):
         due = total * number // (2 * len(faults))
         with step(f"{due:6} stored: {fault.__name__.replace('_', ' ')}"):
-            run.until(lambda due=due: len(trouble.stored()) >= due, SETTLE_TIMEOUT_SECS, "no progress")
+            run.until(lambda due=due: are_stored(due), SETTLE_TIMEOUT_SECS, "no progress")
             fault()
 
 

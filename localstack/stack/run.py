@@ -5,6 +5,7 @@ ids of the messages of this run.
 """
 
 import json
+import subprocess
 import time
 import urllib.parse
 import urllib.request
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stack import postgres
-from stack.deploy import Deployment, client
+from stack.deploy import Deployment, build_env, client
 from stack.logs import log_lines
 from stack.report import Progress, say, show, step, table
 from stack.settings import Settings, StackError
@@ -24,8 +25,7 @@ T = TypeVar("T")
 MESSAGES = Path("events/logins.jsonl")
 BAD_MESSAGES = 3
 """How many lines of that file break the mapping, each in its own way."""
-SEND_BATCH_SIZE = 10
-"""The most that SendMessageBatch takes."""
+TOOL = ("--locked", "--features", "cli", "--bin", "sqs-to-postgres")
 TIMEOUT_SECS = 120
 LOGS_TIMEOUT_SECS = 10
 ROWS_SHOWN = 5
@@ -47,9 +47,8 @@ def run(settings: Settings, deployment: Deployment) -> None:
     """Raises `StackError` when not exactly the good messages are stored and the bad ones set aside."""
     began = time.monotonic()
     rows_before = count_rows(settings)
-    lines = (settings.root / MESSAGES).read_text().splitlines()
-    with step(f"sending {len(lines)} messages of {MESSAGES}"):
-        ids = send(settings, deployment, lines)
+    with step(f"sending the messages of {MESSAGES}"):
+        ids = send(settings, deployment, (settings.root / MESSAGES).read_text().splitlines())
     say("· waiting until the queue is empty: bad messages are tried again, three times in all")
     arrived = wait_until_settled(settings, deployment, ids)
     took = time.monotonic() - began
@@ -57,7 +56,7 @@ def run(settings: Settings, deployment: Deployment) -> None:
     show_dead_letters(settings, deployment, arrived.dead_letters)
     added = count_rows(settings) - rows_before
     show(f"\nsent {len(ids)} · stored {added} · dead letters {len(arrived.dead_letters)} · {took:.0f} s")
-    expected = (len(lines) - BAD_MESSAGES, BAD_MESSAGES)
+    expected = (len(ids) - BAD_MESSAGES, BAD_MESSAGES)
     if (added, len(arrived.dead_letters)) != expected:
         raise StackError(
             f"{expected[0]} new rows and {expected[1]} dead letters were expected, not {added} and "
@@ -65,18 +64,28 @@ def run(settings: Settings, deployment: Deployment) -> None:
         )
 
 
+def build_tool(settings: Settings) -> None:
+    """Compiles the command line tool, which shares with the function what is compiled already."""
+    with step("compiling the command line tool", chatty=True):
+        if subprocess.run(["cargo", "build", *TOOL], cwd=settings.root, env=build_env(settings)).returncode:
+            raise StackError("the command line tool does not compile: cargo's message is above.")
+
+
 def send(settings: Settings, deployment: Deployment, bodies: list[str]) -> list[str]:
-    """Sends every body; gives the ids of the messages, in the same order."""
-    sqs, ids = client(settings, "sqs"), []
-    for start in range(0, len(bodies), SEND_BATCH_SIZE):
-        batch = bodies[start : start + SEND_BATCH_SIZE]
-        entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)]
-        reply = sqs.send_message_batch(QueueUrl=deployment.queue_url, Entries=entries)
-        if reply.get("Failed"):
-            raise StackError(f"SQS took not all messages: {reply['Failed'][0]['Message']}")
-        sent = sorted(reply["Successful"], key=lambda entry: int(entry["Id"]))
-        ids += [entry["MessageId"] for entry in sent]
-    return ids
+    """Sends every body, of one line each; gives the ids of the messages, in the same order."""
+    tool = ["cargo", "run", "--quiet", *TOOL, "--", "send", "--json", "--queue-url", deployment.queue_url]
+    done = subprocess.run(
+        tool,
+        cwd=settings.root,
+        env=build_env(settings),
+        input="\n".join(bodies),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise StackError(f"the messages could not be sent: {done.stderr.strip()}")
+    sent = [json.loads(line) for line in done.stdout.splitlines()]
+    return [message["message_id"] for message in sorted(sent, key=lambda message: message["line"])]
 
 
 def wait_until_settled(settings: Settings, deployment: Deployment, ids: list[str]) -> Arrived:

@@ -11,7 +11,7 @@ use super::DatabaseError;
 use crate::config::{DatabaseSecretSettings, SslMode, TlsSettings};
 use crate::secret::{DatabaseSecret, SecretError};
 
-const DEFAULT_PORT: u16 = 5432;
+pub(super) const DEFAULT_PORT: u16 = 5432;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A peer that dropped out silently is noticed this long after something was sent to it.

@@ -42,7 +42,7 @@ impl Tls {
     }
 
     /// As in libpq, `require` verifies the authority where one is named.
-    fn connector(&self) -> native_tls::Result<TlsConnector> {
+    pub(super) fn connector(&self) -> native_tls::Result<TlsConnector> {
         let verifies_authority = match self.mode {
             SslMode::VerifyCa | SslMode::VerifyFull => true,
             SslMode::Require => !self.root_certs.is_empty(),

@@ -34,6 +34,11 @@ const UNIQUE_VIOLATION: &str = "23505";
 const FEWEST_SKIPPED: u32 = 8;
 const MOST_SKIPPED: u32 = 128;
 
+/// How many round trips are measured at a time, and after how many batches for which the database
+/// seemed too far away.
+const MEASUREMENTS: usize = 4;
+const MEASURED_AGAIN_AFTER: u32 = 64;
+
 /// After this long without an answer to nothing, the peer is gone.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -45,7 +50,10 @@ const TRAILER: i16 = -1;
 pub(super) struct Copy {
     statement: String,
     lock: String,
+    /// The shortest seen.
     round_trip: Option<Duration>,
+    /// Batches for which the database seemed too far away.
+    too_far: u32,
     fit: Fit,
     skip: u32,
     skip_next: u32,
@@ -77,24 +85,40 @@ impl Copy {
             statement: format!("COPY {table} ({columns}) FROM STDIN BINARY"),
             lock: format!("BEGIN; LOCK TABLE ONLY {table} IN ROW EXCLUSIVE MODE; "),
             round_trip: None,
+            too_far: 0,
             fit: Fit::Unknown,
             skip: 0,
             skip_next: FEWEST_SKIPPED,
         }
     }
 
-    /// Whether so many rows may be worth it.
-    pub(super) fn pays(&self, rows: usize) -> bool {
-        let round_trips = MORE_ROUND_TRIPS * self.round_trip.unwrap_or_default();
-        let saved = SAVED_PER_ROW.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX));
-        !matches!(self.fit, Fit::Never) && saved > TRANSACTION_COST + round_trips
+    /// Whether to try with a batch of so many rows; counts those that go without.
+    pub(super) fn is_worth_a_try(&mut self, rows: usize) -> bool {
+        if self.pays(rows) {
+            let is_skipped = self.skip > 0;
+            self.skip = self.skip.saturating_sub(1);
+            return !is_skipped;
+        }
+        if self.saves(rows).is_none() {
+            return false;
+        }
+        self.too_far += 1;
+        self.too_far.is_multiple_of(MEASURED_AGAIN_AFTER)
     }
 
-    /// Whether the next batch is one of those that go without it.
-    pub(super) fn is_skipped(&mut self) -> bool {
-        let is_skipped = self.skip > 0;
-        self.skip = self.skip.saturating_sub(1);
-        is_skipped
+    /// Whether so many rows are worth it, as far as is known.
+    pub(super) fn pays(&self, rows: usize) -> bool {
+        let round_trips = MORE_ROUND_TRIPS * self.round_trip.unwrap_or_default();
+        self.saves(rows).is_some_and(|saved| saved > round_trips)
+    }
+
+    /// What so many rows save, but for the round trips.
+    fn saves(&self, rows: usize) -> Option<Duration> {
+        let saved = SAVED_PER_ROW.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX));
+        match self.fit {
+            Fit::Never => None,
+            Fit::Unknown | Fit::While(_) => saved.checked_sub(TRANSACTION_COST),
+        }
     }
 
     /// Stores a batch while its rows are made, all or none.
@@ -108,8 +132,8 @@ impl Copy {
         batch: &mut impl RowSource,
         rows: &mut Rows,
     ) -> Result<Copied, DatabaseError> {
-        if self.round_trip.is_none() {
-            self.round_trip = Some(shortest_round_trip(client).await?);
+        if self.round_trip.is_none() || !self.pays(batch.expected()) {
+            self.measure(client).await?;
             if !self.pays(batch.expected()) {
                 return Ok(Copied::Not);
             }
@@ -132,6 +156,15 @@ impl Copy {
             }
             Err(error) => self.lose(error),
         }
+    }
+
+    /// Looks for the shortest round trip: one that met a busy moment says nothing of the others.
+    async fn measure(&mut self, client: &Client) -> Result<(), DatabaseError> {
+        for _ in 0..MEASUREMENTS {
+            let measured = round_trip(client).await?;
+            self.round_trip = self.round_trip.into_iter().chain([measured]).min();
+        }
+        Ok(())
     }
 
     /// Copies the rows in a transaction; `None` where the table has changed.
@@ -212,15 +245,6 @@ impl Copy {
         }
         Ok(Copied::Not)
     }
-}
-
-/// One that met a busy moment says nothing of the others.
-async fn shortest_round_trip(client: &Client) -> Result<Duration, DatabaseError> {
-    let mut shortest = Duration::MAX;
-    for _ in 0..3 {
-        shortest = shortest.min(round_trip(client).await?);
-    }
-    Ok(shortest)
 }
 
 /// How long the server takes to answer when it has nothing to do.

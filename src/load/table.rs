@@ -1,4 +1,7 @@
-//! The table as it is, asked for only when Postgres refuses a statement for any row.
+//! The table as it is, and how it takes what the mapping gives. The loader asks only when Postgres
+//! refuses a statement for any row.
+
+mod fit;
 
 use thiserror::Error;
 use tokio_postgres::Client;
@@ -6,6 +9,8 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::DatabaseError;
 use crate::pipeline::{Column, ColumnType, Pipeline, Table, quote_identifier, quote_list};
+pub use fit::{Difference, Fault};
+use fit::{Fit, fit};
 
 /// A table that does not fit the mapping, with the statement that mends it.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -43,17 +48,29 @@ pub enum TableError {
     },
 }
 
-/// What the catalog says of a table; no columns where it does not exist or is hidden.
-#[derive(Default)]
-pub(super) struct LiveTable {
+/// The columns that the catalog knows of a table; none where it does not exist or is hidden.
+#[derive(Debug, Default)]
+pub struct LiveTable {
     columns: Vec<LiveColumn>,
 }
 
-struct LiveColumn {
-    name: String,
+/// A column as the catalog has it. Of a domain the type is the one below it.
+#[derive(Debug)]
+pub(super) struct LiveColumn {
+    pub(super) name: String,
     /// As Postgres writes it, without a length.
     type_name: String,
+    /// As Postgres writes it, with its length.
+    full_type: String,
     is_enum: bool,
+    /// Postgres assigns every type to it.
+    is_string: bool,
+    /// What goes with the type: a length, or precision and scale; −1 for none.
+    type_modifier: i32,
+    is_not_null: bool,
+    has_default: bool,
+    /// Postgres makes the values itself and takes none.
+    is_generated: bool,
 }
 
 /// A column of an enum type.
@@ -64,10 +81,18 @@ pub(super) struct EnumColumn {
 }
 
 impl LiveTable {
-    pub(super) async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
-        let sql = "SELECT a.attname::text, format_type(a.atttypid, NULL), t.typtype = 'e' \
+    /// Reads the columns from the catalog.
+    ///
+    /// # Errors
+    /// The connection broke, or the schema may not be used.
+    pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
+        let sql = "SELECT a.attname::text, format_type(b.oid, NULL), format_type(b.oid, m), b.typtype = 'e', b.typcategory = 'S', m, \
+                   a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '', \
+                   a.attgenerated <> '' OR a.attidentity = 'a' \
                    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
-                   WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped";
+                   JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, \
+                   LATERAL (SELECT CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END) AS modifier(m) \
+                   WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
         let rows = client
             .query_typed(sql, &[(&table.to_string(), Type::TEXT)])
             .await?;
@@ -75,12 +100,96 @@ impl LiveTable {
             Ok(LiveColumn {
                 name: row.try_get(0)?,
                 type_name: row.try_get(1)?,
-                is_enum: row.try_get(2)?,
+                full_type: row.try_get(2)?,
+                is_enum: row.try_get(3)?,
+                is_string: row.try_get(4)?,
+                type_modifier: row.try_get(5)?,
+                is_not_null: row.try_get(6)?,
+                has_default: row.try_get(7)?,
+                is_generated: row.try_get(8)?,
             })
         };
         Ok(Self {
             columns: rows.iter().map(column).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Whether there is no such table, or it is hidden.
+    pub fn is_missing(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// What a column is, for a sentence: `varchar(64), not null`.
+    pub fn description(&self, column: &str) -> Option<String> {
+        let live = self.column(column)?;
+        let not_null = if live.is_not_null { ", not null" } else { "" };
+        Some(format!("{}{not_null}", short(&live.full_type)))
+    }
+
+    fn column(&self, name: &str) -> Option<&LiveColumn> {
+        self.columns.iter().find(|live| live.name == name)
+    }
+
+    /// All that keeps the table from taking what the mapping gives, in the order of the mapping,
+    /// and then the columns that only the table has.
+    pub fn differences(&self, pipeline: &Pipeline) -> Vec<Difference> {
+        let table = pipeline.table.to_string();
+        let mapped = pipeline
+            .columns
+            .iter()
+            .flat_map(|column| self.differences_of(&table, column));
+        let is_mapped = |name: &str| pipeline.columns.iter().any(|column| column.name == name);
+        let others = self.columns.iter().filter(|live| !is_mapped(&live.name));
+        let others = others
+            .filter(|live| live.is_not_null && !live.has_default && !live.is_generated)
+            .map(|live| Difference {
+                column: live.name.clone(),
+                fault: Fault::UnmappedNotNull,
+                mend: drop_not_null(&table, &live.name),
+                later: None,
+            });
+        mapped.chain(others).collect()
+    }
+
+    fn differences_of(&self, table: &str, column: &Column) -> Vec<Difference> {
+        let difference = |fault, mend| Difference {
+            column: column.name.clone(),
+            fault,
+            mend,
+            later: None,
+        };
+        let Some(live) = self.column(&column.name) else {
+            let missing = difference(Fault::Missing, add_column(table, column));
+            return vec![Difference {
+                later: set_not_null(table, column),
+                ..missing
+            }];
+        };
+        let mut differences = Vec::new();
+        if live.is_generated {
+            let name = quote_identifier(&column.name);
+            let mend = format!(
+                "ALTER TABLE {table} ALTER COLUMN {name} DROP EXPRESSION IF EXISTS, ALTER COLUMN {name} DROP IDENTITY IF EXISTS;"
+            );
+            differences.push(difference(Fault::Generated, mend));
+        }
+        let (actual, mapped) = (short(&live.full_type), column.column_type);
+        let fault = match fit(column, live) {
+            Fit::Whole => None,
+            Fit::Changed(how) => Some(Fault::Changes {
+                actual,
+                mapped,
+                how,
+            }),
+            Fit::Narrow => Some(Fault::TooNarrow { actual, mapped }),
+            Fit::Never => Some(Fault::WrongType { actual, mapped }),
+        };
+        differences.extend(fault.map(|fault| difference(fault, alter_type(table, column))));
+        if live.is_not_null && !column.is_never_null() {
+            let mend = drop_not_null(table, &column.name);
+            differences.push(difference(Fault::NotNull, mend));
+        }
+        differences
     }
 
     pub(super) fn enums(&self) -> Vec<EnumColumn> {
@@ -119,14 +228,14 @@ impl LiveTable {
         let table = pipeline.table.to_string();
         for column in &pipeline.columns {
             let Some(live) = self.columns.iter().find(|live| live.name == column.name) else {
-                let ddl = format!("ALTER TABLE {table} ADD COLUMN {};", column.definition());
+                let ddl = add_column(&table, column);
                 return Some(TableError::ColumnMissing {
                     table,
                     column: column.name.clone(),
                     ddl,
                 });
             };
-            if !assigns(column.column_type, live) {
+            if fit(column, live) == Fit::Never {
                 let ddl = alter_type(&table, column);
                 let (actual, mapped) = (live.type_name.clone(), column.column_type);
                 return Some(TableError::ColumnType {
@@ -177,36 +286,29 @@ pub(super) async fn copy_guard(
     Ok(fitting.first().map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Whether Postgres assigns a value of the mapped type to the column by itself.
-/// Source: `\dCS` of psql 18; everything is assigned to a string type.
-fn assigns(mapped: ColumnType, live: &LiveColumn) -> bool {
-    const STRINGS: &[&str] = &["text", "character varying", "character", "name"];
-    const NUMBERS: &[&str] = &[
-        "smallint",
-        "integer",
-        "bigint",
-        "real",
-        "double precision",
-        "numeric",
-    ];
-    const DATES: &[&str] = &[
-        "date",
-        "timestamp without time zone",
-        "timestamp with time zone",
-    ];
-    let live_is = |family: &[&str]| family.contains(&live.type_name.as_str());
-    live_is(STRINGS)
-        || match mapped {
-            ColumnType::Text | ColumnType::Varchar(_) => live.is_enum,
-            ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt => live_is(NUMBERS),
-            ColumnType::Real | ColumnType::DoublePrecision | ColumnType::Numeric => {
-                live_is(NUMBERS)
-            }
-            ColumnType::Date | ColumnType::TimestampTz => live_is(DATES),
-            ColumnType::Inet => live_is(&["inet", "cidr"]),
-            ColumnType::Jsonb => live_is(&["jsonb", "json"]),
-            ColumnType::Boolean | ColumnType::Uuid => live.type_name == mapped.to_string(),
-        }
+/// Postgres's long names of types as people write them.
+fn short(type_name: &str) -> String {
+    type_name
+        .replace("character varying", "varchar")
+        .replace("timestamp with time zone", "timestamptz")
+        .replace("timestamp without time zone", "timestamp")
+}
+
+/// Rows that are there already have no value, so that the column cannot be `NOT NULL` at once.
+fn add_column(table: &str, column: &Column) -> String {
+    let (name, column_type) = (quote_identifier(&column.name), column.column_type);
+    format!("ALTER TABLE {table} ADD COLUMN {name} {column_type};")
+}
+
+fn set_not_null(table: &str, column: &Column) -> Option<String> {
+    let name = quote_identifier(&column.name);
+    let set = format!("ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL;");
+    column.is_never_null().then_some(set)
+}
+
+fn drop_not_null(table: &str, column: &str) -> String {
+    let name = quote_identifier(column);
+    format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL;")
 }
 
 fn alter_type(table: &str, column: &Column) -> String {
@@ -217,7 +319,7 @@ fn alter_type(table: &str, column: &Column) -> String {
     )
 }
 
-fn unique_index(pipeline: &Pipeline) -> String {
+pub(super) fn unique_index(pipeline: &Pipeline) -> String {
     format!(
         "CREATE UNIQUE INDEX ON {} ({});",
         pipeline.table,
@@ -225,7 +327,7 @@ fn unique_index(pipeline: &Pipeline) -> String {
     )
 }
 
-fn grant(pipeline: &Pipeline) -> String {
+pub(super) fn grant(pipeline: &Pipeline) -> String {
     let schema = pipeline
         .table
         .schema

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use column_type::ColumnType;
+pub use ddl::PartitionError;
 pub(crate) use ddl::{quote_identifier, quote_list};
 
 use column_type::KNOWN_TYPES;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
@@ -20,8 +21,43 @@ const NAMESPACE: &str = "sqs-to-postgres";
 pub struct Metrics {
     function: String,
     table: String,
-    /// Nobody at a terminal wants to read them.
+    /// Nobody at a terminal wants to read them, and without a function they belong to nothing.
     are_wanted: bool,
+    totals: Arc<Mutex<Totals>>,
+}
+
+/// What all batches so far came to.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Batches, stored or not.
+    pub batches: u64,
+    /// Rows written.
+    pub stored: u64,
+    /// Messages whose row was there already.
+    pub duplicates: u64,
+    /// Failed messages by rule, each as often as it failed.
+    pub failed: BTreeMap<&'static str, u64>,
+    /// Messages sent to the dead-letter queue.
+    pub dead_lettered: u64,
+    /// What it took to keep the database at hand.
+    pub recovery: Recovery,
+    /// From records to Postgres's answer.
+    pub took: Duration,
+}
+
+impl Totals {
+    fn add(&mut self, batch: &BatchMetrics, failed: &BTreeMap<&'static str, usize>) {
+        self.batches += 1;
+        self.stored += batch.stored;
+        self.duplicates += batch.duplicates;
+        for (rule, messages) in failed {
+            *self.failed.entry(rule).or_default() += *messages as u64;
+        }
+        self.recovery.retries += batch.recovery.retries;
+        self.recovery.reconnects += batch.recovery.reconnects;
+        self.recovery.secret_refreshes += batch.recovery.secret_refreshes;
+        self.took += batch.transform + batch.load;
+    }
 }
 
 /// What is known of a batch when Postgres is done with it.
@@ -44,7 +80,8 @@ pub struct BatchMetrics {
 }
 
 impl Metrics {
-    /// For a function by its name in Lambda, and the table it writes to.
+    /// For a function by its name in Lambda, and the table it writes to. Without a name nothing is
+    /// written, and only the totals are kept.
     pub fn new(function: String, table: &str) -> Self {
         // CloudWatch drops the metrics of a dimension that is not printable ASCII.
         let printable = |char| match char {
@@ -52,10 +89,20 @@ impl Metrics {
             _ => '?',
         };
         Self {
+            are_wanted: !function.is_empty() && !std::io::stdout().is_terminal(),
             function,
             table: table.chars().map(printable).collect(),
-            are_wanted: !std::io::stdout().is_terminal(),
+            totals: Arc::default(),
         }
+    }
+
+    /// What all batches so far came to.
+    pub fn totals(&self) -> Arc<Mutex<Totals>> {
+        Arc::clone(&self.totals)
+    }
+
+    fn add_to_totals(&self, add: impl FnOnce(&mut Totals)) {
+        add(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Writes how long it took from the start of the process until it was ready for its first batch.
@@ -65,6 +112,7 @@ impl Metrics {
 
     /// Writes the metrics of a batch, stored or not; `failed` counts its failed messages by rule.
     pub fn batch(&self, batch: &BatchMetrics, failed: &BTreeMap<&'static str, usize>) {
+        self.add_to_totals(|totals| totals.add(batch, failed));
         let mut metrics = vec![
             Metric::count("MessagesReceived", batch.received as u64),
             Metric::count("RowsStored", batch.stored),
@@ -92,6 +140,7 @@ impl Metrics {
 
     /// Writes how many messages were sent to the dead-letter queue.
     pub fn dead_lettered(&self, messages: usize) {
+        self.add_to_totals(|totals| totals.dead_lettered += messages as u64);
         let count = Metric::count("MessagesDeadLettered", messages as u64);
         self.write(&[self.line(None, &[count])]);
     }

@@ -17,7 +17,7 @@ use crate::rejection::Rule;
 
 /// Postgres counts days and microseconds from here.
 /// Source: <https://www.postgresql.org/docs/18/datatype-datetime.html>, `POSTGRES_EPOCH_JDATE`.
-const POSTGRES_EPOCH: Date = date!(2000 - 01 - 01);
+pub(super) const POSTGRES_EPOCH: Date = date!(2000 - 01 - 01);
 const POSTGRES_EPOCH_UNIX_MILLIS: i64 = 946_684_800_000;
 const MILLIS_PER_DAY: i64 = 86_400_000;
 
@@ -76,6 +76,12 @@ pub(crate) fn write(
         ColumnType::Jsonb => write_jsonb(value, out),
         _ => write_scalar(&value, column_type, out).ok_or(Rule::Type(column_type))?,
     }
+}
+
+/// Whether a text can be stored in a column of the type.
+pub fn takes(column_type: ColumnType, text: &str) -> bool {
+    let value = Value::Text(Cow::Borrowed(text));
+    write(value, column_type, &mut BytesMut::new()).is_ok()
 }
 
 fn write_text(value: Value<'_>, max_chars: Option<usize>, out: &mut BytesMut) -> Result<(), Rule> {

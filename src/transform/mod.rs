@@ -8,6 +8,7 @@ mod clean;
 mod convert;
 mod decimal;
 mod fields;
+mod readable;
 mod text;
 
 use std::borrow::Cow;
@@ -23,7 +24,9 @@ use crate::pipeline::{
 use crate::rejection::{Place, Rejection, Rule};
 use crate::row::Rows;
 use convert::Value;
+pub use convert::takes;
 use fields::{Fields, NotJson, Paths};
+pub use readable::readable;
 use text::Unstorable;
 
 /// A mapping compiled for use: paths as a tree, masks with their keys, defaults as cells.

@@ -128,7 +128,14 @@ impl Queue {
         queue
     }
 
-    async fn attribute(&self, name: QueueAttributeName) -> String {
+    /// Changes one of its attributes.
+    #[allow(dead_code, reason = "only the tests of the tool change any")]
+    pub(crate) async fn set(&self, name: QueueAttributeName, value: &str) {
+        let set = self.client.set_queue_attributes().queue_url(&self.url);
+        set.attributes(name, value).send().await.unwrap();
+    }
+
+    pub(crate) async fn attribute(&self, name: QueueAttributeName) -> String {
         let get = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = get.attribute_names(name.clone()).send().await.unwrap();
         answer.attributes.unwrap()[&name].clone()
@@ -168,6 +175,24 @@ impl Queue {
         messages
     }
 
+    /// The same, and each is deleted: of a FIFO queue's group nothing comes while some of it is out.
+    #[allow(dead_code, reason = "only the tests of the tool do so")]
+    pub(crate) async fn take_all(&self, count: usize) -> Vec<Message> {
+        let mut messages = Vec::new();
+        eventually(&format!("{count} messages"), async || {
+            for message in self.receive(VISIBILITY_SECS).await {
+                let receipt = message.receipt_handle.as_deref().unwrap();
+                let delete = self.client.delete_message().queue_url(&self.url);
+                delete.receipt_handle(receipt).send().await.unwrap();
+                messages.push(message);
+            }
+            (messages.len() >= count).then_some(())
+        })
+        .await;
+        assert_eq!(messages.len(), count);
+        messages
+    }
+
     /// The record in which Lambda hands over a received message.
     pub(crate) fn record(&self, message: &Message) -> Value {
         let attributes = message.attributes.iter().flatten();
@@ -176,7 +201,7 @@ impl Queue {
             .collect();
         json!({
             "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
-            "attributes": attributes, "eventSourceARN": self.arn,
+            "attributes": attributes, "messageAttributes": message_attributes(message), "eventSourceARN": self.arn,
         })
     }
 
@@ -184,6 +209,16 @@ impl Queue {
         let delete = self.client.delete_queue().queue_url(&self.url);
         delete.send().await.unwrap();
     }
+}
+
+fn message_attributes(message: &Message) -> Map<String, Value> {
+    let attributes = message.message_attributes.iter().flatten();
+    let json = attributes.map(|(name, value)| {
+        let bytes = value.binary_value.as_ref().map(|bytes| STANDARD.encode(bytes));
+        let json = json!({"dataType": value.data_type, "stringValue": value.string_value, "binaryValue": bytes});
+        (name.clone(), json)
+    });
+    json.collect()
 }
 
 /// What a message attribute holds; bytes in base64.

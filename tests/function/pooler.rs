@@ -1,89 +1,18 @@
 //! Poolers: the load works through PgBouncer in transaction mode, and sends nothing for which RDS
 //! Proxy would pin a connection to its client.
 
-use std::fs;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::join;
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 
 use crate::batch::{Batch, id, login, login_with};
 use crate::copy::{MANY, many, noted, noting_database};
+use crate::pgbouncer::PgBouncer;
 use crate::proxy::Proxy;
-use crate::support::{Database, Setup, database_name, eventually, server_address, superuser};
+use crate::support::{Database, Setup, database_name, server_address};
 
 const NOTHING: [String; 0] = [];
-
-/// A PgBouncer with one connection to the server.
-struct PgBouncer {
-    address: SocketAddr,
-    _process: Child,
-    folder: std::path::PathBuf,
-}
-
-impl PgBouncer {
-    /// `None` where the program is not installed.
-    async fn before(server: SocketAddr) -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let folder = std::env::temp_dir().join(format!("pgbouncer-{:016x}", fastrand::u64(..)));
-        fs::create_dir(&folder).unwrap();
-        let file = folder.join("pgbouncer.ini");
-        let ((user, password), name) = (superuser(), database_name());
-        let settings = format!(
-            "[databases]\n{name} = host={} port={} dbname={name} user={user} password={password}\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\n\
-             pool_mode = transaction\nmax_db_connections = 1\n",
-            server.ip(),
-            server.port(),
-            address.port()
-        );
-        fs::write(&file, settings).unwrap();
-        let mut command = Command::new("pgbouncer");
-        if fs::metadata("/proc/self").is_ok_and(|owner| is_root(&owner)) {
-            // It refuses to run as root.
-            command.args(["--user", "nobody"]);
-        }
-        let process = command
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
-        let mut process = match process {
-            Ok(process) => process,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => panic!("pgbouncer: {error}"),
-        };
-        eventually("pgbouncer listens", async || {
-            assert_eq!(process.try_wait().unwrap(), None, "pgbouncer ended");
-            TcpStream::connect(address).await.ok()
-        })
-        .await;
-        Some(Self {
-            address,
-            _process: process,
-            folder,
-        })
-    }
-}
-
-fn is_root(owner: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    owner.uid() == 0
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).ok();
-    }
-}
 
 /// The shipped mapping for a table that is found without a search path.
 fn mapping(database: &Database) -> String {
@@ -99,13 +28,6 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
     const LARGE_ROUNDS: usize = 2;
     let server = Proxy::before(server_address()).await;
     let Some(pooler) = PgBouncer::before(server.address).await else {
-        // Past the test harness, which keeps the output of tests that pass to itself.
-        writeln!(
-            std::io::stderr(),
-            "\nNOT RUN: {}: install pgbouncer\n",
-            module_path!()
-        )
-        .unwrap();
         return;
     };
     let database = noting_database().await;

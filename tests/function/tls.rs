@@ -1,87 +1,15 @@
 //! Whom the function takes for its database: certificates of an own authority, right and wrong.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_native_tls::TlsAcceptor;
-use tokio_native_tls::native_tls::{self, Identity};
 
 use crate::aws::Secret;
 use crate::batch::{Batch, login};
-use crate::support::{Database, Outcome, Setup, TempFile, database_name, server_address};
-
-/// What a client of Postgres asks before it begins with TLS.
-/// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (SSLRequest).
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-
-/// A certificate authority, and the file to trust it by.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    file: TempFile,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Every authority has this name, so that only their keys tell them apart.
-        let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, "Authority of a test");
-        let certificate = params.self_signed(&key).unwrap();
-        Self {
-            issuer: Issuer::new(params, key),
-            file: TempFile::new(&certificate.pem()),
-        }
-    }
-
-    fn path(&self) -> String {
-        self.file.0.display().to_string()
-    }
-
-    /// A server's certificate for this host that ends with this year.
-    fn identity(&self, host: &str, last_year: i32) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-        params.not_after = date_time_ymd(last_year, 12, 31);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let pem = certificate.pem();
-        Identity::from_pkcs8(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap()
-    }
-}
-
-/// Puts TLS before the local Postgres, which was built without it.
-async fn front(identity: Identity) -> SocketAddr {
-    let acceptor = native_tls::TlsAcceptor::new(identity).unwrap();
-    let acceptor = Arc::new(TlsAcceptor::from(acceptor));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(serve(client, Arc::clone(&acceptor)));
-        }
-    });
-    address
-}
-
-async fn serve(mut client: TcpStream, acceptor: Arc<TlsAcceptor>) -> Option<()> {
-    let mut request = [0; SSL_REQUEST.len()];
-    client.read_exact(&mut request).await.ok()?;
-    if request != SSL_REQUEST {
-        return None;
-    }
-    client.write_all(b"S").await.ok()?;
-    let mut client = acceptor.accept(client).await.ok()?;
-    let mut server = TcpStream::connect(server_address()).await.ok()?;
-    copy_bidirectional(&mut client, &mut server).await.ok()?;
-    Some(())
-}
+use crate::support::{Database, Outcome, Setup, database_name, server_address};
+use crate::tls_front::{Authority, front};
 
 /// A database that is entered by a secret, and certificates of every kind.
 struct House {

@@ -1,13 +1,18 @@
 """What the tests of the stack share: each thing is made once."""
 
+import base64
+import os
+import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
+from shell import Shell
 
-from stack import deploy
+from stack import deploy, postgres, run
 from stack.deploy import Deployment
 from stack.settings import Settings
 from stacks import VARIANTS, Stacks, Variant, send_both
@@ -58,3 +63,28 @@ def variants(stacks: Stacks) -> dict[str, Variant]:
     names = {kind: stacks.create(kind, prepare(settings)) for kind, prepare in VARIANTS.items()}
     deployed = {kind: stacks.wait("create", name) for kind, name in names.items()}
     return {kind: send_both(settings, names[kind], stack) for kind, stack in deployed.items()}
+
+
+@pytest.fixture(scope="session")
+def tool(settings: Settings) -> Path:
+    run.build_tool(settings)
+    return settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug"
+
+
+@pytest.fixture
+def shell(settings: Settings, tool: Path, tmp_path: Path) -> Iterator[Shell]:
+    name = f"docs_{uuid.uuid4().hex}"
+    postgres.query(settings, f"CREATE DATABASE {name}", database="postgres")
+    programs = [str(tool), str(Path(sys.executable).parent), str(postgres.programs()), os.environ["PATH"]]
+    (tmp_path / "pipeline.toml").write_text((settings.root / "pipeline.toml").read_text())
+    yield Shell(
+        tmp_path,
+        {
+            "PATH": os.pathsep.join(programs),
+            "DATABASE_URL": f"{settings.admin_url.rpartition('/')[0]}/{name}",
+            "MASK_KEY": base64.b64encode(bytes(range(64))).decode(),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "LC_ALL": "C.UTF-8",
+        },
+    )
+    postgres.query(settings, f"DROP DATABASE {name} WITH (FORCE)", database="postgres")

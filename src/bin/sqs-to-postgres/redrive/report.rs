@@ -1,0 +1,139 @@
+//! What became of the letters, said while it happens and at the end.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::letter::Letter;
+use crate::Outcome;
+use crate::error::CliError;
+use crate::output::{Table, counted, line};
+use crate::progress::Progress;
+
+/// Left in vain: it was moved, and is a dead letter again.
+pub(super) const CAME_BACK: &str = "that came back";
+
+/// Shown in place of a reason that nobody has given.
+const MOVED_BY_SQS: &str = "none, SQS moved it";
+
+pub(super) struct Report {
+    is_json: bool,
+    is_dry_run: bool,
+    progress: Progress,
+    /// Letters that were moved, or would be.
+    given: usize,
+    failed: usize,
+    /// How many letters stay, by why they do.
+    left: BTreeMap<&'static str, usize>,
+    /// How many letters would be moved, by rule, column and path.
+    would_move: BTreeMap<[String; 3], usize>,
+}
+
+impl Report {
+    pub(super) fn new(is_json: bool, is_dry_run: bool, total: Option<usize>) -> Self {
+        Self {
+            is_json,
+            is_dry_run,
+            progress: Progress::new(total, "dead letters"),
+            given: 0,
+            failed: 0,
+            left: BTreeMap::new(),
+            would_move: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn left(&mut self, why: &'static str) {
+        *self.left.entry(why).or_default() += 1;
+    }
+
+    pub(super) fn moved(&mut self, letter: &Letter, new_id: &str) -> Result<(), CliError> {
+        self.given += 1;
+        self.progress.advance(1);
+        self.json(letter, json!({"sent_as": new_id}))
+    }
+
+    pub(super) fn failed(&mut self, letter: &Letter, reason: &str) -> Result<(), CliError> {
+        self.failed += 1;
+        self.progress
+            .say(&format!("letter {} is not moved: {reason}", letter.id()));
+        self.json(letter, json!({"error": reason}))
+    }
+
+    pub(super) fn would_move(&mut self, letter: &Letter) -> Result<(), CliError> {
+        self.given += 1;
+        self.progress.advance(1);
+        let [column, path] = letter.place();
+        let cells = [letter.rule().or(Some(MOVED_BY_SQS)), column, path];
+        // Whoever may send to the queue may write them.
+        let cells = cells.map(|cell| cell.unwrap_or("-").escape_debug().to_string());
+        *self.would_move.entry(cells).or_default() += 1;
+        self.json(letter, json!({}))
+    }
+
+    /// A line of these fields and of what the letter says of itself.
+    fn json(&self, letter: &Letter, mut fields: Value) -> Result<(), CliError> {
+        if !self.is_json {
+            return Ok(());
+        }
+        let [column, path] = letter.place();
+        fields["message_id"] = letter.original_id().into();
+        fields["rule"] = letter.rule().into();
+        fields["column"] = column.into();
+        fields["path"] = path.into();
+        line(&fields.to_string())
+    }
+
+    pub(super) fn end(
+        self,
+        result: Result<(), CliError>,
+        is_interrupted: bool,
+    ) -> Result<Outcome, CliError> {
+        let summary = self.summary(result.is_ok() && is_interrupted);
+        let came_back = self.left.contains_key(CAME_BACK);
+        if self.is_json {
+            eprintln!("{summary}");
+        } else {
+            line(&summary)?;
+        }
+        result?;
+        if self.failed > 0 || came_back || is_interrupted {
+            return Ok(Outcome::SomeFailed);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn summary(&self, is_interrupted: bool) -> String {
+        let mut text = self.table();
+        let speed = self.progress.end();
+        text.push_str(&match self.given {
+            0 if self.failed == 0 && self.left.is_empty() => "no dead letters".to_owned(),
+            given if self.is_dry_run => format!("would move {}", counted(given, "dead letter")),
+            _ => format!("moved {speed}"),
+        });
+        for (why, count) in &self.left {
+            text.push_str(&format!("; left {count} {why}"));
+        }
+        if self.failed > 0 {
+            text.push_str(&format!("; {} not moved", counted(self.failed, "letter")));
+        }
+        if is_interrupted {
+            text.push_str("; interrupted");
+        }
+        text
+    }
+
+    /// What would be moved and why it is there, the most first.
+    fn table(&self) -> String {
+        if self.would_move.is_empty() || self.is_json {
+            return String::new();
+        }
+        let mut table = Table::default();
+        table.row(["letters", "rule", "column", "path"].map(str::to_owned));
+        let mut rows: Vec<_> = self.would_move.iter().collect();
+        rows.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for ([rule, column, path], count) in rows {
+            table.row([&count.to_string(), rule, column, path].map(String::clone));
+        }
+        table.to_string()
+    }
+}

@@ -1,0 +1,337 @@
+//! `send`: JSON lines into a queue.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use clap::Args;
+use futures_util::{Stream, StreamExt as _, stream};
+use serde_json::{Value, json};
+use sqs_to_postgres::request::{MAX_BYTES, Outgoing, Request};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::Outcome;
+use crate::error::CliError;
+use crate::outgoing::{self, Sent};
+use crate::output::{counted, line};
+use crate::progress::Progress;
+use crate::settings::QueueFlags;
+use crate::signals::Stop;
+
+/// Lines read ahead of what is sent.
+const LINES_AHEAD: usize = 100;
+
+/// How long a request waits for more lines to go with it.
+const LINGER: Duration = Duration::from_millis(50);
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
+  tail -f app.log | sqs-to-postgres send --queue-name logins.fifo --group-id-from user_id";
+
+/// Send the lines of a file to a queue, each as a message
+///
+/// Ten in a request, several requests at once; on a FIFO queue one after the other,
+/// so that order is kept. Empty lines are left out.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Send {
+    /// The file; none, or -: stdin
+    file: Option<PathBuf>,
+    /// The message group, by a path into the message: what a FIFO queue keeps in order
+    #[arg(long, value_name = "PATH")]
+    group_id_from: Option<String>,
+    /// At most so many messages a second
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Requests under way at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
+    concurrency: u16,
+    /// One JSON object a line, for each message its line and id, or its error
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    queue: QueueFlags,
+}
+
+/// A line of the input and its number.
+type Line = (usize, std::io::Result<String>);
+
+impl Send {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let stop = Stop::on_signal()?;
+        let sqs = Client::new(self.queue.aws().config().await);
+        let url = self.queue.url(&sqs).await?.ok_or(CliError::NoQueue)?;
+        let is_fifo = url.ends_with(".fifo");
+        if is_fifo && self.group_id_from.is_none() {
+            return Err(CliError::NoGroup);
+        }
+        let (lines, total) = self.open()?;
+        let requests = Requests {
+            lines,
+            stop: stop.clone(),
+            rate: self.rate,
+            began: Instant::now(),
+            given: 0,
+            group_id_from: self.group_id_from,
+            run: is_fifo.then(|| format!("{:016x}", fastrand::u64(..))),
+            held: None,
+        };
+        let concurrency = if is_fifo { 1 } else { self.concurrency.into() };
+        let mut sending = requests
+            .stream()
+            .map(|part| part.send(&sqs, &url))
+            .buffer_unordered(concurrency)
+            .boxed();
+        let mut report = Report::new(self.json, total);
+        let mut is_lost = false;
+        while let Some(sent) = sending.next().await {
+            report.add(sent)?;
+            // What comes after a lost message of a group would overtake it.
+            is_lost = report.error.is_some() || is_fifo && report.failed > 0;
+            if is_lost {
+                stop.ask();
+            }
+        }
+        report.end(stop.is_asked() && !is_lost)
+    }
+
+    /// The lines, and how many there are, where that is known.
+    fn open(&self) -> Result<(mpsc::Receiver<Line>, Option<usize>), CliError> {
+        let file = self.file.as_ref().filter(|file| file.as_os_str() != "-");
+        let Some(path) = file else {
+            return Ok((read_lines(std::io::stdin()), None));
+        };
+        let name = path.display().to_string();
+        let open = || File::open(path).map_err(|error| CliError::input(&name, &error));
+        let lines = BufReader::new(open()?).split(b'\n');
+        let total = lines.filter(|line| {
+            line.as_ref()
+                .is_ok_and(|line| !line.trim_ascii().is_empty())
+        });
+        Ok((read_lines(open()?), Some(total.count())))
+    }
+}
+
+/// Reads on a thread of its own, because a pipe may be silent for long.
+fn read_lines(input: impl Read + std::marker::Send + 'static) -> mpsc::Receiver<Line> {
+    let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        let lines = BufReader::new(input).lines();
+        for (line, number) in lines.zip(1..) {
+            let is_error = line.is_err();
+            if sender.blocking_send((number, line)).is_err() || is_error {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// Lines on their way into requests.
+struct Requests {
+    lines: mpsc::Receiver<Line>,
+    stop: Stop,
+    rate: Option<u32>,
+    began: Instant,
+    /// Messages that were put into a request.
+    given: usize,
+    group_id_from: Option<String>,
+    /// On a FIFO queue, what tells the deduplication ids of this run from those of another.
+    run: Option<String>,
+    /// A message that the last request had no room for.
+    held: Option<Outgoing>,
+}
+
+/// A request, and the lines before its end that cannot be sent.
+#[derive(Default)]
+struct Part {
+    request: Request,
+    refused: Vec<Sent>,
+}
+
+impl Part {
+    async fn send(self, sqs: &Client, url: &str) -> Result<Vec<Sent>, CliError> {
+        let mut sent = self.refused;
+        if !self.request.is_empty() {
+            sent.extend(outgoing::send(self.request, sqs, url).await?);
+        }
+        Ok(sent)
+    }
+}
+
+impl Requests {
+    fn stream(self) -> impl Stream<Item = Part> {
+        stream::unfold(self, async |mut requests| {
+            requests.pace().await;
+            let part = requests.next().await?;
+            requests.given += part.request.len();
+            Some((part, requests))
+        })
+    }
+
+    /// Waits until the rate allows for another request, or an end is asked for.
+    async fn pace(&mut self) {
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(self.given as f64 / f64::from(rate));
+            let due = sleep_until(self.began + due);
+            tokio::select! { () = due => {}, () = self.stop.asked() => {} }
+        }
+    }
+
+    /// What goes next; `None` at the end.
+    async fn next(&mut self) -> Option<Part> {
+        if self.stop.is_asked() {
+            return None;
+        }
+        let mut part = Part::default();
+        if let Some(message) = self.held.take() {
+            part.request.push(message);
+        }
+        while !part.request.is_full() {
+            let Some((number, line)) = self.line(part.request.is_empty()).await else {
+                break;
+            };
+            match self.message(number, line) {
+                Ok(None) => {}
+                Ok(Some(message)) if part.request.has_room(message.bytes) => {
+                    part.request.push(message)
+                }
+                Ok(Some(message)) => {
+                    self.held = Some(message);
+                    break;
+                }
+                Err(reason) => {
+                    let result = Err(reason.to_owned());
+                    part.refused.push(Sent { number, result });
+                    break;
+                }
+            }
+        }
+        let is_end = part.request.is_empty() && part.refused.is_empty();
+        (!is_end).then_some(part)
+    }
+
+    /// The next line. A request that has begun does not wait long for it.
+    async fn line(&mut self, is_first: bool) -> Option<Line> {
+        let patience = if is_first { Duration::MAX } else { LINGER };
+        tokio::select! {
+            biased;
+            () = self.stop.asked() => None,
+            line = timeout(patience, self.lines.recv()) => line.ok()?,
+        }
+    }
+
+    /// The message of a line; none of an empty one.
+    fn message(
+        &self,
+        number: usize,
+        line: std::io::Result<String>,
+    ) -> Result<Option<Outgoing>, &'static str> {
+        let body = line.map_err(|_| "it is not UTF-8 text, or cannot be read")?;
+        if body.trim().is_empty() {
+            return Ok(None);
+        }
+        if body.len() > MAX_BYTES {
+            return Err("it has more than 1 MiB");
+        }
+        let group = self
+            .group_id_from
+            .as_deref()
+            .map(|path| group_id(&body, path))
+            .transpose()?;
+        let deduplication = self.run.as_ref().map(|run| format!("{run}-{number}"));
+        let entry = SendMessageBatchRequestEntry::builder()
+            .message_body(body)
+            .set_message_group_id(group)
+            .set_message_deduplication_id(deduplication);
+        Ok(Outgoing::new(number, entry))
+    }
+}
+
+/// The text or number at a path of the body.
+fn group_id(body: &str, path: &str) -> Result<String, &'static str> {
+    let body: Value =
+        serde_json::from_str(body).map_err(|_| "it is no JSON, so that it has no group")?;
+    let pointer: String = path
+        .split('.')
+        .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
+        .collect();
+    match body.pointer(&pointer) {
+        Some(Value::String(group)) if !group.is_empty() => Ok(group.clone()),
+        Some(Value::Number(group)) => Ok(group.to_string()),
+        _ => Err("it has no text or number at the path of its group"),
+    }
+}
+
+/// What became of the lines.
+struct Report {
+    is_json: bool,
+    failed: usize,
+    /// What stopped the sending.
+    error: Option<CliError>,
+    progress: Progress,
+}
+
+impl Report {
+    fn new(is_json: bool, total: Option<usize>) -> Self {
+        Self {
+            is_json,
+            failed: 0,
+            error: None,
+            progress: Progress::new(total, "messages sent"),
+        }
+    }
+
+    fn add(&mut self, sent: Result<Vec<Sent>, CliError>) -> Result<(), CliError> {
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.error = Some(error);
+                return Ok(());
+            }
+        };
+        for Sent { number, result } in sent {
+            match &result {
+                Ok(_) => self.progress.advance(1),
+                Err(reason) => {
+                    self.failed += 1;
+                    self.progress
+                        .say(&format!("line {number} is not sent: {reason}"));
+                }
+            }
+            if self.is_json {
+                let json = match result {
+                    Ok(id) => json!({"line": number, "message_id": id}),
+                    Err(reason) => json!({"line": number, "error": reason}),
+                };
+                line(&json.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(self, is_interrupted: bool) -> Result<Outcome, CliError> {
+        let sent = self.progress.end();
+        let failed = match self.failed {
+            0 => String::new(),
+            failed => format!("; {} not sent", counted(failed, "line")),
+        };
+        let interrupted = if is_interrupted { "; interrupted" } else { "" };
+        let summary = format!("sent {sent}{failed}{interrupted}");
+        if self.is_json {
+            eprintln!("{summary}");
+        } else {
+            line(&summary)?;
+        }
+        match self.error {
+            Some(error) => Err(error),
+            None if self.failed > 0 || is_interrupted => Ok(Outcome::SomeFailed),
+            None => Ok(Outcome::Done),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What there is to know of a server before it is trusted with batches.
+
+use std::future::{Ready, ready};
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf,
+};
+use tokio_postgres::config::Host;
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::{Client, Config};
+
+use super::DatabaseError;
+use super::target::DEFAULT_PORT;
+use super::tls::Tls;
+use crate::telemetry::causes;
+
+/// Asks the server whether it speaks TLS; it answers with one byte.
+/// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (SSLRequest).
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+const SSL_ACCEPTED: u8 = b'S';
+
+/// A request to cancel: its length, its code, and then the process id that was announced at the
+/// start of the connection.
+const CANCEL_REQUEST_BYTES: usize = 16;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The server at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// For example `18.1`.
+    pub version: String,
+    /// The database connected to.
+    pub database: String,
+    /// The role connected as.
+    pub role: String,
+    /// A standby, or a server set to read only.
+    pub is_read_only: bool,
+    /// How many connections it has for roles like this one.
+    pub connections: i64,
+    /// A pooler announced another process than the one that answers.
+    pub is_pooled: bool,
+}
+
+impl Server {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn read(client: &Client) -> Result<Self, DatabaseError> {
+        let reserved = "(SELECT coalesce(sum(setting::bigint), 0) FROM pg_settings \
+            WHERE name IN ('superuser_reserved_connections', 'reserved_connections'))";
+        let sql = format!(
+            "SELECT split_part(current_setting('server_version'), ' ', 1), current_database()::text, current_user::text, \
+             current_setting('transaction_read_only')::boolean, \
+             (current_setting('max_connections')::bigint - {reserved})::bigint, pg_backend_pid()"
+        );
+        let rows = client.query_typed(&sql, &[]).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| DatabaseError::Lost("no answer".to_owned()))?;
+        let answering: i32 = row.try_get(5)?;
+        Ok(Self {
+            version: row.try_get(0)?,
+            database: row.try_get(1)?,
+            role: row.try_get(2)?,
+            is_read_only: row.try_get(3)?,
+            connections: row.try_get(4)?,
+            is_pooled: announced_process(client).await != Some(answering),
+        })
+    }
+}
+
+/// The process id that was announced when the connection was made. The client keeps it to itself,
+/// so that it is read out of a request to cancel that goes nowhere.
+async fn announced_process(client: &Client) -> Option<i32> {
+    let (ours, mut theirs) = tokio::io::duplex(CANCEL_REQUEST_BYTES);
+    let cancel = client.cancel_token();
+    let answer = async {
+        let mut request = [0; CANCEL_REQUEST_BYTES];
+        let (start, rest) = request.split_at_mut(SSL_REQUEST.len());
+        theirs.read_exact(start).await.ok()?;
+        if *start == SSL_REQUEST {
+            theirs.write_all(&[SSL_ACCEPTED]).await.ok()?;
+            theirs.read_exact(start).await.ok()?;
+        }
+        theirs.read_exact(rest).await.ok()?;
+        let [a, b, c, d, ..] = *rest else { return None };
+        Some(i32::from_be_bytes([a, b, c, d]))
+    };
+    let (_, process) = tokio::join!(cancel.cancel_query_raw(ours, Plain), answer);
+    process
+}
+
+/// What stands in for TLS where bytes go nowhere.
+struct Plain;
+
+struct PlainStream(DuplexStream);
+
+impl TlsConnect<DuplexStream> for Plain {
+    type Stream = PlainStream;
+    type Error = io::Error;
+    type Future = Ready<io::Result<PlainStream>>;
+
+    fn connect(self, stream: DuplexStream) -> Self::Future {
+        ready(Ok(PlainStream(stream)))
+    }
+}
+
+impl TlsStream for PlainStream {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl AsyncRead for PlainStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for PlainStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(context)
+    }
+}
+
+/// The certificate that the server shows, in DER; `None` where it offers no TLS.
+pub(super) fn certificate(config: &Config, tls: &Tls) -> Result<Option<Vec<u8>>, DatabaseError> {
+    let unreachable = |error: io::Error| DatabaseError::Unreachable(error.to_string());
+    let (host, port) = address(config)?;
+    let mut stream = dial((&host, port)).map_err(unreachable)?;
+    stream.write_all(&SSL_REQUEST).map_err(unreachable)?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer).map_err(unreachable)?;
+    if answer != [SSL_ACCEPTED] {
+        return Ok(None);
+    }
+    let connector = tls
+        .connector()
+        .map_err(|error| DatabaseError::Unreachable(causes(&error)))?;
+    let stream = connector
+        .connect(&host, stream)
+        .map_err(|error| DatabaseError::Unreachable(causes(&error)))?;
+    let certificate = stream
+        .peer_certificate()
+        .and_then(|certificate| certificate.map(|shown| shown.to_der()).transpose());
+    certificate.map_err(|error| DatabaseError::Unreachable(causes(&error)))
+}
+
+/// Host and port, of which a URL may name several: the first.
+pub(super) fn address(config: &Config) -> Result<(String, u16), DatabaseError> {
+    let Some(Host::Tcp(host)) = config.get_hosts().first() else {
+        return Err(DatabaseError::Url("it names no host"));
+    };
+    let port = config.get_ports().first().copied();
+    Ok((host.clone(), port.unwrap_or(DEFAULT_PORT)))
+}
+
+/// A name may lead to several addresses, of which the server may listen on one.
+fn dial(address: (&str, u16)) -> io::Result<TcpStream> {
+    let mut result = Err(io::Error::other("its name leads nowhere"));
+    for found in address.to_socket_addrs()? {
+        result = TcpStream::connect_timeout(&found, TIMEOUT);
+        if result.is_ok() {
+            break;
+        }
+    }
+    let stream = result?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}

@@ -1,0 +1,176 @@
+//! Cells → text, for people: what Postgres would print of a value that is on its way to it.
+
+use std::fmt::{Display, LowerExp};
+
+use postgres_protocol::types as wire;
+use time::{Date, Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::convert::POSTGRES_EPOCH;
+use crate::pipeline::ColumnType;
+
+/// The base of the digits of a binary numeric, and how many decimal ones each stands for.
+/// Source: `numeric_send` in
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
+const NUMERIC_DIGIT_DECIMALS: usize = 4;
+const NUMERIC_NEGATIVE: u16 = 0x4000;
+
+/// From so many digits before the point on, a floating point number is printed with an exponent.
+/// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/common/d2s.c> (to_chars).
+const REAL_DIGITS: i32 = 6;
+const DOUBLE_DIGITS: i32 = 15;
+const LEAST_PLAIN_EXPONENT: i32 = -4;
+
+/// The text of a cell of this type, as Postgres prints it in UTC; `None` where the bytes are none
+/// of the type.
+pub fn readable(column_type: ColumnType, cell: &[u8]) -> Option<String> {
+    use ColumnType as T;
+    Some(match column_type {
+        T::Text | T::Varchar(_) => std::str::from_utf8(cell).ok()?.to_owned(),
+        T::Boolean => (cell == [1]).to_string(),
+        T::SmallInt => i16::from_be_bytes(cell.try_into().ok()?).to_string(),
+        T::Integer => i32::from_be_bytes(cell.try_into().ok()?).to_string(),
+        T::BigInt => i64::from_be_bytes(cell.try_into().ok()?).to_string(),
+        T::Real => float(f32::from_be_bytes(cell.try_into().ok()?), REAL_DIGITS)?,
+        T::DoublePrecision => float(f64::from_be_bytes(cell.try_into().ok()?), DOUBLE_DIGITS)?,
+        T::Numeric => numeric(cell)?,
+        T::Date => date(i32::from_be_bytes(cell.try_into().ok()?))?.to_string(),
+        T::TimestampTz => instant(i64::from_be_bytes(cell.try_into().ok()?))?,
+        T::Uuid => Uuid::from_slice(cell).ok()?.to_string(),
+        T::Inet => inet(cell)?,
+        T::Jsonb => std::str::from_utf8(cell.get(1..)?).ok()?.to_owned(),
+    })
+}
+
+fn float<T: Display + LowerExp>(number: T, digits: i32) -> Option<String> {
+    let scientific = format!("{number:e}");
+    let (mantissa, exponent) = scientific.split_once('e')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    if (LEAST_PLAIN_EXPONENT..digits).contains(&exponent) {
+        return Some(number.to_string());
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    Some(format!("{mantissa}e{sign}{:02}", exponent.abs()))
+}
+
+fn date(days: i32) -> Option<Date> {
+    POSTGRES_EPOCH.checked_add(Duration::days(days.into()))
+}
+
+fn instant(micros: i64) -> Option<String> {
+    let epoch = POSTGRES_EPOCH.midnight().assume_utc();
+    let instant: OffsetDateTime = epoch.checked_add(Duration::microseconds(micros))?;
+    let (date, (hour, minute, second)) = (instant.date(), instant.to_hms());
+    let fraction = match instant.microsecond() {
+        0 => String::new(),
+        micros => format!(".{micros:06}").trim_end_matches('0').to_owned(),
+    };
+    Some(format!(
+        "{date} {hour:02}:{minute:02}:{second:02}{fraction}+00"
+    ))
+}
+
+fn inet(cell: &[u8]) -> Option<String> {
+    let inet = wire::inet_from_sql(cell).ok()?;
+    let (address, bits) = (inet.addr(), inet.netmask());
+    let is_host = bits == if address.is_ipv4() { 32 } else { 128 };
+    Some(if is_host {
+        address.to_string()
+    } else {
+        format!("{address}/{bits}")
+    })
+}
+
+fn numeric(cell: &[u8]) -> Option<String> {
+    let mut words = cell
+        .chunks_exact(2)
+        .map(|word| u16::from_be_bytes([word[0], word[1]]));
+    let (_count, weight, sign, scale) =
+        (words.next()?, words.next()?, words.next()?, words.next()?);
+    let digits: Vec<u16> = words.collect();
+    let digit = |position: i32| {
+        let digit = usize::try_from(position)
+            .ok()
+            .and_then(|position| digits.get(position));
+        digit.copied().unwrap_or(0)
+    };
+    // The position of the last digit before the point.
+    let ones = i32::from(weight.cast_signed());
+    let whole: String = (0..=ones)
+        .map(|position| format!("{:04}", digit(position)))
+        .collect();
+    let whole = whole.trim_start_matches('0');
+    let mut fraction = String::new();
+    for offset in 1..=usize::from(scale).div_ceil(NUMERIC_DIGIT_DECIMALS) {
+        fraction += &format!("{:04}", digit(ones + i32::try_from(offset).ok()?));
+    }
+    fraction.truncate(scale.into());
+    let point = if fraction.is_empty() { "" } else { "." };
+    let minus = if sign == NUMERIC_NEGATIVE { "-" } else { "" };
+    let whole = if whole.is_empty() { "0" } else { whole };
+    Some(format!("{minus}{whole}{point}{fraction}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use bytes::BytesMut;
+
+    use super::super::convert::{Value, write};
+    use super::*;
+
+    fn through(column_type: ColumnType, value: Value<'_>) -> String {
+        let mut cell = BytesMut::new();
+        write(value, column_type, &mut cell).unwrap();
+        readable(column_type, &cell).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_as_postgres_prints_it() {
+        use ColumnType as T;
+        let cases = [
+            (T::Varchar(9), "é\u{1F600}", "é\u{1F600}"),
+            (T::Boolean, "yes", "true"),
+            (T::SmallInt, "-32768", "-32768"),
+            (T::Integer, "2.0", "2"),
+            (T::BigInt, "9007199254740993", "9007199254740993"),
+            (T::Real, "1.5", "1.5"),
+            (T::Real, "1e6", "1e+06"),
+            (T::DoublePrecision, "-0.1", "-0.1"),
+            (T::DoublePrecision, "0", "0"),
+            (T::DoublePrecision, "123456789012345", "123456789012345"),
+            (T::DoublePrecision, "1e15", "1e+15"),
+            (T::DoublePrecision, "0.00001", "1e-05"),
+            (T::Numeric, "0", "0"),
+            (T::Numeric, "-12345678.900", "-12345678.900"),
+            (T::Numeric, "0.00001234", "0.00001234"),
+            (T::Numeric, "1e9", "1000000000"),
+            (T::Numeric, "100000.5", "100000.5"),
+            (T::Date, "1999-12-31", "1999-12-31"),
+            (
+                T::TimestampTz,
+                "2026-11-21T01:02:03.5+01:00",
+                "2026-11-21 00:02:03.5+00",
+            ),
+            (
+                T::TimestampTz,
+                "1969-12-31T23:59:59Z",
+                "1969-12-31 23:59:59+00",
+            ),
+            (
+                T::Uuid,
+                "00000000-0000-4000-8000-00000000ABCD",
+                "00000000-0000-4000-8000-00000000abcd",
+            ),
+            (T::Inet, "10.0.0.1", "10.0.0.1"),
+            (T::Inet, "2001:db8::/32", "2001:db8::/32"),
+        ];
+        for (column_type, text, expected) in cases {
+            let written = through(column_type, Value::Text(Cow::Borrowed(text)));
+            assert_eq!(written, expected, "{column_type}: {text}");
+        }
+        let nested = Value::Nested(Cow::Borrowed(r#"{"a": [1]}"#));
+        assert_eq!(through(T::Jsonb, nested), r#"{"a": [1]}"#);
+    }
+}

@@ -1,0 +1,405 @@
+//! `check`: clean where all is well, and every single mistake is named.
+
+use serde_json::{Value, json};
+
+use crate::ddl::{EVERY_TYPE, create};
+use crate::pgbouncer::PgBouncer;
+use crate::support::{Database, database_name, server_address, superuser};
+use crate::tls_front::{Authority, front};
+use crate::tool::{Ended, Tool};
+
+const USER_LOGINS: &str = include_str!("../../pipeline.toml");
+
+/// What is not ok, as name, status and all that is said.
+pub(crate) fn complaints(ended: &Ended) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lines = ended
+        .json()
+        .into_iter()
+        .filter(|line| line["status"] != "ok");
+    lines
+        .map(|line| {
+            let said = format!("{} {}", text(&line["text"]), text(&line["mend"]));
+            (text(&line["check"]), text(&line["status"]), said)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_ddl_makes_is_clean() {
+    for mapping in [USER_LOGINS, EVERY_TYPE] {
+        let database = Database::new().await;
+        let tool = Tool::on(&database).mapping(mapping);
+        create(&tool, &database).await;
+        let check = tool.run("check --json").await;
+        assert_eq!(complaints(&check), [], "{}", check.out);
+        assert_eq!(check.code, 0);
+        database.drop().await;
+    }
+}
+
+/// Does something to the table of the shipped mapping, and gives what `check` complains about then.
+async fn after(sql: &str) -> Vec<(String, String, String)> {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(USER_LOGINS);
+    create(&tool, &database).await;
+    database.execute(sql).await;
+    let check = tool.run("check --json").await;
+    let found = complaints(&check);
+    let is_failure = found.iter().any(|(_, status, _)| status == "failure");
+    assert_eq!(check.code, if is_failure { 2 } else { 0 }, "{}", check.out);
+    database.drop().await;
+    found
+}
+
+#[tokio::test]
+async fn each_single_mistake_in_the_table_is_named_with_its_mend() {
+    let failure = "failure";
+    let mistakes = [
+        (
+            "DROP TABLE user_logins",
+            "table",
+            failure,
+            "CREATE TABLE \"user_logins\" ( \"message_id\" uuid NOT NULL,",
+        ),
+        (
+            "ALTER TABLE user_logins DROP COLUMN locale",
+            "column locale",
+            failure,
+            "ADD COLUMN \"locale\" varchar(32);",
+        ),
+        (
+            "ALTER TABLE user_logins ALTER user_id TYPE varchar(127)",
+            "column user_id",
+            failure,
+            "varchar(127) in the table is too narrow for varchar(128), so that Postgres refuses what does not fit ALTER TABLE \"user_logins\" ALTER COLUMN \"user_id\" TYPE varchar(128)",
+        ),
+        (
+            "ALTER TABLE user_logins ALTER masked_ip TYPE varchar(63)",
+            "column masked_ip",
+            failure,
+            "too narrow",
+        ),
+        (
+            "ALTER TABLE user_logins ALTER app_version TYPE smallint",
+            "column app_version",
+            failure,
+            "too narrow for integer",
+        ),
+        (
+            "ALTER TABLE user_logins ALTER app_version TYPE boolean USING false",
+            "column app_version",
+            failure,
+            "boolean in the table takes no integer",
+        ),
+        (
+            "ALTER TABLE user_logins ALTER create_date TYPE timestamptz",
+            "column create_date",
+            "warning",
+            "midnight in the time zone",
+        ),
+        (
+            "ALTER TABLE user_logins ALTER locale SET NOT NULL",
+            "column locale",
+            failure,
+            "ALTER COLUMN \"locale\" DROP NOT NULL;",
+        ),
+        (
+            "ALTER TABLE user_logins ADD other text NOT NULL",
+            "column other",
+            failure,
+            "refuses every row ALTER TABLE \"user_logins\" ALTER COLUMN \"other\" DROP NOT NULL;",
+        ),
+        (
+            "ALTER TABLE user_logins DROP COLUMN locale, ADD locale varchar(32) GENERATED ALWAYS AS ('x') STORED",
+            "column locale",
+            failure,
+            "generated",
+        ),
+        (
+            "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey",
+            "key",
+            failure,
+            "CREATE UNIQUE INDEX ON \"user_logins\" (\"message_id\");",
+        ),
+        (
+            "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX ON user_logins (message_id) WHERE locale IS NULL",
+            "key",
+            failure,
+            "no unique index",
+        ),
+        (
+            "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey, ADD UNIQUE (message_id) DEFERRABLE",
+            "key",
+            failure,
+            "no unique index",
+        ),
+        (
+            "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey, ADD PRIMARY KEY (message_id, user_id)",
+            "key",
+            failure,
+            "no unique index",
+        ),
+        (
+            "ALTER TABLE user_logins RENAME TO t; CREATE VIEW user_logins AS TABLE t",
+            "table",
+            failure,
+            "is no table",
+        ),
+    ];
+    for (sql, name, status, said) in mistakes {
+        let found = after(sql).await;
+        let named = found.iter().find(|(check, ..)| check == name);
+        let (_, found_status, found_said) = named.unwrap_or_else(|| panic!("{sql}: {found:?}"));
+        assert_eq!(found_status, status, "{sql}: {found:?}");
+        assert!(found_said.contains(said), "{sql}: {found_said}");
+        let is_view = sql.contains("VIEW");
+        assert!(found.len() == 1 || is_view, "{sql}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_looks_like_a_mistake_is_none() {
+    let fine = [
+        "ALTER TABLE user_logins ALTER user_id TYPE text",
+        "ALTER TABLE user_logins ALTER app_version TYPE bigint",
+        "ALTER TABLE user_logins ALTER app_version TYPE numeric(10, 0)",
+        "ALTER TABLE user_logins ALTER masked_ip TYPE char(64)",
+        "ALTER TABLE user_logins ADD other text NOT NULL DEFAULT '', ADD number integer GENERATED ALWAYS AS IDENTITY",
+        "CREATE TYPE device AS ENUM ('ios', 'web'); ALTER TABLE user_logins ALTER device_type TYPE device USING NULL",
+        "CREATE DOMAIN country AS varchar(32); ALTER TABLE user_logins ALTER locale TYPE country",
+        "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX ON user_logins (message_id) INCLUDE (user_id)",
+    ];
+    for sql in fine {
+        assert_eq!(after(sql).await, [], "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
+    let database = Database::new().await;
+    let (schema, password) = (&database.schema, "p");
+    let update = USER_LOGINS.replace("on_conflict = \"ignore\"", "on_conflict = \"update\"");
+    create(&Tool::on(&database).mapping(USER_LOGINS), &database).await;
+    let role = database.role(password).await;
+    let url = database.url_as(&role, password, server_address());
+    let qualified =
+        |mapping: &str| mapping.replace("\"user_logins\"", &format!("\"{schema}.user_logins\""));
+    let grants = format!("REVOKE ALL ON user_logins FROM {role}; ");
+    let cases = [
+        (
+            USER_LOGINS,
+            "".to_owned(),
+            "grants",
+            "INSERT, SELECT not granted",
+        ),
+        (
+            USER_LOGINS,
+            format!("GRANT SELECT ON user_logins TO {role}"),
+            "grants",
+            "GRANT INSERT ON",
+        ),
+        (
+            USER_LOGINS,
+            format!("GRANT INSERT ON user_logins TO {role}"),
+            "grants",
+            "GRANT SELECT ON",
+        ),
+        (
+            &update,
+            format!("GRANT INSERT, SELECT ON user_logins TO {role}"),
+            "grants",
+            "GRANT UPDATE ON",
+        ),
+        (
+            USER_LOGINS,
+            format!("REVOKE USAGE ON SCHEMA {schema} FROM {role}"),
+            "table",
+            "GRANT USAGE ON SCHEMA",
+        ),
+    ];
+    for (mapping, sql, name, said) in cases {
+        database.execute(&format!("{grants}{sql}")).await;
+        let tool = Tool::on(&database)
+            .set("DATABASE_URL", &url)
+            .mapping(&qualified(mapping));
+        let found = complaints(&tool.run("check --json").await);
+        let [(check, status, text)] = &found[..] else {
+            panic!("{sql}: {found:?}")
+        };
+        assert_eq!(
+            (check.as_str(), status.as_str()),
+            (name, "failure"),
+            "{sql}"
+        );
+        assert!(text.contains(said), "{sql}: {text}");
+    }
+    // Just what is needed, column by column, is enough.
+    let columns = "message_id, user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date";
+    let enough = format!(
+        "{grants}GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT INSERT ({columns}), SELECT (message_id) ON user_logins TO {role}"
+    );
+    database.execute(&enough).await;
+    let tool = Tool::on(&database)
+        .set("DATABASE_URL", &url)
+        .mapping(&qualified(USER_LOGINS));
+    assert_eq!(complaints(&tool.run("check --json").await), []);
+    database.drop_role(&role).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_exist_is_named() {
+    let database = Database::new().await;
+    let mapping = USER_LOGINS.replace("\"user_logins\"", "\"nowhere.user_logins\"");
+    let check = Tool::on(&database)
+        .mapping(&mapping)
+        .run("check --json")
+        .await;
+    let found = complaints(&check);
+    assert_eq!(found[0].0, "table");
+    assert!(
+        found[0].2.ends_with("CREATE SCHEMA \"nowhere\";"),
+        "{found:?}"
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_mapping_a_key_or_a_setting_that_cannot_work_is_named() {
+    let database = Database::new().await;
+    create(&Tool::on(&database), &database).await;
+    let tool = Tool::on(&database).mapping("table = 1");
+    let check = tool.run("check --json").await;
+    assert_eq!(
+        (check.code, complaints(&check)[0].0.as_str()),
+        (2, "mapping")
+    );
+    let check = Tool::on(&database)
+        .set("MASK_KEY", "")
+        .run("check --json")
+        .await;
+    assert_eq!((check.code, complaints(&check)[0].0.as_str()), (2, "masks"));
+    let check = Tool::bare()
+        .set("MASK_KEY", crate::support::MASK_KEY)
+        .run("check --json")
+        .await;
+    assert_eq!(
+        (check.code, complaints(&check)[0].0.as_str()),
+        (2, "database")
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_has_an_exit_code_of_its_own() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://u:s3cret@{}/d", free.local_addr().unwrap());
+    drop(free);
+    let tool = Tool::bare().set("MASK_KEY", crate::support::MASK_KEY);
+    let check = tool.set("DATABASE_URL", &url).run("check").await;
+    assert_eq!(check.code, 3, "{}", check.out);
+    assert!(!check.out.contains("s3cret") && !check.err.contains("s3cret"));
+}
+
+#[tokio::test]
+async fn flags_win_over_the_environment() {
+    let database = Database::new().await;
+    create(&Tool::on(&database), &database).await;
+    let tool = Tool::on(&database)
+        .set("DATABASE_URL", "")
+        .set("DB_SECRET_ID", "nowhere");
+    let check = tool
+        .run(&format!("check --json --database-url {}", database.url()))
+        .await;
+    assert_eq!(complaints(&check), [], "{}", check.out);
+    assert_eq!(
+        check.json()[0],
+        json!({"check": "mapping", "status": "ok", "mend": null,
+        "text": "pipeline.toml: 8 columns into \"user_logins\", key message_id"})
+    );
+    database.drop().await;
+}
+
+/// The lines of a check by their name.
+fn line(ended: &Ended, name: &str) -> Value {
+    let lines = ended.json();
+    let line = lines.into_iter().find(|line| line["check"] == name);
+    line.unwrap_or_else(|| panic!("no line {name}: {}", ended.out))
+}
+
+#[tokio::test]
+async fn tls_says_what_is_verified_and_when_the_certificate_ends() {
+    let database = Database::new().await;
+    create(&Tool::on(&database), &database).await;
+    let (ours, others) = (Authority::new(), Authority::new());
+    let (user, password) = superuser();
+    let tls = async |last_year: i32, options: &str| {
+        let front = front(ours.identity("localhost", last_year)).await;
+        let path = format!(
+            "{}?options=-c%20search_path%3D{}",
+            database_name(),
+            database.schema
+        );
+        let url = format!(
+            "postgresql://{user}:{password}@localhost:{}/{path}&{options}",
+            front.port()
+        );
+        let check = Tool::on(&database)
+            .set("DATABASE_URL", &url)
+            .run("check --json")
+            .await;
+        (
+            check.code,
+            line(&check, if check.code == 3 { "database" } else { "tls" }),
+        )
+    };
+    let verified = format!("sslmode=verify-full&sslrootcert={}", ours.path());
+    let (code, found) = tls(2100, &verified).await;
+    assert_eq!((code, &found["status"]), (0, &json!("ok")), "{found}");
+    let text = found["text"].as_str().unwrap();
+    assert!(
+        text.contains("verified; certificate until Dec 31") && text.contains("2100"),
+        "{text}"
+    );
+    let (_, unverified) = tls(2100, "sslmode=require").await;
+    assert_eq!(unverified["status"], "warning");
+    assert!(
+        unverified["mend"].as_str().unwrap().contains("verify-full"),
+        "{unverified}"
+    );
+    let this_year: i32 = database.rows("SELECT extract(year FROM now())::text").await[0][0]
+        .parse()
+        .unwrap();
+    let (_, ended) = tls(this_year - 1, "sslmode=prefer").await;
+    assert!(
+        ended["text"].as_str().unwrap().contains("ended on"),
+        "{ended}"
+    );
+    let wrong = format!("sslmode=verify-full&sslrootcert={}", others.path());
+    assert_eq!(tls(2100, &wrong).await.0, 3);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_pooler_in_between_is_noticed() {
+    let database = Database::new().await;
+    create(&Tool::on(&database), &database).await;
+    let direct = Tool::on(&database).run("check --json").await;
+    assert_eq!(line(&direct, "pooler")["text"], "none in between");
+    let Some(pooler) = PgBouncer::before(server_address()).await else {
+        return;
+    };
+    let url = format!(
+        "postgresql://anybody@{}/{}?sslmode=disable",
+        pooler.address,
+        database_name()
+    );
+    let check = Tool::on(&database)
+        .set("DATABASE_URL", &url)
+        .run("check --json")
+        .await;
+    let text = line(&check, "pooler")["text"].to_string();
+    assert!(text.contains("one is in between"), "{text}");
+    database.drop().await;
+}

@@ -1,0 +1,144 @@
+//! `ddl`: what it prints makes the table, or makes it fit.
+
+use crate::support::Database;
+use crate::tool::Tool;
+
+/// A mapping with a column of every type.
+pub(crate) const EVERY_TYPE: &str = r#"
+table = "every_type"
+key = ["id"]
+on_conflict = "update"
+[[column]]
+name = "id"
+type = "uuid"
+from = "@message_id"
+[[column]]
+name = "select"
+type = "text"
+[[column]]
+name = "a \"quoted\" name"
+type = "varchar(7)"
+[[column]]
+name = "is_on"
+type = "boolean"
+default = false
+[[column]]
+name = "small"
+type = "smallint"
+[[column]]
+name = "middle"
+type = "integer"
+required = true
+[[column]]
+name = "big"
+type = "bigint"
+[[column]]
+name = "single"
+type = "real"
+[[column]]
+name = "double"
+type = "double precision"
+[[column]]
+name = "exact"
+type = "numeric"
+[[column]]
+name = "day"
+type = "date"
+[[column]]
+name = "instant"
+type = "timestamptz"
+[[column]]
+name = "address"
+type = "inet"
+[[column]]
+name = "tree"
+type = "jsonb"
+[[column]]
+name = "token"
+type = "varchar(64)"
+mask = "hmac-sha256"
+"#;
+
+/// Makes the table of the tool's mapping.
+pub(crate) async fn create(tool: &Tool, database: &Database) {
+    let ddl = tool.run("ddl").await;
+    assert_eq!((ddl.code, ddl.err.as_str()), (0, ""));
+    database.execute(&ddl.out).await;
+}
+
+#[tokio::test]
+async fn a_missing_table_is_what_the_difference_prints_whole() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(EVERY_TYPE);
+    assert_eq!(tool.run("ddl --diff").await.out, tool.run("ddl").await.out);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_difference_makes_a_table_fit_that_has_rows() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(EVERY_TYPE);
+    let old = "CREATE TABLE every_type (id uuid NOT NULL, \"select\" varchar(3) NOT NULL, small text, big integer,
+        exact numeric(4, 1), day timestamptz, double real GENERATED ALWAYS AS (2.5) STORED, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
+        INSERT INTO every_type (id, \"select\", small, big, exact, \"else\") VALUES (gen_random_uuid(), 'abc', '7', 8, 1.5, '')";
+    database.execute(old).await;
+    let difference = tool.run("ddl --diff").await;
+    assert_eq!(difference.code, 0);
+    // A text column takes numbers too.
+    assert!(!difference.out.contains("\"small\""), "{}", difference.out);
+    database.execute(&difference.out).await;
+    let rest = tool.run("ddl --diff").await;
+    assert_eq!(rest.out, "", "{}", rest.out);
+    assert_eq!(rest.err, "\"every_type\" fits the mapping\n");
+    assert_eq!(
+        database
+            .count("every_type WHERE big = 8 AND double = 2.5")
+            .await,
+        1
+    );
+    assert_eq!(tool.run("check").await.code, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_partitioned_table_takes_rows_of_every_time() {
+    let database = Database::new().await;
+    let mapping = include_str!("../../pipeline.toml");
+    let by_day = mapping.replace(
+        "key = [\"message_id\"]",
+        "key = [\"message_id\", \"create_date\"]",
+    );
+    let by_instant = by_day
+        .replace("\"user_logins\"", "\"instants\"")
+        .replace("type = \"date\"", "type = \"timestamptz\"");
+    for (table, text) in [("user_logins", &by_day), ("instants", &by_instant)] {
+        let tool = Tool::on(&database).mapping(text);
+        let ddl = tool.run("ddl --partition-by create_date").await;
+        assert_eq!(ddl.code, 0, "{}", ddl.err);
+        database.execute(&ddl.out).await;
+        let insert = "(message_id, user_id, masked_ip, masked_device_id, create_date) SELECT gen_random_uuid(), '', '', '', day
+            FROM unnest(ARRAY[now() - interval '5 years', now(), now() + interval '1 month', now() + interval '5 years']) AS day";
+        database
+            .execute(&format!("INSERT INTO {table} {insert}"))
+            .await;
+        let rows = format!(
+            "SELECT count(*)::text, (count(*) FILTER (WHERE tableoid = '{table}_default'::regclass))::text FROM {table}"
+        );
+        assert_eq!(database.rows(&rows).await, [["4", "2"]]);
+        let check = tool.run("check").await;
+        assert_eq!(check.code, 0, "{}", check.out);
+        assert!(check.out.contains("4 partitions"), "{}", check.out);
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_the_key_does_not_hold_is_refused() {
+    let ddl = Tool::bare().run("ddl --partition-by create_date").await;
+    assert_eq!((ddl.code, ddl.out.as_str()), (2, ""));
+    assert!(
+        ddl.err.contains("add \"create_date\" to the key"),
+        "{}",
+        ddl.err
+    );
+}

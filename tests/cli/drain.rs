@@ -1,0 +1,466 @@
+//! `drain`: what is in the queue is stored once, and nothing is lost, however the drain ends.
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::aws::{Queue, config};
+use crate::batch::{login, login_with};
+use crate::proxy::Proxy;
+use crate::sqs_double::SqsDouble;
+use crate::support::{Database, eventually, server_address};
+use crate::tool::{Running, Tool};
+
+/// Sends bodies, each with its group where it has one, and gives the ids in their order.
+async fn send(queue: &Queue, bodies: &[(Option<&str>, Value)]) -> Vec<String> {
+    let mut ids = Vec::new();
+    for (number, ten) in bodies.chunks(10).enumerate() {
+        let entry = |(id, (group, body)): (usize, &(Option<&str>, Value))| {
+            SendMessageBatchRequestEntry::builder()
+                .id(id.to_string())
+                .message_body(body.to_string())
+                .set_message_group_id(group.map(str::to_owned))
+                .set_message_deduplication_id(group.map(|_| format!("{number}-{id}")))
+                .build()
+                .unwrap()
+        };
+        let request = queue.client.send_message_batch().queue_url(&queue.url);
+        let entries = ten.iter().enumerate().map(entry).collect();
+        let sent = request.set_entries(Some(entries)).send().await.unwrap();
+        assert_eq!(sent.successful.len(), ten.len());
+        let mut sent = sent.successful;
+        sent.sort_by_key(|entry| entry.id.parse::<usize>().unwrap());
+        ids.extend(sent.into_iter().map(|entry| entry.message_id));
+    }
+    ids
+}
+
+async fn send_logins(queue: &Queue, count: usize) -> Vec<String> {
+    send(queue, &vec![(None, login()); count]).await
+}
+
+/// The ids of the stored messages, each as often as it is in the table.
+async fn stored(database: &Database) -> Vec<String> {
+    let rows = database.rows("SELECT message_id::text FROM user_logins ORDER BY 1");
+    rows.await
+        .into_iter()
+        .map(|mut row| row.remove(0))
+        .collect()
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort_unstable();
+    ids
+}
+
+fn start(queue: &Queue, database: &Database, options: &str) -> Running {
+    let drain = format!(
+        "drain --wait-time-seconds 1 --queue-url {} {options}",
+        queue.url
+    );
+    Tool::on(database).on_aws().start(&drain)
+}
+
+/// How many messages of a queue can be received.
+async fn waiting(queue: &Queue) -> usize {
+    let get = queue.client.get_queue_attributes().queue_url(&queue.url);
+    let name = QueueAttributeName::ApproximateNumberOfMessages;
+    let answer = get.attribute_names(name.clone()).send().await.unwrap();
+    answer.attributes.unwrap()[&name].parse().unwrap()
+}
+
+#[tokio::test]
+async fn every_message_is_stored_and_deleted_and_a_bad_one_is_left() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let good = send_logins(&queue, 25).await;
+    send(&queue, &[(None, login_with("user_id", "".into()))]).await;
+    let drained = start(&queue, &database, "--batch-size 10").end().await;
+    assert_eq!(drained.code, 1, "{}", drained.err);
+    assert!(
+        drained.out.starts_with("stored 25 messages in "),
+        "{}",
+        drained.out
+    );
+    assert!(
+        drained.out.contains("; 1 failed; 1 invisible in the queue"),
+        "{}",
+        drained.out
+    );
+    assert!(
+        drained.err.contains(r#""rule":"required""#),
+        "{}",
+        drained.err
+    );
+    assert!(!drained.out.contains("_aws") && !drained.err.contains("_aws"));
+    assert_eq!(stored(&database).await, sorted(good));
+    assert_eq!((waiting(&queue).await, queue.invisible().await), (0, 1));
+    let again = start(&queue, &database, "--json").end().await;
+    let said = &again.json()[0];
+    assert_eq!(
+        (again.code, &said["received"], &said["stored"]),
+        (0, &json!(0), &json!(0))
+    );
+    let name = queue.url.rsplit('/').next().unwrap();
+    let empty = Tool::on(&database).on_aws();
+    let empty = empty
+        .run(&format!("drain --wait-time-seconds 1 --queue-name {name}"))
+        .await;
+    assert!(empty.out.starts_with("no messages"), "{}", empty.out);
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn metadata_and_attributes_arrive_as_by_lambda() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+        [[column]]\nname = \"tenant\"\ntype = \"text\"\nfrom = \"@attribute.tenant\"\n\
+        [[column]]\nname = \"bytes\"\ntype = \"text\"\nfrom = \"@attribute.bytes\"\n\
+        [[column]]\nname = \"count\"\ntype = \"integer\"\nfrom = \"@receive_count\"\n\
+        [[column]]\nname = \"sent\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"\n";
+    database.execute("CREATE TABLE t (id uuid PRIMARY KEY, tenant text, bytes text, count integer, sent timestamptz)").await;
+    let attribute = || aws_sdk_sqs::types::MessageAttributeValue::builder();
+    let tenant = attribute()
+        .data_type("String")
+        .string_value("acme")
+        .build()
+        .unwrap();
+    let bytes = aws_sdk_sqs::primitives::Blob::new([0_u8, 255]);
+    let bytes = attribute()
+        .data_type("Binary")
+        .binary_value(bytes)
+        .build()
+        .unwrap();
+    let send = queue
+        .client
+        .send_message()
+        .queue_url(&queue.url)
+        .message_body("{}");
+    send.message_attributes("tenant", tenant)
+        .message_attributes("bytes", bytes)
+        .send()
+        .await
+        .unwrap();
+    let tool = Tool::on(&database).on_aws().mapping(mapping);
+    let drained = tool
+        .run(&format!(
+            "drain --wait-time-seconds 1 --queue-url {}",
+            queue.url
+        ))
+        .await;
+    assert_eq!(drained.code, 0, "{}", drained.err);
+    let rows = database
+        .rows("SELECT tenant, bytes, count::text, (now() - sent < '1 minute')::text FROM t")
+        .await;
+    assert_eq!(rows, [["acme", "AP8=", "1", "true"]]);
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn no_message_of_a_fifo_group_overtakes_one_that_failed() {
+    let (queue, database) = (Queue::fifo().await, Database::with_user_logins().await);
+    let body = |number: usize| {
+        let user = if number == 30 { "" } else { "u" };
+        (
+            Some(["a", "b", "c"][number % 3]),
+            login_with("user_id", user.into()),
+        )
+    };
+    let ids = send(&queue, &(0..90).map(body).collect::<Vec<_>>()).await;
+    let drained = start(&queue, &database, "").end().await;
+    assert_eq!(drained.code, 1, "{}", drained.err);
+    let is_held = |number: usize| number.is_multiple_of(3) && number >= 30;
+    let expected = (0..90)
+        .filter(|&number| !is_held(number))
+        .map(|number| ids[number].clone());
+    assert_eq!(stored(&database).await, sorted(expected.collect()));
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_the_database_stays_invisible_to_others_until_it_is_stored() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    queue.set(QueueAttributeName::VisibilityTimeout, "2").await;
+    let ids = send_logins(&queue, 40).await;
+    let lock = database.lock("user_logins").await;
+    let drain = start(&queue, &database, "");
+    database.wait_for_waiting("user_logins", 1).await;
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        assert!(queue.receive(1).await.is_empty(), "somebody else got one");
+        sleep(Duration::from_millis(100)).await;
+    }
+    drop(lock);
+    let drained = drain.end().await;
+    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    assert_eq!(stored(&database).await, sorted(ids));
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn sigterm_and_ctrl_c_give_back_what_cannot_be_finished() {
+    for (signal, options, code) in [("TERM", "", 1), ("INT", "--follow", 0)] {
+        let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+        send_logins(&queue, 60).await;
+        let lock = database.lock("user_logins").await;
+        let drain = start(&queue, &database, &format!("--batch-size 20 {options}"));
+        database.wait_for_waiting("user_logins", 1).await;
+        let began = Instant::now();
+        drain.signal(signal);
+        let ended = drain.end().await;
+        assert!(
+            began.elapsed() < Duration::from_secs(9),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(ended.code, code, "{}{}", ended.out, ended.err);
+        assert!(
+            ended.out.contains("given back") && ended.out.contains("interrupted"),
+            "{}",
+            ended.out
+        );
+        assert_eq!((waiting(&queue).await, queue.invisible().await), (60, 0));
+        drop(lock);
+        queue.delete().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_fit_ends_it_and_nothing_is_deleted() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    send_logins(&queue, 12).await;
+    let drained = start(&queue, &database, "--follow").end().await;
+    assert_eq!(drained.code, 2, "{}", drained.err);
+    assert!(drained.err.contains("CREATE TABLE"), "{}", drained.err);
+    assert_eq!(waiting(&queue).await + queue.invisible().await, 12);
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_outage_costs_messages_none_of_their_deliveries() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let ids = send_logins(&queue, 12).await;
+    let proxy = Proxy::before(server_address()).await;
+    proxy.refuse(true);
+    let tool = Tool::on(&database).on_aws();
+    let tool = tool.set("DATABASE_URL", &database.url_through(proxy.address));
+    let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
+    let drained = tool.run(&drain).await;
+    assert_eq!(drained.code, 3, "{}", drained.err);
+    let refused = proxy.refused();
+    let following = tool.start(&format!("{drain} --follow"));
+    eventually("it asks for the database", async || {
+        (proxy.refused() > refused + 1).then_some(())
+    })
+    .await;
+    assert_eq!((waiting(&queue).await, queue.invisible().await), (12, 0));
+    proxy.refuse(false);
+    eventually("everything is stored", async || {
+        (stored(&database).await.len() == ids.len()).then_some(())
+    })
+    .await;
+    following.signal("TERM");
+    assert_eq!(following.end().await.code, 0);
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_fails_at_once_and_again_does_not_keep_it_from_its_end() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    queue.set(QueueAttributeName::VisibilityTimeout, "0").await;
+    send(&queue, &[(None, json!("bad"))]).await;
+    let drained = start(&queue, &database, "--batch-window 3").end().await;
+    assert_eq!(drained.code, 1, "{}", drained.err);
+    assert!(drained.out.contains("; 1 failed"), "{}", drained.out);
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_sqs_fails_to_delete_is_deleted_at_the_next_try() {
+    let database = Database::with_user_logins().await;
+    let double = SqsDouble::with(30, &login()).await;
+    double.fail_deletes(25);
+    let drain = format!(
+        "drain --queue-name double --wait-time-seconds 1 --endpoint-url {}",
+        double.endpoint
+    );
+    let drained = Tool::on(&database).on_aws().run(&drain).await;
+    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    assert_eq!(
+        (double.left(), database.count("user_logins").await),
+        ((0, 0), 30)
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let drain = start(
+        &queue,
+        &database,
+        &format!("--follow --metrics-addr {port}"),
+    );
+    send(&queue, &[(None, login()), (None, json!("bad"))]).await;
+    let expected = [
+        "sqs_to_postgres_rows_stored_total 1\n",
+        "sqs_to_postgres_messages_failed_total{rule=\"",
+        "sqs_to_postgres_messages_deleted_total 1\n",
+        "# TYPE sqs_to_postgres_queue_messages gauge\n",
+    ];
+    eventually("the metrics", async || {
+        let metrics = http_get(port, "/metrics").await?;
+        expected
+            .iter()
+            .all(|line| metrics.contains(line))
+            .then_some(())
+    })
+    .await;
+    let health = http_get(port, "/healthz").await.unwrap();
+    assert!(
+        health.starts_with("HTTP/1.1 200") && health.ends_with("ok\n"),
+        "{health}"
+    );
+    queue.delete().await;
+    eventually("trouble with the queue", async || {
+        let health = http_get(port, "/healthz").await?;
+        (health.starts_with("HTTP/1.1 503") && health.contains("NonExistentQueue")).then_some(())
+    })
+    .await;
+    drain.signal("TERM");
+    assert_eq!(drain.end().await.code, 0);
+    database.drop().await;
+}
+
+async fn http_get(port: u16, path: &str) -> Option<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer)
+}
+
+/// Killed and ended at random moments, and then four at once: the balance is that of one drain.
+#[tokio::test]
+async fn drains_that_are_killed_and_drains_side_by_side_store_every_message_once() {
+    const MESSAGES: usize = 5_000;
+    const VISIBILITY_SECS: u64 = 4;
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let visibility = VISIBILITY_SECS.to_string();
+    queue
+        .set(QueueAttributeName::VisibilityTimeout, &visibility)
+        .await;
+    let mut ids = send_logins(&queue, MESSAGES / 2).await;
+    for signal in ["TERM", "KILL", "TERM", "KILL", "TERM", "KILL"] {
+        let drain = start(&queue, &database, "--follow --batch-size 100");
+        sleep(Duration::from_millis(fastrand::u64(50..600))).await;
+        drain.signal(signal);
+        let code = drain.end_or_killed().await;
+        let expected = if signal == "KILL" { None } else { Some(0) };
+        assert_eq!(code, expected, "{signal}");
+    }
+    // What a killed drain held comes back in time; LocalStack looks for it once a second.
+    let killed = Instant::now();
+    eventually("nothing is invisible", async || {
+        (queue.invisible().await == 0).then_some(())
+    })
+    .await;
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(VISIBILITY_SECS + 3), "{took:?}");
+    ids.extend(send_logins(&queue, MESSAGES / 2).await);
+    let four: Vec<_> = (0..4)
+        .map(|_| start(&queue, &database, "--batch-size 100"))
+        .collect();
+    let mut at_work = 0;
+    for drain in four {
+        let ended = drain.end().await;
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        at_work += usize::from(ended.out.starts_with("stored"));
+    }
+    assert!(at_work > 1, "one of them did it all");
+    assert_eq!(stored(&database).await, sorted(ids));
+    assert_eq!(waiting(&queue).await + queue.invisible().await, 0);
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_drain_beside_the_live_function_stores_every_message_once() {
+    const MESSAGES: usize = 600;
+    let client = aws_sdk_sqs::Client::new(&config().await);
+    let url = std::env::var("QUEUE_URL").expect("run the tests by `make test`");
+    let live = Queue {
+        client,
+        url,
+        arn: String::new(),
+    };
+    let database = Database::new().await;
+    // The function's own table.
+    database.execute("SET search_path = public").await;
+    let url = std::env::var("DATABASE_URL").unwrap();
+    let tool = Tool::on(&database).set("DATABASE_URL", &url).on_aws();
+    let drain = tool.start(&format!(
+        "drain --json --batch-size 10 --concurrency 1 --wait-time-seconds 2 --queue-url {}",
+        live.url
+    ));
+    let ids = send_logins(&live, MESSAGES).await;
+    let drained = drain.end().await;
+    assert!(drained.code <= 1, "{}{}", drained.out, drained.err);
+    let is_ours = format!(
+        "user_logins WHERE message_id = ANY ('{{{}}}')",
+        ids.join(",")
+    );
+    eventually("every message in the table", async || {
+        (database.count(&is_ours).await == MESSAGES as i64).then_some(())
+    })
+    .await;
+    let by_drain = drained.json()[0]["stored"].as_u64().unwrap();
+    assert!(
+        0 < by_drain && by_drain < MESSAGES as u64,
+        "only one of them worked: {by_drain}"
+    );
+    database.execute(&format!("DELETE FROM {is_ours}")).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_the_queue() {
+    // 100 MB, in messages of which a batch of the default size would be 50.
+    const MESSAGES: usize = 2_000;
+    const MOST_BYTES: u64 = 80 << 20;
+    let database = Database::with_user_logins().await;
+    let mut body = login();
+    body["unmapped"] = "x".repeat(50_000).into();
+    let double = SqsDouble::with(MESSAGES, &body).await;
+    let drain = format!(
+        "drain --concurrency 2 --queue-name double --wait-time-seconds 1 --endpoint-url {}",
+        double.endpoint
+    );
+    let drain = Tool::on(&database).on_aws().start(&drain);
+    let mut peak = 0;
+    while let Some(bytes) = drain.resident_bytes() {
+        peak = peak.max(bytes);
+        sleep(Duration::from_millis(50)).await;
+    }
+    let ended = drain.end().await;
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert_eq!(database.count("user_logins").await, MESSAGES as i64);
+    assert!(0 < peak && peak < MOST_BYTES, "{} MiB", peak >> 20);
+    database.drop().await;
+}

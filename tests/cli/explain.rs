@@ -1,0 +1,175 @@
+//! `explain`: it says of each message what then happens, and shows no value unasked.
+
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, login, login_with};
+use crate::ddl::{EVERY_TYPE, create};
+use crate::support::{Database, MASK_KEY, Setup, TempFile};
+use crate::tool::Tool;
+
+const CANARY: &str = "c4n4ry";
+
+fn every_type() -> Value {
+    json!({
+        "select": "é\u{1F600}", "a \"quoted\" name": "seven", "small": "-32768", "middle": 2.0, "big": 9_007_199_254_740_993_u64,
+        "single": 0.1, "double": -1e300, "exact": "-12345678.900", "day": "1999-12-31", "instant": "2026-11-21T01:02:03.000004+01:00",
+        "address": "2001:DB8::/32", "tree": {"b": [1, {"a": null}]}, "token": "10.0.0.1",
+    })
+}
+
+#[tokio::test]
+async fn the_row_it_shows_is_the_row_that_is_stored() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(EVERY_TYPE);
+    create(&tool, &database).await;
+    let event = Batch::new()
+        .body("a", every_type())
+        .body("b", json!({"middle": -1}))
+        .event();
+    let mut function = Setup::on(&database).mapping(EVERY_TYPE).start().await;
+    assert!(function.invoke(&event).await.failed_ids().is_empty());
+    let explained = tool
+        .input(&event.to_string())
+        .run("explain --json --show-values")
+        .await;
+    assert_eq!(explained.code, 0, "{}", explained.err);
+    database.execute("SET TIME ZONE 'UTC'").await;
+    for (message, row) in explained.json().iter().zip(["'a'", "'b'"]) {
+        let columns = message["columns"].as_array().unwrap();
+        let id = columns[0]["value"].as_str().unwrap();
+        for column in columns {
+            let (name, shown) = (
+                &column["column"],
+                column.get("token").unwrap_or(&column["value"]),
+            );
+            // Postgres orders the keys of a jsonb and puts blanks between them.
+            let shown = match (name.as_str(), shown.as_str()) {
+                (Some("tree"), Some(tree)) => {
+                    format!("{:?}", serde_json::from_str::<Value>(tree).unwrap())
+                }
+                (_, shown) => shown.unwrap_or("∅").to_owned(),
+            };
+            let name = name.as_str().unwrap().replace('"', "\"\"");
+            let stored = database
+                .rows(&format!(
+                    "SELECT \"{name}\"::text FROM every_type WHERE id = '{id}'"
+                ))
+                .await;
+            let stored = match (name.as_str(), stored[0][0].as_str()) {
+                ("tree", tree) if tree != "∅" => {
+                    format!("{:?}", serde_json::from_str::<Value>(tree).unwrap())
+                }
+                (_, stored) => stored.to_owned(),
+            };
+            assert_eq!(shown, stored, "{row} {name}");
+        }
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_rejected_message_is_named_with_its_rule_and_place() {
+    let file = format!("{}/events/logins.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let explained = Tool::bare().run(&format!("explain --json {file}")).await;
+    assert_eq!(explained.code, 1);
+    let messages = explained.json();
+    let rejected: Vec<_> = messages
+        .iter()
+        .filter(|message| message["outcome"] == "rejected")
+        .collect();
+    let rules: Vec<_> = rejected
+        .iter()
+        .map(|message| message["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!((messages.len(), rules.len()), (100, 3));
+    assert!(
+        ["body_not_json", "required", "transform"]
+            .iter()
+            .all(|rule| rules.contains(rule)),
+        "{rules:?}"
+    );
+    let required = rejected
+        .iter()
+        .find(|message| message["rule"] == "required")
+        .unwrap();
+    assert_eq!(
+        (&required["column"], &required["path"]),
+        (&json!("masked_ip"), &json!("ip"))
+    );
+}
+
+#[tokio::test]
+async fn lines_one_message_and_events_are_told_apart() {
+    let pretty = serde_json::to_string_pretty(&login()).unwrap();
+    let lines = format!("{}\n\n{}\n", login(), login());
+    let event = Batch::new()
+        .body("a", login())
+        .body("b", login())
+        .body("c", login())
+        .event();
+    for (input, count) in [(pretty.clone(), 1), (lines, 2), (event.to_string(), 3)] {
+        let explained = Tool::bare().input(&input).run("explain --json").await;
+        assert_eq!((explained.code, explained.json().len()), (0, count));
+    }
+    let file = TempFile::new(&pretty);
+    let both = format!("explain --json {} -", file.0.display());
+    let both = Tool::bare().input(&pretty).run(&both).await;
+    assert_eq!(both.json().len(), 2, "{}", both.err);
+    let missing = Tool::bare().run("explain /nowhere.json").await;
+    assert_eq!((missing.code, missing.out.as_str()), (2, ""));
+}
+
+#[tokio::test]
+async fn without_a_key_no_token_is_shown_and_with_one_the_real_one() {
+    let with = |tool: Tool| async {
+        tool.input(&login().to_string())
+            .run("explain --json")
+            .await
+            .json()[0]
+            .clone()
+    };
+    let column = |message: &Value| message["columns"][3].clone();
+    let without = column(&with(Tool::bare()).await);
+    assert_eq!(
+        (&without["column"], without.get("token")),
+        (&json!("masked_ip"), None)
+    );
+    let token = column(&with(Tool::bare().set("MASK_KEY", MASK_KEY)).await)["token"].clone();
+    let alone = Tool::bare()
+        .set("MASK_KEY", MASK_KEY)
+        .run("token 192.0.2.1")
+        .await;
+    assert_eq!(token, alone.out.trim());
+}
+
+#[tokio::test]
+async fn no_value_is_shown_unless_it_is_asked_for() {
+    let mut messages = vec![login_with("user_id", json!(CANARY.repeat(30)))];
+    for field in [
+        "user_id",
+        "device_type",
+        "ip",
+        "device_id",
+        "locale",
+        "app_version",
+        "more",
+    ] {
+        messages.push(login_with(field, json!(CANARY)));
+        messages.push(login_with(field, json!({CANARY: CANARY})));
+    }
+    let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
+    let input = format!("{}\n{CANARY}\n{{\"{CANARY}\n", lines.join("\n"));
+    for key in ["", MASK_KEY] {
+        let tool = Tool::bare().set("MASK_KEY", key).input(&input);
+        for command in ["explain", "explain --json"] {
+            let explained = tool.run(command).await;
+            assert_eq!(explained.code, 1);
+            assert!(
+                !explained.out.contains(CANARY) && !explained.err.contains(CANARY),
+                "{}",
+                explained.out
+            );
+        }
+        assert!(tool.run("explain --show-values").await.out.contains(CANARY));
+    }
+}

@@ -1,0 +1,254 @@
+//! `infer`: a mapping that loads the samples it was made of, with masks nobody asked for.
+
+use serde_json::{Value, json};
+
+use crate::batch::Batch;
+use crate::ddl::create;
+use crate::support::{Database, MASK_KEY, Setup};
+use crate::tool::Tool;
+
+const CANARY: &str = "c4n4ry";
+
+/// The mapping inferred from these messages, one a line.
+async fn inferred(lines: &str) -> String {
+    let inferred = Tool::bare().input(lines).run("infer").await;
+    assert_eq!(inferred.code, 0, "{}", inferred.err);
+    inferred.out
+}
+
+/// The lines of a mapping's column, without comments and blanks.
+fn column(mapping: &str, name: &str) -> Vec<String> {
+    let head = format!("name = \"{name}\"");
+    let mut columns = mapping.split("[[column]]");
+    let column = columns
+        .find(|column| column.contains(&head))
+        .unwrap_or_else(|| panic!("no {name}: {mapping}"));
+    let lines = column
+        .lines()
+        .skip(2)
+        .take_while(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| line.split('#').next().unwrap().trim().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
+    let database = Database::new().await;
+    let file = format!("{}/events/logins.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let inferred = Tool::bare()
+        .run(&format!("infer --table logins {file}"))
+        .await;
+    // One of the lines is no JSON.
+    assert_eq!(inferred.code, 1);
+    assert!(
+        inferred.err.contains("1 message left out"),
+        "{}",
+        inferred.err
+    );
+    create(&Tool::on(&database).mapping(&inferred.out), &database).await;
+    let mut function = Setup::on(&database).mapping(&inferred.out).start().await;
+    let lines = include_str!("../../events/logins.jsonl").lines().zip(0..);
+    let batch = lines.fold(Batch::new(), |batch, (line, number)| {
+        batch.text(&format!("m{number}"), line)
+    });
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(
+        (answer.failed_ids().len(), database.count("logins").await),
+        (1, 99)
+    );
+    let masked =
+        "logins WHERE length(masked_device_id) = 64 AND coalesce(length(masked_ip), 64) = 64";
+    assert_eq!(database.count(masked).await, 99);
+    let in_clear = "logins WHERE logins::text ~ '198\\.51\\.100|203\\.0\\.113|dev-'";
+    assert_eq!(database.count(in_clear).await, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn types_and_widths_are_those_of_the_values_with_room() {
+    let cases = [
+        (
+            json!([1, -2, 999_999_999]),
+            vec!["type = \"integer\"", "required = true"],
+        ),
+        (
+            json!([1, 1_770_000_000_000_u64]),
+            vec!["type = \"bigint\"", "required = true"],
+        ),
+        (
+            json!([1, 2.5]),
+            vec!["type = \"numeric\"", "required = true"],
+        ),
+        (
+            json!([18_446_744_073_709_551_615_u64]),
+            vec!["type = \"numeric\"", "required = true"],
+        ),
+        (json!([true, null]), vec!["type = \"boolean\""]),
+        (
+            json!(["5e0d8f2a-0000-4000-8000-000000000001"]),
+            vec!["type = \"uuid\"", "required = true"],
+        ),
+        (
+            json!(["2026-11-21T00:00:00Z", null]),
+            vec!["type = \"timestamptz\""],
+        ),
+        (
+            json!(["2026-11-21"]),
+            vec!["type = \"date\"", "required = true"],
+        ),
+        (
+            json!(["2026-11-21", "soon"]),
+            vec!["type = \"varchar(32)\"", "required = true"],
+        ),
+        (
+            json!(["x".repeat(17)]),
+            vec!["type = \"varchar(64)\"", "required = true"],
+        ),
+        (json!(["é".repeat(32), ""]), vec!["type = \"varchar(64)\""]),
+        (
+            json!(["x".repeat(600)]),
+            vec!["type = \"text\"", "required = true"],
+        ),
+        (
+            json!(["007", 7]),
+            vec!["type = \"varchar(32)\"", "required = true"],
+        ),
+        (json!([["a"], null]), vec!["type = \"jsonb\""]),
+        (
+            json!([{}, "a"]),
+            vec!["type = \"jsonb\"", "required = true"],
+        ),
+        (json!([null]), vec!["type = \"text\""]),
+    ];
+    for (values, expected) in cases {
+        let bodies = values
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|value| json!({"v": value}).to_string());
+        let mapping = inferred(&bodies.collect::<Vec<_>>().join("\n")).await;
+        assert_eq!(column(&mapping, "v"), expected, "{values}");
+    }
+}
+
+#[tokio::test]
+async fn what_looks_personal_is_masked_by_its_name_or_its_values() {
+    let mask = "mask = \"hmac-sha256\"";
+    let cases = [
+        ("clientIp", json!("unknown"), "masked_client_ip"),
+        ("origin", json!("192.0.2.1"), "masked_origin"),
+        ("contact", json!("a@example.org"), "masked_contact"),
+        ("caller", json!("+41 44 668 18 00"), "masked_caller"),
+        ("deviceId", json!(7), "masked_device_id"),
+        (
+            "payment",
+            json!(4_111_111_111_111_111_u64),
+            "masked_payment",
+        ),
+        ("code", json!("078-05-1120"), "masked_code"),
+    ];
+    for (name, value, expected) in cases {
+        let mapping = inferred(&json!({name: value}).to_string()).await;
+        assert!(
+            column(&mapping, expected).contains(&mask.to_owned()),
+            "{name}: {mapping}"
+        );
+    }
+    for (name, value) in [
+        ("app_version", json!("1.2.3.4")),
+        ("device_type", json!("ios")),
+        ("email_verified", json!(true)),
+        ("zip", json!("8001")),
+    ] {
+        let mapping = inferred(&json!({name: value}).to_string()).await;
+        assert!(!mapping.contains("mask ="), "{name}: {mapping}");
+    }
+}
+
+#[tokio::test]
+async fn objects_are_taken_apart_and_maps_of_data_are_not() {
+    let nested = json!({"user": {"id": 7, "geo": {"city": "Bern", "ip": "192.0.2.1"}}, "tags": ["a"], "a.b": 1, "ids": {"a b": 1}});
+    let mapping = inferred(&nested.to_string()).await;
+    assert_eq!(
+        column(&mapping, "user_id")[1..],
+        ["from = \"user.id\"", "required = true"]
+    );
+    assert_eq!(
+        column(&mapping, "masked_user_geo_ip")[1],
+        "from = \"user.geo.ip\""
+    );
+    assert_eq!(
+        column(&mapping, "ids"),
+        ["type = \"jsonb\"", "required = true"]
+    );
+    assert!(
+        mapping.contains("# A key that no path can name"),
+        "{mapping}"
+    );
+    // What cannot be masked is left out.
+    let inside =
+        json!({"a": 1, "people": [{"email": CANARY}], "by_mail": {"x@example.org": 1}}).to_string();
+    let mapping = inferred(&inside).await;
+    assert!(
+        mapping.contains("# Left out: \"people\" holds what looks like an e-mail address"),
+        "{mapping}"
+    );
+    assert!(mapping.contains("# Left out: \"by_mail\""), "{mapping}");
+    assert!(!mapping.contains("name = \"people\""), "{mapping}");
+}
+
+#[tokio::test]
+async fn messages_that_came_through_sns_are_unwrapped() {
+    let file = format!("{}/events/sns-batch.json", env!("CARGO_MANIFEST_DIR"));
+    let inferred = Tool::bare().run(&format!("infer {file}")).await;
+    assert!(
+        inferred.out.contains("envelope = \"sns\"") && inferred.out.contains("masked_ip"),
+        "{}",
+        inferred.out
+    );
+}
+
+#[tokio::test]
+async fn names_that_clash_are_told_apart() {
+    let clash = json!({"message_id": "m", "sent_at": 1, "a": {"b": 1}, "a_b": 2, "aB": 3, "x".repeat(70): 4});
+    let mapping = inferred(&clash.to_string()).await;
+    for name in [
+        "sqs_message_id",
+        "sqs_sent_at",
+        "message_id",
+        "sent_at",
+        "a_b",
+        "a_b_2",
+        "a_b_3",
+    ] {
+        column(&mapping, name);
+    }
+}
+
+#[tokio::test]
+async fn no_value_of_a_sample_is_written() {
+    let value = |suffix: &str| json!(format!("{CANARY}{suffix}"));
+    let message = json!({"a": value(""), "ip": value(""), "mail": value("@example.org"), "n": {"b": value("")}, "l": [value("")],
+        "o": [{"email": value("@example.org")}], "m": {format!("{CANARY}@example.org"): 1}});
+    for input in [
+        format!("{message}\n{CANARY}\n"),
+        CANARY.to_owned(),
+        format!("{{\"{CANARY}\""),
+    ] {
+        let inferred = Tool::bare()
+            .set("MASK_KEY", MASK_KEY)
+            .input(&input)
+            .run("infer")
+            .await;
+        assert!(
+            !inferred.out.contains(CANARY) && !inferred.err.contains(CANARY),
+            "{}{}",
+            inferred.out,
+            inferred.err
+        );
+    }
+    let nothing: Value = json!([1]);
+    let nothing = Tool::bare().input(&nothing.to_string()).run("infer").await;
+    assert_eq!((nothing.code, nothing.out.as_str()), (2, ""));
+}

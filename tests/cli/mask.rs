@@ -1,0 +1,124 @@
+//! `token` and `unmask`: the tokens of the table, and back.
+
+use serde_json::json;
+
+use crate::batch::{Batch, login_with};
+use crate::support::{Database, MASK_KEY, Setup};
+use crate::tool::Tool;
+
+/// A mapping of three masks, one of them behind a transform.
+const MASKS: &str = r#"
+table = "t"
+key = ["id"]
+[[column]]
+name = "id"
+type = "uuid"
+from = "@message_id"
+[[column]]
+name = "ip"
+type = "text"
+transform = ["ip"]
+mask = "hmac-sha256"
+[[column]]
+name = "plain"
+type = "text"
+mask = "sha512"
+[[column]]
+name = "reversible"
+type = "text"
+mask = "aes-siv"
+"#;
+
+#[tokio::test]
+async fn a_token_finds_the_person_in_the_table() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let event = Batch::new()
+        .body("a", login_with("ip", json!("198.51.100.7")))
+        .event();
+    function.invoke(&event).await;
+    let token = Tool::on(&database).run("token 198.51.100.7").await;
+    let found = format!("user_logins WHERE masked_ip = '{}'", token.out.trim());
+    assert_eq!((token.code, database.count(&found).await), (0, 1));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_value_takes_the_way_of_its_column() {
+    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
+    let canonical = tool.run("token --column ip 2001:db8::1").await.out;
+    assert_eq!(
+        tool.run("token --column ip 2001:0DB8:0::0001").await.out,
+        canonical
+    );
+    assert_eq!(
+        tool.run("token --column plain x").await.out.trim().len(),
+        128
+    );
+    let which = tool.run("token x").await;
+    assert_eq!((which.code, which.out.as_str()), (2, ""));
+    assert!(
+        which.err.contains("name one of ip, plain, reversible"),
+        "{}",
+        which.err
+    );
+    let bad = tool.run("token --column ip c4n4ry 10.0.0.1").await;
+    assert_eq!((bad.code, bad.out.lines().count()), (1, 1));
+    assert!(
+        bad.err.starts_with("value 1: ") && !bad.err.contains("c4n4ry"),
+        "{}",
+        bad.err
+    );
+}
+
+#[tokio::test]
+async fn the_key_gives_back_what_stdin_hid() {
+    let values = "198.51.100.7\né\u{1F600}\n";
+    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
+    let tokens = tool.input(values).run("token --column reversible").await;
+    assert_eq!((tokens.code, tokens.out.lines().count()), (0, 2));
+    let unmask = Tool::bare()
+        .set("MASK_KEY", MASK_KEY)
+        .input(&tokens.out)
+        .run("unmask")
+        .await;
+    assert_eq!((unmask.code, unmask.out.as_str()), (0, values));
+}
+
+#[tokio::test]
+async fn a_hash_says_that_it_cannot_be_unmasked() {
+    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
+    for column in ["ip", "plain"] {
+        let token = tool
+            .run(&format!("token --column {column} 10.0.0.1"))
+            .await
+            .out;
+        let unmask = tool.run(&format!("unmask {token}")).await;
+        assert_eq!((unmask.code, unmask.out.as_str()), (1, ""));
+        assert!(unmask.err.contains("it is a hash"), "{}", unmask.err);
+    }
+    let other = tool
+        .run("unmask NsoHpoT3-IAHosYEHswbLhh5ZFHBEw3Hs6VPw3M3lB")
+        .await;
+    assert!(
+        other.code == 1
+            && other
+                .err
+                .contains("no token that aes-siv made with this key"),
+        "{}",
+        other.err
+    );
+}
+
+#[tokio::test]
+async fn without_a_key_there_is_no_token() {
+    let tool = Tool::bare().mapping(MASKS);
+    for command in ["token --column ip 10.0.0.1", "unmask x"] {
+        let ended = tool.run(command).await;
+        assert!(
+            ended.code == 2 && ended.err.contains("set MASK_SECRET_ID or MASK_KEY"),
+            "{}",
+            ended.err
+        );
+    }
+}

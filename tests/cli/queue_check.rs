@@ -1,0 +1,250 @@
+//! `check` of the queue and of the function that reads from it.
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use crate::aws::Queue;
+use crate::check::complaints;
+use crate::ddl::create;
+use crate::support::Database;
+use crate::tool::Tool;
+
+/// Lambda's answers about one function, as its API documents them.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html> (2026-11).
+#[derive(Clone)]
+struct Lambda {
+    timeout_secs: u64,
+    reserved: Option<u64>,
+    source: Value,
+}
+
+impl Lambda {
+    /// All is as it should be.
+    fn good(queue: &Queue) -> Self {
+        Self {
+            timeout_secs: 10,
+            reserved: None,
+            source: json!({
+                "EventSourceArn": queue.arn, "State": "Enabled", "BatchSize": 100,
+                "FunctionResponseTypes": ["ReportBatchItemFailures"], "ScalingConfig": {"MaximumConcurrency": 5},
+            }),
+        }
+    }
+
+    fn with(mut self, field: &str, value: Value) -> Self {
+        self.source[field] = value;
+        self
+    }
+
+    /// Answers at this address, without a stop.
+    async fn serve(self) -> String {
+        let routes = Router::new()
+            .route(
+                "/2015-03-31/functions/{name}/configuration",
+                get(configuration),
+            )
+            .route("/2019-09-30/functions/{name}/concurrency", get(concurrency))
+            .route("/2015-03-31/event-source-mappings/", get(sources))
+            .with_state(self);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        format!("http://{address}")
+    }
+}
+
+async fn configuration(State(lambda): State<Lambda>, Path(name): Path<String>) -> String {
+    json!({"FunctionName": name, "Timeout": lambda.timeout_secs}).to_string()
+}
+
+async fn concurrency(State(lambda): State<Lambda>, Path(_): Path<String>) -> String {
+    let reserved = lambda.reserved;
+    json!({"ReservedConcurrentExecutions": reserved}).to_string()
+}
+
+async fn sources(State(lambda): State<Lambda>) -> String {
+    json!({"EventSourceMappings": [lambda.source]}).to_string()
+}
+
+/// A tool with the table, and a queue with a dead-letter queue that keeps messages for longer.
+struct House {
+    database: Database,
+    queue: Queue,
+    dead_letters: Queue,
+}
+
+impl House {
+    async fn new() -> Self {
+        let database = Database::new().await;
+        create(&Tool::on(&database), &database).await;
+        let house = Self {
+            database,
+            queue: Queue::new().await,
+            dead_letters: Queue::new().await,
+        };
+        let policy = json!({"deadLetterTargetArn": house.dead_letters.arn, "maxReceiveCount": 3});
+        house
+            .set(QueueAttributeName::RedrivePolicy, &policy.to_string())
+            .await;
+        house
+            .dead_letters
+            .set(QueueAttributeName::MessageRetentionPeriod, "1209600")
+            .await;
+        house
+    }
+
+    async fn set(&self, name: QueueAttributeName, value: &str) {
+        self.queue.set(name, value).await;
+    }
+
+    fn tool(&self) -> Tool {
+        Tool::on(&self.database).on_aws()
+    }
+
+    /// What is not ok of a function that Lambda describes so.
+    async fn complaints(&self, lambda: Lambda) -> Vec<(String, String, String)> {
+        let sqs = std::env::var("AWS_ENDPOINT_URL").unwrap();
+        let tool = self.tool().set("AWS_ENDPOINT_URL_SQS", &sqs);
+        let tool = tool.set("AWS_ENDPOINT_URL", &lambda.serve().await);
+        complaints(&tool.run("check --json --function f").await)
+    }
+
+    async fn end(self) {
+        self.queue.delete().await;
+        self.dead_letters.delete().await;
+        self.database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_queue_and_a_function_that_work_are_clean() {
+    let house = House::new().await;
+    assert_eq!(house.complaints(Lambda::good(&house.queue)).await, []);
+    let named = format!("check --json --queue-url {}", house.queue.url);
+    let named = house.tool().run(&named).await;
+    assert_eq!(complaints(&named), [], "{}", named.out);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn each_single_mistake_in_the_function_is_named() {
+    let house = House::new().await;
+    let good = Lambda::good(&house.queue);
+    let slow = |timeout_secs| Lambda {
+        timeout_secs,
+        ..good.clone()
+    };
+    let scaled = |most: u64| {
+        good.clone()
+            .with("ScalingConfig", json!({"MaximumConcurrency": most}))
+    };
+    let cases = [
+        (slow(61), "visibility", "failure", "set it to 366 s"),
+        (slow(11), "visibility", "warning", "set it to 66 s"),
+        (
+            good.clone().with("State", json!("Disabled")),
+            "event source",
+            "failure",
+            "Disabled",
+        ),
+        (
+            good.clone().with("FunctionResponseTypes", json!([])),
+            "partial responses",
+            "failure",
+            "deleted as if they were stored",
+        ),
+        (
+            good.clone()
+                .with("FilterCriteria", json!({"Filters": [{"Pattern": "{}"}]})),
+            "filter",
+            "warning",
+            "deletes the messages",
+        ),
+        (scaled(900), "concurrency", "failure", "for 197 connections"),
+        (scaled(150), "concurrency", "warning", "for 197 connections"),
+        (
+            Lambda {
+                reserved: Some(900),
+                ..scaled(1000)
+            },
+            "concurrency",
+            "failure",
+            "at most 900",
+        ),
+        (
+            good.clone().with("ScalingConfig", json!(null)),
+            "concurrency",
+            "warning",
+            "no limit but the account's",
+        ),
+    ];
+    for (lambda, name, status, said) in cases {
+        let found = house.complaints(lambda).await;
+        let [(check, found_status, text)] = &found[..] else {
+            panic!("{said}: {found:?}")
+        };
+        assert_eq!(
+            (check.as_str(), found_status.as_str()),
+            (name, status),
+            "{text}"
+        );
+        assert!(text.contains(said), "{text}");
+    }
+    let elsewhere = good.with(
+        "EventSourceArn",
+        json!("arn:aws:kinesis:eu-west-1:0:stream/s"),
+    );
+    assert_eq!(house.complaints(elsewhere).await[0].0, "event source");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_queue_without_a_way_for_dead_letters_is_warned_of() {
+    let house = House::new().await;
+    let check = format!("check --json --queue-url {}", house.queue.url);
+    house
+        .dead_letters
+        .set(QueueAttributeName::MessageRetentionPeriod, "60")
+        .await;
+    let found = complaints(&house.tool().run(&check).await);
+    assert!(
+        found.len() == 1 && found[0].2.contains("lengthen its retention"),
+        "{found:?}"
+    );
+    house.set(QueueAttributeName::RedrivePolicy, "").await;
+    let found = complaints(&house.tool().run(&check).await);
+    assert!(
+        found.len() == 1 && found[0].2.contains("no dead-letter queue"),
+        "{found:?}"
+    );
+    let nowhere = house.tool().run("check --json --queue-name nowhere").await;
+    assert_eq!(
+        (nowhere.code, complaints(&nowhere)[0].0.as_str()),
+        (2, "queue")
+    );
+    house.end().await;
+}
+
+#[tokio::test]
+async fn the_deployed_function_is_asked_of_lambda_itself() {
+    let house = House::new().await;
+    let check = house
+        .tool()
+        .run("check --json --function sqs-to-postgres")
+        .await;
+    assert_eq!(check.code, 0, "{}", check.out);
+    let found = complaints(&check);
+    assert!(
+        found.iter().all(|(name, ..)| name == "visibility"),
+        "{found:?}"
+    );
+    let nowhere = house.tool().run("check --json --function nowhere").await;
+    assert_eq!(
+        (nowhere.code, complaints(&nowhere)[0].0.as_str()),
+        (2, "function")
+    );
+    house.end().await;
+}

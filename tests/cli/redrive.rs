@@ -1,0 +1,494 @@
+//! `redrive`: dead letters go back to their queue, each with its first id, and none is lost.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_sqs::types::{
+    Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
+};
+use serde_json::json;
+
+use crate::aws::{Queue, attribute};
+use crate::batch::login_with;
+use crate::support::{Database, Function, Setup, TempFile, eventually};
+use crate::tool::{Ended, Tool};
+
+const REASON: [&str; 4] = [
+    "error_rule",
+    "error_column",
+    "error_path",
+    "source_queue_arn",
+];
+
+/// A queue and the one of its dead letters.
+struct Queues {
+    queue: Queue,
+    dead: Queue,
+}
+
+impl Queues {
+    async fn new() -> Self {
+        Self::of(Queue::new().await, Queue::new().await).await
+    }
+
+    async fn fifo() -> Self {
+        Self::of(Queue::fifo().await, Queue::fifo().await).await
+    }
+
+    async fn of(queue: Queue, dead: Queue) -> Self {
+        let policy = json!({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 1});
+        let name = QueueAttributeName::RedrivePolicy;
+        queue.set(name, &policy.to_string()).await;
+        Self { queue, dead }
+    }
+
+    /// A dead letter with these attributes, as the function sends it.
+    async fn letter(&self, body: &str, attributes: &[(&str, &str)]) -> String {
+        let send = self.dead.client.send_message().queue_url(&self.dead.url);
+        let send = attributes.iter().fold(send, |send, (name, value)| {
+            let value = MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(*value);
+            send.message_attributes(*name, value.build().unwrap())
+        });
+        send.message_body(body)
+            .send()
+            .await
+            .unwrap()
+            .message_id
+            .unwrap()
+    }
+
+    async fn letters_of(&self, rule: &str, count: usize) {
+        for number in 0..count {
+            self.letter(&number.to_string(), &[("error_rule", rule)])
+                .await;
+        }
+    }
+
+    /// So many logins, dead for a reason that is no more; gives their ids.
+    async fn logins(&self, count: usize) -> BTreeSet<String> {
+        let line = login_with("locale", json!("FR")).to_string();
+        let file = TempFile::new(&format!("{line}\n").repeat(count));
+        let send = format!(
+            "send --json --queue-url {} {}",
+            self.dead.url,
+            file.0.display()
+        );
+        let sent = Tool::bare().on_aws().run(&send).await.json();
+        let ids = sent
+            .iter()
+            .map(|line| line["message_id"].as_str().unwrap().to_owned());
+        ids.collect()
+    }
+
+    fn command(&self, arguments: &str) -> String {
+        format!("redrive --queue-url {} {arguments}", self.queue.url)
+    }
+
+    async fn redrive(&self, arguments: &str) -> Ended {
+        Tool::bare().on_aws().run(&self.command(arguments)).await
+    }
+
+    /// Everything of both queues can be received, and so many of each.
+    async fn assert_visible(&self, in_queue: usize, dead: usize) {
+        assert_eq!(
+            (self.queue.invisible().await, self.dead.invisible().await),
+            (0, 0)
+        );
+        let in_queue_now = self.queue.take_all(in_queue).await;
+        assert!(
+            in_queue_now
+                .iter()
+                .all(|message| attribute(message, "original_message_id").is_some())
+        );
+        self.dead.take_all(dead).await;
+        assert!(self.queue.receive(1).await.is_empty() && self.dead.receive(1).await.is_empty());
+    }
+
+    async fn delete(self) {
+        self.queue.delete().await;
+        self.dead.delete().await;
+    }
+}
+
+/// Lets the function have all that is in the queue, and takes out what it stores.
+async fn drain(queue: &Queue, function: &mut Function) {
+    loop {
+        let messages = queue.receive(30).await;
+        if messages.is_empty() {
+            return;
+        }
+        let records: Vec<_> = messages
+            .iter()
+            .map(|message| queue.record(message))
+            .collect();
+        let answer = function.invoke(&json!({"Records": records})).await;
+        assert_eq!(answer.failed_ids(), Vec::<String>::new());
+        for message in &messages {
+            delete(queue, message).await;
+        }
+    }
+}
+
+async fn delete(queue: &Queue, message: &Message) {
+    let delete = queue.client.delete_message().queue_url(&queue.url);
+    let delete = delete.receipt_handle(message.receipt_handle.as_deref().unwrap());
+    delete.send().await.unwrap();
+}
+
+/// The first ids of what is stored.
+async fn stored(database: &Database) -> Vec<String> {
+    let sql = "SELECT message_id::text FROM user_logins ORDER BY message_id";
+    database.rows(sql).await.into_iter().flatten().collect()
+}
+
+/// A table that refuses what is sent, until the test is of another mind.
+async fn strict() -> Database {
+    let database = Database::with_user_logins().await;
+    database
+        .execute("ALTER TABLE user_logins ADD CONSTRAINT known CHECK (user_id <> 'refused')")
+        .await;
+    database
+}
+
+/// Sends a message that the table refuses, and gives it to the function.
+async fn refused(queues: &Queues, function: &mut Function) -> (Message, Vec<String>) {
+    let body = login_with("user_id", json!("refused")).to_string();
+    queues.queue.send(&body).await;
+    let message = queues.queue.receive_all(1).await.remove(0);
+    let event = json!({"Records": [queues.queue.record(&message)]});
+    let failed = function.invoke(&event).await.failed_ids();
+    (message, failed)
+}
+
+#[tokio::test]
+async fn a_letter_of_the_function_is_stored_once_under_its_first_id() {
+    let (database, queues) = (strict().await, Queues::new().await);
+    let setup = Setup::on(&database).on_aws();
+    let mut function = setup
+        .set("DEAD_LETTER_QUEUE_URL", &queues.dead.url)
+        .start()
+        .await;
+    let (first, failed) = refused(&queues, &mut function).await;
+    assert!(failed.is_empty(), "it is dead and acknowledged");
+    delete(&queues.queue, &first).await;
+    database
+        .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
+        .await;
+    // Twice: the second letter of it is none.
+    for expected in ["moved 1 message in", "no dead letters"] {
+        let redriven = queues.redrive("").await;
+        assert!(
+            redriven.code == 0 && redriven.out.starts_with(expected),
+            "{}{}",
+            redriven.out,
+            redriven.err
+        );
+    }
+    let back = queues.queue.receive(0).await.remove(0);
+    assert!(REASON.iter().all(|name| attribute(&back, name).is_none()));
+    assert_ne!(back.message_id, first.message_id);
+    queues
+        .queue
+        .set(QueueAttributeName::RedrivePolicy, "")
+        .await;
+    drain(&queues.queue, &mut function).await;
+    assert_eq!(stored(&database).await, [first.message_id.unwrap()]);
+    database.drop().await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_sqs_moved_is_stored_once_under_its_first_id() {
+    let (database, queues) = (strict().await, Queues::new().await);
+    let mut function = Setup::on(&database).start().await;
+    let (first, failed) = refused(&queues, &mut function).await;
+    let id = first.message_id.clone().unwrap();
+    assert_eq!(failed, std::slice::from_ref(&id));
+    let again = queues
+        .queue
+        .client
+        .change_message_visibility()
+        .queue_url(&queues.queue.url);
+    let again = again
+        .receipt_handle(first.receipt_handle.unwrap())
+        .visibility_timeout(0);
+    again.send().await.unwrap();
+    eventually("SQS moves it", async || {
+        assert!(queues.queue.receive(0).await.is_empty());
+        (!queues.dead.receive(0).await.is_empty()).then_some(())
+    })
+    .await;
+    database
+        .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
+        .await;
+    let redriven = queues.redrive("--json").await;
+    assert_eq!(redriven.code, 0, "{}", redriven.err);
+    assert_eq!(redriven.json()[0]["message_id"], json!(id));
+    drain(&queues.queue, &mut function).await;
+    assert_eq!(stored(&database).await, [id]);
+    assert!(queues.dead.receive(0).await.is_empty());
+    database.drop().await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn only_letters_of_the_rule_go_and_the_others_can_be_received_at_once() {
+    let queues = Queues::new().await;
+    queues.letters_of("required", 12).await;
+    queues.letters_of("type", 15).await;
+    queues.letter("moved by SQS", &[]).await;
+    let redriven = queues.redrive("--rule type").await;
+    assert_eq!(redriven.code, 0, "{}", redriven.err);
+    assert!(
+        redriven.out.starts_with("moved 15 messages")
+            && redriven.out.ends_with("left 13 of another rule\n"),
+        "{}",
+        redriven.out
+    );
+    queues.assert_visible(15, 13).await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_by_reason_and_moves_none() {
+    let queues = Queues::new().await;
+    queues.letters_of("type", 11).await;
+    let place = [
+        ("error_rule", "required"),
+        ("error_column", "masked_ip"),
+        ("error_path", "ip"),
+    ];
+    queues.letter("{}", &place).await;
+    queues.letter("moved by SQS", &[]).await;
+    let dry = queues.redrive("--dry-run").await;
+    assert_eq!(dry.code, 0, "{}", dry.err);
+    let words: Vec<String> = dry
+        .out
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(words[..2], ["letters rule column path", "11 type - -"]);
+    assert_eq!(
+        words[2..4]
+            .iter()
+            .map(String::as_str)
+            .collect::<BTreeSet<_>>(),
+        BTreeSet::from(["1 none, SQS moved it - -", "1 required masked_ip ip"])
+    );
+    assert_eq!(words[4], "would move 13 dead letters");
+    let json = queues
+        .redrive("--dry-run --json --rule required")
+        .await
+        .json();
+    assert!(
+        json.len() == 1 && json[0]["column"] == "masked_ip",
+        "{json:?}"
+    );
+    queues.assert_visible(0, 13).await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn no_more_go_than_the_most_that_are_asked_for() {
+    let queues = Queues::new().await;
+    queues.letters_of("type", 30).await;
+    let redriven = queues.redrive("--max 17").await;
+    assert!(
+        redriven.code == 0 && redriven.out.starts_with("moved 17 messages"),
+        "{}",
+        redriven.out
+    );
+    queues.assert_visible(17, 13).await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn a_letter_of_a_fifo_queue_gets_through_in_its_group_and_order() {
+    let queues = Queues::fifo().await;
+    for number in 0..12 {
+        let send = queues
+            .queue
+            .client
+            .send_message()
+            .queue_url(&queues.queue.url);
+        let send = send
+            .message_group_id("anna")
+            .message_deduplication_id(format!("d-{number}"));
+        send.message_body(number.to_string()).send().await.unwrap();
+    }
+    // The first receive is the last that the policy allows for.
+    eventually("SQS moves them", async || {
+        queues.queue.receive(0).await;
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        (queues.dead.attribute(name).await == "12").then_some(())
+    })
+    .await;
+    let redriven = queues.redrive("").await;
+    assert!(
+        redriven.code == 0 && redriven.out.starts_with("moved 12 messages"),
+        "{}{}",
+        redriven.out,
+        redriven.err
+    );
+    let back = queues.queue.take_all(12).await;
+    let bodies: Vec<usize> = back
+        .iter()
+        .map(|message| message.body().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(bodies, (0..12).collect::<Vec<_>>());
+    let group = |message: &Message| {
+        message.attributes.as_ref().unwrap()[&MessageSystemAttributeName::MessageGroupId].clone()
+    };
+    assert!(back.iter().all(|message| group(message) == "anna"));
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn a_redrive_that_is_killed_loses_none_and_none_is_stored_twice() {
+    let (database, queues) = (Database::with_user_logins().await, Queues::new().await);
+    let ids = queues.logins(300).await;
+    assert_eq!(ids.len(), 300);
+    for _ in 0..2 {
+        let mut running = Tool::bare().on_aws().start(&queues.command("--json"));
+        running.line().await;
+        running.signal("KILL");
+        running.end_or_killed().await;
+    }
+    let depth = QueueAttributeName::ApproximateNumberOfMessages;
+    eventually("no letter is left", async || {
+        assert_eq!(queues.redrive("").await.code, 0);
+        let left = (
+            queues.dead.attribute(depth.clone()).await,
+            queues.dead.invisible().await,
+        );
+        (left == ("0".to_owned(), 0)).then_some(())
+    })
+    .await;
+    let mut function = Setup::on(&database).start().await;
+    drain(&queues.queue, &mut function).await;
+    assert_eq!(stored(&database).await, ids.into_iter().collect::<Vec<_>>());
+    database.drop().await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_and_sigterm_leave_nothing_in_hand() {
+    for signal in ["INT", "TERM"] {
+        let queues = Queues::new().await;
+        queues.letters_of("type", 60).await;
+        queues.letters_of("required", 20).await;
+        let mut running = Tool::bare()
+            .on_aws()
+            .start(&queues.command("--json --rate 20 --rule type"));
+        running.line().await;
+        running.signal(signal);
+        let ended = running.end().await;
+        assert!(
+            ended.code == 1 && ended.err.contains("interrupted"),
+            "{}",
+            ended.err
+        );
+        let moved = ended.json().len() + 1;
+        assert!(moved < 60);
+        queues.assert_visible(moved, 80 - moved).await;
+        queues.delete().await;
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_comes_back_is_not_moved_again() {
+    let queues = Queues::new().await;
+    queues.letters_of("type", 30).await;
+    let refuse_all = async {
+        loop {
+            for message in queues.queue.receive(30).await {
+                let id = attribute(&message, "original_message_id").unwrap();
+                delete(&queues.queue, &message).await;
+                queues
+                    .letter(
+                        "{}",
+                        &[("error_rule", "type"), ("original_message_id", &id)],
+                    )
+                    .await;
+            }
+        }
+    };
+    let redriven = tokio::select! {
+        redriven = queues.redrive("--rate 10") => redriven,
+        () = refuse_all => unreachable!("it never ends"),
+    };
+    assert!(
+        redriven.code == 1 && redriven.out.contains("that came back"),
+        "{}{}",
+        redriven.out,
+        redriven.err
+    );
+    assert!(
+        redriven.out.starts_with("moved 30 messages"),
+        "{}",
+        redriven.out
+    );
+    assert_eq!(queues.dead.invisible().await, 0);
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn what_cannot_go_back_stays_and_costs_no_other() {
+    let queues = Queues::new().await;
+    let names: Vec<String> = (0..10).map(|number| format!("a{number}")).collect();
+    let ten: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
+    let full = queues.letter("full", &ten).await;
+    let large = queues.letter(&"x".repeat(1_048_576), &[]).await;
+    queues
+        .letter(
+            "foreign",
+            &[("source_queue_arn", "arn:aws:sqs:eu-west-1:0:other")],
+        )
+        .await;
+    queues.letter("good", &ten[..9]).await;
+    let redriven = queues.redrive("").await;
+    assert_eq!(redriven.code, 1);
+    assert!(
+        redriven.out.starts_with("moved 1 message in")
+            && redriven
+                .out
+                .ends_with("left 1 of another queue; 2 letters not moved\n"),
+        "{}",
+        redriven.out
+    );
+    for id in [full, large] {
+        let said = format!("letter {id} is not moved: it has");
+        assert!(redriven.err.contains(&said), "{}", redriven.err);
+    }
+    queues.assert_visible(1, 3).await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn without_dead_letters_to_find_it_says_what_to_name() {
+    let (queue, tool) = (Queue::new().await, Tool::bare().on_aws());
+    let redrive = format!("redrive --queue-url {}", queue.url);
+    let none = tool.run(&redrive).await;
+    assert!(
+        none.code == 2 && none.err.contains("--dead-letter-queue-url"),
+        "{}",
+        none.err
+    );
+    let itself = tool
+        .run(&format!("{redrive} --dead-letter-queue-url {}", queue.url))
+        .await;
+    assert!(
+        itself.code == 2 && itself.err.contains("is the queue itself"),
+        "{}",
+        itself.err
+    );
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = format!(
+        "{redrive} --endpoint-url http://{}",
+        free.local_addr().unwrap()
+    );
+    drop(free);
+    assert_eq!(tool.run(&away).await.code, 3);
+    queue.delete().await;
+}

@@ -1,0 +1,192 @@
+//! `send`: every line becomes one message, in order where order counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use crate::aws::Queue;
+use crate::support::TempFile;
+use crate::tool::Tool;
+
+#[tokio::test]
+async fn every_line_becomes_one_message() {
+    let queue = Queue::new().await;
+    let lines: Vec<String> = (0..95)
+        .map(|number| json!({"n": number}).to_string())
+        .collect();
+    // Windows's line ends and empty lines are none of the messages.
+    let file = TempFile::new(&format!(
+        "{}\r\n\n  \n{}\n",
+        lines[0],
+        lines[1..].join("\n")
+    ));
+    let send = format!("send --json --queue-url {} {}", queue.url, file.0.display());
+    let sent = Tool::bare().on_aws().run(&send).await;
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    let ids: BTreeSet<String> = sent
+        .json()
+        .iter()
+        .map(|line| line["message_id"].as_str().unwrap().to_owned())
+        .collect();
+    let received = queue.receive_all(95).await;
+    let received_ids: BTreeSet<String> = received
+        .iter()
+        .map(|message| message.message_id.clone().unwrap())
+        .collect();
+    let bodies: BTreeSet<&str> = received
+        .iter()
+        .map(|message| message.body().unwrap())
+        .collect();
+    assert_eq!(received_ids, ids);
+    assert_eq!(bodies, lines.iter().map(String::as_str).collect());
+    queue.delete().await;
+}
+
+#[tokio::test]
+async fn groups_of_a_fifo_queue_keep_their_order() {
+    let queue = Queue::fifo().await;
+    let line = |number: usize| json!({"user": {"id": number % 3}, "n": number}).to_string();
+    let lines: Vec<String> = (0..60).map(line).collect();
+    let tool = Tool::bare().on_aws().input(&lines.join("\n"));
+    let without = tool.run(&format!("send --queue-url {}", queue.url)).await;
+    assert!(
+        without.code == 2 && without.err.contains("--group-id-from"),
+        "{}",
+        without.err
+    );
+    let send = format!("send --queue-url {} --group-id-from user.id", queue.url);
+    assert_eq!(tool.run(&send).await.code, 0);
+    let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for message in queue.take_all(60).await {
+        let body: serde_json::Value = serde_json::from_str(message.body().unwrap()).unwrap();
+        let group = groups
+            .entry(body["user"]["id"].as_u64().unwrap())
+            .or_default();
+        group.push(body["n"].as_u64().unwrap());
+    }
+    assert_eq!(groups.len(), 3);
+    assert!(
+        groups
+            .values()
+            .all(|group| group.len() == 20 && group.is_sorted()),
+        "{groups:?}"
+    );
+    queue.delete().await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_fifo_queue_is_sent_after_a_line_that_cannot_be() {
+    let queue = Queue::fifo().await;
+    let lines: Vec<String> = (0..40)
+        .map(|number| json!({"g": "g", "n": number}).to_string())
+        .collect();
+    let input = format!(
+        "{}\nno json c4n4ry\n{}",
+        lines[..15].join("\n"),
+        lines[15..].join("\n")
+    );
+    let send = format!("send --queue-url {} --group-id-from g", queue.url);
+    let sent = Tool::bare().on_aws().input(&input).run(&send).await;
+    assert_eq!(sent.code, 1);
+    assert!(
+        sent.err.contains("line 16 is not sent: it is no JSON"),
+        "{}",
+        sent.err
+    );
+    assert!(
+        sent.out.starts_with("sent 15 messages") && !sent.err.contains("c4n4ry"),
+        "{}",
+        sent.out
+    );
+    queue.take_all(15).await;
+    assert!(queue.receive(1).await.is_empty());
+    queue.delete().await;
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_sent_costs_only_itself() {
+    let queue = Queue::new().await;
+    let large = "x".repeat(1_048_577);
+    let half = "y".repeat(600_000);
+    let input = format!("a\n{large}\n{half}\n{half}\nb\n");
+    let sent = Tool::bare()
+        .on_aws()
+        .input(&input)
+        .run(&format!("send --queue-url {}", queue.url))
+        .await;
+    assert_eq!(
+        (sent.code, sent.err.as_str()),
+        (1, "line 2 is not sent: it has more than 1 MiB\n")
+    );
+    assert!(
+        sent.out.starts_with("sent 4 messages") && sent.out.ends_with("1 line not sent\n"),
+        "{}",
+        sent.out
+    );
+    queue.receive_all(4).await;
+    queue.delete().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_not_there_and_a_system_that_is_away_end_differently() {
+    let tool = Tool::bare().on_aws().input("a\n");
+    let unnamed = tool.run("send").await;
+    assert!(
+        unnamed.code == 2 && unnamed.err.contains("no queue is named"),
+        "{}",
+        unnamed.err
+    );
+    let nowhere = tool.run("send --queue-name nowhere").await;
+    assert!(
+        nowhere.code == 2 && nowhere.err.contains("NonExistentQueue"),
+        "{}",
+        nowhere.err
+    );
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = format!(
+        "send --queue-name q --endpoint-url http://{}",
+        free.local_addr().unwrap()
+    );
+    drop(free);
+    assert_eq!(tool.run(&away).await.code, 3);
+}
+
+#[tokio::test]
+async fn the_rate_is_kept() {
+    let queue = Queue::new().await;
+    let lines = "a\n".repeat(60);
+    let began = std::time::Instant::now();
+    let sent = Tool::bare()
+        .on_aws()
+        .input(&lines)
+        .run(&format!("send --rate 100 --queue-url {}", queue.url))
+        .await;
+    // The last ten go half a second after the first.
+    assert!(
+        sent.code == 0 && began.elapsed().as_millis() >= 500,
+        "{:?}",
+        began.elapsed()
+    );
+    queue.delete().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_and_sigterm_finish_what_was_begun() {
+    for signal in ["INT", "TERM"] {
+        let queue = Queue::new().await;
+        let lines: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+        let send = format!("send --json --rate 50 --queue-url {}", queue.url);
+        let mut running = Tool::bare().on_aws().input(&lines.join("\n")).start(&send);
+        running.line().await;
+        running.signal(signal);
+        let ended = running.end().await;
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(ended.err.contains("interrupted"), "{}", ended.err);
+        // What it said, it did, and nothing else.
+        let said = ended.json().len() + 1;
+        assert!(said < 500);
+        queue.receive_all(said).await;
+        assert!(queue.receive(1).await.is_empty());
+        queue.delete().await;
+    }
+}

@@ -1,0 +1,127 @@
+//! A queue in this process, for what no SQS does on demand: to be faster than the drain, and to have no
+//! luck with a delete. It speaks SQS's JSON protocol, as far as a drain uses it.
+//! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::routing::post;
+use serde_json::{Value, json};
+
+use crate::batch::id;
+
+#[derive(Default)]
+struct Messages {
+    waiting: VecDeque<Value>,
+    held: HashMap<String, Value>,
+    /// The next so many deletes of a message fail, for no fault of the sender's.
+    failing_deletes: usize,
+}
+
+/// A queue with messages in it.
+#[derive(Clone)]
+pub(crate) struct SqsDouble {
+    messages: Arc<Mutex<Messages>>,
+    pub(crate) endpoint: String,
+}
+
+impl SqsDouble {
+    /// So many messages of this body.
+    pub(crate) async fn with(count: usize, body: &Value) -> Self {
+        let body = body.to_string();
+        let message = |number: usize| {
+            let name = format!("{number:06}");
+            json!({
+                "MessageId": id(&name), "ReceiptHandle": name, "Body": body, "MD5OfBody": "",
+                "Attributes": {"SentTimestamp": "1769903999500", "ApproximateReceiveCount": "1"},
+            })
+        };
+        let messages = Messages {
+            waiting: (0..count).map(message).collect(),
+            ..Messages::default()
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let double = Self {
+            messages: Arc::new(Mutex::new(messages)),
+            endpoint: format!("http://{}", listener.local_addr().unwrap()),
+        };
+        let routes = Router::new()
+            .route("/", post(answer))
+            .with_state(double.clone());
+        // On a thread of its own, as a service would be.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let listener = listener.into_std().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                axum::serve(listener, routes).await.unwrap();
+            });
+        });
+        double
+    }
+
+    /// The next so many deletes of a message fail.
+    pub(crate) fn fail_deletes(&self, count: usize) {
+        self.messages.lock().unwrap().failing_deletes = count;
+    }
+
+    /// How many are neither received nor deleted, and how many are received.
+    pub(crate) fn left(&self) -> (usize, usize) {
+        let messages = self.messages.lock().unwrap();
+        (messages.waiting.len(), messages.held.len())
+    }
+}
+
+async fn answer(State(double): State<SqsDouble>, headers: HeaderMap, request: String) -> String {
+    let request: Value = serde_json::from_str(&request).unwrap();
+    let operation = headers["x-amz-target"].to_str().unwrap();
+    let mut messages = double.messages.lock().unwrap();
+    let entries = request["Entries"].as_array().cloned().unwrap_or_default();
+    let answer = match operation.trim_start_matches("AmazonSQS.") {
+        "GetQueueUrl" => json!({"QueueUrl": format!("{}/000000000000/double", double.endpoint)}),
+        "GetQueueAttributes" => json!({"Attributes": {
+            "QueueArn": "arn:aws:sqs:eu-west-1:000000000000:double", "VisibilityTimeout": "30",
+            "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
+            "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
+        }}),
+        "ReceiveMessage" => {
+            let most = request["MaxNumberOfMessages"].as_u64().unwrap() as usize;
+            let most = most.min(messages.waiting.len());
+            let received: Vec<Value> = messages.waiting.drain(..most).collect();
+            for message in &received {
+                let handle = message["ReceiptHandle"].as_str().unwrap().to_owned();
+                messages.held.insert(handle, message.clone());
+            }
+            json!({"Messages": received})
+        }
+        "DeleteMessageBatch" => {
+            let (mut successful, mut failed) = (Vec::new(), Vec::new());
+            for entry in entries {
+                if messages.failing_deletes > 0 {
+                    messages.failing_deletes -= 1;
+                    failed.push(
+                        json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"}),
+                    );
+                    continue;
+                }
+                messages
+                    .held
+                    .remove(entry["ReceiptHandle"].as_str().unwrap());
+                successful.push(json!({"Id": entry["Id"]}));
+            }
+            json!({"Successful": successful, "Failed": failed})
+        }
+        "ChangeMessageVisibilityBatch" => {
+            let ids = entries.iter().map(|entry| json!({"Id": entry["Id"]}));
+            json!({"Successful": ids.collect::<Vec<_>>(), "Failed": []})
+        }
+        other => panic!("nothing asks for {other}"),
+    };
+    answer.to_string()
+}

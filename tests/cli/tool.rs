@@ -1,0 +1,172 @@
+//! Runs the tool as a person would: `Tool::on(&database).run("check --json").await`.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::support::{Database, MASK_KEY, TempFile};
+
+/// How the tool is started.
+pub(crate) struct Tool {
+    environment: HashMap<String, String>,
+    input: String,
+    _mapping: Option<TempFile>,
+}
+
+/// How it ended, and what it wrote.
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Tool {
+    /// Nothing is set.
+    pub(crate) fn bare() -> Self {
+        let bare = Self {
+            environment: HashMap::new(),
+            input: String::new(),
+            _mapping: None,
+        };
+        // Other machines may have such a service.
+        bare.set("AWS_EC2_METADATA_DISABLED", "true")
+    }
+
+    /// The database and a mask key.
+    pub(crate) fn on(database: &Database) -> Self {
+        let tool = Self::bare().set("DATABASE_URL", &database.url());
+        tool.set("MASK_KEY", MASK_KEY)
+    }
+
+    /// With the way to LocalStack.
+    pub(crate) fn on_aws(self) -> Self {
+        let is_aws = |name: &str| name.starts_with("AWS_");
+        let variables = std::env::vars().filter(|(name, _)| is_aws(name));
+        variables.fold(self, |tool, (name, value)| tool.set(&name, &value))
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Another mapping than the shipped one.
+    pub(crate) fn mapping(self, text: &str) -> Self {
+        let file = TempFile::new(text);
+        let path = file.0.display().to_string();
+        Self {
+            _mapping: Some(file),
+            ..self.set("PIPELINE_FILE", &path)
+        }
+    }
+
+    /// What it reads from stdin.
+    pub(crate) fn input(self, text: &str) -> Self {
+        Self {
+            input: text.to_owned(),
+            ..self
+        }
+    }
+
+    /// Runs it with these arguments, which have no blanks in them.
+    pub(crate) async fn run(&self, arguments: &str) -> Ended {
+        self.start(arguments).end().await
+    }
+
+    /// Starts it, for a test that has something to do meanwhile.
+    pub(crate) fn start(&self, arguments: &str) -> Running {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_sqs-to-postgres"))
+            .args(arguments.split_whitespace())
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (mut stdin, input) = (process.stdin.take().unwrap(), self.input.clone());
+        tokio::spawn(async move {
+            // What does not read its input may close it.
+            stdin.write_all(input.as_bytes()).await.ok();
+        });
+        Running {
+            out: BufReader::new(process.stdout.take().unwrap()),
+            process,
+        }
+    }
+}
+
+/// The tool at work.
+pub(crate) struct Running {
+    process: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// The next line that it writes.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).await.unwrap();
+        line
+    }
+
+    /// Sends it a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.id().unwrap().to_string();
+        let kill = std::process::Command::new("kill")
+            .args(["-s", name, &id])
+            .status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Waits until it ends; `None` where a signal ended it.
+    pub(crate) async fn end_or_killed(mut self) -> Option<i32> {
+        let mut stderr = self.process.stderr.take().unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let (_, _, status) = tokio::join!(
+            self.out.read_to_end(&mut out),
+            stderr.read_to_end(&mut err),
+            self.process.wait()
+        );
+        status.unwrap().code()
+    }
+
+    /// The memory that it has now; `None` once it has ended.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        const PAGE_BYTES: u64 = 4_096;
+        let path = format!("/proc/{}/statm", self.process.id()?);
+        let pages = std::fs::read_to_string(path).ok()?;
+        let pages: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
+        (pages > 0).then_some(pages * PAGE_BYTES)
+    }
+
+    /// Waits until it ends, and gives what it wrote and nobody has read.
+    pub(crate) async fn end(mut self) -> Ended {
+        let mut err = String::new();
+        let mut out = String::new();
+        let mut stderr = self.process.stderr.take().unwrap();
+        let (read_out, read_err, status) = tokio::join!(
+            self.out.read_to_string(&mut out),
+            stderr.read_to_string(&mut err),
+            self.process.wait()
+        );
+        read_out.unwrap();
+        read_err.unwrap();
+        let code = status.unwrap().code().expect("it was killed");
+        Ended { code, out, err }
+    }
+}
+
+impl Ended {
+    /// The JSON objects that it wrote, one a line.
+    pub(crate) fn json(&self) -> Vec<Value> {
+        let lines = self.out.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect()
+    }
+}

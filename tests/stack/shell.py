@@ -1,0 +1,40 @@
+"""The shell of a person who has the command line tool, psql and a database."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A person's shell in a folder, with the tool, psql, and a database."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def run(self, script: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
+        command = ["bash", "-c", f"set -e\n{script}"]
+        env = self.env | env
+        return subprocess.run(command, cwd=self.folder, env=env, input=stdin, text=True, capture_output=True)
+
+    def output(self, script: str, stdin: str = "", **env: str) -> str:
+        done = self.run(script, stdin, **env)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def sql(self, sql: str) -> list[str]:
+        return self.output('psql "$DATABASE_URL" --no-psqlrc -qAt -v ON_ERROR_STOP=1', sql).splitlines()
+
+    def insert(self, table: str, rows: list[dict[str, object]]) -> None:
+        source = f"json_populate_recordset(NULL::{table}, $json${json.dumps(rows)}$json$)"
+        self.sql(f"INSERT INTO {table} SELECT * FROM {source}")
+
+    def store(self, table: str, messages: str, **env: str) -> None:
+        """Makes the table and puts into it what the messages become."""
+        self.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1', **env)
+        explained = self.run("sqs-to-postgres explain --json --show-values", messages, **env)
+        rows = [json.loads(line) for line in explained.stdout.splitlines()]
+        columns = [row["columns"] for row in rows if row["outcome"] == "row"]
+        assert columns, explained.stderr
+        self.insert(table, [{c["column"]: c.get("token", c.get("value")) for c in row} for row in columns])
