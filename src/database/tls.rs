@@ -4,6 +4,7 @@ use std::error::Error;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
 use native_tls::{Certificate, TlsConnector};
 use postgres_native_tls::TlsStream;
@@ -20,6 +21,8 @@ use crate::config::{SslMode, TlsSettings};
 pub(super) struct Tls {
     mode: SslMode,
     root_certs: Vec<Certificate>,
+    /// The same for every connection.
+    made: Arc<OnceLock<TlsConnector>>,
 }
 
 /// TLS to one host.
@@ -38,11 +41,15 @@ impl Tls {
         Ok(Self {
             mode: settings.mode,
             root_certs: root_certs.unwrap_or_default(),
+            made: Arc::default(),
         })
     }
 
     /// As in libpq, `require` verifies the authority where one is named.
     pub(super) fn connector(&self) -> native_tls::Result<TlsConnector> {
+        if let Some(made) = self.made.get() {
+            return Ok(made.clone());
+        }
         let verifies_authority = match self.mode {
             SslMode::VerifyCa | SslMode::VerifyFull => true,
             SslMode::Require => !self.root_certs.is_empty(),
@@ -54,7 +61,8 @@ impl Tls {
         for certificate in &self.root_certs {
             builder.add_root_certificate(certificate.clone());
         }
-        builder.build()
+        let made = builder.build()?;
+        Ok(self.made.get_or_init(|| made).clone())
     }
 }
 
