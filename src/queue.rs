@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::primitives::Blob;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
-};
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
@@ -23,7 +21,7 @@ use crate::aws::{Aws, reason};
 use crate::config::QueueSettings;
 use crate::extract::{MessageAttribute, ORIGINAL_MESSAGE_ID, Record};
 use crate::rejection::{Rejection, Rule};
-use crate::request::{MAX_ATTRIBUTES, MAX_ENTRIES, Outgoing, Request, packed};
+use crate::request::{MAX_ATTRIBUTES, MAX_ENTRIES, Outgoing, Request, change_visibility, packed};
 
 /// The message attributes in which a dead letter says why it failed and where it was, beside
 /// [`ORIGINAL_MESSAGE_ID`]. They say nothing any more of a message that is sent back.
@@ -125,24 +123,12 @@ impl Queue {
 
     /// How many of the messages keep their old visibility.
     async fn change_visibility(&self, url: &str, records: &[&Record<'_>]) -> usize {
-        let entries = records.iter().enumerate().filter_map(|(number, record)| {
+        let changes = records.iter().map(|record| {
             let delay = outage_delay(self.settings.outage_backoff, record.receive_count());
-            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(number.to_string())
-                .receipt_handle(&*record.receipt_handle);
-            entry
-                .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX))
-                .build()
-                .ok()
+            (&*record.receipt_handle, delay)
         });
-        let request = self
-            .client()
-            .await
-            .change_message_visibility_batch()
-            .queue_url(url)
-            .set_entries(Some(entries.collect()));
-        match request.send().await {
-            Ok(answer) => answer.failed.len(),
+        match change_visibility(self.client().await, url, changes).await {
+            Ok(failed) => failed,
             Err(error) => {
                 tracing::warn!(
                     reason = reason(&error),

@@ -1,7 +1,14 @@
-//! Messages on their way into a queue, in requests that SQS takes.
+//! What is asked of SQS for several messages at once, in requests that it takes.
 
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchError;
 use aws_sdk_sqs::types::builders::SendMessageBatchRequestEntryBuilder;
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
+};
 
 /// The most entries of a batch request of any kind.
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html> (2026-11).
@@ -12,6 +19,29 @@ pub const MAX_BYTES: usize = 1_048_576;
 
 /// The most attributes a message can have.
 pub const MAX_ATTRIBUTES: usize = 10;
+
+/// Changes for how long deliveries, at most [`MAX_ENTRIES`] by their receipt handles, stay invisible from
+/// now on, and gives for how many of them that failed.
+///
+/// # Errors
+/// The request failed as a whole.
+pub async fn change_visibility(
+    sqs: &Client,
+    url: &str,
+    changes: impl Iterator<Item = (&str, Duration)>,
+) -> Result<usize, SdkError<ChangeMessageVisibilityBatchError>> {
+    let entries = changes.enumerate().filter_map(|(number, (handle, time))| {
+        ChangeMessageVisibilityBatchRequestEntry::builder()
+            .id(number.to_string())
+            .receipt_handle(handle)
+            .visibility_timeout(i32::try_from(time.as_secs()).unwrap_or(i32::MAX))
+            .build()
+            .ok()
+    });
+    let request = sqs.change_message_visibility_batch().queue_url(url);
+    let answer = request.set_entries(Some(entries.collect())).send().await?;
+    Ok(answer.failed.len())
+}
 
 /// A message to send; the id of its entry is its number.
 #[derive(Debug)]

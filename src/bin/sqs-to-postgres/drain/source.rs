@@ -7,22 +7,18 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
-    MessageSystemAttributeName, QueueAttributeName as Name,
+    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName as Name,
 };
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
 use sqs_to_postgres::aws::reason;
+use sqs_to_postgres::request::{MAX_ENTRIES, change_visibility};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, interval, sleep};
 
 use super::batch::{Batch, Receipt};
 use crate::error::CliError;
 use crate::signals::Stop;
-
-/// The most messages of one request.
-/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html> (2026-11).
-const MAX_ENTRIES: usize = 10;
 
 /// A batch gets no larger than what Lambda would hand over, so that memory is bounded whatever the
 /// size of messages is.
@@ -242,21 +238,9 @@ impl Source {
 
     /// How many of the messages keep their old visibility.
     async fn change_ten(&self, handles: &[String], visibility: Duration) -> usize {
-        let entries = handles
-            .iter()
-            .zip(0..)
-            .filter_map(|(handle, number): (_, usize)| {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(number.to_string())
-                    .receipt_handle(handle);
-                entry.visibility_timeout(seconds(visibility)).build().ok()
-            });
-        let request = self
-            .sqs
-            .change_message_visibility_batch()
-            .queue_url(&self.url);
-        match request.set_entries(Some(entries.collect())).send().await {
-            Ok(answer) => answer.failed.len(),
+        let changes = handles.iter().map(|handle| (handle.as_str(), visibility));
+        match change_visibility(&self.sqs, &self.url, changes).await {
+            Ok(failed) => failed,
             Err(error) => {
                 tracing::warn!(reason = reason(&error), "visibility cannot be changed");
                 handles.len()

@@ -10,12 +10,9 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry as Visibility,
-    DeleteMessageBatchRequestEntry as Deletion,
-};
+use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry as Deletion;
 use futures_util::{StreamExt as _, stream};
-use sqs_to_postgres::request::MAX_ENTRIES;
+use sqs_to_postgres::request::{MAX_ENTRIES, change_visibility};
 use tokio::time::sleep;
 
 use super::letter::Letter;
@@ -105,23 +102,11 @@ impl<'a> Held<'a> {
 
     async fn change_visibility(&self, to: Duration) -> Result<(), CliError> {
         let receipts: Vec<String> = self.receipts.borrow().values().cloned().collect();
-        let secs = i32::try_from(to.as_secs()).unwrap_or(i32::MAX);
         let requests = receipts.chunks(MAX_ENTRIES).map(|receipts| async move {
-            let entries = receipts
-                .iter()
-                .zip(0..)
-                .filter_map(|(receipt, number): (_, usize)| {
-                    let entry = Visibility::builder().id(number.to_string());
-                    let entry = entry.receipt_handle(receipt).visibility_timeout(secs);
-                    entry.build().ok()
-                });
-            let change = self.sqs.change_message_visibility_batch();
-            let change = change
-                .queue_url(self.url)
-                .set_entries(Some(entries.collect()));
+            let changes = receipts.iter().map(|receipt| (receipt.as_str(), to));
             // Of single ones that fail, the time has run out, so that everybody sees them anyway.
-            let answer = change.send().await.map_err(|error| self.error(&error));
-            answer.map(|_| ())
+            let changed = change_visibility(self.sqs, self.url, changes).await;
+            changed.map(|_| ()).map_err(|error| self.error(&error))
         });
         let requests = stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS);
         requests.fold(Ok(()), async |all, one| all.and(one)).await
