@@ -33,9 +33,9 @@ OWN_KEY_READS, OWN_KEY_SENDS = {"kms:Decrypt"}, {"kms:GenerateDataKey"}
 
 
 def called_by_the_function(settings: Settings) -> set[str]:
-    """Every operation of an AWS SDK in src/, by the name of the action that allows it."""
-    actions = set()
-    for file in (settings.root / "src").rglob("*.rs"):
+    """Every operation of an AWS SDK in the function, by the name of the action that allows it."""
+    actions, source = set(), settings.root / "src"
+    for file in set(source.rglob("*.rs")) - set((source / "bin").rglob("*.rs")):
         code = file.read_text()
         calls = set(re.findall(r"\.(\w+)\(", code))
         for service in set(re.findall(r"\baws_sdk_(\w+)", code)):
