@@ -3,6 +3,7 @@
 //! No detour through a float, so that 2^53 + 1 stays itself.
 
 use bytes::{BufMut, BytesMut};
+use smallvec::SmallVec;
 
 /// The digits that a Postgres `numeric` holds before and behind the point.
 /// Source: <https://www.postgresql.org/docs/18/datatype-numeric.html>.
@@ -11,7 +12,7 @@ const MAX_FRACTION_DIGITS: i64 = 16_383;
 
 /// `numeric` stores groups of four decimal digits.
 /// Source: `NumericVar` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
-const GROUP_DIGITS: i64 = 4;
+const GROUP_DIGITS: usize = 4;
 const SIGN_POSITIVE: u16 = 0x0000;
 const SIGN_NEGATIVE: u16 = 0x4000;
 
@@ -20,11 +21,14 @@ const SIGN_NEGATIVE: u16 = 0x4000;
 pub(crate) struct Decimal {
     negative: bool,
     /// ASCII digits without zeros at either end; empty for zero.
-    digits: Vec<u8>,
+    digits: Digits,
     exponent: i64,
     /// How many digits were written behind the point; Postgres keeps and shows that many.
     scale: i64,
 }
+
+/// Numbers of up to so many digits need no allocation.
+type Digits = SmallVec<[u8; 32]>;
 
 /// The number does not fit.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,13 +58,14 @@ impl Decimal {
     }
 
     fn new(negative: bool, whole: &str, fraction: &str, exponent: i64) -> Self {
-        let written = [whole.as_bytes(), fraction.as_bytes()].concat();
+        let mut written = Digits::from_slice(whole.as_bytes());
+        written.extend_from_slice(fraction.as_bytes());
         let exponent = exponent.saturating_sub(length(fraction.as_bytes()));
         let scale = exponent.saturating_neg().max(0);
         let Some(last) = written.iter().rposition(|&digit| digit != b'0') else {
             return Self {
                 negative: false,
-                digits: Vec::new(),
+                digits: Digits::new(),
                 exponent: 0,
                 scale,
             };
@@ -72,7 +77,7 @@ impl Decimal {
         let dropped = length(&written) - 1 - length(&written[..last]);
         Self {
             negative,
-            digits: written[first..=last].to_vec(),
+            digits: Digits::from_slice(&written[first..=last]),
             exponent: exponent.saturating_add(dropped),
             scale,
         }
@@ -99,10 +104,14 @@ impl Decimal {
         if integer_digits > MAX_INTEGER_DIGITS || self.scale > MAX_FRACTION_DIGITS {
             return Err(Misfit::Range);
         }
-        let groups = self.groups();
-        let weight = (integer_digits + GROUP_DIGITS - 1).div_euclid(GROUP_DIGITS) - 1;
-        let weight = if groups.is_empty() { 0 } else { weight };
-        out.put_i16(i16::try_from(groups.len()).map_err(|_| Misfit::Range)?);
+        // Zeros before the digits, so that the groups are aligned at the decimal point.
+        let lead = (-integer_digits).rem_euclid(GROUP_DIGITS as i64) as usize;
+        let groups = (lead + self.digits.len()).div_ceil(GROUP_DIGITS);
+        let weight = match groups {
+            0 => 0,
+            _ => (integer_digits - 1).div_euclid(GROUP_DIGITS as i64),
+        };
+        out.put_i16(i16::try_from(groups).map_err(|_| Misfit::Range)?);
         out.put_i16(i16::try_from(weight).map_err(|_| Misfit::Range)?);
         out.put_u16(if self.negative {
             SIGN_NEGATIVE
@@ -110,22 +119,15 @@ impl Decimal {
             SIGN_POSITIVE
         });
         out.put_i16(i16::try_from(self.scale).map_err(|_| Misfit::Range)?);
-        groups.into_iter().for_each(|group| out.put_i16(group));
-        Ok(())
-    }
-
-    /// The digits in groups of four, aligned at the decimal point.
-    fn groups(&self) -> Vec<i16> {
-        let integer_digits = length(&self.digits) + self.exponent;
-        let lead = (-integer_digits).rem_euclid(GROUP_DIGITS);
-        let mut aligned = vec![b'0'; usize::try_from(lead).unwrap_or(0)];
-        aligned.extend_from_slice(&self.digits);
-        let value = |group: &[u8]| {
-            (0..4).fold(0, |value, i| {
-                value * 10 + i16::from(group.get(i).map_or(0, |digit| digit - b'0'))
-            })
+        let digit = |place: usize| {
+            let digit = place.checked_sub(lead).and_then(|at| self.digits.get(at));
+            digit.map_or(0, |digit| i16::from(digit - b'0'))
         };
-        aligned.chunks(4).map(value).collect()
+        for group in 0..groups {
+            let places = group * GROUP_DIGITS..(group + 1) * GROUP_DIGITS;
+            out.put_i16(places.fold(0, |value, place| value * 10 + digit(place)));
+        }
+        Ok(())
     }
 }
 

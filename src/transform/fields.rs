@@ -3,8 +3,10 @@
 //! Fields come as slices of the body's own text; what is not mapped is skipped. Of a key that
 //! occurs twice the last one counts, as in most parsers.
 
+use std::collections::HashMap;
 use std::fmt;
 
+use foldhash::fast::FixedState;
 use serde::Deserialize;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -26,9 +28,9 @@ pub(crate) struct Paths {
 struct Node {
     /// Where the value at this step goes.
     slot: Option<usize>,
-    /// The next steps, sorted by the length of their key and then by the key: lengths are compared
-    /// faster than texts, and mostly differ.
-    children: Vec<(String, Node)>,
+    /// The next steps by their keys. Messages only ask for them, so that the hash need not be safe from
+    /// their keys.
+    children: HashMap<String, Node, FixedState>,
 }
 
 /// The JSON text of each path's value; `None` where the body has none.
@@ -46,15 +48,7 @@ impl Paths {
     pub(crate) fn slot(&mut self, path: &Path) -> usize {
         let mut node = &mut self.root;
         for step in &path.0 {
-            let position = match node.search(step) {
-                Ok(position) => position,
-                Err(position) => {
-                    node.children
-                        .insert(position, (step.clone(), Node::default()));
-                    position
-                }
-            };
-            node = &mut node.children[position].1;
+            node = node.children.entry(step.clone()).or_default();
         }
         *node.slot.get_or_insert_with(|| {
             self.len += 1;
@@ -71,17 +65,6 @@ impl Paths {
 }
 
 impl Node {
-    fn search(&self, step: &str) -> Result<usize, usize> {
-        self.children
-            .binary_search_by(|(key, _)| (key.len(), key.as_str()).cmp(&(step.len(), step)))
-    }
-
-    fn child(&self, step: &str) -> Option<&Self> {
-        self.search(step)
-            .ok()
-            .map(|position| &self.children[position].1)
-    }
-
     /// Reads one JSON value and fills the slots below this node.
     fn walk<'a>(&self, json: &'a str, fields: &mut Fields<'a>) -> serde_json::Result<()> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
@@ -112,7 +95,7 @@ impl Node {
         if let Some(slot) = self.slot {
             fields[slot] = None;
         }
-        for (_, child) in &self.children {
+        for child in self.children.values() {
             child.forget(fields);
         }
     }
@@ -146,7 +129,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     fn visit_seq<A: SeqAccess<'a>>(self, mut array: A) -> Result<(), A::Error> {
         let mut position = 0_usize;
         while let Some(element) = array.next_element::<&RawValue>()? {
-            if let Some(child) = self.node.child(&position.to_string()) {
+            if let Some(child) = self.node.children.get(&position.to_string()) {
                 child.fill(element, self.fields).map_err(A::Error::custom)?;
             }
             position += 1;
@@ -174,7 +157,7 @@ impl<'n> Visitor<'_> for Lookup<'n> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.child(key))
+        Ok(self.0.children.get(key))
     }
 }
 
