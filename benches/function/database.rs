@@ -80,18 +80,23 @@ impl Database {
             .await;
     }
 
-    /// Under row-level security Postgres allows no `COPY` into a table.
+    /// Under row-level security Postgres allows no `COPY` into a table, and without a constraint the
+    /// function always has Postgres look for duplicates.
     /// Source: <https://www.postgresql.org/docs/18/sql-copy.html>.
-    pub(crate) async fn forbid_copy(&self) {
+    pub(crate) async fn forbid_bets(&self) {
         self.execute(
-            "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON user_logins USING (true)",
+            "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON user_logins USING (true);
+             ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX of_key ON user_logins (message_id)",
         )
         .await;
     }
 
-    pub(crate) async fn allow_copy(&self) {
-        self.execute("DROP POLICY everything ON user_logins; ALTER TABLE user_logins DISABLE ROW LEVEL SECURITY")
-            .await;
+    pub(crate) async fn allow_bets(&self) {
+        self.execute(
+            "DROP POLICY everything ON user_logins; ALTER TABLE user_logins DISABLE ROW LEVEL SECURITY;
+             DROP INDEX of_key; ALTER TABLE user_logins ADD PRIMARY KEY (message_id)",
+        )
+        .await;
     }
 
     pub(crate) async fn empty(&self, workload: &Workload) {

@@ -99,7 +99,7 @@ async fn sample(database: &Database, workload: &Workload, ours: &Launch, fault: 
     let second = faulty(workload, &first.messages, fault);
     let mut function = Function::start(ours);
     function.handle(&first);
-    let took = function.time(&second);
+    let took = function.handle(&second);
     let sent = first.messages.iter().chain(&second.messages);
     database.verify(workload, sent).await;
     took.as_secs_f64()
@@ -118,7 +118,7 @@ fn faulty(workload: &Workload, stored: &[Message], fault: Fault) -> Batch {
 }
 
 /// How much longer a queue takes that has duplicates in every batch than it would if the function
-/// always stored so that duplicates do no harm: on a table into which Postgres allows no `COPY`.
+/// always stored so that duplicates do no harm: on a table with which it cannot bet that there are none.
 async fn queue_with_duplicates(
     database: &Database,
     workload: &Workload,
@@ -131,10 +131,10 @@ async fn queue_with_duplicates(
         .map(|_| faulty(workload, &first.messages, Fault::Duplicates))
         .collect();
     let took = empty_queue(database, workload, ours, &first, &batches).await;
-    database.forbid_copy().await;
-    let took_without_copy = empty_queue(database, workload, ours, &first, &batches).await;
-    database.allow_copy().await;
-    took.as_secs_f64() / took_without_copy.as_secs_f64()
+    database.forbid_bets().await;
+    let took_without_bets = empty_queue(database, workload, ours, &first, &batches).await;
+    database.allow_bets().await;
+    took.as_secs_f64() / took_without_bets.as_secs_f64()
 }
 
 async fn empty_queue(
@@ -147,7 +147,7 @@ async fn empty_queue(
     database.empty(workload).await;
     let mut function = Function::start(ours);
     function.handle(first);
-    let took = batches.iter().map(|batch| function.time(batch)).sum();
+    let took = batches.iter().map(|batch| function.handle(batch)).sum();
     let messages = batches.iter().flat_map(|batch| &batch.messages);
     database
         .verify(workload, messages.chain(&first.messages))

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
 /// Up to here it is quicker to copy a body behind its head than to send the two apart.
-const PIECE_BYTES: usize = 1 << 16;
+const PIECE_BYTES: usize = 1 << 18;
 
 /// A connection that a client has opened and keeps open.
 pub(crate) struct Connection(BufReader<TcpStream>);

@@ -2,7 +2,7 @@
 //! meet the same mood of the machine.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::Effort;
 use crate::database::Database;
@@ -156,16 +156,14 @@ fn drive(launch: &Launch, warm_up: &Batch, batches: &[Batch]) -> Turn {
     // What happens once is a matter of cold starts.
     function.handle(warm_up);
     let cpu_before = function.cpu_secs();
-    let started = Instant::now();
-    batches.iter().for_each(|batch| function.handle(batch));
-    let secs = started.elapsed().as_secs_f64();
+    let took: Duration = batches.iter().map(|batch| function.handle(batch)).sum();
     let messages: usize = batches.iter().map(|batch| batch.messages.len()).sum();
     let usage = Usage {
         cpu_secs_per_million: (function.cpu_secs() - cpu_before) * 1e6 / messages as f64,
         peak_mib: function.peak_mib(),
     };
     Turn {
-        secs,
+        secs: took.as_secs_f64(),
         usage: Some(usage),
     }
 }
