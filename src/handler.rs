@@ -87,6 +87,8 @@ struct Batch<'h, 'a> {
     order: Vec<usize>,
     done: usize,
     is_sorted: bool,
+    /// A batch comes from one queue.
+    is_fifo: bool,
     /// For each row, the position of its record.
     positions: Vec<usize>,
     /// For each row, its FIFO group; empty on a standard queue.
@@ -230,6 +232,7 @@ impl<'h, 'a> Batch<'h, 'a> {
             },
             done: 0,
             is_sorted,
+            is_fifo,
             positions: Vec::with_capacity(records.len()),
             groups: Vec::new(),
             group_numbers: HashMap::new(),
@@ -275,6 +278,9 @@ impl<'h, 'a> Batch<'h, 'a> {
     }
 
     fn group_of(&mut self, position: usize) -> Option<usize> {
+        if !self.is_fifo {
+            return None;
+        }
         let group = self.records[position].fifo_group()?;
         let next = self.group_numbers.len();
         Some(*self.group_numbers.entry(group.to_owned()).or_insert(next))

@@ -1,10 +1,12 @@
 //! Rows → the table, in one statement and one round trip.
 //!
-//! The batch goes as one array per column into `INSERT … SELECT FROM unnest(…)`, unnamed and typed,
-//! so that poolers need not pin; its text does not grow with the batch. A batch that Postgres
-//! refuses because of a row is halved until the row is found: O(bad · log n) statements, and the
-//! others are stored. The only module that speaks to Postgres about tables.
+//! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, unnamed and typed,
+//! so that poolers need not pin; its text does not grow with the batch. While there are no duplicates
+//! Postgres is not asked to look for them, and large batches are copied. A batch that it refuses
+//! because of a row is halved until the row is found: O(bad · log n) statements, and the others are
+//! stored. The only module that speaks to Postgres about tables.
 
+mod bet;
 mod copy;
 mod inspection;
 mod statement;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use thiserror::Error;
+use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
@@ -24,9 +27,11 @@ use crate::database::{Database, DatabaseError, Recovery, Remedy};
 use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
+use bet::Bet;
 use copy::{Copied, Copy};
 pub use inspection::{Inspection, Kind, Permissions, TableFacts};
-use statement::insert_statement;
+use statement::Statements;
+use table::key_guard;
 pub use table::{Difference, Fault, LiveTable, TableError};
 
 /// Waits between tries: exponential with full jitter.
@@ -144,8 +149,11 @@ pub enum LoadError {
 pub struct Loader {
     pipeline: Arc<Pipeline>,
     database: Database,
-    statement: String,
+    statements: Statements,
     copy: Copy,
+    bet: Bet,
+    /// Those of the last batch, whose memory the next one takes.
+    rows: Rows,
     retries: u64,
 }
 
@@ -183,8 +191,10 @@ impl Loader {
     /// A loader for the mapping's table.
     pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
         Self {
-            statement: insert_statement(&pipeline, &[]),
+            statements: Statements::new(&pipeline, &[]),
             copy: Copy::new(&pipeline),
+            bet: Bet::new(),
+            rows: Rows::new(pipeline.columns.len()),
             pipeline,
             database,
             retries: 0,
@@ -208,8 +218,11 @@ impl Loader {
         batch: &mut impl RowSource,
         time: TimeBudget,
     ) -> Result<Loaded, LoadError> {
-        let mut rows = Rows::new(self.pipeline.columns.len());
-        let copied = if !self.copy.is_worth_a_try(batch.expected()) {
+        let width = self.pipeline.columns.len();
+        let mut rows = std::mem::replace(&mut self.rows, Rows::new(width));
+        rows.truncate(0);
+        self.bet.place();
+        let copied = if !self.bet.is_on() || !self.copy.is_worth_a_try(batch.expected()) {
             Ok(Copied::Not)
         } else if batch.is_sorted_by_key() {
             self.copy(batch, &mut rows, time).await
@@ -229,12 +242,13 @@ impl Loader {
                 self.insert_all(&rows, None, parts, &mut loaded, time)
                     .await?;
             }
-            Ok(Copied::Not | Copied::Refused(_)) => {
+            Ok(_) => {
                 self.insert_all(&rows, batch.groups(), vec![all], &mut loaded, time)
                     .await?;
             }
             Err(OutOfTime) => {}
         }
+        self.rows = rows;
         Ok(loaded)
     }
 
@@ -252,7 +266,14 @@ impl Loader {
         };
         let copied = self.copy.store(client, &self.pipeline, batch, rows);
         match timeout_at(time.stop_at, copied).await {
-            Ok(Ok(copied)) => Ok(copied),
+            Ok(Ok(copied)) => {
+                match copied {
+                    Copied::Rows(_) => self.bet.win(),
+                    Copied::Lost => self.bet.lose(),
+                    Copied::Refused(_) | Copied::Not => {}
+                }
+                Ok(copied)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(reason = %error, "the connection broke while rows were copied: they are inserted");
                 self.database.disconnect();
@@ -310,7 +331,7 @@ impl Loader {
             match copied {
                 Ok(Copied::Rows(written)) => loaded.add(&part, written),
                 Ok(Copied::Refused(row)) => pending.extend(around(part, row)),
-                Ok(Copied::Not) => left.push(part),
+                Ok(Copied::Lost | Copied::Not) => left.push(part),
                 Err(OutOfTime) => return Vec::new(),
             }
         }
@@ -405,13 +426,32 @@ impl Loader {
     ) -> Result<u64, Failure> {
         let mut attempt = 0;
         loop {
-            let error = match self.try_insert(rows, unique, time).await {
-                Ok(Some(written)) => return Ok(written),
+            let is_bet = self.bet.is_on() && self.statements.can_bet();
+            let error = match self.try_insert(rows, unique, is_bet, time).await {
+                Ok(Some(0)) if is_bet => {
+                    // The constraint is gone, or a trigger takes every row away.
+                    self.statements.forget_guard();
+                    self.bet.lose();
+                    continue;
+                }
+                Ok(Some(written)) => {
+                    if is_bet {
+                        self.bet.win();
+                    }
+                    return Ok(written);
+                }
                 Ok(None) => return Err(Failure::OutOfTime),
                 Err(error) => error,
             };
             match error.remedy() {
-                Remedy::Isolate => return Err(Failure::Row(error.into_refusal())),
+                Remedy::Isolate => {
+                    let refusal = error.into_refusal();
+                    if is_bet && refusal.is_of_a_duplicate() {
+                        self.bet.lose();
+                        continue;
+                    }
+                    return Err(Failure::Row(refusal));
+                }
                 Remedy::GiveUp => {
                     self.adapt(error, time).await.map_err(Failure::Batch)?;
                     continue;
@@ -436,6 +476,7 @@ impl Loader {
         &mut self,
         rows: &Rows,
         unique: &[usize],
+        is_bet: bool,
         time: TimeBudget,
     ) -> Result<Option<u64>, DatabaseError> {
         let array = |(column, mapped): (usize, &Column)| ColumnArray {
@@ -456,13 +497,22 @@ impl Loader {
             .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()))
             .collect();
         let client = self.database.client(time.retry_until).await?;
-        match timeout_at(
-            time.stop_at,
-            client.execute_typed(&self.statement, &parameters),
-        )
-        .await
-        {
-            Ok(result) => Ok(Some(result?)),
+        // Asked in the same round trip.
+        let guard = async {
+            match self.statements.is_guard_known() {
+                true => None,
+                false => key_guard(client, &self.pipeline).await.ok(),
+            }
+        };
+        let statement = self.statements.text(is_bet);
+        let inserted = client.execute_typed(statement, &parameters);
+        match timeout_at(time.stop_at, async { join!(inserted, guard) }).await {
+            Ok((inserted, guard)) => {
+                if let Some(guard) = guard {
+                    self.statements.set_guard(guard);
+                }
+                Ok(Some(inserted?))
+            }
             Err(_) => {
                 self.database.abandon(time.answer_by).await;
                 Ok(None)
@@ -490,9 +540,11 @@ impl Loader {
                 Err(unread)
             }
         })?;
-        let mended = insert_statement(&self.pipeline, &table.enums());
-        if refused.sqlstate == DATATYPE_MISMATCH && mended != self.statement {
-            self.statement = mended;
+        let mended = Statements::new(&self.pipeline, &table.enums());
+        if refused.sqlstate == DATATYPE_MISMATCH
+            && mended.text(false) != self.statements.text(false)
+        {
+            self.statements = mended;
             return Ok(());
         }
         Err(table.explain(&self.pipeline, &refused.sqlstate).into())

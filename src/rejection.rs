@@ -83,6 +83,16 @@ pub struct Refusal {
     pub copied_row: Option<usize>,
 }
 
+/// A key that is in the table already (unique_violation).
+const UNIQUE_VIOLATION: &str = "23505";
+
+impl Refusal {
+    /// Whether another row has a value that must be unique.
+    pub(crate) fn is_of_a_duplicate(&self) -> bool {
+        self.sqlstate == UNIQUE_VIOLATION
+    }
+}
+
 impl Rule {
     /// Whether the message can never succeed as it is.
     pub fn is_permanent(&self) -> bool {

@@ -6,11 +6,13 @@
 //! of it is one transaction, so that it works behind a pooler which gives each transaction another
 //! connection.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt as _;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, CopyInSink, SimpleQueryMessage};
 
@@ -22,17 +24,9 @@ use crate::row::Rows;
 
 /// What `COPY` saves against the statement with every row, and what it costs besides its two round
 /// trips more. Measured on Postgres 18 with rows of 230 bytes.
-const SAVED_PER_ROW: Duration = Duration::from_nanos(1_500);
-const TRANSACTION_COST: Duration = Duration::from_micros(100);
+const SAVED_PER_ROW: Duration = Duration::from_nanos(800);
+const TRANSACTION_COST: Duration = Duration::from_micros(200);
 const MORE_ROUND_TRIPS: u32 = 2;
-
-/// A key that is in the table already. For this the statement was made.
-const UNIQUE_VIOLATION: &str = "23505";
-
-/// How many batches go without it after one with a duplicate; doubled after the next one, up to
-/// the most. On a queue that often has duplicates next to nothing is lost so.
-const FEWEST_SKIPPED: u32 = 8;
-const MOST_SKIPPED: u32 = 128;
 
 /// How many round trips are measured at a time, and after how many batches for which the database
 /// seemed too far away.
@@ -55,8 +49,6 @@ pub(super) struct Copy {
     /// Batches for which the database seemed too far away.
     too_far: u32,
     fit: Fit,
-    skip: u32,
-    skip_next: u32,
 }
 
 /// What became of rows.
@@ -65,6 +57,8 @@ pub(super) enum Copied {
     Rows(u64),
     /// None is stored, as it seems because of the row at this position.
     Refused(usize),
+    /// None is stored, as it seems because one is in the table already.
+    Lost,
     /// None is stored: they have to be inserted.
     Not,
 }
@@ -87,17 +81,13 @@ impl Copy {
             round_trip: None,
             too_far: 0,
             fit: Fit::Unknown,
-            skip: 0,
-            skip_next: FEWEST_SKIPPED,
         }
     }
 
-    /// Whether to try with a batch of so many rows; counts those that go without.
+    /// Whether to try with a batch of so many rows.
     pub(super) fn is_worth_a_try(&mut self, rows: usize) -> bool {
         if self.pays(rows) {
-            let is_skipped = self.skip > 0;
-            self.skip = self.skip.saturating_sub(1);
-            return !is_skipped;
+            return true;
         }
         if self.saves(rows).is_none() {
             return false;
@@ -146,15 +136,12 @@ impl Copy {
             return Ok(Copied::Not);
         };
         match self.copy(client, guard, batch, rows).await {
-            Ok(Some(copied)) => {
-                self.skip_next = FEWEST_SKIPPED;
-                Ok(Copied::Rows(copied))
-            }
+            Ok(Some(copied)) => Ok(Copied::Rows(copied)),
             Ok(None) => {
                 self.fit = Fit::Unknown;
                 Ok(Copied::Not)
             }
-            Err(error) => self.lose(error),
+            Err(error) => self.understand(error),
         }
     }
 
@@ -176,8 +163,21 @@ impl Copy {
         rows: &mut Rows,
     ) -> Result<Option<u64>, DatabaseError> {
         // To begin may mean to wait for a lock, so that a peer which is gone is told by another answer.
-        let begun = async { Ok(self.begin(client, guard).await) };
-        let first_rows = async { Ok(batch.fill(rows)) };
+        let has_begun = Cell::new(false);
+        let begun = async {
+            let begun = self.begin(client, guard).await;
+            has_begun.set(true);
+            Ok(begun)
+        };
+        let first_rows = async {
+            let mut is_filling = true;
+            while is_filling && !has_begun.get() {
+                // So that what Postgres is asked leaves first.
+                yield_now().await;
+                is_filling = batch.fill(rows);
+            }
+            Ok(is_filling)
+        };
         let (_, begun, mut is_filling) = tokio::try_join!(round_trip(client), begun, first_rows)?;
         let sink = match begun {
             Ok(Some(sink)) => sink,
@@ -225,25 +225,24 @@ impl Copy {
         Ok(Some(client.copy_in(&statement?).await?))
     }
 
-    /// Remembers what Postgres did not take.
-    fn lose(&mut self, error: DatabaseError) -> Result<Copied, DatabaseError> {
+    /// What an answer of Postgres says of the rows.
+    fn understand(&mut self, error: DatabaseError) -> Result<Copied, DatabaseError> {
         tracing::debug!(reason = %error, "rows were not copied");
         match error.remedy() {
-            Remedy::Reconnect | Remedy::Reauthenticate => return Err(error),
+            Remedy::Reconnect | Remedy::Reauthenticate => Err(error),
             // No row is at fault, so other rows would do no better.
-            Remedy::GiveUp => self.fit = Fit::Never,
+            Remedy::GiveUp => {
+                self.fit = Fit::Never;
+                Ok(Copied::Not)
+            }
             Remedy::Isolate | Remedy::Retry => {
                 let refusal = error.into_refusal();
-                if let Some(row) = refusal.copied_row
-                    && refusal.sqlstate != UNIQUE_VIOLATION
-                {
-                    return Ok(Copied::Refused(row));
-                }
-                self.skip = self.skip_next;
-                self.skip_next = (2 * self.skip_next).min(MOST_SKIPPED);
+                Ok(match refusal.copied_row {
+                    Some(row) if !refusal.is_of_a_duplicate() => Copied::Refused(row),
+                    _ => Copied::Lost,
+                })
             }
         }
-        Ok(Copied::Not)
     }
 }
 

@@ -3,23 +3,77 @@
 use super::table::EnumColumn;
 use crate::pipeline::{Column, OnConflict, Pipeline, quote_identifier, quote_list};
 
-/// The statement that stores a batch; columns of an enum type are cast to it, because Postgres
-/// assigns no text to them.
-pub(super) fn insert_statement(pipeline: &Pipeline, enums: &[EnumColumn]) -> String {
-    let columns = quote_list(pipeline.columns.iter().map(|column| column.name.as_str()));
-    let selected: Vec<_> = pipeline
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(position, column)| expression(position + 1, column, enums))
-        .collect();
-    format!(
-        "INSERT INTO {} ({columns}) SELECT {} ON CONFLICT ({}) DO {}",
-        pipeline.table,
-        selected.join(", "),
-        quote_list(pipeline.key_names()),
-        conflict_action(pipeline),
-    )
+/// The statements that store a batch.
+pub(super) struct Statements {
+    /// What both begin with.
+    insert: String,
+    /// Stores rows, whether or not they are in the table.
+    safe: String,
+    plain: Plain,
+}
+
+/// The statement for rows of which none is in the table: without a clause for conflicts, for which
+/// Postgres would look for every row first. What keeps a row from being stored twice is then the
+/// table's constraint alone.
+enum Plain {
+    Unknown,
+    /// No constraint makes the key unique.
+    Never,
+    /// Stores nothing once the constraint is gone.
+    Statement(String),
+}
+
+impl Statements {
+    /// Columns of an enum type are cast to it, because Postgres assigns no text to them.
+    pub(super) fn new(pipeline: &Pipeline, enums: &[EnumColumn]) -> Self {
+        let columns = quote_list(pipeline.columns.iter().map(|column| column.name.as_str()));
+        let selected: Vec<_> = pipeline
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(position, column)| expression(position + 1, column, enums))
+            .collect();
+        let insert = format!(
+            "INSERT INTO {} ({columns}) SELECT {}",
+            pipeline.table,
+            selected.join(", ")
+        );
+        let key = quote_list(pipeline.key_names());
+        Self {
+            safe: format!(
+                "{insert} ON CONFLICT ({key}) DO {}",
+                conflict_action(pipeline)
+            ),
+            plain: Plain::Unknown,
+            insert,
+        }
+    }
+
+    /// The one that counts on it that no row is in the table, where there is one, or the one that does not.
+    pub(super) fn text(&self, is_bet: bool) -> &str {
+        match &self.plain {
+            Plain::Statement(plain) if is_bet => plain,
+            _ => &self.safe,
+        }
+    }
+
+    pub(super) fn can_bet(&self) -> bool {
+        matches!(self.plain, Plain::Statement(_))
+    }
+
+    pub(super) fn is_guard_known(&self) -> bool {
+        !matches!(self.plain, Plain::Unknown)
+    }
+
+    /// Takes the condition under which a constraint makes the key unique, if one does.
+    pub(super) fn set_guard(&mut self, guard: Option<String>) {
+        let guarded = |guard| Plain::Statement(format!("{} WHERE {guard}", self.insert));
+        self.plain = guard.map_or(Plain::Never, guarded);
+    }
+
+    pub(super) fn forget_guard(&mut self) {
+        self.plain = Plain::Unknown;
+    }
 }
 
 /// Arrays of one length unnest in step. In the list of a `SELECT` Postgres hands their elements on one
@@ -68,7 +122,7 @@ mod tests {
     #[test]
     fn names_are_quoted_and_conflicts_ignored() {
         assert_eq!(
-            insert_statement(&pipeline("table = \"s.t\""), &[]),
+            Statements::new(&pipeline("table = \"s.t\""), &[]).text(false),
             "INSERT INTO \"s\".\"t\" (\"id\", \"mood\"\"\") SELECT unnest($1), unnest($2) \
              ON CONFLICT (\"id\") DO NOTHING"
         );
@@ -76,7 +130,8 @@ mod tests {
 
     #[test]
     fn update_sets_every_column_but_the_key() {
-        let statement = insert_statement(&pipeline("table = \"t\"\non_conflict = \"update\""), &[]);
+        let statements = Statements::new(&pipeline("table = \"t\"\non_conflict = \"update\""), &[]);
+        let statement = statements.text(false);
         assert!(
             statement.ends_with(
                 "ON CONFLICT (\"id\") DO UPDATE SET \"mood\"\"\" = EXCLUDED.\"mood\"\"\""
@@ -91,7 +146,8 @@ mod tests {
             column: "mood\"".into(),
             type_name: "s.mood".into(),
         };
-        let statement = insert_statement(&pipeline("table = \"t\""), &[live]);
+        let statements = Statements::new(&pipeline("table = \"t\""), &[live]);
+        let statement = statements.text(false);
         assert!(
             statement.contains("SELECT unnest($1), unnest($2)::text::s.mood ON"),
             "{statement}"

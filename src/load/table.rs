@@ -251,6 +251,17 @@ impl LiveTable {
     }
 }
 
+/// The columns of index `i`, sorted as [`key_of`] does.
+const COLUMNS_OF_INDEX: &str = "\
+    (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
+     WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))";
+
+fn key_of(pipeline: &Pipeline) -> Vec<&str> {
+    let mut key: Vec<&str> = pipeline.key_names().collect();
+    key.sort_unstable();
+    key
+}
+
 /// A query that has an answer as long as the table is as it is now, if rows may be copied into it: its
 /// columns are of the mapped types, its key is unique, and neither rules nor policies nor identities
 /// come in between, for which `COPY` and `INSERT` are not the same.
@@ -258,32 +269,59 @@ pub(super) async fn copy_guard(
     client: &Client,
     pipeline: &Pipeline,
 ) -> Result<Option<String>, DatabaseError> {
-    const FITS: &str = "\
-        SELECT format('SELECT FROM pg_class c, pg_index i WHERE c.oid = %s AND c.xmin = ''%s'' AND i.indrelid = c.oid \
-                       AND i.indexrelid = %s AND i.indisunique AND i.indisvalid', c.oid, c.xmin, i.indexrelid) \
-        FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid \
-        WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules \
-        AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
-        AND $2::text[] = (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
-            WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
-        AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::oid[]) AS mapped(name, type) LEFT JOIN pg_attribute a \
-            ON a.attrelid = c.oid AND a.attname = mapped.name AND a.attidentity = '' AND a.attgenerated = '' \
-            WHERE (a.atttypid = mapped.type OR mapped.type = 'text'::regtype AND a.atttypid = 'varchar'::regtype) IS NOT TRUE) \
-        LIMIT 1";
-    let mut key: Vec<&str> = pipeline.key_names().collect();
-    key.sort_unstable();
+    let fitting = format!(
+        "SELECT format('SELECT FROM pg_class c, pg_index i WHERE c.oid = %s AND c.xmin = ''%s'' AND i.indrelid = c.oid \
+                        AND i.indexrelid = %s AND i.indisunique AND i.indisvalid', c.oid, c.xmin, i.indexrelid) \
+         FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid \
+         WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules \
+         AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
+         AND $2::text[] = {COLUMNS_OF_INDEX} \
+         AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::oid[]) AS mapped(name, type) LEFT JOIN pg_attribute a \
+             ON a.attrelid = c.oid AND a.attname = mapped.name AND a.attidentity = '' AND a.attgenerated = '' \
+             WHERE (a.atttypid = mapped.type OR mapped.type = 'text'::regtype AND a.atttypid = 'varchar'::regtype) IS NOT TRUE) \
+         LIMIT 1"
+    );
     let columns = &pipeline.columns;
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let oid = |column: &Column| column.column_type.element().oid();
     let types: Vec<u32> = columns.iter().map(oid).collect();
     let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
         (&pipeline.table.to_string(), Type::TEXT),
-        (&key, Type::TEXT_ARRAY),
+        (&key_of(pipeline), Type::TEXT_ARRAY),
         (&names, Type::TEXT_ARRAY),
         (&types, Type::OID_ARRAY),
     ];
-    let fitting = client.query_typed(FITS, &parameters).await?;
-    Ok(fitting.first().map(|row| row.try_get(0)).transpose()?)
+    first_text(client, &fitting, &parameters).await
+}
+
+/// A condition that holds as long as the constraint is there which makes the table's key unique, if one
+/// does. It costs next to nothing, and suffices of a constraint: whoever takes that away waits for
+/// statements under way, which an index alone can be dropped without (`CONCURRENTLY`).
+/// Source: <https://www.postgresql.org/docs/18/sql-dropindex.html>.
+pub(super) async fn key_guard(
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<Option<String>, DatabaseError> {
+    let keeping = format!(
+        "SELECT format('%L::regclass = %s::oid AND pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid::oid, c.conindid::oid) \
+         FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid \
+         WHERE c.conrelid = to_regclass($1) AND c.contype IN ('p', 'u') AND i.indisvalid AND i.indimmediate \
+         AND $2::text[] = {COLUMNS_OF_INDEX} LIMIT 1"
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
+        (&pipeline.table.to_string(), Type::TEXT),
+        (&key_of(pipeline), Type::TEXT_ARRAY),
+    ];
+    first_text(client, &keeping, &parameters).await
+}
+
+async fn first_text(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Option<String>, DatabaseError> {
+    let rows = client.query_typed(sql, parameters).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
 }
 
 /// Postgres's long names of types as people write them.

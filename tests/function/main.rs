@@ -6,6 +6,7 @@
 
 mod aws;
 mod batch;
+mod bet;
 mod canary;
 mod copy;
 mod dead_letters;
