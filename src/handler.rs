@@ -64,6 +64,17 @@ pub enum HandleError {
     Load(#[from] LoadError),
 }
 
+/// Before the first batch is read: the usual size of a record.
+const RECORD_BYTES: usize = 1_000;
+
+/// What the next batch will be like, judged by the last one.
+#[derive(Clone, Copy)]
+struct Outlook {
+    /// Bytes of the event a record.
+    record_bytes: usize,
+    is_fifo: bool,
+}
+
 /// Handles batches, one after the other.
 pub struct Handler {
     pipeline: Arc<Pipeline>,
@@ -71,23 +82,29 @@ pub struct Handler {
     loader: Loader,
     queue: Queue,
     metrics: Metrics,
+    outlook: Outlook,
 }
 
-/// How many records are transformed before Postgres is given their rows.
-const RECORDS_AT_A_TIME: usize = 128;
+/// How many records are transformed at a time: so few that an answer of Postgres does not wait.
+const RECORDS_AT_A_TIME: usize = 32;
 
-/// The batch while it is sorted into rows and rejections.
+/// The batch while it is sorted into rows and rejections. It is read by the first call for rows: what is
+/// asked of Postgres for it can leave before.
 struct Batch<'h, 'a> {
     pipeline: &'h Pipeline,
     transformer: &'h Transformer,
+    /// The event, until it is read.
+    unread: Option<&'a [u8]>,
+    not_sqs: Option<NotSqs>,
+    /// Guessed, until it is read.
+    expected: usize,
     records: Vec<Record<'a>>,
     /// When SQS received the oldest message, in milliseconds since 1970.
     oldest_sent_at: Option<i64>,
     /// The positions of the records in the order in which they become rows, and how many have.
     order: Vec<usize>,
     done: usize,
-    is_sorted: bool,
-    /// A batch comes from one queue.
+    /// Whether its queue keeps an order. Guessed, until it is read.
     is_fifo: bool,
     /// For each row, the position of its record.
     positions: Vec<usize>,
@@ -115,6 +132,10 @@ impl Handler {
             loader,
             queue,
             metrics,
+            outlook: Outlook {
+                record_bytes: RECORD_BYTES,
+                is_fifo: false,
+            },
         }
     }
 
@@ -135,9 +156,12 @@ impl Handler {
         time: TimeBudget,
     ) -> Result<SqsBatchResponse, HandleError> {
         let started = Instant::now();
-        let mut batch = Batch::read(payload, &self.pipeline, &self.transformer)?;
-        tracing::Span::current().record("batch_size", batch.records.len());
+        let mut batch = Batch::new(payload, self.outlook, &self.pipeline, &self.transformer);
         let result = self.loader.load(&mut batch, time).await;
+        if let Some(not_sqs) = batch.not_sqs {
+            return Err(not_sqs.into());
+        }
+        self.outlook = batch.outlook(payload);
         let figures = BatchMetrics {
             received: batch.records.len(),
             recovery: self.loader.take_recovery(),
@@ -207,40 +231,58 @@ impl Handler {
 }
 
 impl<'h, 'a> Batch<'h, 'a> {
-    fn read(
+    fn new(
         payload: &'a [u8],
+        outlook: Outlook,
         pipeline: &'h Pipeline,
         transformer: &'h Transformer,
-    ) -> Result<Self, NotSqs> {
-        let mut records = Vec::new();
-        let mut oldest_sent_at = None;
-        read_event(payload, |record| {
-            let sent_at = record.sent_at_millis();
-            oldest_sent_at = oldest_sent_at.into_iter().chain(sent_at).min();
-            records.push(record);
-        })?;
-        let is_fifo = records.first().is_some_and(Record::is_fifo);
-        let is_sorted = pipeline.is_keyed_by_message_id() && !is_fifo;
-        Ok(Self {
+    ) -> Self {
+        Self {
             pipeline,
             transformer,
-            oldest_sent_at,
-            order: if is_sorted {
-                by_message_id(&records)
-            } else {
-                (0..records.len()).collect()
-            },
+            unread: Some(payload),
+            not_sqs: None,
+            expected: payload.len() / outlook.record_bytes,
+            records: Vec::new(),
+            oldest_sent_at: None,
+            order: Vec::new(),
             done: 0,
-            is_sorted,
-            is_fifo,
-            positions: Vec::with_capacity(records.len()),
+            is_fifo: outlook.is_fifo,
+            positions: Vec::new(),
             groups: Vec::new(),
             group_numbers: HashMap::new(),
             held: HashSet::new(),
             rejected: Vec::new(),
             transform: Duration::ZERO,
-            records,
-        })
+        }
+    }
+
+    fn read(&mut self, payload: &'a [u8]) {
+        let read = read_event(payload, |record| {
+            let sent_at = record.sent_at_millis();
+            self.oldest_sent_at = self.oldest_sent_at.into_iter().chain(sent_at).min();
+            self.records.push(record);
+        });
+        if let Err(not_sqs) = read {
+            self.not_sqs = Some(not_sqs);
+            self.records.clear();
+        }
+        self.expected = self.records.len();
+        self.is_fifo = self.records.first().is_some_and(Record::is_fifo);
+        self.order = if self.is_sorted_by_key() {
+            by_message_id(&self.records)
+        } else {
+            (0..self.expected).collect()
+        };
+        self.positions.reserve(self.expected);
+        tracing::Span::current().record("batch_size", self.expected);
+    }
+
+    fn outlook(&self, payload: &[u8]) -> Outlook {
+        Outlook {
+            record_bytes: (payload.len() / self.expected.max(1)).max(1),
+            is_fifo: self.is_fifo,
+        }
     }
 
     /// Makes a row of a record, or says why not.
@@ -324,14 +366,19 @@ impl<'h, 'a> Batch<'h, 'a> {
 
 impl RowSource for Batch<'_, '_> {
     fn expected(&self) -> usize {
-        self.records.len()
+        self.expected
     }
 
+    /// But for a FIFO queue, of whose groups the order of arrival counts.
     fn is_sorted_by_key(&self) -> bool {
-        self.is_sorted
+        self.pipeline.is_keyed_by_message_id() && !self.is_fifo
     }
 
     fn fill(&mut self, rows: &mut Rows) -> bool {
+        if let Some(payload) = self.unread.take() {
+            self.read(payload);
+            return !self.order.is_empty();
+        }
         let began = Instant::now();
         let until = self.order.len().min(self.done + RECORDS_AT_A_TIME);
         for next in self.done..until {

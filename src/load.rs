@@ -86,13 +86,14 @@ pub struct Loaded {
 
 /// A batch whose rows are made while the first of them are on their way.
 pub trait RowSource {
-    /// How many rows it will make at most.
+    /// About how many rows it will make.
     fn expected(&self) -> usize;
 
-    /// Whether they come in an order of their keys that is the same in every batch.
+    /// Whether they come in an order of their keys that is the same in every batch, which is certain
+    /// from the first call for rows on.
     fn is_sorted_by_key(&self) -> bool;
 
-    /// Makes some more; `false` where these were the last.
+    /// Makes some more, perhaps none yet; `false` where these were the last.
     fn fill(&mut self, rows: &mut Rows) -> bool;
 
     /// For each row of a FIFO queue its group, when all are made.
@@ -154,6 +155,8 @@ pub struct Loader {
     bet: Bet,
     /// Those of the last batch, whose memory the next one takes.
     rows: Rows,
+    /// Whether this is not the first batch.
+    is_warm: bool,
     retries: u64,
 }
 
@@ -195,6 +198,7 @@ impl Loader {
             copy: Copy::new(&pipeline),
             bet: Bet::new(),
             rows: Rows::new(pipeline.columns.len()),
+            is_warm: false,
             pipeline,
             database,
             retries: 0,
@@ -249,6 +253,7 @@ impl Loader {
             Err(OutOfTime) => {}
         }
         self.rows = rows;
+        self.is_warm = true;
         Ok(loaded)
     }
 
@@ -497,11 +502,12 @@ impl Loader {
             .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()))
             .collect();
         let client = self.database.client(time.retry_until).await?;
-        // Asked in the same round trip.
+        // Asked in the same round trip, and not for the first batch, whose answer has waited for a start.
+        let is_asking = self.is_warm && !self.statements.is_guard_known();
         let guard = async {
-            match self.statements.is_guard_known() {
-                true => None,
-                false => key_guard(client, &self.pipeline).await.ok(),
+            match is_asking {
+                true => key_guard(client, &self.pipeline).await.ok(),
+                false => None,
             }
         };
         let statement = self.statements.text(is_bet);

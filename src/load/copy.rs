@@ -36,6 +36,9 @@ const MEASURED_AGAIN_AFTER: u32 = 64;
 /// After this long without an answer to nothing, the peer is gone.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// In pieces of this size rows are sent.
+const PIECE_BYTES: usize = 1 << 15;
+
 /// Source: <https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-BINARY-FORMAT>.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: i16 = -1;
@@ -170,20 +173,22 @@ impl Copy {
             Ok(begun)
         };
         let first_rows = async {
-            let mut is_filling = true;
-            while is_filling && !has_begun.get() {
+            loop {
                 // So that what Postgres is asked leaves first.
                 yield_now().await;
-                is_filling = batch.fill(rows);
+                let is_filling = batch.fill(rows);
+                if !is_filling || has_begun.get() {
+                    break Ok(is_filling);
+                }
             }
-            Ok(is_filling)
         };
         let (_, begun, mut is_filling) = tokio::try_join!(round_trip(client), begun, first_rows)?;
         let sink = match begun {
-            Ok(Some(sink)) => sink,
+            Ok(Some(sink)) if batch.is_sorted_by_key() => sink,
             not_begun => {
+                let nothing = not_begun.map(|_| None);
                 client.batch_execute("ROLLBACK").await?;
-                return not_begun.map(|_| None);
+                return nothing;
             }
         };
         let mut sink = pin!(sink);
@@ -195,7 +200,11 @@ impl Copy {
             if !is_filling {
                 break;
             }
-            sink.send(out.split().freeze()).await?;
+            if out.len() >= PIECE_BYTES {
+                sink.send(out.split().freeze()).await?;
+                // So that it leaves before the next rows are made.
+                yield_now().await;
+            }
             is_filling = batch.fill(rows);
         }
         out.put_i16(TRAILER);

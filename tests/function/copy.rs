@@ -241,3 +241,42 @@ async fn a_large_batch_that_is_not_copied_in_time_is_reported_and_harmless() {
     assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
     database.drop().await;
 }
+
+/// What is asked of Postgres for a batch leaves before the batch is read.
+#[tokio::test]
+async fn a_large_payload_that_is_no_event_fails_alone_and_leaves_nothing_behind() {
+    let (database, mut function) = started().await;
+    function.invoke(&many("j").event()).await;
+    let mut payload = many("k").event();
+    payload["Records"][MANY - 1]["messageId"] = json!({});
+    let error = function.invoke(&payload).await.error();
+    assert!(error.contains("no SQS event"), "{error}");
+    let next = many("l").event();
+    assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
+    assert_eq!(counted(&function, 1), [json!(MANY), json!(0), json!(0)]);
+    assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
+    database.drop().await;
+}
+
+/// Of the first batch nobody knows it before it is read.
+#[tokio::test]
+async fn large_batches_of_a_fifo_queue_are_stored_in_the_order_of_their_keys_too() {
+    let (database, mut function) = started().await;
+    for prefix in ["m", "n"] {
+        let batch = (0..MANY).rev().fold(Batch::fifo(), |batch, number| {
+            batch.grouped("g", &format!("{prefix}{number}"), login())
+        });
+        let batch = batch.grouped("h", "bad", login_with("ip", Value::Null));
+        let answer = function.invoke(&batch.event()).await;
+        assert_eq!(answer.failed_ids(), [id("bad")]);
+        let steps = "SELECT count(*)::text FROM (SELECT message_id < lag(message_id) OVER (ORDER BY ctid) AS is_back FROM user_logins) AS step WHERE is_back";
+        let batches = database.count("user_logins").await / MANY as i64;
+        assert_eq!(
+            database.rows(steps).await,
+            [[(batches - 1).to_string()]],
+            "{prefix}"
+        );
+    }
+    assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
+    database.drop().await;
+}
