@@ -505,10 +505,14 @@ impl Loader {
         // Asked in the same round trip, and not for the first batch, whose answer has waited for a start.
         let is_asking = self.is_warm && !self.statements.is_guard_known();
         let guard = async {
-            match is_asking {
-                true => key_guard(client, &self.pipeline).await.ok(),
-                false => None,
+            if !is_asking {
+                return None;
             }
+            let guard = key_guard(client, &self.pipeline).await;
+            Some(guard.unwrap_or_else(|error| {
+                tracing::debug!(reason = %error, "what makes the key unique cannot be found out");
+                None
+            }))
         };
         let statement = self.statements.text(is_bet);
         let inserted = client.execute_typed(statement, &parameters);
