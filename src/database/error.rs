@@ -37,8 +37,9 @@ impl Remedy {
             // A cancelled statement left its connection whole.
             "57" if code == "57014" => Self::Retry,
             "57" => Self::Reconnect,
-            // Read-only: the server was demoted by a failover, and its name leads elsewhere now.
-            "25" if code == "25006" => Self::Reconnect,
+            // Read-only: the server was demoted by a failover, and its name leads elsewhere now. Or a
+            // transaction failed and was left open: another connection has none.
+            "25" if matches!(code, "25006" | "25P02") => Self::Reconnect,
             "" | "0A" | "0L" | "0P" | "24" | "25" | "26" | "2B" | "2D" | "34" | "3B" | "3D"
             | "3F" | "42" | "F0" => Self::GiveUp,
             _ => Self::Isolate,
@@ -168,14 +169,14 @@ mod tests {
             (
                 Remedy::Reconnect,
                 vec![
-                    "08006", "25006", "53300", "57P01", "57P02", "57P03", "58030", "XX000",
+                    "08006", "25006", "25P02", "53300", "57P01", "57P02", "57P03", "58030", "XX000",
                 ],
             ),
             (Remedy::Reauthenticate, vec!["28P01", "28000"]),
             (
                 Remedy::GiveUp,
                 vec![
-                    "42P01", "42703", "42501", "3D000", "0A000", "25P02", "", "4",
+                    "42P01", "42703", "42501", "3D000", "0A000", "25001", "", "4",
                 ],
             ),
         ];
