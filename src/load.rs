@@ -518,10 +518,11 @@ impl Loader {
         let inserted = client.execute_typed(statement, &parameters);
         match timeout_at(time.stop_at, async { join!(inserted, guard) }).await {
             Ok((inserted, guard)) => {
+                let written = inserted?;
                 if let Some(guard) = guard {
                     self.statements.set_guard(guard);
                 }
-                Ok(Some(inserted?))
+                Ok(Some(written))
             }
             Err(_) => {
                 self.database.abandon(time.answer_by).await;
