@@ -68,16 +68,20 @@ impl Rows {
         self.ends.push(self.bytes.len());
     }
 
-    /// Adds a value to the row under way, written by `write`.
-    pub(crate) fn push_value(&mut self, write: impl FnOnce(&mut BytesMut)) {
+    /// Adds a value to the row under way, written by `write`. If that fails, the row is to be taken off.
+    pub(crate) fn push_value<E>(
+        &mut self,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
+    ) -> Result<(), E> {
         let start = self.bytes.len();
         self.bytes.put_i32(0);
-        write(&mut self.bytes);
+        write(&mut self.bytes)?;
         let length = self.bytes.len() - start - size_of::<i32>();
         // A value comes out of a message of at most 1 MiB; its length always fits.
         let length = i32::try_from(length).unwrap_or(i32::MAX);
         self.bytes[start..start + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
         self.ends.push(self.bytes.len());
+        Ok(())
     }
 
     /// Adds a row of others of the same width.
@@ -133,12 +137,20 @@ pub(crate) fn prefix(value: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    fn push(rows: &mut Rows, value: &[u8]) {
+        let written: Result<(), ()> = rows.push_value(|out| {
+            out.put_slice(value);
+            Ok(())
+        });
+        written.unwrap();
+    }
+
     #[test]
     fn cells_come_back_as_they_were_put() {
         let mut rows = Rows::new(2);
-        rows.push_value(|out| out.put_slice(b"ab"));
+        push(&mut rows, b"ab");
         rows.push_null();
-        rows.push_value(|_| {});
+        push(&mut rows, b"");
         rows.push_cell(&[0, 0, 0, 1, b'x']);
         assert_eq!(rows.len(), 2);
         assert_eq!(
@@ -156,10 +168,15 @@ mod tests {
         let mut rows = Rows::new(2);
         rows.push_null();
         rows.push_null();
-        rows.push_value(|out| out.put_slice(b"half"));
+        push(&mut rows, b"whole");
+        let half = rows.push_value(|out| {
+            out.put_slice(b"half");
+            Err("the rest")
+        });
+        assert_eq!(half, Err("the rest"));
         rows.truncate(1);
         assert_eq!(rows.len(), 1);
-        rows.push_value(|out| out.put_slice(b"c"));
+        push(&mut rows, b"c");
         rows.push_null();
         assert_eq!(rows.value(1, 0), Some(&b"c"[..]));
     }
@@ -167,7 +184,7 @@ mod tests {
     #[test]
     fn printing_rows_shows_no_value() {
         let mut rows = Rows::new(1);
-        rows.push_value(|out| out.put_slice(b"s3cret"));
+        push(&mut rows, b"s3cret");
         assert_eq!(format!("{rows:?}"), "Rows { width: 1, rows: 1, .. }");
     }
 }

@@ -54,9 +54,16 @@ fn number_of_version(text: &str, position: usize) -> Option<Option<&str>> {
         .split(['-', '+', ' '])
         .next()?;
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    core.split('.')
-        .all(is_number)
-        .then(|| core.split('.').nth(position))
+    let mut number = None;
+    for (place, part) in core.split('.').enumerate() {
+        if !is_number(part) {
+            return None;
+        }
+        if place == position {
+            number = Some(part);
+        }
+    }
+    Some(number)
 }
 
 #[cfg(test)]

@@ -39,20 +39,20 @@ pub(crate) enum Value<'a> {
     Millis(i64),
 }
 
-impl<'a> Value<'a> {
+impl Value<'_> {
     /// What stands in a text column; `None` for an object, an array or an instant.
-    pub(crate) fn into_text(self) -> Option<Cow<'a, str>> {
+    pub(crate) fn as_text(&self) -> Option<&str> {
         match self {
-            Self::Bool(true) => Some(Cow::Borrowed("true")),
-            Self::Bool(false) => Some(Cow::Borrowed("false")),
-            Self::Number(text) => Some(Cow::Borrowed(text)),
+            Self::Bool(true) => Some("true"),
+            Self::Bool(false) => Some("false"),
+            Self::Number(text) => Some(text),
             Self::Text(text) => Some(text),
             Self::Nested(_) | Self::Millis(_) => None,
         }
     }
 
     /// The text of a string or number, from which the other types are read.
-    fn as_literal(&self) -> Option<&str> {
+    pub(crate) fn as_literal(&self) -> Option<&str> {
         match self {
             Self::Number(text) => Some(text),
             Self::Text(text) => Some(text),
@@ -66,7 +66,7 @@ impl<'a> Value<'a> {
 /// # Errors
 /// The rule it breaks. `out` may then hold half a cell.
 pub(crate) fn write(
-    value: Value<'_>,
+    value: &Value<'_>,
     column_type: ColumnType,
     out: &mut BytesMut,
 ) -> Result<(), Rule> {
@@ -74,18 +74,18 @@ pub(crate) fn write(
         ColumnType::Text => write_text(value, None, out),
         ColumnType::Varchar(chars) => write_text(value, Some(chars), out),
         ColumnType::Jsonb => write_jsonb(value, out),
-        _ => write_scalar(&value, column_type, out).ok_or(Rule::Type(column_type))?,
+        _ => write_scalar(value, column_type, out).ok_or(Rule::Type(column_type))?,
     }
 }
 
 /// Whether a text can be stored in a column of the type.
 pub fn takes(column_type: ColumnType, text: &str) -> bool {
     let value = Value::Text(Cow::Borrowed(text));
-    write(value, column_type, &mut BytesMut::new()).is_ok()
+    write(&value, column_type, &mut BytesMut::new()).is_ok()
 }
 
-fn write_text(value: Value<'_>, max_chars: Option<usize>, out: &mut BytesMut) -> Result<(), Rule> {
-    let text = value.into_text().ok_or(Rule::Type(ColumnType::Text))?;
+fn write_text(value: &Value<'_>, max_chars: Option<usize>, out: &mut BytesMut) -> Result<(), Rule> {
+    let text = value.as_text().ok_or(Rule::Type(ColumnType::Text))?;
     match max_chars {
         // A character has at least one byte, so that short texts need no counting.
         Some(max) if text.len() > max && text.chars().count() > max => Err(Rule::Length(max)),
@@ -96,13 +96,13 @@ fn write_text(value: Value<'_>, max_chars: Option<usize>, out: &mut BytesMut) ->
     }
 }
 
-fn write_jsonb(value: Value<'_>, out: &mut BytesMut) -> Result<(), Rule> {
+fn write_jsonb(value: &Value<'_>, out: &mut BytesMut) -> Result<(), Rule> {
     let json = match value {
         Value::Bool(true) => Cow::Borrowed("true"),
         Value::Bool(false) => Cow::Borrowed("false"),
-        Value::Number(text) => Cow::Borrowed(text),
-        Value::Nested(json) => json,
-        Value::Text(text) => Cow::Owned(serde_json::Value::from(text).to_string()),
+        Value::Number(text) => Cow::Borrowed(*text),
+        Value::Nested(json) => Cow::Borrowed(&**json),
+        Value::Text(text) => Cow::Owned(serde_json::Value::from(&**text).to_string()),
         Value::Millis(_) => return Err(Rule::Type(ColumnType::Jsonb)),
     };
     text::check_nesting(&json)?;

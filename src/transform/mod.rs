@@ -40,6 +40,8 @@ struct CompiledColumn {
     /// The place of its path among the picked fields; `None` for metadata.
     slot: Option<usize>,
     masker: Option<Masker>,
+    /// Its transforms but `strip_nul`, which is at work as soon as the value is read.
+    steps: Vec<Transform>,
     unstorable: Unstorable,
     /// The cell that stands in for null.
     default: Option<Vec<u8>>,
@@ -100,7 +102,10 @@ impl Transformer {
 
 impl CompiledColumn {
     fn new(column: &Column, paths: &mut Paths, key: Option<&MaskKey>) -> Result<Self, Problem> {
-        let strips = column.transforms.contains(&Transform::StripNul);
+        let (strips, steps): (Vec<_>, Vec<_>) = column
+            .transforms
+            .iter()
+            .partition(|&&transform| transform == Transform::StripNul);
         let mut compiled = Self {
             column: column.clone(),
             slot: match &column.source {
@@ -108,10 +113,11 @@ impl CompiledColumn {
                 Source::Metadata(_) => None,
             },
             masker: column.mask.map(|mask| Masker::new(mask, key)).transpose()?,
-            unstorable: if strips {
-                Unstorable::Strip
-            } else {
+            steps,
+            unstorable: if strips.is_empty() {
                 Unstorable::Reject
+            } else {
+                Unstorable::Strip
             },
             default: None,
         };
@@ -126,11 +132,10 @@ impl CompiledColumn {
     /// The default takes the way of a message's value, once.
     fn default_cell(&self, json: &str) -> Result<Vec<u8>, Problem> {
         let mut rows = Rows::new(1);
-        let value = from_json(json, self.unstorable)
-            .map_err(|rule| Problem::Default(rule.name().to_owned()))?;
-        self.push_value(value, &mut rows)
-            .map_err(|rule| Problem::Default(rule.name().to_owned()))?;
-        if rows.is_empty() {
+        let broken = |rule: Rule| Problem::Default(rule.name().to_owned());
+        let value = from_json(json, self.unstorable).map_err(broken)?;
+        let is_pushed = value.map_or(Ok(false), |value| self.push_value(&value, &mut rows));
+        if !is_pushed.map_err(broken)? {
             return Err(Problem::Default("it becomes null".to_owned()));
         }
         Ok(rows.cell(0, 0).to_vec())
@@ -142,11 +147,14 @@ impl CompiledColumn {
         fields: &Fields<'a>,
         rows: &mut Rows,
     ) -> Result<(), Rule> {
-        let value = self.value(message, fields)?;
-        if self.push_value(value, rows)? {
-            return Ok(());
-        }
+        // Values are lent: to move one costs as much as to write its cell.
+        let is_pushed = match self.value(message, fields) {
+            Ok(Some(ref value)) => self.push_value(value, rows)?,
+            Ok(None) => false,
+            Err(rule) => return Err(rule),
+        };
         match &self.default {
+            _ if is_pushed => {}
             Some(cell) => rows.push_cell(cell),
             None if self.column.is_never_null() => return Err(Rule::Required),
             None => rows.push_null(),
@@ -197,65 +205,56 @@ impl CompiledColumn {
             .transpose()
     }
 
-    /// Cleans, masks or converts, and adds a value; `false` if it is null, and nothing is added.
-    fn push_value(&self, value: Option<Value<'_>>, rows: &mut Rows) -> Result<bool, Rule> {
-        let Some(value) = self.clean(value)? else {
-            return Ok(false);
+    /// Cleans, masks or converts, and adds a value; `false` if it becomes null, and nothing is added.
+    fn push_value(&self, value: &Value<'_>, rows: &mut Rows) -> Result<bool, Rule> {
+        self.refuse_empty(value)?;
+        let Some(&first) = self.steps.first() else {
+            self.write(value, rows)?;
+            return Ok(true);
         };
-        let mut written = Ok(());
-        rows.push_value(|out| {
-            written = match &self.masker {
-                Some(masker) => write_token(masker, value, self.column.column_type, out),
-                None => convert::write(value, self.column.column_type, out),
+        let mut text = Cow::Borrowed(value.as_literal().ok_or(Rule::Transform(first))?);
+        for &step in &self.steps {
+            match clean::apply(step, text)? {
+                Some(cleaned) => text = cleaned,
+                None => return Ok(false),
             }
-        });
-        written.map(|()| true)
-    }
-
-    fn clean<'a>(&self, value: Option<Value<'a>>) -> Result<Option<Value<'a>>, Rule> {
-        let mut value = self.refuse_empty(value)?;
-        for &transform in &self.column.transforms {
-            value = match value {
-                Some(value) if transform != Transform::StripNul => cleaned(transform, value)?,
-                other => other,
-            };
         }
-        self.refuse_empty(value)
+        let cleaned = Value::Text(text);
+        self.refuse_empty(&cleaned)?;
+        self.write(&cleaned, rows)?;
+        Ok(true)
     }
 
-    fn refuse_empty<'a>(&self, value: Option<Value<'a>>) -> Result<Option<Value<'a>>, Rule> {
+    fn write(&self, value: &Value<'_>, rows: &mut Rows) -> Result<(), Rule> {
+        let column_type = self.column.column_type;
+        rows.push_value(|out| match &self.masker {
+            Some(masker) => write_token(masker, value, column_type, out),
+            None => convert::write(value, column_type, out),
+        })
+    }
+
+    fn refuse_empty(&self, value: &Value<'_>) -> Result<(), Rule> {
         match value {
-            Some(Value::Text(text)) if self.column.required && text.is_empty() => {
-                Err(Rule::Required)
-            }
-            other => Ok(other),
+            Value::Text(text) if self.column.required && text.is_empty() => Err(Rule::Required),
+            _ => Ok(()),
         }
     }
 }
 
 fn write_token(
     masker: &Masker,
-    value: Value<'_>,
+    value: &Value<'_>,
     column_type: ColumnType,
     out: &mut BytesMut,
 ) -> Result<(), Rule> {
-    let text = value.into_text().ok_or(Rule::Type(column_type))?;
+    let text = value.as_text().ok_or(Rule::Type(column_type))?;
     let start = out.len();
-    masker.write_token(&text, out).map_err(|_| Rule::Internal)?;
+    masker.write_token(text, out).map_err(|_| Rule::Internal)?;
     match column_type {
         // A token is ASCII: its bytes are its characters.
         ColumnType::Varchar(max) if out.len() - start > max => Err(Rule::Length(max)),
         _ => Ok(()),
     }
-}
-
-fn cleaned(transform: Transform, value: Value<'_>) -> Result<Option<Value<'_>>, Rule> {
-    let text = match value {
-        Value::Text(text) => text,
-        Value::Number(text) => Cow::Borrowed(text),
-        _ => return Err(Rule::Transform(transform)),
-    };
-    Ok(clean::apply(transform, text)?.map(Value::Text))
 }
 
 /// A raw JSON value; `None` for null.

@@ -122,7 +122,7 @@ mod tests {
 
     fn through(column_type: ColumnType, value: Value<'_>) -> String {
         let mut cell = BytesMut::new();
-        write(value, column_type, &mut cell).unwrap();
+        write(&value, column_type, &mut cell).unwrap();
         readable(column_type, &cell).unwrap()
     }
 
