@@ -119,10 +119,9 @@ impl Database {
     /// # Errors
     /// No connection could be made until then.
     pub async fn client(&mut self, until: Instant) -> Result<&Client, DatabaseError> {
-        let late = |_| DatabaseError::Unreachable("no connection in time".to_owned());
         timeout_at(until, self.working_client())
             .await
-            .map_err(late)?
+            .map_err(|_| DatabaseError::Late)?
     }
 
     async fn working_client(&mut self) -> Result<&Client, DatabaseError> {

@@ -430,6 +430,7 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<u64, Failure> {
         let mut attempt = 0;
+        let mut before = None;
         loop {
             let is_bet = self.bet.is_on() && self.statements.can_bet();
             let error = match self.try_insert(rows, unique, is_bet, time).await {
@@ -466,9 +467,15 @@ impl Loader {
             }
             let wait = backoff(attempt);
             if Instant::now() + wait >= time.retry_until {
-                return Err(Failure::Batch(error.into()));
+                // A try that time cut short does not know what is wrong; the one before it may.
+                let told = match (error, before) {
+                    (DatabaseError::Late, Some(before)) => before,
+                    (error, _) => error,
+                };
+                return Err(Failure::Batch(told.into()));
             }
             tracing::warn!(reason = %error, attempt, wait_millis = wait.as_millis() as u64, "trying again");
+            before = Some(error);
             sleep(wait).await;
             attempt += 1;
             self.retries += 1;

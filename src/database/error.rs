@@ -53,6 +53,10 @@ impl Remedy {
 pub enum DatabaseError {
     #[error("Postgres cannot be reached ({0}): check host, port, security groups and TLS")]
     Unreachable(String),
+    #[error(
+        "Postgres cannot be reached (no connection in time): check host, port, security groups and TLS"
+    )]
+    Late,
     #[error("the connection to Postgres was lost ({0}): a new one is tried")]
     Lost(String),
     #[error("Postgres answered with {0}: look it up in the appendix of its manual")]
@@ -83,7 +87,7 @@ impl DatabaseError {
     /// What must happen next.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Unreachable(_) | Self::Lost(_) => Remedy::Reconnect,
+            Self::Unreachable(_) | Self::Late | Self::Lost(_) => Remedy::Reconnect,
             Self::Server(error) => Remedy::of_sqlstate(&error.sqlstate),
             Self::Credentials(_) => Remedy::Reauthenticate,
             Self::Secret(error) if error.is_transient() => Remedy::Reconnect,

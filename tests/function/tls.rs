@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::aws::Secret;
 use crate::batch::{Batch, login};
@@ -164,6 +166,32 @@ async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
     });
     join_all(cases).await;
     assert_eq!(house.database.count("user_logins").await, 0);
+    house.drop().await;
+}
+
+/// A stand-in, because a real server does not fall silent when told: it refuses TLS to the start and to the
+/// first try, and then only listens.
+#[tokio::test]
+async fn what_is_wrong_with_a_server_is_told_though_the_last_try_was_cut_short() {
+    let house = House::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let silent = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut refused, _) = listener.accept().await.unwrap();
+            let mut ssl_request = [0; 8];
+            refused.read_exact(&mut ssl_request).await.unwrap();
+            refused.write_all(b"N").await.unwrap();
+        }
+        let mut kept = Vec::new();
+        loop {
+            kept.push(listener.accept().await.unwrap());
+        }
+    });
+    let setup = house.url_setup(address, "sslmode=require");
+    let refused = store(setup, "silent").await.unwrap_err();
+    assert!(refused.contains("server does not support TLS"), "{refused}");
+    silent.abort();
     house.drop().await;
 }
 
