@@ -5,6 +5,7 @@
 
 mod credentials;
 mod error;
+mod names;
 mod server;
 mod target;
 mod tls;
@@ -22,6 +23,7 @@ use crate::secret::{Secrets, Stage};
 use crate::telemetry::causes;
 use credentials::RotatingSecret;
 pub use error::{DatabaseError, Remedy};
+use names::Names;
 pub use server::Server;
 use target::{config_of_url, is_behind_rds_proxy};
 use tls::Tls;
@@ -63,12 +65,19 @@ enum Credentials {
     Secret(Box<RotatingSecret>),
 }
 
-/// A client and the task that moves its bytes, which ends with it: left alone it would wait for the
-/// answer to a statement that was given up.
-struct Session {
-    client: Client,
+/// A client, the names of its statements, and the task that moves its bytes, which ends with it: left
+/// alone it would wait for the answer to a statement that was given up.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) names: Names,
     connection: AbortHandle,
-    is_behind_rds_proxy: bool,
+}
+
+impl Session {
+    /// For statements that have a name within a transaction, unless that would pin the connection.
+    pub(crate) fn client_for_names(&self) -> Option<&Client> {
+        (!matches!(self.names, Names::Pinning)).then_some(&self.client)
+    }
 }
 
 impl Drop for Session {
@@ -119,12 +128,21 @@ impl Database {
     /// # Errors
     /// No connection could be made until then.
     pub async fn client(&mut self, until: Instant) -> Result<&Client, DatabaseError> {
-        timeout_at(until, self.working_client())
+        let session = self.session(until).await?;
+        Ok(&session.client)
+    }
+
+    /// The same, with the names of its statements.
+    ///
+    /// # Errors
+    /// No connection could be made until then.
+    pub(crate) async fn session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
+        timeout_at(until, self.working_session())
             .await
             .map_err(|_| DatabaseError::Late)?
     }
 
-    async fn working_client(&mut self) -> Result<&Client, DatabaseError> {
+    async fn working_session(&mut self) -> Result<&mut Session, DatabaseError> {
         if !self.works().await {
             self.session = None;
             self.session = Some(self.connect().await?);
@@ -132,9 +150,8 @@ impl Database {
             self.was_connected = true;
         }
         self.last_used = SystemTime::now();
-        let session = self.session.as_ref();
-        session
-            .map(|session| &session.client)
+        self.session
+            .as_mut()
             .ok_or_else(|| DatabaseError::Lost("closed at once".to_owned()))
     }
 
@@ -187,22 +204,6 @@ impl Database {
         shown
             .await
             .map_err(|_| DatabaseError::Lost("our own code failed".to_owned()))?
-    }
-
-    /// A client for statements that have a name; `None` where a name would pin the connection to us, as
-    /// far as the name of the host tells.
-    ///
-    /// # Errors
-    /// No connection could be made until then.
-    pub(crate) async fn client_for_names(
-        &mut self,
-        until: Instant,
-    ) -> Result<Option<&Client>, DatabaseError> {
-        self.client(until).await?;
-        let session = self.session.as_ref();
-        Ok(session
-            .filter(|session| !session.is_behind_rds_proxy)
-            .map(|session| &session.client))
     }
 
     /// What was done since this was last asked, but for statements, of which it knows nothing.
@@ -295,8 +296,8 @@ async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
     });
     Ok(Session {
         client,
+        names: Names::new(is_behind_rds_proxy(&config)),
         connection: moving_bytes.abort_handle(),
-        is_behind_rds_proxy: is_behind_rds_proxy(&config),
     })
 }
 

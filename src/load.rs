@@ -1,7 +1,7 @@
 //! Rows → the table, in one statement and one round trip.
 //!
-//! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, unnamed and typed,
-//! so that poolers need not pin; its text does not grow with the batch. While there are no duplicates
+//! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, typed, and unnamed
+//! where a pooler may be in between; its text does not grow with the batch. While there are no duplicates
 //! Postgres is not asked to look for them, and large batches are copied. A batch that it refuses
 //! because of a row is halved until the row is found: O(bad · log n) statements, and the others are
 //! stored. The only module that speaks to Postgres about tables.
@@ -23,7 +23,7 @@ use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::database::{Database, DatabaseError, Recovery, Remedy};
+use crate::database::{Database, DatabaseError, Recovery, Remedy, Session};
 use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
@@ -264,9 +264,10 @@ impl Loader {
         rows: &mut Rows,
         time: TimeBudget,
     ) -> Result<Copied, OutOfTime> {
-        let client = self.database.client_for_names(time.retry_until).await;
+        let session = self.database.session(time.retry_until).await;
         // Why there is no connection is said where the rows are inserted.
-        let Ok(Some(client)) = client else {
+        let client = session.ok().and_then(|session| session.client_for_names());
+        let Some(client) = client else {
             return Ok(Copied::Not);
         };
         let copied = self.copy.store(client, &self.pipeline, batch, rows);
@@ -508,9 +509,25 @@ impl Loader {
             .iter()
             .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()))
             .collect();
-        let client = self.database.client(time.retry_until).await?;
-        // Asked in the same round trip, and not for the first batch, whose answer has waited for a start.
-        let is_asking = self.is_warm && !self.statements.is_guard_known();
+        let Session { client, names, .. } = self.database.session(time.retry_until).await?;
+        let text = self.statements.text(is_bet);
+        let named = names.get(text);
+        let inserted = async {
+            match named {
+                Some(named) => client.execute_raw(&named, &arrays).await,
+                None => client.execute_typed(text, &parameters).await,
+            }
+        };
+        // What helps the next batches is asked in the same round trip, and not for the first batch, whose
+        // answer has waited for a start.
+        let is_warm = self.is_warm;
+        let naming = async {
+            if is_warm {
+                let types = parameters.iter().map(|(_, array_type)| array_type.clone());
+                names.learn(client, text, types).await;
+            }
+        };
+        let is_asking = is_warm && !self.statements.is_guard_known();
         let guard = async {
             if !is_asking {
                 return None;
@@ -521,10 +538,8 @@ impl Loader {
                 None
             }))
         };
-        let statement = self.statements.text(is_bet);
-        let inserted = client.execute_typed(statement, &parameters);
-        match timeout_at(time.stop_at, async { join!(inserted, guard) }).await {
-            Ok((inserted, guard)) => {
+        match timeout_at(time.stop_at, async { join!(inserted, naming, guard) }).await {
+            Ok((inserted, (), guard)) => {
                 let written = inserted?;
                 if let Some(guard) = guard {
                     self.statements.set_guard(guard);

@@ -40,8 +40,10 @@ impl Remedy {
             // Read-only: the server was demoted by a failover, and its name leads elsewhere now. Or a
             // transaction failed and was left open: another connection has none.
             "25" if matches!(code, "25006" | "25P02") => Self::Reconnect,
-            "" | "0A" | "0L" | "0P" | "24" | "25" | "26" | "2B" | "2D" | "34" | "3B" | "3D"
-            | "3F" | "42" | "F0" => Self::GiveUp,
+            // A statement lost its name, which another connection gives it anew.
+            "26" => Self::Reconnect,
+            "" | "0A" | "0L" | "0P" | "24" | "25" | "2B" | "2D" | "34" | "3B" | "3D" | "3F"
+            | "42" | "F0" => Self::GiveUp,
             _ => Self::Isolate,
         }
     }
@@ -173,7 +175,8 @@ mod tests {
             (
                 Remedy::Reconnect,
                 vec![
-                    "08006", "25006", "25P02", "53300", "57P01", "57P02", "57P03", "58030", "XX000",
+                    "08006", "25006", "25P02", "26000", "53300", "57P01", "57P02", "57P03",
+                    "58030", "XX000",
                 ],
             ),
             (Remedy::Reauthenticate, vec!["28P01", "28000"]),

@@ -58,22 +58,29 @@ impl Server {
         let sql = format!(
             "SELECT split_part(current_setting('server_version'), ' ', 1), current_database()::text, current_user::text, \
              current_setting('transaction_read_only')::boolean, \
-             (current_setting('max_connections')::bigint - {reserved})::bigint, pg_backend_pid()"
+             (current_setting('max_connections')::bigint - {reserved})::bigint"
         );
         let rows = client.query_typed(&sql, &[]).await?;
         let row = rows
             .first()
             .ok_or_else(|| DatabaseError::Lost("no answer".to_owned()))?;
-        let answering: i32 = row.try_get(5)?;
         Ok(Self {
             version: row.try_get(0)?,
             database: row.try_get(1)?,
             role: row.try_get(2)?,
             is_read_only: row.try_get(3)?,
             connections: row.try_get(4)?,
-            is_pooled: announced_process(client).await != Some(answering),
+            is_pooled: !is_direct(client).await?,
         })
     }
+}
+
+/// Whether the process of the server that was announced is the one that answers. A pooler announces
+/// one of its own making.
+pub(super) async fn is_direct(client: &Client) -> Result<bool, DatabaseError> {
+    let rows = client.query_typed("SELECT pg_backend_pid()", &[]).await?;
+    let answering: Option<i32> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    Ok(answering.is_some() && answering == announced_process(client).await)
 }
 
 /// The process id that was announced when the connection was made. The client keeps it to itself,

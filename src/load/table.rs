@@ -296,14 +296,15 @@ pub(super) async fn copy_guard(
 
 /// A condition that holds as long as the constraint is there which makes the table's key unique, if one
 /// does. It costs next to nothing, and suffices of a constraint: whoever takes that away waits for
-/// statements under way, which an index alone can be dropped without (`CONCURRENTLY`).
+/// statements under way, which an index alone can be dropped without (`CONCURRENTLY`). The table's name is
+/// looked up whenever the statement runs, also where it was planned long before.
 /// Source: <https://www.postgresql.org/docs/18/sql-dropindex.html>.
 pub(super) async fn key_guard(
     client: &Client,
     pipeline: &Pipeline,
 ) -> Result<Option<String>, DatabaseError> {
     let keeping = format!(
-        "SELECT format('%L::regclass = %s::oid AND pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid::oid, c.conindid::oid) \
+        "SELECT format('to_regclass(%L) = %s::oid AND pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid::oid, c.conindid::oid) \
          FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid \
          WHERE c.conrelid = to_regclass($1) AND c.contype IN ('p', 'u') AND i.indisvalid AND i.indimmediate \
          AND $2::text[] = {COLUMNS_OF_INDEX} LIMIT 1"

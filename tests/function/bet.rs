@@ -14,14 +14,27 @@ fn batch(name: &str) -> Value {
     Batch::new().body(name, login()).event()
 }
 
-/// A function that has stored two batches, with the second of which it learned of the key's constraint.
+/// How many batches a warm function has stored, and how: with the second it learned of the key's
+/// constraint, and with the third it gave its statement a name.
+const WARM: usize = 4;
+const HOW: [&str; WARM] = [SAFE, SAFE, PLAIN, PLAIN];
+
 async fn warm() -> (Database, Function) {
     let database = noting_database().await;
     let mut function = Setup::on(&database).start().await;
-    for name in ["first", "second"] {
-        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
-    }
+    warm_up(&mut function).await;
     (database, function)
+}
+
+async fn warm_up(function: &mut Function) {
+    for number in 0..WARM {
+        let batch = batch(&format!("warm{number}"));
+        assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    }
+}
+
+fn then(later: &[&'static str]) -> Vec<&'static str> {
+    [&HOW, later].concat()
 }
 
 #[tokio::test]
@@ -30,25 +43,28 @@ async fn new_messages_are_inserted_without_a_look_for_duplicates() {
     for name in ["a", "b"] {
         assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
     }
-    assert_eq!(noted(&database).await, [SAFE, SAFE, PLAIN, PLAIN]);
-    assert_eq!(counted(&function, 3), [json!(1), json!(0), json!(0)]);
-    assert_eq!(database.count("user_logins").await, 4);
+    assert_eq!(noted(&database).await, then(&[PLAIN, PLAIN]));
+    assert_eq!(counted(&function, WARM + 1), [json!(1), json!(0), json!(0)]);
+    assert_eq!(database.count("user_logins").await as usize, WARM + 2);
     database.drop().await;
 }
 
 #[tokio::test]
 async fn a_redelivered_message_is_stored_once_and_the_next_batches_look_for_duplicates() {
     let (database, mut function) = warm().await;
-    let again = Batch::new().body("first", login()).body("new", login());
+    let again = Batch::new().body("warm0", login()).body("new", login());
     assert_eq!(function.invoke(&again.event()).await.failed_ids(), NOTHING);
-    assert_eq!(counted(&function, 2), [json!(1), json!(1), json!(0)]);
+    assert_eq!(counted(&function, WARM), [json!(1), json!(1), json!(0)]);
     for number in 0..=SKIPPED {
         function.invoke(&batch(&number.to_string())).await;
     }
-    let mut expected = vec![SAFE; 3 + SKIPPED];
-    expected.push(PLAIN);
-    assert_eq!(noted(&database).await, expected);
-    assert_eq!(database.count("user_logins").await as usize, 4 + SKIPPED);
+    let mut later = vec![SAFE; 1 + SKIPPED];
+    later.push(PLAIN);
+    assert_eq!(noted(&database).await, then(&later));
+    assert_eq!(
+        database.count("user_logins").await as usize,
+        WARM + 2 + SKIPPED
+    );
     database.drop().await;
 }
 
@@ -66,8 +82,8 @@ async fn a_row_that_postgres_refuses_costs_only_itself_without_a_look_for_duplic
         function.invoke(&mixed.event()).await.failed_ids(),
         [id("bad")]
     );
-    assert_eq!(noted(&database).await, [SAFE, SAFE, PLAIN, PLAIN]);
-    assert_eq!(database.count("user_logins").await, 4);
+    assert_eq!(noted(&database).await, then(&[PLAIN, PLAIN]));
+    assert_eq!(database.count("user_logins").await as usize, WARM + 2);
     database.drop().await;
 }
 
@@ -77,9 +93,9 @@ async fn a_key_that_lost_its_constraint_is_noticed() {
     database
         .execute("ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey")
         .await;
-    let error = function.invoke(&batch("first")).await.error();
+    let error = function.invoke(&batch("warm0")).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
-    assert_eq!(database.count("user_logins").await, 2);
+    assert_eq!(database.count("user_logins").await as usize, WARM);
     database.drop().await;
 }
 
@@ -89,9 +105,32 @@ async fn another_table_of_the_same_name_is_noticed() {
     database
         .execute("ALTER TABLE user_logins RENAME TO older; CREATE TABLE user_logins (LIKE older)")
         .await;
-    let error = function.invoke(&batch("first")).await.error();
+    let error = function.invoke(&batch("warm0")).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_table_that_comes_before_in_the_search_path_is_noticed() {
+    let (database, before) = (noting_database().await, Database::new().await);
+    let paths = (
+        format!("search_path%3D{}", database.schema),
+        format!("search_path%3D{},{}", before.schema, database.schema),
+    );
+    let url = database.url().replace(&paths.0, &paths.1);
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    warm_up(&mut function).await;
+    let like = format!("(LIKE {}.user_logins INCLUDING ALL)", database.schema);
+    before
+        .execute(&format!("CREATE TABLE user_logins {like}"))
+        .await;
+    for name in ["a", "b"] {
+        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
+    }
+    assert_eq!(before.count("user_logins").await, 2);
+    assert_eq!(database.count("user_logins").await as usize, WARM);
+    before.drop().await;
     database.drop().await;
 }
 

@@ -20,6 +20,7 @@ mod hostile;
 mod load;
 mod log;
 mod metrics;
+mod names;
 mod outage;
 mod pgbouncer;
 mod pooler;

@@ -80,6 +80,13 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
         .count();
     assert_eq!(copied, 2 * LARGE_ROUNDS);
     assert_eq!(server.opened(), 1, "both functions share one connection");
+    let sent = server.sent();
+    let named = messages(&sent[0]).into_iter().filter_map(named_text);
+    assert!(
+        named.clone().all(|text| text.starts_with("COPY")),
+        "only within a transaction"
+    );
+    assert_eq!(named.count(), copied);
     for function in [one, other] {
         assert!(!function.end().await.contains("trying again"));
     }
@@ -91,7 +98,7 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
 type Message<'a> = (char, &'a [u8]);
 
 /// The messages of one connection, without the first one, which has no type.
-fn messages(sent: &[u8]) -> Vec<Message<'_>> {
+pub(crate) fn messages(sent: &[u8]) -> Vec<Message<'_>> {
     let length = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
     let mut rest = &sent[length(sent)..];
     let mut messages = Vec::new();
@@ -101,6 +108,13 @@ fn messages(sent: &[u8]) -> Vec<Message<'_>> {
         rest = next;
     }
     messages
+}
+
+/// The text of a statement that is given a name.
+pub(crate) fn named_text((kind, content): Message<'_>) -> Option<String> {
+    let mut parts = content.split(|byte| *byte == 0);
+    let (name, text) = (parts.next()?, parts.next()?);
+    (kind == 'P' && !name.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 /// What a pooler would have to pin the connection for.
@@ -138,7 +152,15 @@ async fn nothing_is_sent_for_which_rds_proxy_pins() {
         .execute("CREATE TYPE platform AS ENUM ('ios'); ALTER TABLE user_logins ALTER device_type TYPE platform USING NULL; ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
         .await;
     let proxy = Proxy::before(server_address()).await;
-    let url = database.url_through(proxy.address);
+    // An endpoint of RDS Proxy as far as its name tells, and the address is that of this machine.
+    let rds_proxy = format!(
+        "logins.proxy-czz8vq.eu-central-1.rds.amazonaws.com:{}",
+        proxy.address.port()
+    );
+    let url = database
+        .url_through(proxy.address)
+        .replace(&proxy.address.to_string(), &rds_proxy);
+    let url = format!("{url}&hostaddr=127.0.0.1");
     let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
     let many = (0..2_000).fold(Batch::new(), |batch, number| {
         batch.body(&number.to_string(), login())
