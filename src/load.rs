@@ -512,6 +512,7 @@ impl Loader {
         let Session { client, names, .. } = self.database.session(time.retry_until).await?;
         let text = self.statements.text(is_bet);
         let named = names.get(text);
+        let is_naming = self.is_warm && named.is_none();
         let inserted = async {
             match named {
                 Some(named) => client.execute_raw(&named, &arrays).await,
@@ -520,14 +521,13 @@ impl Loader {
         };
         // What helps the next batches is asked in the same round trip, and not for the first batch, whose
         // answer has waited for a start.
-        let is_warm = self.is_warm;
         let naming = async {
-            if is_warm {
+            if is_naming {
                 let types = parameters.iter().map(|(_, array_type)| array_type.clone());
                 names.learn(client, text, types).await;
             }
         };
-        let is_asking = is_warm && !self.statements.is_guard_known();
+        let is_asking = self.is_warm && !self.statements.is_guard_known();
         let guard = async {
             if !is_asking {
                 return None;

@@ -40,8 +40,8 @@ impl Names {
         }
     }
 
-    /// Takes one step towards a name for a statement, unless it has one or cannot. Where Postgres
-    /// refuses, nothing gets a name any more.
+    /// Takes one step towards a name for a statement that has none, if it can have one. Where Postgres
+    /// refuses, no other gets one either.
     pub(crate) async fn learn(
         &mut self,
         client: &Client,
@@ -63,12 +63,12 @@ impl Names {
         match self {
             Self::Unknown if is_direct(client).await? => *self = Self::Connection(HashMap::new()),
             Self::Unknown => *self = Self::Transaction,
-            Self::Connection(named) if !named.contains_key(text) => {
+            Self::Connection(named) => {
                 let types: Vec<_> = types.collect();
                 let statement = client.prepare_typed(text, &types).await?;
                 named.insert(text.to_owned(), statement);
             }
-            Self::Pinning | Self::Transaction | Self::Connection(_) => {}
+            Self::Pinning | Self::Transaction => {}
         }
         Ok(())
     }
