@@ -505,10 +505,7 @@ impl Loader {
             .enumerate()
             .map(array)
             .collect();
-        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
-            .iter()
-            .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()))
-            .collect();
+        let types = arrays.iter().map(|array| array.column_type.array());
         let Session { client, names, .. } = self.database.session(time.retry_until).await?;
         let text = self.statements.text(is_bet);
         let named = names.get(text);
@@ -516,15 +513,18 @@ impl Loader {
         let inserted = async {
             match named {
                 Some(named) => client.execute_raw(&named, &arrays).await,
-                None => client.execute_typed(text, &parameters).await,
+                None => {
+                    let values = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
+                    let parameters: Vec<_> = values.zip(types.clone()).collect();
+                    client.execute_typed(text, &parameters).await
+                }
             }
         };
         // What helps the next batches is asked in the same round trip, and not for the first batch, whose
         // answer has waited for a start.
         let naming = async {
             if is_naming {
-                let types = parameters.iter().map(|(_, array_type)| array_type.clone());
-                names.learn(client, text, types).await;
+                names.learn(client, text, types.clone()).await;
             }
         };
         let is_asking = self.is_warm && !self.statements.is_guard_known();
