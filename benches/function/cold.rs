@@ -38,11 +38,11 @@ pub(crate) async fn cold_starts(
         }
     }
     starts.insert(1, (WITH_SECRETS, &with_secrets, SECRETS_ANSWER_TIME));
-    let mut series: Vec<[Vec<f64>; 2]> = starts.iter().map(|_| Default::default()).collect();
+    let mut series: Vec<[Vec<f64>; 3]> = starts.iter().map(|_| Default::default()).collect();
     database.empty(workload).await;
     let mut sent = Vec::new();
     for _ in 0..=2 * effort.rounds {
-        for ((_, launch, taken_off), [next, answer]) in starts.iter().zip(&mut series) {
+        for ((_, launch, taken_off), [next, answer, cpu]) in starts.iter().zip(&mut series) {
             let batch = workload.batch(BATCH);
             let started = Instant::now();
             let millis = || (started.elapsed() - *taken_off).as_secs_f64() * 1e3;
@@ -50,16 +50,18 @@ pub(crate) async fn cold_starts(
             next.push(millis());
             function.handle(&batch);
             answer.push(millis());
+            cpu.push(function.cpu_secs() * 1e3);
             sent.extend(batch.messages);
         }
     }
     database.verify(workload, &sent).await;
     let named = starts.iter().zip(series);
     named
-        .map(|((name, ..), [next, answer])| ColdStart {
+        .map(|((name, ..), [next, answer, cpu])| ColdStart {
             name: (*name).to_owned(),
             next_millis: Spread::of(next),
             answer_millis: Spread::of(answer),
+            cpu_millis: Spread::of(cpu),
         })
         .collect()
 }

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::http::Connection;
 use crate::messages::{Batch, MASK_KEY};
 
-const CLOCK_TICKS_PER_SEC: f64 = 100.0;
-
 /// How long a function may take to ask for its first invocation.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -162,13 +160,17 @@ impl Function {
         }
     }
 
-    /// Seconds of processor time so far, of the user and the system.
+    /// Seconds that its threads have run on a processor, for the user and the system.
+    /// Source: <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>.
     pub(crate) fn cpu_secs(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let fields = fields.split_whitespace().skip(11).take(2);
-        let ticks: f64 = fields.map(|ticks| ticks.parse::<f64>().unwrap()).sum();
-        ticks / CLOCK_TICKS_PER_SEC
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let nanos = threads.map(|thread| {
+            let schedstat = std::fs::read_to_string(thread.unwrap().path().join("schedstat"));
+            let schedstat = schedstat.unwrap();
+            let on_processor = schedstat.split_whitespace().next().unwrap();
+            on_processor.parse::<u64>().unwrap()
+        });
+        nanos.sum::<u64>() as f64 / 1e9
     }
 
     pub(crate) fn peak_mib(&self) -> f64 {

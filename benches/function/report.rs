@@ -91,6 +91,7 @@ fn functions(results: &Results) -> String {
         "function",
         "start to first /next",
         "to first answer",
+        "CPU until then",
         "CPU per million at 8,000",
         "peak memory at 8,000",
     ];
@@ -106,6 +107,7 @@ fn functions(results: &Results) -> String {
             start.name.clone(),
             spread(start.next_millis, 1, " ms"),
             spread(start.answer_millis, 1, " ms"),
+            spread(start.cpu_millis, 1, " ms"),
             figure(|standing| standing.cpu_secs_per_million, 2, " s"),
             figure(|standing| standing.peak_mib, 0, " MiB"),
         ]);

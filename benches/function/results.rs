@@ -63,6 +63,8 @@ pub(crate) struct ColdStart {
     pub(crate) name: String,
     pub(crate) next_millis: Spread,
     pub(crate) answer_millis: Spread,
+    /// Of processor time until then: all but the waits for others.
+    pub(crate) cpu_millis: Spread,
 }
 
 impl Race {
@@ -88,6 +90,15 @@ impl Spread {
             median: sorted[sorted.len() / 2],
             least: sorted[0],
             most: sorted[sorted.len() - 1],
+        }
+    }
+
+    /// What it is of another one, in the worst and in the best case.
+    pub(crate) fn over(self, other: Self) -> Self {
+        Self {
+            median: self.median / other.median,
+            least: self.least / other.most,
+            most: self.most / other.least,
         }
     }
 }
