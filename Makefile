@@ -156,8 +156,8 @@ build: install ## build the function for AWS, fully optimised: takes minutes
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" .local/sam/default/Function/ca.pem)
 
 .PHONY: deploy
-deploy: build ## deploy to AWS, asking for the parameters unless given: make deploy PARAMETERS="Profile=bulk …"
-	$(TOOLS)/sam deploy $(if $(PARAMETERS),--no-confirm-changeset,--guided) \
+deploy: build ## deploy to AWS: make deploy PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each parameter
+	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) \
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
 .PHONY: release

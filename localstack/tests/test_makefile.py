@@ -1,0 +1,30 @@
+"""What `make` would run, without running it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make(*words: str) -> "subprocess.CompletedProcess[str]":
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--dry-run", "--no-print-directory", *words]
+    return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True)
+
+
+def sam_deploy(*words: str) -> str:
+    printed = make("deploy", *words).stdout.replace("\\\n", "")
+    (line,) = [line for line in printed.splitlines() if "sam deploy" in line]
+    return line
+
+
+def test_a_deployment_asks_for_the_parameters_only_when_it_is_told_to() -> None:
+    assert "--guided" in sam_deploy("GUIDED=1")
+    assert "--guided" not in sam_deploy()
+    assert "--guided" not in sam_deploy("PARAMETERS=Profile=bulk")
+
+
+def test_a_deployment_names_its_processor_and_what_is_given_and_no_other_parameter() -> None:
+    _, _, named = sam_deploy("PARAMETERS=Profile=bulk").partition("--parameter-overrides ")
+    assert [word.partition("=")[0] for word in named.split()] == ["Architecture", "Profile"]
