@@ -17,6 +17,10 @@ SHELL_FILES := .ci/run
 # The processor of the function on AWS: make build ARCHITECTURE=arm64
 ARCHITECTURE ?= x86_64
 
+# Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: sam builds into an
+# empty folder, so that a deployment without them would stop a function that needs them.
+CA_BUNDLE ?= $(wildcard .local/rds-ca.pem)
+
 # `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, sam's own word for it, does so quickly.
 CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 

@@ -13,6 +13,11 @@ def make(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True)
 
 
+def makefile_beside(folder: Path) -> list[str]:
+    """Words that make the Makefile work in another folder."""
+    return [f"--directory={folder}", f"--file={ROOT / 'Makefile'}"]
+
+
 def sam_deploy(*words: str) -> str:
     printed = make("deploy", *words).stdout.replace("\\\n", "")
     (line,) = [line for line in printed.splitlines() if "sam deploy" in line]
@@ -28,3 +33,13 @@ def test_a_deployment_asks_for_the_parameters_only_when_it_is_told_to() -> None:
 def test_a_deployment_names_its_processor_and_what_is_given_and_no_other_parameter() -> None:
     _, _, named = sam_deploy("PARAMETERS=Profile=bulk").partition("--parameter-overrides ")
     assert [word.partition("=")[0] for word in named.split()] == ["Architecture", "Profile"]
+
+
+def test_a_build_packs_the_certificates_that_are_there(tmp_path: Path) -> None:
+    packed = ".local/sam/default/Function/ca.pem"
+    elsewhere = makefile_beside(tmp_path)
+    assert packed not in make("build", *elsewhere).stdout
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "rds-ca.pem").touch()
+    assert f'cp ".local/rds-ca.pem" {packed}' in make("build", *elsewhere).stdout
+    assert f'cp "mine.pem" {packed}' in make("build", *elsewhere, "CA_BUNDLE=mine.pem").stdout

@@ -111,6 +111,7 @@ def test_a_newcomer_who_types_every_block_sees_a_row(
     deployed = parameters(settings, shell)
     assert deployed["DeadLetters"] == "direct"
     assert deployed["SubnetIds"].count("subnet-") == 2
+    assert (settings.root / ".local/sam/default/Function/ca.pem").exists()
 
 
 def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
