@@ -51,6 +51,12 @@ def test_the_numbers_of_a_profile_fit_together(template: dict[str, Any], name: s
     assert sum(waits) >= HOUR_SECS
 
 
+def test_an_update_that_replaces_the_queues_keeps_the_old_ones(template: dict[str, Any]) -> None:
+    queues = [made for made in template["Resources"].values() if made["Type"] == "AWS::SQS::Queue"]
+    policies = [(queue["UpdateReplacePolicy"], queue["DeletionPolicy"]) for queue in queues]
+    assert policies == [("Retain", "Delete")] * 2
+
+
 def test_the_function_runs_as_often_as_its_queue_asks_for(template: dict[str, Any]) -> None:
     function = template["Resources"]["Function"]["Properties"]
     assert "ReservedConcurrentExecutions" not in function
