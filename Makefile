@@ -40,6 +40,7 @@ CARGO_CYCLONEDX := $(LOCAL)/cargo/bin/cargo-cyclonedx
 
 BUILD = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked --bin bootstrap \
 	$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+TOOL := --locked --features cli --bin sqs-to-postgres
 CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked
 
 # Nothing is written outside, and no tool reports home.
@@ -150,11 +151,11 @@ fmt: install ## format Rust and Python
 
 .PHONY: cli
 cli: ## build the command line tool, fully optimised: takes minutes
-	cargo build --release --locked --features cli --bin sqs-to-postgres
+	cargo build --release $(TOOL)
 	@echo "built target/$(CARGO_BUILD_TARGET)/release/sqs-to-postgres: copy it to a folder of your PATH"
 
 .PHONY: build
-build: install ## build the function for AWS, fully optimised: takes minutes
+build: install mapping ## build the function for AWS, fully optimised: takes minutes
 	$(BUILD)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" .local/sam/default/Function/ca.pem)
@@ -200,6 +201,13 @@ $(CARGO_CYCLONEDX):
 .PHONY: clean
 clean: down ## stop the stack and remove all that was installed, built and written
 	rm -rf $(LOCAL) target
+
+# The mapping is compiled in unread: without this, a mistake in it would stop the function on AWS. `explain` reads all
+# of it, also without a message and a key.
+.PHONY: mapping
+mapping:
+	@cargo build $(TOOL)
+	@MASK_KEY= MASK_SECRET_ID= cargo run --quiet $(TOOL) -- explain --pipeline pipeline.toml /dev/null > /dev/null
 
 .PHONY: install
 install:

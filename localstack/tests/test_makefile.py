@@ -43,3 +43,8 @@ def test_a_build_packs_the_certificates_that_are_there(tmp_path: Path) -> None:
     (tmp_path / ".local" / "rds-ca.pem").touch()
     assert f'cp ".local/rds-ca.pem" {packed}' in make("build", *elsewhere).stdout
     assert f'cp "mine.pem" {packed}' in make("build", *elsewhere, "CA_BUNDLE=mine.pem").stdout
+
+
+def test_the_mapping_is_read_before_the_long_build() -> None:
+    printed = make("build").stdout
+    assert 0 < printed.index("explain --pipeline pipeline.toml") < printed.index("cargo lambda build")
