@@ -24,6 +24,10 @@ FAR_AWAY = 4102444800.0  # 2100-01-01 in seconds; sam takes only a float
 
 
 def main() -> None:
+    if sys.platform != "linux":
+        sys.exit(
+            f"{sys.platform} cannot run this: use Linux, also in WSL 2, a virtual machine or a container."
+        )
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(
             f"Python {sys.version.split()[0]} is too old: the local stack needs 3.11 or later. "
