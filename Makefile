@@ -14,8 +14,11 @@ PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers
 SHELL_FILES := .ci/run
 
-# The processor of the function on AWS: make build ARCHITECTURE=arm64
-ARCHITECTURE ?= x86_64
+HOST := $(shell rustc --print host-tuple)
+HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
+
+# The processor of the function on AWS, by default this machine's: make build ARCHITECTURE=arm64
+ARCHITECTURE ?= $(HOST_ARCHITECTURE)
 
 # Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: sam builds into an
 # empty folder, so that a deployment without them would stop a function that needs them.
@@ -26,7 +29,7 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 
 # `cargo lambda build` always names its target, and cargo keeps what is built for a named target apart. Named
 # here for all, the function, its tests and the lints share what they compile.
-export CARGO_BUILD_TARGET ?= $(shell rustc --print host-tuple)
+export CARGO_BUILD_TARGET ?= $(HOST)
 
 # How many messages `make chaos` sends.
 MESSAGES ?= 20000
@@ -155,7 +158,7 @@ cli: ## build the command line tool, fully optimised: takes minutes
 	@echo "built target/$(CARGO_BUILD_TARGET)/release/sqs-to-postgres: copy it to a folder of your PATH"
 
 .PHONY: build
-build: install mapping ## build the function for AWS, fully optimised: takes minutes
+build: processor install mapping ## build the function for AWS, fully optimised: takes minutes
 	$(BUILD)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" .local/sam/default/Function/ca.pem)
@@ -174,7 +177,7 @@ release: release-notes ## all files of a release, and its notes: make release VE
 	$(MAKE) sbom checksums
 
 .PHONY: dist
-dist: install ## the function as a zip for Lambda: make dist ARCHITECTURE=arm64
+dist: processor install ## the function as a zip for Lambda: make dist ARCHITECTURE=arm64
 	$(BUILD) --output-format zip
 	@mkdir -p $(DIST)
 	cp target/lambda/bootstrap/bootstrap.zip $(DIST)/$(NAME)-$(ARCHITECTURE).zip
@@ -201,6 +204,12 @@ $(CARGO_CYCLONEDX):
 .PHONY: clean
 clean: down ## stop the stack and remove all that was installed, built and written
 	rm -rf $(LOCAL) target
+
+# sam asks cargo-lambda for x86_64 by asking for nothing, which gives arm64 on arm64.
+.PHONY: processor
+processor:
+	$(if $(filter $(ARCHITECTURE),arm64 $(HOST_ARCHITECTURE)),,\
+		$(error ARCHITECTURE=$(ARCHITECTURE) cannot be built on $(HOST_ARCHITECTURE): leave it out, or build elsewhere))
 
 # The mapping is compiled in unread: without this, a mistake in it would stop the function on AWS. `explain` reads all
 # of it, also without a message and a key.

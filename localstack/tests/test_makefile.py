@@ -4,11 +4,14 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make(*words: str) -> "subprocess.CompletedProcess[str]":
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+def make(*words: str, path: str = os.environ["PATH"]) -> "subprocess.CompletedProcess[str]":
+    named = ("MAKE", "ARCHITECTURE", "CA_BUNDLE")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(named)} | {"PATH": path}
     command = ["make", "--dry-run", "--no-print-directory", *words]
     return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True)
 
@@ -48,3 +51,31 @@ def test_a_build_packs_the_certificates_that_are_there(tmp_path: Path) -> None:
 def test_the_mapping_is_read_before_the_long_build() -> None:
     printed = make("build").stdout
     assert 0 < printed.index("explain --pipeline pipeline.toml") < printed.index("cargo lambda build")
+
+
+@pytest.fixture(params=["x86_64", "aarch64"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """The name that rustc gives this one, and a path on which it does."""
+    rustc = tmp_path / "rustc"
+    rustc.write_text(f"#!/bin/sh\necho {request.param}-unknown-linux-gnu\n")
+    rustc.chmod(0o755)
+    return request.param, f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_function_is_built_and_deployed_for_the_processor_of_the_machine(machine: tuple[str, str]) -> None:
+    name, path = machine
+    printed = make("deploy", path=path).stdout
+    assert printed.count(f"Architecture={'arm64' if name == 'aarch64' else name}") == 2
+    assert ("--arm64" in printed) == (name == "aarch64")
+
+
+def test_arm64_is_built_anywhere_and_x86_64_only_at_home(machine: tuple[str, str]) -> None:
+    name, path = machine
+    assert make("build", "ARCHITECTURE=arm64", path=path).returncode == 0
+    refused = make("build", "ARCHITECTURE=x86_64", path=path)
+    assert (refused.returncode != 0) == (name == "aarch64")
+    assert ("ARCHITECTURE=x86_64 cannot be built on arm64" in refused.stderr) == (name == "aarch64")
+
+
+def test_a_processor_that_lambda_does_not_have_is_refused() -> None:
+    assert "cannot be built" in make("build", "ARCHITECTURE=riscv").stderr

@@ -6,7 +6,6 @@ front, since RDS wants TLS. All else is as on the page, but for the compiler: no
 
 import math
 import os
-import platform
 import random
 import re
 import subprocess
@@ -55,7 +54,6 @@ def shell(settings: Settings, front: TlsFront) -> dict[str, str]:
     return build_env(settings) | {
         "PATH": f"{_links(settings)}{os.pathsep}{os.environ['PATH']}",
         "AWS_ACCESS_KEY_ID": str(random.randrange(10**11, 10**12)),
-        "ARCHITECTURE": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
         "PGHOST": "localhost",
         "PGPORT": str(front.port),
         "PGUSER": ADMIN_ROLE,
