@@ -125,6 +125,11 @@ def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
     bash(stubs + script, placeholders | shell, settings)
 
 
+def test_its_table_is_that_of_the_shipped_mapping(settings: Settings, guide: str) -> None:
+    (typed,) = [block for block in blocks(guide, "sh") if "CREATE TABLE" in block]
+    assert (settings.root / "localstack" / "schema.sql").read_text() in typed
+
+
 def test_its_sums_are_right(guide: str) -> None:
     rows = re.findall(r"^\| .+ \| ([\d.×/ ]+) \| ([\d.]+) \|$", guide, re.MULTILINE)
     assert len(rows) == 15
