@@ -1,5 +1,6 @@
 """What can be said of template.yaml by reading it."""
 
+import re
 import subprocess
 from typing import Any
 
@@ -61,3 +62,63 @@ def test_the_function_runs_as_often_as_its_queue_asks_for(template: dict[str, An
     function = template["Resources"]["Function"]["Properties"]
     assert "ReservedConcurrentExecutions" not in function
     assert "MaximumConcurrency" in function["Events"]["Messages"]["Properties"]["ScalingConfig"]
+
+
+def holds(term: Any, values: dict[str, Any]) -> Any:  # noqa: ANN401 (a term of CloudFormation)
+    """A term of the Rules, as CloudFormation reads it: the local stack does not read them."""
+    if not isinstance(term, dict):
+        return term
+    ((function, arguments),) = term.items()
+    if function == "Ref":
+        return values[arguments]
+    arguments = [holds(argument, values) for argument in arguments]
+    return {
+        "Fn::Not": lambda: not arguments[0],
+        "Fn::Equals": lambda: arguments[0] == arguments[1],
+        "Fn::EachMemberEquals": lambda: all(member == arguments[1] for member in arguments[0]),
+    }[function]()
+
+
+def refused_by(template: dict[str, Any], **given: str) -> list[str]:
+    """The rules that refuse parameters, the others having their defaults."""
+    values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
+    for name, parameter in template["Parameters"].items():
+        if parameter["Type"] == "CommaDelimitedList":
+            values[name] = values[name].split(",")
+    return [
+        name
+        for name, rule in template["Rules"].items()
+        if holds(rule["RuleCondition"], values)
+        and not all(holds(assertion["Assert"], values) for assertion in rule["Assertions"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "rules"),
+    [
+        ({}, []),
+        ({"QueueArn": "arn:q"}, ["ExistingQueueIsWhole"]),
+        ({"QueueArn": "arn:q", "DeadLetterQueueArn": "arn:d"}, []),
+        ({"SubnetIds": "subnet-1,subnet-2"}, ["SubnetsHaveSecurityGroups"]),
+        ({"SecurityGroupIds": "sg-1"}, ["SecurityGroupsHaveSubnets"]),
+        ({"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, []),
+    ],
+)
+def test_parameters_that_need_each_other_are_given_together(
+    template: dict[str, Any], given: dict[str, str], rules: list[str]
+) -> None:
+    assert refused_by(template, **given) == rules
+
+
+@pytest.mark.parametrize(
+    ("arn", "taken"),
+    [
+        ("", True),
+        ("arn:aws:kms:eu-central-2:000000000000:key/00000000-0000-4000-8000-000000000000", True),
+        ("arn:aws-cn:kms:cn-north-1:000000000000:key/mrk-0123456789abcdef", True),
+        ("arn:aws:kms:eu-central-2:000000000000:alias/mine", False),
+    ],
+)
+def test_a_kms_key_is_no_alias(template: dict[str, Any], arn: str, taken: bool) -> None:
+    pattern = template["Parameters"]["KmsKeyArn"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, arn)) == taken
