@@ -13,6 +13,10 @@ PROFILES = ("low-latency", "standard", "bulk")
 HOUR_SECS = 3600
 
 
+def runbook(settings: Settings) -> str:
+    return (settings.root / "docs" / "RUNBOOK.md").read_text()
+
+
 @pytest.mark.parametrize("command", [["cfn-lint", "template.yaml"], ["sam", "validate", "--lint"]])
 def test_the_linters_have_nothing_to_say(settings: Settings, command: list[str]) -> None:
     linter, *arguments = command
@@ -56,6 +60,21 @@ def test_an_update_that_replaces_the_queues_keeps_the_old_ones(template: dict[st
     queues = [made for made in template["Resources"].values() if made["Type"] == "AWS::SQS::Queue"]
     policies = [(queue["UpdateReplacePolicy"], queue["DeletionPolicy"]) for queue in queues]
     assert policies == [("Retain", "Delete")] * 2
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_runbook_says_how_long_the_deliveries_last(
+    settings: Settings, template: dict[str, Any], name: str
+) -> None:
+    numbers = template["Mappings"]["Profiles"][name]
+    said = re.search(rf"(\d+)(?: minutes in all)? under `{name}`", runbook(settings))
+    assert said
+    assert int(said[1]) == numbers["MaxReceiveCount"] * numbers["VisibilityTimeout"] // 60
+
+
+def test_the_runbook_has_the_saved_query_of_failures(settings: Settings, template: dict[str, Any]) -> None:
+    query = template["Resources"]["FailuresByRuleQuery"]["Properties"]["QueryString"]
+    assert f"| failures by rule | `{' '.join(query.split())}` |" in runbook(settings).replace("\\|", "|")
 
 
 def test_the_function_runs_as_often_as_its_queue_asks_for(template: dict[str, Any]) -> None:
