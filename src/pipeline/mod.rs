@@ -177,9 +177,9 @@ impl Metadata {
                 Some("timestamptz, date or bigint (milliseconds)")
             }
             Self::ReceiveCount => Some("smallint, integer, bigint or numeric"),
-            Self::MessageId => Some("uuid, text or varchar(n)"),
+            Self::MessageId | Self::SnsMessageId => Some("uuid, text or varchar(n)"),
             Self::Body => Some("jsonb, text or varchar(n)"),
-            Self::SenderId | Self::SnsMessageId | Self::SnsTopicArn => Some("text or varchar(n)"),
+            Self::SenderId | Self::SnsTopicArn => Some("text or varchar(n)"),
             Self::BodySha256 => Some("text or varchar(64)"),
             Self::GroupId | Self::Attribute(_) => None,
         }
@@ -268,6 +268,28 @@ impl Transform {
             "patch" => Self::Patch,
             _ => return None,
         })
+    }
+
+    /// Whether what it gives can be a value of the type.
+    fn fits(self, column_type: ColumnType) -> bool {
+        use ColumnType as T;
+        match self {
+            Self::StripNul => true,
+            Self::Trim | Self::Lowercase | Self::Uppercase => column_type != T::Jsonb,
+            Self::Ip => column_type.is_text() || column_type == T::Inet,
+            Self::Major | Self::Minor | Self::Patch => {
+                column_type.is_text()
+                    || matches!(
+                        column_type,
+                        T::SmallInt
+                            | T::Integer
+                            | T::BigInt
+                            | T::Real
+                            | T::DoublePrecision
+                            | T::Numeric
+                    )
+            }
+        }
     }
 }
 
@@ -429,6 +451,10 @@ pub enum Problem {
     UnknownTransform(String),
     #[error("transform {0:?} works on strings, which {1} is not: take it out")]
     TransformOn(String, String),
+    #[error(
+        "transform {0} gives nothing that a column of type {1} can hold: change the type, or take it out"
+    )]
+    TransformType(Transform, ColumnType),
     #[error("mask {0:?} is unknown: use one of {KNOWN_MASKS}")]
     UnknownMask(String),
     #[error(
@@ -450,7 +476,7 @@ pub enum Problem {
     #[error("mask {0} needs a key and none is set: set MASK_SECRET_ID or MASK_KEY")]
     MaskKeyMissing(Mask),
     #[error(
-        "mask {mask} needs a key of {needed} bytes and MASK_KEY holds {actual}: set another key"
+        "mask {mask} needs a key of {needed} bytes and the one that is set has {actual}: set another one in MASK_SECRET_ID or MASK_KEY"
     )]
     MaskKeyLength {
         mask: Mask,
@@ -719,11 +745,8 @@ fn check_transform(
 ) -> Result<Transform, Problem> {
     let transform =
         Transform::parse(name).ok_or_else(|| Problem::UnknownTransform(name.to_owned()))?;
-    if column_type == ColumnType::Jsonb && transform != Transform::StripNul {
-        return Err(Problem::TransformOn(
-            name.to_owned(),
-            "a column of type jsonb".to_owned(),
-        ));
+    if !transform.fits(column_type) {
+        return Err(Problem::TransformType(transform, column_type));
     }
     match source {
         Source::Metadata(metadata) if !metadata.is_text() => {
@@ -1028,6 +1051,16 @@ mod tests {
                 &column("type = \"jsonb\"\ntransform = [\"trim\"]"),
                 "jsonb",
                 "take it out",
+            ),
+            (
+                &column("type = \"integer\"\ntransform = [\"ip\"]"),
+                "type integer",
+                "change the type",
+            ),
+            (
+                &column("type = \"uuid\"\ntransform = [\"major\"]"),
+                "type uuid",
+                "change the type",
             ),
             (
                 &column("type = \"date\"\nfrom = \"@sent_at\"\ntransform = [\"trim\"]"),

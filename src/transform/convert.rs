@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::types as wire;
 use time::format_description::well_known::Rfc3339;
 use time::macros::{date, format_description};
-use time::{Date, OffsetDateTime};
+use time::{Date, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use super::decimal::{Decimal, Misfit};
@@ -139,12 +140,12 @@ fn write_scalar(
             Err(OutOfRange) => return Some(Err(out_of_range())),
         },
         ColumnType::Real => match float::<f32>(value)? {
-            number if number.is_finite() => wire::float4_to_sql(number, out),
-            _ => return Some(Err(out_of_range())),
+            Ok(number) => wire::float4_to_sql(number, out),
+            Err(OutOfRange) => return Some(Err(out_of_range())),
         },
         ColumnType::DoublePrecision => match float::<f64>(value)? {
-            number if number.is_finite() => wire::float8_to_sql(number, out),
-            _ => return Some(Err(out_of_range())),
+            Ok(number) => wire::float8_to_sql(number, out),
+            Err(OutOfRange) => return Some(Err(out_of_range())),
         },
         ColumnType::Numeric => {
             return Some(
@@ -167,8 +168,8 @@ fn write_scalar(
     Some(Ok(()))
 }
 
-/// The spellings that Postgres takes, <https://www.postgresql.org/docs/18/datatype-boolean.html>,
-/// without its abbreviations of one letter's ambiguity.
+/// Spellings that Postgres takes, <https://www.postgresql.org/docs/18/datatype-boolean.html>: the words, and
+/// of their abbreviations those that it writes itself.
 fn boolean(value: &Value<'_>) -> Option<bool> {
     if let Value::Bool(value) = value {
         return Some(*value);
@@ -199,13 +200,25 @@ fn integer(value: &Value<'_>) -> Option<Result<i64, OutOfRange>> {
     }
 }
 
-/// Reads decimal numbers only: not the `NaN` and `inf` that Rust would take.
-fn float<T: std::str::FromStr>(value: &Value<'_>) -> Option<T> {
+/// Reads decimal numbers only: not the `NaN` and `inf` that Rust would take. Like Postgres it takes no number
+/// that would become infinite, and none that would become zero and is not.
+fn float<T: FromStr + Into<f64> + Copy>(value: &Value<'_>) -> Option<Result<T, OutOfRange>> {
     let text = value.as_literal()?;
     let is_decimal = text
         .bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
-    if is_decimal { text.parse().ok() } else { None }
+    if !is_decimal {
+        return None;
+    }
+    let number: T = text.parse().ok()?;
+    let wide: f64 = number.into();
+    let mut mantissa = text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
+    let is_lost = wide == 0.0 && mantissa.any(|byte| matches!(byte, b'1'..=b'9'));
+    Some(if wide.is_finite() && !is_lost {
+        Ok(number)
+    } else {
+        Err(OutOfRange)
+    })
 }
 
 /// Days since 2000-01-01, of a calendar day or of the UTC day of an instant.
@@ -216,8 +229,8 @@ fn day(value: &Value<'_>) -> Option<i32> {
     }
     let text = value.as_literal()?;
     let date = Date::parse(text, format_description!("[year]-[month]-[day]"))
-        .or_else(|_| OffsetDateTime::parse(text, &Rfc3339).map(|instant| instant.to_utc().date()))
-        .ok()?;
+        .ok()
+        .or_else(|| Some(instant(text)?.date()))?;
     (date.year() >= 1).then(|| date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
 }
 
@@ -226,10 +239,18 @@ fn micros(value: &Value<'_>) -> Option<i64> {
     if let Value::Millis(millis) = value {
         return (millis - POSTGRES_EPOCH_UNIX_MILLIS).checked_mul(1_000);
     }
-    let instant = OffsetDateTime::parse(value.as_literal()?, &Rfc3339).ok()?;
-    let micros = instant - POSTGRES_EPOCH.midnight().assume_utc();
-    let is_of_our_era = instant.to_utc().year() >= 1;
-    is_of_our_era.then(|| i64::try_from(micros.whole_microseconds()).ok())?
+    let instant = instant(value.as_literal()?)?;
+    let since = instant - POSTGRES_EPOCH.midnight().assume_utc();
+    // To the nearest, as Postgres reads the text of an instant.
+    let micros = (since.whole_nanoseconds() + 500).div_euclid(1_000);
+    (instant.year() >= 1).then(|| i64::try_from(micros).ok())?
+}
+
+/// An instant with its offset, in UTC; `None` also where it is after the year 9999 there.
+fn instant(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()?
+        .checked_to_offset(UtcOffset::UTC)
 }
 
 /// An address, with the length of its network where one is given.
