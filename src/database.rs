@@ -33,6 +33,10 @@ use tls::Tls;
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A server that lets a connection in and then says nothing may not use up an invocation: its name may lead
+/// elsewhere soon. One that wakes up takes no longer.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Asking the server to stop a statement that ran out of time may not cost the answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -284,9 +288,9 @@ async fn open_afresh(
 }
 
 async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
-    let (client, connection) = config
-        .connect(tls.clone())
+    let (client, connection) = timeout(HANDSHAKE_TIMEOUT, config.connect(tls.clone()))
         .await
+        .map_err(|_| DatabaseError::Unreachable("no answer".to_owned()))?
         .map_err(|error| explain(&config, error))?;
     let moving_bytes = tokio::spawn(async move {
         // The client learns of the end of its connection by itself, and reports it.

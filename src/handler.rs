@@ -145,6 +145,12 @@ impl Handler {
         self.metrics.totals()
     }
 
+    /// Gives up the connection to the database. After a panic it may be within a transaction, of which the
+    /// next batch would be a part.
+    pub fn disconnect(&mut self) {
+        self.loader.disconnect();
+    }
+
     /// Stores what can be stored in time and answers with the rest. `payload` is an SQS event, as
     /// [`read_event`] takes it.
     ///

@@ -43,6 +43,9 @@ const BACKOFF_CAP: Duration = Duration::from_secs(5);
 /// quicker.
 const MOST_COPIED_PARTS: usize = 64;
 
+/// So many rows are refused one by one, and none stored, before it is the table that is at fault.
+const MOST_DOUBTS: usize = 8;
+
 /// The statement's expressions do not have the types of the table's columns.
 const DATATYPE_MISMATCH: &str = "42804";
 
@@ -168,6 +171,10 @@ impl Loaded {
         self.duplicates += (part.len() as u64).saturating_sub(written);
     }
 
+    fn is_any_stored(&self) -> bool {
+        self.fates.contains(&Fate::Stored)
+    }
+
     fn unsure(rows: usize) -> Self {
         Self {
             fates: vec![Fate::Unsure; rows],
@@ -186,6 +193,8 @@ enum Failure {
     Row(Refusal),
     /// Time ran out while Postgres was at work.
     OutOfTime,
+    /// One of them is at fault, or else the table or the server: it is not the row if no other is stored.
+    Doubt(Refusal, LoadError),
     /// None of them is at fault.
     Batch(LoadError),
 }
@@ -203,6 +212,11 @@ impl Loader {
             database,
             retries: 0,
         }
+    }
+
+    /// Gives up the connection, so that the next batch has a new one.
+    pub fn disconnect(&mut self) {
+        self.database.disconnect();
     }
 
     /// What it took to keep the database at hand since this was last asked.
@@ -355,6 +369,7 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<(), LoadError> {
         let mut held = HashSet::new();
+        let mut doubts = Vec::new();
         while let Some(mut part) = pending.pop() {
             part.retain(|&row| {
                 let is_held = groups.is_some_and(|groups| held.contains(&groups[row]));
@@ -363,22 +378,30 @@ impl Loader {
                 }
                 !is_held
             });
-            match (self.store(rows, &part, time, loaded).await, &part[..]) {
-                (Ok(()), _) => {}
-                (Err(Failure::Row(refusal)), &[row]) => {
-                    loaded.fates[row] = Fate::Refused(Box::new(refusal));
-                    held.extend(groups.map(|groups| groups[row]));
+            let (refusal, doubt) = match self.store(rows, &part, time, loaded).await {
+                Ok(()) => continue,
+                Err(Failure::Row(refusal)) => (refusal, None),
+                Err(Failure::Doubt(refusal, error)) => (refusal, Some(error)),
+                Err(Failure::OutOfTime) => break,
+                Err(Failure::Batch(error)) => return Err(error),
+            };
+            if let [row] = part[..] {
+                loaded.fates[row] = Fate::Refused(Box::new(refusal));
+                held.extend(groups.map(|groups| groups[row]));
+                doubts.extend(doubt);
+                if doubts.len() == MOST_DOUBTS && !loaded.is_any_stored() {
+                    break;
                 }
-                (Err(Failure::Row(_)), _) => {
-                    // In the order of arrival, so that a refused row holds back the later ones of its group.
-                    let later = part.split_off(part.len() / 2);
-                    pending.extend([later, part]);
-                }
-                (Err(Failure::OutOfTime), _) => break,
-                (Err(Failure::Batch(error)), _) => return Err(error),
+            } else {
+                // In the order of arrival, so that a refused row holds back the later ones of its group.
+                let later = part.split_off(part.len() / 2);
+                pending.extend([later, part]);
             }
         }
-        Ok(())
+        match doubts.pop() {
+            Some(error) if !loaded.is_any_stored() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Stores these rows, all or none.
@@ -450,7 +473,7 @@ impl Loader {
                 Ok(None) => return Err(Failure::OutOfTime),
                 Err(error) => error,
             };
-            match error.remedy() {
+            let error = match error.remedy() {
                 Remedy::Isolate => {
                     let refusal = error.into_refusal();
                     if is_bet && refusal.is_of_a_duplicate() {
@@ -459,12 +482,21 @@ impl Loader {
                     }
                     return Err(Failure::Row(refusal));
                 }
-                Remedy::GiveUp => {
-                    self.adapt(error, time).await.map_err(Failure::Batch)?;
-                    continue;
-                }
-                Remedy::Retry => {}
-                Remedy::Reconnect | Remedy::Reauthenticate => self.database.disconnect(),
+                Remedy::GiveUp => match self.adapt(&error, time).await {
+                    Ok(()) => continue,
+                    Err(LoadError::Database(lost)) if lost.remedy() == Remedy::Reconnect => lost,
+                    Err(LoadError::Table(fault @ TableError::Other { .. })) => {
+                        return Err(Failure::Doubt(error.into_refusal(), fault.into()));
+                    }
+                    Err(error) => return Err(Failure::Batch(error)),
+                },
+                Remedy::Retry | Remedy::Reconnect | Remedy::Reauthenticate => error,
+            };
+            if error.remedy() != Remedy::Retry {
+                self.database.disconnect();
+            }
+            if error.is_internal() && before.as_ref().is_some_and(DatabaseError::is_internal) {
+                return Err(Failure::Doubt(error.clone().into_refusal(), error.into()));
             }
             let wait = backoff(attempt);
             if Instant::now() + wait >= time.retry_until {
@@ -510,18 +542,19 @@ impl Loader {
         let text = self.statements.text(is_bet);
         let named = names.get(text);
         let is_naming = self.is_warm && named.is_none();
-        let inserted = async {
-            match named {
+        let mut inserted = None;
+        let inserting = async {
+            inserted = Some(match named {
                 Some(named) => client.execute_raw(&named, &arrays).await,
                 None => {
                     let values = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
                     let parameters: Vec<_> = values.zip(types.clone()).collect();
                     client.execute_typed(text, &parameters).await
                 }
-            }
+            });
         };
         // What helps the next batches is asked in the same round trip, and not for the first batch, whose
-        // answer has waited for a start.
+        // answer has waited for a start. It may wait for a lock that the rows did not wait for.
         let naming = async {
             if is_naming {
                 names.learn(client, text, types.clone()).await;
@@ -538,32 +571,27 @@ impl Loader {
                 None
             }))
         };
-        match timeout_at(time.stop_at, async { join!(inserted, naming, guard) }).await {
-            Ok((inserted, (), guard)) => {
-                let written = inserted?;
-                if let Some(guard) = guard {
-                    self.statements.set_guard(guard);
-                }
-                Ok(Some(written))
+        match timeout_at(time.stop_at, async { join!(inserting, naming, guard) }).await {
+            Ok(((), (), Some(guard))) if matches!(inserted, Some(Ok(_))) => {
+                self.statements.set_guard(guard);
             }
-            Err(_) => {
-                self.database.abandon(time.answer_by).await;
-                Ok(None)
-            }
+            Ok(_) => {}
+            Err(_) => self.database.abandon(time.answer_by).await,
         }
+        Ok(inserted.transpose()?)
     }
 
     /// Finds out why Postgres refuses the statement for any row. Where it is only that the table
     /// has columns of an enum type, the statement is mended and can be tried again.
-    async fn adapt(&mut self, error: DatabaseError, time: TimeBudget) -> Result<(), LoadError> {
-        let DatabaseError::Server(refused) = &error else {
-            return Err(error.into());
+    async fn adapt(&mut self, error: &DatabaseError, time: TimeBudget) -> Result<(), LoadError> {
+        let DatabaseError::Server(refused) = error else {
+            return Err(error.clone().into());
         };
         let client = self.database.client(time.retry_until).await?;
         let Ok(table) =
             timeout_at(time.stop_at, LiveTable::read(client, &self.pipeline.table)).await
         else {
-            return Err(error.into());
+            return Err(error.clone().into());
         };
         // Without a privilege on the schema the catalog is closed as well, which is an answer too.
         let table = table.or_else(|unread| {

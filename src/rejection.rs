@@ -73,6 +73,8 @@ pub struct Refusal {
     /// Five characters, for example `23514` (check_violation).
     /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
     pub sqlstate: String,
+    /// Whether it was a row-level security policy.
+    pub is_by_policy: bool,
     /// The table, where one is named.
     pub table: Option<String>,
     /// The column, where one is named.
@@ -146,6 +148,9 @@ impl fmt::Display for Rule {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SQLSTATE {}", self.sqlstate)?;
+        if self.is_by_policy {
+            f.write_str(" by a row-level security policy")?;
+        }
         let places = [
             ("table", &self.table),
             ("column", &self.column),

@@ -1,6 +1,7 @@
 //! What an error of Postgres, or on the way to it, means.
 
 use thiserror::Error;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::rejection::Refusal;
 use crate::secret::SecretError;
@@ -38,8 +39,9 @@ impl Remedy {
             "57" if code == "57014" => Self::Retry,
             "57" => Self::Reconnect,
             // Read-only: the server was demoted by a failover, and its name leads elsewhere now. Or a
-            // transaction failed and was left open: another connection has none.
-            "25" if matches!(code, "25006" | "25P02") => Self::Reconnect,
+            // transaction failed and was left open: another connection has none. Or it took too long,
+            // which ends the connection, as behind a lock.
+            "25" if matches!(code, "25006" | "25P02" | "25P03" | "25P04") => Self::Reconnect,
             // A statement lost its name, which another connection gives it anew.
             "26" => Self::Reconnect,
             "" | "0A" | "0L" | "0P" | "24" | "25" | "2B" | "2D" | "34" | "3B" | "3D" | "3F"
@@ -90,6 +92,7 @@ impl DatabaseError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Unreachable(_) | Self::Late | Self::Lost(_) => Remedy::Reconnect,
+            Self::Server(error) if error.is_by_policy => Remedy::Isolate,
             Self::Server(error) => Remedy::of_sqlstate(&error.sqlstate),
             Self::Credentials(_) => Remedy::Reauthenticate,
             Self::Secret(error) if error.is_transient() => Remedy::Reconnect,
@@ -102,7 +105,15 @@ impl DatabaseError {
     }
 }
 
+/// The server's own code failed, or that of an extension.
+const INTERNAL_ERROR: &str = "XX000";
+
 impl DatabaseError {
+    /// Whether it may come again for a row that an extension cannot read, and for no other.
+    pub(crate) fn is_internal(&self) -> bool {
+        matches!(self, Self::Server(refusal) if refusal.sqlstate == INTERNAL_ERROR)
+    }
+
     /// What Postgres said of a row; empty where the error is not Postgres's.
     pub(crate) fn into_refusal(self) -> Refusal {
         match self {
@@ -119,6 +130,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
             None => Self::Lost(causes(&error)),
             Some(answer) => Self::Server(Refusal {
                 sqlstate: answer.code().code().to_owned(),
+                is_by_policy: is_by_policy(answer),
                 table: answer.table().map(str::to_owned),
                 column: answer.column().map(str::to_owned),
                 constraint: answer.constraint().map(str::to_owned),
@@ -126,6 +138,14 @@ impl From<tokio_postgres::Error> for DatabaseError {
             }),
         }
     }
+}
+
+/// Whether a policy refused a row, which has the SQLSTATE of a missing privilege: that is told by the function
+/// of Postgres that holds a row against policies.
+/// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execMain.c>.
+fn is_by_policy(answer: &DbError) -> bool {
+    *answer.code() == SqlState::INSUFFICIENT_PRIVILEGE
+        && answer.routine() == Some("ExecWithCheckOptions")
 }
 
 /// The number of the row, whatever the language: `COPY logins, line 7`, `COPY logins, Zeile 7, Spalte ip`.
@@ -175,8 +195,8 @@ mod tests {
             (
                 Remedy::Reconnect,
                 vec![
-                    "08006", "25006", "25P02", "26000", "53300", "57P01", "57P02", "57P03",
-                    "58030", "XX000",
+                    "08006", "25006", "25P02", "25P03", "25P04", "26000", "53300", "57P01",
+                    "57P02", "57P03", "58030", "XX000",
                 ],
             ),
             (Remedy::Reauthenticate, vec!["28P01", "28000"]),

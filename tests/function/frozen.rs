@@ -100,6 +100,19 @@ async fn a_peer_that_takes_no_bytes_any_more_is_replaced() {
     database.drop().await;
 }
 
+/// As in a failover, when the old primary's machine lives on and its Postgres does not.
+#[tokio::test]
+async fn a_server_that_lets_in_and_says_nothing_is_left_for_one_that_does() {
+    let (database, proxy, mut function) = start().await;
+    proxy.cut();
+    proxy.freeze_next();
+    let answer = function.invoke(&event("later")).await;
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert_eq!(database.count("user_logins").await, 2);
+    assert_eq!(proxy.opened(), 3);
+    database.drop().await;
+}
+
 /// A peer that takes a statement and never answers is no different from a locked table: the batch
 /// comes again, and finds a new connection.
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! A statement gets a name where it lasts, so that Postgres plans it once, and nothing that is promised
 //! changes. That poolers see no such names: `pooler`.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::join;
 
 use crate::batch::{Batch, login};
 use crate::pooler::{messages, named_text};
@@ -12,6 +15,9 @@ const NOTHING: [String; 0] = [];
 
 /// So many that each statement had a name long before the last.
 const BATCHES: usize = 12;
+
+/// The first batch of a start asks for nothing, the second whether a name would last.
+const BEFORE_NAMING: usize = 2;
 
 fn batch(number: usize) -> Value {
     Batch::new().body(&number.to_string(), login()).event()
@@ -38,6 +44,38 @@ async fn postgres_plans_the_statement_of_a_batch_once_a_connection() {
         proxy.cut();
     }
     assert_eq!(database.count("user_logins").await as usize, 2 * BATCHES);
+    database.drop().await;
+}
+
+/// The name is asked for behind the rows, and has to wait for whoever came in between.
+#[tokio::test]
+async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_to_wait() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    for number in 0..BEFORE_NAMING {
+        assert_eq!(function.invoke(&batch(number)).await.failed_ids(), NOTHING);
+    }
+    let lock = database.lock("user_logins").await;
+    let named = batch(BEFORE_NAMING);
+    let (answer, lock) = join!(
+        function.invoke_within(&named, Duration::from_secs(3)),
+        async {
+            database.wait_for_waiting("user_logins", 1).await;
+            let (next, ()) = join!(database.lock("user_logins"), async {
+                database.wait_for_waiting("user_logins", 2).await;
+                drop(lock);
+            });
+            next
+        }
+    );
+    assert_eq!(answer.failed_ids(), NOTHING);
+    drop(lock);
+    assert_eq!(
+        database.count("user_logins").await as usize,
+        BEFORE_NAMING + 1
+    );
+    let next = batch(BEFORE_NAMING + 1);
+    assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
     database.drop().await;
 }
 

@@ -103,6 +103,12 @@ impl Proxy {
             .send_modify(|faults| faults.frozen_below = faults.opened);
     }
 
+    /// Reads nothing from the next connection, and serves those after it.
+    pub(crate) fn freeze_next(&self) {
+        self.faults
+            .send_modify(|faults| faults.frozen_below = faults.opened + 1);
+    }
+
     /// Reads no more from any connection, new ones included.
     pub(crate) fn freeze_all(&self) {
         self.faults

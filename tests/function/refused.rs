@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id, ids};
-use crate::support::{Database, Function, Setup};
+use crate::batch::{Batch, id, ids, login_with};
+use crate::support::{Database, Function, Setup, server_address};
 
 /// A table that refuses rows in every way a row alone can be refused.
 const STRICT: &str = "
@@ -19,7 +19,9 @@ const STRICT: &str = "
     );
     CREATE FUNCTION no_seven() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN IF NEW.positive = 7 THEN RAISE EXCEPTION 'seven %', NEW.narrow; END IF;
-            IF NEW.positive = 8 THEN RAISE EXCEPTION 'eight %', NEW.narrow USING ERRCODE = 'APP01'; END IF; NEW.span := int4range(NEW.positive, NEW.positive + 1); RETURN NEW; END $$;
+            IF NEW.positive = 8 THEN RAISE EXCEPTION 'eight %', NEW.narrow USING ERRCODE = 'APP01'; END IF;
+            IF NEW.positive = 90009 THEN EXECUTE 'INSERT INTO partition_of_nine DEFAULT VALUES'; END IF;
+            IF NEW.positive = 90010 THEN RAISE EXCEPTION 'as an extension does' USING ERRCODE = 'XX000'; END IF; NEW.span := int4range(NEW.positive, NEW.positive + 1); RETURN NEW; END $$;
     CREATE TRIGGER no_seven BEFORE INSERT ON strict FOR EACH ROW EXECUTE FUNCTION no_seven();";
 
 fn strict_mapping(schema: &str) -> String {
@@ -76,6 +78,8 @@ async fn a_row_that_postgres_refuses_costs_only_itself() {
         ("overlap", with(1, "sole", json!("o")), "23P01"),
         ("trigger", with(7, "sole", json!("t")), "P0001"),
         ("owncode", with(8, "sole", json!("u")), "APP01"),
+        ("notable", with(90009, "sole", json!("v")), "42P01"),
+        ("internal", with(90010, "sole", json!("w")), "XX000"),
     ];
     let mut batch = Batch::new();
     for (number, (name, row, _)) in refused.iter().enumerate() {
@@ -204,4 +208,57 @@ async fn refused_rows_of_a_large_batch_are_found_in_few_statements() {
             .await;
     }
     database.drop().await;
+}
+
+/// Its SQLSTATE is that of a missing privilege, which is no fault of a row.
+#[tokio::test]
+async fn a_row_that_a_row_security_policy_refuses_costs_only_itself() {
+    let database = Database::with_user_logins().await;
+    let role = database.role("p").await;
+    database
+        .execute(
+            "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY; \
+             CREATE POLICY known ON user_logins USING (true) WITH CHECK (locale = 'RU')",
+        )
+        .await;
+    let url = database.url_as(&role, "p", server_address());
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let login = |locale: &str| login_with("locale", json!(locale));
+    let batch = Batch::new()
+        .body("first", login("RU"))
+        .body("foreign", login("DE"))
+        .body("last", login("RU"));
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), [id("foreign")]);
+    assert_eq!(database.count("user_logins").await, 2);
+    let failed = &function.lines("message failed")[0];
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("SQLSTATE 42501 by a row-level security policy"),
+        "{reason}"
+    );
+    database.drop_role(&role).await;
+    database.drop().await;
+}
+
+/// A fault of the table's must not fill the dead-letter queue.
+#[tokio::test]
+async fn what_every_row_is_refused_for_fails_the_invocation_and_no_message() {
+    for code in ["42P01", "XX000"] {
+        let database = Database::with_user_logins().await;
+        database
+            .execute(&format!(
+                "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                     RAISE EXCEPTION 'broken' USING ERRCODE = '{code}'; END $$; \
+                 CREATE TRIGGER fail BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION fail()"
+            ))
+            .await;
+        let mut function = Setup::on(&database).start().await;
+        let batch = (0..100).fold(Batch::new(), |batch, number| {
+            batch.body(&number.to_string(), login_with("locale", json!("RU")))
+        });
+        let error = function.invoke(&batch.event()).await.error();
+        assert!(error.contains(code), "{error}");
+        database.drop().await;
+    }
 }
