@@ -22,6 +22,13 @@ use crate::rejection::Rule;
 /// SQS gives a message that is sent back a new one. Whoever may send to the queue may set it.
 pub const ORIGINAL_MESSAGE_ID: &str = "original_message_id";
 
+/// The message attribute in which it carries when SQS first received its message, in milliseconds since 1970,
+/// for the same reason.
+pub const ORIGINAL_SENT_AT: &str = "original_sent_at";
+
+/// The last millisecond of the year 9999: what a sender says is later is no instant that a table can hold.
+const LATEST_MILLIS: i64 = 253_402_300_799_999;
+
 /// A look every so many bytes leaves out none of the pieces, of 64 bytes, in which a processor fetches them.
 const GLANCE_STEP: usize = 32;
 
@@ -114,8 +121,9 @@ impl<'de, F: FnMut(Record<'de>)> Visitor<'de> for RecordsSeed<'_, F> {
     }
 }
 
-/// A JSON string: a slice of the payload where it holds no escape.
-#[derive(Debug, Default, Deserialize)]
+/// A JSON string: a slice of the payload where it holds no escape. It may be personal, so that it prints as
+/// its length.
+#[derive(Default, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -124,6 +132,12 @@ impl Deref for Text<'_> {
 
     fn deref(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.len())
     }
 }
 
@@ -171,8 +185,8 @@ fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
-/// A message attribute; of its two values one is set.
-#[derive(Debug, Deserialize)]
+/// A message attribute; of its two values one is set, and neither is printed.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageAttribute {
     /// `String`, `Number` or `Binary`, and perhaps a dot and a label of the sender's.
@@ -181,6 +195,14 @@ pub(crate) struct MessageAttribute {
     pub(crate) string_value: Option<String>,
     /// In base64.
     pub(crate) binary_value: Option<String>,
+}
+
+impl fmt::Debug for MessageAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MessageAttribute")
+            .field(&self.data_type)
+            .finish()
+    }
 }
 
 impl Record<'_> {
@@ -237,6 +259,14 @@ impl Record<'_> {
         self.attributes.sent_timestamp
     }
 
+    /// When SQS first received it: what a redrive sent along, or the same.
+    pub(crate) fn original_sent_at_millis(&self) -> Option<i64> {
+        self.attribute(ORIGINAL_SENT_AT)
+            .and_then(|millis| millis.parse().ok())
+            .filter(|millis| (0..=LATEST_MILLIS).contains(millis))
+            .or(self.sent_at_millis())
+    }
+
     /// Its message group, on any kind of queue.
     pub(crate) fn group_id(&self) -> Option<&str> {
         self.attributes.message_group_id.as_deref()
@@ -257,7 +287,6 @@ impl Record<'_> {
 }
 
 /// What the mapping can ask of one message.
-#[derive(Debug)]
 pub struct Message<'a> {
     record: &'a Record<'a>,
     body: Cow<'a, str>,
@@ -266,7 +295,7 @@ pub struct Message<'a> {
 
 /// An SNS notification, as SNS wraps it when raw message delivery is off.
 /// Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Notification<'a> {
     #[serde(rename = "Type", borrow)]
@@ -281,11 +310,17 @@ struct Notification<'a> {
     message_attributes: HashMap<Cow<'a, str>, NotificationAttribute<'a>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct NotificationAttribute<'a> {
     #[serde(borrow)]
     value: Cow<'a, str>,
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Message").field(self.record).finish()
+    }
 }
 
 impl<'a> Message<'a> {
@@ -330,9 +365,9 @@ impl<'a> Message<'a> {
         self.record.original_id()
     }
 
-    /// When SQS received it, in milliseconds since 1970.
+    /// When SQS first received it, in milliseconds since 1970: what a redrive sent along, or SQS's own.
     pub fn sent_at_millis(&self) -> Option<i64> {
-        self.record.sent_at_millis()
+        self.record.original_sent_at_millis()
     }
 
     /// When it was first handed out, in milliseconds since 1970.
@@ -490,6 +525,33 @@ mod tests {
                 .unwrap()
                 .id(),
             "m-1"
+        );
+    }
+
+    #[test]
+    fn the_time_a_redrive_sent_along_is_preferred_if_it_is_one() {
+        let sent_at = |original: &str| {
+            let record = record(json!({
+                "attributes": {"SentTimestamp": "1700000000123"},
+                "messageAttributes": {ORIGINAL_SENT_AT: {"stringValue": original, "dataType": "Number"}}}));
+            let message = Message::extract(&record, Envelope::None).unwrap();
+            message.sent_at_millis().unwrap()
+        };
+        assert_eq!(sent_at("1600000000456"), 1_600_000_000_456);
+        for no_time in ["", "yesterday", "-1", "9223372036854775807"] {
+            assert_eq!(sent_at(no_time), 1_700_000_000_123, "{no_time}");
+        }
+    }
+
+    #[test]
+    fn what_a_message_holds_is_never_printed() {
+        let record = record(json!({
+            "body": "s3cret", "attributes": {"MessageGroupId": "s3cret"},
+            "messageAttributes": {"tenant": {"stringValue": "s3cret", "dataType": "String"}}}));
+        let printed = format!("{:?}", Message::extract(&record, Envelope::None).unwrap());
+        assert!(
+            printed.contains("tenant") && !printed.contains("s3cret"),
+            "{printed}"
         );
     }
 

@@ -14,17 +14,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, timeout_at};
 
 use crate::aws::{Aws, reason};
 use crate::config::QueueSettings;
-use crate::extract::{MessageAttribute, ORIGINAL_MESSAGE_ID, Record};
+use crate::extract::{MessageAttribute, ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_AT, Record};
 use crate::rejection::{Rejection, Rule};
 use crate::request::{MAX_ATTRIBUTES, MAX_ENTRIES, Outgoing, Request, change_visibility, packed};
 
 /// The message attributes in which a dead letter says why it failed and where it was, beside
-/// [`ORIGINAL_MESSAGE_ID`]. They say nothing any more of a message that is sent back.
+/// [`ORIGINAL_MESSAGE_ID`] and [`ORIGINAL_SENT_AT`]. They say nothing any more of a message that is sent back.
 pub const ERROR_RULE: &str = "error_rule";
 /// The column that could not be filled.
 pub const ERROR_COLUMN: &str = "error_column";
@@ -44,7 +44,8 @@ pub struct Queue {
     settings: QueueSettings,
     aws: Arc<Aws>,
     client: OnceCell<Client>,
-    source_url: OnceCell<String>,
+    /// The URLs of queues that batches came from, by ARN: a function can have several.
+    source_urls: Mutex<HashMap<String, String>>,
 }
 
 impl Queue {
@@ -54,7 +55,7 @@ impl Queue {
             settings,
             aws,
             client: OnceCell::new(),
-            source_url: OnceCell::new(),
+            source_urls: Mutex::default(),
         }
     }
 
@@ -92,7 +93,7 @@ impl Queue {
         };
         let requests = records
             .chunks(MAX_ENTRIES)
-            .map(|chunk| self.change_visibility(url, chunk));
+            .map(|chunk| self.change_visibility(&url, chunk));
         let failed: usize = stream::iter(requests)
             .buffer_unordered(CONCURRENT_REQUESTS)
             .fold(0, async |sum, failed| sum + failed)
@@ -100,25 +101,26 @@ impl Queue {
         tracing::info!(messages = records.len(), failed, "visibility stretched");
     }
 
-    async fn source_url(&self, arn: &str) -> Result<&String, String> {
-        let lookup = async || {
-            let mut parts = arn.rsplit(':');
-            let (name, owner) = (
-                parts.next().unwrap_or_default(),
-                parts.next().unwrap_or_default(),
-            );
-            let request = self
-                .client()
-                .await
-                .get_queue_url()
-                .queue_name(name)
-                .queue_owner_aws_account_id(owner);
-            let answer = request.send().await.map_err(|error| reason(&error))?;
-            answer
-                .queue_url
-                .ok_or_else(|| "no URL in the answer".to_owned())
-        };
-        self.source_url.get_or_try_init(lookup).await
+    async fn source_url(&self, arn: &str) -> Result<String, String> {
+        let mut urls = self.source_urls.lock().await;
+        if let Some(url) = urls.get(arn) {
+            return Ok(url.clone());
+        }
+        let mut parts = arn.rsplit(':');
+        let (name, owner) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
+        let request = self
+            .client()
+            .await
+            .get_queue_url()
+            .queue_name(name)
+            .queue_owner_aws_account_id(owner);
+        let answer = request.send().await.map_err(|error| reason(&error))?;
+        let url = answer.queue_url.ok_or("no URL in the answer")?;
+        urls.insert(arn.to_owned(), url.clone());
+        Ok(url)
     }
 
     /// How many of the messages keep their old visibility.
@@ -248,6 +250,8 @@ fn attributes(
         Rule::Refused(refusal) => refusal.column.as_deref(),
         _ => None,
     };
+    let sent_at = record.original_sent_at_millis();
+    let sent_at = sent_at.map(|millis| millis.to_string());
     let ours = [
         (ERROR_RULE, Some(rejection.rule.name())),
         (
@@ -257,6 +261,7 @@ fn attributes(
         (ERROR_PATH, place.map(|place| place.path.as_str())),
         (ORIGINAL_MESSAGE_ID, Some(record.original_id())),
         (SOURCE_QUEUE_ARN, Some(&*record.event_source_arn)),
+        (ORIGINAL_SENT_AT, sent_at.as_deref()),
     ];
     // Those of an earlier failure do not count any more.
     let is_ours = |name: &str| ours.iter().any(|(our, _)| *our == name);
@@ -276,6 +281,10 @@ fn attributes(
                 .ok()?;
             attributes.insert(name.to_owned(), value);
         }
+    }
+    if attributes.len() > MAX_ATTRIBUTES {
+        // A later time in a column is a lesser harm than a failure that is not told.
+        attributes.remove(ORIGINAL_SENT_AT);
     }
     (attributes.len() <= MAX_ATTRIBUTES).then_some(attributes)
 }
@@ -302,7 +311,7 @@ mod tests {
     fn record(body: &str) -> Record<'static> {
         Record::deserialize(json!({
             "messageId": "m-1", "body": body, "eventSourceARN": "arn:aws:sqs:eu-west-1:0:logins.fifo",
-            "attributes": {"MessageGroupId": "anna"},
+            "attributes": {"MessageGroupId": "anna", "SentTimestamp": "1700000000123"},
             "messageAttributes": {"tenant": {"stringValue": "acme", "dataType": "String"}, "raw": {"binaryValue": "AAE=", "dataType": "Binary"}},
         }))
         .unwrap()
@@ -346,6 +355,7 @@ mod tests {
             "error_column",
             "error_path",
             "original_message_id",
+            "original_sent_at",
             "source_queue_arn",
             "tenant",
         ]
@@ -357,6 +367,7 @@ mod tests {
                 "masked_ip",
                 "ip",
                 "m-1",
+                "1700000000123",
                 "arn:aws:sqs:eu-west-1:0:logins.fifo",
                 "acme"
             ]

@@ -188,6 +188,8 @@ async fn a_letter_of_the_function_is_stored_once_under_its_first_id() {
     let back = queues.queue.receive(0).await.remove(0);
     assert!(REASON.iter().all(|name| attribute(&back, name).is_none()));
     assert_ne!(back.message_id, first.message_id);
+    let sent_at = &first.attributes.as_ref().unwrap()[&MessageSystemAttributeName::SentTimestamp];
+    assert_eq!(attribute(&back, "original_sent_at").as_ref(), Some(sent_at));
     queues
         .queue
         .set(QueueAttributeName::RedrivePolicy, "")

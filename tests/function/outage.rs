@@ -145,6 +145,29 @@ async fn an_outage_fails_the_invocation_and_keeps_its_messages_away_the_longer_t
     queue.delete().await;
 }
 
+/// A function can have several event source mappings.
+#[tokio::test]
+async fn messages_of_two_queues_are_kept_away_in_their_own() {
+    let proxy = closed().await;
+    let url = format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address);
+    let mut function = Setup::bare()
+        .on_aws()
+        .set("MASK_KEY", crate::support::MASK_KEY)
+        .set("DATABASE_URL", &url)
+        .start()
+        .await;
+    for number in 0..2 {
+        let queue = Queue::new().await;
+        queue.send(&login().to_string()).await;
+        let message = &queue.receive_all(1).await[0];
+        let batch = Batch::new().record(queue.record(message));
+        function.invoke_within(&batch.event(), TIME).await.error();
+        let stretched = &function.lines_of("visibility stretched", number + 1).await[number];
+        assert_eq!(stretched["failed"], 0);
+        queue.delete().await;
+    }
+}
+
 #[tokio::test]
 async fn messages_whose_statement_is_not_answered_in_time_are_kept_away_too() {
     let (database, queue) = (Database::with_user_logins().await, Queue::new().await);

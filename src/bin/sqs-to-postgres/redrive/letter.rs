@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName as Name,
     SendMessageBatchRequestEntry,
 };
-use sqs_to_postgres::extract::ORIGINAL_MESSAGE_ID;
+use sqs_to_postgres::extract::{ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_AT};
 use sqs_to_postgres::queue::{ERROR_COLUMN, ERROR_PATH, ERROR_RULE, SOURCE_QUEUE_ARN};
 use sqs_to_postgres::request::{MAX_ATTRIBUTES, MAX_BYTES, Outgoing};
 
@@ -72,18 +72,35 @@ impl Letter {
         Ok(message)
     }
 
-    /// Its own attributes and its first id.
+    /// When SQS first received its message, in milliseconds since 1970. SQS keeps that as well when it moves a
+    /// message by itself from a standard queue.
+    /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html>.
+    fn original_sent_at(&self) -> Option<&str> {
+        self.attribute(ORIGINAL_SENT_AT)
+            .or_else(|| self.system(Name::SentTimestamp))
+    }
+
+    /// Its own attributes and its first id, and its first time where there is room for it.
     fn attributes(&self) -> HashMap<String, MessageAttributeValue> {
         let all = self.0.message_attributes().into_iter().flatten();
         let mut attributes: HashMap<_, _> = all
             .filter(|(name, _)| !REASON.contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let id = MessageAttributeValue::builder()
-            .data_type("String")
-            .string_value(self.original_id());
-        if let Ok(id) = id.build() {
-            attributes.insert(ORIGINAL_MESSAGE_ID.to_owned(), id);
+        let mut add = |name: &str, value: &str| {
+            let value = MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value);
+            if let Ok(value) = value.build() {
+                attributes.insert(name.to_owned(), value);
+            }
+        };
+        add(ORIGINAL_MESSAGE_ID, self.original_id());
+        if let Some(sent_at) = self.original_sent_at() {
+            add(ORIGINAL_SENT_AT, sent_at);
+        }
+        if attributes.len() > MAX_ATTRIBUTES {
+            attributes.remove(ORIGINAL_SENT_AT);
         }
         attributes
     }
@@ -114,23 +131,30 @@ mod tests {
         let message = attributes.iter().fold(message, |message, (name, value)| {
             message.message_attributes(*name, text(value))
         });
-        Letter(message.attributes(Name::MessageGroupId, "anna").build())
+        let message = message.attributes(Name::MessageGroupId, "anna");
+        Letter(
+            message
+                .attributes(Name::SentTimestamp, "1700000000123")
+                .build(),
+        )
     }
 
     #[test]
-    fn a_letter_of_the_function_goes_back_as_it_was_with_its_first_id() {
+    fn a_letter_of_the_function_goes_back_as_it_was_with_its_first_id_and_time() {
         let sent_by_function = letter(&[
             (ERROR_RULE, "type"),
             (ERROR_COLUMN, "ip"),
             (ERROR_PATH, "ip"),
             (SOURCE_QUEUE_ARN, "arn"),
             (ORIGINAL_MESSAGE_ID, "m-1"),
+            (ORIGINAL_SENT_AT, "1600000000456"),
             ("tenant", "acme"),
         ]);
         let entry = sent_by_function.back(7, true).unwrap().entry;
         let attributes = entry.message_attributes().unwrap();
         let expected = [
             (ORIGINAL_MESSAGE_ID.to_owned(), text("m-1")),
+            (ORIGINAL_SENT_AT.to_owned(), text("1600000000456")),
             ("tenant".to_owned(), text("acme")),
         ];
         assert_eq!(attributes, &HashMap::from(expected));
@@ -142,10 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn of_a_letter_that_sqs_moved_its_own_id_is_the_first() {
+    fn of_a_letter_that_sqs_moved_its_own_id_and_time_are_the_first() {
         let entry = letter(&[]).back(0, false).unwrap().entry;
-        let id = &entry.message_attributes().unwrap()[ORIGINAL_MESSAGE_ID];
-        assert_eq!(id.string_value(), Some("m-2"));
+        let expected = [
+            (ORIGINAL_MESSAGE_ID.to_owned(), text("m-2")),
+            (ORIGINAL_SENT_AT.to_owned(), text("1700000000123")),
+        ];
+        assert_eq!(
+            entry.message_attributes().unwrap(),
+            &HashMap::from(expected)
+        );
         assert_eq!(entry.message_deduplication_id(), None);
     }
 
@@ -153,7 +183,13 @@ mod tests {
     fn a_letter_without_room_for_its_first_id_cannot_keep_it() {
         let names: Vec<String> = (0..10).map(|number| format!("a{number}")).collect();
         let own: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
-        assert!(letter(&own[..9]).back(0, false).is_ok());
+        let nine = letter(&own[..9]).back(0, false).unwrap().entry;
+        assert!(
+            !nine
+                .message_attributes()
+                .unwrap()
+                .contains_key(ORIGINAL_SENT_AT)
+        );
         assert_eq!(letter(&own).back(0, false).unwrap_err(), TOO_MANY);
         let large = "x".repeat(MAX_BYTES - 10);
         let large = Letter(Message::builder().message_id("m").body(large).build());
