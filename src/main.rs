@@ -36,7 +36,11 @@ async fn main() -> ExitCode {
     match run(began).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sqs-to-postgres cannot start: {error}");
+            let message = match error {
+                MainError::Start(_) => "cannot start",
+                MainError::Runtime(_) => "cannot go on",
+            };
+            tracing::error!(reason = %error, "{message}");
             ExitCode::FAILURE
         }
     }
@@ -180,9 +184,12 @@ async fn answer(
     let handled = handler.handle(payload, time);
     match std::panic::AssertUnwindSafe(handled).catch_unwind().await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Failed {
-            error_type: "Internal",
-            message: "our own code failed: see the line with its place in the log".to_owned(),
-        }),
+        Err(_) => {
+            handler.disconnect();
+            Err(Failed {
+                error_type: "Internal",
+                message: "our own code failed: see the line with its place in the log".to_owned(),
+            })
+        }
     }
 }
