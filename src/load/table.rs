@@ -181,7 +181,11 @@ impl LiveTable {
                 mapped,
                 how,
             }),
-            Fit::Narrow => Some(Fault::TooNarrow { actual, mapped }),
+            Fit::Narrow(how) => Some(Fault::TooNarrow {
+                actual,
+                mapped,
+                how,
+            }),
             Fit::Never => Some(Fault::WrongType { actual, mapped }),
         };
         differences.extend(fault.map(|fault| difference(fault, alter_type(table, column))));

@@ -26,10 +26,12 @@ pub enum Fault {
     Missing,
     #[error("{actual} in the table takes no {mapped}")]
     WrongType { actual: String, mapped: ColumnType },
-    #[error(
-        "{actual} in the table is too narrow for {mapped}, so that Postgres refuses what does not fit"
-    )]
-    TooNarrow { actual: String, mapped: ColumnType },
+    #[error("{actual} in the table is too narrow for {mapped}, so that Postgres {how}")]
+    TooNarrow {
+        actual: String,
+        mapped: ColumnType,
+        how: &'static str,
+    },
     #[error("mapped as {mapped}, and {actual} in the table {how}")]
     Changes {
         actual: String,
@@ -61,10 +63,14 @@ pub(super) enum Fit {
     /// All, but not as they are.
     Changed(&'static str),
     /// Not all.
-    Narrow,
+    Narrow(&'static str),
     /// None: the statement is refused.
     Never,
 }
+
+const REFUSES: Fit = Fit::Narrow("refuses what does not fit");
+const ROUNDS_OR_REFUSES: Fit =
+    Fit::Narrow("rounds to the digits it keeps, and refuses what is too large");
 
 /// What Postgres makes of the mapped type when it assigns it to the column.
 /// Source: `\dCS` of psql 18; everything is assigned to a string type.
@@ -77,11 +83,12 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
         (_, T::Text | T::Varchar(_)) if live.is_enum => Fit::Whole,
         ("smallint", T::SmallInt) | ("integer", T::SmallInt | T::Integer) => Fit::Whole,
         ("bigint", T::SmallInt | T::Integer | T::BigInt) => Fit::Whole,
-        ("smallint" | "integer" | "bigint", number) if is_number(number) => Fit::Narrow,
+        ("smallint", T::Integer | T::BigInt) | ("integer", T::BigInt) => REFUSES,
+        ("smallint" | "integer" | "bigint", number) if is_number(number) => ROUNDS_OR_REFUSES,
         ("numeric", number) if is_number(number) => fit_of_numeric(number, live),
         ("real", T::SmallInt | T::Real) => Fit::Whole,
         ("real", T::Integer | T::BigInt) => ROUNDS,
-        ("real", T::DoublePrecision | T::Numeric) => Fit::Narrow,
+        ("real", T::DoublePrecision | T::Numeric) => ROUNDS_OR_REFUSES,
         ("double precision", T::SmallInt | T::Integer | T::Real | T::DoublePrecision) => Fit::Whole,
         ("double precision", T::BigInt | T::Numeric) => ROUNDS,
         ("date", T::Date) | ("timestamp without time zone", T::Date) => Fit::Whole,
@@ -122,7 +129,7 @@ fn fit_of_string(column: &Column, live: &LiveColumn) -> Fit {
     match (room, longest_text(column)) {
         (None, _) => Fit::Whole,
         (Some(room), Some(longest)) if longest <= room => Fit::Whole,
-        _ => Fit::Narrow,
+        _ => REFUSES,
     }
 }
 
@@ -161,11 +168,11 @@ fn fit_of_numeric(mapped: ColumnType, live: &LiveColumn) -> Fit {
         ColumnType::SmallInt => 5,
         ColumnType::Integer => 10,
         ColumnType::BigInt => 19,
-        _ => return Fit::Narrow,
+        _ => return ROUNDS_OR_REFUSES,
     };
     if scale >= 0 && precision - scale >= digits {
         Fit::Whole
     } else {
-        Fit::Narrow
+        REFUSES
     }
 }
