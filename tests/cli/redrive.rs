@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::aws::{Queue, attribute};
 use crate::batch::login_with;
+use crate::sqs_double::SqsDouble;
 use crate::support::{Database, Function, Setup, TempFile, eventually};
 use crate::tool::{Ended, Tool};
 
@@ -464,6 +465,40 @@ async fn what_cannot_go_back_stays_and_costs_no_other() {
         assert!(redriven.err.contains(&said), "{}", redriven.err);
     }
     queues.assert_visible(1, 3).await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn what_arrived_is_moved_also_where_the_rest_is_refused() {
+    let double = SqsDouble::with(10, &json!({})).await;
+    let redrive = format!(
+        "redrive --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
+        double.endpoint
+    );
+    let redriven = Tool::bare().on_aws().run(&redrive).await;
+    assert_eq!(redriven.code, 2, "{}", redriven.err);
+    assert!(
+        redriven.out.starts_with("moved 5 messages"),
+        "{}",
+        redriven.out
+    );
+    let (waiting, held) = double.left();
+    assert_eq!(waiting + held, 5);
+}
+
+#[tokio::test]
+async fn a_redrive_that_nobody_reads_any_more_has_not_done_all() {
+    let queues = Queues::new().await;
+    queues.letters_of("type", 60).await;
+    let mut running = Tool::bare()
+        .on_aws()
+        .start(&queues.command("--json --rate 20"));
+    running.line().await;
+    let ended = running.end_unread().await;
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let said = ended.err.split_whitespace().nth(1).unwrap();
+    let moved: usize = said.parse().expect(&ended.err);
+    queues.assert_visible(moved, 60 - moved).await;
     queues.delete().await;
 }
 

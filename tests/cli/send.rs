@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::aws::Queue;
+use crate::sqs_double::SqsDouble;
 use crate::support::TempFile;
 use crate::tool::Tool;
 
@@ -189,4 +190,42 @@ async fn ctrl_c_and_sigterm_finish_what_was_begun() {
         assert!(queue.receive(1).await.is_empty());
         queue.delete().await;
     }
+}
+
+#[tokio::test]
+async fn what_arrived_is_listed_also_where_the_rest_is_refused() {
+    let double = SqsDouble::with(0, &json!({})).await;
+    let send = format!(
+        "send --json --queue-name double --endpoint-url {}",
+        double.endpoint
+    );
+    let tool = Tool::bare().on_aws().input(&"a\n".repeat(10));
+    let sent = tool.run(&send).await;
+    assert_eq!(sent.code, 2, "{}", sent.err);
+    assert!(
+        sent.err.contains("sent 5 messages") && sent.err.contains("AccessDenied"),
+        "{}",
+        sent.err
+    );
+    let lines: Vec<_> = sent
+        .json()
+        .iter()
+        .map(|line| line["line"].clone())
+        .collect();
+    assert_eq!(lines, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn what_nobody_reads_any_more_ends_unfinished_and_says_so() {
+    let queue = Queue::new().await;
+    let send = format!("send --json --rate 50 --queue-url {}", queue.url);
+    let input = "a\n".repeat(500);
+    let mut running = Tool::bare().on_aws().input(&input).start(&send);
+    running.line().await;
+    let ended = running.end_unread().await;
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let said = ended.err.split_whitespace().nth(1).unwrap();
+    queue.receive_all(said.parse().expect(&ended.err)).await;
+    assert!(queue.receive(1).await.is_empty());
+    queue.delete().await;
 }

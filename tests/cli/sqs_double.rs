@@ -1,5 +1,5 @@
-//! A queue in this process, for what no SQS does on demand: to be faster than the drain, and to have no
-//! luck with a delete. It speaks SQS's JSON protocol, as far as a drain uses it.
+//! A queue in this process, for what no SQS does on demand: to be faster than the drain, to have no luck
+//! with a delete, or with half of what is sent. It speaks SQS's JSON protocol, as far as the tool uses it.
 //! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>.
 
 use std::collections::{HashMap, VecDeque};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ struct Messages {
     held: HashMap<String, Value>,
     /// The next so many deletes of a message fail, for no fault of the sender's.
     failing_deletes: usize,
+    /// Of what is sent first half arrives; after that nothing more is taken.
+    has_taken_half: bool,
 }
 
 /// A queue with messages in it.
@@ -78,7 +80,11 @@ impl SqsDouble {
     }
 }
 
-async fn answer(State(double): State<SqsDouble>, headers: HeaderMap, request: String) -> String {
+async fn answer(
+    State(double): State<SqsDouble>,
+    headers: HeaderMap,
+    request: String,
+) -> (StatusCode, String) {
     let request: Value = serde_json::from_str(&request).unwrap();
     let operation = headers["x-amz-target"].to_str().unwrap();
     let mut messages = double.messages.lock().unwrap();
@@ -86,7 +92,7 @@ async fn answer(State(double): State<SqsDouble>, headers: HeaderMap, request: St
     let answer = match operation.trim_start_matches("AmazonSQS.") {
         "GetQueueUrl" => json!({"QueueUrl": format!("{}/000000000000/double", double.endpoint)}),
         "GetQueueAttributes" => json!({"Attributes": {
-            "QueueArn": "arn:aws:sqs:eu-west-1:000000000000:double", "VisibilityTimeout": "30",
+            "QueueArn": format!("arn of {}", request["QueueUrl"]), "VisibilityTimeout": "30",
             "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
             "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
         }}),
@@ -117,11 +123,26 @@ async fn answer(State(double): State<SqsDouble>, headers: HeaderMap, request: St
             }
             json!({"Successful": successful, "Failed": failed})
         }
+        "SendMessageBatch" if messages.has_taken_half => {
+            let refused = json!({"__type": "com.amazonaws.sqs#AccessDenied"});
+            return (StatusCode::FORBIDDEN, refused.to_string());
+        }
+        "SendMessageBatch" => {
+            messages.has_taken_half = true;
+            let (taken, failed) = entries.split_at(entries.len() / 2);
+            let taken = taken
+                .iter()
+                .map(|entry| json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": ""}));
+            let failed = failed.iter().map(
+                |entry| json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"}),
+            );
+            json!({"Successful": taken.collect::<Vec<_>>(), "Failed": failed.collect::<Vec<_>>()})
+        }
         "ChangeMessageVisibilityBatch" => {
             let ids = entries.iter().map(|entry| json!({"Id": entry["Id"]}));
             json!({"Successful": ids.collect::<Vec<_>>(), "Failed": []})
         }
         other => panic!("nothing asks for {other}"),
     };
-    answer.to_string()
+    (StatusCode::OK, answer.to_string())
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::process::Stdio;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
+use tokio::process::{Child, Command};
 
 use crate::support::{Database, MASK_KEY, TempFile};
 
@@ -94,7 +96,7 @@ impl Tool {
             stdin.write_all(input.as_bytes()).await.ok();
         });
         Running {
-            out: BufReader::new(process.stdout.take().unwrap()),
+            out: Box::new(BufReader::new(process.stdout.take().unwrap())),
             process,
         }
     }
@@ -103,7 +105,7 @@ impl Tool {
 /// The tool at work.
 pub(crate) struct Running {
     process: Child,
-    out: BufReader<ChildStdout>,
+    out: Box<dyn AsyncBufRead + Send + Unpin>,
 }
 
 impl Running {
@@ -142,6 +144,12 @@ impl Running {
         let pages = std::fs::read_to_string(path).ok()?;
         let pages: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
         (pages > 0).then_some(pages * PAGE_BYTES)
+    }
+
+    /// Reads no more of its output, and waits until it ends.
+    pub(crate) async fn end_unread(mut self) -> Ended {
+        self.out = Box::new(tokio::io::empty());
+        self.end().await
     }
 
     /// Waits until it ends, and gives what it wrote and nobody has read.

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::line;
+use crate::output::last_line;
 use crate::progress::Progress;
 use crate::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, settings};
 use crate::signals::Stop;
@@ -345,7 +345,7 @@ impl Drainage<'_> {
             self.status.depth_is(depth);
         }
         let is_interrupted = self.stop.is_asked() && error.is_none();
-        line(&self.status.summary(is_json, is_interrupted))?;
+        last_line(&self.status.summary(is_json, is_interrupted))?;
         match error {
             Some(error) => Err(error),
             None if self.is_following => Ok(Outcome::Done),

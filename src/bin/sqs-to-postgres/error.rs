@@ -78,6 +78,11 @@ impl CliError {
         }
     }
 
+    /// Whether nobody reads the output any more: `… | head`.
+    pub(crate) fn is_unread(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// How a command that it stopped ends.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {

@@ -19,7 +19,6 @@ mod send;
 mod settings;
 mod signals;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -70,6 +69,17 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it does more than to print.
+    fn changes(&self) -> bool {
+        match self {
+            Self::Drain(_) | Self::Send(_) => true,
+            Self::Redrive(redrive) => !redrive.dry_run,
+            _ => false,
+        }
+    }
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -96,12 +106,16 @@ impl From<Outcome> for ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+    let command = Cli::parse().command;
+    // What is only printed is done when nobody reads any more; what is changed is not.
+    let unread = if command.changes() {
+        Outcome::SomeFailed
+    } else {
+        Outcome::Done
+    };
+    match run(command).await {
         Ok(outcome) => outcome.into(),
-        // Nobody reads any more: `… | head`.
-        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Outcome::Done.into()
-        }
+        Err(error) if error.is_unread() => unread.into(),
         Err(error) => {
             eprintln!("error: {error}");
             error.outcome().into()

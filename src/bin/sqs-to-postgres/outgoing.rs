@@ -19,16 +19,30 @@ pub(crate) struct Sent {
     pub(crate) result: Result<String, String>,
 }
 
-/// Sends the messages, and again those that SQS had no luck with.
+/// Sends the messages, and again those that SQS had no luck with. What is sent is given also where an
+/// error ended it: it is in the queue all the same.
 ///
 /// # Errors
-/// SQS takes none of them: the queue is not there, or not for us, or SQS is away.
-pub(crate) async fn send(request: Request, sqs: &Client, url: &str) -> Result<Vec<Sent>, CliError> {
+/// SQS takes none of those that are left: the queue is not there, or not for us, or SQS is away.
+pub(crate) async fn send(
+    request: Request,
+    sqs: &Client,
+    url: &str,
+) -> (Vec<Sent>, Result<(), CliError>) {
     let mut sent = Vec::new();
-    let mut left = request.into_messages();
+    let result = send_all(request.into_messages(), sqs, url, &mut sent).await;
+    (sent, result)
+}
+
+async fn send_all(
+    mut left: Vec<Outgoing>,
+    sqs: &Client,
+    url: &str,
+    sent: &mut Vec<Sent>,
+) -> Result<(), CliError> {
     let mut wait = FIRST_WAIT;
     for attempt in 1..=ATTEMPTS {
-        let again = send_once(sqs, url, &left, attempt == ATTEMPTS, &mut sent).await?;
+        let again = send_once(sqs, url, &left, attempt == ATTEMPTS, sent).await?;
         left.retain(|message| again.contains(&message.number));
         if left.is_empty() {
             break;
@@ -36,7 +50,7 @@ pub(crate) async fn send(request: Request, sqs: &Client, url: &str) -> Result<Ve
         sleep(wait).await;
         wait *= 2;
     }
-    Ok(sent)
+    Ok(())
 }
 
 /// Sends messages and gives the numbers of those that are worth another try.

@@ -18,6 +18,15 @@ pub(crate) fn line(text: &str) -> Result<(), CliError> {
     Ok(writeln!(anstream::stdout().lock(), "{text}")?)
 }
 
+/// Writes the last line of a command that changes something. Where nobody reads any more, the exit code
+/// says all the same how it went.
+pub(crate) fn last_line(text: &str) -> Result<(), CliError> {
+    match line(text) {
+        Err(error) if error.is_unread() => Ok(()),
+        written => written,
+    }
+}
+
 /// So many of a thing: `1 row`, `2 rows`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };

@@ -59,7 +59,7 @@ pub(crate) struct Redrive {
     max: Option<u32>,
     /// Move none, and say which would be
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// At most so many messages a second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -260,15 +260,22 @@ impl Movers<'_> {
             }
         }
         for request in packed(messages) {
-            let mut arrived = Vec::new();
-            for sent in outgoing::send(request, self.sqs, self.to).await? {
+            let (sent, result) = outgoing::send(request, self.sqs, self.to).await;
+            let (mut arrived, mut refused) = (Vec::new(), Vec::new());
+            for sent in sent {
                 match (letters.get(sent.number), sent.result) {
                     (Some(letter), Ok(id)) => arrived.push((letter, id)),
-                    (Some(letter), Err(code)) => self.report.borrow_mut().failed(letter, &code)?,
+                    (Some(letter), Err(code)) => refused.push((letter, code)),
                     (None, _) => {}
                 }
             }
-            self.delete(arrived).await?;
+            // First of all, whatever else went wrong: what arrived must not be there twice.
+            let deleted = self.delete(arrived).await;
+            let mut report = self.report.borrow_mut();
+            let said = refused
+                .iter()
+                .map(|(letter, code)| report.failed(letter, code));
+            said.fold(deleted, Result::and).and(result)?;
         }
         Ok(())
     }
@@ -280,13 +287,14 @@ impl Movers<'_> {
         self.moved.borrow_mut().extend(originals.map(str::to_owned));
         let kept = self.held.delete(ids).await?;
         let mut report = self.report.borrow_mut();
-        for (letter, id) in &arrived {
+        let said = arrived.iter().map(|(letter, id)| {
             if kept.contains(&letter.id()) {
-                report.failed(letter, "it was sent, but cannot be deleted: run it again")?;
+                report.failed(letter, "it was sent, but cannot be deleted: run it again")
             } else {
-                report.moved(letter, id)?;
+                report.moved(letter, id)
             }
-        }
-        Ok(())
+        });
+        // All are counted, also where nobody reads what is said of the first.
+        said.fold(Ok(()), Result::and)
     }
 }

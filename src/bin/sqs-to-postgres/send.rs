@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::Outcome;
 use crate::error::CliError;
 use crate::outgoing::{self, Sent};
-use crate::output::{counted, line};
+use crate::output::{counted, last_line, line};
 use crate::progress::Progress;
 use crate::settings::QueueFlags;
 use crate::signals::Stop;
@@ -89,8 +89,10 @@ impl Send {
             .boxed();
         let mut report = Report::new(self.json, total);
         let mut is_lost = false;
-        while let Some(sent) = sending.next().await {
-            report.add(sent)?;
+        while let Some((sent, result)) = sending.next().await {
+            // Also where nobody reads what is said, requests under way are waited for.
+            let result = report.add(sent).and(result);
+            report.error = report.error.or(result.err());
             // What comes after a lost message of a group would overtake it.
             is_lost = report.error.is_some() || is_fifo && report.failed > 0;
             if is_lost {
@@ -155,12 +157,14 @@ struct Part {
 }
 
 impl Part {
-    async fn send(self, sqs: &Client, url: &str) -> Result<Vec<Sent>, CliError> {
-        let mut sent = self.refused;
-        if !self.request.is_empty() {
-            sent.extend(outgoing::send(self.request, sqs, url).await?);
+    async fn send(self, sqs: &Client, url: &str) -> (Vec<Sent>, Result<(), CliError>) {
+        let mut all = self.refused;
+        if self.request.is_empty() {
+            return (all, Ok(()));
         }
-        Ok(sent)
+        let (sent, result) = outgoing::send(self.request, sqs, url).await;
+        all.extend(sent);
+        (all, result)
     }
 }
 
@@ -287,14 +291,8 @@ impl Report {
         }
     }
 
-    fn add(&mut self, sent: Result<Vec<Sent>, CliError>) -> Result<(), CliError> {
-        let sent = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                self.error = Some(error);
-                return Ok(());
-            }
-        };
+    fn add(&mut self, sent: Vec<Sent>) -> Result<(), CliError> {
+        let mut said = Ok(());
         for Sent { number, result } in sent {
             match &result {
                 Ok(_) => self.progress.advance(1),
@@ -309,10 +307,10 @@ impl Report {
                     Ok(id) => json!({"line": number, "message_id": id}),
                     Err(reason) => json!({"line": number, "error": reason}),
                 };
-                line(&json.to_string())?;
+                said = said.and(line(&json.to_string()));
             }
         }
-        Ok(())
+        said
     }
 
     fn end(self, is_interrupted: bool) -> Result<Outcome, CliError> {
@@ -326,7 +324,7 @@ impl Report {
         if self.is_json {
             eprintln!("{summary}");
         } else {
-            line(&summary)?;
+            last_line(&summary)?;
         }
         match self.error {
             Some(error) => Err(error),

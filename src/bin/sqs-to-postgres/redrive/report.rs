@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::letter::Letter;
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::{Table, counted, line};
+use crate::output::{Table, counted, last_line, line};
 use crate::progress::Progress;
 
 /// Left in vain: it was moved, and is a dead letter again.
@@ -93,7 +93,7 @@ impl Report {
         if self.is_json {
             eprintln!("{summary}");
         } else {
-            line(&summary)?;
+            last_line(&summary)?;
         }
         result?;
         if self.failed > 0 || came_back || is_interrupted {
