@@ -95,7 +95,11 @@ async fn nothing_of_a_fifo_queue_is_sent_after_a_line_that_cannot_be() {
         sent.err
     );
     assert!(
-        sent.out.starts_with("sent 15 messages") && !sent.err.contains("c4n4ry"),
+        sent.out.starts_with("sent 15 messages")
+            && sent
+                .out
+                .ends_with("1 line not sent; the rest was not tried\n")
+            && !sent.err.contains("c4n4ry"),
         "{}",
         sent.out
     );
@@ -126,6 +130,55 @@ async fn a_line_that_cannot_be_sent_costs_only_itself() {
     );
     queue.receive_all(4).await;
     queue.delete().await;
+}
+
+#[tokio::test]
+async fn a_line_that_is_not_utf8_costs_only_itself() {
+    let queue = Queue::new().await;
+    let sent = Tool::bare()
+        .on_aws()
+        .input(b"a\nc4n4ry \xff\nb\n\xfe\nc\n")
+        .run(&format!("send --queue-url {}", queue.url))
+        .await;
+    assert_eq!(sent.code, 1);
+    let said =
+        |number| format!("line {number} is not sent: it is not UTF-8: convert it with iconv\n");
+    // Requests are under way side by side.
+    let all = BTreeSet::from([said(2), said(4)]);
+    assert_eq!(
+        sent.err
+            .split_inclusive('\n')
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>(),
+        all
+    );
+    assert!(
+        sent.out.starts_with("sent 3 messages") && sent.out.ends_with("; 2 lines not sent\n"),
+        "{}",
+        sent.out
+    );
+    queue.receive_all(3).await;
+    queue.delete().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_to_its_end_says_that_the_rest_was_not_tried() {
+    let double = SqsDouble::with(0, &json!({})).await;
+    // A folder can be opened, and none of it read.
+    let send = format!(
+        "send --queue-name double --endpoint-url {} {}",
+        double.endpoint,
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let sent = Tool::bare().on_aws().run(&send).await;
+    assert_eq!(sent.code, 2, "{}", sent.err);
+    assert!(
+        sent.err.starts_with("error: line 1 cannot be read")
+            && sent.out.ends_with("; the rest was not tried\n"),
+        "{}{}",
+        sent.out,
+        sent.err
+    );
 }
 
 #[tokio::test]

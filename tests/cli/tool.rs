@@ -14,7 +14,7 @@ use crate::support::{Database, MASK_KEY, TempFile};
 /// How the tool is started.
 pub(crate) struct Tool {
     environment: HashMap<String, String>,
-    input: String,
+    input: Vec<u8>,
     _mapping: Option<TempFile>,
 }
 
@@ -30,7 +30,7 @@ impl Tool {
     pub(crate) fn bare() -> Self {
         let bare = Self {
             environment: HashMap::new(),
-            input: String::new(),
+            input: Vec::new(),
             _mapping: None,
         };
         // Other machines may have such a service.
@@ -66,9 +66,9 @@ impl Tool {
     }
 
     /// What it reads from stdin.
-    pub(crate) fn input(self, text: &str) -> Self {
+    pub(crate) fn input(self, text: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         Self {
-            input: text.to_owned(),
+            input: text.as_ref().to_owned(),
             ..self
         }
     }
@@ -93,7 +93,7 @@ impl Tool {
         let (mut stdin, input) = (process.stdin.take().unwrap(), self.input.clone());
         tokio::spawn(async move {
             // What does not read its input may close it.
-            stdin.write_all(input.as_bytes()).await.ok();
+            stdin.write_all(&input).await.ok();
         });
         Running {
             out: Box::new(BufReader::new(process.stdout.take().unwrap())),

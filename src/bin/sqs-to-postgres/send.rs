@@ -1,7 +1,7 @@
 //! `send`: JSON lines into a queue.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ Examples:
 /// Send the lines of a file to a queue, each as a message
 ///
 /// Ten in a request, several requests at once; on a FIFO queue one after the other,
-/// so that order is kept. Empty lines are left out.
+/// so that order is kept. Empty lines are left out. A line that cannot be sent costs
+/// only itself; on a FIFO queue what comes after it is not tried.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Send {
@@ -99,7 +100,11 @@ impl Send {
                 stop.ask();
             }
         }
-        report.end(stop.is_asked() && !is_lost)
+        report.end(match stop.is_asked() {
+            true if is_lost => "; the rest was not tried",
+            true => "; interrupted",
+            false => "",
+        })
     }
 
     /// The lines, and how many there are, where that is known.
@@ -111,10 +116,10 @@ impl Send {
         let name = path.display().to_string();
         let open = || File::open(path).map_err(|error| CliError::input(&name, &error));
         let lines = BufReader::new(open()?).split(b'\n');
-        let total = lines.filter(|line| {
-            line.as_ref()
-                .is_ok_and(|line| !line.trim_ascii().is_empty())
-        });
+        // What cannot be read once cannot be read for ever.
+        let total = lines
+            .map_while(Result::ok)
+            .filter(|line| !line.trim_ascii().is_empty());
         Ok((read_lines(open()?), Some(total.count())))
     }
 }
@@ -125,13 +130,18 @@ fn read_lines(input: impl Read + std::marker::Send + 'static) -> mpsc::Receiver<
     std::thread::spawn(move || {
         let lines = BufReader::new(input).lines();
         for (line, number) in lines.zip(1..) {
-            let is_error = line.is_err();
-            if sender.blocking_send((number, line)).is_err() || is_error {
+            let is_last = line.as_ref().is_err_and(|error| !is_not_utf8(error));
+            if sender.blocking_send((number, line)).is_err() || is_last {
                 break;
             }
         }
     });
     receiver
+}
+
+/// Whether an error is that of a line alone, which has been read all the same.
+fn is_not_utf8(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::InvalidData
 }
 
 /// Lines on their way into requests.
@@ -154,17 +164,19 @@ struct Requests {
 struct Part {
     request: Request,
     refused: Vec<Sent>,
+    /// Why no line comes after them.
+    unread: Option<CliError>,
 }
 
 impl Part {
     async fn send(self, sqs: &Client, url: &str) -> (Vec<Sent>, Result<(), CliError>) {
-        let mut all = self.refused;
+        let (mut all, read) = (self.refused, self.unread.map_or(Ok(()), Err));
         if self.request.is_empty() {
-            return (all, Ok(()));
+            return (all, read);
         }
         let (sent, result) = outgoing::send(self.request, sqs, url).await;
         all.extend(sent);
-        (all, result)
+        (all, result.and(read))
     }
 }
 
@@ -200,7 +212,15 @@ impl Requests {
             let Some((number, line)) = self.line(part.request.is_empty()).await else {
                 break;
             };
-            match self.message(number, line) {
+            let message = match line {
+                Ok(line) => self.message(number, line),
+                Err(error) if is_not_utf8(&error) => Err("it is not UTF-8: convert it with iconv"),
+                Err(error) => {
+                    part.unread = Some(CliError::input(&format!("line {number}"), &error));
+                    break;
+                }
+            };
+            match message {
                 Ok(None) => {}
                 Ok(Some(message)) if part.request.has_room(message.bytes) => {
                     part.request.push(message)
@@ -216,7 +236,7 @@ impl Requests {
                 }
             }
         }
-        let is_end = part.request.is_empty() && part.refused.is_empty();
+        let is_end = part.request.is_empty() && part.refused.is_empty() && part.unread.is_none();
         (!is_end).then_some(part)
     }
 
@@ -231,12 +251,7 @@ impl Requests {
     }
 
     /// The message of a line; none of an empty one.
-    fn message(
-        &self,
-        number: usize,
-        line: std::io::Result<String>,
-    ) -> Result<Option<Outgoing>, &'static str> {
-        let body = line.map_err(|_| "it is not UTF-8 text, or cannot be read")?;
+    fn message(&self, number: usize, body: String) -> Result<Option<Outgoing>, &'static str> {
         if body.trim().is_empty() {
             return Ok(None);
         }
@@ -313,14 +328,14 @@ impl Report {
         said
     }
 
-    fn end(self, is_interrupted: bool) -> Result<Outcome, CliError> {
+    /// Says what was done, and what ended it before its end.
+    fn end(self, ended_by: &str) -> Result<Outcome, CliError> {
         let sent = self.progress.end();
         let failed = match self.failed {
             0 => String::new(),
             failed => format!("; {} not sent", counted(failed, "line")),
         };
-        let interrupted = if is_interrupted { "; interrupted" } else { "" };
-        let summary = format!("sent {sent}{failed}{interrupted}");
+        let summary = format!("sent {sent}{failed}{ended_by}");
         if self.is_json {
             eprintln!("{summary}");
         } else {
@@ -328,7 +343,7 @@ impl Report {
         }
         match self.error {
             Some(error) => Err(error),
-            None if self.failed > 0 || is_interrupted => Ok(Outcome::SomeFailed),
+            None if self.failed > 0 || !ended_by.is_empty() => Ok(Outcome::SomeFailed),
             None => Ok(Outcome::Done),
         }
     }
