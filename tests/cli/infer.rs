@@ -147,6 +147,20 @@ async fn what_looks_personal_is_masked_by_its_name_or_its_values() {
             "masked_payment",
         ),
         ("code", json!("078-05-1120"), "masked_code"),
+        (
+            "x_forwarded_for",
+            json!("192.0.2.1, 198.51.100.7"),
+            "masked_x_forwarded_for",
+        ),
+        ("note", json!("ask Anna <a@example.org>"), "masked_note"),
+        ("firstName", json!("Anna"), "masked_first_name"),
+        ("birthDate", json!("1999-12-31"), "masked_birth_date"),
+        ("zip", json!("8001"), "masked_zip"),
+        ("latitude", json!(46.948), "masked_latitude"),
+        ("session_id", json!("s"), "masked_session_id"),
+        ("email", json!(null), "masked_email"),
+        ("device", json!({"id": "d"}), "masked_device_id"),
+        ("name", json!({"first": "Anna"}), "masked_name_first"),
     ];
     for (name, value, expected) in cases {
         let mapping = inferred(&json!({name: value}).to_string()).await;
@@ -159,7 +173,10 @@ async fn what_looks_personal_is_masked_by_its_name_or_its_values() {
         ("app_version", json!("1.2.3.4")),
         ("device_type", json!("ios")),
         ("email_verified", json!(true)),
-        ("zip", json!("8001")),
+        ("event_name", json!("login")),
+        ("name", json!("login")),
+        ("address_count", json!(2)),
+        ("session_count", json!(2)),
     ] {
         let mapping = inferred(&json!({name: value}).to_string()).await;
         assert!(!mapping.contains("mask ="), "{name}: {mapping}");

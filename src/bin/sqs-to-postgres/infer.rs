@@ -16,7 +16,7 @@ use crate::Outcome;
 use crate::error::CliError;
 use crate::output::{self, counted};
 use crate::samples::{self, Sample};
-use pii::words;
+use pii::{part_name, words};
 use shape::{Json, Shape, TEXT_TYPES, is_name};
 
 const EXAMPLES: &str = "\
@@ -212,8 +212,10 @@ impl Draft {
     }
 
     fn add_column(&mut self, path: &[&str], shape: &Shape) {
-        let own = path.last().copied().unwrap_or_default();
-        let masked = shape.pii(own);
+        let masked = shape.pii(&match path {
+            [.., object, part] => part_name(object, part),
+            _ => path.concat(),
+        });
         // Postgres takes a name with capitals only in quotes.
         let plain: Vec<String> = path.iter().flat_map(|step| words(step)).collect();
         let plain = plain.join("_");

@@ -2,7 +2,7 @@
 //! hand, a value in clear is not.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A kind of personal data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,9 +13,14 @@ pub(super) enum Pii {
     Device,
     Card,
     National,
+    Name,
+    Birth,
+    Address,
+    Location,
+    Credential,
 }
 
-/// All of them, in the order in which a value is asked.
+/// Those that a value alone can tell, in the order in which it is asked.
 pub(super) const KINDS: [Pii; 6] = [
     Pii::IpAddress,
     Pii::Email,
@@ -34,12 +39,17 @@ impl fmt::Display for Pii {
             Self::Device => "the id of a device",
             Self::Card => "a card or account number",
             Self::National => "a national number of a person",
+            Self::Name => "the name of a person",
+            Self::Birth => "a date of birth",
+            Self::Address => "a postal address",
+            Self::Location => "a location",
+            Self::Credential => "a credential",
         })
     }
 }
 
 /// A field that ends so tells something about the personal data, and is none.
-const ABOUT: [&str; 27] = [
+const ABOUT: [&str; 28] = [
     "type",
     "kind",
     "status",
@@ -67,6 +77,7 @@ const ABOUT: [&str; 27] = [
     "format",
     "language",
     "family",
+    "timezone",
 ];
 
 /// How a field ends that identifies what the words before name.
@@ -83,15 +94,90 @@ const IDENTIFIES: [&str; 10] = [
     "name",
 ];
 
+/// Parts of an object that say no more than which part they are.
+const PARTS: [&str; 10] = [
+    "first", "last", "middle", "given", "family", "key", "value", "line", "line1", "line2",
+];
+
+/// Whose name is that of a person. That of an app, a file or an event is not, nor is a name alone.
+const PERSONS: [&str; 27] = [
+    "first",
+    "last",
+    "middle",
+    "full",
+    "given",
+    "family",
+    "maiden",
+    "nick",
+    "legal",
+    "birth",
+    "display",
+    "login",
+    "user",
+    "person",
+    "customer",
+    "contact",
+    "member",
+    "employee",
+    "patient",
+    "guest",
+    "passenger",
+    "driver",
+    "owner",
+    "holder",
+    "sender",
+    "recipient",
+    "author",
+];
+
+/// What opens something, if a word before says what.
+const KEYS_TO: [&str; 8] = [
+    "api",
+    "access",
+    "auth",
+    "encryption",
+    "private",
+    "secret",
+    "session",
+    "signing",
+];
+
+/// The name of a part of an object: where it says no more than `id` or `first`, it takes that of the
+/// object to know of what.
+pub(super) fn part_name(object: &str, part: &str) -> String {
+    let lower = part.to_lowercase();
+    if IDENTIFIES.contains(&lower.as_str()) || PARTS.contains(&lower.as_str()) {
+        format!("{object}_{part}")
+    } else {
+        part.to_owned()
+    }
+}
+
 impl Pii {
     /// What the name of a field says.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let words = words(name);
         let last = words.last()?.as_str();
+        let before = words.iter().rev().nth(1).map_or("", String::as_str);
+        let is_one = |word: &str, known: &[&str]| {
+            known.contains(&word)
+                || word
+                    .strip_suffix('s')
+                    .is_some_and(|one| known.contains(&one))
+        };
+        let has = |known: &[&str]| words.iter().any(|word| is_one(word, known));
+        // These end as what is only about something does: birth_date, name.family.
+        let is_persons = |whose: &str, name: &str| name == "name" && PERSONS.contains(&whose);
+        if is_persons(before, last) || is_persons(last, before) {
+            return Some(Self::Name);
+        }
+        if has(&["birth", "birthday", "birthdate", "dob", "dateofbirth"]) {
+            return Some(Self::Birth);
+        }
         if ABOUT.contains(&last) {
             return None;
         }
-        let has = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
+        let ends = |known: &[&str]| known.contains(&last);
         let identifies = |what: &[&str]| has(what) && IDENTIFIES.contains(&last);
         if has(&[
             "ip",
@@ -139,6 +225,67 @@ impl Pii {
             ])
         {
             Some(Self::National)
+        } else if has(&[
+            "firstname",
+            "lastname",
+            "fullname",
+            "surname",
+            "forename",
+            "givenname",
+            "nickname",
+            "username",
+        ]) {
+            Some(Self::Name)
+        } else if has(&[
+            "address",
+            "addresses",
+            "addr",
+            "street",
+            "postal",
+            "postcode",
+            "postalcode",
+            "zipcode",
+        ]) || ends(&["zip"])
+            || identifies(&["zip", "house"])
+        {
+            Some(Self::Address)
+        } else if has(&[
+            "latitude",
+            "longitude",
+            "lat",
+            "lng",
+            "lon",
+            "latlng",
+            "geo",
+            "geolocation",
+            "geohash",
+            "geopoint",
+            "gps",
+            "coordinate",
+            "coord",
+        ]) || ends(&["long", "location"])
+        {
+            Some(Self::Location)
+        } else if has(&[
+            "password",
+            "passwd",
+            "pwd",
+            "passphrase",
+            "passcode",
+            "secret",
+            "credential",
+            "authorization",
+            "bearer",
+            "jwt",
+            "otp",
+            "apikey",
+            "sessionid",
+        ]) || ends(&[
+            "token", "session", "sid", "cookie", "cookies", "auth", "pin",
+        ]) || identifies(&["token", "session", "cookie", "auth", "verification", "pin"])
+            || KEYS_TO.contains(&before) && last == "key"
+        {
+            Some(Self::Credential)
         } else {
             None
         }
@@ -147,12 +294,14 @@ impl Pii {
     /// Whether a value looks like it.
     pub(super) fn is_value(self, value: &str) -> bool {
         match self {
-            Self::IpAddress => value.parse::<IpAddr>().is_ok(),
-            Self::Email => is_email(value),
+            // As proxies list them.
+            Self::IpAddress => value.split(',').any(|part| is_ip_address(part.trim())),
+            Self::Email => value.split(is_beside_email).any(is_email),
             Self::Phone => is_phone(value),
             Self::Device => is_mac(value),
             Self::Card => is_card(value),
             Self::National => is_grouped(value, &[3, 2, 4]),
+            Self::Name | Self::Birth | Self::Address | Self::Location | Self::Credential => false,
         }
     }
 
@@ -182,13 +331,30 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words
 }
 
+/// With a port or without, an IPv6 address in brackets or without.
+fn is_ip_address(value: &str) -> bool {
+    let in_brackets = |value: &str| {
+        let value = value.strip_prefix('[')?.strip_suffix(']')?;
+        value.parse::<IpAddr>().ok()
+    };
+    value.parse::<IpAddr>().is_ok()
+        || value.parse::<SocketAddr>().is_ok()
+        || in_brackets(value).is_some()
+}
+
+/// What stands before and after an address within a text.
+fn is_beside_email(character: char) -> bool {
+    character.is_whitespace() || "<>()[]{}\"'`,;:|=?&/".contains(character)
+}
+
+/// A top level domain is none of digits, as that of `package@1.2.3` would be.
 fn is_email(value: &str) -> bool {
-    let is_free = |part: &str| !part.is_empty() && !part.contains([' ', '/', '@', '"', '<', '>']);
+    let value = value.trim_end_matches(['.', '!']);
     value.split_once('@').is_some_and(|(local, domain)| {
-        let domain_has_dot = domain
-            .split_once('.')
-            .is_some_and(|(host, top)| !host.is_empty() && top.len() > 1);
-        is_free(local) && is_free(domain) && domain_has_dot
+        let has_top = domain.rsplit_once('.').is_some_and(|(host, top)| {
+            !host.is_empty() && top.len() > 1 && top.starts_with(char::is_alphabetic)
+        });
+        !local.is_empty() && !domain.contains('@') && has_top
     })
 }
 
@@ -250,7 +416,9 @@ mod tests {
             ("ip", Some(Pii::IpAddress)),
             ("clientIp", Some(Pii::IpAddress)),
             ("remote_addr", Some(Pii::IpAddress)),
-            ("zip", None),
+            ("zip", Some(Pii::Address)),
+            ("zipCode", Some(Pii::Address)),
+            ("zip_file", None),
             ("shipping", None),
             ("ip_country", None),
             ("e_mail", Some(Pii::Email)),
@@ -272,6 +440,53 @@ mod tests {
             ("app_version", None),
             ("user_id", None),
             ("locale", None),
+            ("emails", Some(Pii::Email)),
+            ("first_name", Some(Pii::Name)),
+            ("lastName", Some(Pii::Name)),
+            ("FullName", Some(Pii::Name)),
+            ("surname", Some(Pii::Name)),
+            ("username", Some(Pii::Name)),
+            ("user_name", Some(Pii::Name)),
+            ("nickname", Some(Pii::Name)),
+            ("family_name", Some(Pii::Name)),
+            ("name_family", Some(Pii::Name)),
+            ("birth_name", Some(Pii::Name)),
+            ("name", None),
+            ("event_name", None),
+            ("last_event_name", None),
+            ("app_name", None),
+            ("screen_name", None),
+            ("user_file_name", None),
+            ("hostname", None),
+            ("date_of_birth", Some(Pii::Birth)),
+            ("birthDate", Some(Pii::Birth)),
+            ("dob", Some(Pii::Birth)),
+            ("birthday", Some(Pii::Birth)),
+            ("create_date", None),
+            ("street", Some(Pii::Address)),
+            ("addressLine1", Some(Pii::Address)),
+            ("billing_address", Some(Pii::Address)),
+            ("ip_address", Some(Pii::IpAddress)),
+            ("address_count", None),
+            ("postcode", Some(Pii::Address)),
+            ("city", None),
+            ("lat", Some(Pii::Location)),
+            ("geo_longitude", Some(Pii::Location)),
+            ("geo_country", None),
+            ("long_description", None),
+            ("flat", None),
+            ("password_hash", Some(Pii::Credential)),
+            ("password_changed_at", None),
+            ("accessToken", Some(Pii::Credential)),
+            ("token_type", None),
+            ("max_tokens", None),
+            ("session_id", Some(Pii::Credential)),
+            ("session_count", None),
+            ("set-cookie", Some(Pii::Credential)),
+            ("Authorization", Some(Pii::Credential)),
+            ("x-api-key", Some(Pii::Credential)),
+            ("partition_key", None),
+            ("status", None),
         ];
         for (name, expected) in cases {
             assert_eq!(Pii::of_name(name), expected, "{name}");
@@ -293,6 +508,15 @@ mod tests {
             ("a.b+c@example.org", vec![Pii::Email]),
             ("@handle", vec![]),
             ("a@b", vec![]),
+            ("package@1.2.3", vec![]),
+            ("Anna <a@example.org>, Bern", vec![Pii::Email]),
+            ("write to a@example.org.", vec![Pii::Email]),
+            ("https://example.org/@anna/notes.html", vec![]),
+            ("unknown, 203.0.113.7", vec![Pii::IpAddress]),
+            ("203.0.113.7:8080", vec![Pii::IpAddress]),
+            ("[2001:db8::1]", vec![Pii::IpAddress]),
+            ("[2001:db8::1]:443", vec![Pii::IpAddress]),
+            ("12:30", vec![]),
             ("+41 44 668 18 00", vec![Pii::Phone]),
             ("+1", vec![]),
             ("00:1A:2b:3c:4d:5e", vec![Pii::Device]),

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use sqs_to_postgres::pipeline::ColumnType;
 use sqs_to_postgres::transform::takes;
 
-use super::pii::{KINDS, Pii, words};
+use super::pii::{KINDS, Pii, part_name, words};
 
 /// A JSON value with the keys of its objects in their order.
 pub(super) enum Json {
@@ -200,7 +200,8 @@ impl Shape {
 
     /// What personal data this looks like by its name and values, with the reason.
     pub(super) fn pii(&self, name: &str) -> Option<(Pii, String)> {
-        if self.scalars() == 0 {
+        // Null may become anything, and what is true or false tells nobody much.
+        if self.scalars() == 0 && self.bools + self.arrays + self.objects > 0 {
             return None;
         }
         if let Some(kind) = Pii::of_name(name) {
@@ -220,11 +221,10 @@ impl Shape {
     pub(super) fn pii_inside(&self, name: &str) -> Option<Pii> {
         let own = self.pii(name).map(|(kind, _)| kind);
         let of_key = |key: &str| KINDS.into_iter().find(|kind| kind.is_value(key));
-        let of_keys = || {
-            self.keys
-                .iter()
-                .find_map(|(key, shape)| of_key(key).or_else(|| shape.pii_inside(key)))
+        let of_part = |(key, shape): &(String, Self)| {
+            of_key(key).or_else(|| shape.pii_inside(&part_name(name, key)))
         };
+        let of_keys = || self.keys.iter().find_map(of_part);
         let of_items = || self.items.as_ref().and_then(|items| items.pii_inside(name));
         own.or_else(of_keys).or_else(of_items)
     }
