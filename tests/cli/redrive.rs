@@ -1,11 +1,13 @@
 //! `redrive`: dead letters go back to their queue, each with its first id, and none is lost.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::aws::{Queue, attribute};
 use crate::batch::login_with;
@@ -484,6 +486,25 @@ async fn what_arrived_is_moved_also_where_the_rest_is_refused() {
     );
     let (waiting, held) = double.left();
     assert_eq!(waiting + held, 5);
+}
+
+#[tokio::test]
+async fn letters_that_cannot_be_kept_away_do_not_keep_it_from_its_end() {
+    let double = SqsDouble::with(60, &json!({})).await;
+    double.hold_none();
+    let redrive = format!(
+        "redrive --dry-run --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
+        double.endpoint
+    );
+    let tool = Tool::bare().on_aws();
+    let dry = timeout(Duration::from_secs(20), tool.run(&redrive)).await;
+    let dry = dry.expect("it ends");
+    assert_eq!(dry.code, 0, "{}", dry.err);
+    assert!(
+        dry.out.ends_with("would move 60 dead letters\n"),
+        "{}",
+        dry.out
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! A queue in this process, for what no SQS does on demand: to be faster than the drain, to have no luck
-//! with a delete, or with half of what is sent. It speaks SQS's JSON protocol, as far as the tool uses it.
+//! with a delete or half of what is sent, and to keep nothing away. It speaks SQS's JSON protocol, as far as the tool uses it.
 //! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +19,8 @@ struct Messages {
     held: HashMap<String, Value>,
     /// The next so many deletes of a message fail, for no fault of the sender's.
     failing_deletes: usize,
+    /// What is received can be received again at once.
+    holds_none: bool,
     /// Of what is sent first half arrives; after that nothing more is taken.
     has_taken_half: bool,
 }
@@ -73,6 +75,11 @@ impl SqsDouble {
         self.messages.lock().unwrap().failing_deletes = count;
     }
 
+    /// From now on what is received can be received again at once.
+    pub(crate) fn hold_none(&self) {
+        self.messages.lock().unwrap().holds_none = true;
+    }
+
     /// How many are neither received nor deleted, and how many are received.
     pub(crate) fn left(&self) -> (usize, usize) {
         let messages = self.messages.lock().unwrap();
@@ -100,6 +107,9 @@ async fn answer(
             let most = request["MaxNumberOfMessages"].as_u64().unwrap() as usize;
             let most = most.min(messages.waiting.len());
             let received: Vec<Value> = messages.waiting.drain(..most).collect();
+            if messages.holds_none {
+                messages.waiting.extend(received.iter().cloned());
+            }
             for message in &received {
                 let handle = message["ReceiptHandle"].as_str().unwrap().to_owned();
                 messages.held.insert(handle, message.clone());

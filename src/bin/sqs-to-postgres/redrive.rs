@@ -31,6 +31,10 @@ use report::{CAME_BACK, Report};
 /// How long SQS is given to find a letter, in seconds.
 const WAIT_SECS: i32 = 1;
 
+/// After so many receives in a row that brought nothing new a mover ends: of very many letters that stay,
+/// some are seen again before they can all be kept away for longer.
+const VAIN_RECEIVES: usize = 5;
+
 /// Movers at work at once; on a FIFO queue one, which keeps the order.
 const MOVERS: usize = 8;
 
@@ -47,7 +51,7 @@ Examples:
 /// failure is taken off. Letters of other queues stay; so does one that comes back
 /// while others are moved. What stays can be received again at once, one delivery
 /// older. SQS hands out none of a FIFO group while one of it is held, so that letters
-/// behind those that stay are not seen.
+/// behind those that stay are not seen. It ends when the queue brings nothing new.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
@@ -169,7 +173,8 @@ impl Movers<'_> {
 
     /// Moves until there is nothing to move.
     async fn work(&self) -> Result<(), CliError> {
-        loop {
+        let mut in_vain = 0;
+        while in_vain < VAIN_RECEIVES {
             let before = self.given.get();
             let count = self.room(before);
             self.given.set(before + count);
@@ -177,8 +182,10 @@ impl Movers<'_> {
             if count == 0 || self.stop.is_asked() {
                 return Ok(());
             }
-            let letters = self.receive(count).await?;
+            let mut letters = self.receive(count).await?;
             let is_empty = letters.is_empty();
+            letters.retain(|letter| self.held.take(letter));
+            in_vain = if letters.is_empty() { in_vain + 1 } else { 0 };
             let chosen: Vec<Letter> = letters.into_iter().filter(|l| self.is_chosen(l)).collect();
             self.given.set(self.given.get() - (count - chosen.len()));
             if self.flags.dry_run {
@@ -193,6 +200,7 @@ impl Movers<'_> {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// How many letters the next request may ask for.
@@ -230,9 +238,9 @@ impl Movers<'_> {
         Ok(messages.into_iter().map(Letter).collect())
     }
 
-    /// Takes a letter, and says whether it is one to move.
+    /// Whether a letter is one to move.
     fn is_chosen(&self, letter: &Letter) -> bool {
-        if !self.held.take(letter) || self.stop.is_asked() {
+        if self.stop.is_asked() {
             return false;
         }
         let is_other = |source: &str| source != self.to_arn;

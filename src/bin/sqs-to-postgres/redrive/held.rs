@@ -13,7 +13,7 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry as Deletion;
 use futures_util::{StreamExt as _, stream};
 use sqs_to_postgres::request::{MAX_ENTRIES, change_visibility};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::letter::Letter;
 use crate::error::CliError;
@@ -21,17 +21,20 @@ use crate::error::CliError;
 /// For how long a letter is received, and so how long it stays away after a crash.
 pub(super) const HOLD: Duration = Duration::from_secs(30);
 
+/// How often it is looked which letters have to be kept away for longer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How often a letter is deleted that SQS says it had no luck with.
 const ATTEMPTS: u32 = 4;
 
 /// Requests under way at once.
 const CONCURRENT_REQUESTS: usize = 8;
 
-/// The receipts of letters, by their ids.
+/// The receipts of letters and since when they are held by them, by their ids.
 pub(super) struct Held<'a> {
     sqs: &'a Client,
     url: &'a str,
-    receipts: RefCell<HashMap<String, String>>,
+    receipts: RefCell<HashMap<String, (String, Instant)>>,
 }
 
 impl<'a> Held<'a> {
@@ -47,7 +50,8 @@ impl<'a> Held<'a> {
     pub(super) fn take(&self, letter: &Letter) -> bool {
         let receipt = letter.0.receipt_handle().unwrap_or_default().to_owned();
         let mut receipts = self.receipts.borrow_mut();
-        receipts.insert(letter.id().to_owned(), receipt).is_none()
+        let before = receipts.insert(letter.id().to_owned(), (receipt, Instant::now()));
+        before.is_none()
     }
 
     /// Deletes letters, and gives the ids of those that it could not delete.
@@ -83,26 +87,35 @@ impl<'a> Held<'a> {
     }
 
     fn receipt(&self, id: &str) -> Option<String> {
-        self.receipts.borrow().get(id).cloned()
+        let receipts = self.receipts.borrow();
+        receipts.get(id).map(|(receipt, _)| receipt.clone())
     }
 
     /// Keeps what is held away from others, for as long as this goes on. Where it cannot, letters are
     /// seen again, which [`Held::take`] tells.
     pub(super) async fn keep(&self) -> Infallible {
         loop {
-            sleep(HOLD / 3).await;
-            _ = self.change_visibility(HOLD).await;
+            sleep(LOOK_EVERY).await;
+            let (now, mut due) = (Instant::now(), Vec::new());
+            for (receipt, since) in self.receipts.borrow_mut().values_mut() {
+                if now.duration_since(*since) >= HOLD / 3 {
+                    due.push(receipt.clone());
+                    *since = now;
+                }
+            }
+            _ = self.change_visibility(due, HOLD).await;
         }
     }
 
     /// Lets everybody see again what is held.
     pub(super) async fn release(&self) -> Result<(), CliError> {
-        self.change_visibility(Duration::ZERO).await
+        let receipt = |(receipt, _): &(String, Instant)| receipt.clone();
+        let all = self.receipts.borrow().values().map(receipt).collect();
+        self.change_visibility(all, Duration::ZERO).await
     }
 
-    async fn change_visibility(&self, to: Duration) -> Result<(), CliError> {
-        let receipts: Vec<String> = self.receipts.borrow().values().cloned().collect();
-        let requests = receipts.chunks(MAX_ENTRIES).map(|receipts| async move {
+    async fn change_visibility(&self, of: Vec<String>, to: Duration) -> Result<(), CliError> {
+        let requests = of.chunks(MAX_ENTRIES).map(|receipts| async move {
             let changes = receipts.iter().map(|receipt| (receipt.as_str(), to));
             // Of single ones that fail, the time has run out, so that everybody sees them anyway.
             let changed = change_visibility(self.sqs, self.url, changes).await;
