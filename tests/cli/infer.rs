@@ -241,6 +241,21 @@ async fn names_that_clash_are_told_apart() {
     ] {
         column(&mapping, name);
     }
+    // What SQS says is told apart from what lies deeper too.
+    let deeper = json!({"message": {"id": "m"}, "sent": {"at": 1}});
+    let mapping = inferred(&deeper.to_string()).await;
+    for name in ["message_id", "message_id_2", "sent_at", "sent_at_2"] {
+        column(&mapping, name);
+    }
+}
+
+#[tokio::test]
+async fn records_that_are_not_those_of_sqs_are_part_of_a_message() {
+    let of_s3 = json!({"Records": [{"eventSource": "aws:s3", "s3": {"object": {"size": 7}}}]});
+    let inferred = Tool::bare().input(&of_s3.to_string()).run("infer").await;
+    assert_eq!(inferred.code, 0, "{}", inferred.err);
+    assert_eq!(inferred.err, "1 message read\n");
+    column(&inferred.out, "records");
 }
 
 #[tokio::test]

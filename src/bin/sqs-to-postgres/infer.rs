@@ -159,7 +159,9 @@ fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
     for (key, shape) in &shape.keys {
         draft.add(&[key.as_str()], shape);
     }
-    draft.column(&free_name(shape, "sent_at"), "timestamptz", "");
+    // What lies deeper may have taken it: {"sent": {"at": …}}.
+    let sent_at = draft.unique(&free_name(shape, "sent_at"));
+    draft.column(&sent_at, "timestamptz", "");
     draft.line("from", "@sent_at", "when SQS received it");
     draft.text
 }

@@ -54,8 +54,11 @@ fn stdin() -> Result<String, CliError> {
 
 fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
     let whole: Option<Value> = serde_json::from_str(text).ok();
+    // A message may have Records of its own, as the notifications of S3 do.
+    let is_of_sqs =
+        |records: &&Vec<Value>| records.iter().any(|record| record["messageId"].is_string());
     let records = whole.as_ref().and_then(|whole| whole["Records"].as_array());
-    if let Some(records) = records {
+    if let Some(records) = records.filter(is_of_sqs) {
         let numbered = records.iter().zip(1..);
         return numbered
             .map(|(record, number)| sample(format!("{before}record {number}"), record.clone()))
