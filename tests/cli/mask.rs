@@ -86,6 +86,39 @@ async fn the_key_gives_back_what_stdin_hid() {
 }
 
 #[tokio::test]
+async fn a_token_or_value_may_begin_with_a_hyphen() {
+    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
+    // None of them is a token of this key, so that each is named as what was looked at.
+    let unmask = tool
+        .run("unmask -hoHpoT3-IAHosYEHswbLhh5 --AHosYEHswbLhh5Zx -x")
+        .await;
+    assert_eq!((unmask.code, unmask.err.lines().count()), (1, 3));
+    let values = "-h5 --x -c\n";
+    let token = format!("token --column reversible {values}");
+    let tokens = tool.run(&token).await.out;
+    let back = tool.run(&format!("unmask {tokens}")).await;
+    assert_eq!(
+        back.out.split_whitespace().collect::<Vec<_>>().join(" "),
+        values.trim()
+    );
+    for help in ["unmask --help", "unmask -h", "token --help", "token -h"] {
+        let help = tool.run(help).await;
+        assert!(
+            help.code == 0 && help.out.contains("Usage:"),
+            "{}",
+            help.out
+        );
+    }
+    let late = tool.run("token 10.0.0.1 --column ip").await;
+    assert_eq!((late.code, late.out.as_str()), (2, ""));
+    assert!(
+        late.err.contains("flags go before the values"),
+        "{}",
+        late.err
+    );
+}
+
+#[tokio::test]
 async fn a_hash_says_that_it_cannot_be_unmasked() {
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
     for column in ["ip", "plain"] {

@@ -24,6 +24,9 @@ Examples:
   sqs-to-postgres token --column masked_ip < addresses.txt
   psql \"$DATABASE_URL\" -c \"SELECT * FROM user_logins WHERE masked_ip = '$(sqs-to-postgres token 10.0.0.1)'\"";
 
+/// The flags of both commands.
+const FLAGS: [&str; 5] = ["--column", "--pipeline", "--mask-secret-id", "--help", "-h"];
+
 /// Print what values become in a masked column, to look a person up
 ///
 /// A line for each value. The value takes the way of the column: its transforms,
@@ -31,7 +34,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = TOKEN_EXAMPLES)]
 pub(crate) struct Token {
-    /// The values; none: one a line from stdin, so that none is kept in the shell's history
+    /// The values, after all flags; none: one a line from stdin, so that none is kept in the shell's history
+    #[arg(allow_hyphen_values = true, value_parser = value)]
     values: Vec<String>,
     /// The masked column, where not all of them do the same
     #[arg(long, value_name = "NAME")]
@@ -49,10 +53,21 @@ pub(crate) struct Token {
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Unmask {
-    /// The tokens; none: one a line from stdin
+    /// The tokens, after all flags; none: one a line from stdin
+    #[arg(allow_hyphen_values = true, value_parser = value)]
     tokens: Vec<String>,
     #[command(flatten)]
     mask: MaskFlags,
+}
+
+/// What may begin with a hyphen, as one token in 64 does. A flag that comes so late would be taken for
+/// a value.
+fn value(text: &str) -> Result<String, &'static str> {
+    let flag = text.split_once('=').map_or(text, |(flag, _)| flag);
+    match FLAGS.contains(&flag) {
+        true => Err("flags go before the values"),
+        false => Ok(text.to_owned()),
+    }
 }
 
 impl Token {
@@ -184,4 +199,28 @@ fn given(arguments: Vec<String>) -> Result<Vec<String>, CliError> {
     }
     let lines: io::Result<Vec<String>> = io::stdin().lock().lines().collect();
     lines.map_err(|error| CliError::input("stdin", &error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::Cli;
+
+    #[test]
+    fn no_flag_is_taken_for_a_value() {
+        let tool = Cli::command();
+        let commands = ["token", "unmask"].map(|name| tool.find_subcommand(name).unwrap());
+        let flags = commands.iter().flat_map(|command| command.get_opts());
+        for flag in flags {
+            let flag = format!("--{}", flag.get_long().unwrap());
+            assert!(
+                value(&flag).is_err() && value(&format!("{flag}=x")).is_err(),
+                "{flag}"
+            );
+        }
+        assert!(value("-h").is_err() && value("-hA-_").is_ok());
+    }
 }
