@@ -285,6 +285,25 @@ async fn what_fails_at_once_and_again_does_not_keep_it_from_its_end() {
 }
 
 #[tokio::test]
+async fn what_fails_at_once_and_again_leaves_nothing_else_behind() {
+    let database = Database::with_user_logins().await;
+    let double = SqsDouble::with(20, &login()).await;
+    double.poison("bad");
+    let drain = format!(
+        "drain --batch-size 1 --concurrency 1 --queue-name double --wait-time-seconds 1 --endpoint-url {}",
+        double.endpoint
+    );
+    let drained = Tool::on(&database).on_aws().run(&drain).await;
+    assert_eq!(drained.code, 1, "{}", drained.err);
+    assert!(drained.out.contains("; 1 failed"), "{}", drained.out);
+    assert_eq!(
+        (double.left(), database.count("user_logins").await),
+        ((0, 0), 20)
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn what_sqs_fails_to_delete_is_deleted_at_the_next_try() {
     let database = Database::with_user_logins().await;
     let double = SqsDouble::with(30, &login()).await;

@@ -21,6 +21,9 @@ struct Messages {
     failing_deletes: usize,
     /// What is received can be received again at once.
     holds_none: bool,
+    /// Handed out in every other receive, whatever is done with it.
+    poison: Option<Value>,
+    receives: usize,
     /// Of what is sent first half arrives; after that nothing more is taken.
     has_taken_half: bool,
 }
@@ -75,6 +78,15 @@ impl SqsDouble {
         self.messages.lock().unwrap().failing_deletes = count;
     }
 
+    /// Every other receive brings this message, and it alone.
+    pub(crate) fn poison(&self, body: &str) {
+        let poison = json!({
+            "MessageId": id("poison"), "ReceiptHandle": "poison", "Body": body, "MD5OfBody": "",
+            "Attributes": {"SentTimestamp": "1769903999500", "ApproximateReceiveCount": "1"},
+        });
+        self.messages.lock().unwrap().poison = Some(poison);
+    }
+
     /// From now on what is received can be received again at once.
     pub(crate) fn hold_none(&self) {
         self.messages.lock().unwrap().holds_none = true;
@@ -103,7 +115,15 @@ async fn answer(
             "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
             "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
         }}),
+        "ReceiveMessage"
+            if messages.poison.is_some()
+                && (messages.receives.is_multiple_of(2) || messages.waiting.is_empty()) =>
+        {
+            messages.receives += 1;
+            json!({"Messages": [messages.poison]})
+        }
         "ReceiveMessage" => {
+            messages.receives += 1;
             let most = request["MaxNumberOfMessages"].as_u64().unwrap() as usize;
             let most = most.min(messages.waiting.len());
             let received: Vec<Value> = messages.waiting.drain(..most).collect();

@@ -8,6 +8,7 @@ mod batch;
 mod source;
 mod status;
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -78,7 +79,7 @@ pub(crate) struct Drain {
     /// How long a batch that has begun waits for more messages
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=300))]
     batch_window: u64,
-    /// How long the queue is silent until it counts as empty
+    /// How long the queue is silent, or brings only what has failed, until it counts as empty
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     wait_time_seconds: u64,
     /// Requests to receive messages at once; on a FIFO queue one, so that order is kept
@@ -115,6 +116,7 @@ impl Drain {
             limits: self.limits(),
             is_following: self.follow,
             status: Status::new(handler.totals()),
+            failed: RefCell::default(),
             source: &source,
             stop,
         };
@@ -141,6 +143,8 @@ struct Drainage<'s> {
     limits: Limits,
     is_following: bool,
     status: Status,
+    /// The messages whose last try failed; none with `--follow`, where they would take ever more memory.
+    failed: RefCell<HashSet<u64>>,
     source: &'s Source,
     stop: Stop,
 }
@@ -204,17 +208,24 @@ impl Drainage<'_> {
         let in_hand = if self.source.is_fifo() { 1 } else { BATCHES };
         let in_hand = Arc::new(Semaphore::new(in_hand));
         let mut stop = self.stop.clone();
+        // What fails at once and again would keep the queue from ever being empty.
+        let mut only_failures_for = Duration::ZERO;
         loop {
             let free = tokio::select! {
                 biased;
                 () = stop.asked() => return None,
                 free = Arc::clone(&in_hand).acquire_owned() => free.ok()?,
             };
+            let began = Instant::now();
             match self.source.gather(&self.limits, &self.stop).await {
                 Ok(batch) => {
                     self.status.queue_is(None);
-                    let is_last =
-                        batch.len() == 0 && !self.is_following || self.status.only_failures_come();
+                    only_failures_for = match self.has_new(&batch) {
+                        true => Duration::ZERO,
+                        false => only_failures_for + began.elapsed(),
+                    };
+                    let is_over = batch.len() == 0 || only_failures_for >= self.limits.wait;
+                    let is_last = is_over && !self.is_following;
                     self.status.received(batch.len());
                     if batch.len() > 0 {
                         batches.send((batch, free)).await.ok()?;
@@ -233,6 +244,13 @@ impl Drainage<'_> {
         }
     }
 
+    /// Whether a batch has messages that have not just failed.
+    fn has_new(&self, batch: &Batch) -> bool {
+        let failed = self.failed.borrow();
+        let mut receipts = batch.receipts.iter();
+        receipts.any(|receipt| !failed.contains(&digest(&receipt.message_id)))
+    }
+
     /// Stores batches until there are no more, or for as long as it makes sense.
     async fn store(
         &self,
@@ -240,7 +258,6 @@ impl Drainage<'_> {
         mut database: Database,
         mut batches: mpsc::Receiver<InHand>,
     ) -> Option<CliError> {
-        let mut failed = HashSet::new();
         let mut ended = None;
         while let Some((batch, _in_hand)) = batches.recv().await {
             let (event, receipts) = batch.into_event();
@@ -260,7 +277,7 @@ impl Drainage<'_> {
                     self.status.database_is(None);
                     let named = answer.batch_item_failures;
                     let named = named.into_iter().map(|failure| failure.item_identifier);
-                    self.settle(receipts, named.collect(), &mut failed).await;
+                    self.settle(receipts, named.collect()).await;
                 }
                 Err(error) => {
                     // The handler has kept them away for as long as an outage may take.
@@ -285,33 +302,23 @@ impl Drainage<'_> {
     }
 
     /// Deletes what was stored, and leaves what failed.
-    async fn settle(
-        &self,
-        receipts: Vec<Receipt>,
-        named: HashSet<String>,
-        failed: &mut HashSet<u64>,
-    ) {
+    async fn settle(&self, receipts: Vec<Receipt>, named: HashSet<String>) {
         let is_named = |receipt: &Receipt| named.contains(&receipt.message_id);
         let (left, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(is_named);
         let undeleted = self.source.delete(&done).await;
         self.source.let_go(&left).await;
         if self.is_following {
-            // Tries are counted: to remember messages for ever would take ever more memory.
             let tries = self.status.failed() + left.len();
-            return self.status.settled(done.len(), undeleted, tries, false);
+            return self.status.settled(done.len(), undeleted, tries);
         }
+        let mut failed = self.failed.borrow_mut();
         if !failed.is_empty() {
             for receipt in &done {
                 failed.remove(&digest(&receipt.message_id));
             }
         }
-        let known = failed.len();
         failed.extend(left.iter().map(|receipt| digest(&receipt.message_id)));
-        let is_new = failed.len() > known;
-        // What fails at once and again would keep the queue from ever being empty.
-        let only_failures = done.is_empty() && !is_new;
-        self.status
-            .settled(done.len(), undeleted, failed.len(), only_failures);
+        self.status.settled(done.len(), undeleted, failed.len());
     }
 
     async fn release(&self, receipts: &[Receipt]) {

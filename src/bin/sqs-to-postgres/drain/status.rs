@@ -44,7 +44,6 @@ struct Counts {
     left: usize,
     /// Different messages whose last try failed; with `--follow` tries that failed.
     failed: usize,
-    only_failures: bool,
     held: usize,
     depth: Depth,
     queue_trouble: Option<String>,
@@ -73,19 +72,12 @@ impl Status {
         self.counts().received += messages;
     }
 
-    pub(super) fn settled(
-        &self,
-        done: usize,
-        undeleted: usize,
-        failed: usize,
-        only_failures: bool,
-    ) {
+    pub(super) fn settled(&self, done: usize, undeleted: usize, failed: usize) {
         let mut counts = self.counts();
         counts.worked = self.began.elapsed();
         counts.done += done;
         counts.undeleted += undeleted;
         counts.failed = failed;
-        counts.only_failures |= only_failures;
     }
 
     pub(super) fn failed(&self) -> usize {
@@ -98,11 +90,6 @@ impl Status {
 
     pub(super) fn left(&self, messages: usize) {
         self.counts().left += messages;
-    }
-
-    /// Whether a batch brought nothing but messages that had failed before.
-    pub(super) fn only_failures_come(&self) -> bool {
-        self.counts().only_failures
     }
 
     pub(super) fn has_failures(&self) -> bool {
