@@ -76,8 +76,7 @@ impl Send {
             lines,
             stop: stop.clone(),
             rate: self.rate,
-            began: Instant::now(),
-            given: 0,
+            due: Instant::now(),
             group_id_from: self.group_id_from,
             run: is_fifo.then(|| format!("{:016x}", fastrand::u64(..))),
             held: None,
@@ -149,9 +148,8 @@ struct Requests {
     lines: mpsc::Receiver<Line>,
     stop: Stop,
     rate: Option<u32>,
-    began: Instant,
-    /// Messages that were put into a request.
-    given: usize,
+    /// When the rate allows for the next request.
+    due: Instant,
     group_id_from: Option<String>,
     /// On a FIFO queue, what tells the deduplication ids of this run from those of another.
     run: Option<String>,
@@ -185,17 +183,25 @@ impl Requests {
         stream::unfold(self, async |mut requests| {
             requests.pace().await;
             let part = requests.next().await?;
-            requests.given += part.request.len();
+            requests.spend(part.request.len());
             Some((part, requests))
         })
     }
 
     /// Waits until the rate allows for another request, or an end is asked for.
     async fn pace(&mut self) {
-        if let Some(rate) = self.rate {
-            let due = Duration::from_secs_f64(self.given as f64 / f64::from(rate));
-            let due = sleep_until(self.began + due);
+        if self.rate.is_some() {
+            let due = sleep_until(self.due);
             tokio::select! { () = due => {}, () = self.stop.asked() => {} }
+        }
+    }
+
+    /// Puts off the next request. Time in which no line came is none that can be made up for: `tail -f`
+    /// may be silent for an hour.
+    fn spend(&mut self, messages: usize) {
+        if let Some(rate) = self.rate {
+            let time = Duration::from_secs_f64(messages as f64 / f64::from(rate));
+            self.due = self.due.max(Instant::now()) + time;
         }
     }
 
@@ -346,5 +352,33 @@ impl Report {
             None if self.failed > 0 || !ended_by.is_empty() => Ok(Outcome::SomeFailed),
             None => Ok(Outcome::Done),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_rate_is_kept_after_a_silence_too() {
+        let (sender, lines) = mpsc::channel(30);
+        for number in 1..=30 {
+            sender.try_send((number, Ok("a".to_owned()))).unwrap();
+        }
+        drop(sender);
+        let now = Instant::now();
+        let requests = Requests {
+            lines,
+            stop: Stop::on_signal().unwrap(),
+            rate: Some(40),
+            due: now.checked_sub(Duration::from_secs(60)).unwrap(),
+            group_id_from: None,
+            run: None,
+            held: None,
+        };
+        assert_eq!(requests.stream().count().await, 3);
+        // The last ten go half a second after the first.
+        assert!(now.elapsed().as_millis() >= 500, "{:?}", now.elapsed());
     }
 }
