@@ -28,7 +28,7 @@ use error::CliError;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  some messages failed, or were left because the command was interrupted
+  1  some messages failed, or were left because the command was interrupted, or its output cut off
   2  the command line, a setting, the mapping or the table is wrong
   3  a system it needs is away
 
