@@ -158,6 +158,24 @@ async fn each_single_mistake_in_the_table_is_named_with_its_mend() {
     }
 }
 
+/// Postgres does so silently: https://www.postgresql.org/docs/18/datatype-numeric.html.
+#[tokio::test]
+async fn a_column_that_keeps_fewer_digits_is_said_to_round() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(EVERY_TYPE);
+    create(&tool, &database).await;
+    for column in ["exact", "double"] {
+        let narrow = format!("ALTER TABLE every_type ALTER {column} TYPE numeric(10, 2)");
+        database.execute(&narrow).await;
+    }
+    let found = complaints(&tool.run("check --json").await);
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (_, _, said) in found {
+        assert!(said.contains("rounds to the digits it keeps"), "{said}");
+    }
+    database.drop().await;
+}
+
 #[tokio::test]
 async fn what_only_looks_like_a_mistake_is_none() {
     let fine = [
