@@ -25,8 +25,7 @@ const MILLIS_PER_DAY: i64 = 86_400_000;
 /// The version byte before a binary jsonb.
 const JSONB_VERSION: u8 = 1;
 
-/// A value on its way into a column.
-#[derive(Debug, Clone, PartialEq)]
+/// A value on its way into a column. It may be personal, so that it cannot be printed.
 pub(crate) enum Value<'a> {
     /// JSON `true` or `false`.
     Bool(bool),
