@@ -56,10 +56,19 @@ class Following:
 def following(stdout: int, output: int | None = None) -> Iterator[Following]:
     """Interrupts it in the end, which it takes for a good end."""
     command = [sys.executable, "-P", "-m", "stack", "logs"]
-    with subprocess.Popen(command, stdout=stdout, env=os.environ | {"TERM": "xterm"}) as process:
-        yield Following(process, output or process.stdout.fileno())
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+    environment = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen(command, stdout=stdout, env=environment, preexec_fn=_heed_interrupts) as process:
+        try:
+            yield Following(process, output or process.stdout.fileno())
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+
+
+def _heed_interrupts() -> None:
+    """A shell has what it runs in the background ignore them, and so all that this starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
