@@ -140,8 +140,10 @@ fn load(criterion: &mut Criterion) {
         bencher.iter_batched(
             || fresh_rows(&runtime, &client, &stage),
             |mut rows| {
-                let loaded = loader.load(&mut rows, time_budget(LAMBDA_TIME_MILLIS));
-                assert_eq!(runtime.block_on(loaded).unwrap().written, BATCH as u64);
+                let loading = loader.load(&mut rows, time_budget(LAMBDA_TIME_MILLIS));
+                let (loaded, result) = runtime.block_on(loading);
+                result.unwrap();
+                assert_eq!(loaded.written, BATCH as u64);
             },
             BatchSize::PerIteration,
         );

@@ -164,32 +164,28 @@ impl Handler {
     ) -> Result<SqsBatchResponse, HandleError> {
         let started = Instant::now();
         let mut batch = Batch::new(payload, self.outlook, &self.pipeline, &self.transformer);
-        let result = self.loader.load(&mut batch, time).await;
+        let (loaded, result) = self.loader.load(&mut batch, time).await;
         if let Some(not_sqs) = batch.not_sqs {
             return Err(not_sqs.into());
         }
         self.outlook = batch.outlook(payload);
         let figures = BatchMetrics {
             received: batch.records.len(),
+            stored: loaded.written,
+            duplicates: loaded.duplicates,
             recovery: self.loader.take_recovery(),
             oldest_age: batch.oldest_age(),
             transform: batch.transform,
             load: started.elapsed().saturating_sub(batch.transform),
-            ..BatchMetrics::default()
         };
         match result {
-            Ok(loaded) => {
+            Ok(()) => {
                 batch.reject_by_fate(&loaded);
-                let figures = BatchMetrics {
-                    stored: loaded.written,
-                    duplicates: loaded.duplicates,
-                    ..figures
-                };
                 Ok(self.settle(&batch, &figures, time).await)
             }
             Err(error) => {
                 self.metrics.batch(&figures, &BTreeMap::new());
-                tracing::error!(received = figures.received, retries = figures.recovery.retries, reason = %error, "batch failed");
+                tracing::error!(received = figures.received, stored = figures.stored, retries = figures.recovery.retries, reason = %error, "batch failed");
                 self.queue
                     .postpone(batch.records.iter().collect(), time.answer_by)
                     .await;

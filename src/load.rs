@@ -228,6 +228,7 @@ impl Loader {
     }
 
     /// Stores the rows of a batch in time. After a refused row no later one of its FIFO group is stored.
+    /// Where it cannot go on, some may be stored already.
     ///
     /// # Errors
     /// The database is away until time runs out, or the table does not fit the mapping.
@@ -235,7 +236,7 @@ impl Loader {
         &mut self,
         batch: &mut impl RowSource,
         time: TimeBudget,
-    ) -> Result<Loaded, LoadError> {
+    ) -> (Loaded, Result<(), LoadError>) {
         let width = self.pipeline.columns.len();
         let mut rows = std::mem::replace(&mut self.rows, Rows::new(width));
         rows.truncate(0);
@@ -252,23 +253,25 @@ impl Loader {
         while batch.fill(&mut rows) {}
         let all: Vec<usize> = (0..rows.len()).collect();
         let mut loaded = Loaded::unsure(rows.len());
-        match copied {
-            Ok(Copied::Rows(written)) => loaded.add(&all, written),
+        let result = match copied {
+            Ok(Copied::Rows(written)) => {
+                loaded.add(&all, written);
+                Ok(())
+            }
             Ok(Copied::Refused(row)) if batch.groups().is_none() => {
                 let parts = around(all, row).into();
                 let parts = self.copy_parts(&rows, parts, &mut loaded, time).await;
-                self.insert_all(&rows, None, parts, &mut loaded, time)
-                    .await?;
+                self.insert_all(&rows, None, parts, &mut loaded, time).await
             }
             Ok(_) => {
                 self.insert_all(&rows, batch.groups(), vec![all], &mut loaded, time)
-                    .await?;
+                    .await
             }
-            Err(OutOfTime) => {}
-        }
+            Err(OutOfTime) => Ok(()),
+        };
         self.rows = rows;
         self.is_warm = true;
-        Ok(loaded)
+        (loaded, result)
     }
 
     /// Copies the rows while they are made.

@@ -61,7 +61,7 @@ impl Totals {
 }
 
 /// What is known of a batch when Postgres is done with it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BatchMetrics {
     /// Messages received.
     pub received: usize,
