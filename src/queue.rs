@@ -272,21 +272,26 @@ fn attributes(
     let mut attributes: HashMap<_, _> = own
         .filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)))
         .collect();
-    for (name, value) in ours {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            let value = MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value)
-                .build()
-                .ok()?;
-            attributes.insert(name.to_owned(), value);
-        }
+    add_texts(&mut attributes, &ours);
+    (attributes.len() <= MAX_ATTRIBUTES).then_some(attributes)
+}
+
+/// Adds texts to the attributes of a message, but for those that are empty, and for [`ORIGINAL_SENT_AT`]
+/// where SQS has no room: a later time in a column is a lesser harm than a message that cannot be sent.
+pub fn add_texts(
+    attributes: &mut HashMap<String, MessageAttributeValue>,
+    texts: &[(&str, Option<&str>)],
+) {
+    for (name, text) in texts {
+        let text = text.filter(|text| !text.is_empty()).and_then(|text| {
+            let value = MessageAttributeValue::builder().data_type("String");
+            value.string_value(text).build().ok()
+        });
+        attributes.extend(text.map(|text| ((*name).to_owned(), text)));
     }
     if attributes.len() > MAX_ATTRIBUTES {
-        // A later time in a column is a lesser harm than a failure that is not told.
         attributes.remove(ORIGINAL_SENT_AT);
     }
-    (attributes.len() <= MAX_ATTRIBUTES).then_some(attributes)
 }
 
 /// The attribute as it is sent; `None` where it has no value.

@@ -105,13 +105,10 @@ impl DatabaseError {
     }
 }
 
-/// The server's own code failed, or that of an extension.
-const INTERNAL_ERROR: &str = "XX000";
-
 impl DatabaseError {
-    /// Whether it may come again for a row that an extension cannot read, and for no other.
+    /// Whether the server's own code failed, or that of an extension, which may be for one row only.
     pub(crate) fn is_internal(&self) -> bool {
-        matches!(self, Self::Server(refusal) if refusal.sqlstate == INTERNAL_ERROR)
+        matches!(self, Self::Server(refusal) if refusal.sqlstate == SqlState::INTERNAL_ERROR.code())
     }
 
     /// What Postgres said of a row; empty where the error is not Postgres's.

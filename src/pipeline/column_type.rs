@@ -106,6 +106,15 @@ impl ColumnType {
         matches!(self, Self::Text | Self::Varchar(_))
     }
 
+    /// Whether it holds numbers and nothing else.
+    pub(crate) fn is_number(self) -> bool {
+        use ColumnType as T;
+        matches!(
+            self,
+            T::SmallInt | T::Integer | T::BigInt | T::Real | T::DoublePrecision | T::Numeric
+        )
+    }
+
     /// How many characters fit; `None` where there is no limit.
     pub fn max_chars(self) -> Option<usize> {
         match self {

@@ -278,16 +278,7 @@ impl Transform {
             Self::Trim | Self::Lowercase | Self::Uppercase => column_type != T::Jsonb,
             Self::Ip => column_type.is_text() || column_type == T::Inet,
             Self::Major | Self::Minor | Self::Patch => {
-                column_type.is_text()
-                    || matches!(
-                        column_type,
-                        T::SmallInt
-                            | T::Integer
-                            | T::BigInt
-                            | T::Real
-                            | T::DoublePrecision
-                            | T::Numeric
-                    )
+                column_type.is_text() || column_type.is_number()
             }
         }
     }

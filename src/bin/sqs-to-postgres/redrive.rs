@@ -46,8 +46,8 @@ Examples:
 /// Move dead letters back to their queue
 ///
 /// Each keeps the id that it first had, as the attribute original_message_id, so that
-/// it is stored once however often it is moved, and its first time, as original_sent_at,
-/// where SQS has room for it. What the function has said of its
+/// it is stored once however often it is moved, and its first time, as
+/// original_sent_at, where SQS has room for it. What the function has said of its
 /// failure is taken off. Letters of other queues stay; so does one that comes back
 /// while others are moved. What stays can be received again at once, one delivery
 /// older. SQS hands out none of a FIFO group while one of it is held, so that letters

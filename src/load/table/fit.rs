@@ -84,8 +84,8 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
         ("smallint", T::SmallInt) | ("integer", T::SmallInt | T::Integer) => Fit::Whole,
         ("bigint", T::SmallInt | T::Integer | T::BigInt) => Fit::Whole,
         ("smallint", T::Integer | T::BigInt) | ("integer", T::BigInt) => REFUSES,
-        ("smallint" | "integer" | "bigint", number) if is_number(number) => ROUNDS_OR_REFUSES,
-        ("numeric", number) if is_number(number) => fit_of_numeric(number, live),
+        ("smallint" | "integer" | "bigint", number) if number.is_number() => ROUNDS_OR_REFUSES,
+        ("numeric", number) if number.is_number() => fit_of_numeric(number, live),
         ("real", T::SmallInt | T::Real) => Fit::Whole,
         ("real", T::Integer | T::BigInt) => ROUNDS,
         ("real", T::DoublePrecision | T::Numeric) => ROUNDS_OR_REFUSES,
@@ -107,14 +107,6 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
         ("boolean", T::Boolean) | ("uuid", T::Uuid) => Fit::Whole,
         _ => Fit::Never,
     }
-}
-
-fn is_number(mapped: ColumnType) -> bool {
-    use ColumnType as T;
-    matches!(
-        mapped,
-        T::SmallInt | T::Integer | T::BigInt | T::Real | T::DoublePrecision | T::Numeric
-    )
 }
 
 /// A length and what goes before it: 4 bytes of header that the modifier counts too.

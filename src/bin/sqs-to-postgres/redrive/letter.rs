@@ -7,7 +7,7 @@ use aws_sdk_sqs::types::{
     SendMessageBatchRequestEntry,
 };
 use sqs_to_postgres::extract::{ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_AT};
-use sqs_to_postgres::queue::{ERROR_COLUMN, ERROR_PATH, ERROR_RULE, SOURCE_QUEUE_ARN};
+use sqs_to_postgres::queue::{ERROR_COLUMN, ERROR_PATH, ERROR_RULE, SOURCE_QUEUE_ARN, add_texts};
 use sqs_to_postgres::request::{MAX_ATTRIBUTES, MAX_BYTES, Outgoing};
 
 /// Said of a failure, and so of none that is mended.
@@ -87,21 +87,11 @@ impl Letter {
             .filter(|(name, _)| !REASON.contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let mut add = |name: &str, value: &str| {
-            let value = MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value);
-            if let Ok(value) = value.build() {
-                attributes.insert(name.to_owned(), value);
-            }
-        };
-        add(ORIGINAL_MESSAGE_ID, self.original_id());
-        if let Some(sent_at) = self.original_sent_at() {
-            add(ORIGINAL_SENT_AT, sent_at);
-        }
-        if attributes.len() > MAX_ATTRIBUTES {
-            attributes.remove(ORIGINAL_SENT_AT);
-        }
+        let origin = [
+            (ORIGINAL_MESSAGE_ID, Some(self.original_id())),
+            (ORIGINAL_SENT_AT, self.original_sent_at()),
+        ];
+        add_texts(&mut attributes, &origin);
         attributes
     }
 
