@@ -173,6 +173,7 @@ impl Handler {
             received: batch.records.len(),
             stored: loaded.written,
             duplicates: loaded.duplicates,
+            stale: loaded.stale,
             recovery: self.loader.take_recovery(),
             oldest_age: batch.oldest_age(),
             transform: batch.transform,

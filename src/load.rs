@@ -7,6 +7,7 @@
 //! stored. The only module that speaks to Postgres about tables.
 
 mod bet;
+mod collapse;
 mod copy;
 mod inspection;
 mod statement;
@@ -24,10 +25,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::database::{Database, DatabaseError, Recovery, Remedy, Session};
-use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
+use crate::pipeline::{Column, ColumnType, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
 use bet::Bet;
+use collapse::collapse;
 use copy::{Copied, Copy};
 pub use inspection::{Inspection, Kind, Permissions, TableFacts};
 use statement::Statements;
@@ -85,6 +87,8 @@ pub struct Loaded {
     pub written: u64,
     /// Rows whose key was in the table or earlier in the batch.
     pub duplicates: u64,
+    /// Rows left out because there is a newer one of their key, in the table or in the batch.
+    pub stale: u64,
 }
 
 /// A batch whose rows are made while the first of them are on their way.
@@ -164,11 +168,13 @@ pub struct Loader {
 }
 
 impl Loaded {
-    /// Notes that the rows of a part are in the table, so many of them written just now.
-    fn add(&mut self, part: &[usize], written: u64) {
+    /// Notes that the rows of a part are in the table, so many of them written just now, unless they are
+    /// stale.
+    fn add(&mut self, part: &[usize], written: u64, stale: u64) {
         part.iter().for_each(|&row| self.fates[row] = Fate::Stored);
         self.written += written;
-        self.duplicates += (part.len() as u64).saturating_sub(written);
+        self.stale += stale;
+        self.duplicates += (part.len() as u64).saturating_sub(written + stale);
     }
 
     fn is_any_stored(&self) -> bool {
@@ -180,6 +186,7 @@ impl Loaded {
             fates: vec![Fate::Unsure; rows],
             written: 0,
             duplicates: 0,
+            stale: 0,
         }
     }
 }
@@ -242,9 +249,10 @@ impl Loader {
         rows.truncate(0);
         self.bet.place();
         let copied = if !self.bet.is_on() || !self.copy.is_worth_a_try(batch.expected()) {
-            Ok(Copied::Not)
+            Ok((Copied::Not, 0))
         } else if batch.is_sorted_by_key() {
-            self.copy(batch, &mut rows, time).await
+            let copied = self.copy(batch, &mut rows, time).await;
+            copied.map(|copied| (copied, 0))
         } else {
             while batch.fill(&mut rows) {}
             let all: Vec<usize> = (0..rows.len()).collect();
@@ -254,11 +262,11 @@ impl Loader {
         let all: Vec<usize> = (0..rows.len()).collect();
         let mut loaded = Loaded::unsure(rows.len());
         let result = match copied {
-            Ok(Copied::Rows(written)) => {
-                loaded.add(&all, written);
+            Ok((Copied::Rows(written), stale)) => {
+                loaded.add(&all, written, stale);
                 Ok(())
             }
-            Ok(Copied::Refused(row)) if batch.groups().is_none() => {
+            Ok((Copied::Refused(row), _)) if batch.groups().is_none() => {
                 let parts = around(all, row).into();
                 let parts = self.copy_parts(&rows, parts, &mut loaded, time).await;
                 self.insert_all(&rows, None, parts, &mut loaded, time).await
@@ -310,27 +318,29 @@ impl Loader {
         }
     }
 
-    /// Copies rows that are there already; the position of a refused one is that among all rows.
+    /// Copies rows that are there already, and says how many of them are stale; the position of a refused
+    /// one is that among all rows.
     async fn copy_part(
         &mut self,
         rows: &Rows,
         part: &[usize],
         time: TimeBudget,
-    ) -> Result<Copied, OutOfTime> {
-        let order = self.collapse(rows, part);
+    ) -> Result<(Copied, u64), OutOfTime> {
+        let collapsed = collapse(&self.pipeline, rows, part);
         let mut sorted = InOrder {
             rows,
-            order: &order,
+            order: &collapsed.unique,
         };
         let copied = self
             .copy(&mut sorted, &mut Rows::new(rows.width()), time)
             .await?;
         Ok(match copied {
-            Copied::Refused(place) => match order.get(place) {
-                Some(&row) => Copied::Refused(row),
-                None => Copied::Not,
+            Copied::Rows(written) => (Copied::Rows(written), collapsed.stale(written)),
+            Copied::Refused(place) => match collapsed.unique.get(place) {
+                Some(&row) => (Copied::Refused(row), 0),
+                None => (Copied::Not, 0),
             },
-            copied => copied,
+            copied => (copied, 0),
         })
     }
 
@@ -349,12 +359,12 @@ impl Loader {
             let copied = if self.copy.pays(part.len()) {
                 self.copy_part(rows, &part, time).await
             } else {
-                Ok(Copied::Not)
+                Ok((Copied::Not, 0))
             };
             match copied {
-                Ok(Copied::Rows(written)) => loaded.add(&part, written),
-                Ok(Copied::Refused(row)) => pending.extend(around(part, row)),
-                Ok(Copied::Lost | Copied::Not) => left.push(part),
+                Ok((Copied::Rows(written), stale)) => loaded.add(&part, written, stale),
+                Ok((Copied::Refused(row), _)) => pending.extend(around(part, row)),
+                Ok((Copied::Lost | Copied::Not, _)) => left.push(part),
                 Err(OutOfTime) => return Vec::new(),
             }
         }
@@ -418,35 +428,10 @@ impl Loader {
         if part.is_empty() {
             return Ok(());
         }
-        let unique = self.collapse(rows, part);
-        let written = self.insert(rows, &unique, time).await?;
-        loaded.add(part, written);
+        let collapsed = collapse(&self.pipeline, rows, part);
+        let written = self.insert(rows, &collapsed.unique, time).await?;
+        loaded.add(part, written, collapsed.stale(written));
         Ok(())
-    }
-
-    /// The rows sorted by key, so that concurrent batches take locks in one order, and one row of
-    /// each key: the last under `update`, the first under `ignore`, as if they came one by one.
-    fn collapse(&self, rows: &Rows, part: &[usize]) -> Vec<usize> {
-        let key = |row: usize| {
-            self.pipeline
-                .key
-                .iter()
-                .map(move |&column| rows.cell(row, column))
-        };
-        let first_of_key = self.pipeline.key.first().copied().unwrap_or_default();
-        let with_prefix = |&row: &usize| (rows.prefix(row, first_of_key), row);
-        let mut unique: Vec<(u64, usize)> = part.iter().map(with_prefix).collect();
-        unique.sort_unstable_by(|a, b| {
-            let arrival = match self.pipeline.on_conflict {
-                OnConflict::Ignore => a.1.cmp(&b.1),
-                OnConflict::Update => b.1.cmp(&a.1),
-            };
-            a.0.cmp(&b.0)
-                .then_with(|| key(a.1).cmp(key(b.1)))
-                .then(arrival)
-        });
-        unique.dedup_by(|later, first| later.0 == first.0 && key(later.1).eq(key(first.1)));
-        unique.into_iter().map(|(_, row)| row).collect()
     }
 
     /// Runs the statement until it succeeds, fails for good or time runs out.

@@ -104,6 +104,7 @@ pub fn batch_done(batch: &BatchMetrics, failed: &BTreeMap<&str, usize>, dead_let
         received = batch.received,
         stored = batch.stored,
         duplicates = batch.duplicates,
+        stale = batch.stale,
         failed = failed.values().sum::<usize>(),
         dead_lettered,
         failed_by_rule = failed_by_rule.join(" "),

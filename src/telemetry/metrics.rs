@@ -35,6 +35,8 @@ pub struct Totals {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
+    /// Messages left out because there is a newer row.
+    pub stale: u64,
     /// Failed messages by rule, each as often as it failed.
     pub failed: BTreeMap<&'static str, u64>,
     /// Messages sent to the dead-letter queue.
@@ -50,6 +52,7 @@ impl Totals {
         self.batches += 1;
         self.stored += batch.stored;
         self.duplicates += batch.duplicates;
+        self.stale += batch.stale;
         for (rule, messages) in failed {
             *self.failed.entry(rule).or_default() += *messages as u64;
         }
@@ -69,6 +72,8 @@ pub struct BatchMetrics {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
+    /// Messages left out because there is a newer row.
+    pub stale: u64,
     /// What it took to keep the database at hand.
     pub recovery: Recovery,
     /// How long the oldest message had waited.
@@ -117,6 +122,7 @@ impl Metrics {
             Metric::count("MessagesReceived", batch.received as u64),
             Metric::count("RowsStored", batch.stored),
             Metric::count("RowsDuplicate", batch.duplicates),
+            Metric::count("RowsStale", batch.stale),
             Metric::count("DatabaseRetries", batch.recovery.retries),
             Metric::count("Reconnects", batch.recovery.reconnects),
             Metric::count("SecretRefreshes", batch.recovery.secret_refreshes),

@@ -2,6 +2,7 @@
 
 mod api;
 mod function;
+mod mapping;
 mod queue;
 mod report;
 mod table;
@@ -107,7 +108,8 @@ impl Check {
             Ok(_) if masks == 0 => report.ok("masks", "none"),
             Ok(_) => report.ok("masks", &format!("{masks} columns are masked")),
             Err(error) => report.error("masks", &error),
-        }
+        }?;
+        mapping::check(pipeline, report)
     }
 
     /// Gives the server, where it answers.
