@@ -177,8 +177,8 @@ def test_the_kubernetes_examples_start_drain_as_it_wants_to_be(
     assert (container["command"], command) == (["sqs-to-postgres"], "drain")
     assert {argument.partition("=")[0] for argument in arguments} <= drain_flags
     assert ("--follow" in arguments) == (kind == "Deployment")
-    readme = (Settings.of_repo().root / "README.md").read_text()
-    assert all(f"`{variable['name']}`" in readme for variable in container["env"])
+    settings = (Settings.of_repo().root / "docs" / "CONFIGURATION.md").read_text()
+    assert all(f"`{variable['name']}`" in settings for variable in container["env"])
     if kind == "CronJob":
         [rule] = spec["podFailurePolicy"]["rules"]
         assert rule["onExitCodes"]["values"] == [1, 2]
