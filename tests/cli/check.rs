@@ -63,6 +63,17 @@ async fn what_update_means_without_newer_is_a_warning() {
         .run("check --json")
         .await;
     assert_eq!(complaints(&check), [], "{}", check.out);
+    database.execute("ALTER TABLE t ALTER v TYPE text").await;
+    let tool = Tool::on(&database).mapping(&newer);
+    let check = tool.run("check --json").await;
+    let found = complaints(&check);
+    assert_eq!((check.code, found.len()), (2, 1), "{}", check.out);
+    assert!(
+        found[0].2.contains("text does not sort like times") && found[0].2.contains("TYPE date"),
+        "{found:?}"
+    );
+    database.execute(&tool.run("ddl --diff").await.out).await;
+    assert_eq!(complaints(&tool.run("check --json").await), []);
     database.drop().await;
 }
 
@@ -247,7 +258,10 @@ async fn what_only_looks_like_a_mistake_is_none() {
 async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
     let database = Database::new().await;
     let (schema, password) = (&database.schema, "p");
-    let update = USER_LOGINS.replace("on_conflict = \"ignore\"", "on_conflict = \"update\"");
+    let update = USER_LOGINS.replace(
+        "on_conflict = \"ignore\"",
+        "on_conflict = \"update\"\nnewer = \"create_date\"",
+    );
     create(&Tool::on(&database).mapping(USER_LOGINS), &database).await;
     let role = database.role(password).await;
     let url = database.url_as(&role, password, server_address());
