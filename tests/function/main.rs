@@ -30,6 +30,7 @@ mod refused;
 mod rotation;
 mod start;
 mod support;
+mod thief;
 mod tls;
 mod tls_front;
 mod types;
