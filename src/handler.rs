@@ -209,9 +209,7 @@ impl Handler {
             .collect();
         let failed = by_rule(&rejected);
         self.metrics.batch(figures, &failed);
-        for (record, rejection) in &rejected {
-            telemetry::message_failed(record, rejection);
-        }
+        telemetry::messages_failed(&rejected);
         // What Postgres did not answer to in time may be an outage as well.
         let unsure = rejected
             .iter()
