@@ -16,8 +16,8 @@ use tokio_postgres::config::ChannelBinding;
 /// How long credentials are used for new connections before they are read again.
 pub const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
 
-/// The certificate authorities that are packed with the function, in the folder of its code.
-const PACKED_AUTHORITIES: &str = "ca.pem";
+/// The file of certificate authorities that `make build` packages with the function.
+const PACKAGED_AUTHORITIES: &str = "ca.pem";
 
 /// How long an outage keeps a message away after its first delivery.
 const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
@@ -62,8 +62,8 @@ pub struct DatabaseSecretSettings {
     pub name: Option<String>,
     /// `DB_SSLMODE` and `DB_SSLROOTCERT`.
     pub tls: TlsSettings,
-    /// `DB_CHANNEL_BINDING`: whether the password is only used where the server proves that it knows it,
-    /// and that nobody is in between.
+    /// `DB_CHANNEL_BINDING`: if required, the password is sent only as a SCRAM proof that is bound to the TLS
+    /// connection, so that nobody in between can use it.
     pub channel_binding: ChannelBinding,
 }
 
@@ -81,15 +81,15 @@ pub struct QueueSettings {
 /// How the connection is protected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// How much is verified, where that is set.
+    /// How much is verified, if that is set.
     pub mode: Option<SslMode>,
-    /// Whose certificates are trusted.
+    /// Which certificate authorities are trusted.
     pub authorities: Authorities,
 }
 
 impl TlsSettings {
-    /// How much is verified: everything where nothing else is set, unless the connection stays on this
-    /// machine and no authority is named.
+    /// How much is verified. The default is everything; a connection that stays on this machine may do
+    /// without TLS, unless an authority is named.
     pub fn mode(&self, is_loopback: bool) -> SslMode {
         let default = match self.authorities {
             Authorities::System if is_loopback => SslMode::Prefer,
@@ -98,8 +98,8 @@ impl TlsSettings {
         self.mode.unwrap_or(default)
     }
 
-    /// Whether any certificate of any public authority would do, whatever the host.
-    pub(crate) fn verifies_nobody(&self) -> bool {
+    /// Whether an authority is missing: `verify-ca` with those of the system accepts any site of the internet.
+    pub(crate) fn lacks_authority(&self) -> bool {
         self.mode == Some(SslMode::VerifyCa) && self.authorities == Authorities::System
     }
 }
@@ -110,15 +110,15 @@ pub enum Authorities {
     /// Those of the system.
     #[default]
     System,
-    /// Those of a PEM file and no others.
+    /// Those of a PEM file, and no others.
     Only(PathBuf),
-    /// Those of the system, and those of the PEM file that is packed with the function. RDS needs Amazon's
-    /// own authorities, RDS Proxy a public one, and where the host is verified too, both are as safe as one.
+    /// Those of the system and those of the PEM file that is packaged with the function, only with
+    /// `verify-full`: RDS has certificates of Amazon's own authorities, RDS Proxy of a public one.
     SystemAnd(PathBuf),
 }
 
 impl Authorities {
-    /// The file that is named, if one is.
+    /// The file, if one is named.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::System => None,
@@ -258,7 +258,7 @@ pub enum ConfigError {
     #[error("DB_SSLMODE is unknown: use verify-full, verify-ca, require or disable")]
     UnknownSslMode,
     #[error(
-        "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT, because a certificate of any public authority would pass otherwise: name the file of your own authority, or use verify-full"
+        "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT, because without it a certificate of any public authority is accepted: name the file of your own authority, or use verify-full"
     )]
     NoAuthority,
     #[error("DB_CHANNEL_BINDING is unknown: use require, prefer or disable")]
@@ -315,16 +315,17 @@ fn tls(lookup: &impl Fn(&str) -> Option<String>) -> Result<TlsSettings, ConfigEr
         .map(|mode| mode.parse().map_err(|()| ConfigError::UnknownSslMode))
         .transpose()?;
     let verifies_host = matches!(mode, None | Some(SslMode::VerifyFull));
-    let packed = lookup("LAMBDA_TASK_ROOT").map(|root| Path::new(&root).join(PACKED_AUTHORITIES));
+    let packaged =
+        lookup("LAMBDA_TASK_ROOT").map(|root| Path::new(&root).join(PACKAGED_AUTHORITIES));
     let authorities = match lookup("DB_SSLROOTCERT").map(PathBuf::from) {
         None => Authorities::System,
-        Some(file) if verifies_host && packed.as_ref() == Some(&file) => {
+        Some(file) if verifies_host && packaged.as_ref() == Some(&file) => {
             Authorities::SystemAnd(file)
         }
         Some(file) => Authorities::Only(file),
     };
     let settings = TlsSettings { mode, authorities };
-    if settings.verifies_nobody() {
+    if settings.lacks_authority() {
         return Err(ConfigError::NoAuthority);
     }
     Ok(settings)
@@ -446,19 +447,19 @@ mod tests {
     }
 
     #[test]
-    fn a_named_authority_is_the_only_one_unless_it_is_packed_and_the_host_is_verified() {
+    fn a_named_authority_is_the_only_one_unless_it_is_packaged_and_the_host_is_verified() {
         let only = |file: &str| Authorities::Only(file.into());
-        let packed = "/var/task/ca.pem";
+        let packaged = "/var/task/ca.pem";
         let cases = [
             (None, "", Authorities::System),
-            (None, packed, Authorities::SystemAnd(packed.into())),
+            (None, packaged, Authorities::SystemAnd(packaged.into())),
             (
                 Some("verify-full"),
-                packed,
-                Authorities::SystemAnd(packed.into()),
+                packaged,
+                Authorities::SystemAnd(packaged.into()),
             ),
-            (Some("verify-ca"), packed, only(packed)),
-            (Some("require"), packed, only(packed)),
+            (Some("verify-ca"), packaged, only(packaged)),
+            (Some("require"), packaged, only(packaged)),
             (None, "/var/task/own.pem", only("/var/task/own.pem")),
             (Some("verify-full"), "/opt/ca.pem", only("/opt/ca.pem")),
         ];

@@ -76,9 +76,9 @@ pub(super) fn config_of_url(url: &SecretString) -> Result<(Config, TlsSettings),
             _ => rest.push(parameter),
         }
     }
-    if tls.verifies_nobody() {
+    if tls.lacks_authority() {
         return Err(DatabaseError::Url(
-            "its sslmode verify-ca needs an sslrootcert, because a certificate of any public authority would pass otherwise",
+            "its sslmode verify-ca needs an sslrootcert, because without it a certificate of any public authority is accepted",
         ));
     }
     let config = format!("{base}?{}", rest.join("&"))
@@ -87,7 +87,7 @@ pub(super) fn config_of_url(url: &SecretString) -> Result<(Config, TlsSettings),
     Ok((complete(config, &tls), tls))
 }
 
-/// Adds limits of time, and how much TLS the connection needs.
+/// Adds timeouts, and how much TLS the connection needs.
 fn complete(mut config: Config, tls: &TlsSettings) -> Config {
     let mode = mode_of(&config, tls);
     config
@@ -108,7 +108,7 @@ pub(super) fn mode_of(config: &Config, tls: &TlsSettings) -> SslMode {
     tls.mode(stays_on_this_machine(config))
 }
 
-/// Whether all that a URL names is on this machine; it may name several hosts, and addresses beside them.
+/// Whether all hosts are this machine. A URL may name several, and addresses in addition.
 fn stays_on_this_machine(config: &Config) -> bool {
     let is_local = |host: &Host| match host {
         Host::Tcp(name) => is_loopback(name),

@@ -22,10 +22,10 @@ pub(super) struct Tls(Arc<Parts>);
 
 struct Parts {
     settings: TlsSettings,
-    /// Of the file that is named.
+    /// Those of the file, if one is named.
     root_certs: Vec<Certificate>,
-    /// Made when a server wants it, because to read the authorities that the system trusts takes longer than
-    /// the rest of a start; and the same for every connection of a mode.
+    /// Made when a server first wants TLS, because reading the system's authorities takes longer than the
+    /// rest of a start. All connections of a mode share it.
     made: Mutex<Option<(SslMode, TlsConnector)>>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct TlsTo {
 }
 
 impl Tls {
-    /// Reads the authorities to trust, where a file of them is named.
+    /// Reads the file of authorities, if one is named.
     ///
     /// # Errors
     /// Their file cannot be read, or holds none.
@@ -60,7 +60,7 @@ impl Tls {
         &self.0.settings
     }
 
-    /// As this connection needs it.
+    /// The TLS that this connection needs.
     pub(super) fn of(&self, config: &Config) -> TlsOfMode {
         TlsOfMode {
             mode: mode_of(config, &self.0.settings),
@@ -70,8 +70,8 @@ impl Tls {
 }
 
 impl TlsOfMode {
-    /// As in libpq, `require` verifies the authority where one is named, and where one is named, no other is
-    /// trusted: whoever has a certificate of a public authority would pass for the server.
+    /// As in libpq, `require` verifies the authority if one is named, and a named authority is the only one that
+    /// is trusted. Otherwise anybody with a certificate of a public authority could pose as the server.
     pub(super) fn connector(&self) -> native_tls::Result<TlsConnector> {
         let Parts {
             settings,

@@ -36,7 +36,7 @@ async fn the_line_of_a_failed_message_says_which_where_why_and_how_often() {
 }
 
 #[tokio::test]
-async fn thousands_of_bad_messages_are_a_hundred_lines_and_a_count_for_each_rule() {
+async fn thousands_of_bad_messages_write_a_hundred_lines_per_rule_and_a_count() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let name = |kind: &str, number: usize| format!("{kind}{number}");

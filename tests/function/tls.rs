@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 
 use crate::aws::Secret;
 use crate::batch::{Batch, login};
+use crate::impostor::Impostor;
 use crate::support::{Database, Outcome, Setup, database_name, server_address};
-use crate::thief::Thief;
 use crate::tls_front::{Authority, front};
 
 /// A database that is entered by a secret, and certificates of every kind.
@@ -219,21 +219,21 @@ async fn a_server_is_trusted_as_far_as_the_mode_asks() {
     house.drop().await;
 }
 
-/// The authority that every system trusts, in the environment of one function.
+/// For this function the public authority is one of the system's.
 fn trusting(public: &Authority, setup: Setup) -> Setup {
     setup.set("SSL_CERT_FILE", &public.path())
 }
 
 #[tokio::test]
-async fn where_an_authority_is_named_a_certificate_of_a_public_one_gets_no_password() {
+async fn with_a_named_authority_a_server_with_a_public_certificate_gets_no_password() {
     let house = House::new().await;
     let (public, ours) = (Authority::public(), Some(&house.ours));
-    let thief = Thief::with(Some(public.identity("localhost", 2100))).await;
+    let impostor = Impostor::with(Some(public.identity("localhost", 2100))).await;
     let named = format!("sslrootcert={}", house.ours.path());
-    let url = |mode: &str| house.url_setup(thief.address, &format!("sslmode={mode}&{named}"));
+    let url = |mode: &str| house.url_setup(impostor.address, &format!("sslmode={mode}&{named}"));
     let modes = ["require", "verify-ca", "verify-full"];
     let cases = modes.iter().flat_map(|mode| {
-        let by_secret = house.setup(thief.address, Some(mode), ours);
+        let by_secret = house.setup(impostor.address, Some(mode), ours);
         [(*mode, by_secret), (*mode, url(mode))]
     });
     let cases = cases.map(async |(mode, setup)| {
@@ -241,20 +241,20 @@ async fn where_an_authority_is_named_a_certificate_of_a_public_one_gets_no_passw
         assert!(refused.contains("certificate"), "{mode}: {refused}");
     });
     join_all(cases).await;
-    assert_eq!(thief.stolen(), [] as [&str; 0]);
-    // Whoever trusts the public authority and names no other gives it away.
-    let trusts_all = house.setup(thief.address, Some("verify-full"), None);
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
+    // The control: a function that trusts the public authority sends the password.
+    let trusts_all = house.setup(impostor.address, Some("verify-full"), None);
     store(trusting(&public, trusts_all), "m").await.unwrap_err();
-    assert_eq!(thief.stolen(), ["p"]);
+    assert_eq!(impostor.passwords(), ["p"]);
     house.drop().await;
 }
 
 #[tokio::test]
-async fn the_packed_authorities_go_beside_those_of_the_system_where_the_host_is_verified() {
+async fn with_verify_full_the_packaged_authorities_add_to_those_of_the_system() {
     let house = House::new().await;
     let public = Authority::public();
     let by_public = front(public.identity("localhost", 2100)).await;
-    let package = house.ours.packed();
+    let package = house.ours.packaged();
     let setup = |server, mode| {
         let setup = house.setup(server, mode, None);
         let setup = setup.set("LAMBDA_TASK_ROOT", &package.path());
@@ -267,18 +267,18 @@ async fn the_packed_authorities_go_beside_those_of_the_system_where_the_host_is_
     store(setup(by_public, Some("verify-full")), "proxy")
         .await
         .unwrap();
-    let thief = Thief::with(Some(public.identity("localhost", 2100))).await;
+    let impostor = Impostor::with(Some(public.identity("localhost", 2100))).await;
     let weaker = ["require", "verify-ca"].map(async |mode| {
-        let refused = store(setup(thief.address, Some(mode)), "m").await;
+        let refused = store(setup(impostor.address, Some(mode)), "m").await;
         assert!(refused.unwrap_err().contains("certificate"), "{mode}");
     });
     join_all(weaker).await;
-    assert_eq!(thief.stolen(), [] as [&str; 0]);
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
     house.drop().await;
 }
 
 #[tokio::test]
-async fn to_verify_an_authority_without_naming_one_is_refused_at_start() {
+async fn verify_ca_without_an_authority_is_refused_at_start() {
     let house = House::new().await;
     let server = house.valid().await;
     let cases = [
@@ -300,9 +300,9 @@ async fn to_verify_an_authority_without_naming_one_is_refused_at_start() {
 }
 
 #[tokio::test]
-async fn without_a_mode_only_a_connection_on_this_machine_is_not_verified() {
+async fn without_sslmode_only_a_loopback_connection_is_unverified() {
     let house = House::new().await;
-    let (thief, plain) = (Thief::with(None).await, server_address());
+    let (impostor, plain) = (Impostor::with(None).await, server_address());
     let elsewhere = |server: SocketAddr| {
         let url = format!(
             "postgresql://{}:p@db.internal:{}/{}?hostaddr=127.0.0.1",
@@ -314,11 +314,11 @@ async fn without_a_mode_only_a_connection_on_this_machine_is_not_verified() {
             .set("MASK_KEY", crate::support::MASK_KEY)
             .set("DATABASE_URL", &url)
     };
-    for server in [thief.address, plain] {
+    for server in [impostor.address, plain] {
         let refused = store(elsewhere(server), "m").await.unwrap_err();
         assert!(refused.contains("server does not support TLS"), "{refused}");
     }
-    assert_eq!(thief.stolen(), [] as [&str; 0]);
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
     store(house.url_setup(plain, ""), "url").await.unwrap();
     store(house.setup(plain, None, None), "secret")
         .await
@@ -328,22 +328,22 @@ async fn without_a_mode_only_a_connection_on_this_machine_is_not_verified() {
 }
 
 #[tokio::test]
-async fn where_channel_binding_is_required_an_unverified_server_gets_no_password() {
+async fn with_channel_binding_required_an_unverified_server_gets_no_password() {
     let house = House::new().await;
-    let thief = Thief::with(Some(house.others.identity("anybody", 2100))).await;
-    let by_secret = || house.setup(thief.address, Some("require"), None);
+    let impostor = Impostor::with(Some(house.others.identity("anybody", 2100))).await;
+    let by_secret = || house.setup(impostor.address, Some("require"), None);
     let cases = [
         by_secret().set("DB_CHANNEL_BINDING", "require"),
-        house.url_setup(thief.address, "sslmode=require&channel_binding=require"),
+        house.url_setup(impostor.address, "sslmode=require&channel_binding=require"),
     ];
     let cases = cases.map(async |setup| {
         let refused = store(setup, "m").await.unwrap_err();
         assert!(refused.contains("channel binding"), "{refused}");
     });
     join_all(cases).await;
-    assert_eq!(thief.stolen(), [] as [&str; 0]);
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
     store(by_secret(), "m").await.unwrap_err();
-    assert_eq!(thief.stolen(), ["p"]);
+    assert_eq!(impostor.passwords(), ["p"]);
     let valid = house.valid().await;
     for (name, binding) in [("with", "prefer"), ("without", "disable")] {
         let setup = house.setup(valid, Some("require"), None);

@@ -23,12 +23,12 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// One of a company's own. They all have this name, so that only their keys tell them apart.
+    /// A private one. They all have the same name, so that only their keys distinguish them.
     pub(crate) fn new() -> Self {
         Self::named("Authority of a test")
     }
 
-    /// One that other systems trust too: Postgres has nothing to do with it.
+    /// One that stands in for the public authorities, which sign certificates for everybody.
     pub(crate) fn public() -> Self {
         Self::named("Public authority of a test")
     }
@@ -50,8 +50,8 @@ impl Authority {
         self.file.0.display().to_string()
     }
 
-    /// The file as a function is packed with it.
-    pub(crate) fn packed(&self) -> Package {
+    /// Its file as `ca.pem` in the folder of a function's code.
+    pub(crate) fn packaged(&self) -> Package {
         let folder = format!("sqs-to-postgres-{:016x}", fastrand::u64(..));
         let package = Package(std::env::temp_dir().join(folder));
         std::fs::create_dir(&package.0).unwrap();
@@ -70,7 +70,7 @@ impl Authority {
     }
 }
 
-/// The folder of a function, gone when the test ends.
+/// The folder of a function's code, gone when the test ends.
 pub(crate) struct Package(PathBuf);
 
 impl Package {

@@ -67,7 +67,7 @@ def test_the_runbook_says_how_long_the_deliveries_last(
     settings: Settings, template: dict[str, Any], name: str
 ) -> None:
     numbers = template["Mappings"]["Profiles"][name]
-    said = re.search(rf"(\d+)(?: minutes in all)? under `{name}`", runbook(settings))
+    said = re.search(rf"(\d+)(?: minutes in total)? under `{name}`", runbook(settings))
     assert said
     assert int(said[1]) == numbers["MaxReceiveCount"] * numbers["VisibilityTimeout"] // 60
 
@@ -129,6 +129,8 @@ def refused_by(template: dict[str, Any], **given: str) -> list[str]:
         ({"SubnetIds": "subnet-1,subnet-2"}, ["SubnetsHaveSecurityGroups"]),
         ({"SecurityGroupIds": "sg-1"}, ["SecurityGroupsHaveSubnets"]),
         ({"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, []),
+        ({"DbSslMode": "verify-ca"}, ["VerifyCaHasAuthorities"]),
+        ({"DbSslMode": "verify-ca", "DbSslRootCert": "/var/task/ca.pem"}, []),
     ],
 )
 def test_parameters_that_need_each_other_are_given_together(

@@ -1,4 +1,4 @@
-//! A server that asks for the password in clear, as one on the way to the real server could.
+//! A server that asks for the password in clear, as an attacker on the network path could.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,12 +10,12 @@ use tokio_native_tls::native_tls::{self, Identity};
 
 /// The answer to a client's first message.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (AuthenticationCleartextPassword).
-const GIVE_THE_PASSWORD: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 3];
+const CLEARTEXT_PASSWORD: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 3];
 
-/// The server, and the passwords it was given.
-pub(crate) struct Thief {
+/// The server, and the passwords that clients sent to it.
+pub(crate) struct Impostor {
     pub(crate) address: SocketAddr,
-    stolen: Arc<Mutex<Vec<String>>>,
+    received: Arc<Mutex<Vec<String>>>,
 }
 
 impl Thief {
@@ -27,30 +27,30 @@ impl Thief {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stolen = Arc::<Mutex<Vec<String>>>::default();
-        let loot = Arc::clone(&stolen);
+        let received = Arc::<Mutex<Vec<String>>>::default();
+        let passwords = Arc::clone(&received);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, loot) = (acceptor.clone(), Arc::clone(&loot));
+                let (acceptor, passwords) = (acceptor.clone(), Arc::clone(&passwords));
                 tokio::spawn(async move {
-                    if let Some(password) = rob(client, acceptor).await {
-                        loot.lock().unwrap().push(password);
+                    if let Some(password) = ask_over_tls(client, acceptor).await {
+                        passwords.lock().unwrap().push(password);
                     }
                 });
             }
         });
-        Self { address, stolen }
+        Self { address, received }
     }
 
-    /// The passwords so far, each once.
-    pub(crate) fn stolen(&self) -> Vec<String> {
-        let mut stolen = self.stolen.lock().unwrap().clone();
-        stolen.dedup();
-        stolen
+    /// The passwords so far, repetitions left out.
+    pub(crate) fn passwords(&self) -> Vec<String> {
+        let mut passwords = self.received.lock().unwrap().clone();
+        passwords.dedup();
+        passwords
     }
 }
 
-async fn rob(mut client: TcpStream, acceptor: Option<Arc<TlsAcceptor>>) -> Option<String> {
+async fn ask_over_tls(mut client: TcpStream, acceptor: Option<Arc<TlsAcceptor>>) -> Option<String> {
     let mut ssl_request = [0; 8];
     client.read_exact(&mut ssl_request).await.ok()?;
     match acceptor {
@@ -69,7 +69,7 @@ async fn ask(mut client: impl AsyncRead + AsyncWrite + Unpin) -> Option<String> 
     let len = client.read_u32().await.ok()?;
     let mut startup = vec![0; len as usize - 4];
     client.read_exact(&mut startup).await.ok()?;
-    client.write_all(&GIVE_THE_PASSWORD).await.ok()?;
+    client.write_all(&CLEARTEXT_PASSWORD).await.ok()?;
     client.flush().await.ok()?;
     if client.read_u8().await.ok()? != b'p' {
         return None;
