@@ -18,7 +18,7 @@ pub(crate) struct Impostor {
     received: Arc<Mutex<Vec<String>>>,
 }
 
-impl Thief {
+impl Impostor {
     /// Listens; without an identity it offers no TLS.
     pub(crate) async fn with(identity: Option<Identity>) -> Self {
         let acceptor = identity.map(|identity| {
