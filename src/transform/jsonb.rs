@@ -47,7 +47,7 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     while let Some(rest) = bytes.get(at..)
         && let Some(found) = memchr::memchr2(b'"', b'\\', rest)
     {
-        if rest[found] == b'"' {
+        if rest.get(found) == Some(&b'"') {
             return at + found + 1;
         }
         at += found + 2;
@@ -59,7 +59,7 @@ fn number_from(json: &str, start: usize) -> &str {
     let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
     let rest = json.get(start..).unwrap_or_default();
     let length = rest.bytes().take_while(is_of_number).count();
-    &rest[..length]
+    rest.get(..length).unwrap_or_default()
 }
 
 /// How many bytes Postgres prints of a number more than were sent.
