@@ -30,7 +30,7 @@ pub(crate) fn check(json: &str) -> Result<(), Rule> {
             b'}' | b']' => depth = depth.saturating_sub(1),
             b'-' | b'0'..=b'9' => {
                 let number = number_from(json, at - 1);
-                at += number.len() - 1;
+                at += number.len().saturating_sub(1);
                 expansion += expansion_of(number)?;
                 if expansion > MAX_EXPANSION_BYTES {
                     return Err(OUT_OF_RANGE);
