@@ -1,4 +1,4 @@
-"""At a terminal: the function, as `make watch` runs it, writes lines for a person and no metrics, and the tool
+"""At a terminal the function, as `make watch` runs it, writes lines for a person and no metrics, and the tool
 shows what others wrote without handing it to the terminal."""
 
 import json
@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from shell import Shell
+
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
 
