@@ -24,7 +24,7 @@ use crate::telemetry::causes;
 use credentials::RotatingSecret;
 pub use error::{DatabaseError, Remedy};
 use names::Names;
-pub use server::Server;
+pub use server::{Durability, Server};
 use target::{config_of_url, is_behind_rds_proxy};
 use tls::Tls;
 

@@ -9,6 +9,7 @@
 mod bet;
 mod copy;
 mod inspection;
+mod standby;
 mod statement;
 mod table;
 
@@ -29,7 +30,8 @@ use crate::rejection::Refusal;
 use crate::row::Rows;
 use bet::Bet;
 use copy::{Copied, Copy};
-pub use inspection::{Inspection, Kind, Permissions, TableFacts};
+pub use inspection::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
+use standby::confirm;
 use statement::Statements;
 use table::key_guard;
 pub use table::{Difference, Fault, LiveTable, TableError};
@@ -547,13 +549,17 @@ impl Loader {
         let is_naming = self.is_warm && named.is_none();
         let mut inserted = None;
         let inserting = async {
-            inserted = Some(match named {
+            let written = match named {
                 Some(named) => client.execute_raw(&named, &arrays).await,
                 None => {
                     let values = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
                     let parameters: Vec<_> = values.zip(types.clone()).collect();
                     client.execute_typed(text, &parameters).await
                 }
+            };
+            inserted = Some(match written {
+                Ok(0) if !is_bet => confirm(client).await.map(|()| 0),
+                written => written,
             });
         };
         // What helps the next batches is asked in the same round trip, and not for the first batch, whose

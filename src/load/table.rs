@@ -216,7 +216,7 @@ impl LiveTable {
                 table,
             },
             "42P10" => TableError::NoUniqueIndex {
-                ddl: unique_index(pipeline),
+                ddl: unique_index(pipeline, false),
                 table,
             },
             _ if self.columns.is_empty() => TableError::Missing { table, ddl },
@@ -362,12 +362,24 @@ fn alter_type(table: &str, column: &Column) -> String {
     )
 }
 
-pub(super) fn unique_index(pipeline: &Pipeline) -> String {
+/// Built beside the writers of the table, which a partitioned one does not offer.
+/// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
+pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String {
+    let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
     format!(
-        "CREATE UNIQUE INDEX ON {} ({});",
+        "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
         pipeline.table,
         quote_list(pipeline.key_names())
     )
+}
+
+/// The partition for all rows that no other one takes.
+pub(super) fn default_partition(table: &Table) -> String {
+    let default = Table {
+        schema: table.schema.clone(),
+        name: format!("{}_default", table.name),
+    };
+    format!("CREATE TABLE {default} PARTITION OF {table} DEFAULT;")
 }
 
 pub(super) fn grant(pipeline: &Pipeline) -> String {

@@ -63,7 +63,9 @@ type = "text"
 def at_a_terminal(shell: Shell, command: str) -> str:
     """What a terminal gets to see of a command."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(["bash", "-c", command], cwd=shell.folder, env=shell.env, stdout=theirs):
+    with subprocess.Popen(
+        ["bash", "-c", command], cwd=shell.folder, env=shell.env | {"TERM": "xterm"}, stdout=theirs
+    ):
         os.close(theirs)
         seen = b""
         while part := _read(ours):

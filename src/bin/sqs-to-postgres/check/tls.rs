@@ -16,6 +16,9 @@ const DAYS_AHEAD: i32 = 30;
 
 const MEND: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
 
+/// All that is verified where the host name is not.
+const ANY_HOST: &str = "authority verified, for any host name";
+
 pub(super) async fn check(
     database: &mut Database,
     host: &str,
@@ -32,10 +35,8 @@ pub(super) async fn check(
     };
     let verified = match settings.mode {
         SslMode::VerifyFull => Some("server and authority verified"),
-        SslMode::VerifyCa => Some("authority verified, for any host name"),
-        _ if settings.root_cert.is_some() && settings.mode == SslMode::Require => {
-            Some("authority verified, for any host name")
-        }
+        SslMode::VerifyCa => Some(ANY_HOST),
+        _ if settings.root_cert.is_some() && settings.mode == SslMode::Require => Some(ANY_HOST),
         _ => None,
     };
     let Ok((days, until)) = days_left(&shown) else {
@@ -45,13 +46,20 @@ pub(super) async fn check(
     match verified {
         None => {
             let tense = if days < 0 { "ended" } else { "ends" };
-            let text =
-                format!("on, but the server is not verified; its certificate {tense} on {until}");
+            let text = format!(
+                "on, but the server is not verified: another one in its place can ask for the password in clear; its certificate {tense} on {until}"
+            );
             report.warning("tls", &text, MEND)
         }
         Some(_) if days < DAYS_AHEAD => {
             let text = format!("its certificate ends in {days} days, on {until}");
             report.warning("tls", &text, "renew it on the server")
+        }
+        Some(ANY_HOST) if !is_loopback(host) => {
+            let text = format!(
+                "{ANY_HOST}: any server with a certificate of that authority can take its place; certificate until {until}"
+            );
+            report.warning("tls", &text, MEND)
         }
         Some(verified) => report.ok("tls", &format!("{verified}; certificate until {until}")),
     }
@@ -59,9 +67,7 @@ pub(super) async fn check(
 
 /// Without TLS only a connection that stays on this machine is safe.
 fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
-    let is_loopback =
-        host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
-    if is_loopback {
+    if is_loopback(host) {
         report.ok("tls", "off, and the connection does not leave this machine")
     } else {
         report.warning(
@@ -70,6 +76,10 @@ fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
             MEND,
         )
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
 }
 
 /// How many whole days a certificate in DER is still good, and until when.
