@@ -332,3 +332,25 @@ fn commented(line: &str, comment: &str) -> String {
         comment => format!("{line:<COMMENT_COLUMN$} # {comment}\n"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::shape::tests::must_be_linear;
+    use super::*;
+
+    #[test]
+    fn the_work_for_a_name_does_not_grow_with_those_that_are_called_the_same() {
+        must_be_linear(|names| {
+            let mut draft = Draft {
+                total: 1,
+                names: HashMap::new(),
+                text: String::new(),
+            };
+            for _ in 0..names {
+                let name = draft.unique(&"n".repeat(MAX_NAME_BYTES));
+                draft.column(&name, "text", "");
+            }
+            assert_eq!(draft.names.len(), names);
+        });
+    }
+}

@@ -253,40 +253,44 @@ pub(super) fn is_name(key: &str) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// Nanoseconds that this thread has had a processor, which other threads do not add to.
+    /// Does work for objects of 500 keys, and then of 32,000, which are as many keys in all, and fails where the
+    /// work for a key grows with the number of keys: where each looks at all others, it is 64 times as much.
+    pub(in super::super) fn must_be_linear(work: impl Fn(usize)) {
+        const ALL_KEYS: usize = 64_000;
+        let least = |keys| {
+            let took = (0..3).map(|_| {
+                let before = processor_nanos();
+                for _ in 0..ALL_KEYS / keys {
+                    work(keys);
+                }
+                processor_nanos() - before
+            });
+            took.min().unwrap()
+        };
+        let (few, many) = (least(500), least(32_000));
+        assert!(
+            many < few * 8,
+            "{few} ns in objects of 500 keys, {many} ns in objects of 32,000"
+        );
+    }
+
+    /// Nanoseconds that this thread has had a processor, to which other threads add nothing.
     /// Source: <https://docs.kernel.org/scheduler/sched-stats.html>.
     fn processor_nanos() -> u64 {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
         text.split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// The least that it took, in nanoseconds, to look at 64,000 keys in objects of this many.
-    fn work(keys: usize) -> u64 {
-        const ALL_KEYS: usize = 64_000;
-        let entries = (0..keys).map(|key| (format!("key_{key}"), Json::Null));
-        let object = Json::Object(entries.collect());
-        let took = (0..3).map(|_| {
-            let before = processor_nanos();
-            for _ in 0..ALL_KEYS / keys {
-                let mut shape = Shape::default();
-                shape.observe(&object);
-                assert_eq!(shape.keys.len(), keys);
-            }
-            processor_nanos() - before
-        });
-        took.min().unwrap()
-    }
-
-    /// Where each key is looked for among all others, 64 times the keys in an object take 64 times the work.
     #[test]
     fn the_work_for_a_key_does_not_grow_with_the_number_of_keys() {
-        let (few, many) = (work(500), work(32_000));
-        assert!(
-            many < few * 8,
-            "{few} ns in objects of 500 keys, {many} ns in objects of 32,000"
-        );
+        must_be_linear(|keys| {
+            let entries = (0..keys).map(|key| (format!("key_{key}"), Json::Null));
+            let mut shape = Shape::default();
+            shape.observe(&Json::Object(entries.collect()));
+            assert_eq!(shape.keys.len(), keys);
+        });
     }
 }
