@@ -1,12 +1,10 @@
 //! The connection's protection: what is verified, and until when the server's certificate is good.
 
-use std::net::IpAddr;
-
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
 use sqs_to_postgres::config::SslMode;
-use sqs_to_postgres::database::Database;
+use sqs_to_postgres::database::{Database, is_loopback};
 
 use super::report::Report;
 use crate::error::CliError;
@@ -24,8 +22,11 @@ pub(super) async fn check(
     host: &str,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let settings = database.tls_settings().clone();
-    if settings.mode == SslMode::Disable {
+    let mode = match database.ssl_mode().await {
+        Ok(mode) => mode,
+        Err(error) => return report.error("tls", &error.into()),
+    };
+    if mode == SslMode::Disable {
         return off(host, report);
     }
     let shown = match database.certificate().await {
@@ -33,10 +34,11 @@ pub(super) async fn check(
         Ok(None) => return off(host, report),
         Err(error) => return report.error("tls", &error.into()),
     };
-    let verified = match settings.mode {
+    let is_authority_named = database.tls_settings().authorities.file().is_some();
+    let verified = match mode {
         SslMode::VerifyFull => Some("server and authority verified"),
         SslMode::VerifyCa => Some(ANY_HOST),
-        _ if settings.root_cert.is_some() && settings.mode == SslMode::Require => Some(ANY_HOST),
+        SslMode::Require if is_authority_named => Some(ANY_HOST),
         _ => None,
     };
     let Ok((days, until)) = days_left(&shown) else {
@@ -76,10 +78,6 @@ fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
             MEND,
         )
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
 }
 
 /// How many whole days a certificate in DER is still good, and until when.
