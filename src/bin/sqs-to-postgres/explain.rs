@@ -15,7 +15,7 @@ use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::{Table, counted, line};
+use crate::output::{self, Table, counted, escaped, line};
 use crate::samples::{self, Sample};
 use crate::settings::{MappingFlags, MaskFlags};
 
@@ -62,7 +62,7 @@ impl Explain {
             let row = explainer.row(sample);
             rejected += usize::from(row.is_err());
             if self.json {
-                line(&explainer.json(&sample.place, &row).to_string())?;
+                output::json(&explainer.json(&sample.place, &row))?;
             } else {
                 explainer.show(&sample.place, &row)?;
             }
@@ -82,8 +82,9 @@ impl Explain {
     async fn explainer(&self) -> Result<Explainer, CliError> {
         let (file, pipeline) = self.mapping.read()?;
         let key = self.mask.key(&Arc::new(Aws::default())).await?;
-        let any = MaskKey::random();
-        let transformer = Transformer::new(&file, &pipeline, Some(key.as_ref().unwrap_or(&any)))?;
+        let placeholder = MaskKey::placeholder();
+        let used = key.as_ref().unwrap_or(&placeholder);
+        let transformer = Transformer::new(&file, &pipeline, Some(used))?;
         Ok(Explainer {
             pipeline,
             transformer,
@@ -145,7 +146,7 @@ impl Explainer {
                 "a token of {} characters: set a mask key to see it",
                 text.len()
             ),
-            None if self.shows_values => text.to_owned(),
+            None if self.shows_values => escaped(text),
             None if column.column_type.is_text() => {
                 format!("(hidden, {} characters)", text.chars().count())
             }
