@@ -217,7 +217,8 @@ impl Handler {
             .iter()
             .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
-            self.queue.dead_letter(&rejected, time.answer_by),
+            self.queue
+                .dead_letter(&rejected, self.transformer.origins(), time.answer_by),
             self.queue
                 .postpone(unsure.map(|(record, _)| *record).collect(), time.answer_by),
         );
@@ -263,7 +264,9 @@ impl<'h, 'a> Batch<'h, 'a> {
     fn read(&mut self, payload: &'a [u8]) {
         // With some to spare: to grow is to move them all.
         self.records.reserve(self.expected + self.expected / 16);
-        let read = read_event(payload, |record| {
+        let origins = self.transformer.origins();
+        let read = read_event(payload, |mut record| {
+            record.read_origin(origins);
             let sent_at = record.sent_at_millis();
             self.oldest_sent_at = self.oldest_sent_at.into_iter().chain(sent_at).min();
             self.records.push(record);

@@ -10,6 +10,7 @@ use aes_siv::siv::Aes256Siv;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::{BufMut, BytesMut};
+use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretSlice};
@@ -26,6 +27,9 @@ const MIN_KEY_BYTES: usize = 32;
 /// Source: <https://www.rfc-editor.org/rfc/rfc5297#section-2.2>.
 const AES_SIV_KEY_BYTES: usize = 64;
 
+/// The bytes of a key for one further purpose: a block of SHA-256, which HMAC takes as it is.
+const DERIVED_BYTES: usize = 64;
+
 /// The secret that keyed masks need. Redacted when printed, wiped when dropped.
 #[derive(Debug)]
 pub struct MaskKey(SecretSlice<u8>);
@@ -34,11 +38,11 @@ pub struct MaskKey(SecretSlice<u8>);
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum MaskKeyError {
     /// Not base64.
-    #[error("the mask key is not base64: make one with `openssl rand -base64 64`")]
+    #[error("the mask key is not base64: create one with `openssl rand -base64 64 | tr -d '\\n'`")]
     NotBase64,
     /// Fewer bytes than the hash puts out.
     #[error(
-        "the mask key has {0} bytes and needs at least {MIN_KEY_BYTES}: make one with `openssl rand -base64 64`"
+        "the mask key has {0} bytes and needs at least {MIN_KEY_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
     )]
     TooShort(usize),
 }
@@ -50,20 +54,30 @@ impl MaskKey {
         Self(bytes.into())
     }
 
-    /// Decodes a key from standard base64.
+    /// Decodes a key from standard base64. White space is ignored wherever it is: `openssl rand -base64`
+    /// breaks its lines after 64 characters.
     ///
     /// # Errors
     /// The text is not base64, or the key is shorter than 32 bytes.
     pub fn from_base64(text: &str) -> Result<Self, MaskKeyError> {
-        let bytes = Zeroizing::new(
-            STANDARD
-                .decode(text.trim())
-                .map_err(|_| MaskKeyError::NotBase64)?,
-        );
+        let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
+        digits.extend(text.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+        let bytes = STANDARD.decode(&*digits);
+        let bytes = Zeroizing::new(bytes.map_err(|_| MaskKeyError::NotBase64)?);
         if bytes.len() < MIN_KEY_BYTES {
             return Err(MaskKeyError::TooShort(bytes.len()));
         }
         Ok(Self(bytes.to_vec().into()))
+    }
+
+    /// A key for another purpose than masks, which the label names. It says nothing about this key or
+    /// about those of other labels.
+    /// Source: <https://www.rfc-editor.org/rfc/rfc5869>.
+    pub(crate) fn derive(&self, label: &[u8]) -> Zeroizing<[u8; DERIVED_BYTES]> {
+        let mut derived = Zeroizing::new([0; DERIVED_BYTES]);
+        // Fails only for more than 255 times the size of the hash.
+        _ = Hkdf::<Sha256>::new(None, self.0.expose_secret()).expand(label, &mut *derived);
+        derived
     }
 }
 
@@ -412,9 +426,22 @@ mod tests {
     }
 
     #[test]
+    fn white_space_anywhere_in_a_key_is_ignored() {
+        let text = STANDARD.encode((0..64).collect::<Vec<u8>>());
+        let (first, rest) = text.split_at(64);
+        for spaced in [
+            format!("{first}\n{rest}\n"),
+            format!(" {first}\r\n\t{rest} "),
+        ] {
+            let spaced = MaskKey::from_base64(&spaced).unwrap();
+            assert_eq!(spaced.0.expose_secret(), key().0.expose_secret());
+        }
+    }
+
+    #[test]
     fn a_key_is_base64_of_32_bytes_or_more_and_never_shown() {
         let text = STANDARD.encode([7; 32]);
-        let key = MaskKey::from_base64(&format!("{text}\n")).unwrap();
+        let key = MaskKey::from_base64(&text).unwrap();
         assert_eq!(format!("{key:?}"), "MaskKey(SecretBox<[u8]>([REDACTED]))");
         assert_eq!(
             MaskKey::from_base64("not base64!").err(),

@@ -21,6 +21,7 @@ mod load;
 mod log;
 mod metrics;
 mod names;
+mod origin;
 mod outage;
 mod pgbouncer;
 mod pooler;
