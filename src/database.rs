@@ -74,10 +74,16 @@ enum Credentials {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
+    is_new: bool,
     connection: AbortHandle,
 }
 
 impl Session {
+    /// Whether this is asked for the first time on this connection.
+    pub(crate) fn take_is_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
     /// For statements that have a name within a transaction, unless that would pin the connection.
     pub(crate) fn client_for_names(&self) -> Option<&Client> {
         (!matches!(self.names, Names::Pinning)).then_some(&self.client)
@@ -301,6 +307,7 @@ async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
     Ok(Session {
         client,
         names: Names::new(is_behind_rds_proxy(&config)),
+        is_new: true,
         connection: moving_bytes.abort_handle(),
     })
 }

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod aws;
+mod batch;
 pub mod config;
 pub mod database;
 pub mod extract;

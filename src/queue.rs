@@ -180,7 +180,7 @@ impl Queue {
     /// sent only after some deliveries: see [`Rule::dead_letter_from`].
     pub async fn dead_letter(
         &self,
-        rejected: &[(&Record<'_>, &Rejection)],
+        rejected: &[(&Record<'_>, Rejection)],
         origins: &Origins,
         until: Instant,
     ) -> HashSet<usize> {
