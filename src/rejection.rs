@@ -114,8 +114,8 @@ impl Refusal {
 }
 
 impl Rule {
-    /// From which delivery on the function may send the message to the dead-letter queue by itself; `None`
-    /// if never, because it is going to succeed. What breaks the mapping never succeeds.
+    /// The delivery from which on the function may send the message to the dead-letter queue by itself.
+    /// `None`: it never may, because the message itself is not at fault. What breaks the mapping never succeeds.
     pub fn dead_letter_from(&self) -> Option<u32> {
         match self {
             Self::GroupHeld | Self::OutOfTime | Self::Internal => None,

@@ -273,7 +273,7 @@ async fn without_the_mask_key_it_says_that_first_ids_are_not_signed() {
     for arguments in ["--dry-run", ""] {
         let tool = Tool::bare().on_aws();
         let redriven = tool.run(&queues.command(arguments)).await;
-        let said = "the first ids of 2 letters are not signed";
+        let said = "the original ids of 2 messages are not signed";
         assert!(
             redriven.code == 0 && redriven.err.contains(said),
             "{}",
@@ -373,7 +373,7 @@ async fn a_letter_of_a_fifo_queue_gets_through_in_its_group_and_order() {
         redriven.out,
         redriven.err
     );
-    let reset = "SQS has reset the time of 12 letters when it moved them";
+    let reset = "SQS reset the time of 12 messages when it moved them";
     assert!(redriven.err.contains(reset), "{}", redriven.err);
     let back = queues.queue.take_all(12).await;
     let bodies: Vec<usize> = back
@@ -490,13 +490,13 @@ async fn what_cannot_go_back_stays_and_costs_no_other() {
     assert!(
         redriven.out.starts_with("moved 1 message in")
             && redriven.out.ends_with(
-                "left 1 of another queue (--any-source moves them too); 3 letters not moved\n"
+                "left 1 of another queue (--any-source moves them too); 3 messages not moved\n"
             ),
         "{}",
         redriven.out
     );
     for id in [full, large, named] {
-        let said = format!("letter {id} is not moved: it has");
+        let said = format!("message {id} was not moved: it has");
         assert!(redriven.err.contains(&said), "{}", redriven.err);
     }
     queues.assert_visible(1, 4).await;

@@ -119,7 +119,7 @@ impl SqsDouble {
     }
 
     /// How often somebody has wanted to receive, answered or not.
-    pub(crate) fn receives(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.messages.lock().unwrap().asked
     }
 

@@ -47,28 +47,28 @@ Examples:
 
 /// Move dead letters back to their queue
 ///
-/// Each keeps the id and the time that it first had, in the attribute origin, so that
-/// it is stored once however often it is moved. Where the function has a mask key, set
-/// the same one here: it signs origins, and the function ignores those of others. Of a
-/// message that SQS moved by itself on a FIFO queue, the time is that of the move: SQS
-/// does not keep the first one.
+/// Each keeps its original id and time, in the attribute origin, so it is stored once
+/// however often it is moved. If the function has a mask key, set the same key here: it
+/// signs origins, and the function ignores an origin that is not signed with it. If SQS
+/// itself moved the message from a FIFO queue, its time is that of the move, because
+/// SQS does not keep the original one.
 ///
-/// What the function has said of its failure is taken off. Letters of other queues
-/// stay; so does one that comes back while others are moved. What stays can be received
-/// again at once, one delivery older. SQS hands out none of a FIFO group while one of it
-/// is in flight, so that letters behind those that stay are not seen, and one that
-/// cannot be moved holds back the later ones of its group. It ends when the queue
-/// brings nothing new.
+/// The reason of the failure is removed. Messages of other queues stay, and so does a
+/// message that comes back while others are moved. What stays can be received again at
+/// once, one delivery older. On a FIFO queue, a message that cannot be moved holds back
+/// the later ones of its group, and SQS delivers nothing of a group while one of its
+/// messages is in flight, so those behind a message that stays are not seen. The
+/// command ends when the queue brings nothing new.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
-    /// Only letters of this rule, by their attribute rejection; those that SQS moved have none
+    /// Only messages of this rule, by their attribute rejection; those that SQS itself moved have none
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
     /// Move so many at most
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max: Option<u32>,
-    /// Letters of other queues too: a letter that SQS did not move itself may say anything of its queue
+    /// Messages of other queues too; unless SQS itself moved a message, its queue is what its attribute origin says
     #[arg(long)]
     any_source: bool,
     /// Move none, and say which would be

@@ -35,11 +35,11 @@ Examples:
 
 /// Send the lines of a file to a queue, each as a message
 ///
-/// Ten in a request, several requests at once. On a FIFO queue requests go one after
-/// the other, each with one message of a group, so that order is kept: a message that
-/// SQS does not take holds back the later ones of its group, and a line that has no
-/// group ends it. Empty lines are left out. Any other line that cannot be sent does
-/// not affect the others. What is not sent is listed.
+/// Ten in a request, several requests at once. On a FIFO queue, requests go one after
+/// the other, each with one message per group, so the order is kept: a message that SQS
+/// does not accept holds back the later ones of its group, and a line without a group
+/// ends the command. Empty lines are skipped. On a standard queue, a line that cannot be
+/// sent does not affect the others. Every line that was not sent is listed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Send {

@@ -11,11 +11,11 @@ use sqs_to_postgres::origin::{ORIGIN, Origin, Origins};
 use sqs_to_postgres::queue::{REJECTION, Reason, is_own_attribute, text_attribute};
 use sqs_to_postgres::request::{MAX_ATTRIBUTES, MAX_BYTES, Outgoing};
 
-const TOO_MANY: &str = "it has ten attributes of its own, and none is left for its origin: \
+const TOO_MANY: &str = "it has ten attributes of its own, so there is no room for its origin: \
     move it with `aws sqs start-message-move-task`, which gives it a new id";
 const TOO_LARGE: &str = "it has more than 1 MiB with its origin: \
     move it with `aws sqs start-message-move-task`, which gives it a new id";
-const NAME_TAKEN: &str = "it has an attribute of its own that is called origin: \
+const NAME_TAKEN: &str = "it has an attribute of its own with the name origin: \
     move it with `aws sqs start-message-move-task`, which gives it a new id";
 
 /// A message of the dead-letter queue, received with all its attributes.

@@ -64,7 +64,7 @@ impl Report {
     pub(super) fn failed(&mut self, letter: &Letter, reason: &str) -> Result<(), CliError> {
         self.failed += 1;
         self.progress
-            .say(&format!("letter {} is not moved: {reason}", letter.id()));
+            .say(&format!("message {} was not moved: {reason}", letter.id()));
         self.json(letter, json!({"error": reason}))
     }
 
@@ -126,7 +126,7 @@ impl Report {
             text.push_str(&format!("; left {count} {why}"));
         }
         if self.failed > 0 {
-            text.push_str(&format!("; {} not moved", counted(self.failed, "letter")));
+            text.push_str(&format!("; {} not moved", counted(self.failed, "message")));
         }
         if is_interrupted {
             text.push_str("; interrupted");
@@ -152,16 +152,16 @@ impl Report {
 
 impl Note {
     fn sentence(self, count: usize) -> String {
-        let letters = counted(count, "letter");
+        let messages = counted(count, "message");
         match self {
             Self::Unsigned => format!(
-                "no mask key is set, so that the first ids of {letters} are not signed: if the function has a key, set it here too (MASK_KEY or MASK_SECRET_ID), or it ignores them"
+                "no mask key is set, so the original ids of {messages} are not signed: if the function has a mask key, set it here too (MASK_KEY or MASK_SECRET_ID), or the function ignores them"
             ),
             Self::Unverified => format!(
-                "{letters} with an origin that this mask key has not signed: the function ignores it unless its key has"
+                "the origin of {messages} was not signed with this mask key: the function ignores it, unless it was signed with the function's key"
             ),
             Self::TimeReset => format!(
-                "SQS has reset the time of {letters} when it moved them, as it does on FIFO queues: @sent_at is the time of that move"
+                "SQS reset the time of {messages} when it moved them, as it does on FIFO queues: @sent_at will be the time of that move"
             ),
         }
     }
