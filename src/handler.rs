@@ -154,9 +154,7 @@ impl Handler {
     ) -> SqsBatchResponse {
         let failed = by_rule(rejected);
         self.metrics.batch(figures, &failed);
-        for (record, rejection) in rejected {
-            telemetry::message_failed(record, rejection);
-        }
+        telemetry::messages_failed(rejected);
         // What Postgres did not answer to in time may be an outage as well.
         let unknown = rejected
             .iter()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::aws::Queue;
-use crate::batch::{Batch, login, login_with};
+use crate::batch::{Batch, login};
 use crate::support::{Database, Function, Setup, eventually};
 
 /// CloudWatch's units.
