@@ -19,8 +19,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use column_type::ColumnType;
-pub use ddl::PartitionError;
-pub(crate) use ddl::{quote_identifier, quote_list};
+pub(crate) use ddl::quote_list;
+pub use ddl::{PartitionError, quote_identifier};
 pub use path::Path;
 
 use column_type::KNOWN_TYPES;
@@ -450,11 +450,11 @@ pub enum Problem {
     )]
     ClearInVain,
     #[error(
-        "it is part of the key and, without a column masked by hmac-sha256 or aes-siv, nobody can tell whether the @message_id that a redrive sends along is genuine, so that everybody who may send to the queue could overwrite any row: use on_conflict = \"ignore\", another key, or trust_origin = true if all of them are trusted"
+        "it is part of the key and, without a mask key, nobody can tell whether the @message_id that a redrive sends along is genuine, so that everybody who may send to the queue could overwrite any row: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all of them are trusted"
     )]
-    UntrustedOrigin,
+    UnsignedOrigin,
     #[error(
-        "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id in the key and no column masked by hmac-sha256 or aes-siv: remove it"
+        "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id in the key and no column masked with a key, because a mask key signs the id: remove it"
     )]
     TrustInVain,
     #[error("on_conflict {0:?} is unknown: use \"ignore\" or \"update\"")]
@@ -1036,11 +1036,6 @@ mod tests {
                 &mapping("key = [\"id\"]\nnewer = \"id\"", ""),
                 "newer needs rows that can be replaced",
                 "on_conflict = \"update\"",
-            ),
-            (
-                &mapping("key = [\"id\"]\non_conflict = \"update\"", ""),
-                "nobody can tell whether the @message_id",
-                "trust_origin = true",
             ),
             (
                 &mapping("key = [\"id\"]\ntrust_origin = true", ""),

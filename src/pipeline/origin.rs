@@ -1,7 +1,7 @@
 //! `trust_origin`: whether the id that a redrive sends along may be that of a row to overwrite.
 //!
-//! A message that is sent back from the dead-letter queue carries the id that it first had, signed with
-//! the mask key. Without a mask key nobody can tell it from one that a sender has made up, and under
+//! A message that is sent back from the dead-letter queue carries the id that it first had, signed where
+//! there is a mask key. Without one nobody can tell it from an id that a sender has made up, and under
 //! `on_conflict = "update"` that id decides which row is replaced.
 
 use super::{Checked, Column, Mask, Metadata, OnConflict, Pipeline, Problem, Source};
@@ -12,6 +12,14 @@ impl Pipeline {
     pub fn trusts_origin(&self) -> bool {
         self.trust_origin
     }
+
+    /// Checks a mapping for a start without a mask key.
+    pub(crate) fn check_unsigned_origin(&self) -> Checked<()> {
+        match overwrites_by_id(self.on_conflict, &self.columns, &self.key) {
+            Some(column) if !self.trust_origin => Err(Problem::UnsignedOrigin.of(&column.name)),
+            _ => Ok(()),
+        }
+    }
 }
 
 pub(super) fn check(
@@ -20,15 +28,21 @@ pub(super) fn check(
     columns: &[Column],
     key: &[usize],
 ) -> Checked<()> {
-    let is_signed = columns
-        .iter()
-        .any(|column| column.mask.is_some_and(Mask::needs_key));
-    let mut key = key.iter().filter_map(|&position| columns.get(position));
-    let by_id = key.find(|column| column.source == Source::Metadata(Metadata::MessageId));
-    let at_risk = by_id.filter(|_| on_conflict == OnConflict::Update && !is_signed);
-    match at_risk {
-        Some(column) if !trust_origin => Err(Problem::UntrustedOrigin.of(&column.name)),
-        None if trust_origin => Err(Problem::TrustInVain.into()),
-        _ => Ok(()),
+    let needs_key = |column: &Column| column.mask.is_some_and(Mask::needs_key);
+    let is_signed = columns.iter().any(needs_key);
+    if trust_origin && (is_signed || overwrites_by_id(on_conflict, columns, key).is_none()) {
+        return Err(Problem::TrustInVain.into());
     }
+    Ok(())
+}
+
+/// The column of the key by which the id of a message decides which row is replaced.
+fn overwrites_by_id<'c>(
+    on_conflict: OnConflict,
+    columns: &'c [Column],
+    key: &[usize],
+) -> Option<&'c Column> {
+    let mut key = key.iter().filter_map(|&position| columns.get(position));
+    key.find(|column| column.source == Source::Metadata(Metadata::MessageId))
+        .filter(|_| on_conflict == OnConflict::Update)
 }

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::extract::Message;
 use crate::mask::{MaskKey, Masker};
+use crate::origin::Origins;
 use crate::pipeline::{
     Column, ColumnType, Metadata, Pipeline, PipelineError, Problem, Source, Transform,
 };
@@ -37,6 +38,7 @@ pub struct Transformer {
     /// Whether a column needs the body to be JSON.
     reads_json: bool,
     columns: Vec<CompiledColumn>,
+    origins: Origins,
 }
 
 struct CompiledColumn {
@@ -56,12 +58,21 @@ impl Transformer {
     /// Compiles a mapping; `file` is how errors call it.
     ///
     /// # Errors
-    /// A mask lacks its key, or a default does not fit its column.
+    /// A mask lacks its key, a default does not fit its column, or without a key any sender could overwrite
+    /// any row.
     pub fn new(
         file: &str,
         pipeline: &Pipeline,
         key: Option<&MaskKey>,
     ) -> Result<Self, PipelineError> {
+        if key.is_none() {
+            let checked = pipeline.check_unsigned_origin();
+            checked.map_err(|(column, problem)| PipelineError {
+                file: file.to_owned(),
+                column,
+                problem,
+            })?;
+        }
         let mut paths = Paths::default();
         let compile = |(position, column): (usize, &Column)| {
             let is_key = pipeline.key.contains(&position);
@@ -81,7 +92,13 @@ impl Transformer {
             paths,
             reads_json: pipeline.columns.iter().any(reads_json),
             columns,
+            origins: Origins::new(key),
         })
+    }
+
+    /// What signs and verifies origins, with the same key as masks.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Adds the message's row to `rows`.

@@ -24,6 +24,7 @@ mod mapping;
 mod metrics;
 mod names;
 mod newer;
+mod origin;
 mod outage;
 mod pgbouncer;
 mod pooler;
