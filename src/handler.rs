@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::extract::{Message, NotSqs, Record, read_event};
 use crate::load::{Fate, LoadError, Loaded, Loader, RowSource, TimeBudget};
 use crate::pipeline::Pipeline;
+use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
 use crate::row::{Rows, prefix};
@@ -55,11 +56,14 @@ pub fn time_budget(deadline_millis: u64) -> TimeBudget {
 }
 
 /// Why nothing of a batch is acknowledged.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq)]
 pub enum HandleError {
     /// It is none.
     #[error(transparent)]
     Payload(#[from] NotSqs),
+    /// The mask key cannot be had.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// Nothing of it could be stored.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -79,7 +83,7 @@ struct Outlook {
 /// Handles batches, one after the other.
 pub struct Handler {
     pipeline: Arc<Pipeline>,
-    transformer: Transformer,
+    preparation: Preparation,
     loader: Loader,
     queue: Queue,
     metrics: Metrics,
@@ -122,14 +126,14 @@ impl Handler {
     /// A handler of what its parts say.
     pub fn new(
         pipeline: Arc<Pipeline>,
-        transformer: Transformer,
+        preparation: Preparation,
         loader: Loader,
         queue: Queue,
         metrics: Metrics,
     ) -> Self {
         Self {
             pipeline,
-            transformer,
+            preparation,
             loader,
             queue,
             metrics,
@@ -151,6 +155,11 @@ impl Handler {
         self.loader.disconnect();
     }
 
+    /// Ends the connection to the database, because the program ends.
+    pub async fn close(&mut self) {
+        self.loader.close().await;
+    }
+
     /// Stores what can be stored in time and answers with the rest. `payload` is an SQS event, as
     /// [`read_event`] takes it.
     ///
@@ -162,8 +171,9 @@ impl Handler {
         payload: &[u8],
         time: TimeBudget,
     ) -> Result<SqsBatchResponse, HandleError> {
+        let transformer = self.ready(payload, time).await?;
         let started = Instant::now();
-        let mut batch = Batch::new(payload, self.outlook, &self.pipeline, &self.transformer);
+        let mut batch = Batch::new(payload, self.outlook, &self.pipeline, &transformer);
         let (loaded, result) = self.loader.load(&mut batch, time).await;
         if let Some(not_sqs) = batch.not_sqs {
             return Err(not_sqs.into());
@@ -183,19 +193,49 @@ impl Handler {
                 batch.reject_by_fate(&loaded);
                 Ok(self.settle(&batch, &figures, time).await)
             }
-            Err(error) => {
-                self.metrics.batch(&figures, &BTreeMap::new());
-                tracing::error!(received = figures.received, stored = figures.stored, retries = figures.recovery.retries, reason = %error, "batch failed");
-                self.queue
-                    .postpone(batch.records.iter().collect(), time.answer_by)
-                    .await;
-                Err(error.into())
-            }
+            Err(error) => Err(self
+                .fail(&batch.records, &figures, error.into(), time)
+                .await),
         }
     }
 
-    /// Reports what became of the batch, does for the rejected messages what can be done, and
-    /// answers with the rest. Metrics come before anything that could still take too long.
+    /// The transformer. Where the mask key cannot be fetched in time, the batch is backed off as in an outage.
+    async fn ready(
+        &mut self,
+        payload: &[u8],
+        time: TimeBudget,
+    ) -> Result<Arc<Transformer>, HandleError> {
+        let error = match self.preparation.transformer(time.retry_until).await {
+            Ok(transformer) => return Ok(transformer),
+            Err(error) => error,
+        };
+        let mut records = Vec::new();
+        read_event(payload, |record| records.push(record))?;
+        tracing::Span::current().record("batch_size", records.len());
+        let figures = BatchMetrics {
+            received: records.len(),
+            ..BatchMetrics::default()
+        };
+        Err(self.fail(&records, &figures, error.into(), time).await)
+    }
+
+    /// Reports a batch of which nothing is acknowledged, and keeps it away for a while.
+    async fn fail(
+        &self,
+        records: &[Record<'_>],
+        figures: &BatchMetrics,
+        error: HandleError,
+        time: TimeBudget,
+    ) -> HandleError {
+        self.metrics.batch_failed(figures, error.to_string());
+        self.queue
+            .postpone(records.iter().collect(), time.answer_by)
+            .await;
+        error
+    }
+
+    /// Does for the rejected messages what can be done, reports what became of the batch, and answers with
+    /// the rest.
     async fn settle(
         &self,
         batch: &Batch<'_, '_>,
@@ -207,8 +247,6 @@ impl Handler {
             .iter()
             .map(|(position, rejection)| (&batch.records[*position], rejection))
             .collect();
-        let failed = by_rule(&rejected);
-        self.metrics.batch(figures, &failed);
         for (record, rejection) in &rejected {
             telemetry::message_failed(record, rejection);
         }
@@ -221,10 +259,8 @@ impl Handler {
             self.queue
                 .postpone(unsure.map(|(record, _)| *record).collect(), time.answer_by),
         );
-        if !dead_lettered.is_empty() {
-            self.metrics.dead_lettered(dead_lettered.len());
-        }
-        telemetry::batch_done(figures, &failed, dead_lettered.len());
+        self.metrics
+            .batch_done(figures, &by_rule(&rejected), dead_lettered.len());
         let left = rejected
             .iter()
             .enumerate()

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod aws;
+mod backoff;
 pub mod config;
 pub mod database;
 pub mod extract;
@@ -20,6 +21,7 @@ pub mod handler;
 pub mod load;
 pub mod mask;
 pub mod pipeline;
+pub mod prepare;
 pub mod queue;
 pub mod rejection;
 pub mod request;

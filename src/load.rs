@@ -15,7 +15,6 @@ mod table;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use thiserror::Error;
@@ -23,6 +22,7 @@ use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Recovery, Remedy, Session};
 use crate::pipeline::{Column, ColumnType, OnConflict, Pipeline};
 use crate::rejection::Refusal;
@@ -33,11 +33,6 @@ pub use inspection::{Inspection, Kind, Permissions, TableFacts};
 use statement::Statements;
 use table::key_guard;
 pub use table::{Difference, Fault, LiveTable, TableError};
-
-/// Waits between tries: exponential with full jitter.
-/// Source: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
-const BACKOFF_BASE: Duration = Duration::from_millis(50);
-const BACKOFF_CAP: Duration = Duration::from_secs(5);
 
 /// So many parts of a batch are copied when some of its rows are refused: with more of those, halving is
 /// quicker.
@@ -217,6 +212,11 @@ impl Loader {
     /// Gives up the connection, so that the next batch has a new one.
     pub fn disconnect(&mut self) {
         self.database.disconnect();
+    }
+
+    /// Ends the connection in the way that lets the server know at once.
+    pub async fn close(&mut self) {
+        self.database.close().await;
     }
 
     /// What it took to keep the database at hand since this was last asked.
@@ -615,13 +615,6 @@ impl Loader {
     }
 }
 
-fn backoff(attempt: u32) -> Duration {
-    let ceiling = BACKOFF_BASE
-        .saturating_mul(2_u32.saturating_pow(attempt))
-        .min(BACKOFF_CAP);
-    ceiling.mul_f64(fastrand::f64())
-}
-
 /// The parameter that carries one column of the chosen rows, in Postgres's binary form of an array.
 /// Source: `array_recv` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
 struct ColumnArray<'a> {
@@ -663,20 +656,4 @@ impl ToSql for ColumnArray<'_> {
     }
 
     to_sql_checked!();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_up_to_a_cap_with_full_jitter() {
-        for attempt in [0, 3, 30, u32::MAX] {
-            let ceiling = BACKOFF_BASE
-                .saturating_mul(2_u32.saturating_pow(attempt))
-                .min(BACKOFF_CAP);
-            assert!((0..100).all(|_| backoff(attempt) <= ceiling));
-        }
-        assert!((0..100).any(|_| backoff(30) > BACKOFF_CAP / 2));
-    }
 }

@@ -6,7 +6,6 @@
 mod metrics;
 mod trace;
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::panic;
@@ -91,25 +90,6 @@ pub fn message_failed(record: &Record<'_>, rejection: &Rejection) {
         trace_header,
         reason = %rejection,
         "message failed"
-    );
-}
-
-/// Writes the line of a batch; `failed` counts its failed messages by rule.
-pub fn batch_done(batch: &BatchMetrics, failed: &BTreeMap<&str, usize>, dead_lettered: usize) {
-    let failed_by_rule: Vec<_> = failed
-        .iter()
-        .map(|(rule, count)| format!("{rule}={count}"))
-        .collect();
-    tracing::info!(
-        received = batch.received,
-        stored = batch.stored,
-        duplicates = batch.duplicates,
-        failed = failed.values().sum::<usize>(),
-        dead_lettered,
-        failed_by_rule = failed_by_rule.join(" "),
-        retries = batch.recovery.retries,
-        millis = millis(batch.transform + batch.load),
-        "batch"
     );
 }
 
