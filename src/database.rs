@@ -79,6 +79,7 @@ enum Credentials {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
+    is_new: bool,
     connection: Connection,
 }
 
@@ -86,6 +87,11 @@ pub(crate) struct Session {
 struct Connection(JoinHandle<()>);
 
 impl Session {
+    /// Whether this is asked for the first time on this connection.
+    pub(crate) fn take_is_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
     /// For statements that have a name within a transaction, unless that would pin the connection.
     pub(crate) fn client_for_names(&self) -> Option<&Client> {
         (!matches!(self.names, Names::Pinning)).then_some(&self.client)
@@ -328,6 +334,7 @@ async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, Data
     Ok(Session {
         client,
         names: Names::new(is_behind_rds_proxy(&config)),
+        is_new: true,
         connection: Connection(moving_bytes),
     })
 }

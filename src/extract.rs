@@ -29,9 +29,6 @@ pub const ORIGINAL_SENT_AT: &str = "original_sent_at";
 /// The last millisecond of the year 9999: what a sender says is later is no instant that a table can hold.
 const LATEST_MILLIS: i64 = 253_402_300_799_999;
 
-/// A look every so many bytes leaves out none of the pieces, of 64 bytes, in which a processor fetches them.
-const GLANCE_STEP: usize = 32;
-
 /// The payload is no SQS event. Says nothing more: serde's own texts quote the value that surprised it.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the payload is no SQS event: connect the function to an SQS queue and nothing else")]
@@ -229,24 +226,6 @@ impl Record<'_> {
             Some(id) if !id.is_empty() => id,
             _ => &self.message_id,
         }
-    }
-
-    /// Some number out of all that a row is made of: it cannot be told without a look at every part.
-    pub(crate) fn glance(&self) -> usize {
-        let of_text = |text: &str| {
-            text.bytes()
-                .step_by(GLANCE_STEP)
-                .map(usize::from)
-                .sum::<usize>()
-        };
-        let times = [
-            self.sent_at_millis(),
-            self.attributes.approximate_first_receive_timestamp,
-        ];
-        of_text(self.original_id())
-            + of_text(self.body.as_deref().unwrap_or_default())
-            + times.iter().flatten().count()
-            + usize::from(self.group_id().is_some())
     }
 
     /// How often it was handed out, this time included.

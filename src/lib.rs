@@ -14,6 +14,7 @@
 
 pub mod aws;
 mod backoff;
+mod batch;
 pub mod config;
 pub mod database;
 pub mod extract;

@@ -150,7 +150,7 @@ impl Queue {
     /// the positions in `rejected` of those that arrived.
     pub async fn dead_letter(
         &self,
-        rejected: &[(&Record<'_>, &Rejection)],
+        rejected: &[(&Record<'_>, Rejection)],
         until: Instant,
     ) -> HashSet<usize> {
         let mut arrived = HashSet::new();

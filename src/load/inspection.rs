@@ -4,9 +4,12 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::INSUFFICIENT_PRIVILEGE;
-use super::table::{LiveTable, unique_index};
+use super::table::{COLUMNS_OF_INDEX, LiveTable, TableError, key_of, one_line, unique_index};
 use crate::database::DatabaseError;
 use crate::pipeline::{OnConflict, Pipeline, quote_identifier};
+
+/// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
+const NO_UNIQUE_INDEX: &str = "42P10";
 
 /// What there is to know of the mapping's table.
 #[derive(Debug)]
@@ -79,6 +82,36 @@ impl Inspection {
         Ok(Self::Table(Box::new(
             TableFacts::read(client, pipeline, columns, &role).await?,
         )))
+    }
+
+    /// What is wrong with the table, by the SQLSTATE of a statement that Postgres refuses for any row.
+    pub(super) fn explain(self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
+        let table = pipeline.table.to_string();
+        let create = one_line(&pipeline.create_table());
+        let facts = match self {
+            Self::SchemaClosed(ddl) => return TableError::NoPrivilege { table, ddl },
+            Self::NoSchema(schema) => {
+                let ddl = format!("{schema} {create}");
+                return TableError::Missing { table, ddl };
+            }
+            Self::NoTable(_) => return TableError::Missing { table, ddl: create },
+            Self::Table(facts) => facts,
+        };
+        match (sqlstate, facts.unique_index) {
+            (INSUFFICIENT_PRIVILEGE, _) if !facts.permissions.missing.is_empty() => {
+                let ddl = facts.permissions.mend;
+                TableError::NoPrivilege { table, ddl }
+            }
+            (NO_UNIQUE_INDEX, Err(ddl)) => TableError::NoUniqueIndex { table, ddl },
+            _ => facts
+                .columns
+                .column_fault(pipeline)
+                .unwrap_or(TableError::Other {
+                    table,
+                    sqlstate: sqlstate.to_owned(),
+                    ddl: create,
+                }),
+        }
     }
 
     async fn of_missing(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
@@ -201,6 +234,27 @@ async fn unique_index_of_key(
         }
     }
     Ok(None)
+}
+
+/// Whether an index of the mapping's table has just the columns of its key; also one that is being built
+/// or replaced.
+pub(super) async fn is_index_of_key(
+    client: &Client,
+    pipeline: &Pipeline,
+    index: &str,
+) -> Result<bool, DatabaseError> {
+    let sql = format!(
+        "SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+         WHERE x.relname = $1 AND i.indisunique AND $2::text[] = {COLUMNS_OF_INDEX} \
+         AND (i.indrelid = to_regclass($3) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = i.indrelid))"
+    );
+    let table = pipeline.table.to_string();
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+        (&index, Type::TEXT),
+        (&key_of(pipeline), Type::TEXT_ARRAY),
+        (&table, Type::TEXT),
+    ];
+    Ok(!client.query_typed(&sql, &parameters).await?.is_empty())
 }
 
 fn grant_usage(pipeline: &Pipeline, role: &str) -> String {

@@ -212,6 +212,14 @@ impl Metrics {
 }
 
 impl BatchMetrics {
+    /// Of a batch that was received, and nothing else.
+    pub fn of_nothing(received: usize) -> Self {
+        Self {
+            received,
+            ..Self::default()
+        }
+    }
+
     fn metrics(&self) -> Vec<Metric> {
         let mut metrics = vec![
             Metric::count("MessagesReceived", self.received as u64),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::aws::Queue;
-use crate::batch::{Batch, login, login_with};
+use crate::batch::{Batch, login};
 use crate::support::{Database, Function, Setup, eventually};
 
 /// CloudWatch's units.
@@ -309,23 +309,23 @@ async fn an_outage_writes_its_retries() {
 /// Two rows in one statement are refused for one of them, and then the second for a reason of the table's.
 #[tokio::test]
 async fn rows_that_were_stored_before_a_batch_failed_are_counted() {
-    let database = Database::with_user_logins().await;
+    let database = Database::new().await;
     database
-        .execute(
-            "CREATE FUNCTION check_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-                 IF (SELECT count(*) FROM added) > 1 THEN RAISE EXCEPTION 'one at a time'; END IF; \
-                 IF EXISTS (SELECT FROM added WHERE locale = 'DE') THEN RAISE insufficient_privilege; END IF; \
-                 RETURN NULL; END $$; \
-             CREATE TRIGGER check_rows AFTER INSERT ON user_logins REFERENCING NEW TABLE AS added \
-                 FOR EACH STATEMENT EXECUTE FUNCTION check_rows()",
-        )
+        .execute("CREATE TABLE t (k text UNIQUE) PARTITION BY LIST (k); CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a')")
         .await;
-    let mut function = Setup::on(&database).start().await;
+    let mapping = r#"
+        table = "t"
+        key = ["k"]
+        [[column]]
+        name = "k"
+        type = "text"
+        required = true"#;
+    let mut function = Setup::on(&database).mapping(mapping).start().await;
     let batch = Batch::new()
-        .body("a", login_with("locale", json!("RU")))
-        .body("b", login_with("locale", json!("DE")));
+        .body("a", json!({"k": "a"}))
+        .body("b", json!({"k": "b"}));
     function.invoke(&batch.event()).await.error();
-    assert_eq!(database.count("user_logins").await, 1);
+    assert_eq!(database.count("t").await, 1);
     assert_eq!(with_metric(&function, "RowsStored")[0]["RowsStored"], 1.0);
     database.drop().await;
 }

@@ -67,7 +67,7 @@ def test_the_runbook_says_how_long_the_deliveries_last(
     settings: Settings, template: dict[str, Any], name: str
 ) -> None:
     numbers = template["Mappings"]["Profiles"][name]
-    said = re.search(rf"(\d+)(?: minutes in all)? under `{name}`", runbook(settings))
+    said = re.search(rf"(\d+)(?: minutes in total)? under `{name}`", runbook(settings))
     assert said
     assert int(said[1]) == numbers["MaxReceiveCount"] * numbers["VisibilityTimeout"] // 60
 

@@ -97,7 +97,7 @@ impl CliError {
 /// What only a person can mend is no system that is away.
 pub(crate) fn of_database(error: &DatabaseError) -> Outcome {
     match error.remedy() {
-        Remedy::Retry | Remedy::Reconnect => Outcome::Away,
+        Remedy::Retry | Remedy::RetryThenBisect | Remedy::Reconnect => Outcome::Away,
         Remedy::Isolate | Remedy::Reauthenticate | Remedy::GiveUp => Outcome::ToMend,
     }
 }
