@@ -148,6 +148,17 @@ impl Database {
         client
     }
 
+    /// Locks these rows until what is given back is dropped.
+    pub(crate) async fn lock_rows(&self, table: &str, condition: &str) -> Client {
+        let client = connect().await;
+        let sql = format!(
+            "BEGIN; SELECT FROM {}.{table} WHERE {condition} FOR UPDATE",
+            self.schema
+        );
+        client.batch_execute(&sql).await.unwrap();
+        client
+    }
+
     /// Waits until so many sessions wait for the table.
     pub(crate) async fn wait_for_waiting(&self, table: &str, count: i64) {
         let waiting = format!("pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
