@@ -18,15 +18,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
-use crate::config::{DatabaseSettings, TlsSettings};
+use crate::config::{DatabaseSettings, SslMode, TlsSettings};
 use crate::secret::{Secrets, Stage};
 use crate::telemetry::causes;
 use credentials::RotatingSecret;
 pub use error::{DatabaseError, Remedy};
 use names::Names;
 pub use server::Server;
-use target::{config_of_url, is_behind_rds_proxy};
-use tls::Tls;
+pub use target::is_loopback;
+use target::{config_of_url, is_behind_rds_proxy, mode_of};
+use tls::{Tls, TlsOfMode};
 
 /// After this long without use the environment may have been frozen and the peer may be gone
 /// without a word, so that the connection is tried before a batch is given to it.
@@ -60,7 +61,6 @@ pub struct Recovery {
 /// A connection that is made when it is needed, and made anew when it broke.
 pub struct Database {
     credentials: Credentials,
-    tls_settings: TlsSettings,
     tls: Tls,
     session: Option<Session>,
     /// Connections made since this was last asked, but for the first of all.
@@ -79,6 +79,7 @@ enum Credentials {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
+    tls: TlsOfMode,
     is_new: bool,
     connection: Connection,
 }
@@ -133,8 +134,7 @@ impl Database {
         };
         Ok(Self {
             credentials,
-            tls: Tls::new(&tls)?,
-            tls_settings: tls,
+            tls: Tls::new(tls)?,
             session: None,
             reconnects: 0,
             was_connected: false,
@@ -206,9 +206,18 @@ impl Database {
         }
     }
 
-    /// How the connection is protected.
+    /// How much of the connection is verified.
+    ///
+    /// # Errors
+    /// The secret that names the host cannot be had.
+    pub async fn ssl_mode(&mut self) -> Result<SslMode, DatabaseError> {
+        let config = self.config().await?;
+        Ok(mode_of(&config, self.tls.settings()))
+    }
+
+    /// What is set of how the connection is protected.
     pub fn tls_settings(&self) -> &TlsSettings {
-        &self.tls_settings
+        self.tls.settings()
     }
 
     /// The server's certificate in DER, as it shows it to a connection of its own; `None` where it
@@ -218,7 +227,7 @@ impl Database {
     /// The server is away, or its certificate is not trusted as the settings ask.
     pub async fn certificate(&mut self) -> Result<Option<Vec<u8>>, DatabaseError> {
         let config = self.config().await?;
-        let tls = self.tls.clone();
+        let tls = self.tls.of(&config);
         let shown = tokio::task::spawn_blocking(move || server::certificate(&config, &tls));
         shown
             .await
@@ -266,7 +275,7 @@ impl Database {
         };
         let cancel = session.client.cancel_token();
         let until = until.min(Instant::now() + CANCEL_TIMEOUT);
-        if let Ok(Err(error)) = timeout_at(until, cancel.cancel_query(self.tls.clone())).await {
+        if let Ok(Err(error)) = timeout_at(until, cancel.cancel_query(session.tls.clone())).await {
             tracing::debug!(
                 reason = causes(&error),
                 "the statement could not be cancelled"
@@ -321,6 +330,7 @@ async fn open_afresh(
 async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, DatabaseError> {
     let left = until.saturating_duration_since(Instant::now());
     let handshake = (left / HANDSHAKE_SHARE).clamp(SHORTEST_HANDSHAKE, LONGEST_HANDSHAKE);
+    let tls = tls.of(&config);
     let (client, connection) = timeout(handshake, config.connect(tls.clone()))
         .await
         .map_err(|_| DatabaseError::Unreachable("no answer".to_owned()))?
@@ -334,6 +344,7 @@ async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, Data
     Ok(Session {
         client,
         names: Names::new(is_behind_rds_proxy(&config)),
+        tls,
         is_new: true,
         connection: Connection(moving_bytes),
     })

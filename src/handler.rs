@@ -174,9 +174,7 @@ impl Handler {
         figures: &BatchMetrics,
         time: TimeBudget,
     ) -> SqsBatchResponse {
-        for (record, rejection) in rejected {
-            telemetry::message_failed(record, rejection);
-        }
+        telemetry::messages_failed(rejected);
         // What Postgres did not answer to in time may be an outage as well.
         let unknown = rejected
             .iter()

@@ -144,7 +144,12 @@ def _take_metrics(parsed: dict[str, Any]) -> dict[str, str]:
 
 
 def _aligned(line: Line, reason: str) -> Text:
-    details = {"message failed": _message, BATCH: _batch, "trying again": _retry}.get(line.message, _others)
+    details = {
+        "message failed": _message,
+        "more messages failed": _more,
+        BATCH: _batch,
+        "trying again": _retry,
+    }.get(line.message, _others)
     head = Text.assemble(
         (line.written.strftime("%H:%M:%S.%f")[:-3], "dim"),
         ("  " + line.level.ljust(5), LEVELS.get(line.level, "")),
@@ -159,6 +164,10 @@ def _message(fields: dict[str, Any]) -> list[Text]:
     rule, attempt = fields.get("rule", ""), fields.get("attempt", "?")
     id = Text(fields.get("message_id", ""))
     return [Text(rule.ljust(RULE_WIDTH), "yellow"), id, Text(f"try {attempt}", "dim")]
+
+
+def _more(fields: dict[str, Any]) -> list[Text]:
+    return [Text(fields["rule"].ljust(RULE_WIDTH), "yellow"), Text(f"{fields['messages']} without a line")]
 
 
 def _batch(fields: dict[str, Any]) -> list[Text]:

@@ -45,6 +45,11 @@ def test_a_failed_message_is_its_rule_its_id_and_the_reason_which_is_not_repeate
     ]
 
 
+def test_failed_messages_without_a_line_of_their_own_are_counted() -> None:
+    more = ours("WARN", "more messages failed", rule="required", messages=2900)
+    assert lines(more) == ["WARN   more messages failed  required        2900 without a line"]
+
+
 def test_a_batch_is_its_numbers() -> None:
     counts = {"received": 100, "stored": 97, "duplicates": 0, "failed": 3, "dead_lettered": 2, "retries": 0}
     batch = ours("INFO", "batch", **counts, failed_by_rule="required=3", millis=3.127)

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Config};
 
 use super::DatabaseError;
 use super::target::DEFAULT_PORT;
-use super::tls::Tls;
+use super::tls::TlsOfMode;
 use crate::telemetry::causes;
 
 /// Asks the server whether it speaks TLS; it answers with one byte.
@@ -154,7 +154,10 @@ impl AsyncWrite for PlainStream {
 }
 
 /// The certificate that the server shows, in DER; `None` where it offers no TLS.
-pub(super) fn certificate(config: &Config, tls: &Tls) -> Result<Option<Vec<u8>>, DatabaseError> {
+pub(super) fn certificate(
+    config: &Config,
+    tls: &TlsOfMode,
+) -> Result<Option<Vec<u8>>, DatabaseError> {
     let unreachable = |error: io::Error| DatabaseError::Unreachable(error.to_string());
     let (host, port) = address(config)?;
     let mut stream = dial((&host, port)).map_err(unreachable)?;

@@ -28,5 +28,6 @@ mod sqs_double;
 #[allow(dead_code, reason = "not all of it is of use here")]
 mod support;
 #[path = "../function/tls_front.rs"]
+#[allow(dead_code, reason = "not all of it is of use here")]
 mod tls_front;
 mod tool;

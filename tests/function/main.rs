@@ -17,6 +17,7 @@ mod fifo;
 mod fifo_model;
 mod frozen;
 mod hostile;
+mod impostor;
 mod load;
 mod log;
 mod metrics;

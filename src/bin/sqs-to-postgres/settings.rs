@@ -61,12 +61,15 @@ pub(crate) struct DatabaseFlags {
     /// Goes before the secret's database [env: DB_NAME]
     #[arg(long, value_name = "NAME")]
     db_name: Option<String>,
-    /// With the secret: verify-full, require or disable [env: DB_SSLMODE]
+    /// With the secret: verify-full, verify-ca, require or disable [env: DB_SSLMODE]
     #[arg(long, value_name = "MODE")]
     db_sslmode: Option<String>,
-    /// With the secret: PEM file of further authorities [env: DB_SSLROOTCERT]
+    /// With the secret: PEM file of the authorities to trust [env: DB_SSLROOTCERT]
     #[arg(long, value_name = "FILE")]
     db_sslrootcert: Option<String>,
+    /// With the secret: require, prefer or disable [env: DB_CHANNEL_BINDING]
+    #[arg(long, value_name = "MODE")]
+    db_channel_binding: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -159,7 +162,7 @@ impl MaskFlags {
 }
 
 impl DatabaseFlags {
-    fn flags(&self) -> [Flag<'_>; 7] {
+    fn flags(&self) -> [Flag<'_>; 8] {
         [
             ("DATABASE_URL", &self.database_url),
             ("DB_SECRET_ID", &self.db_secret_id),
@@ -168,6 +171,7 @@ impl DatabaseFlags {
             ("DB_NAME", &self.db_name),
             ("DB_SSLMODE", &self.db_sslmode),
             ("DB_SSLROOTCERT", &self.db_sslrootcert),
+            ("DB_CHANNEL_BINDING", &self.db_channel_binding),
         ]
     }
 

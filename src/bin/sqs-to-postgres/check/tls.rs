@@ -1,12 +1,10 @@
 //! The connection's protection: what is verified, and until when the server's certificate is good.
 
-use std::net::IpAddr;
-
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
 use sqs_to_postgres::config::SslMode;
-use sqs_to_postgres::database::Database;
+use sqs_to_postgres::database::{Database, is_loopback};
 
 use super::report::Report;
 use crate::error::CliError;
@@ -21,8 +19,11 @@ pub(super) async fn check(
     host: &str,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let settings = database.tls_settings().clone();
-    if settings.mode == SslMode::Disable {
+    let mode = match database.ssl_mode().await {
+        Ok(mode) => mode,
+        Err(error) => return report.error("tls", &error.into()),
+    };
+    if mode == SslMode::Disable {
         return off(host, report);
     }
     let shown = match database.certificate().await {
@@ -30,12 +31,11 @@ pub(super) async fn check(
         Ok(None) => return off(host, report),
         Err(error) => return report.error("tls", &error.into()),
     };
-    let verified = match settings.mode {
+    let is_authority_named = database.tls_settings().authorities.file().is_some();
+    let verified = match mode {
         SslMode::VerifyFull => Some("server and authority verified"),
         SslMode::VerifyCa => Some("authority verified, for any host name"),
-        _ if settings.root_cert.is_some() && settings.mode == SslMode::Require => {
-            Some("authority verified, for any host name")
-        }
+        SslMode::Require if is_authority_named => Some("authority verified, for any host name"),
         _ => None,
     };
     let Ok((days, until)) = days_left(&shown) else {
@@ -59,9 +59,7 @@ pub(super) async fn check(
 
 /// Without TLS only a connection that stays on this machine is safe.
 fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
-    let is_loopback =
-        host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
-    if is_loopback {
+    if is_loopback(host) {
         report.ok("tls", "off, and the connection does not leave this machine")
     } else {
         report.warning(
