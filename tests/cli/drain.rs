@@ -403,9 +403,7 @@ async fn what_sqs_fails_to_delete_is_deleted_at_the_next_try() {
 #[tokio::test]
 async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port();
     let drain = start(
         &queue,
         &database,
@@ -432,14 +430,49 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
         "{health}"
     );
     queue.delete().await;
-    eventually("trouble with the queue", async || {
+    let health = eventually("trouble with the queue", async || {
         let health = http_get(port, "/healthz").await?;
-        (health.starts_with("HTTP/1.1 503") && health.contains("NonExistentQueue")).then_some(())
+        health.starts_with("HTTP/1.1 503").then_some(health)
     })
     .await;
+    let (_, body) = health.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "unavailable\n", "it tells why to whoever asks");
     drain.signal("TERM");
     assert_eq!(drain.end().await.code, 0);
     database.drop().await;
+}
+
+/// A connection that says nothing, and one that never ends what it says.
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_request_is_hung_up_on() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let port = free_port();
+    let drain = start(
+        &queue,
+        &database,
+        &format!("--follow --metrics-addr {port}"),
+    );
+    eventually("it listens", async || http_get(port, "/healthz").await).await;
+    let hung_up = async |beginning: &str| {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), stream.read_u8()).await
+    };
+    let unfinished = "GET /metrics HTTP/1.1\r\nHost: ";
+    let (silent, slow) = tokio::join!(hung_up(""), hung_up(unfinished));
+    assert!(silent.unwrap().is_err() && slow.unwrap().is_err());
+    drain.signal("TERM");
+    assert_eq!(drain.end().await.code, 0);
+    queue.delete().await;
+    database.drop().await;
+}
+
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
 }
 
 async fn http_get(port: u16, path: &str) -> Option<String> {

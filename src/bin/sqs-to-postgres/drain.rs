@@ -206,10 +206,10 @@ impl Drainage<'_> {
         while !self.stop.is_asked() {
             let until = Instant::now() + CONNECT_TIME;
             let Err(error) = database.client(until).await.map(|_| ()) else {
-                self.status.database_is(None);
+                self.status.database_works(true);
                 break;
             };
-            self.status.database_is(Some(error.to_string()));
+            self.status.database_works(false);
             let error = CliError::from(error);
             if !self.is_following || error.outcome() != Outcome::Away {
                 return Some(error);
@@ -237,7 +237,7 @@ impl Drainage<'_> {
             let began = Instant::now();
             match self.source.gather(&self.limits, &self.stop).await {
                 Ok(batch) => {
-                    self.status.queue_is(None);
+                    self.status.queue_works(true);
                     only_failures_for = match self.has_new(&batch) {
                         true => Duration::ZERO,
                         false => only_failures_for + began.elapsed(),
@@ -255,7 +255,7 @@ impl Drainage<'_> {
                 Err(error) if !self.is_following => return Some(error),
                 Err(error) => {
                     tracing::warn!(reason = %error, "messages cannot be received: trying again");
-                    self.status.queue_is(Some(error.to_string()));
+                    self.status.queue_works(false);
                     _ = timeout(PAUSE, stop.asked()).await;
                 }
             }
@@ -292,7 +292,7 @@ impl Drainage<'_> {
             };
             match handled {
                 Ok(answer) => {
-                    self.status.database_is(None);
+                    self.status.database_works(true);
                     let named = answer.batch_item_failures;
                     let named = named.into_iter().map(|failure| failure.item_identifier);
                     self.settle(receipts, named.collect()).await;
@@ -301,7 +301,7 @@ impl Drainage<'_> {
                     // The handler has kept them away for as long as an outage may take.
                     self.source.let_go(&receipts).await;
                     self.status.left(receipts.len());
-                    self.status.database_is(Some(error.to_string()));
+                    self.status.database_works(false);
                     let error = CliError::from(error);
                     let is_over = !self.is_following || error.outcome() != Outcome::Away;
                     let error = if is_over {

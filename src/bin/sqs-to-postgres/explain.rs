@@ -16,7 +16,7 @@ use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::{Table, counted, line};
+use crate::output::{self, Table, counted, escaped, line};
 use crate::samples::{self, Sample};
 use crate::settings::{MappingFlags, MaskFlags};
 
@@ -65,7 +65,7 @@ impl Explain {
             let row = explainer.row(sample);
             rejected += usize::from(row.is_err());
             if self.json {
-                line(&explainer.json(&sample.place, &row).to_string())?;
+                output::json(&explainer.json(&sample.place, &row))?;
             } else {
                 explainer.show(&sample.place, &row)?;
             }
@@ -85,8 +85,9 @@ impl Explain {
     async fn explainer(&self) -> Result<Explainer, CliError> {
         let (file, pipeline) = self.mapping.read()?;
         let key = self.mask.key(&Arc::new(Aws::default())).await?;
-        let any = MaskKey::random();
-        let transformer = Transformer::new(&file, &pipeline, Some(key.as_ref().unwrap_or(&any)))?;
+        let placeholder = MaskKey::placeholder();
+        let used = key.as_ref().unwrap_or(&placeholder);
+        let transformer = Transformer::new(&file, &pipeline, Some(used))?;
         Ok(Explainer {
             pipeline,
             transformer,
@@ -149,7 +150,7 @@ impl Explainer {
                 "a token of {} characters: set a mask key to see it",
                 text.len()
             ),
-            None if self.shows_values => text.to_owned(),
+            None if self.shows_values => escaped(text),
             None if column.column_type.is_text() => {
                 format!("(hidden, {} characters)", text.chars().count())
             }

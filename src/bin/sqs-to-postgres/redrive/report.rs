@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::letter::{Letter, Note};
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::{Table, counted, last_line, line};
+use crate::output::{self, Table, counted, escaped, last_line};
 use crate::progress::Progress;
 
 /// Left in vain: it was moved, and is a dead letter again.
@@ -74,7 +74,7 @@ impl Report {
         let [rule, column, path] = words(letter);
         let cells = [rule.or(Some(MOVED_BY_SQS)), column, path];
         // Whoever may send to the queue may write them.
-        let cells = cells.map(|cell| cell.unwrap_or("-").escape_debug().to_string());
+        let cells = cells.map(|cell| escaped(cell.unwrap_or("-")));
         *self.would_move.entry(cells).or_default() += 1;
         self.json(letter, json!({}))
     }
@@ -89,7 +89,7 @@ impl Report {
         fields["rule"] = rule.into();
         fields["column"] = column.into();
         fields["path"] = path.into();
-        line(&fields.to_string())
+        output::json(&fields)
     }
 
     pub(super) fn end(
