@@ -29,11 +29,11 @@ const MIN_KEY_BYTES: usize = 32;
 /// Source: <https://www.rfc-editor.org/rfc/rfc5297#section-2.2>.
 const AES_SIV_KEY_BYTES: usize = 64;
 
-/// The bytes of a key for one further purpose: a block of SHA-256, which HMAC takes as it is.
-const DERIVED_BYTES: usize = 64;
-
 /// A random key of 32 bytes has about 30 different ones. A key with fewer than this was not made at random.
 const MIN_DISTINCT_BYTES: usize = 16;
+
+/// The bytes of a key for one further purpose: a block of SHA-256, which HMAC takes as it is.
+const DERIVED_BYTES: usize = 64;
 
 /// The secret that keyed masks need. Redacted when printed. This copy is wiped when dropped; the state that
 /// HMAC derives from it, the environment and the answer of Secrets Manager are not.
