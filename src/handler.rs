@@ -114,7 +114,11 @@ impl Handler {
     ) -> Result<SqsBatchResponse, HandleError> {
         let began = Instant::now();
         let mut records = Vec::new();
-        read_event(payload, |record| records.push(record))?;
+        let origins = self.transformer.origins();
+        read_event(payload, |mut record| {
+            record.read_origin(origins);
+            records.push(record);
+        })?;
         tracing::Span::current().record("batch_size", records.len());
         let mut batch = Batch::of(&records, &self.pipeline, &self.transformer);
         let transform = began.elapsed();
@@ -156,7 +160,8 @@ impl Handler {
             .iter()
             .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
-            self.queue.dead_letter(rejected, time.answer_by),
+            self.queue
+                .dead_letter(rejected, self.transformer.origins(), time.answer_by),
             self.queue
                 .postpone(unknown.map(|(record, _)| *record).collect(), time.answer_by),
         );

@@ -20,6 +20,7 @@ pub mod extract;
 pub mod handler;
 pub mod load;
 pub mod mask;
+pub mod origin;
 pub mod pipeline;
 pub mod queue;
 pub mod rejection;

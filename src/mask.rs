@@ -12,6 +12,7 @@ use aes_siv::siv::Aes256Siv;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::{BufMut, BytesMut};
+use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretSlice};
@@ -31,6 +32,9 @@ const AES_SIV_KEY_BYTES: usize = 64;
 /// A random key of 32 bytes has about 30 different ones. A key with fewer than this was not made at random.
 const MIN_DISTINCT_BYTES: usize = 16;
 
+/// The bytes of a key for one further purpose: a block of SHA-256, which HMAC takes as it is.
+const DERIVED_BYTES: usize = 64;
+
 /// The secret that keyed masks need. Redacted when printed. This copy is wiped when dropped; the state that
 /// HMAC derives from it, the environment and the answer of Secrets Manager are not.
 #[derive(Debug)]
@@ -40,16 +44,16 @@ pub struct MaskKey(SecretSlice<u8>);
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum MaskKeyError {
     /// Not base64.
-    #[error("the mask key is not base64: make one with `openssl rand -base64 64`")]
+    #[error("the mask key is not base64: create one with `openssl rand -base64 64 | tr -d '\\n'`")]
     NotBase64,
     /// Fewer bytes than the hash puts out.
     #[error(
-        "the mask key has {0} bytes and needs at least {MIN_KEY_BYTES}: make one with `openssl rand -base64 64`"
+        "the mask key has {0} bytes and needs at least {MIN_KEY_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
     )]
     TooShort(usize),
     /// A typed pattern, or a key of one repeated byte.
     #[error(
-        "the mask key repeats itself: {0} different bytes, where a random key has at least {MIN_DISTINCT_BYTES}: make one with `openssl rand -base64 64`"
+        "the mask key repeats itself: {0} different bytes, where a random key has at least {MIN_DISTINCT_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
     )]
     NotRandom(usize),
 }
@@ -61,16 +65,16 @@ impl MaskKey {
         Self(vec![0; AES_SIV_KEY_BYTES].into())
     }
 
-    /// Decodes a key from standard base64.
+    /// Decodes a key from standard base64. White space is ignored wherever it is: `openssl rand -base64`
+    /// breaks its lines after 64 characters.
     ///
     /// # Errors
     /// The text is not base64, or the key is shorter than 32 bytes or not random.
     pub fn from_base64(text: &str) -> Result<Self, MaskKeyError> {
-        let bytes = Zeroizing::new(
-            STANDARD
-                .decode(text.trim())
-                .map_err(|_| MaskKeyError::NotBase64)?,
-        );
+        let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
+        digits.extend(text.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+        let bytes = STANDARD.decode(&*digits);
+        let bytes = Zeroizing::new(bytes.map_err(|_| MaskKeyError::NotBase64)?);
         if bytes.len() < MIN_KEY_BYTES {
             return Err(MaskKeyError::TooShort(bytes.len()));
         }
@@ -79,6 +83,16 @@ impl MaskKey {
             return Err(MaskKeyError::NotRandom(distinct));
         }
         Ok(Self(bytes.to_vec().into()))
+    }
+
+    /// A key for another purpose than masks, which the label names. It says nothing about this key or
+    /// about those of other labels.
+    /// Source: <https://www.rfc-editor.org/rfc/rfc5869>.
+    pub(crate) fn derive(&self, label: &[u8]) -> Zeroizing<[u8; DERIVED_BYTES]> {
+        let mut derived = Zeroizing::new([0; DERIVED_BYTES]);
+        // Fails only for more than 255 times the size of the hash.
+        _ = Hkdf::<Sha256>::new(None, self.0.expose_secret()).expand(label, &mut *derived);
+        derived
     }
 }
 
@@ -424,6 +438,19 @@ mod tests {
             Masker::new(Mask::AesSiv, Some(&short)).err(),
             Some(Problem::MaskKeyLength { actual: 32, .. })
         ));
+    }
+
+    #[test]
+    fn white_space_anywhere_in_a_key_is_ignored() {
+        let text = STANDARD.encode((0..64).collect::<Vec<u8>>());
+        let (first, rest) = text.split_at(64);
+        for spaced in [
+            format!("{first}\n{rest}\n"),
+            format!(" {first}\r\n\t{rest} "),
+        ] {
+            let spaced = MaskKey::from_base64(&spaced).unwrap();
+            assert_eq!(spaced.0.expose_secret(), key().0.expose_secret());
+        }
     }
 
     #[test]

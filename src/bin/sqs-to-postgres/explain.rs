@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::extract::Message;
 use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::origin::Origins;
 use sqs_to_postgres::pipeline::{Column, Pipeline};
 use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::row::Rows;
@@ -49,6 +50,7 @@ pub(crate) struct Explain {
 struct Explainer {
     pipeline: Pipeline,
     transformer: Transformer,
+    origins: Origins,
     has_key: bool,
     shows_values: bool,
 }
@@ -56,9 +58,10 @@ struct Explainer {
 impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
-        let samples = samples::read(&self.files)?;
+        let mut samples = samples::read(&self.files)?;
         let mut rejected = 0;
-        for sample in &samples {
+        for sample in &mut samples {
+            sample.record.read_origin(&explainer.origins);
             let row = explainer.row(sample);
             rejected += usize::from(row.is_err());
             if self.json {
@@ -88,6 +91,7 @@ impl Explain {
         Ok(Explainer {
             pipeline,
             transformer,
+            origins: Origins::new(key.as_ref()),
             has_key: key.is_some(),
             shows_values: self.show_values,
         })
