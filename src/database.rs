@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
@@ -34,12 +34,18 @@ use tls::{Tls, TlsOfMode};
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A server that lets a connection in and then says nothing may not use up an invocation: its name may lead
-/// elsewhere soon. One that wakes up takes no longer.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that accepts a connection and then says nothing must leave time for another try, as its name may lead
+/// elsewhere soon: it has this share of the time that is left, within these bounds. A server that wakes up takes no
+/// longer, and one that is busy is not given up too soon.
+const HANDSHAKE_SHARE: u32 = 3;
+const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Asking the server to stop a statement that ran out of time may not cost the answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Lambda kills an environment half a second after it was told that it ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// What it took to keep the database at hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,15 +75,17 @@ enum Credentials {
     Secret(Box<RotatingSecret>),
 }
 
-/// A client, the names of its statements, and the task that moves its bytes, which ends with it: left
-/// alone it would wait for the answer to a statement that was given up.
+/// A client, the names of its statements, and the task that moves its bytes.
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
     tls: TlsOfMode,
     is_new: bool,
-    connection: AbortHandle,
+    connection: Connection,
 }
+
+/// The task that moves the bytes of a connection, which ends with its client.
+struct Connection(JoinHandle<()>);
 
 impl Session {
     /// Whether this is asked for the first time on this connection.
@@ -91,9 +99,10 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+/// Left alone it would wait for the answer to a statement that was given up.
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.connection.abort();
+        self.0.abort();
     }
 }
 
@@ -147,15 +156,15 @@ impl Database {
     /// # Errors
     /// No connection could be made until then.
     pub(crate) async fn session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
-        timeout_at(until, self.working_session())
+        timeout_at(until, self.working_session(until))
             .await
             .map_err(|_| DatabaseError::Late)?
     }
 
-    async fn working_session(&mut self) -> Result<&mut Session, DatabaseError> {
+    async fn working_session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
         if !self.works().await {
             self.session = None;
-            self.session = Some(self.connect().await?);
+            self.session = Some(self.connect(until).await?);
             self.reconnects += u64::from(self.was_connected);
             self.was_connected = true;
         }
@@ -243,6 +252,21 @@ impl Database {
         self.session = None;
     }
 
+    /// Ends the connection by saying so, for which the server need not notice that the environment has gone.
+    pub async fn close(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let Session {
+            client,
+            mut connection,
+            ..
+        } = session;
+        drop(client);
+        // Best effort: the environment ends.
+        _ = timeout(CLOSE_TIMEOUT, &mut connection.0).await;
+    }
+
     /// Gives up a connection whose statement ran out of time, and asks the server to stop it, so
     /// that abandoned statements do not pile up behind a lock. Best effort, and short.
     pub async fn abandon(&mut self, until: Instant) {
@@ -261,10 +285,10 @@ impl Database {
 
     /// Connects with the credentials at hand; where they are refused, with those that a rotation
     /// has put or is about to put in their place.
-    async fn connect(&mut self) -> Result<Session, DatabaseError> {
+    async fn connect(&mut self, until: Instant) -> Result<Session, DatabaseError> {
         let secret = match &mut self.credentials {
             Credentials::Url(url) => {
-                return match open(config_of_url(url)?.0, &self.tls).await {
+                return match open(config_of_url(url)?.0, &self.tls, until).await {
                     Err(DatabaseError::Credentials(code)) => {
                         Err(DatabaseError::UrlCredentials(code))
                     }
@@ -273,15 +297,15 @@ impl Database {
             }
             Credentials::Secret(secret) => secret,
         };
-        match open(secret.config().await?, &self.tls).await {
+        match open(secret.config().await?, &self.tls, until).await {
             Err(DatabaseError::Credentials(_)) => {}
             opened => return opened,
         }
-        match open_afresh(secret, Stage::Current, &self.tls).await {
+        match open_afresh(secret, Stage::Current, &self.tls, until).await {
             Err(DatabaseError::Credentials(code)) => {
                 // While nothing rotates there is no pending version; the refusal is the better answer.
                 let refused = |_| DatabaseError::Credentials(code);
-                open_afresh(secret, Stage::Pending, &self.tls)
+                open_afresh(secret, Stage::Pending, &self.tls, until)
                     .await
                     .map_err(refused)
             }
@@ -295,16 +319,19 @@ async fn open_afresh(
     secret: &mut RotatingSecret,
     stage: Stage,
     tls: &Tls,
+    until: Instant,
 ) -> Result<Session, DatabaseError> {
     let version = secret.read(stage).await?;
-    let session = open(secret.config_of(&version)?, tls).await?;
+    let session = open(secret.config_of(&version)?, tls, until).await?;
     secret.remember(version);
     Ok(session)
 }
 
-async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
+async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, DatabaseError> {
+    let left = until.saturating_duration_since(Instant::now());
+    let handshake = (left / HANDSHAKE_SHARE).clamp(SHORTEST_HANDSHAKE, LONGEST_HANDSHAKE);
     let tls = tls.of(&config);
-    let (client, connection) = timeout(HANDSHAKE_TIMEOUT, config.connect(tls.clone()))
+    let (client, connection) = timeout(handshake, config.connect(tls.clone()))
         .await
         .map_err(|_| DatabaseError::Unreachable("no answer".to_owned()))?
         .map_err(|error| explain(&config, error))?;
@@ -319,7 +346,7 @@ async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
         names: Names::new(is_behind_rds_proxy(&config)),
         tls,
         is_new: true,
-        connection: moving_bytes.abort_handle(),
+        connection: Connection(moving_bytes),
     })
 }
 

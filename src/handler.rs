@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::extract::{NotSqs, Record, read_event};
 use crate::load::{LoadError, Loader, TimeBudget};
+use crate::origin::Origins;
 use crate::pipeline::Pipeline;
+use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
-use crate::transform::Transformer;
 
 /// What is kept of an invocation's time for what comes after the last try on a database that is
 /// away, after a statement that hangs, and after everything, and which share of a short time that
@@ -53,11 +54,14 @@ pub fn time_budget(deadline_millis: u64) -> TimeBudget {
 }
 
 /// Why nothing of a batch is acknowledged.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq)]
 pub enum HandleError {
     /// It is none.
     #[error(transparent)]
     Payload(#[from] NotSqs),
+    /// The mask key cannot be had.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// Nothing of it could be stored.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -66,7 +70,7 @@ pub enum HandleError {
 /// Handles batches, one after the other.
 pub struct Handler {
     pipeline: Arc<Pipeline>,
-    transformer: Transformer,
+    preparation: Preparation,
     loader: Loader,
     queue: Queue,
     metrics: Metrics,
@@ -76,14 +80,14 @@ impl Handler {
     /// A handler of what its parts say.
     pub fn new(
         pipeline: Arc<Pipeline>,
-        transformer: Transformer,
+        preparation: Preparation,
         loader: Loader,
         queue: Queue,
         metrics: Metrics,
     ) -> Self {
         Self {
             pipeline,
-            transformer,
+            preparation,
             loader,
             queue,
             metrics,
@@ -101,26 +105,37 @@ impl Handler {
         self.loader.disconnect();
     }
 
+    /// Ends the connection to the database, because the program ends.
+    pub async fn close(&mut self) {
+        self.loader.close().await;
+    }
+
     /// Stores what can be stored in time and answers with the rest. `payload` is an SQS event, as
     /// [`read_event`] takes it.
     ///
     /// # Errors
-    /// The payload is no SQS event, or the batch as a whole cannot be stored: the database is away, or
-    /// the table does not fit.
+    /// The payload is not an SQS event, or the batch as a whole cannot be stored: the mask key cannot be fetched, the
+    /// database is unavailable, or the table does not fit.
     pub async fn handle(
         &mut self,
         payload: &[u8],
         time: TimeBudget,
     ) -> Result<SqsBatchResponse, HandleError> {
-        let began = Instant::now();
         let mut records = Vec::new();
-        let origins = self.transformer.origins();
-        read_event(payload, |mut record| {
-            record.read_origin(origins);
-            records.push(record);
-        })?;
+        read_event(payload, |record| records.push(record))?;
         tracing::Span::current().record("batch_size", records.len());
-        let mut batch = Batch::of(&records, &self.pipeline, &self.transformer);
+        let transformer = match self.preparation.transformer(time.retry_until).await {
+            Ok(transformer) => transformer,
+            Err(error) => {
+                let figures = BatchMetrics::of_nothing(records.len());
+                return Err(self.fail(&records, &figures, error.into(), time).await);
+            }
+        };
+        let began = Instant::now();
+        for record in &mut records {
+            record.read_origin(transformer.origins());
+        }
+        let mut batch = Batch::of(&records, &self.pipeline, &transformer);
         let transform = began.elapsed();
         let (loaded, result) = self.loader.load(&batch.rows, &batch.groups, time).await;
         let figures = BatchMetrics {
@@ -133,42 +148,49 @@ impl Handler {
             load: began.elapsed().saturating_sub(transform),
         };
         if let Err(error) = result {
-            self.metrics.batch(&figures, &BTreeMap::new());
-            tracing::error!(received = figures.received, stored = figures.stored, retries = figures.recovery.retries, reason = %error, "batch failed");
-            self.queue
-                .postpone(records.iter().collect(), time.answer_by)
-                .await;
-            return Err(error.into());
+            return Err(self.fail(&records, &figures, error.into(), time).await);
         }
         let rejected = batch.rejections(&loaded.outcomes);
-        Ok(self.settle(&rejected, &figures, time).await)
+        let origins = transformer.origins();
+        Ok(self.settle(&rejected, origins, &figures, time).await)
     }
 
-    /// Reports what became of the batch, does for the rejected messages what can be done, and
-    /// answers with the rest. Metrics come before anything that could still take too long.
+    /// Reports a batch of which nothing is acknowledged, and backs its messages off.
+    async fn fail(
+        &self,
+        records: &[Record<'_>],
+        figures: &BatchMetrics,
+        error: HandleError,
+        time: TimeBudget,
+    ) -> HandleError {
+        self.metrics.batch_failed(figures, error.to_string());
+        self.queue
+            .postpone(records.iter().collect(), time.answer_by)
+            .await;
+        error
+    }
+
+    /// Does for the rejected messages what can be done, reports what became of the batch, and answers with
+    /// the rest.
     async fn settle(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
+        origins: &Origins,
         figures: &BatchMetrics,
         time: TimeBudget,
     ) -> SqsBatchResponse {
-        let failed = by_rule(rejected);
-        self.metrics.batch(figures, &failed);
         telemetry::messages_failed(rejected);
         // What Postgres did not answer to in time may be an outage as well.
         let unknown = rejected
             .iter()
             .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
-            self.queue
-                .dead_letter(rejected, self.transformer.origins(), time.answer_by),
+            self.queue.dead_letter(rejected, origins, time.answer_by),
             self.queue
                 .postpone(unknown.map(|(record, _)| *record).collect(), time.answer_by),
         );
-        if !dead_lettered.is_empty() {
-            self.metrics.dead_lettered(dead_lettered.len());
-        }
-        telemetry::batch_done(figures, &failed, dead_lettered.len());
+        self.metrics
+            .batch_done(figures, &by_rule(rejected), dead_lettered.len());
         let left = rejected
             .iter()
             .enumerate()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use base64::Engine as _;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, timeout_at};
 
-use crate::aws::{Aws, reason};
+use crate::aws::{Aws, reason, timeouts_of_attempts};
 use crate::config::QueueSettings;
 use crate::extract::{MessageAttribute, Record};
 use crate::origin::{ORIGIN, Origin, Origins};
@@ -95,7 +96,11 @@ impl Queue {
 
     async fn client(&self) -> &Client {
         self.client
-            .get_or_init(|| async { Client::new(self.aws.config().await) })
+            .get_or_init(|| async {
+                let config = self.aws.config().await;
+                let timeouts = timeouts_of_attempts(config);
+                Client::from_conf(Builder::from(config).timeout_config(timeouts).build())
+            })
             .await
     }
 

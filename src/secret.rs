@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::Builder;
 use aws_sdk_secretsmanager::error::SdkError;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use secrecy::zeroize::Zeroizing;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::aws::{Aws, reason};
+use crate::aws::{Aws, reason, timeouts_of_attempts};
 
 /// A version of a secret, by its staging label.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html>.
@@ -80,7 +81,11 @@ impl Secrets {
 
     async fn client(&self) -> &Client {
         self.client
-            .get_or_init(|| async { Client::new(self.aws.config().await) })
+            .get_or_init(|| async {
+                let config = self.aws.config().await;
+                let timeouts = timeouts_of_attempts(config);
+                Client::from_conf(Builder::from(config).timeout_config(timeouts).build())
+            })
             .await
     }
 

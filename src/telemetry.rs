@@ -115,25 +115,6 @@ fn message_failed(record: &Record<'_>, rejection: &Rejection) {
     );
 }
 
-/// Writes the line of a batch; `failed` counts its failed messages by rule.
-pub fn batch_done(batch: &BatchMetrics, failed: &BTreeMap<&str, usize>, dead_lettered: usize) {
-    let failed_by_rule: Vec<_> = failed
-        .iter()
-        .map(|(rule, count)| format!("{rule}={count}"))
-        .collect();
-    tracing::info!(
-        received = batch.received,
-        stored = batch.stored,
-        duplicates = batch.duplicates,
-        failed = failed.values().sum::<usize>(),
-        dead_lettered,
-        failed_by_rule = failed_by_rule.join(" "),
-        retries = batch.recovery.retries,
-        millis = millis(batch.transform + batch.load),
-        "batch"
-    );
-}
-
 /// To the microsecond.
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1_000.0

@@ -95,16 +95,17 @@ impl DatabaseError {
     /// What must happen next.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Unreachable(_) | Self::Late | Self::Lost(_) => Remedy::Reconnect,
+            // A database may be on its way back under its name: it is being restored.
+            Self::Unreachable(_) | Self::Late | Self::Lost(_) | Self::NoDatabase(_) => {
+                Remedy::Reconnect
+            }
             Self::Server(error) if error.is_by_policy => Remedy::Isolate,
             Self::Server(error) => Remedy::of_sqlstate(&error.sqlstate),
             Self::Credentials(_) => Remedy::Reauthenticate,
             Self::Secret(error) if error.is_transient() => Remedy::Reconnect,
-            Self::UrlCredentials(_)
-            | Self::NoDatabase(_)
-            | Self::Url(_)
-            | Self::RootCert { .. }
-            | Self::Secret(_) => Remedy::GiveUp,
+            Self::UrlCredentials(_) | Self::Url(_) | Self::RootCert { .. } | Self::Secret(_) => {
+                Remedy::GiveUp
+            }
         }
     }
 }

@@ -1,7 +1,5 @@
 //! One statement for the rows of a part: run until it succeeds, fails for good, or time runs out.
 
-use std::time::Duration;
-
 use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Client;
@@ -13,15 +11,11 @@ use super::standby::confirm;
 use super::statement::Statements;
 use super::table::{key_guard, no_partition};
 use super::{Failure, Inspection, LiveTable, LoadError, Loader, TableError, TimeBudget};
+use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Remedy, Session};
 use crate::pipeline::{Column, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
-
-/// Waits between tries: exponential with full jitter.
-/// Source: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
-const BACKOFF_BASE: Duration = Duration::from_millis(50);
-const BACKOFF_CAP: Duration = Duration::from_secs(5);
 
 /// After this many tries that took too long or broke the connection, the rows are bisected.
 const MAX_STUCK: u32 = 2;
@@ -351,27 +345,4 @@ async fn look<T>(
     timeout_at(time.stop_at, ask(client, pipeline))
         .await
         .map_err(|_| DatabaseError::Late)?
-}
-
-fn backoff(attempt: u32) -> Duration {
-    let ceiling = BACKOFF_BASE
-        .saturating_mul(2_u32.saturating_pow(attempt))
-        .min(BACKOFF_CAP);
-    ceiling.mul_f64(fastrand::f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_up_to_a_cap_with_full_jitter() {
-        for attempt in [0, 3, 30, u32::MAX] {
-            let ceiling = BACKOFF_BASE
-                .saturating_mul(2_u32.saturating_pow(attempt))
-                .min(BACKOFF_CAP);
-            assert!((0..100).all(|_| backoff(attempt) <= ceiling));
-        }
-        assert!((0..100).any(|_| backoff(30) > BACKOFF_CAP / 2));
-    }
 }

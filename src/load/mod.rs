@@ -157,6 +157,11 @@ impl Loader {
         self.database.disconnect();
     }
 
+    /// Closes the connection, so that the server knows of it at once.
+    pub async fn close(&mut self) {
+        self.database.close().await;
+    }
+
     /// Retries, reconnects and secret refreshes since this was last asked.
     pub fn take_recovery(&mut self) -> Recovery {
         Recovery {

@@ -401,6 +401,7 @@ impl From<HandleError> for CliError {
     fn from(error: HandleError) -> Self {
         match error {
             HandleError::Payload(_) => Self::NoRecord("a batch".to_owned()),
+            HandleError::Prepare(error) => Self::Start(error.into()),
             HandleError::Load(LoadError::Database(error)) => error.into(),
             HandleError::Load(LoadError::Table(error)) => Self::Table(error),
         }

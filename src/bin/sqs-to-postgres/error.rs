@@ -86,7 +86,7 @@ impl CliError {
     /// How a command that it stopped ends.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::Start(StartError::Secret(error)) if error.is_transient() => Outcome::Away,
+            Self::Start(StartError::Prepare(error)) if error.is_transient() => Outcome::Away,
             Self::Unreachable { .. } => Outcome::Away,
             Self::Start(StartError::Database(error)) => of_database(error),
             _ => Outcome::ToMend,

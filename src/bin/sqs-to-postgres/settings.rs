@@ -12,8 +12,9 @@ use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySetti
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::prepare::mask_key;
 use sqs_to_postgres::secret::Secrets;
-use sqs_to_postgres::start::{mask_key, read_pipeline};
+use sqs_to_postgres::start::{StartError, read_pipeline};
 
 use crate::error::CliError;
 
@@ -155,7 +156,8 @@ impl MaskFlags {
     pub(crate) async fn key(&self, aws: &Arc<Aws>) -> Result<Option<MaskKey>, CliError> {
         let flags = self.flags();
         let settings = MaskKeySettings::read(&|name: &str| look_up(&flags, name))?;
-        Ok(mask_key(settings, &Secrets::new(Arc::clone(aws))).await?)
+        let key = mask_key(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
+        Ok(key.map_err(StartError::from)?)
     }
 }
 
