@@ -24,7 +24,7 @@ use crate::telemetry::causes;
 use credentials::RotatingSecret;
 pub use error::{DatabaseError, Remedy};
 use names::Names;
-pub use server::Server;
+pub use server::{Durability, Server};
 pub use target::is_loopback;
 use target::{config_of_url, is_behind_rds_proxy, mode_of};
 use tls::{Tls, TlsOfMode};

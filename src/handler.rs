@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::extract::{NotSqs, Record, read_event};
 use crate::load::{LoadError, Loader, TimeBudget};
+use crate::origin::Origins;
 use crate::pipeline::Pipeline;
 use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;
@@ -120,18 +121,20 @@ impl Handler {
         payload: &[u8],
         time: TimeBudget,
     ) -> Result<SqsBatchResponse, HandleError> {
-        let transformer = self.preparation.transformer(time.retry_until).await;
-        let began = Instant::now();
         let mut records = Vec::new();
         read_event(payload, |record| records.push(record))?;
         tracing::Span::current().record("batch_size", records.len());
-        let transformer = match transformer {
+        let transformer = match self.preparation.transformer(time.retry_until).await {
             Ok(transformer) => transformer,
             Err(error) => {
                 let figures = BatchMetrics::of_nothing(records.len());
                 return Err(self.fail(&records, &figures, error.into(), time).await);
             }
         };
+        let began = Instant::now();
+        for record in &mut records {
+            record.read_origin(transformer.origins());
+        }
         let mut batch = Batch::of(&records, &self.pipeline, &transformer);
         let transform = began.elapsed();
         let (loaded, result) = self.loader.load(&batch.rows, &batch.groups, time).await;
@@ -148,7 +151,8 @@ impl Handler {
             return Err(self.fail(&records, &figures, error.into(), time).await);
         }
         let rejected = batch.rejections(&loaded.outcomes);
-        Ok(self.settle(&rejected, &figures, time).await)
+        let origins = transformer.origins();
+        Ok(self.settle(&rejected, origins, &figures, time).await)
     }
 
     /// Reports a batch of which nothing is acknowledged, and backs its messages off.
@@ -171,6 +175,7 @@ impl Handler {
     async fn settle(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
+        origins: &Origins,
         figures: &BatchMetrics,
         time: TimeBudget,
     ) -> SqsBatchResponse {
@@ -180,7 +185,7 @@ impl Handler {
             .iter()
             .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
-            self.queue.dead_letter(rejected, time.answer_by),
+            self.queue.dead_letter(rejected, origins, time.answer_by),
             self.queue
                 .postpone(unknown.map(|(record, _)| *record).collect(), time.answer_by),
         );

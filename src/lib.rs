@@ -21,6 +21,7 @@ pub mod extract;
 pub mod handler;
 pub mod load;
 pub mod mask;
+pub mod origin;
 pub mod pipeline;
 pub mod prepare;
 pub mod queue;

@@ -87,6 +87,10 @@ pub struct Refusal {
     pub copied_row: Option<usize>,
 }
 
+/// What Postgres refuses may pass by itself: the row that a foreign key refers to is stored a moment later. Two
+/// more deliveries give it the time of two visibility timeouts.
+const REFUSED_DELIVERIES: u32 = 3;
+
 impl Refusal {
     /// Whether another row has a value that must be unique (unique_violation).
     pub(crate) fn is_of_a_duplicate(&self) -> bool {
@@ -110,9 +114,14 @@ impl Refusal {
 }
 
 impl Rule {
-    /// Whether the message can never succeed as it is.
-    pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::GroupHeld | Self::OutOfTime | Self::Internal)
+    /// The delivery from which on the function may send the message to the dead-letter queue by itself.
+    /// `None`: it never may, because the message itself is not at fault. What breaks the mapping never succeeds.
+    pub fn dead_letter_from(&self) -> Option<u32> {
+        match self {
+            Self::GroupHeld | Self::OutOfTime | Self::Internal => None,
+            Self::Refused(_) => Some(REFUSED_DELIVERIES),
+            _ => Some(1),
+        }
     }
 
     /// Its name in logs, metrics and dead letters: a word that does not change.

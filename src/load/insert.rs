@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::array::ColumnArray;
 use super::inspection::is_index_of_key;
+use super::standby::confirm;
 use super::statement::Statements;
 use super::table::{key_guard, no_partition};
 use super::{Failure, Inspection, LiveTable, LoadError, Loader, TableError, TimeBudget};
@@ -163,13 +164,17 @@ impl Loader {
         let is_naming = self.is_warm && named.is_none();
         let mut inserted = None;
         let inserting = async {
-            inserted = Some(match named {
+            let written = match named {
                 Some(named) => client.execute_raw(&named, &arrays).await,
                 None => {
                     let values = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
                     let parameters: Vec<_> = values.zip(types.clone()).collect();
                     client.execute_typed(text, &parameters).await
                 }
+            };
+            inserted = Some(match written {
+                Ok(0) if !is_optimistic => confirm(client).await.map(|()| 0),
+                written => written,
             });
         };
         // What helps the next batches is asked in the same round trip, and not for the first batch, whose

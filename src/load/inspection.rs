@@ -4,7 +4,9 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::INSUFFICIENT_PRIVILEGE;
-use super::table::{COLUMNS_OF_INDEX, LiveTable, TableError, key_of, one_line, unique_index};
+use super::table::{
+    COLUMNS_OF_INDEX, LiveTable, TableError, default_partition, key_of, one_line, unique_index,
+};
 use crate::database::DatabaseError;
 use crate::pipeline::{OnConflict, Pipeline, quote_identifier};
 
@@ -39,6 +41,23 @@ pub struct TableFacts {
     pub permissions: Permissions,
     /// Whether policies decide which rows the role may write.
     pub has_row_security: bool,
+    /// The table or those of its partitions that a crash of the server empties, quoted.
+    pub unlogged: Vec<String>,
+    /// Rows that no partition takes.
+    pub partition_gap: Option<PartitionGap>,
+}
+
+/// Rows of now or soon that no partition takes, where there is none for all others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PartitionGap {
+    /// The column by which the table is partitioned.
+    pub column: String,
+    /// The value from which on there is no partition.
+    pub from: String,
+    /// Whether rows of this moment are among them.
+    pub is_now: bool,
+    /// The statement that makes a partition for all other rows.
+    pub fix: String,
 }
 
 /// The kinds of relations.
@@ -137,7 +156,9 @@ impl TableFacts {
         role: &str,
     ) -> Result<Self, DatabaseError> {
         let sql = "SELECT n.nspname::text, c.relkind::text, row_security_active(c.oid), \
-                   (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid) \
+                   (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid), \
+                   ARRAY(SELECT part.oid::regclass::text FROM pg_class part WHERE part.relpersistence = 'u' AND part.oid IN \
+                         (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid)) ORDER BY 1) \
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
         let table = pipeline.table.to_string();
         let rows = client.query_typed(sql, &[(&table, Type::TEXT)]).await?;
@@ -145,19 +166,63 @@ impl TableFacts {
             .first()
             .ok_or_else(|| DatabaseError::Lost("the table is gone".to_owned()))?;
         let kind: String = row.try_get(1)?;
+        let kind = match kind.as_str() {
+            "r" => Kind::Table,
+            "p" => Kind::Partitioned(row.try_get(3)?),
+            _ => Kind::Other,
+        };
+        let is_partitioned = matches!(kind, Kind::Partitioned(_));
         let index = unique_index_of_key(client, pipeline).await?;
         Ok(Self {
             schema: row.try_get(0)?,
-            kind: match kind.as_str() {
-                "r" => Kind::Table,
-                "p" => Kind::Partitioned(row.try_get(3)?),
-                _ => Kind::Other,
-            },
+            kind,
             columns,
-            unique_index: index.ok_or_else(|| unique_index(pipeline)),
+            unique_index: index.ok_or_else(|| unique_index(pipeline, is_partitioned)),
             permissions: Permissions::read(client, pipeline, role).await?,
             has_row_security: row.try_get(2)?,
+            unlogged: row.try_get(4)?,
+            partition_gap: PartitionGap::read(client, pipeline).await?,
         })
+    }
+}
+
+impl PartitionGap {
+    /// Looks for one in a table that is partitioned by ranges of a time. Only the first level of partitions
+    /// is looked at.
+    async fn read(client: &Client, pipeline: &Pipeline) -> Result<Option<Self>, DatabaseError> {
+        let by_time = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_partitioned_table p \
+                       JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
+                       WHERE p.partrelid = to_regclass($1) AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0 \
+                       AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)";
+        let table = pipeline.table.to_string();
+        let rows = client.query_typed(by_time, &[(&table, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let (column, time): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        // The bounds as Postgres writes them: FOR VALUES FROM ('2026-11-01') TO (MAXVALUE).
+        let next = format!(
+            "WITH part AS (SELECT coalesce(substring(bound FROM 'FROM \\(''([^'']*)''')::{time}, '-infinity') AS low, \
+                                  coalesce(substring(bound FROM 'TO \\(''([^'']*)''')::{time}, 'infinity') AS high \
+                           FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid, pg_get_expr(c.relpartbound, c.oid) AS bound \
+                           WHERE inhparent = to_regclass($1)), \
+                  today AS (SELECT now()::{time} AS value), \
+                  current AS (SELECT high FROM part, today WHERE low <= value AND value < high), \
+                  gap AS (SELECT high AS value, false AS is_now FROM current WHERE high < 'infinity' \
+                          UNION ALL SELECT value, true FROM today WHERE NOT EXISTS (SELECT FROM current)) \
+             SELECT gap.value::text, gap.is_now FROM gap \
+             WHERE NOT EXISTS (SELECT FROM part WHERE low <= gap.value AND gap.value < high)"
+        );
+        let rows = client.query_typed(&next, &[(&table, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            column,
+            from: row.try_get(0)?,
+            is_now: row.try_get(1)?,
+            fix: default_partition(&pipeline.table),
+        }))
     }
 }
 

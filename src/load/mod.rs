@@ -12,6 +12,7 @@ mod insert;
 mod inspection;
 mod isolate;
 mod optimistic;
+mod standby;
 mod statement;
 mod table;
 
@@ -25,7 +26,7 @@ use crate::pipeline::{OnConflict, Pipeline};
 use crate::rejection::Refusal;
 use crate::row::Rows;
 use copy::{Copied, CopyIn};
-pub use inspection::{Inspection, Kind, Permissions, TableFacts};
+pub use inspection::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
 use optimistic::Optimistic;
 use statement::Statements;
 pub use table::{Difference, Fault, LiveTable, TableError};

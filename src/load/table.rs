@@ -339,12 +339,8 @@ pub(super) fn no_partition(pipeline: &Pipeline, at: Option<&str>) -> TableError 
         schema: pipeline.table.schema.clone(),
         name: at.unwrap_or(&pipeline.table.name).to_owned(),
     };
-    let rest = Table {
-        name: format!("{}_default", table.name),
-        ..table.clone()
-    };
     TableError::NoPartition {
-        ddl: format!("CREATE TABLE {rest} PARTITION OF {table} DEFAULT;"),
+        ddl: default_partition(&table),
         table: table.to_string(),
     }
 }
@@ -413,12 +409,24 @@ fn alter_type(table: &str, column: &Column) -> String {
     )
 }
 
-pub(super) fn unique_index(pipeline: &Pipeline) -> String {
+/// Built beside the writers of the table, which a partitioned one does not offer.
+/// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
+pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String {
+    let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
     format!(
-        "CREATE UNIQUE INDEX ON {} ({});",
+        "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
         pipeline.table,
         quote_list(pipeline.key_names())
     )
+}
+
+/// The statement that makes a partition for all rows that no other one takes.
+pub(super) fn default_partition(table: &Table) -> String {
+    let rest = Table {
+        name: format!("{}_default", table.name),
+        ..table.clone()
+    };
+    format!("CREATE TABLE {rest} PARTITION OF {table} DEFAULT;")
 }
 
 pub(super) fn one_line(sql: &str) -> String {

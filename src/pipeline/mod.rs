@@ -15,8 +15,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use column_type::ColumnType;
-pub use ddl::PartitionError;
-pub(crate) use ddl::{quote_identifier, quote_list};
+pub(crate) use ddl::quote_list;
+pub use ddl::{PartitionError, quote_identifier};
 
 use column_type::KNOWN_TYPES;
 

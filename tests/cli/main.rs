@@ -23,6 +23,7 @@ mod proxy;
 mod queue_check;
 mod redrive;
 mod send;
+mod signals;
 mod sqs_double;
 #[path = "../function/support.rs"]
 #[allow(dead_code, reason = "not all of it is of use here")]

@@ -281,12 +281,13 @@ async fn large_batches_of_a_fifo_queue_are_stored_in_the_order_of_their_keys_too
     database.drop().await;
 }
 
-/// A warm function that has copied into a table of a number and the columns `a` and `b`.
-async fn copied_into(database: &Database, types: [&str; 2]) -> Function {
+/// A warm function that has copied into a table of a number and the columns `a` and `b`, which also has new
+/// columns that are not mapped.
+async fn copied_into(database: &Database, types: [&str; 2], new: &str) -> Function {
     let [a, b] = types;
     database
         .execute(&format!(
-            "CREATE TABLE t (k integer PRIMARY KEY, a {a}, b {b})"
+            "CREATE TABLE t (k integer PRIMARY KEY, a {a}, b {b}, a_new {new}, b_new {new})"
         ))
         .await;
     note(database, "t").await;
@@ -335,13 +336,12 @@ async fn columns_that_were_renamed_get_no_value_of_another_type() {
     ];
     for (types, other, value) in changes {
         let database = Database::new().await;
-        let mut function = copied_into(&database, types).await;
+        let mut function = copied_into(&database, types, other).await;
         database
-            .execute(&format!(
-                "ALTER TABLE t ADD COLUMN a_new {other}, ADD COLUMN b_new {other}; \
-                 ALTER TABLE t RENAME a TO a_old; ALTER TABLE t RENAME a_new TO a; \
-                 ALTER TABLE t RENAME b TO b_old; ALTER TABLE t RENAME b_new TO b"
-            ))
+            .execute(
+                "ALTER TABLE t RENAME a TO a_old; ALTER TABLE t RENAME a_new TO a; \
+                 ALTER TABLE t RENAME b TO b_old; ALTER TABLE t RENAME b_new TO b",
+            )
             .await;
         let error = function.invoke(&numbered(MANY, &value)).await.error();
         assert!(error.contains("and mapped as"), "{error}");
@@ -354,7 +354,7 @@ async fn columns_that_were_renamed_get_no_value_of_another_type() {
 #[tokio::test]
 async fn a_type_that_was_changed_in_place_is_noticed() {
     let database = Database::new().await;
-    let mut function = copied_into(&database, ["timestamptz", "timestamptz"]).await;
+    let mut function = copied_into(&database, ["timestamptz", "timestamptz"], "text").await;
     database
         .execute("SET TimeZone = 'UTC'; ALTER TABLE t ALTER a TYPE timestamp")
         .await;
@@ -369,7 +369,7 @@ async fn a_type_that_was_changed_in_place_is_noticed() {
 #[tokio::test]
 async fn a_column_that_became_an_identity_is_noticed() {
     let database = Database::new().await;
-    let mut function = copied_into(&database, ["bigint", "bigint"]).await;
+    let mut function = copied_into(&database, ["bigint", "bigint"], "text").await;
     database
         .execute("ALTER TABLE t RENAME TO older; CREATE TABLE t (k integer PRIMARY KEY, a bigint GENERATED ALWAYS AS IDENTITY, b bigint)")
         .await;
@@ -435,7 +435,7 @@ async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
 #[tokio::test]
 async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
     let database = Database::new().await;
-    let mut function = copied_into(&database, ["bigint", "bigint"]).await;
+    let mut function = copied_into(&database, ["bigint", "bigint"], "text").await;
     database.execute("ALTER TABLE t RENAME a TO other").await;
     let error = function.invoke(&numbered(MANY, &json!(1))).await.error();
     assert!(error.contains("has no column"), "{error}");
@@ -482,14 +482,15 @@ async fn a_large_batch_with_a_refused_row_is_stored_in_the_order_of_arrival() {
             row(batch, format!("f{key}"), key as i64, "first")
         });
         let batch = row(batch, "bad".to_owned(), -1, "refused");
-        let batch = (0..6_000).fold(batch, |batch, number| {
-            let key = number % KEYS;
-            row(batch, format!("l{number}"), key as i64, "later")
+        let batch = (0..MANY).fold(batch, |batch, key| {
+            row(batch, format!("l{key}"), key as i64, "later")
         });
         let answer = function.invoke(&batch.event()).await;
         assert_eq!(answer.failed_ids(), [id("bad")]);
         let values = database
-            .rows("SELECT v, count(*)::text FROM t GROUP BY v")
+            .rows(&format!(
+                "SELECT v, count(*)::text FROM t WHERE k < {KEYS} GROUP BY v"
+            ))
             .await;
         assert_eq!(values, [[expected, &KEYS.to_string()]], "{policy}");
         database.drop().await;

@@ -22,6 +22,7 @@ mod load;
 mod log;
 mod metrics;
 mod names;
+mod origin;
 mod outage;
 mod pgbouncer;
 mod pooler;

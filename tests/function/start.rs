@@ -87,6 +87,12 @@ async fn a_mask_key_that_is_none() {
             .await
             .contains("has 7 bytes and needs at least 32")
     );
+    let zeros = format!("{}==", "A".repeat(86));
+    assert!(
+        refusal(with_database().set("MASK_KEY", &zeros))
+            .await
+            .contains("the mask key repeats itself: 1 different bytes")
+    );
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use serde_json::Value;
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::origin::Origins;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -22,6 +24,11 @@ use tokio_postgres::{Client, Config, NoTls};
 pub(crate) const MASK_KEY: &str =
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
 
+/// What signs and verifies origins with a mask key, given in base64.
+pub(crate) fn origins(mask_key: &str) -> Origins {
+    let key = (!mask_key.is_empty()).then(|| MaskKey::from_base64(mask_key).unwrap());
+    Origins::new(key.as_ref())
+}
 /// How the Runtime API calls the function as an extension.
 const EXTENSION: &str = "extension";
 

@@ -14,6 +14,9 @@ const DAYS_AHEAD: i32 = 30;
 
 const MEND: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
 
+/// All that is verified where the host name is not.
+const ANY_HOST: &str = "authority verified, for any host name";
+
 pub(super) async fn check(
     database: &mut Database,
     host: &str,
@@ -34,8 +37,8 @@ pub(super) async fn check(
     let is_authority_named = database.tls_settings().authorities.file().is_some();
     let verified = match mode {
         SslMode::VerifyFull => Some("server and authority verified"),
-        SslMode::VerifyCa => Some("authority verified, for any host name"),
-        SslMode::Require if is_authority_named => Some("authority verified, for any host name"),
+        SslMode::VerifyCa => Some(ANY_HOST),
+        SslMode::Require if is_authority_named => Some(ANY_HOST),
         _ => None,
     };
     let Ok((days, until)) = days_left(&shown) else {
@@ -45,13 +48,20 @@ pub(super) async fn check(
     match verified {
         None => {
             let tense = if days < 0 { "ended" } else { "ends" };
-            let text =
-                format!("on, but the server is not verified; its certificate {tense} on {until}");
+            let text = format!(
+                "on, but the server is not verified: another one in its place can ask for the password in clear; its certificate {tense} on {until}"
+            );
             report.warning("tls", &text, MEND)
         }
         Some(_) if days < DAYS_AHEAD => {
             let text = format!("its certificate ends in {days} days, on {until}");
             report.warning("tls", &text, "renew it on the server")
+        }
+        Some(ANY_HOST) if !is_loopback(host) => {
+            let text = format!(
+                "{ANY_HOST}: any server with a certificate of that authority can take its place; certificate until {until}"
+            );
+            report.warning("tls", &text, MEND)
         }
         Some(verified) => report.ok("tls", &format!("{verified}; certificate until {until}")),
     }
