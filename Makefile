@@ -98,7 +98,7 @@ bench-smoke: install-peers ## whether all benches work, not optimised and for se
 	@$(STACK) with cargo test --locked --bench function --bench stages
 
 .PHONY: chart
-chart: ## keep the figures of the last bench, in benches/results/, the chart and the README
+chart: ## keep the figures of the last bench: benches/results/, the chart, benches/README.md, README.md
 	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up

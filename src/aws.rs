@@ -15,6 +15,10 @@ use crate::telemetry::causes;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// An attempt that hangs has to leave time for another: its connection may have died while the environment was
+/// frozen, or its answer may have been lost.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
+
 /// Region, credentials and endpoint as the AWS SDK finds them in the environment.
 #[derive(Default)]
 pub struct Aws {
@@ -37,6 +41,16 @@ impl Aws {
             .get_or_init(|| load(self.endpoint_url.clone()))
             .await
     }
+}
+
+/// The timeouts of the function's own calls, of which each may be repeated. Commands send larger requests over slower
+/// lines, and receive requests wait.
+pub(crate) fn timeouts_of_attempts(config: &SdkConfig) -> TimeoutConfig {
+    let timeouts = config.timeout_config().map(TimeoutConfig::to_builder);
+    timeouts
+        .unwrap_or_default()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build()
 }
 
 async fn load(endpoint_url: Option<String>) -> SdkConfig {

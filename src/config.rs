@@ -5,15 +5,19 @@
 //! counts as unset, so that a template need not leave it out.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use thiserror::Error;
+use tokio_postgres::config::ChannelBinding;
 
 /// How long credentials are used for new connections before they are read again.
 pub const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
+
+/// The file of certificate authorities that `make build` packages with the function.
+const PACKAGED_AUTHORITIES: &str = "ca.pem";
 
 /// How long an outage keeps a message away after its first delivery.
 const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
@@ -21,8 +25,8 @@ const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
 /// What the environment says.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where the rows go: `DB_SECRET_ID` with `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_SSLMODE` and
-    /// `DB_SSLROOTCERT`, or `DATABASE_URL`.
+    /// Where the rows go: `DB_SECRET_ID` with `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_SSLMODE`,
+    /// `DB_SSLROOTCERT` and `DB_CHANNEL_BINDING`, or `DATABASE_URL`.
     pub database: DatabaseSettings,
     /// Where the mask key is: `MASK_SECRET_ID` or `MASK_KEY`.
     pub mask_key: Option<MaskKeySettings>,
@@ -58,6 +62,9 @@ pub struct DatabaseSecretSettings {
     pub name: Option<String>,
     /// `DB_SSLMODE` and `DB_SSLROOTCERT`.
     pub tls: TlsSettings,
+    /// `DB_CHANNEL_BINDING`: if required, the password is sent only as a SCRAM proof that is bound to the TLS
+    /// connection, so that nobody in between can use it.
+    pub channel_binding: ChannelBinding,
 }
 
 /// What is done to messages that cannot be stored.
@@ -72,12 +79,52 @@ pub struct QueueSettings {
 }
 
 /// How the connection is protected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// How much is verified.
-    pub mode: SslMode,
-    /// A PEM file of certificate authorities to trust besides the system's.
-    pub root_cert: Option<PathBuf>,
+    /// How much is verified, if that is set.
+    pub mode: Option<SslMode>,
+    /// Which certificate authorities are trusted.
+    pub authorities: Authorities,
+}
+
+impl TlsSettings {
+    /// How much is verified. The default is everything; a connection that stays on this machine may do
+    /// without TLS, unless an authority is named.
+    pub fn mode(&self, is_loopback: bool) -> SslMode {
+        let default = match self.authorities {
+            Authorities::System if is_loopback => SslMode::Prefer,
+            _ => SslMode::VerifyFull,
+        };
+        self.mode.unwrap_or(default)
+    }
+
+    /// Whether an authority is missing: `verify-ca` with those of the system accepts any site of the internet.
+    pub(crate) fn lacks_authority(&self) -> bool {
+        self.mode == Some(SslMode::VerifyCa) && self.authorities == Authorities::System
+    }
+}
+
+/// The certificate authorities that are trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Authorities {
+    /// Those of the system.
+    #[default]
+    System,
+    /// Those of a PEM file, and no others.
+    Only(PathBuf),
+    /// Those of the system and those of the PEM file that is packaged with the function, only with
+    /// `verify-full`: RDS has certificates of Amazon's own authorities, RDS Proxy of a public one.
+    SystemAnd(PathBuf),
+}
+
+impl Authorities {
+    /// The file, if one is named.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::System => None,
+            Self::Only(file) | Self::SystemAnd(file) => Some(file),
+        }
+    }
 }
 
 /// libpq's `sslmode`. Source: <https://www.postgresql.org/docs/18/libpq-ssl.html>.
@@ -208,8 +255,14 @@ pub enum ConfigError {
         "{0} is not set, which Lambda sets: this program is a Lambda function, start it by `make run` or `make watch`"
     )]
     NoRuntime(&'static str),
-    #[error("DB_SSLMODE is unknown: use verify-full, require or disable")]
+    #[error("DB_SSLMODE is unknown: use verify-full, verify-ca, require or disable")]
     UnknownSslMode,
+    #[error(
+        "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT, because without it a certificate of any public authority is accepted: name the file of your own authority, or use verify-full"
+    )]
+    NoAuthority,
+    #[error("DB_CHANNEL_BINDING is unknown: use require, prefer or disable")]
+    UnknownChannelBinding,
 }
 
 impl Settings {
@@ -251,6 +304,7 @@ impl DatabaseSettings {
                 port: number(lookup, "DB_PORT")?,
                 name: lookup("DB_NAME"),
                 tls: tls(lookup)?,
+                channel_binding: channel_binding(lookup)?,
             })),
         }
     }
@@ -260,10 +314,32 @@ fn tls(lookup: &impl Fn(&str) -> Option<String>) -> Result<TlsSettings, ConfigEr
     let mode = lookup("DB_SSLMODE")
         .map(|mode| mode.parse().map_err(|()| ConfigError::UnknownSslMode))
         .transpose()?;
-    Ok(TlsSettings {
-        mode: mode.unwrap_or(SslMode::VerifyFull),
-        root_cert: lookup("DB_SSLROOTCERT").map(PathBuf::from),
-    })
+    let verifies_host = matches!(mode, None | Some(SslMode::VerifyFull));
+    let packaged =
+        lookup("LAMBDA_TASK_ROOT").map(|root| Path::new(&root).join(PACKAGED_AUTHORITIES));
+    let authorities = match lookup("DB_SSLROOTCERT").map(PathBuf::from) {
+        None => Authorities::System,
+        Some(file) if verifies_host && packaged.as_ref() == Some(&file) => {
+            Authorities::SystemAnd(file)
+        }
+        Some(file) => Authorities::Only(file),
+    };
+    let settings = TlsSettings { mode, authorities };
+    if settings.lacks_authority() {
+        return Err(ConfigError::NoAuthority);
+    }
+    Ok(settings)
+}
+
+fn channel_binding(
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<ChannelBinding, ConfigError> {
+    match lookup("DB_CHANNEL_BINDING").as_deref() {
+        None | Some("prefer") => Ok(ChannelBinding::Prefer),
+        Some("require") => Ok(ChannelBinding::Require),
+        Some("disable") => Ok(ChannelBinding::Disable),
+        Some(_) => Err(ConfigError::UnknownChannelBinding),
+    }
 }
 
 impl MaskKeySettings {
@@ -319,13 +395,8 @@ mod tests {
             (secret.host.as_deref(), secret.port, secret.name.as_deref()),
             (Some("db.internal"), Some(6432), Some("analytics"))
         );
-        assert_eq!(
-            secret.tls,
-            TlsSettings {
-                mode: SslMode::VerifyFull,
-                root_cert: None
-            }
-        );
+        assert_eq!(secret.tls, TlsSettings::default());
+        assert_eq!(secret.tls.mode(false), SslMode::VerifyFull);
     }
 
     #[test]
@@ -365,6 +436,64 @@ mod tests {
             read(&[secret, ("DB_SSLMODE", "on")]).err(),
             Some(ConfigError::UnknownSslMode)
         );
+        assert_eq!(
+            read(&[secret, ("DB_SSLMODE", "verify-ca")]).err(),
+            Some(ConfigError::NoAuthority)
+        );
+        assert_eq!(
+            read(&[secret, ("DB_CHANNEL_BINDING", "on")]).err(),
+            Some(ConfigError::UnknownChannelBinding)
+        );
+    }
+
+    #[test]
+    fn a_named_authority_is_the_only_one_unless_it_is_packaged_and_the_host_is_verified() {
+        let only = |file: &str| Authorities::Only(file.into());
+        let packaged = "/var/task/ca.pem";
+        let cases = [
+            (None, "", Authorities::System),
+            (None, packaged, Authorities::SystemAnd(packaged.into())),
+            (
+                Some("verify-full"),
+                packaged,
+                Authorities::SystemAnd(packaged.into()),
+            ),
+            (Some("verify-ca"), packaged, only(packaged)),
+            (Some("require"), packaged, only(packaged)),
+            (None, "/var/task/own.pem", only("/var/task/own.pem")),
+            (Some("verify-full"), "/opt/ca.pem", only("/opt/ca.pem")),
+        ];
+        for (mode, file, expected) in cases {
+            let variables = [
+                ("DB_SECRET_ID", "s"),
+                ("LAMBDA_TASK_ROOT", "/var/task"),
+                ("DB_SSLROOTCERT", file),
+                ("DB_SSLMODE", mode.unwrap_or_default()),
+            ];
+            let DatabaseSettings::Secret(secret) = read(&variables).unwrap().database else {
+                panic!("a secret is set")
+            };
+            assert_eq!(secret.tls.authorities, expected, "{mode:?} {file}");
+        }
+    }
+
+    #[test]
+    fn only_a_connection_on_this_machine_may_go_unverified_by_default() {
+        let named = |mode, authorities| TlsSettings { mode, authorities };
+        let file = Authorities::Only("ca.pem".into());
+        let cases = [
+            (named(None, Authorities::System), true, SslMode::Prefer),
+            (named(None, Authorities::System), false, SslMode::VerifyFull),
+            (named(None, file), true, SslMode::VerifyFull),
+            (
+                named(Some(SslMode::Require), Authorities::System),
+                false,
+                SslMode::Require,
+            ),
+        ];
+        for (settings, is_loopback, expected) in cases {
+            assert_eq!(settings.mode(is_loopback), expected, "{settings:?}");
+        }
     }
 
     #[test]

@@ -14,31 +14,38 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
-use crate::config::{DatabaseSettings, TlsSettings};
+use crate::config::{DatabaseSettings, SslMode, TlsSettings};
 use crate::secret::{Secrets, Stage};
 use crate::telemetry::causes;
 use credentials::RotatingSecret;
 pub use error::{DatabaseError, Remedy};
 use names::Names;
-pub use server::Server;
-use target::{config_of_url, is_behind_rds_proxy};
-use tls::Tls;
+pub use server::{Durability, Server};
+pub use target::is_loopback;
+use target::{config_of_url, is_behind_rds_proxy, mode_of};
+use tls::{Tls, TlsOfMode};
 
 /// After this long without use the environment may have been frozen and the peer may be gone
 /// without a word, so that the connection is tried before a batch is given to it.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A server that lets a connection in and then says nothing may not use up an invocation: its name may lead
-/// elsewhere soon. One that wakes up takes no longer.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that accepts a connection and then says nothing must leave time for another try, as its name may lead
+/// elsewhere soon: it has this share of the time that is left, within these bounds. A server that wakes up takes no
+/// longer, and one that is busy is not given up too soon.
+const HANDSHAKE_SHARE: u32 = 3;
+const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Asking the server to stop a statement that ran out of time may not cost the answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Lambda kills an environment half a second after it was told that it ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// What it took to keep the database at hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,7 +61,6 @@ pub struct Recovery {
 /// A connection that is made when it is needed, and made anew when it broke.
 pub struct Database {
     credentials: Credentials,
-    tls_settings: TlsSettings,
     tls: Tls,
     session: Option<Session>,
     /// Connections made since this was last asked, but for the first of all.
@@ -69,24 +75,34 @@ enum Credentials {
     Secret(Box<RotatingSecret>),
 }
 
-/// A client, the names of its statements, and the task that moves its bytes, which ends with it: left
-/// alone it would wait for the answer to a statement that was given up.
+/// A client, the names of its statements, and the task that moves its bytes.
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
-    connection: AbortHandle,
+    tls: TlsOfMode,
+    is_new: bool,
+    connection: Connection,
 }
 
+/// The task that moves the bytes of a connection, which ends with its client.
+struct Connection(JoinHandle<()>);
+
 impl Session {
+    /// Whether this is asked for the first time on this connection.
+    pub(crate) fn take_is_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
     /// For statements that have a name within a transaction, unless that would pin the connection.
     pub(crate) fn client_for_names(&self) -> Option<&Client> {
         (!matches!(self.names, Names::Pinning)).then_some(&self.client)
     }
 }
 
-impl Drop for Session {
+/// Left alone it would wait for the answer to a statement that was given up.
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.connection.abort();
+        self.0.abort();
     }
 }
 
@@ -118,8 +134,7 @@ impl Database {
         };
         Ok(Self {
             credentials,
-            tls: Tls::new(&tls)?,
-            tls_settings: tls,
+            tls: Tls::new(tls)?,
             session: None,
             reconnects: 0,
             was_connected: false,
@@ -141,15 +156,15 @@ impl Database {
     /// # Errors
     /// No connection could be made until then.
     pub(crate) async fn session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
-        timeout_at(until, self.working_session())
+        timeout_at(until, self.working_session(until))
             .await
             .map_err(|_| DatabaseError::Late)?
     }
 
-    async fn working_session(&mut self) -> Result<&mut Session, DatabaseError> {
+    async fn working_session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
         if !self.works().await {
             self.session = None;
-            self.session = Some(self.connect().await?);
+            self.session = Some(self.connect(until).await?);
             self.reconnects += u64::from(self.was_connected);
             self.was_connected = true;
         }
@@ -191,9 +206,18 @@ impl Database {
         }
     }
 
-    /// How the connection is protected.
+    /// How much of the connection is verified.
+    ///
+    /// # Errors
+    /// The secret that names the host cannot be had.
+    pub async fn ssl_mode(&mut self) -> Result<SslMode, DatabaseError> {
+        let config = self.config().await?;
+        Ok(mode_of(&config, self.tls.settings()))
+    }
+
+    /// What is set of how the connection is protected.
     pub fn tls_settings(&self) -> &TlsSettings {
-        &self.tls_settings
+        self.tls.settings()
     }
 
     /// The server's certificate in DER, as it shows it to a connection of its own; `None` where it
@@ -203,7 +227,7 @@ impl Database {
     /// The server is away, or its certificate is not trusted as the settings ask.
     pub async fn certificate(&mut self) -> Result<Option<Vec<u8>>, DatabaseError> {
         let config = self.config().await?;
-        let tls = self.tls.clone();
+        let tls = self.tls.of(&config);
         let shown = tokio::task::spawn_blocking(move || server::certificate(&config, &tls));
         shown
             .await
@@ -228,6 +252,21 @@ impl Database {
         self.session = None;
     }
 
+    /// Ends the connection by saying so, for which the server need not notice that the environment has gone.
+    pub async fn close(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let Session {
+            client,
+            mut connection,
+            ..
+        } = session;
+        drop(client);
+        // Best effort: the environment ends.
+        _ = timeout(CLOSE_TIMEOUT, &mut connection.0).await;
+    }
+
     /// Gives up a connection whose statement ran out of time, and asks the server to stop it, so
     /// that abandoned statements do not pile up behind a lock. Best effort, and short.
     pub async fn abandon(&mut self, until: Instant) {
@@ -236,7 +275,7 @@ impl Database {
         };
         let cancel = session.client.cancel_token();
         let until = until.min(Instant::now() + CANCEL_TIMEOUT);
-        if let Ok(Err(error)) = timeout_at(until, cancel.cancel_query(self.tls.clone())).await {
+        if let Ok(Err(error)) = timeout_at(until, cancel.cancel_query(session.tls.clone())).await {
             tracing::debug!(
                 reason = causes(&error),
                 "the statement could not be cancelled"
@@ -246,10 +285,10 @@ impl Database {
 
     /// Connects with the credentials at hand; where they are refused, with those that a rotation
     /// has put or is about to put in their place.
-    async fn connect(&mut self) -> Result<Session, DatabaseError> {
+    async fn connect(&mut self, until: Instant) -> Result<Session, DatabaseError> {
         let secret = match &mut self.credentials {
             Credentials::Url(url) => {
-                return match open(config_of_url(url)?.0, &self.tls).await {
+                return match open(config_of_url(url)?.0, &self.tls, until).await {
                     Err(DatabaseError::Credentials(code)) => {
                         Err(DatabaseError::UrlCredentials(code))
                     }
@@ -258,15 +297,15 @@ impl Database {
             }
             Credentials::Secret(secret) => secret,
         };
-        match open(secret.config().await?, &self.tls).await {
+        match open(secret.config().await?, &self.tls, until).await {
             Err(DatabaseError::Credentials(_)) => {}
             opened => return opened,
         }
-        match open_afresh(secret, Stage::Current, &self.tls).await {
+        match open_afresh(secret, Stage::Current, &self.tls, until).await {
             Err(DatabaseError::Credentials(code)) => {
                 // While nothing rotates there is no pending version; the refusal is the better answer.
                 let refused = |_| DatabaseError::Credentials(code);
-                open_afresh(secret, Stage::Pending, &self.tls)
+                open_afresh(secret, Stage::Pending, &self.tls, until)
                     .await
                     .map_err(refused)
             }
@@ -280,15 +319,19 @@ async fn open_afresh(
     secret: &mut RotatingSecret,
     stage: Stage,
     tls: &Tls,
+    until: Instant,
 ) -> Result<Session, DatabaseError> {
     let version = secret.read(stage).await?;
-    let session = open(secret.config_of(&version)?, tls).await?;
+    let session = open(secret.config_of(&version)?, tls, until).await?;
     secret.remember(version);
     Ok(session)
 }
 
-async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
-    let (client, connection) = timeout(HANDSHAKE_TIMEOUT, config.connect(tls.clone()))
+async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, DatabaseError> {
+    let left = until.saturating_duration_since(Instant::now());
+    let handshake = (left / HANDSHAKE_SHARE).clamp(SHORTEST_HANDSHAKE, LONGEST_HANDSHAKE);
+    let tls = tls.of(&config);
+    let (client, connection) = timeout(handshake, config.connect(tls.clone()))
         .await
         .map_err(|_| DatabaseError::Unreachable("no answer".to_owned()))?
         .map_err(|error| explain(&config, error))?;
@@ -301,7 +344,9 @@ async fn open(config: Config, tls: &Tls) -> Result<Session, DatabaseError> {
     Ok(Session {
         client,
         names: Names::new(is_behind_rds_proxy(&config)),
-        connection: moving_bytes.abort_handle(),
+        tls,
+        is_new: true,
+        connection: Connection(moving_bytes),
     })
 }
 

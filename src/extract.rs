@@ -15,22 +15,9 @@ use serde::de::{
 };
 use thiserror::Error;
 
+use crate::origin::{ORIGIN, Origin, Origins};
 use crate::pipeline::Envelope;
 use crate::rejection::Rule;
-
-/// The message attribute in which a dead letter carries the id that its message first had, because
-/// SQS gives a message that is sent back a new one. Whoever may send to the queue may set it.
-pub const ORIGINAL_MESSAGE_ID: &str = "original_message_id";
-
-/// The message attribute in which it carries when SQS first received its message, in milliseconds since 1970,
-/// for the same reason.
-pub const ORIGINAL_SENT_AT: &str = "original_sent_at";
-
-/// The last millisecond of the year 9999: what a sender says is later is no instant that a table can hold.
-const LATEST_MILLIS: i64 = 253_402_300_799_999;
-
-/// A look every so many bytes leaves out none of the pieces, of 64 bytes, in which a processor fetches them.
-const GLANCE_STEP: usize = 32;
 
 /// The payload is no SQS event. Says nothing more: serde's own texts quote the value that surprised it.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -159,6 +146,9 @@ pub struct Record<'a> {
     pub(crate) message_attributes: HashMap<String, MessageAttribute>,
     #[serde(rename = "eventSourceARN", default, borrow)]
     pub(crate) event_source_arn: Text<'a>,
+    /// Boxed, because few records have one.
+    #[serde(skip)]
+    origin: Option<Box<Origin>>,
 }
 
 /// System attributes; SQS sends every one of them as a string.
@@ -223,30 +213,22 @@ impl Record<'_> {
         })
     }
 
-    /// The id the message first had: SQS's own, or what a redrive sent along.
-    pub(crate) fn original_id(&self) -> &str {
-        match self.attribute(ORIGINAL_MESSAGE_ID) {
-            Some(id) if !id.is_empty() => id,
-            _ => &self.message_id,
-        }
+    /// Reads the origin that a redrive sent along. Until then, and if it does not count, the message's id and
+    /// time are SQS's own.
+    pub fn read_origin(&mut self, origins: &Origins) {
+        let origin = self.attribute(ORIGIN).and_then(Origin::parse);
+        let body = self.body.as_deref().unwrap_or_default();
+        self.origin = origin
+            .filter(|origin| origins.accepts(origin, body))
+            .map(Box::new);
     }
 
-    /// Some number out of all that a row is made of: it cannot be told without a look at every part.
-    pub(crate) fn glance(&self) -> usize {
-        let of_text = |text: &str| {
-            text.bytes()
-                .step_by(GLANCE_STEP)
-                .map(usize::from)
-                .sum::<usize>()
-        };
-        let times = [
-            self.sent_at_millis(),
-            self.attributes.approximate_first_receive_timestamp,
-        ];
-        of_text(self.original_id())
-            + of_text(self.body.as_deref().unwrap_or_default())
-            + times.iter().flatten().count()
-            + usize::from(self.group_id().is_some())
+    /// The id the message first had: SQS's own, or that of its origin.
+    pub(crate) fn original_id(&self) -> &str {
+        match &self.origin {
+            Some(origin) => &origin.id,
+            None => &self.message_id,
+        }
     }
 
     /// How often it was handed out, this time included.
@@ -259,11 +241,11 @@ impl Record<'_> {
         self.attributes.sent_timestamp
     }
 
-    /// When SQS first received it: what a redrive sent along, or the same.
+    /// When SQS first received it: the time of its origin, or SQS's own.
     pub(crate) fn original_sent_at_millis(&self) -> Option<i64> {
-        self.attribute(ORIGINAL_SENT_AT)
-            .and_then(|millis| millis.parse().ok())
-            .filter(|millis| (0..=LATEST_MILLIS).contains(millis))
+        let origin = self.origin.as_ref();
+        origin
+            .and_then(|origin| origin.sent_at)
             .or(self.sent_at_millis())
     }
 
@@ -277,7 +259,8 @@ impl Record<'_> {
         self.attributes.aws_trace_header.as_deref()
     }
 
-    fn attribute(&self, name: &str) -> Option<&str> {
+    /// A message attribute; a binary one in base64.
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         let attribute = self.message_attributes.get(name)?;
         attribute
             .string_value
@@ -360,12 +343,12 @@ impl<'a> Message<'a> {
         &self.body
     }
 
-    /// The id the message first had: SQS's own, or what a redrive sent along.
+    /// The id the message first had: SQS's own, or that of its origin.
     pub fn id(&self) -> &str {
         self.record.original_id()
     }
 
-    /// When SQS first received it, in milliseconds since 1970: what a redrive sent along, or SQS's own.
+    /// When SQS first received it, in milliseconds since 1970: the time of its origin, or SQS's own.
     pub fn sent_at_millis(&self) -> Option<i64> {
         self.record.original_sent_at_millis()
     }
@@ -512,35 +495,21 @@ mod tests {
     }
 
     #[test]
-    fn the_id_a_redrive_sent_along_is_preferred() {
-        let moved = record(
-            json!({"messageAttributes": {ORIGINAL_MESSAGE_ID: {"stringValue": "m-0", "dataType": "String"}}}),
-        );
-        assert_eq!(
-            Message::extract(&moved, Envelope::None).unwrap().id(),
-            "m-0"
-        );
-        assert_eq!(
-            Message::extract(&record(json!({})), Envelope::None)
-                .unwrap()
-                .id(),
-            "m-1"
-        );
-    }
-
-    #[test]
-    fn the_time_a_redrive_sent_along_is_preferred_if_it_is_one() {
-        let sent_at = |original: &str| {
-            let record = record(json!({
+    fn the_id_and_time_of_an_origin_count_before_sqss_own() {
+        let with = |origin: &str| {
+            let mut record = record(json!({
                 "attributes": {"SentTimestamp": "1700000000123"},
-                "messageAttributes": {ORIGINAL_SENT_AT: {"stringValue": original, "dataType": "Number"}}}));
+                "messageAttributes": {ORIGIN: {"stringValue": origin, "dataType": "String"}}}));
+            record.read_origin(&Origins::new(None));
             let message = Message::extract(&record, Envelope::None).unwrap();
-            message.sent_at_millis().unwrap()
+            (message.id().to_owned(), message.sent_at_millis().unwrap())
         };
-        assert_eq!(sent_at("1600000000456"), 1_600_000_000_456);
-        for no_time in ["", "yesterday", "-1", "9223372036854775807"] {
-            assert_eq!(sent_at(no_time), 1_700_000_000_123, "{no_time}");
-        }
+        let whole = Origin::new("m-0", Some(1_600_000_000_456), "");
+        let untimed = Origin::new("m-0", None, "");
+        let [whole, untimed] = [whole, untimed].map(|origin| Origins::new(None).text(origin, ""));
+        assert_eq!(with(&whole), ("m-0".to_owned(), 1_600_000_000_456));
+        assert_eq!(with(&untimed), ("m-0".to_owned(), 1_700_000_000_123));
+        assert_eq!(with("web"), ("m-1".to_owned(), 1_700_000_000_123));
     }
 
     #[test]

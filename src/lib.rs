@@ -13,13 +13,17 @@
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod aws;
+mod backoff;
+mod batch;
 pub mod config;
 pub mod database;
 pub mod extract;
 pub mod handler;
 pub mod load;
 pub mod mask;
+pub mod origin;
 pub mod pipeline;
+pub mod prepare;
 pub mod queue;
 pub mod rejection;
 pub mod request;

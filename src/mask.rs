@@ -5,11 +5,14 @@
 //! pgcrypto print; aes-siv is RFC 5297 with a 512-bit key and no associated data, base64url
 //! without padding of SIV‖ciphertext.
 
+use std::collections::HashSet;
+
 use aes_siv::KeyInit as _;
 use aes_siv::siv::Aes256Siv;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::{BufMut, BytesMut};
+use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretSlice};
@@ -26,7 +29,14 @@ const MIN_KEY_BYTES: usize = 32;
 /// Source: <https://www.rfc-editor.org/rfc/rfc5297#section-2.2>.
 const AES_SIV_KEY_BYTES: usize = 64;
 
-/// The secret that keyed masks need. Redacted when printed, wiped when dropped.
+/// A random key of 32 bytes has about 30 different ones. A key with fewer than this was not made at random.
+const MIN_DISTINCT_BYTES: usize = 16;
+
+/// The bytes of a key for one further purpose: a block of SHA-256, which HMAC takes as it is.
+const DERIVED_BYTES: usize = 64;
+
+/// The secret that keyed masks need. Redacted when printed. This copy is wiped when dropped; the state that
+/// HMAC derives from it, the environment and the answer of Secrets Manager are not.
 #[derive(Debug)]
 pub struct MaskKey(SecretSlice<u8>);
 
@@ -34,36 +44,55 @@ pub struct MaskKey(SecretSlice<u8>);
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum MaskKeyError {
     /// Not base64.
-    #[error("the mask key is not base64: make one with `openssl rand -base64 64`")]
+    #[error("the mask key is not base64: create one with `openssl rand -base64 64 | tr -d '\\n'`")]
     NotBase64,
     /// Fewer bytes than the hash puts out.
     #[error(
-        "the mask key has {0} bytes and needs at least {MIN_KEY_BYTES}: make one with `openssl rand -base64 64`"
+        "the mask key has {0} bytes and needs at least {MIN_KEY_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
     )]
     TooShort(usize),
+    /// A typed pattern, or a key of one repeated byte.
+    #[error(
+        "the mask key repeats itself: {0} different bytes, where a random key has at least {MIN_DISTINCT_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
+    )]
+    NotRandom(usize),
 }
 
 impl MaskKey {
-    /// A key that nobody knows, for tokens that nobody will see.
-    pub fn random() -> Self {
-        let bytes: Vec<u8> = (0..AES_SIV_KEY_BYTES).map(|_| fastrand::u8(..)).collect();
-        Self(bytes.into())
+    /// Stands in for the key of a mapping whose tokens are not shown. It is not a secret: every byte is
+    /// zero, and settings that name such a key are refused.
+    pub fn placeholder() -> Self {
+        Self(vec![0; AES_SIV_KEY_BYTES].into())
     }
 
-    /// Decodes a key from standard base64.
+    /// Decodes a key from standard base64. White space is ignored wherever it is: `openssl rand -base64`
+    /// breaks its lines after 64 characters.
     ///
     /// # Errors
-    /// The text is not base64, or the key is shorter than 32 bytes.
+    /// The text is not base64, or the key is shorter than 32 bytes or not random.
     pub fn from_base64(text: &str) -> Result<Self, MaskKeyError> {
-        let bytes = Zeroizing::new(
-            STANDARD
-                .decode(text.trim())
-                .map_err(|_| MaskKeyError::NotBase64)?,
-        );
+        let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
+        digits.extend(text.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+        let bytes = STANDARD.decode(&*digits);
+        let bytes = Zeroizing::new(bytes.map_err(|_| MaskKeyError::NotBase64)?);
         if bytes.len() < MIN_KEY_BYTES {
             return Err(MaskKeyError::TooShort(bytes.len()));
         }
+        let distinct = bytes.iter().collect::<HashSet<_>>().len();
+        if distinct < MIN_DISTINCT_BYTES {
+            return Err(MaskKeyError::NotRandom(distinct));
+        }
         Ok(Self(bytes.to_vec().into()))
+    }
+
+    /// A key for another purpose than masks, which the label names. It says nothing about this key or
+    /// about those of other labels.
+    /// Source: <https://www.rfc-editor.org/rfc/rfc5869>.
+    pub(crate) fn derive(&self, label: &[u8]) -> Zeroizing<[u8; DERIVED_BYTES]> {
+        let mut derived = Zeroizing::new([0; DERIVED_BYTES]);
+        // Fails only for more than 255 times the size of the hash.
+        _ = Hkdf::<Sha256>::new(None, self.0.expose_secret()).expand(label, &mut *derived);
+        derived
     }
 }
 
@@ -95,7 +124,7 @@ pub enum Masker {
     AesSiv(AesSivKey),
 }
 
-/// The key of AES-256-SIV. Wiped when dropped.
+/// The key of AES-256-SIV. This copy is wiped when dropped.
 pub struct AesSivKey(Zeroizing<[u8; AES_SIV_KEY_BYTES]>);
 
 impl Masker {
@@ -412,8 +441,21 @@ mod tests {
     }
 
     #[test]
+    fn white_space_anywhere_in_a_key_is_ignored() {
+        let text = STANDARD.encode((0..64).collect::<Vec<u8>>());
+        let (first, rest) = text.split_at(64);
+        for spaced in [
+            format!("{first}\n{rest}\n"),
+            format!(" {first}\r\n\t{rest} "),
+        ] {
+            let spaced = MaskKey::from_base64(&spaced).unwrap();
+            assert_eq!(spaced.0.expose_secret(), key().0.expose_secret());
+        }
+    }
+
+    #[test]
     fn a_key_is_base64_of_32_bytes_or_more_and_never_shown() {
-        let text = STANDARD.encode([7; 32]);
+        let text = STANDARD.encode((0..32).collect::<Vec<u8>>());
         let key = MaskKey::from_base64(&format!("{text}\n")).unwrap();
         assert_eq!(format!("{key:?}"), "MaskKey(SecretBox<[u8]>([REDACTED]))");
         assert_eq!(
@@ -424,5 +466,23 @@ mod tests {
             MaskKey::from_base64(&STANDARD.encode([7; 31])).err(),
             Some(MaskKeyError::TooShort(31))
         );
+    }
+
+    #[test]
+    fn a_key_that_repeats_itself_is_refused() {
+        let of = |bytes: Vec<u8>| MaskKey::from_base64(&STANDARD.encode(bytes)).map(drop);
+        assert_eq!(of(vec![0; 64]), Err(MaskKeyError::NotRandom(1)));
+        assert_eq!(of(vec![255; 32]), Err(MaskKeyError::NotRandom(1)));
+        let typed = b"0123456789abcde".repeat(5);
+        assert_eq!(of(typed), Err(MaskKeyError::NotRandom(15)));
+        assert_eq!(of(b"0123456789abcdef".repeat(4)), Ok(()));
+    }
+
+    #[test]
+    fn the_placeholder_is_a_key_that_no_setting_can_name() {
+        let placeholder = MaskKey::placeholder();
+        let text = STANDARD.encode(placeholder.0.expose_secret());
+        assert!(MaskKey::from_base64(&text).is_err());
+        assert!(Masker::new(Mask::AesSiv, Some(&placeholder)).is_ok());
     }
 }

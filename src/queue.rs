@@ -8,30 +8,65 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, timeout_at};
 
-use crate::aws::{Aws, reason};
+use crate::aws::{Aws, reason, timeouts_of_attempts};
 use crate::config::QueueSettings;
-use crate::extract::{MessageAttribute, ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_AT, Record};
+use crate::extract::{MessageAttribute, Record};
+use crate::origin::{ORIGIN, Origin, Origins};
 use crate::rejection::{Rejection, Rule};
 use crate::request::{MAX_ATTRIBUTES, MAX_ENTRIES, Outgoing, Request, change_visibility, packed};
 
-/// The message attributes in which a dead letter says why it failed and where it was, beside
-/// [`ORIGINAL_MESSAGE_ID`] and [`ORIGINAL_SENT_AT`]. They say nothing any more of a message that is sent back.
-pub const ERROR_RULE: &str = "error_rule";
-/// The column that could not be filled.
-pub const ERROR_COLUMN: &str = "error_column";
-/// The path of the value that it takes.
-pub const ERROR_PATH: &str = "error_path";
-/// The ARN of the queue that the message was in.
-pub const SOURCE_QUEUE_ARN: &str = "source_queue_arn";
+/// The message attribute in which a dead letter says why it failed, beside its [`ORIGIN`]. One for all of it:
+/// SQS takes ten, and the sender needs them.
+pub const REJECTION: &str = "rejection";
+
+/// What that attribute says, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The name of the rule that it broke.
+    pub rule: String,
+    /// The column that could not be filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// The path of the value that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl Reason {
+    fn of(rejection: &Rejection) -> Self {
+        let place = rejection.place.as_ref();
+        let refused_column = match &rejection.rule {
+            Rule::Refused(refusal) => refusal.column.clone(),
+            _ => None,
+        };
+        Self {
+            rule: rejection.rule.name().to_owned(),
+            column: place.map(|place| place.column.clone()).or(refused_column),
+            path: place.map(|place| place.path.clone()),
+        }
+    }
+
+    /// Reads the attribute's text. `None`: it has another form, and is one of the sender's own.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn text(&self) -> String {
+        // Texts always become JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
 
 /// No message waits longer than this after an outage.
 const OUTAGE_BACKOFF_CAP: Duration = Duration::from_secs(900);
@@ -61,7 +96,11 @@ impl Queue {
 
     async fn client(&self) -> &Client {
         self.client
-            .get_or_init(|| async { Client::new(self.aws.config().await) })
+            .get_or_init(|| async {
+                let config = self.aws.config().await;
+                let timeouts = timeouts_of_attempts(config);
+                Client::from_conf(Builder::from(config).timeout_config(timeouts).build())
+            })
             .await
     }
 
@@ -142,10 +181,12 @@ impl Queue {
     }
 
     /// Sends messages that can never succeed to the dead-letter queue, where one is set, and gives
-    /// the positions in `rejected` of those that arrived.
+    /// the positions in `rejected` of those that arrived. What Postgres refuses may succeed later, so that it is
+    /// sent only after some deliveries: see [`Rule::dead_letter_from`].
     pub async fn dead_letter(
         &self,
-        rejected: &[(&Record<'_>, &Rejection)],
+        rejected: &[(&Record<'_>, Rejection)],
+        origins: &Origins,
         until: Instant,
     ) -> HashSet<usize> {
         let mut arrived = HashSet::new();
@@ -155,9 +196,10 @@ impl Queue {
         let letters = rejected
             .iter()
             .enumerate()
-            .filter(|(_, (_, rejection))| rejection.rule.is_permanent());
-        let letters = letters
-            .filter_map(|(position, (record, rejection))| letter(position, record, rejection, url));
+            .filter(|(_, (record, rejection))| is_due(record, rejection));
+        let letters = letters.filter_map(|(position, (record, rejection))| {
+            letter(position, record, rejection, origins, url)
+        });
         let mut sending = stream::iter(packed(letters))
             .map(|letters| self.send(url, letters))
             .buffer_unordered(CONCURRENT_REQUESTS);
@@ -209,89 +251,98 @@ impl Queue {
     }
 }
 
+/// Which delivery of its message this is.
+fn delivery(receive_count: Option<&str>) -> u32 {
+    receive_count
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1)
+}
+
+/// Whether a rejected message goes to the dead-letter queue now.
+fn is_due(record: &Record<'_>, rejection: &Rejection) -> bool {
+    let delivery = delivery(record.receive_count());
+    let from = rejection.rule.dead_letter_from();
+    from.is_some_and(|from| delivery >= from)
+}
+
 /// base × 2^(receive count − 1), up to the cap.
 fn outage_delay(base: Duration, receive_count: Option<&str>) -> Duration {
-    let received: u32 = receive_count
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(1);
+    let received = delivery(receive_count);
     base.saturating_mul(2_u32.saturating_pow(received.saturating_sub(1)))
         .min(OUTAGE_BACKOFF_CAP)
 }
 
 /// A message on its way to the dead-letter queue; `None` where SQS could not take it: it has no body,
-/// or too many attributes. SQS's own redrive moves it all the same.
+/// or no room for our attributes. SQS's own redrive moves it all the same. The group goes with it on any kind
+/// of queue, since a column may be made of it.
 fn letter(
     position: usize,
     record: &Record<'_>,
     rejection: &Rejection,
+    origins: &Origins,
     url: &str,
 ) -> Option<Outgoing> {
     let body = record.body.as_deref().filter(|body| !body.is_empty())?;
-    let mut entry = SendMessageBatchRequestEntry::builder()
+    let is_fifo = url.ends_with(".fifo");
+    let group = record.group_id();
+    let group = group.or_else(|| is_fifo.then_some(&*record.message_id));
+    let deduplication = is_fifo.then_some(&*record.message_id);
+    let entry = SendMessageBatchRequestEntry::builder()
         .message_body(body)
-        .set_message_attributes(Some(attributes(record, rejection)?));
-    if url.ends_with(".fifo") {
-        let group = record.group_id().unwrap_or(&record.message_id);
-        entry = entry
-            .message_group_id(group)
-            .message_deduplication_id(&*record.message_id);
-    }
+        .set_message_attributes(Some(attributes(record, body, rejection, origins)?))
+        .set_message_group_id(group.map(str::to_owned))
+        .set_message_deduplication_id(deduplication.map(str::to_owned));
     Outgoing::new(position, entry)
 }
 
 /// Why it failed and what it was, and all its own attributes, on which its row may depend when it is
-/// sent back; `None` where there are too many of them.
+/// sent back; `None` where there are too many of them, or one has the name of ours.
 fn attributes(
     record: &Record<'_>,
+    body: &str,
     rejection: &Rejection,
+    origins: &Origins,
 ) -> Option<HashMap<String, MessageAttributeValue>> {
-    let place = rejection.place.as_ref();
-    let refused_column = match &rejection.rule {
-        Rule::Refused(refusal) => refusal.column.as_deref(),
-        _ => None,
-    };
-    let sent_at = record.original_sent_at_millis();
-    let sent_at = sent_at.map(|millis| millis.to_string());
+    let is_own = |name: &str| is_own_attribute(name, record.attribute(name).unwrap_or_default());
+    let mut attributes = HashMap::new();
+    for (name, value) in &record.message_attributes {
+        // Ours of an earlier failure count no longer.
+        if [ORIGIN, REJECTION].contains(&name.as_str()) {
+            if is_own(name) {
+                return None;
+            }
+        } else if let Some(value) = sent_along(value) {
+            attributes.insert(name.clone(), value);
+        }
+    }
+    let origin = Origin::new(
+        record.original_id(),
+        record.original_sent_at_millis(),
+        &record.event_source_arn,
+    );
     let ours = [
-        (ERROR_RULE, Some(rejection.rule.name())),
-        (
-            ERROR_COLUMN,
-            place.map(|place| place.column.as_str()).or(refused_column),
-        ),
-        (ERROR_PATH, place.map(|place| place.path.as_str())),
-        (ORIGINAL_MESSAGE_ID, Some(record.original_id())),
-        (SOURCE_QUEUE_ARN, Some(&*record.event_source_arn)),
-        (ORIGINAL_SENT_AT, sent_at.as_deref()),
+        (ORIGIN, origins.text(origin, body)),
+        (REJECTION, Reason::of(rejection).text()),
     ];
-    // Those of an earlier failure do not count any more.
-    let is_ours = |name: &str| ours.iter().any(|(our, _)| *our == name);
-    let own = record
-        .message_attributes
-        .iter()
-        .filter(|(name, _)| !is_ours(name));
-    let mut attributes: HashMap<_, _> = own
-        .filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)))
-        .collect();
-    add_texts(&mut attributes, &ours);
+    for (name, text) in ours {
+        attributes.insert(name.to_owned(), text_attribute(&text)?);
+    }
     (attributes.len() <= MAX_ATTRIBUTES).then_some(attributes)
 }
 
-/// Adds texts to the attributes of a message, but for those that are empty, and for [`ORIGINAL_SENT_AT`]
-/// where SQS has no room: a later time in a column is a lesser harm than a message that cannot be sent.
-pub fn add_texts(
-    attributes: &mut HashMap<String, MessageAttributeValue>,
-    texts: &[(&str, Option<&str>)],
-) {
-    for (name, text) in texts {
-        let text = text.filter(|text| !text.is_empty()).and_then(|text| {
-            let value = MessageAttributeValue::builder().data_type("String");
-            value.string_value(text).build().ok()
-        });
-        attributes.extend(text.map(|text| ((*name).to_owned(), text)));
+/// Whether the attribute is the sender's own, though it may have the name of one of ours.
+pub fn is_own_attribute(name: &str, text: &str) -> bool {
+    match name {
+        ORIGIN => Origin::parse(text).is_none(),
+        REJECTION => Reason::parse(text).is_none(),
+        _ => true,
     }
-    if attributes.len() > MAX_ATTRIBUTES {
-        attributes.remove(ORIGINAL_SENT_AT);
-    }
+}
+
+/// A message attribute of this text, which may not be empty.
+pub fn text_attribute(text: &str) -> Option<MessageAttributeValue> {
+    let value = MessageAttributeValue::builder().data_type("String");
+    value.string_value(text).build().ok()
 }
 
 /// The attribute as it is sent; `None` where it has no value.
@@ -340,93 +391,108 @@ mod tests {
         assert_eq!(outage_delay(Duration::from_secs(60), None).as_secs(), 60);
     }
 
+    fn letter_of(record: &Record<'_>, rejection: &Rejection, url: &str) -> Option<Outgoing> {
+        letter(7, record, rejection, &Origins::new(None), url)
+    }
+
+    fn attribute<'l>(letter: &'l Outgoing, name: &str) -> &'l str {
+        let attributes = letter.entry.message_attributes().unwrap();
+        attributes[name].string_value().unwrap()
+    }
+
     #[test]
     fn a_dead_letter_keeps_its_body_and_says_why() {
-        let letter = letter(7, &record("{}"), &rejection(), "https://sqs/0/dead")
-            .unwrap()
-            .entry;
-        assert_eq!(
-            (
-                letter.id(),
-                letter.message_body(),
-                letter.message_group_id()
-            ),
-            ("7", "{}", None)
+        let letter = letter_of(&record("{}"), &rejection(), "https://sqs/0/dead").unwrap();
+        let entry = &letter.entry;
+        let sent = (entry.id(), entry.message_body(), entry.message_group_id());
+        assert_eq!(sent, ("7", "{}", Some("anna")));
+        let origin = Origin::new(
+            "m-1",
+            Some(1_700_000_000_123),
+            "arn:aws:sqs:eu-west-1:0:logins.fifo",
         );
-        let attributes = letter.message_attributes().unwrap();
-        let text = |name: &str| attributes[name].string_value().unwrap().to_owned();
-        let ours = [
-            "error_rule",
-            "error_column",
-            "error_path",
-            "original_message_id",
-            "original_sent_at",
-            "source_queue_arn",
-            "tenant",
-        ]
-        .map(text);
+        assert_eq!(Origin::parse(attribute(&letter, ORIGIN)), Some(origin));
         assert_eq!(
-            ours,
-            [
-                "required",
-                "masked_ip",
-                "ip",
-                "m-1",
-                "1700000000123",
-                "arn:aws:sqs:eu-west-1:0:logins.fifo",
-                "acme"
-            ]
+            attribute(&letter, REJECTION),
+            r#"{"rule":"required","column":"masked_ip","path":"ip"}"#
         );
+        assert_eq!(attribute(&letter, "tenant"), "acme");
+        let attributes = entry.message_attributes().unwrap();
         assert_eq!(attributes["raw"].binary_value().unwrap().as_ref(), [0, 1]);
     }
 
     #[test]
     fn a_dead_letter_of_a_fifo_queue_stays_in_its_group() {
-        let letter = letter(0, &record("{}"), &rejection(), "https://sqs/0/dead.fifo")
-            .unwrap()
-            .entry;
+        let letter = letter_of(&record("{}"), &rejection(), "https://sqs/0/dead.fifo").unwrap();
+        let entry = letter.entry;
         assert_eq!(
-            (letter.message_group_id(), letter.message_deduplication_id()),
+            (entry.message_group_id(), entry.message_deduplication_id()),
             (Some("anna"), Some("m-1"))
         );
     }
 
     #[test]
     fn a_message_without_a_body_cannot_be_a_dead_letter() {
-        assert!(letter(0, &record(""), &rejection(), "u").is_none());
+        assert!(letter_of(&record(""), &rejection(), "u").is_none());
+    }
+
+    fn with_texts<'a>(texts: impl Iterator<Item = (String, &'a str)>) -> Record<'static> {
+        let mut record = record("{}");
+        let texts = texts
+            .map(|(name, text)| (name, json!({"stringValue": text, "dataType": "String"})))
+            .collect();
+        record.message_attributes = serde_json::from_value(texts).unwrap();
+        record
     }
 
     #[test]
     fn a_message_with_more_attributes_than_there_is_room_for_is_left_to_sqs() {
-        let with = |count: usize| {
-            let mut record = record("{}");
-            let many = (0..count).map(|number| {
-                (
-                    format!("a{number}"),
-                    json!({"stringValue": "x", "dataType": "String"}),
-                )
-            });
-            record.message_attributes = serde_json::from_value(many.collect()).unwrap();
-            letter(0, &record, &rejection(), "u").is_some()
+        let has_room = |count: usize| {
+            let record = with_texts((0..count).map(|number| (format!("a{number}"), "x")));
+            letter_of(&record, &rejection(), "u").is_some()
         };
-        assert_eq!([with(5), with(6)], [true, false]);
+        assert_eq!([has_room(8), has_room(9)], [true, false]);
+    }
+
+    #[test]
+    fn an_attribute_of_the_senders_own_is_not_overwritten() {
+        for name in [ORIGIN, REJECTION] {
+            let record = with_texts([(name.to_owned(), "web")].into_iter());
+            assert!(letter_of(&record, &rejection(), "u").is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_postgres_refuses_is_a_dead_letter_from_the_third_delivery_on() {
+        let is_due_at = |count: &str, rule: Rule| {
+            let record =
+                json!({"messageId": "m", "attributes": {"ApproximateReceiveCount": count}});
+            is_due(&Record::deserialize(record).unwrap(), &rule.into())
+        };
+        let refused = || Rule::Refused(Box::default());
+        let counts = ["", "1", "2", "3", "4"];
+        assert_eq!(
+            counts.map(|count| is_due_at(count, refused())),
+            [false, false, false, true, true]
+        );
+        assert!(is_due_at("1", Rule::Required) && is_due_at("", Rule::BodyNotJson));
+        assert!(!is_due_at("9", Rule::GroupHeld) && !is_due_at("9", Rule::OutOfTime));
     }
 
     #[test]
     fn the_reason_of_an_earlier_failure_does_not_stay() {
-        let mut record = record("{}");
-        let earlier = json!({"error_path": {"stringValue": "old", "dataType": "String"}});
-        record.message_attributes = serde_json::from_value(earlier).unwrap();
+        let earlier = r#"{"rule": "type", "path": "old"}"#;
+        let record = with_texts([(REJECTION.to_owned(), earlier)].into_iter());
         let refusal = Refusal {
             sqlstate: "23502".into(),
             column: Some("locale".into()),
             ..Refusal::default()
         };
-        let letter = letter(0, &record, &Rule::Refused(Box::new(refusal)).into(), "u")
-            .unwrap()
-            .entry;
-        let attributes = letter.message_attributes().unwrap();
-        assert_eq!(attributes["error_column"].string_value(), Some("locale"));
-        assert!(!attributes.contains_key("error_path"));
+        let rejection = Rule::Refused(Box::new(refusal)).into();
+        let letter = letter_of(&record, &rejection, "u").unwrap();
+        assert_eq!(
+            attribute(&letter, REJECTION),
+            r#"{"rule":"refused","column":"locale"}"#
+        );
     }
 }

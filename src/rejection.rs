@@ -75,6 +75,8 @@ pub struct Refusal {
     pub sqlstate: String,
     /// Whether it was a row-level security policy.
     pub is_by_policy: bool,
+    /// Whether the table has no partition for the row.
+    pub is_without_partition: bool,
     /// The table, where one is named.
     pub table: Option<String>,
     /// The column, where one is named.
@@ -85,20 +87,41 @@ pub struct Refusal {
     pub copied_row: Option<usize>,
 }
 
-/// A key that is in the table already (unique_violation).
-const UNIQUE_VIOLATION: &str = "23505";
+/// What Postgres refuses may pass by itself: the row that a foreign key refers to is stored a moment later. Two
+/// more deliveries give it the time of two visibility timeouts.
+const REFUSED_DELIVERIES: u32 = 3;
 
 impl Refusal {
-    /// Whether another row has a value that must be unique.
+    /// Whether another row has a value that must be unique (unique_violation).
     pub(crate) fn is_of_a_duplicate(&self) -> bool {
-        self.sqlstate == UNIQUE_VIOLATION
+        self.sqlstate == "23505"
+    }
+
+    /// Whether a column that takes no null has none (not_null_violation).
+    pub(crate) fn is_of_a_null(&self) -> bool {
+        self.sqlstate == "23502"
+    }
+
+    /// Whether a text is not one that a type takes (invalid_text_representation).
+    pub(crate) fn is_of_a_text(&self) -> bool {
+        self.sqlstate == "22P02"
+    }
+
+    /// Whether a process of the server crashed (crash_shutdown): perhaps that of this connection.
+    pub(crate) fn is_of_a_crash(&self) -> bool {
+        self.sqlstate == "57P02"
     }
 }
 
 impl Rule {
-    /// Whether the message can never succeed as it is.
-    pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::GroupHeld | Self::OutOfTime | Self::Internal)
+    /// The delivery from which on the function may send the message to the dead-letter queue by itself.
+    /// `None`: it never may, because the message itself is not at fault. What breaks the mapping never succeeds.
+    pub fn dead_letter_from(&self) -> Option<u32> {
+        match self {
+            Self::GroupHeld | Self::OutOfTime | Self::Internal => None,
+            Self::Refused(_) => Some(REFUSED_DELIVERIES),
+            _ => Some(1),
+        }
     }
 
     /// Its name in logs, metrics and dead letters: a word that does not change.

@@ -84,13 +84,6 @@ impl Rows {
         Ok(())
     }
 
-    /// Adds a row of others of the same width.
-    pub(crate) fn push_row(&mut self, others: &Self, row: usize) {
-        for column in 0..self.width {
-            self.push_cell(others.cell(row, column));
-        }
-    }
-
     /// How many cells a row has.
     pub(crate) fn width(&self) -> usize {
         self.width

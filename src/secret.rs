@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::Builder;
 use aws_sdk_secretsmanager::error::SdkError;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::aws::{Aws, reason};
+use crate::aws::{Aws, reason, timeouts_of_attempts};
 
 /// A version of a secret, by its staging label.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html>.
@@ -79,7 +81,11 @@ impl Secrets {
 
     async fn client(&self) -> &Client {
         self.client
-            .get_or_init(|| async { Client::new(self.aws.config().await) })
+            .get_or_init(|| async {
+                let config = self.aws.config().await;
+                let timeouts = timeouts_of_attempts(config);
+                Client::from_conf(Builder::from(config).timeout_config(timeouts).build())
+            })
             .await
     }
 
@@ -164,7 +170,8 @@ impl DatabaseSecret {
     }
 }
 
-/// Takes the base64 mask key out of its secret.
+/// Takes the base64 mask key out of its secret. Line breaks within it are ignored, as all white space in a
+/// key is, though JSON allows none in a string: `openssl rand -base64 64` prints one.
 ///
 /// # Errors
 /// The secret is no JSON object with a `mask_key`.
@@ -174,11 +181,11 @@ pub fn parse_mask_key(id: &str, json: &SecretString) -> Result<SecretString, Sec
         mask_key: SecretString,
     }
     let expected = r#"{"mask_key": "<base64 of 64 random bytes>"}"#;
-    let secret: MaskSecret =
-        serde_json::from_str(json.expose_secret()).map_err(|_| SecretError::NotJson {
-            id: id.to_owned(),
-            expected,
-        })?;
+    let json = Zeroizing::new(json.expose_secret().replace(['\n', '\r', '\t'], " "));
+    let secret: MaskSecret = serde_json::from_str(&json).map_err(|_| SecretError::NotJson {
+        id: id.to_owned(),
+        expected,
+    })?;
     Ok(secret.mask_key)
 }
 
@@ -226,5 +233,13 @@ mod tests {
                 .expose_secret(),
             "a2V5"
         );
+    }
+
+    #[test]
+    fn line_breaks_inside_the_mask_key_do_not_spoil_its_secret() {
+        let json = "{\r\n\t\"mask_key\": \"a2V5\r\na2V5\n\"\n}\n";
+        let key = parse_mask_key("m", &json.into()).unwrap();
+        let digits = key.expose_secret().split_ascii_whitespace();
+        assert_eq!(digits.collect::<String>(), "a2V5a2V5");
     }
 }

@@ -1,32 +1,34 @@
-//! Settings → what a program of this library works with: the mapping, the mask key, the handler.
+//! Settings → what a program of this library works with: the mapping and the handler.
 //!
-//! What is wrong with any of them is found here, before the first message, and said in one sentence.
+//! Everything that can fail or takes time is done here, before the first message: Lambda gives a start a full
+//! processor, and may freeze the function as soon as it has asked for a message. What is wrong is said in one
+//! sentence. What only does not answer stops no start: it is tried again with the first batch.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::aws::Aws;
-use crate::config::{ConfigError, MaskKeySettings, Settings};
+use crate::backoff::retry;
+use crate::config::{ConfigError, Settings};
 use crate::database::{Database, DatabaseError, Remedy};
 use crate::handler::Handler;
 use crate::load::Loader;
-use crate::mask::{MaskKey, MaskKeyError};
 use crate::pipeline::{Pipeline, PipelineError, Problem};
+use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;
-use crate::secret::{SecretError, Secrets, Stage, parse_mask_key};
+use crate::secret::Secrets;
 use crate::telemetry::Metrics;
-use crate::transform::Transformer;
 
 /// The mapping that is used unless `PIPELINE_FILE` names another.
 const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
 
-/// A server that is silent may not use up the ten seconds that Lambda gives a function to start.
-const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a start waits for what does not answer. Lambda gives a function ten seconds.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
+const START_TIME: Duration = Duration::from_secs(9);
 
 /// Why a program cannot start.
 #[derive(Debug, Error)]
@@ -37,39 +39,37 @@ pub enum StartError {
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(transparent)]
-    MaskKey(#[from] MaskKeyError),
+    Prepare(#[from] PrepareError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
 /// A handler of what the settings say, in a program that `began` then. Fetches and connects at the same
-/// time. What needs neither is checked before it waits for the first time, so that a mapping that cannot
-/// work never sees a message.
+/// time, until nine seconds are over.
 ///
 /// # Errors
-/// Something that a person has to mend.
+/// Something that only a person can fix.
 pub async fn handler(
     settings: Settings,
     aws: Arc<Aws>,
     began: Instant,
 ) -> Result<Handler, StartError> {
+    let until = began + START_TIME;
     let (file, pipeline) = read_pipeline(settings.pipeline_file.as_deref())?;
+    let pipeline = Arc::new(pipeline);
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
     let mut database = Database::new(settings.database, settings.secret_ttl, Arc::clone(&secrets))?;
-    let transformer = async {
-        let key = mask_key(settings.mask_key, &secrets).await?;
-        Ok(Transformer::new(&file, &pipeline, key.as_ref())?)
-    };
-    let (transformer, ()) = tokio::try_join!(transformer, connect(&mut database))?;
-    let pipeline = Arc::new(pipeline);
+    let mut preparation = Preparation::new(file, Arc::clone(&pipeline), settings.mask_key, secrets);
+    tokio::try_join!(
+        prepare(&mut preparation, until),
+        connect(&mut database, until)
+    )?;
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let queue = Queue::new(settings.queue, aws);
     let metrics = Metrics::new(settings.function_name, &pipeline.table.to_string());
-    // Until now, not until the first answer: a batch may come minutes after the start.
+    // Until now, not until the first answer: a batch may come hours after the start.
     metrics.cold_start(began.elapsed());
-    Ok(Handler::new(pipeline, transformer, loader, queue, metrics))
+    Ok(Handler::new(pipeline, preparation, loader, queue, metrics))
 }
 
 /// The mapping of a file, or the one compiled in, and how errors call it.
@@ -94,36 +94,26 @@ pub fn read_pipeline(file: Option<&Path>) -> Result<(String, Pipeline), Pipeline
     Ok((file, pipeline))
 }
 
-/// The key that keyed masks need, where one is set.
-///
-/// # Errors
-/// It cannot be fetched, or is no key.
-pub async fn mask_key(
-    settings: Option<MaskKeySettings>,
-    secrets: &Secrets,
-) -> Result<Option<MaskKey>, StartError> {
-    let text = match settings {
-        None => return Ok(None),
-        Some(MaskKeySettings::Key(text)) => text,
-        Some(MaskKeySettings::Secret(id)) => {
-            parse_mask_key(&id, &secrets.fetch(&id, Stage::Current).await?)?
-        }
-    };
-    Ok(Some(MaskKey::from_base64(text.expose_secret())?))
-}
-
-/// A database that is away may be back before the first batch, so that only an error that a person
-/// has to mend stops the start.
-async fn connect(database: &mut Database) -> Result<(), StartError> {
-    match database
-        .client(Instant::now() + FIRST_CONNECT_TIMEOUT)
-        .await
-    {
-        Err(error) if error.remedy() == Remedy::GiveUp => Err(error.into()),
-        Err(error) => {
-            tracing::warn!(reason = %error, "not connected yet");
+async fn prepare(preparation: &mut Preparation, until: Instant) -> Result<(), StartError> {
+    match preparation.transformer(until).await {
+        Err(error) if error.is_transient() => {
+            tracing::warn!(reason = %error, "not ready yet: the first batch tries again");
             Ok(())
         }
+        Err(error) => Err(error.into()),
         Ok(_) => Ok(()),
+    }
+}
+
+async fn connect(database: &mut Database, until: Instant) -> Result<(), StartError> {
+    let is_transient = |error: &DatabaseError| error.remedy() != Remedy::GiveUp;
+    let connect = async || database.client(until).await.map(|_| ());
+    match retry(until, is_transient, connect).await {
+        Err(error) if is_transient(&error) => {
+            tracing::warn!(reason = %error, "not connected yet: the first batch tries again");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Logs and metrics: one line per batch, one per failed message, none with a field's value.
+//! Logs and metrics: one line per batch, one per failed message up to a limit, none with a field's value.
 //!
 //! Only our own lines are written. The libraries below would print whole payloads at `TRACE`, so
 //! they are kept to warnings whatever the level.
@@ -23,6 +23,10 @@ use crate::config::{LogFormat, LogSettings};
 use crate::extract::Record;
 use crate::rejection::Rejection;
 pub use metrics::{BatchMetrics, Metrics, Totals};
+
+/// How many failed messages of one rule get a line in one batch. Otherwise 10,000 bad messages would write 3 MB of
+/// log with every delivery.
+const LINES_PER_RULE: usize = 100;
 
 /// Starts the log of the function.
 pub fn init(settings: LogSettings) {
@@ -78,8 +82,25 @@ pub(crate) fn causes(error: &dyn Error) -> String {
     sentence
 }
 
-/// Writes the line of a failed message.
-pub fn message_failed(record: &Record<'_>, rejection: &Rejection) {
+/// Writes a line for each failed message of a batch, at most 100 per rule, and then how many more there are.
+pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (record, rejection) in failed {
+        let count = counts.entry(rejection.rule.name()).or_default();
+        *count += 1;
+        if *count <= LINES_PER_RULE {
+            message_failed(record, rejection);
+        }
+    }
+    for (rule, count) in counts {
+        let messages = count.saturating_sub(LINES_PER_RULE);
+        if messages > 0 {
+            tracing::warn!(rule, messages, "more messages failed");
+        }
+    }
+}
+
+fn message_failed(record: &Record<'_>, rejection: &Rejection) {
     let place = rejection.place.as_ref();
     let trace_header = record.aws_trace_header().and_then(trace::tracing_header);
     tracing::warn!(
@@ -91,25 +112,6 @@ pub fn message_failed(record: &Record<'_>, rejection: &Rejection) {
         trace_header,
         reason = %rejection,
         "message failed"
-    );
-}
-
-/// Writes the line of a batch; `failed` counts its failed messages by rule.
-pub fn batch_done(batch: &BatchMetrics, failed: &BTreeMap<&str, usize>, dead_lettered: usize) {
-    let failed_by_rule: Vec<_> = failed
-        .iter()
-        .map(|(rule, count)| format!("{rule}={count}"))
-        .collect();
-    tracing::info!(
-        received = batch.received,
-        stored = batch.stored,
-        duplicates = batch.duplicates,
-        failed = failed.values().sum::<usize>(),
-        dead_lettered,
-        failed_by_rule = failed_by_rule.join(" "),
-        retries = batch.recovery.retries,
-        millis = millis(batch.transform + batch.load),
-        "batch"
     );
 }
 

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::config::{DatabaseSettings, QueueSettings};
+use sqs_to_postgres::config::{DatabaseSettings, MaskKeySettings, QueueSettings};
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::handler::{Handler, time_budget};
 use sqs_to_postgres::load::Loader;
-use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::prepare::Preparation;
 use sqs_to_postgres::queue::Queue;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::telemetry::Metrics;
-use sqs_to_postgres::transform::Transformer;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::NoTls;
 use uuid::Uuid;
@@ -90,12 +89,14 @@ fn event() -> String {
 fn handler(url: &str) -> Handler {
     let text = include_str!("../pipeline.toml");
     let pipeline = Arc::new(Pipeline::parse("pipeline.toml", text).unwrap());
-    let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
-    let transformer = Transformer::new("pipeline.toml", &pipeline, Some(&key)).unwrap();
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned();
+    let key = MaskKeySettings::Key(key.into());
     let aws = Arc::new(Aws::default());
     let settings = DatabaseSettings::Url(url.to_owned().into());
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
-    let database = Database::new(settings, Duration::MAX, secrets).unwrap();
+    let database = Database::new(settings, Duration::MAX, Arc::clone(&secrets)).unwrap();
+    let file = "pipeline.toml".to_owned();
+    let preparation = Preparation::new(file, Arc::clone(&pipeline), Some(key), secrets);
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let queue = QueueSettings {
         outage_backoff: Duration::ZERO,
@@ -104,7 +105,7 @@ fn handler(url: &str) -> Handler {
     let metrics = Metrics::new("test".to_owned(), &pipeline.table.to_string());
     Handler::new(
         pipeline,
-        transformer,
+        preparation,
         loader,
         Queue::new(queue, aws),
         metrics,

@@ -1,9 +1,9 @@
-//! What the README says is so.
+//! What the README and the documents say is so.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sqs_to_postgres::extract::{Message, read_event};
@@ -13,14 +13,63 @@ use sqs_to_postgres::row::Rows;
 use sqs_to_postgres::transform::Transformer;
 
 const README: &str = include_str!("../README.md");
+const MAPPING: &str = include_str!("../docs/MAPPING.md");
+const CONFIGURATION: &str = include_str!("../docs/CONFIGURATION.md");
+const OBSERVABILITY: &str = include_str!("../docs/OBSERVABILITY.md");
+const GUARANTEES: &str = include_str!("../docs/GUARANTEES.md");
+
+/// As long as one is willing to read before trying.
+const MAX_README_LINES: usize = 200;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Path and text of each document.
+fn documents() -> BTreeMap<PathBuf, String> {
+    let folders = ["", "docs", "benches"].map(|folder| root().join(folder));
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    let documents = paths.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    documents
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
+}
 
 /// The fenced blocks of a language.
-fn blocks(language: &str) -> Vec<&'static str> {
+fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
-    let parts = README.split(opening.as_str()).skip(1);
+    let parts = document.split(opening.as_str()).skip(1);
     parts
         .map(|part| part.split("\n```").next().unwrap())
         .collect()
+}
+
+/// A document without its fenced blocks and inline code, in which there are no links.
+fn prose(document: &str) -> String {
+    let outside_blocks = document.split("\n```").step_by(2);
+    outside_blocks
+        .flat_map(|part| part.split('`').step_by(2))
+        .collect()
+}
+
+/// The anchors that GitHub gives headings, and those that the document sets itself.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let headings = document.split("\n```").step_by(2).flat_map(str::lines);
+    let headings = headings.filter(|line| line.starts_with('#'));
+    let of_heading = |heading: &str| -> String {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|&letter| {
+            letter.is_alphanumeric() || letter == ' ' || letter == '-' || letter == '_'
+        });
+        kept.map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect()
+    };
+    let set = document.split("<a id=\"").skip(1);
+    let set = set.map(|rest| rest.split('"').next().unwrap().to_owned());
+    headings.map(of_heading).chain(set).collect()
 }
 
 /// Whether a mapping takes a body.
@@ -43,32 +92,46 @@ fn takes(mapping: &str, body: &str) -> bool {
 }
 
 #[test]
-fn its_mapping_works_on_a_message_of_that_shape() {
+fn the_readme_is_short() {
+    assert!(README.lines().count() <= MAX_README_LINES);
+}
+
+#[test]
+fn the_mapping_of_the_readme_takes_its_message() {
+    let [mapping] = blocks(README, "toml")[..] else {
+        panic!("the README shows one mapping")
+    };
+    assert!(takes(mapping, blocks(README, "json")[0]));
+}
+
+#[test]
+fn every_mapping_of_the_reference_works_on_a_message_of_that_shape() {
     let order =
         json!({"order_id": 7, "customer": {"email": " A@B.example "}, "lines": [{"sku": "x"}]});
-    for mapping in blocks("toml") {
+    let mappings = blocks(MAPPING, "toml");
+    assert!(!mappings.is_empty());
+    for mapping in mappings {
         assert!(takes(mapping, &order.to_string()));
     }
 }
 
 #[test]
-fn its_message_becomes_a_row_of_the_shipped_mapping() {
-    let message = blocks("json")[0];
+fn the_message_of_the_reference_becomes_a_row_of_the_shipped_mapping() {
+    let message = blocks(MAPPING, "json")[0];
     assert!(takes(include_str!("../pipeline.toml"), message));
 }
 
 #[test]
-fn its_log_lines_are_json() {
-    for line in blocks("json")[1].lines() {
+fn the_log_lines_of_the_reference_are_json() {
+    for line in blocks(OBSERVABILITY, "json")[0].lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         assert!(line["message"].is_string());
     }
 }
 
 #[test]
-fn it_names_every_setting_and_no_other() {
-    let config =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config.rs")).unwrap();
+fn the_reference_names_every_setting_and_no_other() {
+    let config = fs::read_to_string(root().join("src/config.rs")).unwrap();
     let is_variable = |word: &&str| {
         word.len() > 5
             && word
@@ -83,14 +146,11 @@ fn it_names_every_setting_and_no_other() {
             !name.starts_with("AWS_LAMBDA_FUNCTION") && *name != "AWS_LAMBDA_RUNTIME_API"
         })
         .collect();
-    let section = README
-        .split("## Settings")
-        .nth(1)
-        .unwrap()
-        .split("The local stack reads")
-        .next()
-        .unwrap();
+    let section = CONFIGURATION.split("\n## Settings\n").nth(1).unwrap();
     let named: BTreeSet<&str> = section
+        .split("\n## ")
+        .next()
+        .unwrap()
         .lines()
         .filter(|line| line.starts_with("| `"))
         .flat_map(|line| {
@@ -106,13 +166,83 @@ fn it_names_every_setting_and_no_other() {
 }
 
 #[test]
-fn every_make_target_it_names_exists() {
+fn every_make_target_that_a_document_names_exists() {
     let makefile = include_str!("../Makefile");
-    let named = README
-        .split("`make ")
-        .skip(1)
-        .map(|rest| rest.split(['`', ' ', '|']).next().unwrap());
-    for target in named.filter(|target| !target.is_empty()) {
-        assert!(makefile.contains(&format!("\n{target}: ")), "make {target}");
+    for (path, document) in documents() {
+        let in_prose = document.split("`make ").skip(1);
+        let typed = document.split("\n$ make ").skip(1);
+        let named = in_prose
+            .chain(typed)
+            .map(|rest| rest.split(['`', ' ', '|', '\n']).next().unwrap());
+        for target in named.filter(|target| !target.is_empty()) {
+            let is_there = makefile.contains(&format!("\n{target}: "));
+            assert!(is_there, "{}: make {target}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_promise_names_exists() {
+    let section = GUARANTEES.split("\n## Promises and their tests\n").nth(1);
+    let section = section.unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    let mut found = 0;
+    for name in rows.flat_map(|row| row.split('`').skip(1).step_by(2)) {
+        if let Some((module, test)) = name.split_once("::") {
+            let file = root().join(format!("tests/function/{module}.rs"));
+            let source = fs::read_to_string(&file).expect(name);
+            assert!(
+                test == "*" || source.contains(&format!("fn {test}(")),
+                "{name}"
+            );
+            found += 1;
+        } else if name.starts_with("tests/") {
+            assert!(root().join(name).exists(), "{name}");
+            found += 1;
+        }
+    }
+    assert!(found > 30, "{found} tests");
+}
+
+#[test]
+fn every_link_within_the_repository_leads_somewhere() {
+    let documents = documents();
+    let mut followed = 0;
+    for (path, document) in &documents {
+        let prose = prose(document);
+        let links = prose.split("](").skip(1);
+        for link in links.map(|rest| rest.split(')').next().unwrap()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                path.clone()
+            } else {
+                let target = path.parent().unwrap().join(file);
+                target
+                    .canonicalize()
+                    .unwrap_or_else(|_| panic!("{}: {link}", path.display()))
+            };
+            if !anchor.is_empty() {
+                let target = documents.get(&target).expect(link);
+                assert!(
+                    anchors(target).contains(anchor),
+                    "{}: {link}",
+                    path.display()
+                );
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 100, "{followed} links");
+}
+
+#[test]
+fn every_document_is_in_the_index_of_the_readme() {
+    for path in documents().keys() {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        let is_linked = README.contains(&format!("]({name})")) || name == "README.md";
+        assert!(is_linked, "{name}");
     }
 }

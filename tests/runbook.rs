@@ -118,23 +118,3 @@ fn every_error_of_a_whole_batch_is_explained() {
         assert!(RUNBOOK.contains(&format!("`{sentence}`")), "{sentence}");
     }
 }
-
-#[test]
-fn every_link_within_it_leads_somewhere() {
-    let headings = RUNBOOK.lines().filter_map(|line| line.strip_prefix('#'));
-    let anchor = |heading: &str| {
-        heading
-            .trim_start_matches(['#', ' '])
-            .replace(['`', ','], "")
-            .replace(' ', "-")
-            .to_lowercase()
-    };
-    let anchors: BTreeSet<_> = headings.map(anchor).collect();
-    for link in RUNBOOK
-        .split("](#")
-        .skip(1)
-        .map(|rest| rest.split(')').next().unwrap())
-    {
-        assert!(anchors.contains(link), "{link}");
-    }
-}

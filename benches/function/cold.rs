@@ -91,7 +91,7 @@ fn serve_secrets(database: String) -> String {
             thread::spawn(move || {
                 while let Some(question) = connection.read() {
                     thread::sleep(SECRETS_ANSWER_TIME);
-                    let answer = secret(&question, &database).to_string();
+                    let answer = secret(&question.body, &database).to_string();
                     let headers = "content-type: application/x-amz-json-1.1\r\n";
                     connection.answer("200 OK", headers, &answer);
                 }

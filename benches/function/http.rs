@@ -7,6 +7,12 @@ use std::net::TcpStream;
 /// Up to here it is quicker to copy a body behind its head than to send the two apart.
 const PIECE_BYTES: usize = 1 << 18;
 
+/// What a client asks for.
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) body: String,
+}
+
 /// A connection that a client has opened and keeps open.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
@@ -17,21 +23,24 @@ impl Connection {
         Self(BufReader::new(stream))
     }
 
-    /// The body of the next request; `None` if the client has closed.
-    pub(crate) fn read(&mut self) -> Option<String> {
+    /// The next request; `None` if the client has closed.
+    pub(crate) fn read(&mut self) -> Option<Request> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             if self.0.read_until(b'\n', &mut head).ok()? == 0 {
                 return None;
             }
         }
-        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let mut head = String::from_utf8(head).unwrap();
+        let path = head.split(' ').nth(1)?.to_owned();
+        head.make_ascii_lowercase();
         let length = head
             .split_once("content-length: ")
             .map_or(0, |(_, rest)| rest.lines().next().unwrap().parse().unwrap());
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).ok()?;
-        Some(String::from_utf8(body).unwrap())
+        let body = String::from_utf8(body).unwrap();
+        Some(Request { path, body })
     }
 
     /// `headers` are whole lines.

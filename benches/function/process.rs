@@ -63,6 +63,10 @@ impl Launch {
     }
 }
 
+/// Where a function registers itself as an extension.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
+const EXTENSIONS: &str = "/2020-01-01/extension";
+
 /// A running function, killed at the end.
 pub(crate) struct Function {
     process: Child,
@@ -134,13 +138,17 @@ impl Function {
         connection.answer(status, headers, body);
     }
 
-    /// The body of its next request, on whichever connection it sends it.
+    /// The body of its next request, on whichever connection it sends it. There are no extensions here.
     fn read(&mut self) -> String {
         loop {
-            if let Some(body) = self.connection.as_mut().and_then(Connection::read) {
-                return body;
+            match self.connection.as_mut().and_then(Connection::read) {
+                Some(request) if request.path.starts_with(EXTENSIONS) => {
+                    self.answer("404 Not Found", "", "");
+                    self.connection = Some(self.accept());
+                }
+                Some(request) => return request.body,
+                None => self.connection = Some(self.accept()),
             }
-            self.connection = Some(self.accept());
         }
     }
 

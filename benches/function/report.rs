@@ -6,7 +6,9 @@ use crate::results::{Race, Results, Spread, Standing};
 use crate::targets::targets;
 use crate::{chart, race::OURS};
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+/// The front page has a few figures, the benches' own page all.
+const FRONT_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/throughput.svg");
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
 
@@ -15,7 +17,7 @@ const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench/bench.j
 /// And of the last one that was not, which means nothing.
 const DEBUG_FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench/debug.json");
 
-/// Between these two lines stand the figures in the README.
+/// On both pages the figures stand between these two lines.
 const FROM: &str = "<!-- figures, written by `make chart` -->\n";
 const TO: &str = "<!-- end of figures -->\n";
 
@@ -32,24 +34,41 @@ pub(crate) fn show(results: &Results) {
     eprintln!("all figures: {file}");
 }
 
-/// Keeps the figures of the last run, draws the chart and writes the tables into the README.
+/// Keeps the figures of the last run, draws the chart and writes the tables into both pages.
 pub(crate) fn keep() {
     let json = std::fs::read_to_string(FIGURES)
         .expect("there are no figures: run `make bench-peers` first");
     let results: Results = serde_json::from_str(&json).unwrap();
     let file = Path::new(KEPT).join(format!("{}.json", results.machine.slug()));
-    let readme = std::fs::read_to_string(README).unwrap();
-    let (head, rest) = readme.split_once(FROM).expect(FROM);
-    let (_, tail) = rest.split_once(TO).expect(TO);
-    let readme = format!("{head}{FROM}\n{}\n{TO}{tail}", figures(&results));
     std::fs::create_dir_all(KEPT).unwrap();
     std::fs::write(&file, json).unwrap();
     std::fs::write(CHART, chart::draw(&results)).unwrap();
-    std::fs::write(README, readme).unwrap();
+    write_between_markers(FRONT_PAGE, &summary(&results.throughput));
+    write_between_markers(PAGE, &figures(&results));
     println!(
-        "wrote {}, {CHART} and the tables of README.md",
+        "wrote {}, {CHART} and the tables of README.md and benches/README.md",
         file.display()
     );
+}
+
+fn write_between_markers(page: &str, tables: &str) {
+    let text = std::fs::read_to_string(page).unwrap();
+    let (head, rest) = text.split_once(FROM).expect(FROM);
+    let (_, tail) = rest.split_once(TO).expect(TO);
+    std::fs::write(page, format!("{head}{FROM}\n{tables}\n{TO}{tail}")).unwrap();
+}
+
+/// Throughput alone, without the spread.
+fn summary(races: &[Race]) -> String {
+    throughput_table(races, |standing, is_limit| {
+        let per_sec = standing.messages_per_sec.median / 1e3;
+        let share = standing.share_percent.median;
+        if is_limit {
+            format!("{per_sec:.1}k")
+        } else {
+            format!("{per_sec:.1}k · {share:.0}%")
+        }
+    })
 }
 
 fn figures(results: &Results) -> String {
@@ -67,19 +86,21 @@ fn figures(results: &Results) -> String {
 }
 
 fn throughput(races: &[Race]) -> String {
+    throughput_table(races, |standing, _| {
+        let share = standing.share_percent.median;
+        format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
+    })
+}
+
+/// A row for each batch size, a column for each contender; `cell` also learns whether it is the limit.
+fn throughput_table(races: &[Race], cell: impl Fn(&Standing, bool) -> String) -> String {
     let mut rows = vec![vec!["messages/s".to_owned()]];
-    rows[0].extend(
-        races[0]
-            .standings
-            .iter()
-            .map(|standing| standing.name.clone()),
-    );
+    let contenders = &races[0].standings;
+    rows[0].extend(contenders.iter().map(|standing| standing.name.clone()));
     for race in races {
         let mut row = vec![format!("batch of {}", grouped(race.batch as f64))];
-        row.extend(race.standings.iter().map(|standing| {
-            let share = standing.share_percent.median;
-            format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
-        }));
+        let cells = race.standings.iter().enumerate();
+        row.extend(cells.map(|(place, standing)| cell(standing, place == 0)));
         rows.push(row);
     }
     table(&rows)

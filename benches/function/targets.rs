@@ -149,7 +149,6 @@ fn cold_starts(results: &Results) -> Vec<Target> {
     };
     let (url, secrets) = (start(OURS), start(WITH_SECRETS));
     vec![
-        Target::at_most("start to /next, DATABASE_URL", url.next_millis, 5.0, MILLIS),
         Target::at_most(
             "start to answer, DATABASE_URL",
             url.answer_millis,

@@ -5,7 +5,10 @@ are cut, the password rotates, the table is locked and the function itself is ki
 message has to be in the table exactly once, every bad one in the dead-letter queue, and the queue empty.
 """
 
+import base64
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -224,7 +227,7 @@ def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -
                 "Id": str(number),
                 "MessageBody": message.body,
                 "MessageAttributes": {
-                    "original_message_id": {"DataType": "String", "StringValue": message.id}
+                    "origin": {"DataType": "String", "StringValue": _origin(settings, message)}
                 },
             }
             for number, message in enumerate(batch)
@@ -237,6 +240,28 @@ def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -
     batches = [messages[start : start + size] for start in range(0, len(messages), size)]
     with ThreadPoolExecutor(SENDERS) as pool:
         list(pool.map(send, batches))
+
+
+def _origin(settings: Settings, message: Message) -> str:
+    """The identity that a message carries, signed with the function's mask key as `src/origin.rs` does."""
+    key = base64.b64decode(settings.identity.mask_key)
+    signing_key = _hkdf_sha256(key, b"sqs-to-postgres origin v1", length=64)
+    # Id, time, queue and body; the time and the queue are left open.
+    signed = f"{message.id}\n\n\n{message.body}".encode()
+    mac = hmac.digest(signing_key, signed, "sha256")
+    text = base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+    return json.dumps({"id": message.id, "queue": "", "hmac": text})
+
+
+def _hkdf_sha256(key: bytes, label: bytes, length: int) -> bytes:
+    """RFC 5869, without salt."""
+    pseudorandom_key = hmac.digest(bytes(hashlib.sha256().digest_size), key, "sha256")
+    block, derived, number = b"", b"", 0
+    while len(derived) < length:
+        number += 1
+        block = hmac.digest(pseudorandom_key, block + label + bytes([number]), "sha256")
+        derived += block
+    return derived[:length]
 
 
 def _inject(trouble: Chaos, total: int, sending: Future[None]) -> None:

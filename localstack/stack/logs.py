@@ -85,7 +85,7 @@ class Line:
 def readable(events: Iterable[Event], *, metrics: bool = False) -> Iterator[Text]:
     """Log events as lines for a person. What one has told, the next does not tell again."""
     last, told = Line(_local(0)), ""
-    for line in filter(None, map(_line, events)):
+    for line in (line for event in events for line in _lines(event)):
         # The runtime and Lambda repeat the error of an invocation, which the function has told in detail.
         repeated = line.reason if line.message == INVOCATION_FAILED else line.message
         if (line.message == METRICS and not metrics) or (told and told in repeated):
@@ -95,21 +95,24 @@ def readable(events: Iterable[Event], *, metrics: bool = False) -> Iterator[Text
         last, told = line, line.reason or told
 
 
-def _line(event: Event) -> Line | None:
-    """None for Lambda's own lines of an invocation that went well, and for empty ones."""
+def _lines(event: Event) -> Iterator[Line]:
+    """None for Lambda's own lines of an invocation that went well, and for empty ones; two for a batch, whose
+    metrics are in its line."""
     text, written = event["message"].strip(), _local(event["timestamp"] / 1000)
     parsed = _parsed(text)
-    if "_aws" in parsed:
-        return Line(_local(parsed["_aws"]["Timestamp"] / 1000), "", METRICS, "", _metrics(parsed))
+    metrics = _take_metrics(parsed)
     if "record" in parsed:
-        error = parsed["record"].get("error")
-        return Line(written, "ERROR", INVOCATION_FAILED, _of_lambda(error)) if error else None
-    if "message" not in parsed:
-        return Line(written, reason=text) if text else None
-    if "timestamp" in parsed:
-        written = datetime.fromisoformat(parsed.pop("timestamp")).astimezone()
-    level, message, reason = (parsed.pop(name, "") for name in ("level", "message", "reason"))
-    return Line(written, level, message, reason, parsed)
+        if error := parsed["record"].get("error"):
+            yield Line(written, "ERROR", INVOCATION_FAILED, _of_lambda(error))
+    elif "message" in parsed:
+        if "timestamp" in parsed:
+            written = datetime.fromisoformat(parsed.pop("timestamp")).astimezone()
+        level, message, reason = (parsed.pop(name, "") for name in ("level", "message", "reason"))
+        yield Line(written, level, message, reason, parsed)
+    elif text and not metrics:
+        yield Line(written, reason=text)
+    if metrics:
+        yield Line(written, "", METRICS, "", metrics)
 
 
 def _local(secs: float) -> datetime:
@@ -130,14 +133,23 @@ def _of_lambda(error: str) -> str:
     return f"{parsed['errorType']}: {parsed['errorMessage']}" if "errorMessage" in parsed else error
 
 
-def _metrics(parsed: dict[str, Any]) -> dict[str, Any]:
-    definitions = parsed["_aws"]["CloudWatchMetrics"][0]["Metrics"]
-    values = {definition["Name"]: f"{parsed[definition['Name']]:g}" for definition in definitions}
-    return values | ({"Rule": parsed["Rule"]} if "Rule" in parsed else {})
+def _take_metrics(parsed: dict[str, Any]) -> dict[str, str]:
+    """The metrics of a line, and the rule that they are of, which it then has no longer."""
+    if "_aws" not in parsed:
+        return {}
+    definitions = parsed.pop("_aws")["CloudWatchMetrics"][0]["Metrics"]
+    values = {definition["Name"]: f"{parsed.pop(definition['Name']):g}" for definition in definitions}
+    rule, *_ = [parsed.pop(name, None) for name in ("Rule", "Function", "Table")]
+    return values | ({"Rule": rule} if rule else {})
 
 
 def _aligned(line: Line, reason: str) -> Text:
-    details = {"message failed": _message, BATCH: _batch, "trying again": _retry}.get(line.message, _others)
+    details = {
+        "message failed": _message,
+        "more messages failed": _more,
+        BATCH: _batch,
+        "trying again": _retry,
+    }.get(line.message, _others)
     head = Text.assemble(
         (line.written.strftime("%H:%M:%S.%f")[:-3], "dim"),
         ("  " + line.level.ljust(5), LEVELS.get(line.level, "")),
@@ -152,6 +164,10 @@ def _message(fields: dict[str, Any]) -> list[Text]:
     rule, attempt = fields.get("rule", ""), fields.get("attempt", "?")
     id = Text(fields.get("message_id", ""))
     return [Text(rule.ljust(RULE_WIDTH), "yellow"), id, Text(f"try {attempt}", "dim")]
+
+
+def _more(fields: dict[str, Any]) -> list[Text]:
+    return [Text(fields["rule"].ljust(RULE_WIDTH), "yellow"), Text(f"{fields['messages']} without a line")]
 
 
 def _batch(fields: dict[str, Any]) -> list[Text]:

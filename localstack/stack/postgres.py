@@ -110,12 +110,20 @@ def fill(settings: Settings) -> None:
     if query(settings, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'", database="postgres") == "":
         query(settings, f"CREATE DATABASE {DATABASE}", database="postgres")
     if query(settings, f"SELECT 1 FROM pg_roles WHERE rolname = '{APP_ROLE}'") == "":
-        query(settings, f"CREATE ROLE {APP_ROLE} LOGIN PASSWORD '{settings.identity.app_password}'")
+        _create_role(settings)
     if query(settings, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == "":
         # The function's role gets what the loader needs, here and on every table made later; nothing more.
         grant = f"GRANT SELECT, INSERT, UPDATE ON TABLES TO {APP_ROLE}"
         schema = (settings.root / "localstack" / "schema.sql").read_text()
         query(settings, f"ALTER DEFAULT PRIVILEGES IN SCHEMA public {grant};\n{schema}")
+
+
+def _create_role(settings: Settings) -> None:
+    # From stdin: the arguments of a program can be read by every user of the machine.
+    sql = f"CREATE ROLE {APP_ROLE} LOGIN PASSWORD '{settings.identity.app_password}'"
+    done = _psql(settings, ["-q"], capture_output=True, stdin=sql)
+    if done.returncode:
+        raise StackError(f"Postgres refused to create the role {APP_ROLE}: see the log of the server.")
 
 
 def query(settings: Settings, sql: str, database: str = DATABASE) -> str:
@@ -142,6 +150,7 @@ def _psql(
     *,
     capture_output: bool = False,
     check: bool = False,
+    stdin: str | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     command = [str(programs() / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", *arguments]
     env = _env() | {
@@ -151,4 +160,6 @@ def _psql(
         "PGPASSWORD": settings.identity.admin_password,
         "PGDATABASE": database,
     }
-    return subprocess.run(command, env=env, text=True, capture_output=capture_output, check=check)
+    return subprocess.run(
+        command, env=env, text=True, capture_output=capture_output, check=check, input=stdin
+    )

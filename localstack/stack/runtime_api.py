@@ -3,6 +3,10 @@
 The function asks for `/next`, gets an invocation, posts its response or its error, and asks again. The
 other side of the desk is `RuntimeApi.start`: it takes an event and gives a future of the answer.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html (read 2026-11)
+
+Of the Extensions API (2020-01-01) there is what an internal extension without events needs, as which a
+function registers to get SIGTERM: its request for the next event is never answered.
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html (read 2026-11)
 """
 
 import json
@@ -10,12 +14,14 @@ import queue
 import re
 import threading
 import time
+import uuid
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 API = "/2018-06-01/runtime"
+EXTENSIONS = "/2020-01-01/extension"
 ANSWER = re.compile(rf"{API}/invocation/(?P<request_id>[^/]+)/(?P<kind>response|error)")
 
 
@@ -63,6 +69,7 @@ class RuntimeApi:
         self._running: Invocation | None = None
         self._failure: Outcome | None = None
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -89,6 +96,7 @@ class RuntimeApi:
                 self._running.outcome.set_result(outcome)
 
     def close(self) -> None:
+        self._closed.set()
         self._waiting.put(None)
         self._server.shutdown()
         self._server.server_close()
@@ -101,6 +109,10 @@ class RuntimeApi:
             if not self.asked_for_next.done():
                 self.asked_for_next.set_result(None)
         return self._waiting.get()
+
+    def next_of_extension(self) -> None:
+        """Waits until the server closes: there are no events."""
+        self._closed.wait()
 
     def answer(self, request_id: str, outcome: Outcome) -> bool:
         """Takes an answer. False when no invocation of this id waits for one."""
@@ -124,6 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path == f"{EXTENSIONS}/event/next":
+            self.api.next_of_extension()
+            self.close_connection = True
+            return None
         if self.path != f"{API}/invocation/next":
             return self._reply(HTTPStatus.NOT_FOUND)
         invocation = self.api.next()
@@ -134,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self._body()
+        if self.path == f"{EXTENSIONS}/register":
+            return self._reply(HTTPStatus.OK, headers={"Lambda-Extension-Identifier": str(uuid.uuid4())})
         if self.path == f"{API}/init/error":
             self.api.init_failed(body.decode(errors="replace"))
             return self._reply(HTTPStatus.ACCEPTED)

@@ -29,10 +29,13 @@ def failed(id: str, attempt: int) -> Event:
     return ours("WARN", "message failed", message_id=id, **place, reason="the value is missing")
 
 
-def metric(**extra: object) -> Event:
-    definition = {"Name": "MessagesFailed", "Unit": "Count"}
-    metadata = {"Timestamp": AT_MS, "CloudWatchMetrics": [{"Dimensions": [[]], "Metrics": [definition]}]}
-    return event({"_aws": metadata, "MessagesFailed": 2.0, **extra})
+def metric(name: str, **extra: object) -> dict[str, object]:
+    definition = {"Name": name, "Unit": "Count"}
+    metadata = {
+        "Timestamp": AT_MS,
+        "CloudWatchMetrics": [{"Dimensions": [["Function"]], "Metrics": [definition]}],
+    }
+    return {"_aws": metadata, "Function": "logins", "Table": '"user_logins"', name: 2.0, **extra}
 
 
 def test_a_failed_message_is_its_rule_its_id_and_the_reason_which_is_not_repeated() -> None:
@@ -40,6 +43,11 @@ def test_a_failed_message_is_its_rule_its_id_and_the_reason_which_is_not_repeate
         "WARN   message failed        required        id-1  try 1  the value is missing",
         "WARN   message failed        required        id-2  try 3  ″",
     ]
+
+
+def test_failed_messages_without_a_line_of_their_own_are_counted() -> None:
+    more = ours("WARN", "more messages failed", rule="required", messages=2900)
+    assert lines(more) == ["WARN   more messages failed  required        2900 without a line"]
 
 
 def test_a_batch_is_its_numbers() -> None:
@@ -52,9 +60,16 @@ def test_a_batch_is_its_numbers() -> None:
 
 
 def test_metrics_are_left_out_unless_they_are_asked_for() -> None:
-    assert lines(metric()) == []
-    expected = "       metrics               MessagesFailed=2  Rule=required"
-    assert lines(metric(Rule="required"), metrics=True) == [expected]
+    of_rule = event(metric("MessagesFailed", Rule="required"))
+    assert lines(of_rule) == []
+    assert lines(of_rule, metrics=True) == ["       metrics               MessagesFailed=2  Rule=required"]
+
+
+def test_a_batch_that_has_its_metrics_in_its_line_is_one_line_or_two() -> None:
+    failed = ours("ERROR", "batch failed", received=2, reason=REASON, **metric("MessagesReceived"))
+    told = f"ERROR  batch failed          received=2  {REASON}"
+    assert lines(failed) == [told]
+    assert lines(failed, metrics=True) == [told, "       metrics               MessagesReceived=2"]
 
 
 def test_an_error_is_told_once_though_three_write_it() -> None:

@@ -22,12 +22,26 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def arguments() -> list[str]:
+    """All arguments of the programs that were run until the server was there."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Iterator[Settings]:
+    run = subprocess.run
+
+    def noted(command: list[str], **options: object) -> "subprocess.CompletedProcess[str]":
+        arguments.extend(command)
+        return run(command, **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTGRES_PORT", str(free_port()))
+        patch.setattr(postgres.subprocess, "run", noted)
         settings = Settings(REPO, tmp_path_factory.mktemp("a path with blanks"))
         settings.keep_identity()
         postgres.start(settings)
+        patch.setattr(postgres.subprocess, "run", run)
         yield settings
         postgres.daemon(settings).stop()
 
@@ -60,6 +74,12 @@ def test_the_functions_role_may_do_nothing_else(settings: Settings, sql: str) ->
     refused = as_app(settings, sql)
     assert refused.returncode != 0
     assert "permission denied" in refused.stderr or "must be owner" in refused.stderr
+
+
+def test_no_program_has_a_password_among_its_arguments(settings: Settings, arguments: list[str]) -> None:
+    assert str(postgres.programs() / "psql") in arguments
+    secrets = (settings.identity.app_password, settings.identity.admin_password)
+    assert not [argument for argument in arguments if any(secret in argument for secret in secrets)]
 
 
 def test_a_wrong_password_is_refused(settings: Settings) -> None:

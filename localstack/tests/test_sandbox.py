@@ -132,6 +132,26 @@ def test_a_reported_init_error_is_the_reason(start: Start) -> None:
     assert not sandbox.alive
 
 
+def test_an_extension_is_registered_and_waits_for_an_event_that_never_comes(
+    start: Start, event: Event
+) -> None:
+    sandbox = start("""
+        import threading
+        reply, _ = call("POST", "/2020-01-01/extension/register", '{"events": []}')
+        of_extension = {"Lambda-Extension-Identifier": reply.headers["Lambda-Extension-Identifier"]}
+        extension = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        extension.request("GET", "/2020-01-01/extension/event/next", headers=of_extension)
+        waiting = threading.Thread(target=extension.getresponse, daemon=True)
+        waiting.start()
+        headers, _ = next_event()
+        post(headers, "response", json.dumps(waiting.is_alive()))
+        next_event()
+    """)
+    assert sandbox.invoke(event()).payload == b"true"
+    sandbox.stop()
+    assert not sandbox.alive
+
+
 def test_a_function_that_never_asks_is_ended(start: Start) -> None:
     sandbox = start("time.sleep(600)")
     with pytest.raises(InitError, match=r"not up within 0\.3 seconds, without any output"):

@@ -10,7 +10,8 @@ use super::target::config_of_secret;
 use crate::config::DatabaseSecretSettings;
 use crate::secret::{DatabaseSecret, SecretError, Secrets, Stage};
 
-/// The secret of the database. Its password is wiped when it is dropped.
+/// The secret of the database. This copy of its password is wiped when it is dropped; those of the driver and
+/// of the answer of Secrets Manager are not.
 pub(super) struct RotatingSecret {
     settings: DatabaseSecretSettings,
     secrets: Arc<Secrets>,

@@ -14,6 +14,8 @@ pub enum Remedy {
     Isolate,
     /// Another try may succeed on the same connection.
     Retry,
+    /// It took too long: another try may succeed on the same connection, or one with fewer rows.
+    RetryThenBisect,
     /// Another try may succeed on a new connection.
     Reconnect,
     /// The credentials were refused: read them again.
@@ -33,10 +35,12 @@ impl Remedy {
     pub fn of_sqlstate(code: &str) -> Self {
         match code.get(..2).unwrap_or_default() {
             "28" => Self::Reauthenticate,
+            // Cancelled by `statement_timeout`, which leaves the connection whole, or by `lock_timeout`.
+            "57" | "55" if matches!(code, "57014" | "55P03") => Self::RetryThenBisect,
+            // An object that is not in the state that the statement needs, for example a view.
+            "55" if code == "55000" => Self::GiveUp,
             "40" | "55" => Self::Retry,
             "08" | "53" | "58" | "XX" => Self::Reconnect,
-            // A cancelled statement left its connection whole.
-            "57" if code == "57014" => Self::Retry,
             "57" => Self::Reconnect,
             // Read-only: the server was demoted by a failover, and its name leads elsewhere now. Or a
             // transaction failed and was left open: another connection has none. Or it took too long,
@@ -91,16 +95,17 @@ impl DatabaseError {
     /// What must happen next.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Unreachable(_) | Self::Late | Self::Lost(_) => Remedy::Reconnect,
+            // A database may be on its way back under its name: it is being restored.
+            Self::Unreachable(_) | Self::Late | Self::Lost(_) | Self::NoDatabase(_) => {
+                Remedy::Reconnect
+            }
             Self::Server(error) if error.is_by_policy => Remedy::Isolate,
             Self::Server(error) => Remedy::of_sqlstate(&error.sqlstate),
             Self::Credentials(_) => Remedy::Reauthenticate,
             Self::Secret(error) if error.is_transient() => Remedy::Reconnect,
-            Self::UrlCredentials(_)
-            | Self::NoDatabase(_)
-            | Self::Url(_)
-            | Self::RootCert { .. }
-            | Self::Secret(_) => Remedy::GiveUp,
+            Self::UrlCredentials(_) | Self::Url(_) | Self::RootCert { .. } | Self::Secret(_) => {
+                Remedy::GiveUp
+            }
         }
     }
 }
@@ -128,6 +133,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
             Some(answer) => Self::Server(Refusal {
                 sqlstate: answer.code().code().to_owned(),
                 is_by_policy: is_by_policy(answer),
+                is_without_partition: is_without_partition(answer),
                 table: answer.table().map(str::to_owned),
                 column: answer.column().map(str::to_owned),
                 constraint: answer.constraint().map(str::to_owned),
@@ -143,6 +149,15 @@ impl From<tokio_postgres::Error> for DatabaseError {
 fn is_by_policy(answer: &DbError) -> bool {
     *answer.code() == SqlState::INSUFFICIENT_PRIVILEGE
         && answer.routine() == Some("ExecWithCheckOptions")
+}
+
+/// Whether a partitioned table has no partition for a row, which has the SQLSTATE of a CHECK: identified by the function
+/// of Postgres that looks for the partition.
+/// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execPartition.c>.
+fn is_without_partition(answer: &DbError) -> bool {
+    *answer.code() == SqlState::CHECK_VIOLATION
+        && answer.constraint().is_none()
+        && answer.routine() == Some("ExecFindPartition")
 }
 
 /// The number of the row, whatever the language: `COPY logins, line 7`, `COPY logins, Zeile 7, Spalte ip`.
@@ -188,7 +203,8 @@ mod tests {
                     "54000", "P0001", "21000", "38000", "39000", "2F005", "APP01",
                 ],
             ),
-            (Remedy::Retry, vec!["40001", "40P01", "55P03", "57014"]),
+            (Remedy::Retry, vec!["40001", "40P01", "55006"]),
+            (Remedy::RetryThenBisect, vec!["55P03", "57014"]),
             (
                 Remedy::Reconnect,
                 vec![
@@ -200,7 +216,7 @@ mod tests {
             (
                 Remedy::GiveUp,
                 vec![
-                    "42P01", "42703", "42501", "3D000", "0A000", "25001", "", "4",
+                    "42P01", "42703", "55000", "42501", "3D000", "0A000", "25001", "", "4",
                 ],
             ),
         ];

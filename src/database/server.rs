@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Config};
 
 use super::DatabaseError;
 use super::target::DEFAULT_PORT;
-use super::tls::Tls;
+use super::tls::TlsOfMode;
 use crate::telemetry::causes;
 
 /// Asks the server whether it speaks TLS; it answers with one byte.
@@ -45,6 +45,21 @@ pub struct Server {
     pub connections: i64,
     /// A pooler announced another process than the one that answers.
     pub is_pooled: bool,
+    /// Whether a crash of the server loses nothing that was committed by this role.
+    pub durability: Durability,
+    /// The limits on time that are set for this role, by their names.
+    pub timeouts: Vec<(String, Duration)>,
+}
+
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The disk.
+    Full,
+    /// Nothing: `synchronous_commit` is off.
+    NotSynchronous,
+    /// The operating system: `fsync` is off.
+    NotFlushed,
 }
 
 impl Server {
@@ -58,7 +73,8 @@ impl Server {
         let sql = format!(
             "SELECT split_part(current_setting('server_version'), ' ', 1), current_database()::text, current_user::text, \
              current_setting('transaction_read_only')::boolean, \
-             (current_setting('max_connections')::bigint - {reserved})::bigint"
+             (current_setting('max_connections')::bigint - {reserved})::bigint, \
+             current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off'"
         );
         let rows = client.query_typed(&sql, &[]).await?;
         let row = rows
@@ -70,9 +86,32 @@ impl Server {
             role: row.try_get(2)?,
             is_read_only: row.try_get(3)?,
             connections: row.try_get(4)?,
+            durability: match (row.try_get(5)?, row.try_get(6)?) {
+                (_, true) => Durability::NotFlushed,
+                (true, false) => Durability::NotSynchronous,
+                (false, false) => Durability::Full,
+            },
             is_pooled: !is_direct(client).await?,
+            timeouts: timeouts(client).await?,
         })
     }
+}
+
+/// Those that can stop a batch, and are not 0, which means none. All of them are in milliseconds.
+/// Source: <https://www.postgresql.org/docs/18/runtime-config-client.html>.
+async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseError> {
+    let sql = "SELECT name, setting::bigint FROM pg_settings WHERE setting <> '0' AND name IN \
+               ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout') \
+               ORDER BY name";
+    let mut timeouts = Vec::new();
+    for row in client.query_typed(sql, &[]).await? {
+        let millis: i64 = row.try_get(1)?;
+        timeouts.push((
+            row.try_get(0)?,
+            Duration::from_millis(millis.unsigned_abs()),
+        ));
+    }
+    Ok(timeouts)
 }
 
 /// Whether the process of the server that was announced is the one that answers. A pooler announces
@@ -154,7 +193,10 @@ impl AsyncWrite for PlainStream {
 }
 
 /// The certificate that the server shows, in DER; `None` where it offers no TLS.
-pub(super) fn certificate(config: &Config, tls: &Tls) -> Result<Option<Vec<u8>>, DatabaseError> {
+pub(super) fn certificate(
+    config: &Config,
+    tls: &TlsOfMode,
+) -> Result<Option<Vec<u8>>, DatabaseError> {
     let unreachable = |error: io::Error| DatabaseError::Unreachable(error.to_string());
     let (host, port) = address(config)?;
     let mut stream = dial((&host, port)).map_err(unreachable)?;

@@ -1,5 +1,6 @@
 //! Settings and secrets → where to connect, and as whom.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -8,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode as Negotiation};
 
 use super::DatabaseError;
-use crate::config::{DatabaseSecretSettings, SslMode, TlsSettings};
+use crate::config::{Authorities, DatabaseSecretSettings, SslMode, TlsSettings};
 use crate::secret::{DatabaseSecret, SecretError};
 
 pub(super) const DEFAULT_PORT: u16 = 5432;
@@ -45,8 +46,9 @@ pub(super) fn config_of_secret(
         .dbname(name);
     config
         .user(&secret.username)
-        .password(secret.password.expose_secret());
-    Ok(with_limits(config, settings.tls.mode))
+        .password(secret.password.expose_secret())
+        .channel_binding(settings.channel_binding);
+    Ok(complete(config, &settings.tls))
 }
 
 /// Reads a libpq URL. tokio-postgres does not know the TLS parameters, so they are taken out first.
@@ -59,36 +61,35 @@ pub(super) fn config_of_url(url: &SecretString) -> Result<(Config, TlsSettings),
     if !base.starts_with("postgresql://") && !base.starts_with("postgres://") {
         return Err(DatabaseError::Url("it does not begin with postgresql://"));
     }
-    let mut tls = TlsSettings {
-        mode: SslMode::Prefer,
-        root_cert: None,
-    };
+    let mut tls = TlsSettings::default();
     let mut rest = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=') {
             Some(("sslmode", mode)) => {
-                tls.mode = mode
-                    .parse()
-                    .map_err(|()| DatabaseError::Url("its sslmode is unknown"))?
+                let unknown = |()| DatabaseError::Url("its sslmode is unknown");
+                tls.mode = Some(mode.parse().map_err(unknown)?);
             }
             Some(("sslrootcert", path)) => {
-                tls.root_cert = Some(
-                    percent_decode_str(path)
-                        .decode_utf8_lossy()
-                        .into_owned()
-                        .into(),
-                )
+                let path = percent_decode_str(path).decode_utf8_lossy();
+                tls.authorities = Authorities::Only(path.into_owned().into());
             }
             _ => rest.push(parameter),
         }
     }
+    if tls.lacks_authority() {
+        return Err(DatabaseError::Url(
+            "its sslmode verify-ca needs an sslrootcert, because without it a certificate of any public authority is accepted",
+        ));
+    }
     let config = format!("{base}?{}", rest.join("&"))
         .parse()
         .map_err(|_| DatabaseError::Url("a part of it is malformed"))?;
-    Ok((with_limits(config, tls.mode), tls))
+    Ok((complete(config, &tls), tls))
 }
 
-fn with_limits(mut config: Config, mode: SslMode) -> Config {
+/// Adds timeouts, and how much TLS the connection needs.
+fn complete(mut config: Config, tls: &TlsSettings) -> Config {
+    let mode = mode_of(&config, tls);
     config
         .application_name(env!("CARGO_PKG_NAME"))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -100,6 +101,29 @@ fn with_limits(mut config: Config, mode: SslMode) -> Config {
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Negotiation::Require,
         });
     config
+}
+
+/// How much of a connection is verified.
+pub(super) fn mode_of(config: &Config, tls: &TlsSettings) -> SslMode {
+    tls.mode(stays_on_this_machine(config))
+}
+
+/// Whether all hosts are this machine. A URL may name several, and addresses in addition.
+fn stays_on_this_machine(config: &Config) -> bool {
+    let is_local = |host: &Host| match host {
+        Host::Tcp(name) => is_loopback(name),
+        Host::Unix(_) => true,
+    };
+    config.get_hosts().iter().all(is_local)
+        && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
+}
+
+/// Whether a connection to this host does not leave this machine: `localhost`, 127.0.0.0/8 or ::1.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Endpoints of RDS Proxy are called `NAME.proxy-….REGION.rds.amazonaws.com`.
@@ -114,6 +138,8 @@ pub(super) fn is_behind_rds_proxy(config: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::ChannelBinding;
+
     use super::*;
 
     #[test]
@@ -128,17 +154,36 @@ mod tests {
         assert_eq!(
             tls,
             TlsSettings {
-                mode: SslMode::VerifyCa,
-                root_cert: Some("a b.pem".into())
+                mode: Some(SslMode::VerifyCa),
+                authorities: Authorities::Only("a b.pem".into())
             }
         );
-        assert_eq!(
-            config_of_url(&"postgres://u@h/d".into())
-                .unwrap()
-                .0
-                .get_ssl_mode(),
-            Negotiation::Prefer
-        );
+    }
+
+    #[test]
+    fn a_url_without_a_mode_asks_for_tls_unless_all_its_hosts_are_this_machine() {
+        let hosts = [
+            ("h", Negotiation::Require),
+            ("localhost", Negotiation::Prefer),
+            ("127.3.2.1", Negotiation::Prefer),
+            ("[::1]", Negotiation::Prefer),
+            ("%2Frun%2Fpostgresql", Negotiation::Prefer),
+            ("localhost,h", Negotiation::Require),
+            ("localhost.example.org", Negotiation::Require),
+            ("128.0.0.1", Negotiation::Require),
+        ];
+        for (host, expected) in hosts {
+            let (config, _) = config_of_url(&format!("postgres://u@{host}/d").into()).unwrap();
+            assert_eq!(config.get_ssl_mode(), expected, "{host}");
+        }
+        for (address, expected) in [
+            ("127.0.0.1", Negotiation::Prefer),
+            ("192.0.2.1", Negotiation::Require),
+        ] {
+            let url = format!("postgres://u@localhost/d?hostaddr={address}");
+            let (config, _) = config_of_url(&url.into()).unwrap();
+            assert_eq!(config.get_ssl_mode(), expected, "{address}");
+        }
     }
 
     #[test]
@@ -163,6 +208,7 @@ mod tests {
             "postgresql://u:hunter2@h:port/d",
             "postgresql://u:hunter2@h/d?sslmode=on",
             "postgresql://u:hunter2@h/d?colour=red",
+            "postgresql://u:hunter2@h/d?sslmode=verify-ca",
         ];
         for url in urls {
             let error = config_of_url(&url.into()).expect_err(url);
@@ -173,16 +219,13 @@ mod tests {
 
     #[test]
     fn what_a_managed_secret_lacks_is_named_with_its_variable() {
-        let tls = TlsSettings {
-            mode: SslMode::Disable,
-            root_cert: None,
-        };
         let settings = DatabaseSecretSettings {
             id: "rds!x".into(),
             host: None,
             port: None,
             name: Some("d".into()),
-            tls,
+            tls: TlsSettings::default(),
+            channel_binding: ChannelBinding::Require,
         };
         let secret =
             DatabaseSecret::parse("rds!x", &r#"{"username": "u", "password": "p"}"#.into())
@@ -203,6 +246,10 @@ mod tests {
         assert_eq!(
             (config.get_ports(), config.get_dbname()),
             (&[5432][..], Some("d"))
+        );
+        assert_eq!(
+            (config.get_ssl_mode(), config.get_channel_binding()),
+            (Negotiation::Require, ChannelBinding::Require)
         );
     }
 }

@@ -4,69 +4,104 @@ use std::error::Error;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use native_tls::{Certificate, TlsConnector};
 use postgres_native_tls::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_blocking;
+use tokio_postgres::Config;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use super::DatabaseError;
-use crate::config::{SslMode, TlsSettings};
+use super::target::mode_of;
+use crate::config::{Authorities, SslMode, TlsSettings};
 
-/// The TLS of a connection, made when a server wants it: to read the authorities that the system
-/// trusts takes longer than the rest of a start.
-#[derive(Clone)]
-pub(super) struct Tls {
-    mode: SslMode,
+/// The TLS of connections.
+pub(super) struct Tls(Arc<Parts>);
+
+struct Parts {
+    settings: TlsSettings,
+    /// Those of the file, if one is named.
     root_certs: Vec<Certificate>,
-    /// The same for every connection.
-    made: Arc<OnceLock<TlsConnector>>,
+    /// Made when a server first wants TLS, because reading the system's authorities takes longer than the
+    /// rest of a start. All connections of a mode share it.
+    made: Mutex<Option<(SslMode, TlsConnector)>>,
+}
+
+/// The TLS of one connection.
+#[derive(Clone)]
+pub(super) struct TlsOfMode {
+    mode: SslMode,
+    parts: Arc<Parts>,
 }
 
 /// TLS to one host.
 pub(super) struct TlsTo {
-    tls: Tls,
+    tls: TlsOfMode,
     host: String,
 }
 
 impl Tls {
-    /// Reads the authorities to trust besides those of the system.
+    /// Reads the file of authorities, if one is named.
     ///
     /// # Errors
     /// Their file cannot be read, or holds none.
-    pub(super) fn new(settings: &TlsSettings) -> Result<Self, DatabaseError> {
-        let root_certs = settings.root_cert.as_deref().map(root_certs).transpose()?;
-        Ok(Self {
-            mode: settings.mode,
+    pub(super) fn new(settings: TlsSettings) -> Result<Self, DatabaseError> {
+        let root_certs = settings.authorities.file().map(root_certs).transpose()?;
+        Ok(Self(Arc::new(Parts {
+            settings,
             root_certs: root_certs.unwrap_or_default(),
-            made: Arc::default(),
-        })
+            made: Mutex::default(),
+        })))
     }
 
-    /// As in libpq, `require` verifies the authority where one is named.
+    pub(super) fn settings(&self) -> &TlsSettings {
+        &self.0.settings
+    }
+
+    /// The TLS that this connection needs.
+    pub(super) fn of(&self, config: &Config) -> TlsOfMode {
+        TlsOfMode {
+            mode: mode_of(config, &self.0.settings),
+            parts: Arc::clone(&self.0),
+        }
+    }
+}
+
+impl TlsOfMode {
+    /// As in libpq, `require` verifies the authority if one is named, and a named authority is the only one that
+    /// is trusted. Otherwise anybody with a certificate of a public authority could pose as the server.
     pub(super) fn connector(&self) -> native_tls::Result<TlsConnector> {
-        if let Some(made) = self.made.get() {
-            return Ok(made.clone());
+        let Parts {
+            settings,
+            root_certs,
+            made,
+        } = &*self.parts;
+        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((mode, connector)) if *mode == self.mode => return Ok(connector.clone()),
+            _ => {}
         }
         let verifies_authority = match self.mode {
             SslMode::VerifyCa | SslMode::VerifyFull => true,
-            SslMode::Require => !self.root_certs.is_empty(),
+            SslMode::Require => settings.authorities != Authorities::System,
             SslMode::Disable | SslMode::Prefer => false,
         };
         let mut builder = TlsConnector::builder();
         builder.danger_accept_invalid_certs(!verifies_authority);
         builder.danger_accept_invalid_hostnames(self.mode != SslMode::VerifyFull);
-        for certificate in &self.root_certs {
+        builder.disable_built_in_roots(matches!(settings.authorities, Authorities::Only(_)));
+        for certificate in root_certs {
             builder.add_root_certificate(certificate.clone());
         }
-        let made = builder.build()?;
-        Ok(self.made.get_or_init(|| made).clone())
+        let connector = builder.build()?;
+        *made = Some((self.mode, connector.clone()));
+        Ok(connector)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for TlsOfMode {
     type Stream = TlsStream<S>;
     type TlsConnect = TlsTo;
     type Error = std::convert::Infallible;
@@ -113,9 +148,9 @@ mod tests {
     #[test]
     fn a_file_without_certificates_is_refused() {
         for path in ["/nowhere.pem", "Cargo.toml"] {
-            let refused = Tls::new(&TlsSettings {
-                mode: SslMode::VerifyFull,
-                root_cert: Some(path.into()),
+            let refused = Tls::new(TlsSettings {
+                mode: None,
+                authorities: Authorities::Only(path.into()),
             })
             .err()
             .unwrap();

@@ -4,9 +4,14 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::INSUFFICIENT_PRIVILEGE;
-use super::table::{LiveTable, unique_index};
+use super::table::{
+    COLUMNS_OF_INDEX, LiveTable, TableError, default_partition, key_of, one_line, unique_index,
+};
 use crate::database::DatabaseError;
 use crate::pipeline::{OnConflict, Pipeline, quote_identifier};
+
+/// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
+const NO_UNIQUE_INDEX: &str = "42P10";
 
 /// What there is to know of the mapping's table.
 #[derive(Debug)]
@@ -36,6 +41,23 @@ pub struct TableFacts {
     pub permissions: Permissions,
     /// Whether policies decide which rows the role may write.
     pub has_row_security: bool,
+    /// The table or those of its partitions that a crash of the server empties, quoted.
+    pub unlogged: Vec<String>,
+    /// Rows that no partition takes.
+    pub partition_gap: Option<PartitionGap>,
+}
+
+/// Rows of now or soon that no partition takes, where there is none for all others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PartitionGap {
+    /// The column by which the table is partitioned.
+    pub column: String,
+    /// The value from which on there is no partition.
+    pub from: String,
+    /// Whether rows of this moment are among them.
+    pub is_now: bool,
+    /// The statement that makes a partition for all other rows.
+    pub fix: String,
 }
 
 /// The kinds of relations.
@@ -81,6 +103,36 @@ impl Inspection {
         )))
     }
 
+    /// What is wrong with the table, by the SQLSTATE of a statement that Postgres refuses for any row.
+    pub(super) fn explain(self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
+        let table = pipeline.table.to_string();
+        let create = one_line(&pipeline.create_table());
+        let facts = match self {
+            Self::SchemaClosed(ddl) => return TableError::NoPrivilege { table, ddl },
+            Self::NoSchema(schema) => {
+                let ddl = format!("{schema} {create}");
+                return TableError::Missing { table, ddl };
+            }
+            Self::NoTable(_) => return TableError::Missing { table, ddl: create },
+            Self::Table(facts) => facts,
+        };
+        match (sqlstate, facts.unique_index) {
+            (INSUFFICIENT_PRIVILEGE, _) if !facts.permissions.missing.is_empty() => {
+                let ddl = facts.permissions.mend;
+                TableError::NoPrivilege { table, ddl }
+            }
+            (NO_UNIQUE_INDEX, Err(ddl)) => TableError::NoUniqueIndex { table, ddl },
+            _ => facts
+                .columns
+                .column_fault(pipeline)
+                .unwrap_or(TableError::Other {
+                    table,
+                    sqlstate: sqlstate.to_owned(),
+                    ddl: create,
+                }),
+        }
+    }
+
     async fn of_missing(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
         let Some(schema) = &pipeline.table.schema else {
             return Ok(Self::NoTable(pipeline.create_table()));
@@ -104,7 +156,9 @@ impl TableFacts {
         role: &str,
     ) -> Result<Self, DatabaseError> {
         let sql = "SELECT n.nspname::text, c.relkind::text, row_security_active(c.oid), \
-                   (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid) \
+                   (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid), \
+                   ARRAY(SELECT part.oid::regclass::text FROM pg_class part WHERE part.relpersistence = 'u' AND part.oid IN \
+                         (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid)) ORDER BY 1) \
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
         let table = pipeline.table.to_string();
         let rows = client.query_typed(sql, &[(&table, Type::TEXT)]).await?;
@@ -112,19 +166,63 @@ impl TableFacts {
             .first()
             .ok_or_else(|| DatabaseError::Lost("the table is gone".to_owned()))?;
         let kind: String = row.try_get(1)?;
+        let kind = match kind.as_str() {
+            "r" => Kind::Table,
+            "p" => Kind::Partitioned(row.try_get(3)?),
+            _ => Kind::Other,
+        };
+        let is_partitioned = matches!(kind, Kind::Partitioned(_));
         let index = unique_index_of_key(client, pipeline).await?;
         Ok(Self {
             schema: row.try_get(0)?,
-            kind: match kind.as_str() {
-                "r" => Kind::Table,
-                "p" => Kind::Partitioned(row.try_get(3)?),
-                _ => Kind::Other,
-            },
+            kind,
             columns,
-            unique_index: index.ok_or_else(|| unique_index(pipeline)),
+            unique_index: index.ok_or_else(|| unique_index(pipeline, is_partitioned)),
             permissions: Permissions::read(client, pipeline, role).await?,
             has_row_security: row.try_get(2)?,
+            unlogged: row.try_get(4)?,
+            partition_gap: PartitionGap::read(client, pipeline).await?,
         })
+    }
+}
+
+impl PartitionGap {
+    /// Looks for one in a table that is partitioned by ranges of a time. Only the first level of partitions
+    /// is looked at.
+    async fn read(client: &Client, pipeline: &Pipeline) -> Result<Option<Self>, DatabaseError> {
+        let by_time = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_partitioned_table p \
+                       JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
+                       WHERE p.partrelid = to_regclass($1) AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0 \
+                       AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)";
+        let table = pipeline.table.to_string();
+        let rows = client.query_typed(by_time, &[(&table, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let (column, time): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        // The bounds as Postgres writes them: FOR VALUES FROM ('2026-11-01') TO (MAXVALUE).
+        let next = format!(
+            "WITH part AS (SELECT coalesce(substring(bound FROM 'FROM \\(''([^'']*)''')::{time}, '-infinity') AS low, \
+                                  coalesce(substring(bound FROM 'TO \\(''([^'']*)''')::{time}, 'infinity') AS high \
+                           FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid, pg_get_expr(c.relpartbound, c.oid) AS bound \
+                           WHERE inhparent = to_regclass($1)), \
+                  today AS (SELECT now()::{time} AS value), \
+                  current AS (SELECT high FROM part, today WHERE low <= value AND value < high), \
+                  gap AS (SELECT high AS value, false AS is_now FROM current WHERE high < 'infinity' \
+                          UNION ALL SELECT value, true FROM today WHERE NOT EXISTS (SELECT FROM current)) \
+             SELECT gap.value::text, gap.is_now FROM gap \
+             WHERE NOT EXISTS (SELECT FROM part WHERE low <= gap.value AND gap.value < high)"
+        );
+        let rows = client.query_typed(&next, &[(&table, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            column,
+            from: row.try_get(0)?,
+            is_now: row.try_get(1)?,
+            fix: default_partition(&pipeline.table),
+        }))
     }
 }
 
@@ -201,6 +299,27 @@ async fn unique_index_of_key(
         }
     }
     Ok(None)
+}
+
+/// Whether an index of the mapping's table has just the columns of its key; also one that is being built
+/// or replaced.
+pub(super) async fn is_index_of_key(
+    client: &Client,
+    pipeline: &Pipeline,
+    index: &str,
+) -> Result<bool, DatabaseError> {
+    let sql = format!(
+        "SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+         WHERE x.relname = $1 AND i.indisunique AND $2::text[] = {COLUMNS_OF_INDEX} \
+         AND (i.indrelid = to_regclass($3) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = i.indrelid))"
+    );
+    let table = pipeline.table.to_string();
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+        (&index, Type::TEXT),
+        (&key_of(pipeline), Type::TEXT_ARRAY),
+        (&table, Type::TEXT),
+    ];
+    Ok(!client.query_typed(&sql, &parameters).await?.is_empty())
 }
 
 fn grant_usage(pipeline: &Pipeline, role: &str) -> String {

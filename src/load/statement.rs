@@ -10,6 +10,7 @@ pub(super) struct Statements {
     /// Stores rows, whether or not they are in the table.
     safe: String,
     plain: Plain,
+    has_casts: bool,
 }
 
 /// The statement for rows of which none is in the table: without a clause for conflicts, for which
@@ -45,6 +46,7 @@ impl Statements {
                 conflict_action(pipeline)
             ),
             plain: Plain::Unknown,
+            has_casts: !enums.is_empty(),
             insert,
         }
     }
@@ -59,6 +61,11 @@ impl Statements {
 
     pub(super) fn can_bet(&self) -> bool {
         matches!(self.plain, Plain::Statement(_))
+    }
+
+    /// Whether values are cast to what the table's columns were when it was last looked at.
+    pub(super) fn has_casts(&self) -> bool {
+        self.has_casts
     }
 
     pub(super) fn is_guard_known(&self) -> bool {

@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::INSUFFICIENT_PRIVILEGE;
 use crate::database::DatabaseError;
 use crate::pipeline::{Column, ColumnType, Pipeline, Table, quote_identifier, quote_list};
 pub use fit::{Difference, Fault};
@@ -32,6 +33,18 @@ pub enum TableError {
         column: String,
         actual: String,
         mapped: ColumnType,
+        ddl: String,
+    },
+    #[error(
+        "table {table} has no partition for some rows: create it, or one for all other rows with the ddl {ddl}"
+    )]
+    NoPartition { table: String, ddl: String },
+    #[error(
+        "column {column:?} of table {table} is not null, has no default and is not mapped: map it, or change the table with the ddl {ddl}"
+    )]
+    UnmappedNotNull {
+        table: String,
+        column: String,
         ddl: String,
     },
     #[error("table {table} has no unique index on its key: create it with the ddl {ddl}")]
@@ -206,29 +219,33 @@ impl LiveTable {
             .collect()
     }
 
-    /// What is wrong with the table, by the SQLSTATE of the refused statement.
-    pub(super) fn explain(&self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
-        let table = pipeline.table.to_string();
-        let ddl = one_line(&pipeline.create_table());
-        match sqlstate {
-            "42501" => TableError::NoPrivilege {
-                ddl: grant(pipeline),
-                table,
-            },
-            "42P10" => TableError::NoUniqueIndex {
-                ddl: unique_index(pipeline),
-                table,
-            },
-            _ if self.columns.is_empty() => TableError::Missing { table, ddl },
-            _ => self.column_fault(pipeline).unwrap_or(TableError::Other {
-                table,
-                sqlstate: sqlstate.to_owned(),
-                ddl,
-            }),
+    /// Reads the columns of the mapping's table; none where the catalog is closed to the role.
+    pub(super) async fn of_pipeline(
+        client: &Client,
+        pipeline: &Pipeline,
+    ) -> Result<Self, DatabaseError> {
+        match Self::read(client, &pipeline.table).await {
+            Err(DatabaseError::Server(refusal)) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
+                Ok(Self::default())
+            }
+            read => read,
         }
     }
 
-    fn column_fault(&self, pipeline: &Pipeline) -> Option<TableError> {
+    /// The fault of a column that Postgres wants a value for and the mapping does not know.
+    pub(super) fn unmapped_not_null(&self, pipeline: &Pipeline, name: &str) -> Option<TableError> {
+        let is_it = |difference: &Difference| {
+            difference.column == name && difference.fault == Fault::UnmappedNotNull
+        };
+        let difference = self.differences(pipeline).into_iter().find(is_it)?;
+        Some(TableError::UnmappedNotNull {
+            table: pipeline.table.to_string(),
+            column: difference.column,
+            ddl: difference.mend,
+        })
+    }
+
+    pub(super) fn column_fault(&self, pipeline: &Pipeline) -> Option<TableError> {
         let table = pipeline.table.to_string();
         for column in &pipeline.columns {
             let Some(live) = self.columns.iter().find(|live| live.name == column.name) else {
@@ -256,46 +273,76 @@ impl LiveTable {
 }
 
 /// The columns of index `i`, sorted as [`key_of`] does.
-const COLUMNS_OF_INDEX: &str = "\
+pub(super) const COLUMNS_OF_INDEX: &str = "\
     (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
      WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))";
 
-fn key_of(pipeline: &Pipeline) -> Vec<&str> {
+pub(super) fn key_of(pipeline: &Pipeline) -> Vec<&str> {
     let mut key: Vec<&str> = pipeline.key_names().collect();
     key.sort_unstable();
     key
 }
 
-/// A query that has an answer as long as the table is as it is now, if rows may be copied into it: its
-/// columns are of the mapped types, its key is unique, and neither rules nor policies nor identities
-/// come in between, for which `COPY` and `INSERT` are not the same.
-pub(super) async fn copy_guard(
-    client: &Client,
-    pipeline: &Pipeline,
-) -> Result<Option<String>, DatabaseError> {
-    let fitting = format!(
-        "SELECT format('SELECT FROM pg_class c, pg_index i WHERE c.oid = %s AND c.xmin = ''%s'' AND i.indrelid = c.oid \
-                        AND i.indexrelid = %s AND i.indisunique AND i.indisvalid', c.oid, c.xmin, i.indexrelid) \
-         FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid \
-         WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules \
-         AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
-         AND $2::text[] = {COLUMNS_OF_INDEX} \
-         AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::oid[]) AS mapped(name, type) LEFT JOIN pg_attribute a \
-             ON a.attrelid = c.oid AND a.attname = mapped.name AND a.attidentity = '' AND a.attgenerated = '' \
-             WHERE (a.atttypid = mapped.type OR mapped.type = 'text'::regtype AND a.atttypid = 'varchar'::regtype) IS NOT TRUE) \
-         LIMIT 1"
-    );
-    let columns = &pipeline.columns;
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let oid = |column: &Column| column.column_type.element().oid();
-    let types: Vec<u32> = columns.iter().map(oid).collect();
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-        (&pipeline.table.to_string(), Type::TEXT),
-        (&key_of(pipeline), Type::TEXT_ARRAY),
-        (&names, Type::TEXT_ARRAY),
-        (&types, Type::OID_ARRAY),
-    ];
-    first_text(client, &fitting, &parameters).await
+/// A query that tells whether rows may be copied into the table that the mapping names now.
+pub(super) fn copy_fit(pipeline: &Pipeline) -> String {
+    let name = quote_literal(&pipeline.table.to_string());
+    let fits = takes_copies(pipeline);
+    format!("SELECT {fits} FROM pg_class c WHERE c.oid = to_regclass({name})")
+}
+
+/// A query that tells, at the end of a transaction, whether the table that it wrote to is the one that the mapping
+/// names and takes copies: its lock keeps the table from changing until the transaction ends. The lock also
+/// says which table it was, since a schema can be renamed at any time.
+/// Source: <https://www.postgresql.org/docs/18/explicit-locking.html#LOCKING-TABLES>.
+pub(super) fn copy_check(pipeline: &Pipeline) -> String {
+    let name = quote_literal(&pipeline.table.to_string());
+    let own_name = quote_literal(&pipeline.table.name);
+    let fits = takes_copies(pipeline);
+    format!(
+        "SELECT count(*) = 1 AND bool_and(c.oid = to_regclass({name}) AND {fits}) \
+         FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+         WHERE l.pid = pg_backend_pid() AND l.mode = 'RowExclusiveLock' AND c.relname = {own_name} \
+         AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+    )
+}
+
+/// A condition on the class `c`: its columns have just the mapped types, its key is unique, and neither rules nor
+/// policies nor identities come in between, for which `COPY` and `INSERT` differ.
+fn takes_copies(pipeline: &Pipeline) -> String {
+    let key: Vec<_> = key_of(pipeline).into_iter().map(quote_literal).collect();
+    let mapped = pipeline.columns.iter().map(|column| {
+        let oid = column.column_type.element().oid();
+        format!("({}, {oid}::oid)", quote_literal(&column.name))
+    });
+    format!(
+        "c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules \
+         AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate \
+             AND i.indpred IS NULL AND i.indexprs IS NULL AND ARRAY[{}] = {COLUMNS_OF_INDEX}) \
+         AND NOT EXISTS (SELECT FROM (VALUES {}) AS mapped(name, type) LEFT JOIN pg_attribute a \
+             ON a.attrelid = c.oid AND a.attname = mapped.name AND NOT a.attisdropped AND a.attidentity = '' AND a.attgenerated = '' \
+             WHERE (a.atttypid = mapped.type OR mapped.type = 'text'::regtype AND a.atttypid = 'varchar'::regtype) IS NOT TRUE)",
+        key.join(", "),
+        mapped.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// A string as SQL writes it, whatever `standard_conforming_strings` says.
+fn quote_literal(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('\'', "''");
+    format!("E'{escaped}'")
+}
+
+/// The fault of a partitioned table that has no partition for a row; `at` is the name of the table or partition
+/// that should have had one.
+pub(super) fn no_partition(pipeline: &Pipeline, at: Option<&str>) -> TableError {
+    let table = Table {
+        schema: pipeline.table.schema.clone(),
+        name: at.unwrap_or(&pipeline.table.name).to_owned(),
+    };
+    TableError::NoPartition {
+        ddl: default_partition(&table),
+        table: table.to_string(),
+    }
 }
 
 /// A condition that holds as long as the constraint is there which makes the table's key unique, if one
@@ -362,27 +409,26 @@ fn alter_type(table: &str, column: &Column) -> String {
     )
 }
 
-pub(super) fn unique_index(pipeline: &Pipeline) -> String {
+/// Built beside the writers of the table, which a partitioned one does not offer.
+/// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
+pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String {
+    let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
     format!(
-        "CREATE UNIQUE INDEX ON {} ({});",
+        "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
         pipeline.table,
         quote_list(pipeline.key_names())
     )
 }
 
-pub(super) fn grant(pipeline: &Pipeline) -> String {
-    let schema = pipeline
-        .table
-        .schema
-        .as_deref()
-        .map(|schema| format!("GRANT USAGE ON SCHEMA {} TO …; ", quote_identifier(schema)));
-    format!(
-        "{}GRANT INSERT, SELECT, UPDATE ON {} TO …;",
-        schema.unwrap_or_default(),
-        pipeline.table
-    )
+/// The statement that makes a partition for all rows that no other one takes.
+pub(super) fn default_partition(table: &Table) -> String {
+    let rest = Table {
+        name: format!("{}_default", table.name),
+        ..table.clone()
+    };
+    format!("CREATE TABLE {rest} PARTITION OF {table} DEFAULT;")
 }
 
-fn one_line(sql: &str) -> String {
+pub(super) fn one_line(sql: &str) -> String {
     sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -33,7 +33,7 @@ pub enum PartitionError {
 /// Quotes a name so that Postgres takes it letter by letter: `a"b` becomes `"a""b"`.
 ///
 /// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
-pub(crate) fn quote_identifier(name: &str) -> String {
+pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use column_type::ColumnType;
-pub use ddl::PartitionError;
-pub(crate) use ddl::{quote_identifier, quote_list};
+pub(crate) use ddl::quote_list;
+pub use ddl::{PartitionError, quote_identifier};
 
 use column_type::KNOWN_TYPES;
 
@@ -491,16 +491,6 @@ impl From<Problem> for (Option<String>, Problem) {
 type Checked<T> = Result<T, (Option<String>, Problem)>;
 
 impl Pipeline {
-    /// Whether messages in the order of their ids give rows in an order of their keys.
-    pub(crate) fn is_keyed_by_message_id(&self) -> bool {
-        let first = self.key.first().map(|&column| &self.columns[column]);
-        first.is_some_and(|column| {
-            column.source == Source::Metadata(Metadata::MessageId)
-                && column.transforms.is_empty()
-                && column.mask.is_none()
-        })
-    }
-
     /// Reads and checks a mapping; `file` is how errors call it.
     ///
     /// ```

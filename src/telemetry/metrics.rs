@@ -1,7 +1,10 @@
-//! Metrics as CloudWatch reads them out of the log: the Embedded Metric Format, without an API call.
+//! What became of each batch, and metrics as CloudWatch reads them out of the log: the Embedded Metric Format,
+//! without an API call.
 //!
 //! One JSON object a line; its metrics, at most 100, and its dimensions, which are texts of printable
-//! ASCII, are members of its root.
+//! ASCII, are members of its root, beside any others: where the log is JSON, the summary of a batch and its
+//! metrics are one line. The only dimension is the function, and the rule for the messages that broke it:
+//! CloudWatch charges for each set of dimensions anew.
 //! Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
 
@@ -11,6 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span};
+use tracing_subscriber::Registry;
+use tracing_subscriber::fmt::FormattedFields;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::time::{self, FormatTime as _};
+use tracing_subscriber::registry::LookupSpan as _;
 
 use super::millis;
 use crate::database::Recovery;
@@ -61,7 +72,7 @@ impl Totals {
 }
 
 /// What is known of a batch when Postgres is done with it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BatchMetrics {
     /// Messages received.
     pub received: usize,
@@ -80,18 +91,13 @@ pub struct BatchMetrics {
 }
 
 impl Metrics {
-    /// For a function by its name in Lambda, and the table it writes to. Without a name nothing is
+    /// For a function by its name in Lambda, and the table it writes to. Without a name no metrics are
     /// written, and only the totals are kept.
     pub fn new(function: String, table: &str) -> Self {
-        // CloudWatch drops the metrics of a dimension that is not printable ASCII.
-        let printable = |char| match char {
-            ' '..='~' => char,
-            _ => '?',
-        };
         Self {
             are_wanted: !function.is_empty() && !std::io::stdout().is_terminal(),
             function,
-            table: table.chars().map(printable).collect(),
+            table: table.to_owned(),
             totals: Arc::default(),
         }
     }
@@ -107,57 +113,80 @@ impl Metrics {
 
     /// Writes how long it took from the start of the process until it was ready for its first batch.
     pub fn cold_start(&self, took: Duration) {
-        self.write(&[self.line(None, &[Metric::millis("ColdStartMillis", took)])]);
+        let metric = [Metric::millis("ColdStartMillis", took)];
+        self.write(&self.line(None, &metric));
     }
 
-    /// Writes the metrics of a batch, stored or not; `failed` counts its failed messages by rule.
-    pub fn batch(&self, batch: &BatchMetrics, failed: &BTreeMap<&'static str, usize>) {
-        self.add_to_totals(|totals| totals.add(batch, failed));
-        let mut metrics = vec![
-            Metric::count("MessagesReceived", batch.received as u64),
-            Metric::count("RowsStored", batch.stored),
-            Metric::count("RowsDuplicate", batch.duplicates),
-            Metric::count("DatabaseRetries", batch.recovery.retries),
-            Metric::count("Reconnects", batch.recovery.reconnects),
-            Metric::count("SecretRefreshes", batch.recovery.secret_refreshes),
-            Metric::millis("TransformMillis", batch.transform),
-            Metric::millis("LoadMillis", batch.load),
-            Metric::millis("BatchMillis", batch.transform + batch.load),
-        ];
-        let age = batch.oldest_age;
-        metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));
-        let count = |messages: &usize| [Metric::count("MessagesFailed", *messages as u64)];
-        let counts: Vec<_> = failed.iter().map(|(rule, n)| (rule, count(n))).collect();
-        let rules = counts
-            .iter()
-            .map(|(rule, count)| self.line(Some(rule), count));
-        let lines: Vec<_> = [self.line(None, &metrics)]
-            .into_iter()
-            .chain(rules)
-            .collect();
-        self.write(&lines);
+    /// Writes what became of a batch; `failed` counts its failed messages by rule.
+    pub fn batch_done(
+        &self,
+        batch: &BatchMetrics,
+        failed: &BTreeMap<&'static str, usize>,
+        dead_lettered: usize,
+    ) {
+        self.add_to_totals(|totals| {
+            totals.add(batch, failed);
+            totals.dead_lettered += dead_lettered as u64;
+        });
+        for (rule, &messages) in failed {
+            let count = [Metric::count("MessagesFailed", messages as u64)];
+            self.write(&self.line(Some(rule), &count));
+        }
+        let mut metrics = batch.metrics();
+        if dead_lettered > 0 {
+            metrics.push(Metric::count("MessagesDeadLettered", dead_lettered as u64));
+        }
+        let summary = Summary::done(batch, failed, dead_lettered);
+        self.write(&Line {
+            log: self.log_members(&summary),
+            ..self.line(None, &metrics)
+        });
     }
 
-    /// Writes how many messages were sent to the dead-letter queue.
-    pub fn dead_lettered(&self, messages: usize) {
-        self.add_to_totals(|totals| totals.dead_lettered += messages as u64);
-        let count = Metric::count("MessagesDeadLettered", messages as u64);
-        self.write(&[self.line(None, &[count])]);
+    /// Writes why nothing of a batch is acknowledged.
+    pub fn batch_failed(&self, batch: &BatchMetrics, reason: String) {
+        self.add_to_totals(|totals| totals.add(batch, &BTreeMap::new()));
+        let summary = Summary::Failed {
+            received: batch.received,
+            stored: batch.stored,
+            retries: batch.recovery.retries,
+            reason,
+        };
+        self.write(&Line {
+            log: self.log_members(&summary),
+            ..self.line(None, &batch.metrics())
+        });
+    }
+
+    /// The members by which a line of metrics is a line of the log as well. Where it cannot be one, because metrics
+    /// are not wanted or the log is text, the summary has a line of its own.
+    fn log_members<'a>(&self, summary: &'a Summary) -> Option<LogMembers<'a>> {
+        let Some(span) = json_span().filter(|_| self.are_wanted) else {
+            summary.log();
+            return None;
+        };
+        (LevelFilter::current() >= summary.level()).then(|| LogMembers {
+            timestamp: timestamp(),
+            level: summary.level().as_str(),
+            message: summary.message(),
+            summary,
+            span,
+        })
     }
 
     fn line<'a>(&'a self, rule: Option<&'a str>, metrics: &'a [Metric]) -> Line<'a> {
-        // Without the table too: an alarm needs all dimensions of a set, and a template knows no table.
-        let dimensions: [&[_]; 2] = match rule {
-            None => [&["Function"], &["Function", "Table"]],
-            Some(_) => [&["Function", "Rule"], &["Function", "Table", "Rule"]],
+        let dimensions: &[_] = match rule {
+            None => &["Function"],
+            Some(_) => &["Function", "Rule"],
         };
         let directive = Directive {
             namespace: NAMESPACE,
-            dimensions,
+            dimensions: [dimensions],
             metrics,
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Line {
+            log: None,
             metadata: Metadata {
                 timestamp: now.unwrap_or_default().as_millis() as u64,
                 cloud_watch_metrics: [directive],
@@ -169,24 +198,162 @@ impl Metrics {
         }
     }
 
-    fn write(&self, lines: &[Line]) {
+    fn write(&self, line: &Line<'_>) {
         if !self.are_wanted {
             return;
         }
         let mut text = Vec::new();
-        for line in lines {
-            // Neither names and numbers nor a buffer can fail.
-            _ = serde_json::to_writer(&mut text, line);
-            text.push(b'\n');
-        }
+        // Neither names and numbers nor a buffer can fail.
+        _ = serde_json::to_writer(&mut text, line);
+        text.push(b'\n');
         // A log that nobody reads any more is no reason to fail a batch.
         _ = std::io::stdout().lock().write_all(&text);
     }
 }
 
+impl BatchMetrics {
+    /// Of a batch that was received, and nothing else.
+    pub fn of_nothing(received: usize) -> Self {
+        Self {
+            received,
+            ..Self::default()
+        }
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let mut metrics = vec![
+            Metric::count("MessagesReceived", self.received as u64),
+            Metric::count("RowsStored", self.stored),
+            Metric::count("RowsDuplicate", self.duplicates),
+            Metric::count("DatabaseRetries", self.recovery.retries),
+            Metric::count("Reconnects", self.recovery.reconnects),
+            Metric::count("SecretRefreshes", self.recovery.secret_refreshes),
+            Metric::millis("TransformMillis", self.transform),
+            Metric::millis("LoadMillis", self.load),
+            Metric::millis("BatchMillis", self.transform + self.load),
+        ];
+        let age = self.oldest_age;
+        metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));
+        metrics
+    }
+}
+
+/// A batch as people want to read about it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Summary {
+    Done {
+        received: usize,
+        stored: u64,
+        duplicates: u64,
+        failed: usize,
+        dead_lettered: usize,
+        failed_by_rule: String,
+        retries: u64,
+        millis: f64,
+    },
+    Failed {
+        received: usize,
+        stored: u64,
+        retries: u64,
+        reason: String,
+    },
+}
+
+impl Summary {
+    fn done(batch: &BatchMetrics, failed: &BTreeMap<&str, usize>, dead_lettered: usize) -> Self {
+        let by_rule: Vec<_> = failed
+            .iter()
+            .map(|(rule, count)| format!("{rule}={count}"))
+            .collect();
+        Self::Done {
+            received: batch.received,
+            stored: batch.stored,
+            duplicates: batch.duplicates,
+            failed: failed.values().sum(),
+            dead_lettered,
+            failed_by_rule: by_rule.join(" "),
+            retries: batch.recovery.retries,
+            millis: millis(batch.transform + batch.load),
+        }
+    }
+
+    fn level(&self) -> Level {
+        match self {
+            Self::Done { .. } => Level::INFO,
+            Self::Failed { .. } => Level::ERROR,
+        }
+    }
+
+    fn message(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "batch",
+            Self::Failed { .. } => "batch failed",
+        }
+    }
+
+    /// Writes it as a line of its own.
+    fn log(&self) {
+        let message = self.message();
+        match self {
+            Self::Done {
+                received,
+                stored,
+                duplicates,
+                failed,
+                dead_lettered,
+                failed_by_rule,
+                retries,
+                millis,
+            } => {
+                tracing::info!(
+                    received,
+                    stored,
+                    duplicates,
+                    failed,
+                    dead_lettered,
+                    failed_by_rule,
+                    retries,
+                    millis,
+                    "{message}"
+                );
+            }
+            Self::Failed {
+                received,
+                stored,
+                retries,
+                reason,
+            } => tracing::error!(received, stored, retries, reason, "{message}"),
+        }
+    }
+}
+
+/// When a line is written, as `tracing` writes it.
+fn timestamp() -> String {
+    let mut text = String::new();
+    // A string cannot fail.
+    _ = time::SystemTime.format_time(&mut Writer::new(&mut text));
+    text
+}
+
+/// The span that we are in, as `tracing` writes it into the other lines; `None` where the log is not JSON.
+fn json_span() -> Option<Map<String, Value>> {
+    let found = Span::current().with_subscriber(|(id, subscriber)| {
+        let span = subscriber.downcast_ref::<Registry>()?.span(id)?;
+        let extensions = span.extensions();
+        let fields = extensions.get::<FormattedFields<JsonFields>>()?;
+        let mut members: Map<String, Value> = serde_json::from_str(fields).ok()?;
+        members.insert("name".to_owned(), span.name().into());
+        Some(members)
+    });
+    found.flatten()
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Line<'a> {
+    #[serde(flatten)]
+    log: Option<LogMembers<'a>>,
     #[serde(rename = "_aws")]
     metadata: Metadata<'a>,
     function: &'a str,
@@ -195,6 +362,17 @@ struct Line<'a> {
     rule: Option<&'a str>,
     #[serde(flatten, serialize_with = "values")]
     values: &'a [Metric],
+}
+
+/// What the other lines of the log have, too.
+#[derive(Serialize)]
+struct LogMembers<'a> {
+    timestamp: String,
+    level: &'static str,
+    message: &'static str,
+    #[serde(flatten)]
+    summary: &'a Summary,
+    span: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -209,7 +387,7 @@ struct Metadata<'a> {
 #[serde(rename_all = "PascalCase")]
 struct Directive<'a> {
     namespace: &'static str,
-    dimensions: [&'a [&'static str]; 2],
+    dimensions: [&'static [&'static str]; 1],
     metrics: &'a [Metric],
 }
 

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::extract::Message;
 use crate::mask::{MaskKey, Masker};
+use crate::origin::Origins;
 use crate::pipeline::{
     Column, ColumnType, Metadata, Pipeline, PipelineError, Problem, Source, Transform,
 };
@@ -33,6 +34,7 @@ use text::Unstorable;
 pub struct Transformer {
     paths: Paths,
     columns: Vec<CompiledColumn>,
+    origins: Origins,
 }
 
 struct CompiledColumn {
@@ -70,7 +72,16 @@ impl Transformer {
             .iter()
             .map(compile)
             .collect::<Result<_, _>>()?;
-        Ok(Self { paths, columns })
+        Ok(Self {
+            paths,
+            columns,
+            origins: Origins::new(key),
+        })
+    }
+
+    /// What signs and verifies origins, with the same key as masks.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Adds the message's row to `rows`.

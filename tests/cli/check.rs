@@ -120,7 +120,7 @@ async fn each_single_mistake_in_the_table_is_named_with_its_mend() {
             "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey",
             "key",
             failure,
-            "CREATE UNIQUE INDEX ON \"user_logins\" (\"message_id\");",
+            "CREATE UNIQUE INDEX CONCURRENTLY ON \"user_logins\" (\"message_id\");",
         ),
         (
             "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX ON user_logins (message_id) WHERE locale IS NULL",
@@ -339,6 +339,195 @@ async fn flags_win_over_the_environment() {
     database.drop().await;
 }
 
+/// The shipped mapping into partitions, by day as it is or by instant.
+fn partitioned(by_instant: bool) -> String {
+    let by_day = USER_LOGINS.replace(
+        "key = [\"message_id\"]",
+        "key = [\"message_id\", \"create_date\"]",
+    );
+    if by_instant {
+        by_day.replace("type = \"date\"", "type = \"timestamptz\"")
+    } else {
+        by_day
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_will_be_missing_is_warned_of_before_it_is() {
+    for by_instant in [false, true] {
+        let database = Database::new().await;
+        let tool = Tool::on(&database).mapping(&partitioned(by_instant));
+        let ddl = tool.run("ddl --partition-by create_date").await;
+        database.execute(&ddl.out).await;
+        let months = database
+            .rows("SELECT to_char(now(), 'YYYY_MM'), to_char(now() + interval '1 month', 'YYYY_MM'), to_char(now() + interval '1 month', 'YYYY-MM-01')")
+            .await;
+        let [this_month, next_month, next_day] = &months[0][..] else {
+            panic!("{months:?}")
+        };
+        let steps = [
+            ("DROP TABLE user_logins_default".to_owned(), None),
+            (
+                format!("DROP TABLE user_logins_{next_month}"),
+                Some(format!("with create_date from {next_day}")),
+            ),
+            (
+                format!("DROP TABLE user_logins_{this_month}"),
+                Some("rows of now (create_date 2".to_owned()),
+            ),
+            (
+                "CREATE TABLE rest PARTITION OF user_logins FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
+                    .to_owned(),
+                None,
+            ),
+        ];
+        for (sql, expected) in steps {
+            if sql.starts_with("CREATE") {
+                database.execute("DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'user_logins'::regclass LOOP EXECUTE 'DROP TABLE ' || part; END LOOP; END $$").await;
+            }
+            database.execute(&sql).await;
+            let check = tool.run("check --json").await;
+            let found = complaints(&check);
+            let Some(expected) = expected else {
+                assert_eq!(found, [], "{sql}");
+                continue;
+            };
+            let [(name, status, said)] = &found[..] else {
+                panic!("{sql}: {found:?}")
+            };
+            assert_eq!((name.as_str(), status.as_str()), ("partitions", "warning"));
+            assert!(said.contains(&expected), "{sql}: {said}");
+            assert!(
+                said.ends_with(
+                    "CREATE TABLE \"user_logins_default\" PARTITION OF \"user_logins\" DEFAULT;"
+                ),
+                "{said}"
+            );
+        }
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_unique_index_of_a_partitioned_table_is_not_built_concurrently() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(&partitioned(false));
+    let ddl = tool.run("ddl --partition-by create_date").await;
+    database.execute(&ddl.out).await;
+    database
+        .execute("ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey")
+        .await;
+    let found = complaints(&tool.run("check --json").await);
+    let fix = found[0].2.split_once("CREATE").unwrap().1;
+    assert_eq!(
+        fix,
+        " UNIQUE INDEX ON \"user_logins\" (\"message_id\", \"create_date\");"
+    );
+    database.execute(&format!("CREATE{fix}")).await;
+    assert_eq!(complaints(&tool.run("check --json").await), []);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_what_is_acknowledged_is_warned_of() {
+    let found = after("ALTER TABLE user_logins SET UNLOGGED").await;
+    let [(name, status, said)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((name.as_str(), status.as_str()), ("durability", "warning"));
+    assert!(
+        said.ends_with("ALTER TABLE user_logins SET LOGGED;"),
+        "{said}"
+    );
+    let (found, _) = with_options("-c synchronous_commit=off").await;
+    let [(name, status, said)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((name.as_str(), status.as_str()), ("durability", "warning"));
+    assert!(
+        said.contains("synchronous_commit is off") && said.contains("ALTER ROLE \""),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_unlogged_partition_is_warned_of() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(&partitioned(false));
+    let ddl = tool.run("ddl --partition-by create_date").await;
+    database.execute(&ddl.out).await;
+    database
+        .execute("ALTER TABLE user_logins_default SET UNLOGGED")
+        .await;
+    let found = complaints(&tool.run("check --json").await);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].2.starts_with("user_logins_default is UNLOGGED"),
+        "{found:?}"
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn limits_on_time_are_shown_and_short_ones_warned_of() {
+    let (found, check) = with_options("-c statement_timeout=30s -c lock_timeout=2s").await;
+    assert_eq!(found, []);
+    assert_eq!(
+        line(&check, "timeouts")["text"],
+        "lock_timeout 2s, statement_timeout 30s"
+    );
+    for (name, value) in [
+        ("statement_timeout", "400ms"),
+        ("lock_timeout", "10ms"),
+        ("idle_in_transaction_session_timeout", "100ms"),
+        ("transaction_timeout", "2s"),
+    ] {
+        let (found, _) = with_options(&format!("-c {name}={value}")).await;
+        let [(check, status, said)] = &found[..] else {
+            panic!("{name}: {found:?}")
+        };
+        assert_eq!((check.as_str(), status.as_str()), ("timeouts", "warning"));
+        assert!(
+            said.starts_with(&format!("{name} is {value}")) && said.contains("ALTER ROLE"),
+            "{said}"
+        );
+    }
+}
+
+/// What `check` complains about, and all that it says, where sessions begin with these options.
+async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
+    let database = Database::new().await;
+    create(&Tool::on(&database), &database).await;
+    let url = database.url() + "%20" + &options.replace(' ', "%20").replace('=', "%3D");
+    let check = Tool::on(&database)
+        .set("DATABASE_URL", &url)
+        .run("check --json")
+        .await;
+    assert_eq!(check.code, 0, "{}", check.out);
+    database.drop().await;
+    (complaints(&check), check)
+}
+
+#[tokio::test]
+async fn a_mask_without_a_key_is_warned_of() {
+    let database = Database::new().await;
+    let mapping = USER_LOGINS.replacen("hmac-sha256", "sha256", 1);
+    let tool = Tool::on(&database).mapping(&mapping);
+    create(&tool, &database).await;
+    let check = tool.run("check --json").await;
+    let found = complaints(&check);
+    let [(name, status, said)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((name.as_str(), status.as_str()), ("masks", "warning"));
+    assert!(
+        said.contains("sha256 of column masked_ip has no key"),
+        "{said}"
+    );
+    assert_eq!(check.code, 0);
+    database.drop().await;
+}
+
 /// The lines of a check by their name.
 fn line(ended: &Ended, name: &str) -> Value {
     let lines = ended.json();
@@ -396,6 +585,36 @@ async fn tls_says_what_is_verified_and_when_the_certificate_ends() {
     );
     let wrong = format!("sslmode=verify-full&sslrootcert={}", others.path());
     assert_eq!(tls(2100, &wrong).await.0, 3);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_authority_alone_is_not_enough_beyond_this_machine() {
+    let database = Database::new().await;
+    create(&Tool::on(&database), &database).await;
+    let authority = Authority::new();
+    let front = front(authority.identity("elsewhere", 2100)).await;
+    let (user, password) = superuser();
+    // The resolver takes the first for loopback, and nobody else does.
+    for (host, expected) in [("127.1", "warning"), ("localhost", "ok")] {
+        let url = format!(
+            "postgresql://{user}:{password}@{host}:{}/{}?options=-c%20search_path%3D{}&sslmode=verify-ca&sslrootcert={}",
+            front.port(),
+            database_name(),
+            database.schema,
+            authority.path()
+        );
+        let tool = Tool::on(&database).set("DATABASE_URL", &url);
+        let found = line(&tool.run("check --json").await, "tls");
+        assert_eq!(found["status"], expected, "{found}");
+        assert!(
+            found["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("authority verified, for any host name"),
+            "{found}"
+        );
+    }
     database.drop().await;
 }
 

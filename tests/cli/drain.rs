@@ -231,6 +231,85 @@ async fn sigterm_and_ctrl_c_give_back_what_cannot_be_finished() {
     }
 }
 
+fn drain_from(double: &SqsDouble, options: &str) -> String {
+    format!(
+        "drain --queue-name double --endpoint-url {} {options}",
+        double.endpoint
+    )
+}
+
+#[tokio::test]
+async fn a_long_batch_window_gathers_one_batch() {
+    let database = Database::with_user_logins().await;
+    let double = SqsDouble::with(25, &login()).await;
+    let options = "--batch-window 300 --batch-size 25 --wait-time-seconds 1";
+    let tool = Tool::on(&database).on_aws();
+    let drained = tool.run(&drain_from(&double, options)).await;
+    assert_eq!(drained.code, 0, "{}", drained.err);
+    let batches = drained.err.matches(r#""message":"batch""#).count();
+    assert_eq!(batches, 1, "{}", drained.err);
+    assert_eq!(database.count("user_logins").await, 25);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_error_that_ends_a_batch_window_is_logged_and_loses_nothing() {
+    let database = Database::with_user_logins().await;
+    let double = SqsDouble::with(25, &login()).await;
+    double.refuse_receives_after(1);
+    let options = "--batch-window 20 --concurrency 1";
+    let tool = Tool::on(&database).on_aws();
+    let drained = tool.run(&drain_from(&double, options)).await;
+    assert_eq!(drained.code, 2, "{}", drained.err);
+    assert!(
+        drained.err.contains("the batch does not wait for more"),
+        "{}",
+        drained.err
+    );
+    assert_eq!(
+        (double.left(), database.count("user_logins").await),
+        ((15, 0), 10)
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_drain_within_ten_seconds_whatever_it_waits_for() {
+    let database = Database::with_user_logins().await;
+    let tool = Tool::on(&database).on_aws();
+    // An empty queue; a batch that has begun; an SQS that does not answer.
+    let waits = [
+        (0, false, 1, "--wait-time-seconds 20"),
+        (1, false, 2, "--batch-window 300"),
+        (0, true, 1, "--follow"),
+    ];
+    for (messages, is_mute, receives, options) in waits {
+        let double = SqsDouble::with(messages, &login()).await;
+        if is_mute {
+            double.mute();
+        }
+        let drain = tool.start(&drain_from(&double, options));
+        eventually("it waits", async || {
+            (double.asked() >= receives).then_some(())
+        })
+        .await;
+        let began = Instant::now();
+        drain.signal("TERM");
+        let ended = drain.end().await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(10), "{options}: {took:?}");
+        assert_eq!(ended.code, 1, "{options}: {}", ended.err);
+        let said = if is_mute {
+            "because something did not answer"
+        } else {
+            "interrupted"
+        };
+        let all = format!("{}{}", ended.out, ended.err);
+        assert!(all.contains(said), "{options}: {all}");
+    }
+    database.drop().await;
+}
+
 #[tokio::test]
 async fn a_table_that_does_not_fit_ends_it_and_nothing_is_deleted() {
     let (queue, database) = (Queue::new().await, Database::new().await);
@@ -324,9 +403,7 @@ async fn what_sqs_fails_to_delete_is_deleted_at_the_next_try() {
 #[tokio::test]
 async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port();
     let drain = start(
         &queue,
         &database,
@@ -353,14 +430,49 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
         "{health}"
     );
     queue.delete().await;
-    eventually("trouble with the queue", async || {
+    let health = eventually("trouble with the queue", async || {
         let health = http_get(port, "/healthz").await?;
-        (health.starts_with("HTTP/1.1 503") && health.contains("NonExistentQueue")).then_some(())
+        health.starts_with("HTTP/1.1 503").then_some(health)
     })
     .await;
+    let (_, body) = health.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "unavailable\n", "it tells why to whoever asks");
     drain.signal("TERM");
     assert_eq!(drain.end().await.code, 0);
     database.drop().await;
+}
+
+/// A connection that says nothing, and one that never ends what it says.
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_request_is_hung_up_on() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let port = free_port();
+    let drain = start(
+        &queue,
+        &database,
+        &format!("--follow --metrics-addr {port}"),
+    );
+    eventually("it listens", async || http_get(port, "/healthz").await).await;
+    let hung_up = async |beginning: &str| {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), stream.read_u8()).await
+    };
+    let unfinished = "GET /metrics HTTP/1.1\r\nHost: ";
+    let (silent, slow) = tokio::join!(hung_up(""), hung_up(unfinished));
+    assert!(silent.unwrap().is_err() && slow.unwrap().is_err());
+    drain.signal("TERM");
+    assert_eq!(drain.end().await.code, 0);
+    queue.delete().await;
+    database.drop().await;
+}
+
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
 }
 
 async fn http_get(port: u16, path: &str) -> Option<String> {

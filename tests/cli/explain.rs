@@ -173,3 +173,38 @@ async fn no_value_is_shown_unless_it_is_asked_for() {
         assert!(tool.run("explain --show-values").await.out.contains(CANARY));
     }
 }
+
+/// They set a terminal's title, clear it, hide text, write to its clipboard, and reverse a line.
+/// Source: <https://invisible-island.net/xterm/ctlseqs/ctlseqs.html>.
+pub(crate) const STEERING: &str =
+    "\u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[8m\u{9b}2J\u{1b}]52;c;eA==\u{7}\r\n\u{202e}end";
+
+#[tokio::test]
+async fn what_steers_a_terminal_is_shown_and_not_obeyed() {
+    let message = login_with("user_id", json!(STEERING)).to_string();
+    // As at a terminal.
+    let tool = Tool::bare().set("CLICOLOR_FORCE", "1").input(&message);
+    let shown = tool.run("explain --show-values").await;
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(shown.out.contains("\\u{1b}]0;title\\u{7}"), "{}", shown.out);
+    let json = tool.run("explain --json --show-values").await;
+    for out in [&shown.out, &json.out] {
+        let obeyed = |character: char| character.is_control() && character != '\n';
+        assert!(!out.contains(obeyed), "{out:?}");
+    }
+    assert_eq!(json.json()[0]["columns"][1]["value"], STEERING);
+}
+
+#[tokio::test]
+async fn a_cell_may_be_as_long_as_a_message() {
+    let mapping = "table = \"t\"\nkey = [\"id\"]\n\
+        [[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+        [[column]]\nname = \"tree\"\ntype = \"jsonb\"\n\
+        [[column]]\nname = \"sealed\"\ntype = \"text\"\nmask = \"aes-siv\"";
+    let long = "x".repeat(70_000);
+    let message = json!({"tree": [long], "sealed": long}).to_string();
+    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(mapping);
+    let shown = tool.input(&message).run("explain --show-values").await;
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(shown.out.contains(&long) && shown.out.contains("1 message: 1 row"));
+}

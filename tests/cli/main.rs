@@ -23,10 +23,12 @@ mod proxy;
 mod queue_check;
 mod redrive;
 mod send;
+mod signals;
 mod sqs_double;
 #[path = "../function/support.rs"]
 #[allow(dead_code, reason = "not all of it is of use here")]
 mod support;
 #[path = "../function/tls_front.rs"]
+#[allow(dead_code, reason = "not all of it is of use here")]
 mod tls_front;
 mod tool;

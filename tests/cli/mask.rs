@@ -1,8 +1,12 @@
 //! `token` and `unmask`: the tokens of the table, and back.
 
-use serde_json::json;
+use bytes::BytesMut;
+use serde_json::{Value, json};
+use sqs_to_postgres::mask::{MaskKey, Masker};
+use sqs_to_postgres::pipeline::Mask;
 
 use crate::batch::{Batch, login_with};
+use crate::explain::STEERING;
 use crate::support::{Database, MASK_KEY, Setup};
 use crate::tool::Tool;
 
@@ -154,4 +158,33 @@ async fn without_a_key_there_is_no_token() {
             ended.err
         );
     }
+}
+
+#[tokio::test]
+async fn each_token_gives_one_line_whatever_its_value_is() {
+    let key = MaskKey::from_base64(MASK_KEY).unwrap();
+    let masker = Masker::new(Mask::AesSiv, Some(&key)).unwrap();
+    let mut token = BytesMut::new();
+    masker.write_token(STEERING, &mut token).unwrap();
+    let tokens = format!("{}\nNotOurs\n", String::from_utf8(token.to_vec()).unwrap());
+    // As at a terminal.
+    let tool = Tool::bare()
+        .set("MASK_KEY", MASK_KEY)
+        .set("CLICOLOR_FORCE", "1")
+        .input(&tokens);
+    let shown = tool.run("unmask").await;
+    let (line, rest) = shown.out.split_once('\n').unwrap();
+    assert!(
+        line.ends_with("\\r\\n\\u{202e}end") && !line.contains(char::is_control),
+        "{line:?}"
+    );
+    assert_eq!((rest, shown.code), ("", 1));
+    let exact = tool.run("unmask --json").await;
+    assert!(!exact.out.contains(['\u{1b}', '\u{9b}', '\u{202e}']));
+    let [value, error] = &exact.json()[..] else {
+        panic!("{}", exact.out)
+    };
+    assert_eq!(value, &json!({"value": STEERING, "error": null}));
+    assert_eq!((&error["value"], exact.code), (&Value::Null, 1));
+    assert!(error["error"].is_string(), "{error}");
 }

@@ -18,6 +18,7 @@ use crate::tool::Tool;
 struct Lambda {
     timeout_secs: u64,
     reserved: Option<u64>,
+    environment: Value,
     source: Value,
 }
 
@@ -27,6 +28,7 @@ impl Lambda {
         Self {
             timeout_secs: 10,
             reserved: None,
+            environment: json!({"Variables": {}}),
             source: json!({
                 "EventSourceArn": queue.arn, "State": "Enabled", "BatchSize": 100,
                 "FunctionResponseTypes": ["ReportBatchItemFailures"], "ScalingConfig": {"MaximumConcurrency": 5},
@@ -57,7 +59,8 @@ impl Lambda {
 }
 
 async fn configuration(State(lambda): State<Lambda>, Path(name): Path<String>) -> String {
-    json!({"FunctionName": name, "Timeout": lambda.timeout_secs}).to_string()
+    let (timeout, environment) = (lambda.timeout_secs, lambda.environment);
+    json!({"FunctionName": name, "Timeout": timeout, "Environment": environment}).to_string()
 }
 
 async fn concurrency(State(lambda): State<Lambda>, Path(_): Path<String>) -> String {
@@ -78,12 +81,16 @@ struct House {
 
 impl House {
     async fn new() -> Self {
+        Self::of(Queue::new().await, Queue::new().await).await
+    }
+
+    async fn of(queue: Queue, dead_letters: Queue) -> Self {
         let database = Database::new().await;
         create(&Tool::on(&database), &database).await;
         let house = Self {
             database,
-            queue: Queue::new().await,
-            dead_letters: Queue::new().await,
+            queue,
+            dead_letters,
         };
         let policy = json!({"deadLetterTargetArn": house.dead_letters.arn, "maxReceiveCount": 3});
         house
@@ -246,5 +253,43 @@ async fn the_deployed_function_is_asked_of_lambda_itself() {
         (nowhere.code, complaints(&nowhere)[0].0.as_str()),
         (2, "function")
     );
+    house.end().await;
+}
+
+/// SQS counts the deliveries of the messages behind a bad one, too.
+#[tokio::test]
+async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_warned_of() {
+    let house = House::of(Queue::fifo().await, Queue::fifo().await).await;
+    let good = Lambda::good(&house.queue);
+    let with = |environment: Value| Lambda {
+        environment,
+        ..good.clone()
+    };
+    let direct = json!({"Variables": {"DEAD_LETTER_QUEUE_URL": house.dead_letters.url}});
+    assert_eq!(house.complaints(with(direct)).await, []);
+    // Without the right to see them nothing is said.
+    let hidden = json!({"Error": {"ErrorCode": "AccessDeniedException", "Message": ""}});
+    assert_eq!(house.complaints(with(hidden)).await, []);
+    for environment in [
+        json!(null),
+        json!({"Variables": {"DEAD_LETTER_QUEUE_URL": ""}}),
+    ] {
+        let found = house.complaints(with(environment)).await;
+        let [(name, status, said)] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!((name.as_str(), status.as_str()), ("order", "warning"));
+        assert!(
+            said.contains("after 3 deliveries SQS moves the good messages behind it"),
+            "{said}"
+        );
+    }
+    let check = format!("check --json --queue-url {}", house.queue.url);
+    let of_drain = complaints(&house.tool().run(&check).await);
+    assert_eq!(of_drain[0].0, "order", "{of_drain:?}");
+    let direct = house
+        .tool()
+        .set("DEAD_LETTER_QUEUE_URL", &house.dead_letters.url);
+    assert_eq!(complaints(&direct.run(&check).await), []);
     house.end().await;
 }

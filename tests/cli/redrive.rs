@@ -7,20 +7,14 @@ use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
 use serde_json::json;
+use sqs_to_postgres::origin::{Origin, Origins};
 use tokio::time::timeout;
 
 use crate::aws::{Queue, attribute};
 use crate::batch::login_with;
 use crate::sqs_double::SqsDouble;
-use crate::support::{Database, Function, Setup, TempFile, eventually};
+use crate::support::{Database, Function, MASK_KEY, Setup, TempFile, eventually};
 use crate::tool::{Ended, Tool};
-
-const REASON: [&str; 4] = [
-    "error_rule",
-    "error_column",
-    "error_path",
-    "source_queue_arn",
-];
 
 /// A queue and the one of its dead letters.
 struct Queues {
@@ -62,8 +56,9 @@ impl Queues {
     }
 
     async fn letters_of(&self, rule: &str, count: usize) {
+        let reason = json!({"rule": rule}).to_string();
         for number in 0..count {
-            self.letter(&number.to_string(), &[("error_rule", rule)])
+            self.letter(&number.to_string(), &[("rejection", &reason)])
                 .await;
         }
     }
@@ -84,12 +79,24 @@ impl Queues {
         ids.collect()
     }
 
+    /// Receives what is in the queue until SQS has moved so many: the first receive is the last that
+    /// the policy allows for.
+    async fn wait_until_dead(&self, count: usize) {
+        eventually("SQS moves them", async || {
+            self.queue.receive(0).await;
+            let name = QueueAttributeName::ApproximateNumberOfMessages;
+            let dead = self.dead.attribute(name).await;
+            (dead == count.to_string()).then_some(())
+        })
+        .await;
+    }
+
     fn command(&self, arguments: &str) -> String {
         format!("redrive --queue-url {} {arguments}", self.queue.url)
     }
 
     async fn redrive(&self, arguments: &str) -> Ended {
-        Tool::bare().on_aws().run(&self.command(arguments)).await
+        signing().run(&self.command(arguments)).await
     }
 
     /// Everything of both queues can be received, and so many of each.
@@ -102,7 +109,7 @@ impl Queues {
         assert!(
             in_queue_now
                 .iter()
-                .all(|message| attribute(message, "original_message_id").is_some())
+                .all(|message| attribute(message, "origin").is_some())
         );
         self.dead.take_all(dead).await;
         assert!(self.queue.receive(1).await.is_empty() && self.dead.receive(1).await.is_empty());
@@ -112,6 +119,11 @@ impl Queues {
         self.queue.delete().await;
         self.dead.delete().await;
     }
+}
+
+/// The tool with the function's mask key.
+fn signing() -> Tool {
+    Tool::bare().on_aws().set("MASK_KEY", MASK_KEY)
 }
 
 /// Lets the function have all that is in the queue, and takes out what it stores.
@@ -154,53 +166,74 @@ async fn strict() -> Database {
     database
 }
 
-/// Sends a message that the table refuses, and gives it to the function.
+/// Sends a message that the table refuses, and gives it to the function, for the third time as SQS says.
 async fn refused(queues: &Queues, function: &mut Function) -> (Message, Vec<String>) {
     let body = login_with("user_id", json!("refused")).to_string();
     queues.queue.send(&body).await;
     let message = queues.queue.receive_all(1).await.remove(0);
-    let event = json!({"Records": [queues.queue.record(&message)]});
-    let failed = function.invoke(&event).await.failed_ids();
-    (message, failed)
+    let mut record = queues.queue.record(&message);
+    record["attributes"]["ApproximateReceiveCount"] = json!("3");
+    let failed = function.invoke(&json!({"Records": [record]})).await;
+    (message, failed.failed_ids())
 }
+
+/// A mapping that masks nothing, and so needs no key.
+const UNMASKED: &str = "table = \"user_logins\"\nkey = [\"message_id\"]\n\
+    [[column]]\nname = \"message_id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+    [[column]]\nname = \"user_id\"\ntype = \"varchar(128)\"\n\
+    [[column]]\nname = \"masked_ip\"\ntype = \"varchar(256)\"\nfrom = \"ip\"\n\
+    [[column]]\nname = \"masked_device_id\"\ntype = \"varchar(256)\"\nfrom = \"device_id\"\n\
+    [[column]]\nname = \"create_date\"\ntype = \"date\"\nfrom = \"@sent_at\"\n";
 
 #[tokio::test]
 async fn a_letter_of_the_function_is_stored_once_under_its_first_id() {
-    let (database, queues) = (strict().await, Queues::new().await);
-    let setup = Setup::on(&database).on_aws();
-    let mut function = setup
-        .set("DEAD_LETTER_QUEUE_URL", &queues.dead.url)
-        .start()
-        .await;
-    let (first, failed) = refused(&queues, &mut function).await;
-    assert!(failed.is_empty(), "it is dead and acknowledged");
-    delete(&queues.queue, &first).await;
-    database
-        .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
-        .await;
-    // Twice: the second letter of it is none.
-    for expected in ["moved 1 message in", "no dead letters"] {
-        let redriven = queues.redrive("").await;
-        assert!(
-            redriven.code == 0 && redriven.out.starts_with(expected),
-            "{}{}",
-            redriven.out,
-            redriven.err
-        );
+    // Without a key on either side, with the same on both, and where only the function has it.
+    for (function_key, tool_key) in [("", ""), (MASK_KEY, MASK_KEY), (MASK_KEY, "")] {
+        let (database, queues) = (strict().await, Queues::new().await);
+        let setup = Setup::on(&database).on_aws().mapping(UNMASKED);
+        let setup = setup.set("MASK_KEY", function_key);
+        let mut function = setup
+            .set("DEAD_LETTER_QUEUE_URL", &queues.dead.url)
+            .start()
+            .await;
+        let (first, failed) = refused(&queues, &mut function).await;
+        assert!(failed.is_empty(), "it is dead and acknowledged");
+        delete(&queues.queue, &first).await;
+        database
+            .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
+            .await;
+        // Twice: the second letter of it is none.
+        for expected in ["moved 1 message in", "no dead letters"] {
+            let tool = Tool::bare().on_aws().set("MASK_KEY", tool_key);
+            let redriven = tool.run(&queues.command("")).await;
+            assert!(
+                redriven.code == 0 && redriven.out.starts_with(expected),
+                "{}{}",
+                redriven.out,
+                redriven.err
+            );
+            assert_eq!(redriven.err, "");
+        }
+        let back = queues.queue.receive(0).await.remove(0);
+        assert!(attribute(&back, "rejection").is_none());
+        assert_ne!(back.message_id, first.message_id);
+        let origin = Origin::parse(&attribute(&back, "origin").unwrap()).unwrap();
+        let sent_at = system(&first, MessageSystemAttributeName::SentTimestamp);
+        assert_eq!(origin.sent_at, sent_at.parse().ok());
+        assert_eq!(origin.is_signed(), !function_key.is_empty());
+        queues
+            .queue
+            .set(QueueAttributeName::RedrivePolicy, "")
+            .await;
+        drain(&queues.queue, &mut function).await;
+        assert_eq!(stored(&database).await, [first.message_id.unwrap()]);
+        database.drop().await;
+        queues.delete().await;
     }
-    let back = queues.queue.receive(0).await.remove(0);
-    assert!(REASON.iter().all(|name| attribute(&back, name).is_none()));
-    assert_ne!(back.message_id, first.message_id);
-    let sent_at = &first.attributes.as_ref().unwrap()[&MessageSystemAttributeName::SentTimestamp];
-    assert_eq!(attribute(&back, "original_sent_at").as_ref(), Some(sent_at));
-    queues
-        .queue
-        .set(QueueAttributeName::RedrivePolicy, "")
-        .await;
-    drain(&queues.queue, &mut function).await;
-    assert_eq!(stored(&database).await, [first.message_id.unwrap()]);
-    database.drop().await;
-    queues.delete().await;
+}
+
+fn system(message: &Message, name: MessageSystemAttributeName) -> &str {
+    &message.attributes.as_ref().unwrap()[&name]
 }
 
 #[tokio::test]
@@ -219,11 +252,7 @@ async fn a_letter_that_sqs_moved_is_stored_once_under_its_first_id() {
         .receipt_handle(first.receipt_handle.unwrap())
         .visibility_timeout(0);
     again.send().await.unwrap();
-    eventually("SQS moves it", async || {
-        assert!(queues.queue.receive(0).await.is_empty());
-        (!queues.dead.receive(0).await.is_empty()).then_some(())
-    })
-    .await;
+    queues.wait_until_dead(1).await;
     database
         .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
         .await;
@@ -234,6 +263,24 @@ async fn a_letter_that_sqs_moved_is_stored_once_under_its_first_id() {
     assert_eq!(stored(&database).await, [id]);
     assert!(queues.dead.receive(0).await.is_empty());
     database.drop().await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn without_the_mask_key_it_says_that_first_ids_are_not_signed() {
+    let queues = Queues::new().await;
+    queues.letters_of("type", 2).await;
+    for arguments in ["--dry-run", ""] {
+        let tool = Tool::bare().on_aws();
+        let redriven = tool.run(&queues.command(arguments)).await;
+        let said = "the original ids of 2 messages are not signed";
+        assert!(
+            redriven.code == 0 && redriven.err.contains(said),
+            "{}",
+            redriven.err
+        );
+    }
+    queues.assert_visible(2, 0).await;
     queues.delete().await;
 }
 
@@ -259,12 +306,8 @@ async fn only_letters_of_the_rule_go_and_the_others_can_be_received_at_once() {
 async fn a_dry_run_counts_by_reason_and_moves_none() {
     let queues = Queues::new().await;
     queues.letters_of("type", 11).await;
-    let place = [
-        ("error_rule", "required"),
-        ("error_column", "masked_ip"),
-        ("error_path", "ip"),
-    ];
-    queues.letter("{}", &place).await;
+    let reason = r#"{"rule": "required", "column": "masked_ip", "path": "ip"}"#;
+    queues.letter("{}", &[("rejection", reason)]).await;
     queues.letter("moved by SQS", &[]).await;
     let dry = queues.redrive("--dry-run").await;
     assert_eq!(dry.code, 0, "{}", dry.err);
@@ -322,13 +365,7 @@ async fn a_letter_of_a_fifo_queue_gets_through_in_its_group_and_order() {
             .message_deduplication_id(format!("d-{number}"));
         send.message_body(number.to_string()).send().await.unwrap();
     }
-    // The first receive is the last that the policy allows for.
-    eventually("SQS moves them", async || {
-        queues.queue.receive(0).await;
-        let name = QueueAttributeName::ApproximateNumberOfMessages;
-        (queues.dead.attribute(name).await == "12").then_some(())
-    })
-    .await;
+    queues.wait_until_dead(12).await;
     let redriven = queues.redrive("").await;
     assert!(
         redriven.code == 0 && redriven.out.starts_with("moved 12 messages"),
@@ -336,6 +373,8 @@ async fn a_letter_of_a_fifo_queue_gets_through_in_its_group_and_order() {
         redriven.out,
         redriven.err
     );
+    let reset = "SQS reset the time of 12 messages when it moved them";
+    assert!(redriven.err.contains(reset), "{}", redriven.err);
     let back = queues.queue.take_all(12).await;
     let bodies: Vec<usize> = back
         .iter()
@@ -355,7 +394,7 @@ async fn a_redrive_that_is_killed_loses_none_and_none_is_stored_twice() {
     let ids = queues.logins(300).await;
     assert_eq!(ids.len(), 300);
     for _ in 0..2 {
-        let mut running = Tool::bare().on_aws().start(&queues.command("--json"));
+        let mut running = signing().start(&queues.command("--json"));
         running.line().await;
         running.signal("KILL");
         running.end_or_killed().await;
@@ -408,14 +447,10 @@ async fn a_letter_that_comes_back_is_not_moved_again() {
     let refuse_all = async {
         loop {
             for message in queues.queue.receive(30).await {
-                let id = attribute(&message, "original_message_id").unwrap();
+                let origin = attribute(&message, "origin").unwrap();
                 delete(&queues.queue, &message).await;
-                queues
-                    .letter(
-                        "{}",
-                        &[("error_rule", "type"), ("original_message_id", &id)],
-                    )
-                    .await;
+                let again = [("rejection", r#"{"rule": "type"}"#), ("origin", &origin)];
+                queues.letter(message.body().unwrap(), &again).await;
             }
         }
     };
@@ -445,29 +480,97 @@ async fn what_cannot_go_back_stays_and_costs_no_other() {
     let ten: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
     let full = queues.letter("full", &ten).await;
     let large = queues.letter(&"x".repeat(1_048_576), &[]).await;
+    let named = queues.letter("named", &[("origin", "web")]).await;
     queues
-        .letter(
-            "foreign",
-            &[("source_queue_arn", "arn:aws:sqs:eu-west-1:0:other")],
-        )
+        .letter("foreign", &[("origin", &of_another_queue())])
         .await;
     queues.letter("good", &ten[..9]).await;
     let redriven = queues.redrive("").await;
     assert_eq!(redriven.code, 1);
     assert!(
         redriven.out.starts_with("moved 1 message in")
-            && redriven
-                .out
-                .ends_with("left 1 of another queue; 2 letters not moved\n"),
+            && redriven.out.ends_with(
+                "left 1 of another queue (--any-source moves them too); 3 messages not moved\n"
+            ),
         "{}",
         redriven.out
     );
-    for id in [full, large] {
-        let said = format!("letter {id} is not moved: it has");
+    for id in [full, large, named] {
+        let said = format!("message {id} was not moved: it has");
         assert!(redriven.err.contains(&said), "{}", redriven.err);
     }
-    queues.assert_visible(1, 3).await;
+    queues.assert_visible(1, 4).await;
     queues.delete().await;
+}
+
+/// An origin that names another queue, as anybody may write it.
+fn of_another_queue() -> String {
+    let origin = Origin::new("m-1", None, "arn:aws:sqs:eu-west-1:0:other");
+    Origins::new(None).text(origin, "")
+}
+
+#[tokio::test]
+async fn a_forged_source_queue_keeps_no_letter_from_being_moved() {
+    let queues = Queues::new().await;
+    // The sender of a message that SQS moves has written what it likes.
+    let value = MessageAttributeValue::builder().data_type("String");
+    let value = value.string_value(of_another_queue()).build().unwrap();
+    let send = queues.queue.client.send_message();
+    let send = send.queue_url(&queues.queue.url).message_body("{}");
+    send.message_attributes("origin", value)
+        .send()
+        .await
+        .unwrap();
+    queues.wait_until_dead(1).await;
+    let redriven = queues.redrive("").await;
+    assert!(
+        redriven.code == 0 && redriven.out.starts_with("moved 1 message in"),
+        "{}{}",
+        redriven.out,
+        redriven.err
+    );
+    queues.assert_visible(1, 0).await;
+    // So has whoever may send to the dead-letter queue itself.
+    queues
+        .letter("{}", &[("origin", &of_another_queue())])
+        .await;
+    let left = queues.redrive("").await;
+    assert!(
+        left.out.starts_with("moved 0 messages in") && left.out.contains("--any-source"),
+        "{}",
+        left.out
+    );
+    let moved = queues.redrive("--any-source").await;
+    assert!(moved.out.starts_with("moved 1 message in"), "{}", moved.out);
+    queues.assert_visible(1, 0).await;
+    queues.delete().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_cannot_go_back_holds_back_its_fifo_group() {
+    let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect()).await;
+    double.fail_sends("3", usize::MAX);
+    let redrive = format!(
+        "redrive --json --queue-name double.fifo --dead-letter-queue-url dead.fifo --endpoint-url {}",
+        double.endpoint
+    );
+    let redriven = Tool::bare().on_aws().run(&redrive).await;
+    assert_eq!(redriven.code, 1, "{}", redriven.err);
+    assert_eq!(double.arrived(), ["0", "1", "2"]);
+    let errors: Vec<String> = redriven
+        .json()
+        .iter()
+        .filter_map(|line| Some(line["error"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(errors.len(), 7);
+    assert_eq!(errors[0], "InternalError");
+    assert!(
+        errors[1..]
+            .iter()
+            .all(|error| error.contains("an earlier message of its group"))
+    );
+    let (waiting, held) = double.left();
+    assert_eq!(waiting + held, 7);
 }
 
 #[tokio::test]
@@ -511,9 +614,7 @@ async fn letters_that_cannot_be_kept_away_do_not_keep_it_from_its_end() {
 async fn a_redrive_that_nobody_reads_any_more_has_not_done_all() {
     let queues = Queues::new().await;
     queues.letters_of("type", 60).await;
-    let mut running = Tool::bare()
-        .on_aws()
-        .start(&queues.command("--json --rate 20"));
+    let mut running = signing().start(&queues.command("--json --rate 20"));
     running.line().await;
     let ended = running.end_unread().await;
     assert_eq!(ended.code, 1, "{}", ended.err);

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::aws::Queue;
 use crate::sqs_double::SqsDouble;
 use crate::support::TempFile;
-use crate::tool::Tool;
+use crate::tool::{Ended, Tool};
 
 #[tokio::test]
 async fn every_line_becomes_one_message() {
@@ -71,6 +71,69 @@ async fn groups_of_a_fifo_queue_keep_their_order() {
             .values()
             .all(|group| group.len() == 20 && group.is_sorted()),
         "{groups:?}"
+    );
+    queue.delete().await;
+}
+
+/// Sends these lines to a FIFO queue.
+async fn send_in_groups(double: &SqsDouble, lines: &[String]) -> Ended {
+    let send = format!(
+        "send --json --queue-name double.fifo --group-id-from g --endpoint-url {}",
+        double.endpoint
+    );
+    let tool = Tool::bare().on_aws().input(&lines.join("\n"));
+    tool.run(&send).await
+}
+
+#[tokio::test]
+async fn a_message_that_fails_for_a_while_is_not_overtaken_by_its_fifo_group() {
+    let double = SqsDouble::with(0, &json!({})).await;
+    let line = |number: usize| json!({"g": "anna", "n": number}).to_string();
+    let lines: Vec<String> = (0..10).map(line).collect();
+    double.fail_sends(&lines[3], 2);
+    let sent = send_in_groups(&double, &lines).await;
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    assert_eq!(double.arrived(), lines);
+}
+
+#[tokio::test]
+async fn a_message_that_fails_holds_back_its_fifo_group_and_no_other() {
+    let double = SqsDouble::with(0, &json!({})).await;
+    let line = |number: usize| json!({"g": number % 2, "n": number}).to_string();
+    let lines: Vec<String> = (0..30).map(line).collect();
+    double.fail_sends(&lines[4], usize::MAX);
+    let sent = send_in_groups(&double, &lines).await;
+    assert_eq!(sent.code, 1, "{}", sent.err);
+    let is_sent = |number: &usize| number % 2 == 1 || *number < 4;
+    let expected: Vec<String> = (0..30).filter(is_sent).map(line).collect();
+    assert_eq!(double.arrived(), expected);
+    let unsent = sent
+        .json()
+        .into_iter()
+        .filter(|line| !line["error"].is_null());
+    let unsent: BTreeMap<u64, String> = unsent
+        .map(|line| (line["line"].as_u64().unwrap(), line["error"].to_string()))
+        .collect();
+    let expected: Vec<u64> = (0..30)
+        .filter(|n| !is_sent(n))
+        .map(|n| n as u64 + 1)
+        .collect();
+    assert_eq!(unsent.keys().copied().collect::<Vec<_>>(), expected);
+    assert_eq!(unsent[&5], "\"InternalError\"");
+    assert!(unsent[&7].contains("an earlier message of its group"));
+    assert!(sent.err.contains("; 13 lines not sent"), "{}", sent.err);
+}
+
+#[tokio::test]
+async fn a_pipe_that_is_named_as_the_file_is_read_once() {
+    let queue = Queue::new().await;
+    let send = format!("send --queue-url {} /dev/stdin", queue.url);
+    let sent = Tool::bare().on_aws().input("a\nb\n").run(&send).await;
+    assert!(
+        sent.code == 0 && sent.out.starts_with("sent 2 messages"),
+        "{}{}",
+        sent.out,
+        sent.err
     );
     queue.delete().await;
 }

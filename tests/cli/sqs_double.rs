@@ -1,9 +1,10 @@
 //! A queue in this process, for what no SQS does on demand: to be faster than the drain, to have no luck
-//! with a delete or half of what is sent, and to keep nothing away. It speaks SQS's JSON protocol, as far as the tool uses it.
+//! with a delete or some of what is sent, to fail or not to answer, and to keep nothing away. It speaks SQS's JSON protocol, as far as the tool uses it.
 //! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -24,9 +25,25 @@ struct Messages {
     /// Handed out in every other receive, whatever is done with it.
     poison: Option<Value>,
     receives: usize,
+    /// After so many receives the next ones are refused.
+    receives_until_refused: Option<usize>,
+    /// Whoever wants to receive gets no answer.
+    is_mute: bool,
+    /// How often somebody wanted to receive, answered or not.
+    asked: usize,
     /// Of what is sent first half arrives; after that nothing more is taken.
     has_taken_half: bool,
+    /// Instead: everything arrives but these bodies, which fail so many times for no fault of the sender's.
+    unlucky: HashMap<String, usize>,
+    /// The bodies that arrived, in their order.
+    arrived: Vec<String>,
 }
+
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>.
+const LONGEST_WAIT_SECS: u64 = 20;
+
+/// The group of all messages.
+const GROUP: &str = "anna";
 
 /// A queue with messages in it.
 #[derive(Clone)]
@@ -38,16 +55,20 @@ pub(crate) struct SqsDouble {
 impl SqsDouble {
     /// So many messages of this body.
     pub(crate) async fn with(count: usize, body: &Value) -> Self {
-        let body = body.to_string();
-        let message = |number: usize| {
+        Self::of(vec![body.to_string(); count]).await
+    }
+
+    /// A message of each body, all of one group.
+    pub(crate) async fn of(bodies: Vec<String>) -> Self {
+        let message = |(number, body): (usize, String)| {
             let name = format!("{number:06}");
             json!({
                 "MessageId": id(&name), "ReceiptHandle": name, "Body": body, "MD5OfBody": "",
-                "Attributes": {"SentTimestamp": "1769903999500", "ApproximateReceiveCount": "1"},
+                "Attributes": {"SentTimestamp": "1769903999500", "ApproximateReceiveCount": "1", "MessageGroupId": GROUP},
             })
         };
         let messages = Messages {
-            waiting: (0..count).map(message).collect(),
+            waiting: bodies.into_iter().enumerate().map(message).collect(),
             ..Messages::default()
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -87,6 +108,32 @@ impl SqsDouble {
         self.messages.lock().unwrap().poison = Some(poison);
     }
 
+    /// After so many receives the next ones are refused.
+    pub(crate) fn refuse_receives_after(&self, count: usize) {
+        self.messages.lock().unwrap().receives_until_refused = Some(count);
+    }
+
+    /// From now on nobody who wants to receive gets an answer.
+    pub(crate) fn mute(&self) {
+        self.messages.lock().unwrap().is_mute = true;
+    }
+
+    /// How often somebody has wanted to receive, answered or not.
+    pub(crate) fn asked(&self) -> usize {
+        self.messages.lock().unwrap().asked
+    }
+
+    /// Sending this body fails so many times; every other arrives.
+    pub(crate) fn fail_sends(&self, body: &str, times: usize) {
+        let mut messages = self.messages.lock().unwrap();
+        messages.unlucky.insert(body.to_owned(), times);
+    }
+
+    /// The bodies that were sent to it, in their order.
+    pub(crate) fn arrived(&self) -> Vec<String> {
+        self.messages.lock().unwrap().arrived.clone()
+    }
+
     /// From now on what is received can be received again at once.
     pub(crate) fn hold_none(&self) {
         self.messages.lock().unwrap().holds_none = true;
@@ -99,6 +146,54 @@ impl SqsDouble {
     }
 }
 
+impl SqsDouble {
+    /// Waits as a queue does in which there is nothing, for as long as it is asked to.
+    async fn wait(&self, request: &Value) {
+        let (is_mute, is_empty) = {
+            let mut messages = self.messages.lock().unwrap();
+            messages.asked += 1;
+            let is_empty = messages.waiting.is_empty() && messages.poison.is_none();
+            (messages.is_mute, is_empty)
+        };
+        if is_mute {
+            std::future::pending::<()>().await;
+        }
+        if is_empty {
+            let secs = request["WaitTimeSeconds"].as_u64().unwrap_or_default();
+            tokio::time::sleep(Duration::from_secs(secs)).await;
+        }
+    }
+}
+
+impl Messages {
+    /// Takes what is sent, but for what has no luck.
+    fn take_in(&mut self, entries: &[Value]) -> Value {
+        let (mut successful, mut failed) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let body = entry["MessageBody"].as_str().unwrap();
+            match self.unlucky.get_mut(body) {
+                Some(times) if *times > 0 => {
+                    *times -= 1;
+                    failed.push(
+                        json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"}),
+                    );
+                }
+                _ => {
+                    self.arrived.push(body.to_owned());
+                    successful
+                        .push(json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": ""}));
+                }
+            }
+        }
+        json!({"Successful": successful, "Failed": failed})
+    }
+}
+
+fn refused(status: StatusCode, code: &str) -> (StatusCode, String) {
+    let refused = json!({"__type": format!("com.amazonaws.sqs#{code}")});
+    (status, refused.to_string())
+}
+
 async fn answer(
     State(double): State<SqsDouble>,
     headers: HeaderMap,
@@ -106,10 +201,19 @@ async fn answer(
 ) -> (StatusCode, String) {
     let request: Value = serde_json::from_str(&request).unwrap();
     let operation = headers["x-amz-target"].to_str().unwrap();
+    if operation.ends_with("ReceiveMessage") {
+        if request["WaitTimeSeconds"].as_u64() > Some(LONGEST_WAIT_SECS) {
+            return refused(StatusCode::BAD_REQUEST, "InvalidParameterValue");
+        }
+        double.wait(&request).await;
+    }
     let mut messages = double.messages.lock().unwrap();
     let entries = request["Entries"].as_array().cloned().unwrap_or_default();
     let answer = match operation.trim_start_matches("AmazonSQS.") {
-        "GetQueueUrl" => json!({"QueueUrl": format!("{}/000000000000/double", double.endpoint)}),
+        "GetQueueUrl" => {
+            let name = request["QueueName"].as_str().unwrap();
+            json!({"QueueUrl": format!("{}/000000000000/{name}", double.endpoint)})
+        }
         "GetQueueAttributes" => json!({"Attributes": {
             "QueueArn": format!("arn of {}", request["QueueUrl"]), "VisibilityTimeout": "30",
             "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
@@ -121,6 +225,13 @@ async fn answer(
         {
             messages.receives += 1;
             json!({"Messages": [messages.poison]})
+        }
+        "ReceiveMessage"
+            if messages
+                .receives_until_refused
+                .is_some_and(|count| messages.receives >= count) =>
+        {
+            return refused(StatusCode::FORBIDDEN, "AccessDenied");
         }
         "ReceiveMessage" => {
             messages.receives += 1;
@@ -153,9 +264,9 @@ async fn answer(
             }
             json!({"Successful": successful, "Failed": failed})
         }
+        "SendMessageBatch" if !messages.unlucky.is_empty() => messages.take_in(&entries),
         "SendMessageBatch" if messages.has_taken_half => {
-            let refused = json!({"__type": "com.amazonaws.sqs#AccessDenied"});
-            return (StatusCode::FORBIDDEN, refused.to_string());
+            return refused(StatusCode::FORBIDDEN, "AccessDenied");
         }
         "SendMessageBatch" => {
             messages.has_taken_half = true;

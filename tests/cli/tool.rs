@@ -9,7 +9,10 @@ use tokio::io::{
 };
 use tokio::process::{Child, Command};
 
-use crate::support::{Database, MASK_KEY, TempFile};
+use crate::support::{Database, MASK_KEY, TempFile, eventually};
+
+/// The tool itself.
+const TOOL: &str = env!("CARGO_BIN_EXE_sqs-to-postgres");
 
 /// How the tool is started.
 pub(crate) struct Tool {
@@ -80,7 +83,31 @@ impl Tool {
 
     /// Starts it, for a test that has something to do meanwhile.
     pub(crate) fn start(&self, arguments: &str) -> Running {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_sqs-to-postgres"))
+        self.spawn(Command::new(TOOL), arguments)
+    }
+
+    /// Starts it as the first process of a container; `None` where this machine allows for none.
+    pub(crate) async fn start_in_container(&self, arguments: &str) -> Option<Running> {
+        let unshare = || {
+            let mut unshare = Command::new("unshare");
+            unshare.args([
+                "--user",
+                "--map-root-user",
+                "--pid",
+                "--fork",
+                "--kill-child",
+            ]);
+            unshare
+        };
+        let allowed = unshare().arg("true").status().await;
+        let mut container = unshare();
+        container.arg(TOOL);
+        let is_allowed = allowed.is_ok_and(|status| status.success());
+        is_allowed.then(|| self.spawn(container, arguments))
+    }
+
+    fn spawn(&self, mut command: Command, arguments: &str) -> Running {
+        let mut process = command
             .args(arguments.split_whitespace())
             .env_clear()
             .envs(&self.environment)
@@ -118,11 +145,20 @@ impl Running {
 
     /// Sends it a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.process.id().unwrap().to_string();
-        let kill = std::process::Command::new("kill")
-            .args(["-s", name, &id])
-            .status();
-        assert!(kill.unwrap().success());
+        assert!(kill(name, &self.process.id().unwrap().to_string()));
+    }
+
+    /// Sends a signal to the first process of its container again and again, until it ends.
+    pub(crate) async fn signal_in_container(mut self, name: &str) {
+        let id = self.process.id().unwrap();
+        let children = format!("/proc/{id}/task/{id}/children");
+        eventually(&format!("{name} ends it"), async || {
+            if let Ok(child) = std::fs::read_to_string(&children) {
+                kill(name, child.trim());
+            }
+            self.process.try_wait().unwrap()
+        })
+        .await;
     }
 
     /// Waits until it ends; `None` where a signal ended it.
@@ -167,6 +203,15 @@ impl Running {
         let code = status.unwrap().code().expect("it was killed");
         Ended { code, out, err }
     }
+}
+
+/// Whether the signal could be sent.
+fn kill(name: &str, id: &str) -> bool {
+    let kill = std::process::Command::new("kill")
+        .args(["-s", name, id])
+        .stderr(Stdio::null())
+        .status();
+    kill.unwrap().success()
 }
 
 impl Ended {

@@ -88,6 +88,14 @@ impl Batch {
         self
     }
 
+    /// The same on another delivery, as SQS counts them for each message.
+    pub(crate) fn delivered(mut self, times: usize) -> Self {
+        for record in &mut self.records {
+            record["attributes"]["ApproximateReceiveCount"] = json!(times.to_string());
+        }
+        self
+    }
+
     /// The payload of the invocation.
     pub(crate) fn event(&self) -> Value {
         json!({"Records": self.records})

@@ -9,7 +9,7 @@ use crate::support::{Database, Function, Setup};
 
 const NOTHING: [String; 0] = [];
 
-/// So many that `COPY` pays on any connection to this machine.
+/// So many rows are copied.
 pub(crate) const MANY: usize = 8_000;
 
 /// After a batch with a duplicate so many are taken for such.
@@ -128,7 +128,7 @@ async fn a_redelivered_message_in_a_large_batch_is_stored_once_and_the_next_batc
 }
 
 #[tokio::test]
-async fn refused_rows_of_a_large_batch_cost_only_themselves_and_the_others_are_copied() {
+async fn refused_rows_of_a_large_batch_do_not_affect_the_others_which_are_copied() {
     let (database, mut function) = started().await;
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
@@ -279,4 +279,220 @@ async fn large_batches_of_a_fifo_queue_are_stored_in_the_order_of_their_keys_too
     }
     assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
     database.drop().await;
+}
+
+/// A warm function that has copied into a table of a number and the columns `a` and `b`, which also has new
+/// columns that are not mapped.
+async fn copied_into(database: &Database, types: [&str; 2], new: &str) -> Function {
+    let [a, b] = types;
+    database
+        .execute(&format!(
+            "CREATE TABLE t (k integer PRIMARY KEY, a {a}, b {b}, a_new {new}, b_new {new})"
+        ))
+        .await;
+    note(database, "t").await;
+    let mapping = format!(
+        r#"
+        table = "t"
+        key = ["k"]
+        [[column]]
+        name = "k"
+        type = "integer"
+        required = true
+        [[column]]
+        name = "a"
+        type = "{a}"
+        [[column]]
+        name = "b"
+        type = "{b}""#
+    );
+    let mut function = Setup::on(database).mapping(&mapping).start().await;
+    let first = numbered(0, &json!(null));
+    assert_eq!(function.invoke(&first).await.failed_ids(), NOTHING);
+    assert_eq!(noted(database).await, ["COPY"]);
+    function
+}
+
+/// A large batch whose numbers begin with one, and whose columns `a` and `b` have this value.
+fn numbered(first: usize, value: &Value) -> Value {
+    (first..first + MANY)
+        .fold(Batch::new(), |batch, number| {
+            let body = json!({"k": number, "a": value, "b": value});
+            batch.body(&number.to_string(), body)
+        })
+        .event()
+}
+
+/// As an online migration does it: the new columns are filled, and then take the old names.
+#[tokio::test]
+async fn columns_that_were_renamed_get_no_value_of_another_type() {
+    let changes = [
+        (
+            ["bigint", "bigint"],
+            "timestamptz",
+            json!(1_700_000_000_000_i64),
+        ),
+        (["jsonb", "jsonb"], "bytea", json!({"k": 2})),
+    ];
+    for (types, other, value) in changes {
+        let database = Database::new().await;
+        let mut function = copied_into(&database, types, other).await;
+        database
+            .execute(
+                "ALTER TABLE t RENAME a TO a_old; ALTER TABLE t RENAME a_new TO a; \
+                 ALTER TABLE t RENAME b TO b_old; ALTER TABLE t RENAME b_new TO b",
+            )
+            .await;
+        let error = function.invoke(&numbered(MANY, &value)).await.error();
+        assert!(error.contains("and mapped as"), "{error}");
+        assert_eq!(database.count("t").await, MANY as i64, "{other}");
+        database.drop().await;
+    }
+}
+
+/// Postgres changes some types without rewriting the table.
+#[tokio::test]
+async fn a_type_that_was_changed_in_place_is_noticed() {
+    let database = Database::new().await;
+    let mut function = copied_into(&database, ["timestamptz", "timestamptz"], "text").await;
+    database
+        .execute("SET TimeZone = 'UTC'; ALTER TABLE t ALTER a TYPE timestamp")
+        .await;
+    let at = json!("2026-11-22T10:00:00+02:00");
+    let next = numbered(MANY, &at);
+    assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
+    assert_eq!(noted(&database).await, ["COPY", SAFE]);
+    database.drop().await;
+}
+
+/// Its values are Postgres's own, which COPY would overwrite and INSERT refuses.
+#[tokio::test]
+async fn a_column_that_became_an_identity_is_noticed() {
+    let database = Database::new().await;
+    let mut function = copied_into(&database, ["bigint", "bigint"], "text").await;
+    database
+        .execute("ALTER TABLE t RENAME TO older; CREATE TABLE t (k integer PRIMARY KEY, a bigint GENERATED ALWAYS AS IDENTITY, b bigint)")
+        .await;
+    function.invoke(&numbered(MANY, &json!(1))).await.error();
+    assert_eq!(database.count("t").await, 0);
+    database.drop().await;
+}
+
+/// As a deployment of two schemas that take turns does it.
+#[tokio::test]
+async fn a_table_of_a_schema_that_took_the_place_of_another_is_noticed() {
+    let database = Database::with_user_logins().await;
+    let (schema, next) = (&database.schema, format!("{}_next", database.schema));
+    let mapping = include_str!("../../pipeline.toml").replace(
+        "table = \"user_logins\"",
+        &format!("table = \"{schema}.user_logins\""),
+    );
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    assert_eq!(
+        function.invoke(&many("o").event()).await.failed_ids(),
+        NOTHING
+    );
+    database
+        .execute(&format!(
+            "CREATE SCHEMA {next}; CREATE TABLE {next}.user_logins (LIKE {schema}.user_logins); \
+             ALTER SCHEMA {schema} RENAME TO {next}_old; ALTER SCHEMA {next} RENAME TO {schema}"
+        ))
+        .await;
+    let error = function.invoke(&many("p").event()).await.error();
+    assert!(error.contains("no unique index on its key"), "{error}");
+    assert_eq!(database.count("user_logins").await, 0);
+    database
+        .execute(&format!("DROP SCHEMA {next}_old CASCADE"))
+        .await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
+    let (database, before) = (noting_database().await, Database::new().await);
+    let paths = (
+        format!("search_path%3D{}", database.schema),
+        format!("search_path%3D{},{}", before.schema, database.schema),
+    );
+    let url = database.url().replace(&paths.0, &paths.1);
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    function.invoke(&many("q").event()).await;
+    before
+        .execute(&format!(
+            "CREATE TABLE user_logins (LIKE {}.user_logins)",
+            database.schema
+        ))
+        .await;
+    let error = function.invoke(&many("r").event()).await.error();
+    assert!(error.contains("no unique index on its key"), "{error}");
+    assert_eq!(before.count("user_logins").await, 0);
+    assert_eq!(database.count("user_logins").await, MANY as i64);
+    before.drop().await;
+    database.drop().await;
+}
+
+/// tokio-postgres would read every later answer as that of the request before it.
+#[tokio::test]
+async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
+    let database = Database::new().await;
+    let mut function = copied_into(&database, ["bigint", "bigint"], "text").await;
+    database.execute("ALTER TABLE t RENAME a TO other").await;
+    let error = function.invoke(&numbered(MANY, &json!(1))).await.error();
+    assert!(error.contains("has no column"), "{error}");
+    assert_eq!(
+        function
+            .lines("rows could not be copied: they are inserted on a new connection")
+            .len(),
+        1
+    );
+    database.execute("ALTER TABLE t RENAME other TO a").await;
+    let next = function.invoke(&numbered(MANY, &json!(1))).await;
+    assert_eq!(next.failed_ids(), NOTHING);
+    assert_eq!(database.count("t").await, 2 * MANY as i64);
+    database.drop().await;
+}
+
+/// The refused row comes early: what comes before it is few, and must still be stored first.
+#[tokio::test]
+async fn a_large_batch_with_a_refused_row_is_stored_in_the_order_of_arrival() {
+    const KEYS: usize = 100;
+    for (policy, expected) in [("ignore", "first"), ("update", "later")] {
+        let database = Database::new().await;
+        database
+            .execute("CREATE TABLE t (k integer PRIMARY KEY CHECK (k >= 0), v text)")
+            .await;
+        let mapping = format!(
+            r#"
+            table = "t"
+            key = ["k"]
+            on_conflict = "{policy}"
+            [[column]]
+            name = "k"
+            type = "integer"
+            required = true
+            [[column]]
+            name = "v"
+            type = "text""#
+        );
+        let mut function = Setup::on(&database).mapping(&mapping).start().await;
+        let row = |batch: Batch, name: String, key: i64, value: &str| {
+            batch.body(&name, json!({"k": key, "v": value}))
+        };
+        let batch = (0..KEYS).fold(Batch::new(), |batch, key| {
+            row(batch, format!("f{key}"), key as i64, "first")
+        });
+        let batch = row(batch, "bad".to_owned(), -1, "refused");
+        let batch = (0..MANY).fold(batch, |batch, key| {
+            row(batch, format!("l{key}"), key as i64, "later")
+        });
+        let answer = function.invoke(&batch.event()).await;
+        assert_eq!(answer.failed_ids(), [id("bad")]);
+        let values = database
+            .rows(&format!(
+                "SELECT v, count(*)::text FROM t WHERE k < {KEYS} GROUP BY v"
+            ))
+            .await;
+        assert_eq!(values, [[expected, &KEYS.to_string()]], "{policy}");
+        database.drop().await;
+    }
 }

@@ -1,15 +1,17 @@
-//! Messages that can never succeed go to the dead-letter queue at once, and say why.
+//! Messages that can never succeed go to the dead-letter queue at once, and say why. What Postgres refuses
+//! gets two more deliveries.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_sqs::types::Message;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::{Value, json};
+use sqs_to_postgres::origin::Origin;
 
 use crate::aws::{Queue, attribute, endpoint_address, unique};
-use crate::batch::{Batch, id, ids, login, login_with};
+use crate::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
 use crate::proxy::Proxy;
-use crate::support::{Database, Function, Setup};
+use crate::support::{Database, Function, MASK_KEY, Setup, origins};
 
 const NOTHING: [String; 0] = [];
 const SOURCE_ARN: &str = "arn:aws:sqs:eu-west-1:123456789012:login-queue";
@@ -63,11 +65,25 @@ fn bad() -> Vec<(String, [Option<&'static str>; 3])> {
     kinds.iter().cycle().take(23).cloned().collect()
 }
 
+/// What a letter says of where it comes from.
+fn origin(letter: &Message) -> Origin {
+    Origin::parse(&attribute(letter, "origin").unwrap()).unwrap()
+}
+
+/// What a letter says of its failure.
+fn rejection(letter: &Message) -> Value {
+    serde_json::from_str(&attribute(letter, "rejection").unwrap()).unwrap()
+}
+
+fn group(letter: &Message) -> Option<&String> {
+    let attributes = letter.attributes.as_ref().unwrap();
+    attributes.get(&MessageSystemAttributeName::MessageGroupId)
+}
+
 fn by_original_id(letters: Vec<Message>) -> HashMap<String, Message> {
-    let id = |letter: &Message| attribute(letter, "original_message_id").unwrap();
     letters
         .into_iter()
-        .map(|letter| (id(&letter), letter))
+        .map(|letter| (origin(&letter).id, letter))
         .collect()
 }
 
@@ -84,30 +100,25 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
     for (number, (body, _)) in bad.iter().enumerate() {
         batch = batch.record(letter(&number.to_string(), body));
     }
-    let answer = function.invoke(&batch.body("also", login()).event()).await;
+    let batch = batch.body("also", login()).delivered(3);
+    let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), NOTHING);
     assert_eq!(database.count("user_logins").await, 2);
     let letters = by_original_id(dead.receive_all(bad.len()).await);
     for (number, (body, reason)) in bad.iter().enumerate() {
         let letter = &letters[&id(&number.to_string())];
         assert_eq!(letter.body.as_ref(), Some(body));
-        let names = [
-            "error_rule",
-            "error_column",
-            "error_path",
-            "source_queue_arn",
-            "tenant",
-            "weight",
-            "raw",
-        ];
-        let attributes = names.map(|name| attribute(letter, name));
-        let [rule, column, path] = reason.map(|word| word.map(str::to_owned));
-        let own = [SOURCE_ARN, "acme", "1.50", "AAH/"].map(|value| Some(value.to_owned()));
-        let [source, tenant, weight, raw] = own;
+        let said = rejection(letter);
+        let said = ["rule", "column", "path"].map(|name| said[name].as_str());
+        assert_eq!(said, *reason);
+        let origin = origin(letter);
         assert_eq!(
-            attributes,
-            [rule, column, path, source, tenant, weight, raw]
+            (origin.sent_at, origin.queue()),
+            (Some(SENT_AT_MILLIS), Some(SOURCE_ARN))
         );
+        assert!(origins(MASK_KEY).accepts(&origin, body));
+        let own = ["tenant", "weight", "raw"].map(|name| attribute(letter, name).unwrap());
+        assert_eq!(own, ["acme", "1.50", "AAH/"]);
         let types = letter.message_attributes.as_ref().unwrap();
         assert_eq!(types["weight"].data_type, "Number.kg");
     }
@@ -135,7 +146,7 @@ async fn bad_messages_that_cannot_be_sent_stay_in_their_queue() {
             .text("a", "x")
             .body("b", login())
             .body("c", login_with("user_id", json!("refused")));
-        let answer = function.invoke(&batch.event()).await;
+        let answer = function.invoke(&batch.delivered(3).event()).await;
         assert_eq!(answer.failed_ids(), ids(&["a", "c"]), "{url}");
         assert!(
             function
@@ -183,6 +194,76 @@ async fn a_message_that_may_succeed_later_is_no_dead_letter() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_passes_by_itself_makes_no_dead_letter() {
+    let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+    database
+        .execute("CREATE TABLE users (id text PRIMARY KEY); ALTER TABLE user_logins ADD FOREIGN KEY (user_id) REFERENCES users")
+        .await;
+    let mut function = start(&database, &dead.url).await;
+    // What breaks the mapping is a dead letter at once all the same.
+    let first = Batch::new()
+        .body("early", login_with("user_id", json!("anna")))
+        .body("lost", login_with("user_id", json!("nobody")))
+        .text("bad", "x");
+    let answer = function.invoke(&first.delivered(1).event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["early", "lost"]));
+    database.execute("INSERT INTO users VALUES ('anna')").await;
+    let again = || {
+        Batch::new()
+            .body("early", login_with("user_id", json!("anna")))
+            .body("lost", login_with("user_id", json!("nobody")))
+    };
+    let answer = function.invoke(&again().delivered(2).event()).await;
+    assert_eq!(answer.failed_ids(), [id("lost")]);
+    let answer = function.invoke(&again().delivered(3).event()).await;
+    assert_eq!(answer.failed_ids(), NOTHING);
+    assert_eq!(stored(&database).await, [id("early")]);
+    let letters = by_original_id(dead.receive_all(2).await);
+    assert_eq!(rejection(&letters[&id("lost")])["rule"], "refused");
+    assert_eq!(rejection(&letters[&id("bad")])["rule"], "body_not_json");
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn until_a_refused_message_is_a_dead_letter_its_fifo_group_waits() {
+    let (database, dead) = (with_check().await, Queue::fifo().await);
+    let mut function = start(&database, &dead.url).await;
+    let batch = || {
+        Batch::fifo()
+            .grouped("anna", "a1", login_with("user_id", json!("refused")))
+            .grouped("anna", "a2", login_with("ip", json!(null)))
+            .grouped("anna", "a3", login())
+            .grouped("ben", "b1", login())
+    };
+    for delivery in [1, 2] {
+        let answer = function.invoke(&batch().delivered(delivery).event()).await;
+        assert_eq!(answer.failed_ids(), ids(&["a1", "a2", "a3"]));
+        assert_eq!(stored(&database).await, [id("b1")]);
+    }
+    let answer = function.invoke(&batch().delivered(3).event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["a2", "a3"]));
+    assert_eq!(origin(&dead.receive_all(1).await[0]).id, id("a1"));
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_standard_queue_keeps_its_group_id() {
+    let (database, dead) = (with_check().await, Queue::new().await);
+    let mut function = start(&database, &dead.url).await;
+    let batch = Batch::new()
+        .grouped("anna", "grouped", login_with("ip", json!(null)))
+        .text("alone", "x");
+    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    let letters = by_original_id(dead.receive_all(2).await);
+    let groups = ["grouped", "alone"].map(|name| group(&letters[&id(name)]));
+    assert_eq!(groups, [Some(&"anna".to_owned()), None]);
+    dead.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn a_dead_letter_of_a_fifo_queue_keeps_the_order_of_its_group() {
     let (database, dead) = (with_check().await, Queue::fifo().await);
     let mut function = start(&database, &dead.url).await;
@@ -195,26 +276,23 @@ async fn a_dead_letter_of_a_fifo_queue_keeps_the_order_of_its_group() {
         .grouped("ben", "b2", login())
         .grouped("carl", "c1", login())
         .grouped("anna", "a4", login());
-    let answer = function.invoke(&batch.event()).await;
+    let answer = function.invoke(&batch.delivered(3).event()).await;
     assert_eq!(answer.failed_ids(), ids(&["a3", "b2", "a4"]));
     assert_eq!(stored(&database).await, ids(&["a1", "c1"]));
     let again = Batch::fifo()
         .grouped("anna", "a3", refused())
         .grouped("ben", "b2", login())
         .grouped("anna", "a4", login());
-    let answer = function.invoke(&again.event()).await;
+    let answer = function.invoke(&again.delivered(4).event()).await;
     assert_eq!(answer.failed_ids(), [id("a4")]);
     let last = Batch::fifo().grouped("anna", "a4", login());
     assert_eq!(function.invoke(&last.event()).await.failed_ids(), NOTHING);
     assert_eq!(stored(&database).await, ids(&["a1", "a4", "b2", "c1"]));
     let letters = dead.receive_all(3).await;
-    let of_anna = letters.iter().filter(|letter| {
-        let attributes = letter.attributes.as_ref().unwrap();
-        attributes[&aws_sdk_sqs::types::MessageSystemAttributeName::MessageGroupId] == "anna"
-    });
-    let of_anna: Vec<_> = of_anna
-        .map(|letter| attribute(letter, "original_message_id").unwrap())
-        .collect();
+    let of_anna = letters
+        .iter()
+        .filter(|letter| group(letter).unwrap() == "anna");
+    let of_anna: Vec<_> = of_anna.map(|letter| origin(letter).id).collect();
     assert_eq!(of_anna, ids(&["a2", "a3"]));
     dead.delete().await;
     database.drop().await;
@@ -228,7 +306,7 @@ async fn of_a_fifo_group_only_the_first_failure_can_be_a_dead_letter() {
     let two = Batch::fifo()
         .grouped("anna", "a1", login_with("user_id", json!("refused")))
         .grouped("anna", "a2", login_with("ip", json!(null)));
-    let answer = function.invoke(&two.event()).await;
+    let answer = function.invoke(&two.delivered(3).event()).await;
     assert_eq!(answer.failed_ids(), [id("a2")]);
     // Whether the first is stored is not known in time, so that the second may not overtake it.
     let lock = database.lock("user_logins").await;
@@ -242,10 +320,7 @@ async fn of_a_fifo_group_only_the_first_failure_can_be_a_dead_letter() {
     assert_eq!(answer.failed_ids(), ids(&["b1", "b2"]));
     drop(lock);
     let letters = dead.receive_all(1).await;
-    assert_eq!(
-        attribute(&letters[0], "original_message_id"),
-        Some(id("a1"))
-    );
+    assert_eq!(origin(&letters[0]).id, id("a1"));
     dead.delete().await;
     database.drop().await;
 }

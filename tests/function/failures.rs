@@ -146,7 +146,7 @@ async fn a_table_that_does_not_fit_fails_the_invocation_with_its_mend() {
         (
             "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey",
             "no unique index",
-            "CREATE UNIQUE INDEX ON",
+            "CREATE UNIQUE INDEX CONCURRENTLY ON",
         ),
     ];
     for (damage, wrong, mend) in cases {

@@ -1,12 +1,17 @@
-//! A connection that died while nobody looked is replaced within the invocation that finds it so.
+//! A connection that died while nobody looked is replaced within the invocation that finds it so, and an environment
+//! that Lambda freezes at any moment goes on where it was.
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::join;
 
+use crate::aws::{Queue, endpoint_address};
 use crate::batch::{Batch, id, login, login_with};
+use crate::metrics::counted;
 use crate::proxy::Proxy;
+use crate::secrets_manager::{Mood, SecretsManager};
 use crate::support::{Database, Function, Setup, eventually, server_address};
 
 const NOTHING: [String; 0] = [];
@@ -153,4 +158,153 @@ async fn a_server_that_became_read_only_is_left_until_one_is_not() {
     assert!(function.end().await.contains("25006"));
     database.drop_role(&role).await;
     database.drop().await;
+}
+
+/// Longer than any timeout of a start, and than a connection is trusted.
+const FREEZE: Duration = Duration::from_secs(15);
+
+/// What the peers of a frozen function do, whose connections go through these proxies.
+#[derive(Debug, Clone, Copy)]
+enum Peers {
+    /// They stay as they are; what they have sent waits.
+    Answer,
+    /// They close.
+    Reset,
+    /// They know nothing of the connections any more, and say nothing.
+    Forget,
+}
+
+const PEERS: [Peers; 3] = [Peers::Answer, Peers::Reset, Peers::Forget];
+
+/// A function whose mask key is in Secrets Manager, and both it and Postgres are behind proxies.
+struct House {
+    database: Database,
+    postgres: Proxy,
+    secrets: SecretsManager,
+    way_to_secrets: Proxy,
+    function: Function,
+}
+
+impl House {
+    async fn new(mood: Mood) -> Self {
+        let database = Database::with_user_logins().await;
+        let postgres = Proxy::before(server_address()).await;
+        let secrets = SecretsManager::new(mood).await;
+        let way_to_secrets = Proxy::before(secrets.address).await;
+        let url = database.url_through(postgres.address);
+        let setup = Setup::on(&database).set("DATABASE_URL", &url).on_aws();
+        let setup = setup.mask_secret_at(way_to_secrets.address);
+        let function = setup.start().await;
+        Self {
+            database,
+            postgres,
+            secrets,
+            way_to_secrets,
+            function,
+        }
+    }
+
+    /// Lambda freezes it, and its peers go on without it.
+    async fn freeze(&self, peers: Peers) {
+        self.function.signal("STOP").await;
+        match peers {
+            Peers::Answer => {}
+            Peers::Reset => {
+                self.postgres.cut();
+                self.way_to_secrets.cut();
+            }
+            Peers::Forget => {
+                self.postgres.freeze();
+                self.way_to_secrets.freeze();
+            }
+        }
+        self.secrets.is(Mood::Answers);
+        // What is waited for is the time itself.
+        tokio::time::sleep(FREEZE).await;
+        self.function.signal("CONT").await;
+    }
+
+    async fn stores(&mut self, name: &str) {
+        let before = self.database.count("user_logins").await;
+        let answer = self.function.invoke(&event(name)).await;
+        assert_eq!(answer.failed_ids(), NOTHING, "{}", self.function.log());
+        assert_eq!(self.database.count("user_logins").await, before + 1);
+    }
+}
+
+/// Lambda's own clock may stand still meanwhile or not; here it goes on.
+#[tokio::test]
+async fn a_freeze_before_the_first_invocation_is_asked_for_costs_no_delivery() {
+    let cases = PEERS.map(async |peers| {
+        let mut house = House::new(Mood::Holds).await;
+        house.secrets.asked(1).await;
+        house.freeze(peers).await;
+        house.stores("a").await;
+        house.database.drop().await;
+    });
+    join_all(cases).await;
+}
+
+/// Where nothing waits in the queue, as with provisioned concurrency, a freeze comes right after the request.
+#[tokio::test]
+async fn a_freeze_at_the_first_request_for_an_invocation_costs_no_delivery() {
+    let cases = PEERS.map(async |peers| {
+        let mut house = House::new(Mood::AnswersSlowly).await;
+        house.function.ready().await;
+        house.freeze(peers).await;
+        house.stores("a").await;
+        let start = counted(&house.function, "ColdStartMillis").await;
+        assert!(start < FREEZE.as_secs_f64() * 1e3, "{start}");
+        house.database.drop().await;
+    });
+    join_all(cases).await;
+}
+
+#[tokio::test]
+async fn a_freeze_after_the_first_request_and_between_invocations_costs_no_delivery() {
+    let cases = PEERS.map(async |peers| {
+        let mut house = House::new(Mood::Answers).await;
+        house.function.ready().await;
+        // Long enough that it has nothing left to do.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        house.freeze(peers).await;
+        house.stores("a").await;
+        house.freeze(peers).await;
+        house.stores("b").await;
+        house.database.drop().await;
+    });
+    join_all(cases).await;
+}
+
+/// The connection to SQS is as old as the last dead letter.
+#[tokio::test]
+async fn a_freeze_between_two_dead_letters_keeps_none_from_its_queue() {
+    let cases = PEERS.map(async |peers| {
+        let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+        let aws = Proxy::before(endpoint_address()).await;
+        let mut function = Setup::on(&database)
+            .on_aws()
+            .set("AWS_ENDPOINT_URL", &format!("http://{}", aws.address))
+            .set("DEAD_LETTER_QUEUE_URL", &dead.url)
+            .start()
+            .await;
+        for name in ["a", "b"] {
+            let bad = Batch::new().text(name, "x").event();
+            assert_eq!(function.invoke(&bad).await.failed_ids(), NOTHING);
+            if name == "a" {
+                function.signal("STOP").await;
+                match peers {
+                    Peers::Answer => {}
+                    Peers::Reset => aws.cut(),
+                    Peers::Forget => aws.freeze(),
+                }
+                tokio::time::sleep(FREEZE).await;
+                function.signal("CONT").await;
+            }
+        }
+        dead.receive_all(2).await;
+        dead.delete().await;
+        database.drop().await;
+    });
+    join_all(cases).await;
 }

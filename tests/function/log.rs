@@ -36,6 +36,49 @@ async fn the_line_of_a_failed_message_says_which_where_why_and_how_often() {
 }
 
 #[tokio::test]
+async fn thousands_of_bad_messages_write_a_hundred_lines_per_rule_and_a_count() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let name = |kind: &str, number: usize| format!("{kind}{number}");
+    let mut batch = Batch::new().body("good", login());
+    for number in 0..3_000 {
+        batch = batch.text(&name("b", number), "x");
+    }
+    for number in 0..101 {
+        let body = login_with("ip", json!(null));
+        batch = batch.body(&name("r", number), body);
+    }
+    for number in 0..100 {
+        let body = login_with("app_version", json!("x"));
+        batch = batch.body(&name("t", number), body);
+    }
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids().len(), 3_201);
+    let done = function.lines_of("batch", 1).await[0].take();
+    assert_eq!(
+        done["failed_by_rule"],
+        "body_not_json=3000 required=101 transform=100"
+    );
+    let counts = function.lines("more messages failed");
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|line| json!([line["level"], line["rule"], line["messages"]]))
+        .collect();
+    assert_eq!(
+        json!(counts),
+        json!([["WARN", "body_not_json", 2_900], ["WARN", "required", 1]])
+    );
+    let lines = function.lines("message failed");
+    let of_rule = |rule: &str| lines.iter().filter(|line| line["rule"] == rule).count();
+    assert_eq!(
+        ["body_not_json", "required", "transform"].map(of_rule),
+        [100; 3]
+    );
+    assert_eq!(lines[0]["message_id"], id("b0"));
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn only_the_first_invocation_is_a_cold_start() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::aws::Queue;
-use crate::batch::{Batch, login, login_with};
+use crate::batch::{Batch, login};
 use crate::support::{Database, Function, Setup, eventually};
 
 /// CloudWatch's units.
@@ -142,7 +142,17 @@ async fn every_line_keeps_to_the_published_format() {
     ] {
         assert!(lines.iter().any(|line| line.get(what).is_some()), "{what}");
     }
-    assert_eq!(lines[0]["Table"], "\"gr??e\"");
+    for line in &lines {
+        assert_eq!(line["Table"], "\"größe\"");
+        // CloudWatch charges for each set.
+        let sets = &line["_aws"]["CloudWatchMetrics"][0]["Dimensions"];
+        let of_rule = json!([["Function", "Rule"]]);
+        let expected = match line.get("Rule") {
+            Some(_) => of_rule,
+            None => json!([["Function"]]),
+        };
+        assert_eq!(*sets, expected);
+    }
     dead.delete().await;
     database.drop().await;
 }
@@ -206,6 +216,59 @@ async fn a_batch_writes_what_became_of_it_and_of_each_rule() {
     database.drop().await;
 }
 
+/// One line costs less than two.
+#[tokio::test]
+async fn the_line_of_a_batch_and_its_metrics_are_one() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    function
+        .invoke(&Batch::new().body("a", login()).event())
+        .await;
+    let line = function.lines_of("batch", 1).await[0].take();
+    assert_keeps_to_the_format(&line);
+    assert_eq!(
+        (&line["received"], &line["MessagesReceived"]),
+        (&json!(1), &json!(1.0))
+    );
+    assert_eq!(
+        (&line["level"], &line["span"]["cold_start"]),
+        (&json!("INFO"), &json!(true))
+    );
+    let log = function.end().await;
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!(
+        lines.len(),
+        2,
+        "that of the start, and that of the batch: {log}"
+    );
+}
+
+/// What is left out of the log is left out of the line, and the metrics are not.
+#[tokio::test]
+async fn metrics_do_not_depend_on_the_level_nor_the_format_of_the_log() {
+    let settings = [
+        ("AWS_LAMBDA_LOG_LEVEL", "WARN", 0),
+        ("AWS_LAMBDA_LOG_FORMAT", "Text", 1),
+    ];
+    for (name, value, summaries) in settings {
+        let database = Database::with_user_logins().await;
+        let mut function = Setup::on(&database).set(name, value).start().await;
+        function
+            .invoke(&Batch::new().body("a", login()).event())
+            .await;
+        assert_eq!(counted(&function, "RowsStored").await, 1.0);
+        let line = &with_metric(&function, "RowsStored")[0];
+        assert_keeps_to_the_format(line);
+        assert_eq!((line.get("message"), line.get("received")), (None, None));
+        let log = function.end().await;
+        let text = log
+            .lines()
+            .filter(|line| line.contains("batch received=1 stored=1"));
+        assert_eq!(text.count(), summaries, "{log}");
+        database.drop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_batch_that_is_not_stored_in_time_writes_them_too() {
     let database = Database::with_user_logins().await;
@@ -237,30 +300,32 @@ async fn an_outage_writes_its_retries() {
         )
         .await
         .error();
-    function.lines_of("batch failed", 1).await;
-    assert!(with_metric(&function, "DatabaseRetries")[0]["DatabaseRetries"].as_f64() > Some(0.0));
+    let failed = &function.lines_of("batch failed", 1).await[0];
+    assert!(failed["DatabaseRetries"].as_f64() > Some(0.0));
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("cannot be reached"), "{reason}");
 }
 
 /// Two rows in one statement are refused for one of them, and then the second for a reason of the table's.
 #[tokio::test]
 async fn rows_that_were_stored_before_a_batch_failed_are_counted() {
-    let database = Database::with_user_logins().await;
+    let database = Database::new().await;
     database
-        .execute(
-            "CREATE FUNCTION check_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-                 IF (SELECT count(*) FROM added) > 1 THEN RAISE EXCEPTION 'one at a time'; END IF; \
-                 IF EXISTS (SELECT FROM added WHERE locale = 'DE') THEN RAISE insufficient_privilege; END IF; \
-                 RETURN NULL; END $$; \
-             CREATE TRIGGER check_rows AFTER INSERT ON user_logins REFERENCING NEW TABLE AS added \
-                 FOR EACH STATEMENT EXECUTE FUNCTION check_rows()",
-        )
+        .execute("CREATE TABLE t (k text UNIQUE) PARTITION BY LIST (k); CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a')")
         .await;
-    let mut function = Setup::on(&database).start().await;
+    let mapping = r#"
+        table = "t"
+        key = ["k"]
+        [[column]]
+        name = "k"
+        type = "text"
+        required = true"#;
+    let mut function = Setup::on(&database).mapping(mapping).start().await;
     let batch = Batch::new()
-        .body("a", login_with("locale", json!("RU")))
-        .body("b", login_with("locale", json!("DE")));
+        .body("a", json!({"k": "a"}))
+        .body("b", json!({"k": "b"}));
     function.invoke(&batch.event()).await.error();
-    assert_eq!(database.count("user_logins").await, 1);
+    assert_eq!(database.count("t").await, 1);
     assert_eq!(with_metric(&function, "RowsStored")[0]["RowsStored"], 1.0);
     database.drop().await;
 }

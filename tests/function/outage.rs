@@ -40,6 +40,7 @@ async fn a_postgres_that_comes_back_within_an_invocation_costs_nothing() {
         .set("DATABASE_URL", &database.url_through(proxy.address))
         .start()
         .await;
+    function.ready().await;
     for (round, name) in ["start", "later"].into_iter().enumerate() {
         let event = Batch::new().body(name, login()).event();
         let (answer, ()) = join!(function.invoke(&event), open_after_tries(&proxy, 3));
@@ -232,6 +233,7 @@ async fn visibility_that_cannot_be_stretched_costs_a_warning_and_no_time() {
             )
             .start()
             .await;
+        function.ready().await;
         let started = Instant::now();
         let batch = batch.body("good", login()).event();
         let error = function.invoke_within(&batch, TIME).await.error();

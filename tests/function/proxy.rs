@@ -115,6 +115,11 @@ impl Proxy {
             .send_modify(|faults| faults.frozen_below = usize::MAX);
     }
 
+    /// Reads from all connections again.
+    pub(crate) fn thaw_all(&self) {
+        self.faults.send_modify(|faults| faults.frozen_below = 0);
+    }
+
     /// Lets the next statement be done, and cuts its connection in place of the answer.
     pub(crate) fn lose_next_answer(&self) {
         self.faults.send_modify(|faults| faults.loses_answer = true);

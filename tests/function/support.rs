@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,15 +12,25 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use serde_json::Value;
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::origin::Origins;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// 64 bytes, of which the masks make tokens in every test.
 pub(crate) const MASK_KEY: &str =
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
+
+/// What signs and verifies origins with a mask key, given in base64.
+pub(crate) fn origins(mask_key: &str) -> Origins {
+    let key = (!mask_key.is_empty()).then(|| MaskKey::from_base64(mask_key).unwrap());
+    Origins::new(key.as_ref())
+}
+/// How the Runtime API calls the function as an extension.
+const EXTENSION: &str = "extension";
 
 /// How long a test waits for an answer before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -144,6 +155,17 @@ impl Database {
         client
     }
 
+    /// Locks these rows until what is given back is dropped.
+    pub(crate) async fn lock_rows(&self, table: &str, condition: &str) -> Client {
+        let client = connect().await;
+        let sql = format!(
+            "BEGIN; SELECT FROM {}.{table} WHERE {condition} FOR UPDATE",
+            self.schema
+        );
+        client.batch_execute(&sql).await.unwrap();
+        client
+    }
+
     /// Waits until so many sessions wait for the table.
     pub(crate) async fn wait_for_waiting(&self, table: &str, count: i64) {
         let waiting = format!("pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
@@ -226,6 +248,7 @@ impl Drop for TempFile {
 pub(crate) struct Setup {
     environment: HashMap<String, String>,
     mapping: Option<TempFile>,
+    has_extensions: bool,
 }
 
 impl Setup {
@@ -246,6 +269,7 @@ impl Setup {
         Self {
             environment,
             mapping: None,
+            has_extensions: true,
         }
     }
 
@@ -273,6 +297,11 @@ impl Setup {
         self
     }
 
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
     /// Another mapping than the shipped one.
     pub(crate) fn mapping(self, text: &str) -> Self {
         let file = TempFile::new(text);
@@ -283,6 +312,14 @@ impl Setup {
         }
     }
 
+    /// Beside a Runtime API that has no extensions, as that of an emulator may be.
+    pub(crate) fn without_extensions(self) -> Self {
+        Self {
+            has_extensions: false,
+            ..self
+        }
+    }
+
     pub(crate) async fn start(self) -> Function {
         Function::start(self).await
     }
@@ -290,10 +327,7 @@ impl Setup {
     /// Starts the function and waits until it ends by itself.
     pub(crate) async fn fail_to_start(self) -> (ExitStatus, String) {
         let mut function = self.start().await;
-        let status = tokio::time::timeout(PATIENCE, function.process.wait())
-            .await
-            .expect("the function goes on")
-            .unwrap();
+        let status = function.ends().await;
         (status, function.whole_log().await)
     }
 }
@@ -330,17 +364,54 @@ impl Outcome {
 
 struct Invocation {
     payload: String,
-    deadline_millis: u128,
+    /// From when it is handed over until the deadline.
+    time: Duration,
+}
+
+/// What the function has asked the Runtime API for, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To be an extension, and for these events: the number of their kinds.
+    Extension(usize),
+    /// For the extension's next event.
+    NextEvent,
+    /// For the next invocation.
+    Next,
 }
 
 /// The Runtime API as Lambda serves it to one environment.
-/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+/// Sources: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>,
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
 struct RuntimeApi {
     invocations: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
     outcomes: mpsc::UnboundedSender<Outcome>,
+    asked: watch::Sender<Vec<Asked>>,
+}
+
+impl RuntimeApi {
+    fn note(&self, asked: Asked) {
+        self.asked.send_modify(|all| all.push(asked));
+    }
+}
+
+async fn register(
+    State(api): State<Arc<RuntimeApi>>,
+    body: String,
+) -> ([(&'static str, &'static str); 1], &'static str) {
+    let body: Value = serde_json::from_str(&body).unwrap();
+    api.note(Asked::Extension(body["events"].as_array().unwrap().len()));
+    ([("lambda-extension-identifier", EXTENSION)], "{}")
+}
+
+/// There are no events for an extension that has subscribed to none.
+async fn next_event(State(api): State<Arc<RuntimeApi>>, headers: HeaderMap) {
+    assert_eq!(headers["lambda-extension-identifier"], EXTENSION);
+    api.note(Asked::NextEvent);
+    std::future::pending().await
 }
 
 async fn next(State(api): State<Arc<RuntimeApi>>) -> Result<(HeaderMap, String), StatusCode> {
+    api.note(Asked::Next);
     let invocation = api
         .invocations
         .lock()
@@ -353,9 +424,10 @@ async fn next(State(api): State<Arc<RuntimeApi>>) -> Result<(HeaderMap, String),
         "lambda-runtime-aws-request-id",
         "8476a536-e9f4-11e8-9739-2dfe598c3fcd".parse().unwrap(),
     );
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + invocation.time;
     headers.insert(
         "lambda-runtime-deadline-ms",
-        invocation.deadline_millis.to_string().parse().unwrap(),
+        deadline.as_millis().to_string().parse().unwrap(),
     );
     headers.insert(
         "lambda-runtime-invoked-function-arn",
@@ -393,6 +465,7 @@ pub(crate) struct Function {
     process: Child,
     invocations: mpsc::UnboundedSender<Invocation>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
+    asked: watch::Receiver<Vec<Asked>>,
     log: Arc<Mutex<String>>,
     readers: Vec<tokio::task::JoinHandle<()>>,
     _mapping: Option<TempFile>,
@@ -402,11 +475,20 @@ impl Function {
     async fn start(setup: Setup) -> Self {
         let (invocations, receiver) = mpsc::unbounded_channel();
         let (sender, outcomes) = mpsc::unbounded_channel();
+        let (asking, asked) = watch::channel(Vec::new());
         let api = RuntimeApi {
             invocations: tokio::sync::Mutex::new(receiver),
             outcomes: sender,
+            asked: asking,
         };
-        let routes = Router::new()
+        let extensions = if setup.has_extensions {
+            Router::new()
+                .route("/2020-01-01/extension/register", post(register))
+                .route("/2020-01-01/extension/event/next", get(next_event))
+        } else {
+            Router::new()
+        };
+        let routes = extensions
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route(
                 "/2018-06-01/runtime/invocation/{id}/response",
@@ -435,6 +517,7 @@ impl Function {
             process,
             invocations,
             outcomes,
+            asked,
             log,
             readers,
             _mapping: setup.mapping,
@@ -445,20 +528,49 @@ impl Function {
         self.invoke_within(event, Duration::from_secs(30)).await
     }
 
-    /// Invokes with this much time until the deadline.
+    /// Invokes with this much time until the deadline, which begins when the function has started.
     pub(crate) async fn invoke_within(&mut self, event: &Value, time: Duration) -> Outcome {
-        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;
-        self.invocations
-            .send(Invocation {
-                payload: event.to_string(),
-                deadline_millis: deadline.as_millis(),
-            })
-            .unwrap();
+        self.send(event, time);
         tokio::select! {
             outcome = self.outcomes.recv() => outcome.unwrap(),
             status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
             () = tokio::time::sleep(PATIENCE) => panic!("no answer: {}", self.log()),
         }
+    }
+
+    /// Puts an invocation before it, whose answer nobody waits for.
+    pub(crate) fn send(&self, event: &Value, time: Duration) {
+        let payload = event.to_string();
+        self.invocations.send(Invocation { payload, time }).unwrap();
+    }
+
+    /// Waits until it has asked for its first invocation.
+    pub(crate) async fn ready(&mut self) {
+        let mut asked = self.asked.clone();
+        let mut ready = pin!(asked.wait_for(|asked| asked.contains(&Asked::Next)));
+        tokio::select! {
+            ready = &mut ready => drop(ready.unwrap()),
+            status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
+            () = tokio::time::sleep(PATIENCE) => panic!("it asks for no invocation: {}", self.log()),
+        }
+    }
+
+    /// What it has asked the Runtime API for so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.borrow().clone()
+    }
+
+    /// Sends it a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.id().to_string()]);
+        assert!(kill.status().await.unwrap().success());
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("the function goes on").unwrap()
     }
 
     /// The number of its process.

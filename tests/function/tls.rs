@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::aws::Secret;
 use crate::batch::{Batch, login};
+use crate::impostor::Impostor;
 use crate::support::{Database, Outcome, Setup, database_name, server_address};
 use crate::tls_front::{Authority, front};
 
@@ -111,7 +112,7 @@ async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
     let cases = [
         (
             "unknown",
-            house.setup(valid, None, None),
+            house.setup(valid, Some("verify-full"), None),
             "unable to get local issuer certificate",
         ),
         (
@@ -215,5 +216,143 @@ async fn a_server_is_trusted_as_far_as_the_mode_asks() {
     let cases = cases.map(async |(name, setup)| store(setup, name).await.expect(name));
     join_all(cases).await;
     assert_eq!(house.database.count("user_logins").await, count);
+    house.drop().await;
+}
+
+/// For this function the public authority is one of the system's.
+fn trusting(public: &Authority, setup: Setup) -> Setup {
+    setup.set("SSL_CERT_FILE", &public.path())
+}
+
+#[tokio::test]
+async fn with_a_named_authority_a_server_with_a_public_certificate_gets_no_password() {
+    let house = House::new().await;
+    let (public, ours) = (Authority::public(), Some(&house.ours));
+    let impostor = Impostor::with(Some(public.identity("localhost", 2100))).await;
+    let named = format!("sslrootcert={}", house.ours.path());
+    let url = |mode: &str| house.url_setup(impostor.address, &format!("sslmode={mode}&{named}"));
+    let modes = ["require", "verify-ca", "verify-full"];
+    let cases = modes.iter().flat_map(|mode| {
+        let by_secret = house.setup(impostor.address, Some(mode), ours);
+        [(*mode, by_secret), (*mode, url(mode))]
+    });
+    let cases = cases.map(async |(mode, setup)| {
+        let refused = store(trusting(&public, setup), "m").await.expect_err(mode);
+        assert!(refused.contains("certificate"), "{mode}: {refused}");
+    });
+    join_all(cases).await;
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
+    // The control: a function that trusts the public authority sends the password.
+    let trusts_all = house.setup(impostor.address, Some("verify-full"), None);
+    store(trusting(&public, trusts_all), "m").await.unwrap_err();
+    assert_eq!(impostor.passwords(), ["p"]);
+    house.drop().await;
+}
+
+#[tokio::test]
+async fn with_verify_full_the_packaged_authorities_add_to_those_of_the_system() {
+    let house = House::new().await;
+    let public = Authority::public();
+    let by_public = front(public.identity("localhost", 2100)).await;
+    let package = house.ours.packaged();
+    let setup = |server, mode| {
+        let setup = house.setup(server, mode, None);
+        let setup = setup.set("LAMBDA_TASK_ROOT", &package.path());
+        let setup = setup.set("DB_SSLROOTCERT", &format!("{}/ca.pem", package.path()));
+        trusting(&public, setup)
+    };
+    store(setup(house.valid().await, None), "rds")
+        .await
+        .unwrap();
+    store(setup(by_public, Some("verify-full")), "proxy")
+        .await
+        .unwrap();
+    let impostor = Impostor::with(Some(public.identity("localhost", 2100))).await;
+    let weaker = ["require", "verify-ca"].map(async |mode| {
+        let refused = store(setup(impostor.address, Some(mode)), "m").await;
+        assert!(refused.unwrap_err().contains("certificate"), "{mode}");
+    });
+    join_all(weaker).await;
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
+    house.drop().await;
+}
+
+#[tokio::test]
+async fn verify_ca_without_an_authority_is_refused_at_start() {
+    let house = House::new().await;
+    let server = house.valid().await;
+    let cases = [
+        (
+            house.setup(server, Some("verify-ca"), None),
+            "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT",
+        ),
+        (
+            house.url_setup(server, "sslmode=verify-ca"),
+            "its sslmode verify-ca needs an sslrootcert",
+        ),
+    ];
+    for (setup, sentence) in cases {
+        let (status, log) = setup.fail_to_start().await;
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(sentence), "{log}");
+    }
+    house.drop().await;
+}
+
+#[tokio::test]
+async fn without_sslmode_only_a_loopback_connection_is_unverified() {
+    let house = House::new().await;
+    let (impostor, plain) = (Impostor::with(None).await, server_address());
+    let elsewhere = |server: SocketAddr| {
+        let url = format!(
+            "postgresql://{}:p@db.internal:{}/{}?hostaddr=127.0.0.1",
+            house.role,
+            server.port(),
+            database_name()
+        );
+        Setup::bare()
+            .set("MASK_KEY", crate::support::MASK_KEY)
+            .set("DATABASE_URL", &url)
+    };
+    for server in [impostor.address, plain] {
+        let refused = store(elsewhere(server), "m").await.unwrap_err();
+        assert!(refused.contains("server does not support TLS"), "{refused}");
+    }
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
+    store(house.url_setup(plain, ""), "url").await.unwrap();
+    store(house.setup(plain, None, None), "secret")
+        .await
+        .unwrap();
+    assert_eq!(house.database.count("user_logins").await, 2);
+    house.drop().await;
+}
+
+#[tokio::test]
+async fn with_channel_binding_required_an_unverified_server_gets_no_password() {
+    let house = House::new().await;
+    let impostor = Impostor::with(Some(house.others.identity("anybody", 2100))).await;
+    let by_secret = || house.setup(impostor.address, Some("require"), None);
+    let cases = [
+        by_secret().set("DB_CHANNEL_BINDING", "require"),
+        house.url_setup(impostor.address, "sslmode=require&channel_binding=require"),
+    ];
+    let cases = cases.map(async |setup| {
+        let refused = store(setup, "m").await.unwrap_err();
+        assert!(refused.contains("channel binding"), "{refused}");
+    });
+    join_all(cases).await;
+    assert_eq!(impostor.passwords(), [] as [&str; 0]);
+    store(by_secret(), "m").await.unwrap_err();
+    assert_eq!(impostor.passwords(), ["p"]);
+    let valid = house.valid().await;
+    for (name, binding) in [("with", "prefer"), ("without", "disable")] {
+        let setup = house.setup(valid, Some("require"), None);
+        store(setup.set("DB_CHANNEL_BINDING", binding), name)
+            .await
+            .unwrap();
+    }
+    let unknown = by_secret().set("DB_CHANNEL_BINDING", "on");
+    let (_, log) = unknown.fail_to_start().await;
+    assert!(log.contains("DB_CHANNEL_BINDING is unknown"), "{log}");
     house.drop().await;
 }

@@ -1,6 +1,7 @@
 //! TLS before the local Postgres, which was built without it, with certificates of an own authority.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -22,13 +23,22 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
+    /// A private one. They all have the same name, so that only their keys distinguish them.
     pub(crate) fn new() -> Self {
+        Self::named("Authority of a test")
+    }
+
+    /// One that stands in for the public authorities, which sign certificates for everybody.
+    pub(crate) fn public() -> Self {
+        Self::named("Public authority of a test")
+    }
+
+    fn named(common_name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Every authority has this name, so that only their keys tell them apart.
         let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, "Authority of a test");
+        name.push(DnType::CommonName, common_name);
         let certificate = params.self_signed(&key).unwrap();
         Self {
             issuer: Issuer::new(params, key),
@@ -40,6 +50,15 @@ impl Authority {
         self.file.0.display().to_string()
     }
 
+    /// Its file as `ca.pem` in the folder of a function's code.
+    pub(crate) fn packaged(&self) -> Package {
+        let folder = format!("sqs-to-postgres-{:016x}", fastrand::u64(..));
+        let package = Package(std::env::temp_dir().join(folder));
+        std::fs::create_dir(&package.0).unwrap();
+        std::fs::copy(&self.file.0, package.0.join("ca.pem")).unwrap();
+        package
+    }
+
     /// A server's certificate for this host that ends with this year.
     pub(crate) fn identity(&self, host: &str, last_year: i32) -> Identity {
         let key = KeyPair::generate().unwrap();
@@ -48,6 +67,21 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let pem = certificate.pem();
         Identity::from_pkcs8(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+    }
+}
+
+/// The folder of a function's code, gone when the test ends.
+pub(crate) struct Package(PathBuf);
+
+impl Package {
+    pub(crate) fn path(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
     }
 }
 

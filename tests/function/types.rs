@@ -1,9 +1,10 @@
 //! Every type: what a JSON value becomes in Postgres, and what costs its message.
 
 use serde_json::{Value, json};
+use sqs_to_postgres::origin::Origin;
 
 use crate::batch::{Batch, SENT_AT_MILLIS, id};
-use crate::support::{Database, Function, Setup};
+use crate::support::{Database, Function, MASK_KEY, Setup, origins};
 
 /// A mapping of one column `v` with these lines.
 fn mapping(database: &Database, lines: &str) -> String {
@@ -534,10 +535,9 @@ async fn metadata_is_stored_by_its_meaning() {
 async fn a_message_that_redrive_moved_keeps_its_first_id() {
     let database = Database::new().await;
     let mut function = start(&database, "text", "").await;
-    let attribute =
-        |value: &str| json!({"original_message_id": {"stringValue": value, "dataType": "String"}});
-    let moved =
-        json!({"messageId": id("new"), "body": "{}", "messageAttributes": attribute(&id("first"))});
+    let origin = origins(MASK_KEY).text(Origin::new(&id("first"), None, ""), "{}");
+    let attribute = json!({"origin": {"stringValue": origin, "dataType": "String"}});
+    let moved = json!({"messageId": id("new"), "body": "{}", "messageAttributes": attribute});
     function
         .invoke(&Batch::new().text("first", "{}").event())
         .await;

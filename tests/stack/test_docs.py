@@ -107,9 +107,9 @@ REMASK = "bash remask.sh masked_ip aes_values.py"
 BOTH = "SELECT masked_ip, masked_device_id FROM user_logins ORDER BY 1, 2"
 
 
-def test_an_older_table_is_masked_anew_gets_its_key_and_works(old: Shell) -> None:
+def test_an_older_table_gets_new_tokens_and_a_key_and_works(old: Shell) -> None:
     said = old.output(block("MIGRATING.md", "sh", REMASK), **KEY)
-    assert said.splitlines() == ["masked_ip: 4 tokens masked anew", "masked_device_id: 4 tokens masked anew"]
+    assert said.splitlines() == ["masked_ip: 4 tokens replaced", "masked_device_id: 4 tokens replaced"]
     tokens = old.output("sqs-to-postgres token --column masked_ip", "\n".join(ADDRESSES)).splitlines()
     rows = [row.split("|") for row in old.sql(BOTH)]
     assert len(rows) == 5
@@ -118,7 +118,7 @@ def test_an_older_table_is_masked_anew_gets_its_key_and_works(old: Shell) -> Non
         zip(tokens, [2, 1, 1], strict=True)
     )
     before = old.sql(BOTH)
-    assert "0 tokens masked anew" in old.output(block("MIGRATING.md", "sh", REMASK), **KEY)
+    assert "0 tokens replaced" in old.output(block("MIGRATING.md", "sh", REMASK), **KEY)
     assert old.sql(BOTH) == before
     old.sql(block("MIGRATING.md", "sql", "PRIMARY KEY"))
     old.output('sqs-to-postgres ddl --diff | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
@@ -133,7 +133,7 @@ def test_a_token_that_cannot_be_read_changes_nothing(old: Shell, bad: str) -> No
     assert old.sql(BOTH) == before
 
 
-def test_the_kind_of_a_token_is_told_by_its_look(old: Shell) -> None:
+def test_the_kind_of_a_token_is_recognised_by_its_pattern(old: Shell) -> None:
     kinds = {
         "sha256": hashlib.sha256(b"x").hexdigest(),
         "sha512": hashlib.sha512(b"x").hexdigest(),
@@ -144,8 +144,8 @@ def test_the_kind_of_a_token_is_told_by_its_look(old: Shell) -> None:
         old.sql(
             f"INSERT INTO user_logins (user_id, masked_ip, masked_device_id) VALUES ('u', '{token}', 'd')"
         )
-    told = dict(row.split("|") for row in old.sql(block("MIGRATING.md", "sql", "told_by_its_look")))
-    assert told == {**dict.fromkeys(kinds, "1"), "AES-ECB in base64, it seems": "5"}
+    told = dict(row.split("|") for row in old.sql(block("MIGRATING.md", "sql", "AS kinds")))
+    assert told == {**dict.fromkeys(kinds, "1"), "probably AES-ECB in base64": "5"}
 
 
 def test_plain_hashes_go_on_as_they_were(shell: Shell) -> None:
@@ -177,8 +177,8 @@ def test_the_kubernetes_examples_start_drain_as_it_wants_to_be(
     assert (container["command"], command) == (["sqs-to-postgres"], "drain")
     assert {argument.partition("=")[0] for argument in arguments} <= drain_flags
     assert ("--follow" in arguments) == (kind == "Deployment")
-    readme = (Settings.of_repo().root / "README.md").read_text()
-    assert all(f"`{variable['name']}`" in readme for variable in container["env"])
+    settings = (Settings.of_repo().root / "docs" / "CONFIGURATION.md").read_text()
+    assert all(f"`{variable['name']}`" in settings for variable in container["env"])
     if kind == "CronJob":
         [rule] = spec["podFailurePolicy"]["rules"]
         assert rule["onExitCodes"]["values"] == [1, 2]

@@ -58,6 +58,10 @@ def statements(settings: Settings, variant: Variant) -> list[dict[str, Any]]:
     return [statement for policy in policies for statement in policy["Statement"]]
 
 
+def allowing(settings: Settings, variant: Variant) -> list[dict[str, Any]]:
+    return [statement for statement in statements(settings, variant) if statement["Effect"] == "Allow"]
+
+
 def actions_of(statement: dict[str, Any]) -> set[str]:
     actions = statement["Action"]
     return set(actions) if isinstance(actions, list) else {actions}
@@ -74,7 +78,7 @@ def test_the_role_allows_exactly_what_is_used(
     assert "sqs:SendMessage" in called
     # Only where dead letters are direct does the function send any.
     unused = set() if kind == "every-option" else {"sqs:SendMessage"}
-    allowed = [actions_of(statement) for statement in statements(settings, variants[kind])]
+    allowed = [actions_of(statement) for statement in allowing(settings, variants[kind])]
     assert set().union(*allowed) == (called - unused) | LAMBDA_POLLS | LAMBDA_LOGS | more
 
 
@@ -84,9 +88,8 @@ def test_every_statement_is_for_one_resource(
 ) -> None:
     stack = variants[kind].deployment
     queue, dead = (url.rpartition("/")[2] for url in (stack.queue_url, stack.dead_letter_queue_url))
-    for statement in statements(settings, variants[kind]):
+    for statement in allowing(settings, variants[kind]):
         actions, resource = actions_of(statement), statement["Resource"]
-        assert statement["Effect"] == "Allow"
         assert isinstance(resource, str)
         assert not any("*" in action for action in actions)
         if actions == LAMBDA_JOINS_A_VPC:  # which take no narrower one
@@ -103,3 +106,14 @@ def test_every_statement_is_for_one_resource(
             assert actions in (OWN_KEY_READS, OWN_KEY_SENDS)
             assert resource.startswith("arn:aws:kms:")
             assert "kms:ViaService" in statement["Condition"]["StringEquals"]
+
+
+def test_the_code_of_the_function_may_do_nothing_to_the_network(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    variant = variants["every-option"]
+    function = client(settings, "lambda").get_function_configuration(FunctionName=variant.name)
+    (denied,) = [found for found in statements(settings, variant) if found["Effect"] == "Deny"]
+    assert actions_of(denied) >= LAMBDA_JOINS_A_VPC
+    assert denied["Resource"] == "*"
+    assert denied["Condition"] == {"ArnEquals": {"lambda:SourceFunctionArn": function["FunctionArn"]}}

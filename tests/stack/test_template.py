@@ -67,7 +67,7 @@ def test_the_runbook_says_how_long_the_deliveries_last(
     settings: Settings, template: dict[str, Any], name: str
 ) -> None:
     numbers = template["Mappings"]["Profiles"][name]
-    said = re.search(rf"(\d+)(?: minutes in all)? under `{name}`", runbook(settings))
+    said = re.search(rf"(\d+)(?: minutes in total)? under `{name}`", runbook(settings))
     assert said
     assert int(said[1]) == numbers["MaxReceiveCount"] * numbers["VisibilityTimeout"] // 60
 
@@ -83,18 +83,26 @@ def test_the_function_runs_as_often_as_its_queue_asks_for(template: dict[str, An
     assert "MaximumConcurrency" in function["Events"]["Messages"]["Properties"]["ScalingConfig"]
 
 
-def holds(term: Any, values: dict[str, Any]) -> Any:  # noqa: ANN401 (a term of CloudFormation)
-    """A term of the Rules, as CloudFormation reads it: the local stack does not read them."""
+def holds(term: Any, values: dict[str, Any], conditions: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 (a term of CloudFormation)
+    """A term of the Rules or Conditions as CloudFormation reads it; the local stack reads no Rules."""
+    if isinstance(term, list):
+        return [holds(part, values, conditions) for part in term]
     if not isinstance(term, dict):
         return term
     ((function, arguments),) = term.items()
     if function == "Ref":
         return values[arguments]
-    arguments = [holds(argument, values) for argument in arguments]
+    if function == "Condition":
+        return holds((conditions or {})[arguments], values, conditions)
+    arguments = holds(arguments, values, conditions)
     return {
         "Fn::Not": lambda: not arguments[0],
+        "Fn::And": lambda: all(arguments),
+        "Fn::Or": lambda: any(arguments),
         "Fn::Equals": lambda: arguments[0] == arguments[1],
         "Fn::EachMemberEquals": lambda: all(member == arguments[1] for member in arguments[0]),
+        "Fn::Join": lambda: arguments[0].join(arguments[1]),
+        "Fn::Split": lambda: arguments[1].split(arguments[0]),
     }[function]()
 
 
@@ -121,6 +129,8 @@ def refused_by(template: dict[str, Any], **given: str) -> list[str]:
         ({"SubnetIds": "subnet-1,subnet-2"}, ["SubnetsHaveSecurityGroups"]),
         ({"SecurityGroupIds": "sg-1"}, ["SecurityGroupsHaveSubnets"]),
         ({"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, []),
+        ({"DbSslMode": "verify-ca"}, ["VerifyCaHasAuthorities"]),
+        ({"DbSslMode": "verify-ca", "DbSslRootCert": "/var/task/ca.pem"}, []),
     ],
 )
 def test_parameters_that_need_each_other_are_given_together(
@@ -141,3 +151,39 @@ def test_parameters_that_need_each_other_are_given_together(
 def test_a_kms_key_is_no_alias(template: dict[str, Any], arn: str, taken: bool) -> None:
     pattern = template["Parameters"]["KmsKeyArn"]["AllowedPattern"]
     assert bool(re.fullmatch(pattern, arn)) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "direct"),
+    [
+        ({}, False),
+        ({"QueueType": "fifo"}, True),
+        ({"QueueArn": "arn:q.fifo"}, True),
+        ({"QueueArn": "arn:q", "QueueType": "fifo"}, False),
+        ({"DeadLetters": "direct"}, True),
+        ({"DeadLetters": "redrive", "QueueType": "fifo"}, False),
+    ],
+)
+def test_on_a_fifo_queue_a_bad_message_takes_no_good_one_along_unless_asked_to(
+    template: dict[str, Any], given: dict[str, str], *, direct: bool
+) -> None:
+    values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
+    conditions = template["Conditions"]
+    assert holds(conditions["DirectDeadLetters"], values, conditions) == direct
+
+
+def test_the_code_of_the_function_may_do_nothing_to_the_network(template: dict[str, Any]) -> None:
+    policies = template["Resources"]["Role"]["Properties"]["Policies"]
+    (policy,) = [
+        policy["Fn::If"][1]["PolicyDocument"]
+        for policy in policies
+        if policy.get("Fn::If", [None])[0] == "InVpc"
+    ]
+    allowed, denied = policy["Statement"]
+    assert (allowed["Effect"], denied["Effect"]) == ("Allow", "Deny")
+    assert set(denied["Action"]) >= set(allowed["Action"])
+    assert denied["Resource"] == "*"
+    arn = denied["Condition"]["ArnEquals"]["lambda:SourceFunctionArn"]["Fn::Sub"]
+    function = template["Resources"]["Function"]["Properties"]["FunctionName"]
+    assert function == {"Ref": "AWS::StackName"}
+    assert arn.endswith(":lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}")

@@ -1,10 +1,14 @@
-"""The function at a terminal, as `make watch` runs it: lines for a person, and no metrics."""
+"""At a terminal the function, as `make watch` runs it, writes lines for a person and no metrics, and the tool
+shows what others wrote without handing it to the terminal."""
 
 import json
 import os
 import pty
 import select
 import subprocess
+
+import pytest
+from shell import Shell
 
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
@@ -39,3 +43,53 @@ def test_at_a_terminal_the_function_writes_lines_for_a_person_and_no_metrics() -
             api.close()
     assert b"message failed" in printed
     assert b"_aws" not in printed
+
+
+# It sets the title, clears the screen, hides text and writes to the clipboard.
+STEERING = "\x1b]0;title\x07\x1b[2J\x1b[8m\x9b2J\x1b]52;c;eA==\x07\r\n"
+MAPPING = """
+table = "t"
+key = ["id"]
+[[column]]
+name = "id"
+type = "uuid"
+from = "@message_id"
+[[column]]
+name = "name"
+type = "text"
+"""
+
+
+def at_a_terminal(shell: Shell, command: str) -> str:
+    """What a terminal gets to see of a command."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        ["bash", "-c", command], cwd=shell.folder, env=shell.env | {"TERM": "xterm"}, stdout=theirs
+    ):
+        os.close(theirs)
+        seen = b""
+        while part := _read(ours):
+            seen += part
+    return seen.decode().replace("\r\n", "\n")  # as a terminal ends its lines
+
+
+def _read(terminal: int) -> bytes:
+    assert select.select([terminal], [], [], PATIENCE_SECS)[0]
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # nobody writes to it any more
+        return b""
+
+
+@pytest.mark.parametrize("mask", ["", 'mask = "aes-siv"'])
+def test_at_a_terminal_the_tool_shows_what_would_steer_it(shell: Shell, mask: str) -> None:
+    (shell.folder / "pipeline.toml").write_text(MAPPING + mask)
+    (shell.folder / "message.json").write_text(json.dumps({"name": STEERING}))
+    show = "sqs-to-postgres explain --show-values message.json"
+    if mask:
+        explained = json.loads(shell.output("sqs-to-postgres explain --json message.json"))
+        (shell.folder / "token").write_text(explained["columns"][1]["token"])
+        show = "sqs-to-postgres unmask < token"
+    seen = at_a_terminal(shell, show)
+    assert r"\u{1b}]0;title\u{7}\u{1b}[2J" in seen
+    assert all(character.isprintable() or character == "\n" for character in seen), seen

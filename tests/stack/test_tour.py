@@ -1,4 +1,4 @@
-"""The README's tour of the command line tool, typed literally: the output is what it says."""
+"""What the README and the tour of the command-line tool show to type, typed: it prints what they show."""
 
 import json
 import re
@@ -30,11 +30,11 @@ def tour(settings: Settings, shell: Shell) -> Iterator[Shell]:
         sqs.delete_queue(QueueUrl=url)
 
 
-def steps() -> list[tuple[str, str]]:
-    """Each command of the tour and what it prints."""
-    readme = (Settings.of_repo().root / "README.md").read_text()
-    tour = readme.partition("### A tour\n")[2].partition("\n### ")[0]
-    blocks = re.findall(r"^```console\n(.*?)^```$", tour, re.MULTILINE | re.DOTALL)
+def steps(page: str, section: str) -> list[tuple[str, str]]:
+    """Each command of a section and what it prints."""
+    text = (Settings.of_repo().root / page).read_text()
+    text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     commands = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
     return [(command, output) for command, _, output in (step.partition("\n") for step in commands)]
 
@@ -45,10 +45,39 @@ def pattern(output: str) -> str:
     return "".join("(.*\n)*" if line == ".*" else f"{line}\n" for line in lines)
 
 
-def test_every_command_of_the_tour_prints_what_the_readme_shows(tour: Shell) -> None:
-    typed = steps()
+def test_every_command_of_the_tour_prints_what_the_page_shows(tour: Shell) -> None:
+    typed = steps("docs/CLI.md", "A tour")
     for command, output in typed:
         printed = tour.run(f"({command}) 2>&1").stdout
         assert re.fullmatch(pattern(output), printed), f"$ {command}\n{printed}"
     shown = {command.split()[1] for command, _ in typed}
     assert shown >= {"infer", "explain", "ddl", "check", "send", "drain", "redrive", "token", "unmask"}
+
+
+@pytest.fixture
+def readme(settings: Settings) -> str:
+    return (settings.root / "README.md").read_text()
+
+
+def test_the_message_of_the_readme_becomes_its_row(shell: Shell, readme: str) -> None:
+    [message, *_] = re.findall(r"^```json\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    [mapping] = re.findall(r"^```toml\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    (shell.folder / "pipeline.toml").write_text(mapping)
+    shell.store("orders", message)
+    [head, _, row] = re.findall(r"^\| .* \|\n\|---.*\|\n\| .* \|$", readme, re.MULTILINE)[0].splitlines()
+    columns, shown = ([cell.strip() for cell in line.strip("|").split("|")] for line in (head, row))
+    [stored] = shell.sql(f"SELECT {', '.join(columns)} FROM orders")
+    assert re.fullmatch(pattern("|".join(shown)), f"{stored}\n")
+
+
+def test_the_five_commands_of_the_readme_lead_to_a_table_that_is_ready(tour: Shell, readme: str) -> None:
+    *typed, (deploy_command, _) = steps("README.md", "Use it for your own queue")
+    assert [command.split()[1] for command, _ in typed] == ["infer", "explain", "ddl", "check"]
+    [message, *_] = re.findall(r"^```json\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    orders = [json.dumps(json.loads(message) | {"order_id": number}) for number in range(1000, 1050)]
+    (tour.folder / "pipeline.toml").unlink()
+    (tour.folder / "orders.jsonl").write_text("\n".join(orders))
+    for command, _ in typed:
+        tour.output(f"set -o pipefail; {command}")
+    # What is left of it is typed in docs/DEPLOY.md.
+    assert deploy_command == "make deploy GUIDED=1"

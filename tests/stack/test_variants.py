@@ -52,8 +52,9 @@ def test_a_direct_dead_letter_is_there_at_once_and_says_why(
         f"no dead letter of {name}",
     )
     said = {key: value["StringValue"] for key, value in letters[0]["MessageAttributes"].items()}
-    assert (said["error_rule"], said["error_column"]) == ("required", "masked_ip")
-    assert said["original_message_id"] == variants[name].bad
+    reason = json.loads(said["rejection"])
+    assert (reason["rule"], reason["column"]) == ("required", "masked_ip")
+    assert json.loads(said["origin"])["id"] == variants[name].bad
 
 
 @pytest.mark.parametrize("name", PROFILES)

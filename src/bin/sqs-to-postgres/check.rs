@@ -13,20 +13,26 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::database::Server;
+use sqs_to_postgres::database::{Durability, Server};
 use sqs_to_postgres::load::Inspection;
-use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::pipeline::{Column, Mask, Pipeline, quote_identifier};
 use sqs_to_postgres::transform::Transformer;
 use tokio::time::Instant;
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags};
-use function::Function;
+use crate::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, variable};
+use function::{DEAD_LETTER_QUEUE_URL, Function};
 use report::Report;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A statement of a large batch takes no longer on a server that is busy.
+const SHORT_STATEMENT: Duration = Duration::from_secs(5);
+
+/// Other statements on the same rows take no longer, nor does the function between two of its own.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest of the names that do not depend on the mapping.
 const WIDEST_NAME: &str = "partial responses";
@@ -98,16 +104,17 @@ impl Check {
             Ok(key) => Transformer::new(file, pipeline, key.as_ref()).map_err(CliError::from),
             Err(error) => Err(error),
         };
-        let masks = pipeline
-            .columns
-            .iter()
-            .filter(|column| column.mask.is_some())
-            .count();
+        let is_masked = |column: &&Column| column.mask.is_some();
+        let masks = pipeline.columns.iter().filter(is_masked).count();
         match compiled {
-            Ok(_) if masks == 0 => report.ok("masks", "none"),
-            Ok(_) => report.ok("masks", &format!("{masks} columns are masked")),
-            Err(error) => report.error("masks", &error),
+            Ok(_) if masks == 0 => report.ok("masks", "none")?,
+            Ok(_) => report.ok("masks", &format!("{masks} columns are masked"))?,
+            Err(error) => report.error("masks", &error)?,
         }
+        for column in &pipeline.columns {
+            check_mask(column, report)?;
+        }
+        Ok(())
     }
 
     /// Gives the server, where it answers.
@@ -141,6 +148,8 @@ impl Check {
             }
         };
         check_server(&server, &address, report)?;
+        check_durability(&server, report)?;
+        check_timeouts(&server, report)?;
         tls::check(&mut database, &address.0, report).await?;
         table::check(&inspection, pipeline, report)?;
         Ok(Some(server))
@@ -157,7 +166,8 @@ impl Check {
         let sqs = Client::new(aws.config().await);
         let named = queue::check(&self.queue, &sqs, report).await?;
         let Some(name) = &self.function else {
-            return Ok(());
+            let are_direct = variable(DEAD_LETTER_QUEUE_URL).is_some();
+            return named.map_or(Ok(()), |queue| queue.check_order(are_direct, report));
         };
         let function = match Function::read(aws.config().await, name).await {
             Ok(function) => function,
@@ -196,5 +206,67 @@ fn check_server(
         )
     } else {
         report.ok("pooler", "none in between")
+    }
+}
+
+/// A hash without a key can be made by whoever has the table, of every value that there may be.
+fn check_mask(column: &Column, report: &mut Report) -> Result<(), CliError> {
+    let Some(mask @ (Mask::Sha256 | Mask::Sha512)) = column.mask else {
+        return Ok(());
+    };
+    let text = format!(
+        "{mask} of column {} has no key: whoever can read the table finds addresses, phone numbers and the like by hashing all of them",
+        column.name
+    );
+    report.warning("masks", &text, "use hmac-sha256, or aes-siv")
+}
+
+fn check_durability(server: &Server, report: &mut Report) -> Result<(), CliError> {
+    let role = quote_identifier(&server.role);
+    match server.durability {
+        Durability::Full => report.ok("durability", "a commit waits for the disk"),
+        Durability::NotSynchronous => report.warning(
+            "durability",
+            "synchronous_commit is off: a crash of the server loses rows whose messages were acknowledged",
+            &format!("ALTER ROLE {role} SET synchronous_commit = on;"),
+        ),
+        Durability::NotFlushed => report.warning(
+            "durability",
+            "fsync is off: a crash of the machine loses rows whose messages were acknowledged, and may damage the database",
+            "set fsync = on in postgresql.conf",
+        ),
+    }
+}
+
+/// Shorter ones stop batches that would have been stored.
+fn check_timeouts(server: &Server, report: &mut Report) -> Result<(), CliError> {
+    let role = quote_identifier(&server.role);
+    for (name, limit) in &server.timeouts {
+        let (shortest, what) = match name.as_str() {
+            "lock_timeout" => (
+                SHORT_WAIT,
+                "rows that wait longer for a lock are tried again later",
+            ),
+            "idle_in_transaction_session_timeout" => (
+                SHORT_WAIT,
+                "a large batch may lose its connection while it is copied",
+            ),
+            _ => (
+                SHORT_STATEMENT,
+                "a batch that takes longer is stored in smaller parts",
+            ),
+        };
+        if *limit < shortest {
+            let fix = format!("ALTER ROLE {role} SET {name} = '{}s';", shortest.as_secs());
+            report.warning("timeouts", &format!("{name} is {limit:?}: {what}"), &fix)?;
+        }
+    }
+    let limits = server.timeouts.iter();
+    let limits: Vec<_> = limits
+        .map(|(name, limit)| format!("{name} {limit:?}"))
+        .collect();
+    match &limits[..] {
+        [] => report.ok("timeouts", "none is set for the role"),
+        limits => report.ok("timeouts", &limits.join(", ")),
     }
 }

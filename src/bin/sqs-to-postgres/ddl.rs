@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::load::Inspection;
+use sqs_to_postgres::load::{Inspection, Kind};
 use sqs_to_postgres::pipeline::Pipeline;
 use tokio::time::Instant;
 
@@ -92,7 +92,11 @@ fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
         }
     }
     if let Err(create) = &table.unique_index {
-        sql += &format!("-- the key has no unique index\n{create}\n");
+        let how = match table.kind {
+            Kind::Partitioned(_) => "",
+            _ => ": it is built beside other writers, and must not run in a transaction",
+        };
+        sql += &format!("-- the key has no unique index{how}\n{create}\n");
     }
     sql
 }

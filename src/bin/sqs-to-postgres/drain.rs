@@ -66,7 +66,7 @@ Examples:
 ///
 /// Stores messages as the function would, until the queue is empty, and says what was
 /// done. What fails is left in the queue, for its dead-letter queue. Ctrl-C and SIGTERM
-/// end it within seconds: what is not stored by then is given back to the queue.
+/// end it within ten seconds: what is not stored by then is given back to the queue.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Drain {
@@ -105,13 +105,11 @@ impl Drain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let progress = Progress::with_log("messages done");
-        let settings = settings(&self.mapping, &self.mask, &self.database)?;
-        let aws = Arc::new(self.queue.aws());
-        let sqs = Client::new(aws.config().await);
-        let url = self.queue.url(&sqs).await?.ok_or(CliError::NoQueue)?;
-        let source = Source::open(sqs, url).await?;
-        let database = self.database.database(&aws)?;
-        let handler = start::handler(settings, aws, Instant::now()).await?;
+        let Some(opened) = stop.or_done(self.open()).await else {
+            eprintln!("interrupted before the first message");
+            return Ok(self.interrupted());
+        };
+        let (source, database, handler) = opened?;
         let drainage = Drainage {
             limits: self.limits(),
             is_following: self.follow,
@@ -124,6 +122,26 @@ impl Drain {
             .run(handler, database, progress, self.metrics_addr)
             .await?;
         drainage.end(self.json, error).await
+    }
+
+    /// The queue and the database, and what stands between them.
+    async fn open(&self) -> Result<(Source, Database, Handler), CliError> {
+        let settings = settings(&self.mapping, &self.mask, &self.database)?;
+        let aws = Arc::new(self.queue.aws());
+        let sqs = Client::new(aws.config().await);
+        let url = self.queue.url(&sqs).await?.ok_or(CliError::NoQueue)?;
+        let source = Source::open(sqs, url).await?;
+        let database = self.database.database(&aws)?;
+        let handler = start::handler(settings, aws, Instant::now()).await?;
+        Ok((source, database, handler))
+    }
+
+    /// To be interrupted is how a drain ends that never ends by itself.
+    fn interrupted(&self) -> Outcome {
+        match self.follow {
+            true => Outcome::Done,
+            false => Outcome::SomeFailed,
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -188,10 +206,10 @@ impl Drainage<'_> {
         while !self.stop.is_asked() {
             let until = Instant::now() + CONNECT_TIME;
             let Err(error) = database.client(until).await.map(|_| ()) else {
-                self.status.database_is(None);
+                self.status.database_works(true);
                 break;
             };
-            self.status.database_is(Some(error.to_string()));
+            self.status.database_works(false);
             let error = CliError::from(error);
             if !self.is_following || error.outcome() != Outcome::Away {
                 return Some(error);
@@ -219,7 +237,7 @@ impl Drainage<'_> {
             let began = Instant::now();
             match self.source.gather(&self.limits, &self.stop).await {
                 Ok(batch) => {
-                    self.status.queue_is(None);
+                    self.status.queue_works(true);
                     only_failures_for = match self.has_new(&batch) {
                         true => Duration::ZERO,
                         false => only_failures_for + began.elapsed(),
@@ -237,7 +255,7 @@ impl Drainage<'_> {
                 Err(error) if !self.is_following => return Some(error),
                 Err(error) => {
                     tracing::warn!(reason = %error, "messages cannot be received: trying again");
-                    self.status.queue_is(Some(error.to_string()));
+                    self.status.queue_works(false);
                     _ = timeout(PAUSE, stop.asked()).await;
                 }
             }
@@ -274,7 +292,7 @@ impl Drainage<'_> {
             };
             match handled {
                 Ok(answer) => {
-                    self.status.database_is(None);
+                    self.status.database_works(true);
                     let named = answer.batch_item_failures;
                     let named = named.into_iter().map(|failure| failure.item_identifier);
                     self.settle(receipts, named.collect()).await;
@@ -283,7 +301,7 @@ impl Drainage<'_> {
                     // The handler has kept them away for as long as an outage may take.
                     self.source.let_go(&receipts).await;
                     self.status.left(receipts.len());
-                    self.status.database_is(Some(error.to_string()));
+                    self.status.database_works(false);
                     let error = CliError::from(error);
                     let is_over = !self.is_following || error.outcome() != Outcome::Away;
                     let error = if is_over {
@@ -383,6 +401,7 @@ impl From<HandleError> for CliError {
     fn from(error: HandleError) -> Self {
         match error {
             HandleError::Payload(_) => Self::NoRecord("a batch".to_owned()),
+            HandleError::Prepare(error) => Self::Start(error.into()),
             HandleError::Load(LoadError::Database(error)) => error.into(),
             HandleError::Load(LoadError::Table(error)) => Self::Table(error),
         }

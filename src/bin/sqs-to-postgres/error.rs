@@ -86,7 +86,7 @@ impl CliError {
     /// How a command that it stopped ends.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::Start(StartError::Secret(error)) if error.is_transient() => Outcome::Away,
+            Self::Start(StartError::Prepare(error)) if error.is_transient() => Outcome::Away,
             Self::Unreachable { .. } => Outcome::Away,
             Self::Start(StartError::Database(error)) => of_database(error),
             _ => Outcome::ToMend,
@@ -97,7 +97,7 @@ impl CliError {
 /// What only a person can mend is no system that is away.
 pub(crate) fn of_database(error: &DatabaseError) -> Outcome {
     match error.remedy() {
-        Remedy::Retry | Remedy::Reconnect => Outcome::Away,
+        Remedy::Retry | Remedy::RetryThenBisect | Remedy::Reconnect => Outcome::Away,
         Remedy::Isolate | Remedy::Reauthenticate | Remedy::GiveUp => Outcome::ToMend,
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::extract::Message;
 use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::origin::Origins;
 use sqs_to_postgres::pipeline::{Column, Pipeline};
 use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::row::Rows;
@@ -15,7 +16,7 @@ use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::{Table, counted, line};
+use crate::output::{self, Table, counted, escaped, line};
 use crate::samples::{self, Sample};
 use crate::settings::{MappingFlags, MaskFlags};
 
@@ -49,6 +50,7 @@ pub(crate) struct Explain {
 struct Explainer {
     pipeline: Pipeline,
     transformer: Transformer,
+    origins: Origins,
     has_key: bool,
     shows_values: bool,
 }
@@ -56,13 +58,14 @@ struct Explainer {
 impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
-        let samples = samples::read(&self.files)?;
+        let mut samples = samples::read(&self.files)?;
         let mut rejected = 0;
-        for sample in &samples {
+        for sample in &mut samples {
+            sample.record.read_origin(&explainer.origins);
             let row = explainer.row(sample);
             rejected += usize::from(row.is_err());
             if self.json {
-                line(&explainer.json(&sample.place, &row).to_string())?;
+                output::json(&explainer.json(&sample.place, &row))?;
             } else {
                 explainer.show(&sample.place, &row)?;
             }
@@ -82,11 +85,13 @@ impl Explain {
     async fn explainer(&self) -> Result<Explainer, CliError> {
         let (file, pipeline) = self.mapping.read()?;
         let key = self.mask.key(&Arc::new(Aws::default())).await?;
-        let any = MaskKey::random();
-        let transformer = Transformer::new(&file, &pipeline, Some(key.as_ref().unwrap_or(&any)))?;
+        let placeholder = MaskKey::placeholder();
+        let used = key.as_ref().unwrap_or(&placeholder);
+        let transformer = Transformer::new(&file, &pipeline, Some(used))?;
         Ok(Explainer {
             pipeline,
             transformer,
+            origins: Origins::new(key.as_ref()),
             has_key: key.is_some(),
             shows_values: self.show_values,
         })
@@ -145,7 +150,7 @@ impl Explainer {
                 "a token of {} characters: set a mask key to see it",
                 text.len()
             ),
-            None if self.shows_values => text.to_owned(),
+            None if self.shows_values => escaped(text),
             None if column.column_type.is_text() => {
                 format!("(hidden, {} characters)", text.chars().count())
             }

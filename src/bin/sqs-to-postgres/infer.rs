@@ -3,6 +3,7 @@
 mod pii;
 mod shape;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -113,7 +114,7 @@ fn body(sample: &Sample, envelope: Envelope) -> Option<Json> {
 /// How many of the samples the mapping rejects.
 fn rejected(mapping: &str, samples: &[Sample]) -> Result<usize, CliError> {
     let pipeline = Pipeline::parse("the mapping", mapping)?;
-    let transformer = Transformer::new("the mapping", &pipeline, Some(&MaskKey::random()))?;
+    let transformer = Transformer::new("the mapping", &pipeline, Some(&MaskKey::placeholder()))?;
     let is_rejected = |sample: &&Sample| {
         let message = Message::extract(&sample.record, pipeline.envelope);
         let mut rows = Rows::new(pipeline.columns.len());
@@ -125,7 +126,7 @@ fn rejected(mapping: &str, samples: &[Sample]) -> Result<usize, CliError> {
 fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
     let mut draft = Draft {
         total: shape.present,
-        names: Vec::new(),
+        names: HashMap::new(),
         text: String::new(),
     };
     let total = counted(draft.total, "message");
@@ -182,7 +183,8 @@ fn free_name(shape: &Shape, name: &str) -> String {
 /// The mapping as far as it is written.
 struct Draft {
     total: usize,
-    names: Vec<String>,
+    /// The names of the columns, each with the number to try for the next one that would be called so.
+    names: HashMap<String, usize>,
     text: String,
 }
 
@@ -246,7 +248,8 @@ impl Draft {
         }
     }
 
-    fn unique(&self, name: &str) -> String {
+    /// The name, or the first of its numbers that is free.
+    fn unique(&mut self, name: &str) -> String {
         let cut = |name: &str, room: usize| {
             let mut name = name.to_owned();
             while name.len() > room {
@@ -255,18 +258,21 @@ impl Draft {
             name
         };
         let first = cut(name, MAX_NAME_BYTES);
-        let numbered = (2..).map(|number| {
+        let Some(&number) = self.names.get(&first) else {
+            return first;
+        };
+        let numbered = (number..).map(|number| {
             let suffix = format!("_{number}");
-            cut(name, MAX_NAME_BYTES - suffix.len()) + &suffix
+            (number, cut(name, MAX_NAME_BYTES - suffix.len()) + &suffix)
         });
-        let mut candidates = std::iter::once(first).chain(numbered);
-        candidates
-            .find(|name| !self.names.contains(name))
-            .unwrap_or_default()
+        let mut free = numbered.filter(|(_, name)| !self.names.contains_key(name));
+        let (number, unique) = free.next().unwrap_or_default();
+        self.names.insert(first, number + 1);
+        unique
     }
 
     fn column(&mut self, name: &str, column_type: &str, why: &str) {
-        self.names.push(name.to_owned());
+        self.names.entry(name.to_owned()).or_insert(2);
         self.text += "\n[[column]]\n";
         self.line("name", name, "");
         self.line("type", column_type, why);
@@ -324,5 +330,27 @@ fn commented(line: &str, comment: &str) -> String {
     match comment {
         "" => format!("{line}\n"),
         comment => format!("{line:<COMMENT_COLUMN$} # {comment}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shape::tests::must_be_linear;
+    use super::*;
+
+    #[test]
+    fn the_work_for_a_name_does_not_grow_with_those_that_are_called_the_same() {
+        must_be_linear(|names| {
+            let mut draft = Draft {
+                total: 1,
+                names: HashMap::new(),
+                text: String::new(),
+            };
+            for _ in 0..names {
+                let name = draft.unique(&"n".repeat(MAX_NAME_BYTES));
+                draft.column(&name, "text", "");
+            }
+            assert_eq!(draft.names.len(), names);
+        });
     }
 }

@@ -70,6 +70,11 @@ enum Command {
 }
 
 impl Command {
+    /// Whether it finishes what it holds when a signal asks for an end.
+    fn takes_signals(&self) -> bool {
+        matches!(self, Self::Drain(_) | Self::Send(_) | Self::Redrive(_))
+    }
+
     /// Whether it does more than to print.
     fn changes(&self) -> bool {
         match self {
@@ -124,6 +129,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<Outcome, CliError> {
+    if !command.takes_signals() {
+        signals::end_at_once()?;
+    }
     match command {
         Command::Check(check) => check.run().await,
         Command::Ddl(ddl) => ddl.run().await,

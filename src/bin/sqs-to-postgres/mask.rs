@@ -16,16 +16,28 @@ use sqs_to_postgres::transform::Transformer;
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::line;
+use crate::output::{self, escaped, line};
 use crate::settings::{MappingFlags, MaskFlags};
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres token --column masked_ip < addresses.txt
-  psql \"$DATABASE_URL\" -c \"SELECT * FROM user_logins WHERE masked_ip = '$(sqs-to-postgres token 10.0.0.1)'\"";
+  read -r ip && psql -c \"SELECT * FROM user_logins WHERE masked_ip = '$(sqs-to-postgres token <<< \"$ip\")'\"";
+
+const UNMASK_EXAMPLES: &str = "\
+Examples:
+  psql -Atc 'SELECT DISTINCT masked_ip FROM user_logins' | sqs-to-postgres unmask
+  sqs-to-postgres unmask --json < tokens.txt | jq -r .value";
 
 /// The flags of both commands.
-const FLAGS: [&str; 5] = ["--column", "--pipeline", "--mask-secret-id", "--help", "-h"];
+const FLAGS: [&str; 6] = [
+    "--column",
+    "--json",
+    "--pipeline",
+    "--mask-secret-id",
+    "--help",
+    "-h",
+];
 
 /// Print what values become in a masked column, to look a person up
 ///
@@ -34,7 +46,8 @@ const FLAGS: [&str; 5] = ["--column", "--pipeline", "--mask-secret-id", "--help"
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = TOKEN_EXAMPLES)]
 pub(crate) struct Token {
-    /// The values, after all flags; none: one a line from stdin, so that none is kept in the shell's history
+    /// The values, after all flags; none: one a line from stdin, which neither the shell's history nor other
+    /// users of this machine get to see
     #[arg(allow_hyphen_values = true, value_parser = value)]
     values: Vec<String>,
     /// The masked column, where not all of them do the same
@@ -48,14 +61,18 @@ pub(crate) struct Token {
 
 /// Print the values of aes-siv tokens, with the mask key
 ///
-/// A line for each token: what was personal data in clear. Hashes cannot be
-/// unmasked.
+/// A line for each token, with the personal data in clear. Control characters
+/// and line breaks are written as \n and \u{1b}; --json gives exact values.
+/// Hashes cannot be unmasked.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_help = UNMASK_EXAMPLES)]
 pub(crate) struct Unmask {
     /// The tokens, after all flags; none: one a line from stdin
     #[arg(allow_hyphen_values = true, value_parser = value)]
     tokens: Vec<String>,
+    /// One JSON object a line: the value, or null and the error
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     mask: MaskFlags,
 }
@@ -166,12 +183,18 @@ impl Unmask {
         let masker = Masker::new(Mask::AesSiv, key.as_ref()).map_err(CliError::MaskKey)?;
         let mut outcome = Outcome::Done;
         for (token, number) in given(self.tokens)?.iter().zip(1..) {
-            match unmasked(&masker, token) {
-                Ok(value) => line(&value)?,
+            let unmasked = unmasked(&masker, token);
+            match &unmasked {
+                Ok(value) if !self.json => line(&escaped(value))?,
+                Ok(_) => {}
                 Err(error) => {
                     eprintln!("token {number}: {error}");
                     outcome = Outcome::SomeFailed;
                 }
+            }
+            if self.json {
+                let error = unmasked.as_ref().err().map(ToString::to_string);
+                output::json(&json!({"value": unmasked.ok(), "error": error}))?;
             }
         }
         Ok(outcome)

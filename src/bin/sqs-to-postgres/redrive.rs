@@ -9,6 +9,7 @@ mod report;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -16,13 +17,14 @@ use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName as Name}
 use clap::Args;
 use futures_util::future::join_all;
 use serde_json::Value;
-use sqs_to_postgres::request::{MAX_ENTRIES, packed};
+use sqs_to_postgres::origin::Origins;
+use sqs_to_postgres::request::{MAX_ENTRIES, Outgoing, packed};
 use tokio::time::{Instant, sleep_until};
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::outgoing;
-use crate::settings::{QueueFlags, attributes, url_of, variable};
+use crate::outgoing::{HELD_BACK, Sender};
+use crate::settings::{MaskFlags, QueueFlags, attributes, url_of, variable};
 use crate::signals::Stop;
 use held::{HOLD, Held};
 use letter::Letter;
@@ -45,22 +47,30 @@ Examples:
 
 /// Move dead letters back to their queue
 ///
-/// Each keeps the id that it first had, as the attribute original_message_id, so that
-/// it is stored once however often it is moved, and its first time, as
-/// original_sent_at, where SQS has room for it. What the function has said of its
-/// failure is taken off. Letters of other queues stay; so does one that comes back
-/// while others are moved. What stays can be received again at once, one delivery
-/// older. SQS hands out none of a FIFO group while one of it is held, so that letters
-/// behind those that stay are not seen. It ends when the queue brings nothing new.
+/// Each keeps its original id and time, in the attribute origin, so it is stored once
+/// however often it is moved. If the function has a mask key, set the same key here: it
+/// signs origins, and the function ignores an origin that is not signed with it. If SQS
+/// itself moved the message from a FIFO queue, its time is that of the move, because
+/// SQS does not keep the original one.
+///
+/// The reason of the failure is removed. Messages of other queues stay, and so does a
+/// message that comes back while others are moved. What stays can be received again at
+/// once, one delivery older. On a FIFO queue, a message that cannot be moved holds back
+/// the later ones of its group, and SQS delivers nothing of a group while one of its
+/// messages is in flight, so those behind a message that stays are not seen. The
+/// command ends when the queue brings nothing new.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
-    /// Only letters of this rule, by their attribute error_rule; those that SQS moved have none
+    /// Only messages of this rule, by their attribute rejection; those that SQS itself moved have none
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
     /// Move so many at most
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max: Option<u32>,
+    /// Messages of other queues too; unless SQS itself moved a message, its queue is what its attribute origin says
+    #[arg(long)]
+    any_source: bool,
     /// Move none, and say which would be
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -75,13 +85,17 @@ pub(crate) struct Redrive {
     dead_letter_queue_url: Option<String>,
     #[command(flatten)]
     queue: QueueFlags,
+    #[command(flatten)]
+    mask: MaskFlags,
 }
 
 impl Redrive {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
-        let sqs = Client::new(self.queue.aws().config().await);
+        let aws = Arc::new(self.queue.aws());
+        let sqs = Client::new(aws.config().await);
         let to = self.queue.url(&sqs).await?.ok_or(CliError::NoQueue)?;
+        let key = self.mask.key(&aws).await?;
         let queue = attributes(&to, &sqs).await?;
         let policy = queue.get(&Name::RedrivePolicy).map(String::as_str);
         let from = self.dead_letter_queue(&sqs, policy).await?;
@@ -92,6 +106,8 @@ impl Redrive {
         let waiting = dead.get(&Name::ApproximateNumberOfMessages);
         let movers = Movers {
             sqs: &sqs,
+            sender: Sender::new(&sqs, &to),
+            origins: Origins::new(key.as_ref()),
             to_arn: queue.get(&Name::QueueArn).map_or("", String::as_str),
             held: Held::new(&sqs, &from),
             moved: RefCell::default(),
@@ -100,7 +116,6 @@ impl Redrive {
             report: RefCell::new(self.report(waiting.and_then(|count| count.parse().ok()))),
             stop,
             from: &from,
-            to: &to,
             flags: &self,
         };
         let result = movers.run().await;
@@ -135,15 +150,16 @@ impl Redrive {
 struct Movers<'a> {
     sqs: &'a Client,
     from: &'a str,
-    to: &'a str,
+    sender: Sender<'a>,
+    origins: Origins,
     to_arn: &'a str,
     flags: &'a Redrive,
     stop: Stop,
     began: Instant,
     /// Letters that are moved, or may be by a mover at work.
     given: Cell<usize>,
-    /// The first ids of those that were sent.
-    moved: RefCell<HashSet<String>>,
+    /// Those that were sent, by their digests.
+    moved: RefCell<HashSet<u64>>,
     held: Held<'a>,
     report: RefCell<Report>,
 }
@@ -151,7 +167,7 @@ struct Movers<'a> {
 impl Movers<'_> {
     /// Moves until there is nothing to move, and then gives back what is left, whatever happened.
     async fn run(&self) -> Result<(), CliError> {
-        let is_fifo = self.is_to_fifo() || self.from.ends_with(".fifo");
+        let is_fifo = self.sender.is_fifo() || self.from.ends_with(".fifo");
         let movers = (0..if is_fifo { 1 } else { MOVERS }).map(|_| async {
             let result = self.work().await;
             if result.is_err() {
@@ -165,10 +181,6 @@ impl Movers<'_> {
         };
         let released = self.held.release().await;
         results.into_iter().collect::<Result<(), _>>().and(released)
-    }
-
-    fn is_to_fifo(&self) -> bool {
-        self.to.ends_with(".fifo")
     }
 
     /// Moves until there is nothing to move.
@@ -188,13 +200,15 @@ impl Movers<'_> {
             in_vain = if letters.is_empty() { in_vain + 1 } else { 0 };
             let chosen: Vec<Letter> = letters.into_iter().filter(|l| self.is_chosen(l)).collect();
             self.given.set(self.given.get() - (count - chosen.len()));
+            let messages = self.prepare(&chosen)?;
             if self.flags.dry_run {
                 let mut report = self.report.borrow_mut();
-                chosen
-                    .iter()
-                    .try_for_each(|letter| report.would_move(letter))?;
+                let would_move = messages.iter().filter_map(|back| chosen.get(back.number));
+                for letter in would_move {
+                    report.would_move(letter)?;
+                }
             } else {
-                self.move_back(&chosen).await?;
+                self.move_back(&chosen, messages).await?;
             }
             if is_empty {
                 return Ok(());
@@ -235,7 +249,7 @@ impl Movers<'_> {
         let answer =
             answer.map_err(|error| CliError::aws(&format!("queue {:?}", self.from), &error))?;
         let messages = answer.messages.unwrap_or_default();
-        Ok(messages.into_iter().map(Letter).collect())
+        Ok(messages.into_iter().map(Letter::new).collect())
     }
 
     /// Whether a letter is one to move.
@@ -243,13 +257,14 @@ impl Movers<'_> {
         if self.stop.is_asked() {
             return false;
         }
-        let is_other = |source: &str| source != self.to_arn;
+        let is_other = |source: &str| source != self.to_arn && !self.flags.any_source;
         let rule = self.flags.rule.as_deref();
+        let letter_rule = letter.reason().map(|reason| reason.rule.as_str());
         let why = if letter.source().is_some_and(is_other) {
-            "of another queue"
-        } else if rule.is_some() && letter.rule() != rule {
+            "of another queue (--any-source moves them too)"
+        } else if rule.is_some() && letter_rule != rule {
             "of another rule"
-        } else if self.moved.borrow().contains(letter.original_id()) {
+        } else if self.moved.borrow().contains(&letter.digest()) {
             CAME_BACK
         } else {
             return true;
@@ -258,17 +273,32 @@ impl Movers<'_> {
         false
     }
 
-    /// Sends letters to their queue, and deletes those that arrived.
-    async fn move_back(&self, letters: &[Letter]) -> Result<(), CliError> {
-        let mut messages = Vec::new();
+    /// The messages that letters become, each with the number of its letter.
+    fn prepare(&self, letters: &[Letter]) -> Result<Vec<Outgoing>, CliError> {
+        let (mut messages, mut report) = (Vec::new(), self.report.borrow_mut());
         for (number, letter) in letters.iter().enumerate() {
-            match letter.back(number, self.is_to_fifo()) {
-                Ok(message) => messages.push(message),
-                Err(reason) => self.report.borrow_mut().failed(letter, reason)?,
+            if self.sender.holds_back(letter.group()) {
+                report.failed(letter, HELD_BACK)?;
+                continue;
+            }
+            match letter.back(number, self.sender.is_fifo(), &self.origins) {
+                Ok(back) => {
+                    report.note(&back.notes);
+                    messages.push(back.message);
+                }
+                Err(reason) => {
+                    self.sender.hold_back(letter.group());
+                    report.failed(letter, reason)?;
+                }
             }
         }
+        Ok(messages)
+    }
+
+    /// Sends the messages of letters to their queue, and deletes the letters of those that arrived.
+    async fn move_back(&self, letters: &[Letter], messages: Vec<Outgoing>) -> Result<(), CliError> {
         for request in packed(messages) {
-            let (sent, result) = outgoing::send(request, self.sqs, self.to).await;
+            let (sent, result) = self.sender.send(request).await;
             let (mut arrived, mut refused) = (Vec::new(), Vec::new());
             for sent in sent {
                 match (letters.get(sent.number), sent.result) {
@@ -291,8 +321,8 @@ impl Movers<'_> {
     async fn delete(&self, arrived: Vec<(&Letter, String)>) -> Result<(), CliError> {
         let ids = arrived.iter().map(|(letter, _)| letter.id());
         let ids: Vec<&str> = ids.collect();
-        let originals = arrived.iter().map(|(letter, _)| letter.original_id());
-        self.moved.borrow_mut().extend(originals.map(str::to_owned));
+        let digests = arrived.iter().map(|(letter, _)| letter.digest());
+        self.moved.borrow_mut().extend(digests);
         let kept = self.held.delete(ids).await?;
         let mut report = self.report.borrow_mut();
         let said = arrived.iter().map(|(letter, id)| {

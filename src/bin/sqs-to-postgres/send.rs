@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Outcome;
 use crate::error::CliError;
-use crate::outgoing::{self, Sent};
+use crate::outgoing::{Sender, Sent};
 use crate::output::{counted, last_line, line};
 use crate::progress::Progress;
 use crate::settings::QueueFlags;
@@ -35,9 +35,11 @@ Examples:
 
 /// Send the lines of a file to a queue, each as a message
 ///
-/// Ten in a request, several requests at once; on a FIFO queue one after the other,
-/// so that order is kept. Empty lines are left out. A line that cannot be sent costs
-/// only itself; on a FIFO queue what comes after it is not tried.
+/// Ten in a request, several requests at once. On a FIFO queue, requests go one after
+/// the other, each with one message per group, so the order is kept: a message that SQS
+/// does not accept holds back the later ones of its group, and a line without a group
+/// ends the command. Empty lines are skipped. On a standard queue, a line that cannot be
+/// sent does not affect the others. Every line that was not sent is listed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Send {
@@ -82,19 +84,20 @@ impl Send {
             held: None,
         };
         let concurrency = if is_fifo { 1 } else { self.concurrency.into() };
+        let sender = Sender::new(&sqs, &url);
         let mut sending = requests
             .stream()
-            .map(|part| part.send(&sqs, &url))
+            .map(|part| part.send(&sender))
             .buffer_unordered(concurrency)
-            .boxed();
+            .boxed_local();
         let mut report = Report::new(self.json, total);
         let mut is_lost = false;
-        while let Some((sent, result)) = sending.next().await {
+        while let Some((sent, has_refused, result)) = sending.next().await {
             // Also where nobody reads what is said, requests under way are waited for.
             let result = report.add(sent).and(result);
             report.error = report.error.or(result.err());
-            // What comes after a lost message of a group would overtake it.
-            is_lost = report.error.is_some() || is_fifo && report.failed > 0;
+            // A line without a group may belong to any: what comes after it would overtake it.
+            is_lost = report.error.is_some() || is_fifo && has_refused;
             if is_lost {
                 stop.ask();
             }
@@ -114,6 +117,10 @@ impl Send {
         };
         let name = path.display().to_string();
         let open = || File::open(path).map_err(|error| CliError::input(&name, &error));
+        // A pipe can be read only once.
+        if !std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
+            return Ok((read_lines(open()?), None));
+        }
         let lines = BufReader::new(open()?).split(b'\n');
         // What cannot be read once cannot be read for ever.
         let total = lines
@@ -167,14 +174,13 @@ struct Part {
 }
 
 impl Part {
-    async fn send(self, sqs: &Client, url: &str) -> (Vec<Sent>, Result<(), CliError>) {
+    /// What became of its lines, whether any was refused before it was sent, and what ended it.
+    async fn send(self, sender: &Sender<'_>) -> (Vec<Sent>, bool, Result<(), CliError>) {
         let (mut all, read) = (self.refused, self.unread.map_or(Ok(()), Err));
-        if self.request.is_empty() {
-            return (all, read);
-        }
-        let (sent, result) = outgoing::send(self.request, sqs, url).await;
+        let has_refused = !all.is_empty();
+        let (sent, result) = sender.send(self.request).await;
         all.extend(sent);
-        (all, result.and(read))
+        (all, has_refused, result.and(read))
     }
 }
 

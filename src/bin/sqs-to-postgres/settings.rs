@@ -12,8 +12,9 @@ use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySetti
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::prepare::mask_key;
 use sqs_to_postgres::secret::Secrets;
-use sqs_to_postgres::start::{mask_key, read_pipeline};
+use sqs_to_postgres::start::{StartError, read_pipeline};
 
 use crate::error::CliError;
 
@@ -60,12 +61,15 @@ pub(crate) struct DatabaseFlags {
     /// Goes before the secret's database [env: DB_NAME]
     #[arg(long, value_name = "NAME")]
     db_name: Option<String>,
-    /// With the secret: verify-full, require or disable [env: DB_SSLMODE]
+    /// With the secret: verify-full, verify-ca, require or disable [env: DB_SSLMODE]
     #[arg(long, value_name = "MODE")]
     db_sslmode: Option<String>,
-    /// With the secret: PEM file of further authorities [env: DB_SSLROOTCERT]
+    /// With the secret: PEM file of the authorities to trust [env: DB_SSLROOTCERT]
     #[arg(long, value_name = "FILE")]
     db_sslrootcert: Option<String>,
+    /// With the secret: require, prefer or disable [env: DB_CHANNEL_BINDING]
+    #[arg(long, value_name = "MODE")]
+    db_channel_binding: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -152,12 +156,13 @@ impl MaskFlags {
     pub(crate) async fn key(&self, aws: &Arc<Aws>) -> Result<Option<MaskKey>, CliError> {
         let flags = self.flags();
         let settings = MaskKeySettings::read(&|name: &str| look_up(&flags, name))?;
-        Ok(mask_key(settings, &Secrets::new(Arc::clone(aws))).await?)
+        let key = mask_key(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
+        Ok(key.map_err(StartError::from)?)
     }
 }
 
 impl DatabaseFlags {
-    fn flags(&self) -> [Flag<'_>; 7] {
+    fn flags(&self) -> [Flag<'_>; 8] {
         [
             ("DATABASE_URL", &self.database_url),
             ("DB_SECRET_ID", &self.db_secret_id),
@@ -166,6 +171,7 @@ impl DatabaseFlags {
             ("DB_NAME", &self.db_name),
             ("DB_SSLMODE", &self.db_sslmode),
             ("DB_SSLROOTCERT", &self.db_sslrootcert),
+            ("DB_CHANNEL_BINDING", &self.db_channel_binding),
         ]
     }
 

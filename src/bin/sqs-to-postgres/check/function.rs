@@ -13,12 +13,17 @@ use crate::error::CliError;
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 const ACCOUNT_CONCURRENCY: i64 = 1_000;
 
+/// The variable of the queue to which a function or a drain sends dead letters itself.
+pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+
 /// What Lambda says of a function.
 pub(super) struct Function {
     name: String,
     timeout_secs: u64,
     /// Reserved for it; `None`: what the account has.
     reserved: Option<i64>,
+    /// Whether it sends dead letters itself; `None` where Lambda does not say.
+    sends_dead_letters: Option<bool>,
     /// Its event source mappings that read from SQS queues.
     sources: Vec<Value>,
 }
@@ -40,6 +45,7 @@ impl Function {
         Ok(Self {
             name: name.to_owned(),
             timeout_secs: configuration["Timeout"].as_u64().unwrap_or_default(),
+            sends_dead_letters: sends_dead_letters(&configuration["Environment"]),
             reserved: concurrency["ReservedConcurrentExecutions"].as_i64(),
             sources: sources
                 .unwrap_or_default()
@@ -68,6 +74,9 @@ impl Function {
         report.ok("function", &format!("{name}, timeout {timeout} s"))?;
         if let Some(queue) = queue {
             self.check_visibility(queue, report)?;
+            if let Some(are_direct) = self.sends_dead_letters {
+                queue.check_order(are_direct, report)?;
+            }
         }
         let wanted = |source: &&Value| queue.is_none_or(|queue| queue.arn == arn(source));
         let Some(source) = self.sources.iter().find(wanted) else {
@@ -139,6 +148,15 @@ impl Function {
             _ => report.ok("concurrency", &found),
         }
     }
+}
+
+/// Without the right to decrypt the variables Lambda gives an error in their place.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_EnvironmentResponse.html>.
+fn sends_dead_letters(environment: &Value) -> Option<bool> {
+    let url = environment["Variables"][DEAD_LETTER_QUEUE_URL].as_str();
+    environment["Error"]
+        .is_null()
+        .then(|| url.is_some_and(|url| !url.is_empty()))
 }
 
 fn arn(source: &Value) -> &str {

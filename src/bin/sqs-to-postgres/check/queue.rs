@@ -16,6 +16,35 @@ pub(super) const ADVISED_VISIBILITY: u64 = 6;
 pub(super) struct Queue {
     pub(super) arn: String,
     pub(super) visibility_secs: u64,
+    /// After how many deliveries SQS moves a message to the dead-letter queue; empty where it does not.
+    max_receives: String,
+}
+
+impl Queue {
+    /// Writes the line of a FIFO queue's dead letters; `are_direct` where the function sends them itself.
+    pub(super) fn check_order(
+        &self,
+        are_direct: bool,
+        report: &mut Report,
+    ) -> Result<(), CliError> {
+        if !self.arn.ends_with(".fifo") {
+            return Ok(());
+        }
+        if are_direct {
+            return report.ok(
+                "order",
+                "kept: the function sends a bad message to the dead-letter queue by itself",
+            );
+        }
+        let text = match self.max_receives.as_str() {
+            "" => "a bad message holds back its whole group until it expires".to_owned(),
+            deliveries => format!(
+                "a bad message holds back its group, and after {deliveries} deliveries SQS moves the good messages behind it to the dead-letter queue too; later ones are then stored before them"
+            ),
+        };
+        let fix = "set DEAD_LETTER_QUEUE_URL, so that only the bad message goes there";
+        report.warning("order", &text, fix)
+    }
 }
 
 /// Writes the lines of the named queue, and gives what the function is compared with.
@@ -62,33 +91,37 @@ async fn check_url(
     let found =
         format!("{name}, {waiting} messages waiting, visibility timeout {visibility_secs} s");
     report.ok("queue", &found)?;
-    check_redrive(
-        text(Name::RedrivePolicy),
-        text(Name::MessageRetentionPeriod),
-        sqs,
-        report,
-    )
-    .await?;
+    let policy: Value = serde_json::from_str(text(Name::RedrivePolicy)).unwrap_or_default();
+    let retention = text(Name::MessageRetentionPeriod);
+    check_redrive(&policy, retention, sqs, report).await?;
     Ok(Some(Queue {
         arn,
         visibility_secs,
+        max_receives: max_receives(&policy),
     }))
 }
 
+/// A number or a string, as it was set.
+fn max_receives(policy: &Value) -> String {
+    match &policy["maxReceiveCount"] {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        number => number.to_string(),
+    }
+}
+
 async fn check_redrive(
-    policy: &str,
+    policy: &Value,
     retention: &str,
     sqs: &Client,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let policy: Value = serde_json::from_str(policy).unwrap_or_default();
     let Some(arn) = policy["deadLetterTargetArn"].as_str() else {
         let text = "no dead-letter queue: a message that always fails comes back until it expires";
         return report.warning("redrive", text, "give the queue a redrive policy");
     };
     let name = arn.rsplit(':').next().unwrap_or_default();
-    // A number or a string, as it was set.
-    let deliveries = policy["maxReceiveCount"].to_string().replace('"', "");
+    let deliveries = max_receives(policy);
     let dead_letters = async { attributes(&url_of(sqs, name).await?, sqs).await };
     let dead_letters = match dead_letters.await {
         Ok(attributes) => attributes,

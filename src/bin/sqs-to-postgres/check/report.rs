@@ -82,7 +82,7 @@ impl Report {
         self.counts[status as usize] += 1;
         if self.is_json {
             let line = json!({"check": name, "status": status.name(), "text": text, "mend": mend});
-            return output::line(&line.to_string());
+            return output::json(&line);
         }
         let (style, width) = (status.style(), self.width);
         let mend = mend.map(|mend| format!(": {mend}")).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The table: whether it takes what the mapping gives.
 
-use sqs_to_postgres::load::{Difference, Inspection, Kind, Permissions, TableFacts};
+use sqs_to_postgres::load::{Difference, Inspection, Kind, PartitionGap, Permissions, TableFacts};
 use sqs_to_postgres::pipeline::Pipeline;
 
 use super::report::Report;
@@ -73,6 +73,18 @@ fn check_kind(
         Kind::Partitioned(parts) => report.ok("table", &format!("{found}, {parts} partitions"))?,
         Kind::Table => report.ok("table", &found)?,
     }
+    if let Some(gap) = &table.partition_gap {
+        check_gap(gap, report)?;
+    }
+    if !table.unlogged.is_empty() {
+        let text = format!(
+            "{} is UNLOGGED: a crash of the server empties it, although its messages were acknowledged",
+            table.unlogged.join(", ")
+        );
+        let fix = |name: &String| format!("ALTER TABLE {name} SET LOGGED;");
+        let fixes: Vec<_> = table.unlogged.iter().map(fix).collect();
+        report.warning("durability", &text, &fixes.join(" "))?;
+    }
     if table.has_row_security {
         let text =
             "policies of the table decide for this role, and a row they refuse costs its message";
@@ -83,6 +95,20 @@ fn check_kind(
         )?;
     }
     Ok(())
+}
+
+fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {
+    let PartitionGap { column, from, .. } = gap;
+    let rows = if gap.is_now {
+        format!("of now ({column} {from})")
+    } else {
+        format!("with {column} from {from} on")
+    };
+    let text = format!(
+        "no partition takes rows {rows}, and there is no DEFAULT partition: batches with such rows fail"
+    );
+    let fix = format!("create the next partition, or {}", gap.fix);
+    report.warning("partitions", &text, &fix)
 }
 
 fn check_columns(

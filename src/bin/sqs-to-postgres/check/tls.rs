@@ -1,12 +1,10 @@
 //! The connection's protection: what is verified, and until when the server's certificate is good.
 
-use std::net::IpAddr;
-
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
 use sqs_to_postgres::config::SslMode;
-use sqs_to_postgres::database::Database;
+use sqs_to_postgres::database::{Database, is_loopback};
 
 use super::report::Report;
 use crate::error::CliError;
@@ -16,13 +14,19 @@ const DAYS_AHEAD: i32 = 30;
 
 const MEND: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
 
+/// All that is verified where the host name is not.
+const ANY_HOST: &str = "authority verified, for any host name";
+
 pub(super) async fn check(
     database: &mut Database,
     host: &str,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let settings = database.tls_settings().clone();
-    if settings.mode == SslMode::Disable {
+    let mode = match database.ssl_mode().await {
+        Ok(mode) => mode,
+        Err(error) => return report.error("tls", &error.into()),
+    };
+    if mode == SslMode::Disable {
         return off(host, report);
     }
     let shown = match database.certificate().await {
@@ -30,12 +34,11 @@ pub(super) async fn check(
         Ok(None) => return off(host, report),
         Err(error) => return report.error("tls", &error.into()),
     };
-    let verified = match settings.mode {
+    let is_authority_named = database.tls_settings().authorities.file().is_some();
+    let verified = match mode {
         SslMode::VerifyFull => Some("server and authority verified"),
-        SslMode::VerifyCa => Some("authority verified, for any host name"),
-        _ if settings.root_cert.is_some() && settings.mode == SslMode::Require => {
-            Some("authority verified, for any host name")
-        }
+        SslMode::VerifyCa => Some(ANY_HOST),
+        SslMode::Require if is_authority_named => Some(ANY_HOST),
         _ => None,
     };
     let Ok((days, until)) = days_left(&shown) else {
@@ -45,13 +48,20 @@ pub(super) async fn check(
     match verified {
         None => {
             let tense = if days < 0 { "ended" } else { "ends" };
-            let text =
-                format!("on, but the server is not verified; its certificate {tense} on {until}");
+            let text = format!(
+                "on, but the server is not verified: another one in its place can ask for the password in clear; its certificate {tense} on {until}"
+            );
             report.warning("tls", &text, MEND)
         }
         Some(_) if days < DAYS_AHEAD => {
             let text = format!("its certificate ends in {days} days, on {until}");
             report.warning("tls", &text, "renew it on the server")
+        }
+        Some(ANY_HOST) if !is_loopback(host) => {
+            let text = format!(
+                "{ANY_HOST}: any server with a certificate of that authority can take its place; certificate until {until}"
+            );
+            report.warning("tls", &text, MEND)
         }
         Some(verified) => report.ok("tls", &format!("{verified}; certificate until {until}")),
     }
@@ -59,9 +69,7 @@ pub(super) async fn check(
 
 /// Without TLS only a connection that stays on this machine is safe.
 fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
-    let is_loopback =
-        host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
-    if is_loopback {
+    if is_loopback(host) {
         report.ok("tls", "off, and the connection does not leave this machine")
     } else {
         report.warning(

@@ -28,6 +28,11 @@ const MAX_BATCH_BYTES: usize = 6 * 1024 * 1024;
 /// What an answer may take besides the wait that was asked for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long one request waits for messages. A request under way cannot be given up, so that this is how long an
+/// end that is asked for has to wait; SQS allows for 20 seconds.
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html> (2026-11).
+const LONGEST_RECEIVE: Duration = Duration::from_secs(4);
+
 /// The share of the visibility timeout after which it is stretched.
 const STRETCHES: u32 = 3;
 
@@ -106,10 +111,10 @@ impl Source {
 
     /// Gathers a batch: empty where nothing came while it waited. A request under way is never given
     /// up, since its messages would stay invisible; and what has been gathered is handed on in spite of
-    /// an error, which comes again.
+    /// an error, which is logged and comes again.
     pub(super) async fn gather(&self, limits: &Limits, stop: &Stop) -> Result<Batch, CliError> {
         let mut batch = Batch::new();
-        let first = self.receive(limits.size, limits.wait).await?;
+        let first = self.receive_first(limits, stop).await?;
         let mut is_over = first.is_empty();
         self.hold(&mut batch, first).await;
         // While some of a FIFO group is held nothing more of it comes, so that there is nothing to wait for.
@@ -120,9 +125,12 @@ impl Source {
         let until = Instant::now() + window;
         let mut receiving = FuturesUnordered::new();
         let mut asked_for = 0;
+        // While nothing comes, one request waits for more as well as several do.
+        let mut is_silent = false;
         loop {
             let is_late = window > Duration::ZERO && Instant::now() >= until;
             is_over |= is_late || stop.is_asked() || batch.bytes() >= MAX_BATCH_BYTES;
+            let concurrency = if is_silent { 1 } else { concurrency };
             while !is_over && receiving.len() < concurrency {
                 let room = limits.size.saturating_sub(batch.len() + asked_for);
                 let ask = room.min(MAX_ENTRIES);
@@ -137,15 +145,35 @@ impl Source {
                 return Ok(batch);
             };
             asked_for -= asked;
-            let messages = received.unwrap_or_default();
-            is_over |= messages.is_empty();
-            self.hold(&mut batch, messages).await;
+            match received {
+                Ok(messages) => {
+                    is_silent = messages.is_empty();
+                    is_over |= is_silent && window.is_zero();
+                    self.hold(&mut batch, messages).await;
+                }
+                Err(error) => {
+                    tracing::warn!(reason = %error, messages = batch.len(), "messages cannot be received: the batch does not wait for more");
+                    is_over = true;
+                }
+            }
         }
     }
 
-    /// Receives so many messages at most.
+    /// Waits for the first messages of a batch: none where none came in time, or an end was asked for.
+    async fn receive_first(&self, limits: &Limits, stop: &Stop) -> Result<Vec<Message>, CliError> {
+        let until = Instant::now() + limits.wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let messages = self.receive(limits.size, left).await?;
+            if !messages.is_empty() || stop.is_asked() || Instant::now() >= until {
+                return Ok(messages);
+            }
+        }
+    }
+
+    /// Receives so many messages at most, for which it waits as long as one request may.
     async fn receive(&self, most: usize, wait: Duration) -> Result<Vec<Message>, CliError> {
-        let secs = wait.as_secs_f64().ceil();
+        let secs = wait.min(LONGEST_RECEIVE).as_secs_f64().ceil();
         let timeout = ANSWER_TIMEOUT + Duration::from_secs_f64(secs);
         let timeouts = TimeoutConfig::builder().operation_timeout(timeout).build();
         let request = self

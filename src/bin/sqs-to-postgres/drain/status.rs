@@ -10,9 +10,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use sqs_to_postgres::telemetry::Totals;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::source::Depth;
 use crate::error::CliError;
@@ -21,6 +27,9 @@ use crate::progress::Progress;
 
 /// Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How long a connection may take. A scrape takes milliseconds.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Shared by all that have a part in a drain.
 #[derive(Clone)]
@@ -46,8 +55,8 @@ struct Counts {
     failed: usize,
     held: usize,
     depth: Depth,
-    queue_trouble: Option<String>,
-    database_trouble: Option<String>,
+    is_queue_down: bool,
+    is_database_down: bool,
 }
 
 impl Status {
@@ -97,12 +106,14 @@ impl Status {
         counts.failed + counts.left + counts.released > 0
     }
 
-    pub(super) fn queue_is(&self, trouble: Option<String>) {
-        self.counts().queue_trouble = trouble;
+    /// Whether messages could be received.
+    pub(super) fn queue_works(&self, works: bool) {
+        self.counts().is_queue_down = !works;
     }
 
-    pub(super) fn database_is(&self, trouble: Option<String>) {
-        self.counts().database_trouble = trouble;
+    /// Whether messages could be stored.
+    pub(super) fn database_works(&self, works: bool) {
+        self.counts().is_database_down = !works;
     }
 
     pub(super) fn depth_is(&self, depth: Depth) {
@@ -267,13 +278,9 @@ impl Status {
         text
     }
 
-    /// What is wrong, if anything is.
-    fn trouble(&self) -> Option<String> {
+    fn is_well(&self) -> bool {
         let counts = self.counts();
-        counts
-            .queue_trouble
-            .clone()
-            .or_else(|| counts.database_trouble.clone())
+        !counts.is_queue_down && !counts.is_database_down
     }
 }
 
@@ -301,10 +308,24 @@ pub(super) async fn serve(listener: Option<TcpListener>, status: &Status) {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .with_state(status.clone());
-    if let Err(error) = axum::serve(listener, routes).await {
-        tracing::warn!(reason = %error, "metrics are not served any more");
+    serve_connections(listener, routes).await
+}
+
+/// Each connection is for one request, and is closed when its time is over: whoever opens one and says
+/// nothing does not keep it.
+async fn serve_connections(mut listener: TcpListener, routes: Router) -> ! {
+    let mut connections = JoinSet::new();
+    loop {
+        // Accepts again after an error, when files are short for example.
+        let (stream, _) = Listener::accept(&mut listener).await;
+        while connections.try_join_next().is_some() {}
+        let answering = http1::Builder::new().keep_alive(false).serve_connection(
+            TokioIo::new(stream),
+            TowerToHyperService::new(routes.clone()),
+        );
+        // A client that went away has nobody to be told.
+        connections.spawn(async { timeout(CONNECTION_TIMEOUT, answering).await.map(drop) });
     }
-    std::future::pending().await
 }
 
 async fn metrics(
@@ -313,11 +334,13 @@ async fn metrics(
     ([(CONTENT_TYPE, TEXT_FORMAT)], status.prometheus())
 }
 
-/// Well while the last messages could be received, and the last batch stored.
-async fn healthz(State(status): State<Status>) -> (StatusCode, String) {
-    match status.trouble() {
-        None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
+/// Well while the last messages could be received, and the last batch stored. What is wrong is in the log:
+/// here it would tell whoever asks of hosts and secrets.
+async fn healthz(State(status): State<Status>) -> (StatusCode, &'static str) {
+    if status.is_well() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the values of a path have in common: counted, and none of them kept.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
 use std::fmt;
 
+use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use sqs_to_postgres::pipeline::ColumnType;
 use sqs_to_postgres::transform::takes;
@@ -96,8 +98,8 @@ pub(super) struct Shape {
     typed: BTreeMap<&'static str, usize>,
     /// How many texts and numbers look like personal data.
     suspects: BTreeMap<Pii, usize>,
-    /// The values of an object's keys, in the order in which they came.
-    pub(super) keys: Vec<(String, Shape)>,
+    /// The values of an object's keys, in the order in which they came. Samples may have any number of them.
+    pub(super) keys: IndexMap<String, Shape, RandomState>,
     /// The values in arrays.
     items: Option<Box<Shape>>,
 }
@@ -147,12 +149,10 @@ impl Shape {
     }
 
     fn key(&mut self, key: &str) -> &mut Self {
-        let known = self.keys.iter().position(|(name, _)| name == key);
-        let position = known.unwrap_or_else(|| {
-            self.keys.push((key.to_owned(), Self::default()));
-            self.keys.len() - 1
-        });
-        &mut self.keys[position].1
+        if !self.keys.contains_key(key) {
+            self.keys.insert(key.to_owned(), Self::default());
+        }
+        &mut self.keys[key]
     }
 
     fn observe_text(&mut self, text: &str) {
@@ -221,7 +221,7 @@ impl Shape {
     pub(super) fn pii_inside(&self, name: &str) -> Option<Pii> {
         let own = self.pii(name).map(|(kind, _)| kind);
         let of_key = |key: &str| KINDS.into_iter().find(|kind| kind.is_value(key));
-        let of_part = |(key, shape): &(String, Self)| {
+        let of_part = |(key, shape): (&String, &Self)| {
             of_key(key).or_else(|| shape.pii_inside(&part_name(name, key)))
         };
         let of_keys = || self.keys.iter().find_map(of_part);
@@ -249,4 +249,48 @@ pub(super) fn is_name(key: &str) -> bool {
         && key.chars().all(is_word)
         && !is_value
         && !takes(ColumnType::Uuid, key)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Does work for objects of 500 keys, and then of 32,000, which are as many keys in all, and fails where the
+    /// work for a key grows with the number of keys: where each looks at all others, it is 64 times as much.
+    pub(in super::super) fn must_be_linear(work: impl Fn(usize)) {
+        const ALL_KEYS: usize = 64_000;
+        let least = |keys| {
+            let took = (0..3).map(|_| {
+                let before = processor_nanos();
+                for _ in 0..ALL_KEYS / keys {
+                    work(keys);
+                }
+                processor_nanos() - before
+            });
+            took.min().unwrap()
+        };
+        let (few, many) = (least(500), least(32_000));
+        assert!(
+            many < few * 8,
+            "{few} ns in objects of 500 keys, {many} ns in objects of 32,000"
+        );
+    }
+
+    /// Nanoseconds that this thread has had a processor, to which other threads add nothing.
+    /// Source: <https://docs.kernel.org/scheduler/sched-stats.html>.
+    fn processor_nanos() -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn the_work_for_a_key_does_not_grow_with_the_number_of_keys() {
+        must_be_linear(|keys| {
+            let entries = (0..keys).map(|key| (format!("key_{key}"), Json::Null));
+            let mut shape = Shape::default();
+            shape.observe(&Json::Object(entries.collect()));
+            assert_eq!(shape.keys.len(), keys);
+        });
+    }
 }

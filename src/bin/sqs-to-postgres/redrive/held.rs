@@ -48,7 +48,7 @@ impl<'a> Held<'a> {
 
     /// Takes a letter, and says whether it is new.
     pub(super) fn take(&self, letter: &Letter) -> bool {
-        let receipt = letter.0.receipt_handle().unwrap_or_default().to_owned();
+        let receipt = letter.receipt_handle().to_owned();
         let mut receipts = self.receipts.borrow_mut();
         let before = receipts.insert(letter.id().to_owned(), (receipt, Instant::now()));
         before.is_none()

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::letter::Letter;
+use super::letter::{Letter, Note};
 use crate::Outcome;
 use crate::error::CliError;
-use crate::output::{Table, counted, last_line, line};
+use crate::output::{self, Table, counted, escaped, last_line};
 use crate::progress::Progress;
 
 /// Left in vain: it was moved, and is a dead letter again.
@@ -27,6 +27,8 @@ pub(super) struct Report {
     left: BTreeMap<&'static str, usize>,
     /// How many letters would be moved, by rule, column and path.
     would_move: BTreeMap<[String; 3], usize>,
+    /// How many letters there is something to say about.
+    notes: BTreeMap<Note, usize>,
 }
 
 impl Report {
@@ -39,11 +41,18 @@ impl Report {
             failed: 0,
             left: BTreeMap::new(),
             would_move: BTreeMap::new(),
+            notes: BTreeMap::new(),
         }
     }
 
     pub(super) fn left(&mut self, why: &'static str) {
         *self.left.entry(why).or_default() += 1;
+    }
+
+    pub(super) fn note(&mut self, notes: &[Note]) {
+        for note in notes {
+            *self.notes.entry(*note).or_default() += 1;
+        }
     }
 
     pub(super) fn moved(&mut self, letter: &Letter, new_id: &str) -> Result<(), CliError> {
@@ -55,17 +64,17 @@ impl Report {
     pub(super) fn failed(&mut self, letter: &Letter, reason: &str) -> Result<(), CliError> {
         self.failed += 1;
         self.progress
-            .say(&format!("letter {} is not moved: {reason}", letter.id()));
+            .say(&format!("message {} was not moved: {reason}", letter.id()));
         self.json(letter, json!({"error": reason}))
     }
 
     pub(super) fn would_move(&mut self, letter: &Letter) -> Result<(), CliError> {
         self.given += 1;
         self.progress.advance(1);
-        let [column, path] = letter.place();
-        let cells = [letter.rule().or(Some(MOVED_BY_SQS)), column, path];
+        let [rule, column, path] = words(letter);
+        let cells = [rule.or(Some(MOVED_BY_SQS)), column, path];
         // Whoever may send to the queue may write them.
-        let cells = cells.map(|cell| cell.unwrap_or("-").escape_debug().to_string());
+        let cells = cells.map(|cell| escaped(cell.unwrap_or("-")));
         *self.would_move.entry(cells).or_default() += 1;
         self.json(letter, json!({}))
     }
@@ -75,12 +84,12 @@ impl Report {
         if !self.is_json {
             return Ok(());
         }
-        let [column, path] = letter.place();
+        let [rule, column, path] = words(letter);
         fields["message_id"] = letter.original_id().into();
-        fields["rule"] = letter.rule().into();
+        fields["rule"] = rule.into();
         fields["column"] = column.into();
         fields["path"] = path.into();
-        line(&fields.to_string())
+        output::json(&fields)
     }
 
     pub(super) fn end(
@@ -90,6 +99,9 @@ impl Report {
     ) -> Result<Outcome, CliError> {
         let summary = self.summary(result.is_ok() && is_interrupted);
         let came_back = self.left.contains_key(CAME_BACK);
+        for (note, count) in &self.notes {
+            eprintln!("note: {}", note.sentence(*count));
+        }
         if self.is_json {
             eprintln!("{summary}");
         } else {
@@ -114,7 +126,7 @@ impl Report {
             text.push_str(&format!("; left {count} {why}"));
         }
         if self.failed > 0 {
-            text.push_str(&format!("; {} not moved", counted(self.failed, "letter")));
+            text.push_str(&format!("; {} not moved", counted(self.failed, "message")));
         }
         if is_interrupted {
             text.push_str("; interrupted");
@@ -136,4 +148,30 @@ impl Report {
         }
         table.to_string()
     }
+}
+
+impl Note {
+    fn sentence(self, count: usize) -> String {
+        let messages = counted(count, "message");
+        match self {
+            Self::Unsigned => format!(
+                "no mask key is set, so the original ids of {messages} are not signed: if the function has a mask key, set it here too (MASK_KEY or MASK_SECRET_ID), or the function ignores them"
+            ),
+            Self::Unverified => format!(
+                "the origin of {messages} was not signed with this mask key: the function ignores it, unless it was signed with the function's key"
+            ),
+            Self::TimeReset => format!(
+                "SQS reset the time of {messages} when it moved them, as it does on FIFO queues: @sent_at will be the time of that move"
+            ),
+        }
+    }
+}
+
+/// The rule that a letter broke, the column and the path.
+fn words(letter: &Letter) -> [Option<&str>; 3] {
+    let Some(reason) = letter.reason() else {
+        return [None; 3];
+    };
+    let (column, path) = (reason.column.as_deref(), reason.path.as_deref());
+    [Some(&reason.rule), column, path]
 }

@@ -1,0 +1,348 @@
+//! One statement for the rows of a part: run until it succeeds, fails for good, or time runs out.
+
+use tokio::join;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use super::array::ColumnArray;
+use super::inspection::is_index_of_key;
+use super::standby::confirm;
+use super::statement::Statements;
+use super::table::{key_guard, no_partition};
+use super::{Failure, Inspection, LiveTable, LoadError, Loader, TableError, TimeBudget};
+use crate::backoff::backoff;
+use crate::database::{Database, DatabaseError, Remedy, Session};
+use crate::pipeline::{Column, Pipeline};
+use crate::rejection::Refusal;
+use crate::row::Rows;
+
+/// After this many tries that took too long or broke the connection, the rows are bisected.
+const MAX_STUCK: u32 = 2;
+
+/// How often a violation of the key itself is tried again. `ON CONFLICT (key)` rules it out, but while
+/// `REINDEX CONCURRENTLY` replaces the key's index Postgres may raise it.
+/// Source: <https://www.postgresql.org/docs/18/sql-insert.html#SQL-ON-CONFLICT>.
+const MAX_KEY_VIOLATIONS: u32 = 3;
+
+/// Why one try did not store the rows.
+enum TryError {
+    /// There is no connection.
+    NoSession(DatabaseError),
+    /// The statement failed.
+    Statement(DatabaseError),
+    /// The time for this try is over, and nobody knows whether the rows are stored.
+    TimedOut,
+}
+
+/// What happens after a statement that failed.
+enum Next {
+    /// The statement was changed: run it at once.
+    Again,
+    /// Another try may succeed after a wait.
+    Later(DatabaseError),
+    /// It took too long, or broke the connection: if that happens again, fewer rows may do better.
+    Stuck(Option<DatabaseError>),
+    /// No other try helps.
+    Fail(Failure),
+}
+
+/// What earlier tries of the same rows came to.
+#[derive(Default)]
+struct Tries {
+    waits: u32,
+    stuck: u32,
+    key_violations: u32,
+    last_error: Option<DatabaseError>,
+}
+
+impl Loader {
+    /// Inserts rows, all or none, and counts those written.
+    pub(super) async fn insert(
+        &mut self,
+        rows: &Rows,
+        unique: &[usize],
+        is_suspect: bool,
+        time: TimeBudget,
+    ) -> Result<u64, Failure> {
+        let mut tries = Tries::default();
+        loop {
+            let until = time.of_one_try(unique.len(), is_suspect);
+            let is_optimistic = self.optimistic.is_on() && self.statements.can_bet();
+            let next = match self
+                .try_insert(rows, unique, is_optimistic, until, time)
+                .await
+            {
+                Ok(0) if is_optimistic => {
+                    // The constraint is gone, or a trigger takes every row away.
+                    self.statements.forget_guard();
+                    self.optimistic.miss();
+                    Next::Again
+                }
+                Ok(written) => {
+                    if is_optimistic {
+                        self.optimistic.hit();
+                    }
+                    return Ok(written);
+                }
+                Err(TryError::TimedOut) if until == time.stop_at => {
+                    return Err(Failure::OutOfTime);
+                }
+                Err(TryError::TimedOut) => Next::Stuck(None),
+                Err(TryError::NoSession(error)) if error.remedy() == Remedy::GiveUp => {
+                    Next::Fail(Failure::Batch(error.into()))
+                }
+                Err(TryError::NoSession(error)) => Next::Later(error),
+                Err(TryError::Statement(error)) => {
+                    self.judge(error, is_optimistic, &mut tries, time).await
+                }
+            };
+            let (error, is_stuck) = match next {
+                Next::Again => continue,
+                Next::Fail(failure) => return Err(failure),
+                Next::Later(error) => (Some(error), false),
+                Next::Stuck(error) => (error, true),
+            };
+            tries.stuck += u32::from(is_stuck);
+            let wait = backoff(tries.waits);
+            let is_too_late = Instant::now() + wait >= time.retry_until;
+            if is_stuck && (is_suspect || tries.stuck == MAX_STUCK || is_too_late) {
+                return Err(Failure::Stuck(error.map(LoadError::from)));
+            }
+            let is_late = matches!(error, Some(DatabaseError::Late));
+            if is_too_late && is_late && (is_suspect || tries.stuck > 0) {
+                return Err(Failure::OutOfTime);
+            }
+            if is_too_late {
+                return Err(Failure::Batch(tries.cause(error).into()));
+            }
+            let reason = error.as_ref().map(ToString::to_string);
+            tracing::warn!(
+                reason = reason.as_deref().unwrap_or("no answer in time"),
+                attempt = tries.waits,
+                wait_millis = wait.as_millis() as u64,
+                "trying again"
+            );
+            tries.last_error = error.or(tries.last_error);
+            sleep(wait).await;
+            tries.waits += 1;
+            self.retries += 1;
+        }
+    }
+
+    /// Runs the statement once.
+    async fn try_insert(
+        &mut self,
+        rows: &Rows,
+        unique: &[usize],
+        is_optimistic: bool,
+        until: Instant,
+        time: TimeBudget,
+    ) -> Result<u64, TryError> {
+        let array = |(column, mapped): (usize, &Column)| ColumnArray {
+            rows,
+            chosen: unique,
+            column,
+            column_type: mapped.column_type,
+        };
+        let columns = self.pipeline.columns.iter().enumerate();
+        let arrays: Vec<_> = columns.map(array).collect();
+        let types = arrays.iter().map(|array| array.column_type.array());
+        let session = self.database.session(time.retry_until).await;
+        let session = session.map_err(TryError::NoSession)?;
+        if session.take_is_new() {
+            // The table may be another one by now.
+            self.statements = Statements::new(&self.pipeline, &[]);
+            self.copy.forget_table();
+        }
+        let Session { client, names, .. } = session;
+        let text = self.statements.text(is_optimistic);
+        let named = names.get(text);
+        let is_naming = self.is_warm && named.is_none();
+        let mut inserted = None;
+        let inserting = async {
+            let written = match named {
+                Some(named) => client.execute_raw(&named, &arrays).await,
+                None => {
+                    let values = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
+                    let parameters: Vec<_> = values.zip(types.clone()).collect();
+                    client.execute_typed(text, &parameters).await
+                }
+            };
+            inserted = Some(match written {
+                Ok(0) if !is_optimistic => confirm(client).await.map(|()| 0),
+                written => written,
+            });
+        };
+        // What helps the next batches is asked in the same round trip, and not for the first batch, whose
+        // answer has waited for a start. It may wait for a lock that the rows did not wait for.
+        let naming = async {
+            if is_naming {
+                names.learn(client, text, types.clone()).await;
+            }
+        };
+        let is_asking = self.is_warm && !self.statements.is_guard_known();
+        let guard = async {
+            if !is_asking {
+                return None;
+            }
+            let guard = key_guard(client, &self.pipeline).await;
+            Some(guard.unwrap_or_else(|error| {
+                tracing::debug!(reason = %error, "what makes the key unique cannot be found out");
+                None
+            }))
+        };
+        match timeout_at(until, async { join!(inserting, naming, guard) }).await {
+            Ok(((), (), Some(guard))) if matches!(inserted, Some(Ok(_))) => {
+                self.statements.set_guard(guard);
+            }
+            Ok(_) => {}
+            Err(_) => self.database.abandon(time.answer_by).await,
+        }
+        match inserted {
+            Some(Ok(written)) => Ok(written),
+            Some(Err(error)) => Err(TryError::Statement(error.into())),
+            None => Err(TryError::TimedOut),
+        }
+    }
+
+    /// Decides what happens after a statement that failed.
+    async fn judge(
+        &mut self,
+        error: DatabaseError,
+        is_optimistic: bool,
+        tries: &mut Tries,
+        time: TimeBudget,
+    ) -> Next {
+        let remedy = error.remedy();
+        if matches!(remedy, Remedy::Reconnect | Remedy::Reauthenticate) {
+            self.database.disconnect();
+        }
+        let refusal = match error {
+            DatabaseError::Server(refusal) => refusal,
+            lost => return Next::Stuck(Some(lost)),
+        };
+        if refusal.is_of_a_crash() {
+            return Next::Stuck(Some(DatabaseError::Server(refusal)));
+        }
+        match remedy {
+            Remedy::Isolate if is_optimistic && refusal.is_of_a_duplicate() => {
+                self.optimistic.miss();
+                Next::Again
+            }
+            Remedy::Isolate => self.judge_row(refusal, tries, time).await,
+            Remedy::GiveUp => self.judge_table(refusal, time).await,
+            Remedy::RetryThenBisect => Next::Stuck(None),
+            Remedy::Retry | Remedy::Reconnect | Remedy::Reauthenticate => {
+                let error = DatabaseError::Server(refusal.clone());
+                let last = tries.last_error.as_ref();
+                if error.is_internal() && last.is_some_and(DatabaseError::is_internal) {
+                    Next::Fail(Failure::Doubt(refusal, error.into()))
+                } else {
+                    Next::Later(error)
+                }
+            }
+        }
+    }
+
+    /// Decides about rows of which Postgres refuses one: it may be the table after all.
+    async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
+        if refusal.is_without_partition {
+            let error = no_partition(&self.pipeline, refusal.table.as_deref());
+            return Next::Fail(Failure::Table(error.into()));
+        }
+        let pipeline = &self.pipeline;
+        let is_mapped = |name: &str| pipeline.columns.iter().any(|column| column.name == name);
+        match (&refusal.column, &refusal.constraint) {
+            (Some(column), _) if refusal.is_of_a_null() && !is_mapped(column) => {
+                match look(&mut self.database, pipeline, time, LiveTable::of_pipeline).await {
+                    Ok(table) => match table.unmapped_not_null(pipeline, column) {
+                        Some(error) => Next::Fail(Failure::Table(error.into())),
+                        None => Next::Fail(Failure::Row(refusal)),
+                    },
+                    Err(error) => Next::Later(error),
+                }
+            }
+            (_, Some(index)) if refusal.is_of_a_duplicate() => {
+                let index = index.clone();
+                let asked = look(
+                    &mut self.database,
+                    pipeline,
+                    time,
+                    async |client, pipeline| is_index_of_key(client, pipeline, &index).await,
+                );
+                match asked.await {
+                    Ok(true) if tries.key_violations < MAX_KEY_VIOLATIONS => {
+                        tries.key_violations += 1;
+                        Next::Later(DatabaseError::Server(refusal))
+                    }
+                    Ok(_) => Next::Fail(Failure::Row(refusal)),
+                    Err(error) => Next::Later(error),
+                }
+            }
+            _ if refusal.is_of_a_text() && self.statements.has_casts() => {
+                match look(&mut self.database, pipeline, time, LiveTable::of_pipeline).await {
+                    Ok(table) if self.rebuild(&table) => Next::Again,
+                    Ok(_) => Next::Fail(Failure::Row(refusal)),
+                    Err(error) => Next::Later(error),
+                }
+            }
+            _ => Next::Fail(Failure::Row(refusal)),
+        }
+    }
+
+    /// Finds out why Postgres refuses the statement for any row.
+    async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
+        let found = look(&mut self.database, &self.pipeline, time, Inspection::read).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if error.remedy() == Remedy::GiveUp => {
+                return Next::Fail(Failure::Batch(error.into()));
+            }
+            Err(error) => return Next::Later(error),
+        };
+        if let Inspection::Table(facts) = &found
+            && self.rebuild(&facts.columns)
+        {
+            return Next::Again;
+        }
+        Next::Fail(match found.explain(&self.pipeline, &refusal.sqlstate) {
+            fault @ TableError::Other { .. } => Failure::Doubt(refusal, fault.into()),
+            fault => Failure::Batch(fault.into()),
+        })
+    }
+
+    /// Rebuilds the statement with the casts that the table's columns need now; `false` where it stays as
+    /// it is.
+    fn rebuild(&mut self, table: &LiveTable) -> bool {
+        let rebuilt = Statements::new(&self.pipeline, &table.enums());
+        let is_changed = rebuilt.text(false) != self.statements.text(false);
+        if is_changed {
+            self.statements = rebuilt;
+        }
+        is_changed
+    }
+}
+
+impl Tries {
+    /// A try that time cut short does not know what is wrong; the one before it may.
+    fn cause(self, error: Option<DatabaseError>) -> DatabaseError {
+        match (error, self.last_error) {
+            (None | Some(DatabaseError::Late), Some(before)) => before,
+            (error, _) => error.unwrap_or(DatabaseError::Late),
+        }
+    }
+}
+
+/// Asks the catalog something about the mapping's table.
+async fn look<T>(
+    database: &mut Database,
+    pipeline: &Pipeline,
+    time: TimeBudget,
+    ask: impl AsyncFnOnce(&Client, &Pipeline) -> Result<T, DatabaseError>,
+) -> Result<T, DatabaseError> {
+    let client = database.client(time.retry_until).await?;
+    timeout_at(time.stop_at, ask(client, pipeline))
+        .await
+        .map_err(|_| DatabaseError::Late)?
+}

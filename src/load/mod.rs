@@ -1,0 +1,302 @@
+//! Rows → the table, in one statement and one round trip.
+//!
+//! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, typed, and unnamed
+//! where a pooler may be in between; its text does not grow with the batch. While there are no duplicates
+//! Postgres is not asked to look for them, and large batches are copied. A batch that Postgres refuses
+//! because of a row is bisected until the row is found: O(bad · log n) statements, and the others are
+//! stored. The only module that speaks to Postgres about tables.
+
+mod array;
+mod copy;
+mod insert;
+mod inspection;
+mod isolate;
+mod optimistic;
+mod standby;
+mod statement;
+mod table;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::time::{Duration, Instant, timeout_at};
+
+use crate::database::{Database, DatabaseError, Recovery};
+use crate::pipeline::{OnConflict, Pipeline};
+use crate::rejection::Refusal;
+use crate::row::Rows;
+use copy::{Copied, CopyIn};
+pub use inspection::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
+use optimistic::Optimistic;
+use statement::Statements;
+pub use table::{Difference, Fault, LiveTable, TableError};
+
+/// Something is not granted.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// A try shorter than this tells nothing about a lock, so that the time left is not divided further.
+const SHORTEST_TRY: Duration = Duration::from_millis(500);
+
+/// How much time a batch has.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeBudget {
+    /// While the database is unavailable, it is tried again until then.
+    pub retry_until: Instant,
+    /// A statement under way is given up then.
+    pub stop_at: Instant,
+    /// What is tidied up after that ends then.
+    pub answer_by: Instant,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowOutcome {
+    /// In the table, by this batch or an earlier one.
+    Stored,
+    /// Refused by Postgres.
+    Rejected(Box<Refusal>),
+    /// FIFO: not tried, because an earlier row of its group failed.
+    Blocked,
+    /// Not certain to be stored: time ran out, or the table is at fault.
+    Unknown,
+}
+
+/// What became of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// One for each row.
+    pub outcomes: Vec<RowOutcome>,
+    /// Rows written to the table, new or updated.
+    pub written: u64,
+    /// Rows whose key was in the table or earlier in the batch.
+    pub duplicates: u64,
+}
+
+/// Why a batch failed as a whole.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum LoadError {
+    /// The database is unavailable, or does not let us in.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The table does not fit the mapping.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Stores batches in one table.
+pub struct Loader {
+    pipeline: Arc<Pipeline>,
+    database: Database,
+    statements: Statements,
+    copy: CopyIn,
+    optimistic: Optimistic,
+    /// Whether this is not the first batch.
+    is_warm: bool,
+    retries: u64,
+}
+
+impl Loaded {
+    /// Notes that the rows of a part are in the table, `written` of them just now.
+    fn add(&mut self, part: &[usize], written: u64) {
+        for &row in part {
+            self.outcomes[row] = RowOutcome::Stored;
+        }
+        self.written += written;
+        self.duplicates += (part.len() as u64).saturating_sub(written);
+    }
+
+    fn is_any_stored(&self) -> bool {
+        self.outcomes.contains(&RowOutcome::Stored)
+    }
+
+    fn unknown(rows: usize) -> Self {
+        Self {
+            outcomes: vec![RowOutcome::Unknown; rows],
+            written: 0,
+            duplicates: 0,
+        }
+    }
+}
+
+/// Why a part of a batch was not stored.
+enum Failure {
+    /// One of its rows is at fault.
+    Row(Refusal),
+    /// The row at this position of the batch is at fault, as it seems.
+    RowAt(usize),
+    /// One of its rows is at fault, or else the table or the server: blamed on the row only once another row
+    /// has been stored.
+    Doubt(Refusal, LoadError),
+    /// The table is at fault, at least for one of the rows.
+    Table(LoadError),
+    /// It timed out or lost its connection twice: fewer rows may do better. With the error that stands for
+    /// the batch if nothing at all can be stored.
+    Stuck(Option<LoadError>),
+    /// The time of the batch is over, and nobody knows whether the rows are stored.
+    OutOfTime,
+    /// None of its rows is at fault.
+    Batch(LoadError),
+}
+
+impl Loader {
+    /// A loader for the mapping's table.
+    pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
+        Self {
+            statements: Statements::new(&pipeline, &[]),
+            copy: CopyIn::new(&pipeline),
+            optimistic: Optimistic::new(),
+            is_warm: false,
+            pipeline,
+            database,
+            retries: 0,
+        }
+    }
+
+    /// Gives up the connection, so that the next batch has a new one.
+    pub fn disconnect(&mut self) {
+        self.database.disconnect();
+    }
+
+    /// Closes the connection, so that the server knows of it at once.
+    pub async fn close(&mut self) {
+        self.database.close().await;
+    }
+
+    /// Retries, reconnects and secret refreshes since this was last asked.
+    pub fn take_recovery(&mut self) -> Recovery {
+        Recovery {
+            retries: std::mem::take(&mut self.retries),
+            ..self.database.take_recovery()
+        }
+    }
+
+    /// Stores the rows of a batch in time. After a failed row no later one of its FIFO group is stored;
+    /// `groups` has the group of each row. Where it cannot go on, some may be stored already.
+    ///
+    /// # Errors
+    /// The database is unavailable until time runs out, or the table does not fit the mapping.
+    pub async fn load(
+        &mut self,
+        rows: &Rows,
+        groups: &[Option<usize>],
+        time: TimeBudget,
+    ) -> (Loaded, Result<(), LoadError>) {
+        self.optimistic.begin_batch();
+        self.copy.begin_batch();
+        let mut loaded = Loaded::unknown(rows.len());
+        let result = self.store_all(rows, groups, &mut loaded, time).await;
+        self.is_warm = true;
+        (loaded, result)
+    }
+
+    /// Stores a part of the batch, all or none, and counts the rows written.
+    async fn store(
+        &mut self,
+        rows: &Rows,
+        part: &[usize],
+        is_suspect: bool,
+        time: TimeBudget,
+    ) -> Result<u64, Failure> {
+        let unique = self.collapse(rows, part);
+        let may_copy = self.optimistic.is_on() && !is_suspect;
+        if may_copy && self.copy.is_worth_a_try(unique.len()) {
+            match self.copy(rows, &unique, time).await {
+                Ok(Copied::Rows(written)) => {
+                    self.optimistic.hit();
+                    return Ok(written);
+                }
+                Ok(Copied::RefusedAt(place)) => {
+                    if let Some(&row) = unique.get(place) {
+                        return Err(Failure::RowAt(row));
+                    }
+                }
+                Ok(Copied::Conflict) => self.optimistic.miss(),
+                Ok(Copied::Skipped) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.insert(rows, &unique, is_suspect, time).await
+    }
+
+    /// Copies rows. Where that fails for another reason than a row, they are to be inserted.
+    async fn copy(
+        &mut self,
+        rows: &Rows,
+        unique: &[usize],
+        time: TimeBudget,
+    ) -> Result<Copied, Failure> {
+        let until = time.of_one_try(unique.len(), false);
+        // Why there is no connection is reported by the insert.
+        let Ok(session) = self.database.session(time.retry_until).await else {
+            return Ok(Copied::Skipped);
+        };
+        if session.take_is_new() {
+            self.statements = Statements::new(&self.pipeline, &[]);
+            self.copy.forget_table();
+        }
+        let Some(client) = session.client_for_names() else {
+            return Ok(Copied::Skipped);
+        };
+        let copied = self.copy.store(client, &self.pipeline, rows, unique);
+        match timeout_at(until, copied).await {
+            Ok(Ok(copied)) => Ok(copied),
+            Ok(Err(error)) => {
+                tracing::warn!(reason = %error, "rows could not be copied: they are inserted on a new connection");
+                self.database.disconnect();
+                self.retries += 1;
+                Ok(Copied::Skipped)
+            }
+            Err(_) => {
+                self.database.abandon(time.answer_by).await;
+                if until == time.stop_at {
+                    return Err(Failure::OutOfTime);
+                }
+                Ok(Copied::Skipped)
+            }
+        }
+    }
+
+    /// The rows sorted by key, so that concurrent batches take locks in one order, and one row of
+    /// each key: the last under `update`, the first under `ignore`, as if they came one by one.
+    fn collapse(&self, rows: &Rows, part: &[usize]) -> Vec<usize> {
+        let key = |row: usize| {
+            self.pipeline
+                .key
+                .iter()
+                .map(move |&column| rows.cell(row, column))
+        };
+        let first_of_key = self.pipeline.key.first().copied().unwrap_or_default();
+        let with_prefix = |&row: &usize| (rows.prefix(row, first_of_key), row);
+        let mut unique: Vec<(u64, usize)> = part.iter().map(with_prefix).collect();
+        unique.sort_unstable_by(|a, b| {
+            let arrival = match self.pipeline.on_conflict {
+                OnConflict::Ignore => a.1.cmp(&b.1),
+                OnConflict::Update => b.1.cmp(&a.1),
+            };
+            a.0.cmp(&b.0)
+                .then_with(|| key(a.1).cmp(key(b.1)))
+                .then(arrival)
+        });
+        unique.dedup_by(|later, first| later.0 == first.0 && key(later.1).eq(key(first.1)));
+        unique.into_iter().map(|(_, row)| row).collect()
+    }
+}
+
+impl TimeBudget {
+    /// When to give up one try of a statement with `rows` rows. Of several rows one may wait for a lock that
+    /// the others do not need: time is left to try them again, and to bisect them.
+    fn of_one_try(&self, rows: usize, is_suspect: bool) -> Instant {
+        let now = Instant::now();
+        let left = self.stop_at.saturating_duration_since(now);
+        let share = match (rows, is_suspect) {
+            (0 | 1, false) => return self.stop_at,
+            (_, false) => left / 3,
+            (_, true) => left / (2 + rows.max(1).ilog2()),
+        };
+        if share < SHORTEST_TRY {
+            self.stop_at
+        } else {
+            now + share
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The id that a message says it first had counts only where it is known to be true.
+
+use serde_json::{Value, json};
+use sqs_to_postgres::origin::Origin;
+
+use crate::batch::{Batch, id};
+use crate::support::{Database, Function, MASK_KEY, Setup, origins};
+
+const NOTHING: [String; 0] = [];
+
+/// Another key than the function's.
+const OTHER_KEY: &str = "//8CAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// A function with this mask key, and a row for each id.
+async fn start(database: &Database, on_conflict: &str, mask_key: &str) -> Function {
+    database
+        .execute("CREATE TABLE t (id text PRIMARY KEY, v text, sent_at timestamptz)")
+        .await;
+    let columns = "[[column]]\nname = \"id\"\ntype = \"text\"\nfrom = \"@message_id\"\n\
+        [[column]]\nname = \"v\"\ntype = \"text\"\n\
+        [[column]]\nname = \"sent_at\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"\n";
+    let mapping =
+        format!("table = \"t\"\nkey = [\"id\"]\non_conflict = \"{on_conflict}\"\n{columns}");
+    let setup = Setup::on(database).set("MASK_KEY", mask_key);
+    setup.mapping(&mapping).start().await
+}
+
+fn of(name: &str) -> Origin {
+    Origin::new(
+        &id(name),
+        Some(946_684_800_000),
+        "arn:aws:sqs:eu-west-1:0:q",
+    )
+}
+
+/// A message with an attribute.
+fn with(name: &str, body: &str, attribute: &str, text: &str) -> Value {
+    let attributes = json!({attribute: {"stringValue": text, "dataType": "String"}});
+    json!({"messageId": id(name), "body": body, "messageAttributes": attributes})
+}
+
+#[tokio::test]
+async fn a_forged_origin_overwrites_no_row() {
+    let database = Database::new().await;
+    let mut function = start(&database, "update", MASK_KEY).await;
+    let (good, bad) = (r#"{"v": "good"}"#, r#"{"v": "bad"}"#);
+    let victim = Batch::new().text("victim", good).event();
+    assert_eq!(function.invoke(&victim).await.failed_ids(), NOTHING);
+    let unsigned = origins("").text(of("victim"), bad);
+    let forged = [
+        ("origin", unsigned.clone()),
+        ("origin", unsigned.replace('}', ",\"hmac\":\"\"}")),
+        ("origin", origins(OTHER_KEY).text(of("victim"), bad)),
+        // Seen in the dead-letter queue, and put on another message.
+        ("origin", origins(MASK_KEY).text(of("victim"), good)),
+        ("original_message_id", id("victim")),
+    ];
+    let mut batch = Batch::new();
+    for (number, (name, text)) in forged.iter().enumerate() {
+        batch = batch.record(with(&number.to_string(), bad, name, text));
+    }
+    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    let rows = database
+        .rows("SELECT v, count(*)::text, (min(sent_at) > '2020-01-01')::text FROM t GROUP BY v ORDER BY v")
+        .await;
+    assert_eq!(rows, [["bad", "5", "true"], ["good", "1", "true"]]);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_genuine_origin_gives_the_first_id_and_time_with_a_key_and_without() {
+    for key in [MASK_KEY, ""] {
+        let database = Database::new().await;
+        let mut function = start(&database, "ignore", key).await;
+        let body = r#"{"v": "é"}"#;
+        let first = Batch::new().text("first", body).event();
+        let origin = origins(key).text(of("first"), body);
+        let moved = Batch::new().record(with("second", body, "origin", &origin));
+        for event in [moved.event(), first] {
+            assert_eq!(function.invoke(&event).await.failed_ids(), NOTHING);
+        }
+        let rows = database.rows("SELECT id, sent_at::date::text FROM t").await;
+        assert_eq!(rows, [[id("first"), "2000-01-01".to_owned()]]);
+        database.drop().await;
+    }
+}

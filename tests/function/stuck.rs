@@ -1,0 +1,125 @@
+//! A row that waits for a lock, takes too long or breaks the connection does not affect the others.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::batch::{Batch, ids, login_with};
+use crate::support::{Database, Function, Setup};
+
+const ROWS: usize = 64;
+
+fn numbered(slow: &[usize]) -> Batch {
+    (0..ROWS).fold(Batch::new(), |batch, number| {
+        let locale = if slow.contains(&number) { "DE" } else { "RU" };
+        batch.body(&number.to_string(), login_with("locale", json!(locale)))
+    })
+}
+
+fn names(numbers: &[usize]) -> Vec<String> {
+    let names: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+    ids(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// A database whose trigger runs this for rows of the locale `DE`.
+async fn with_trigger(statement: &str) -> Database {
+    let database = Database::with_user_logins().await;
+    database
+        .execute(&format!(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF NEW.locale = 'DE' THEN {statement}; END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER slow BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION slow()"
+        ))
+        .await;
+    database
+}
+
+async fn started(database: &Database, option: &str) -> Function {
+    let url = format!("{}%20-c%20{option}", database.url());
+    Setup::on(database).set("DATABASE_URL", &url).start().await
+}
+
+/// Each of the messages failed because it could not be stored in time.
+async fn assert_out_of_time(function: &Function, count: usize) {
+    let failed = function.lines_of("message failed", count).await;
+    let rules: Vec<_> = failed.iter().map(|line| line["rule"].clone()).collect();
+    assert_eq!(rules, vec![json!("out_of_time"); count]);
+}
+
+#[tokio::test]
+async fn a_batch_that_takes_longer_than_statement_timeout_is_stored_in_parts() {
+    let database = with_trigger("PERFORM pg_sleep(0.05)").await;
+    let all: Vec<usize> = (0..ROWS).collect();
+    let mut function = started(&database, "statement_timeout%3D1500").await;
+    let answer = function.invoke(&numbered(&all).event()).await;
+    assert_eq!(answer.failed_ids(), names(&[]));
+    assert_eq!(database.count("user_logins").await, ROWS as i64);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_takes_longer_than_statement_timeout_does_not_affect_the_others() {
+    let database = with_trigger("PERFORM pg_sleep(60)").await;
+    let mut function = started(&database, "statement_timeout%3D1500").await;
+    let answer = function.invoke(&numbered(&[7]).event()).await;
+    assert_eq!(answer.failed_ids(), names(&[7]));
+    assert_eq!(database.count("user_logins").await, ROWS as i64 - 1);
+    assert_out_of_time(&function, 1).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_has_locked_does_not_affect_the_others() {
+    let mapping = include_str!("../../pipeline.toml")
+        .replace("on_conflict = \"ignore\"", "on_conflict = \"update\"");
+    for option in ["lock_timeout%3D1000", "lock_timeout%3D0"] {
+        let database = Database::with_user_logins().await;
+        let url = format!("{}%20-c%20{option}", database.url());
+        let setup = Setup::on(&database)
+            .set("DATABASE_URL", &url)
+            .mapping(&mapping);
+        let mut function = setup.start().await;
+        let batch = numbered(&[]).event();
+        assert_eq!(function.invoke(&batch).await.failed_ids(), names(&[]));
+        let locked = names(&[7]);
+        let lock = database
+            .lock_rows("user_logins", &format!("message_id = '{}'", locked[0]))
+            .await;
+        let answer = function.invoke(&batch).await;
+        assert_eq!(answer.failed_ids(), locked, "{option}");
+        assert_out_of_time(&function, 1).await;
+        drop(lock);
+        database.drop().await;
+    }
+}
+
+/// As far as the function can tell: a real crash would end the sessions of all other tests.
+#[tokio::test]
+async fn a_row_that_crashes_its_backend_does_not_affect_the_others() {
+    let database = with_trigger("RAISE EXCEPTION 'crash' USING ERRCODE = '57P02'").await;
+    let mut function = Setup::on(&database).start().await;
+    let answer = function
+        .invoke_within(&numbered(&[7]).event(), Duration::from_secs(60))
+        .await;
+    assert_eq!(answer.failed_ids(), names(&[7]));
+    assert_eq!(database.count("user_logins").await, ROWS as i64 - 1);
+    assert_out_of_time(&function, 1).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_is_out_of_time_holds_back_its_fifo_group() {
+    let database = with_trigger("PERFORM pg_sleep(60)").await;
+    let mut function = started(&database, "statement_timeout%3D1500").await;
+    let quick = || login_with("locale", json!("RU"));
+    let slow = login_with("locale", json!("DE"));
+    let batch = Batch::fifo()
+        .grouped("anna", "a1", quick())
+        .grouped("anna", "a2", slow)
+        .grouped("ben", "b1", quick())
+        .grouped("anna", "a3", quick());
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["a2", "a3"]));
+    assert_eq!(database.count("user_logins").await, 2);
+    database.drop().await;
+}

@@ -1,0 +1,237 @@
+//! A fault of the table is not blamed on messages, and a fault of one row is not blamed on the table.
+
+use serde_json::json;
+
+use crate::batch::{Batch, id, ids, login, login_with};
+use crate::support::{Database, Function, Setup, server_address};
+
+const NOTHING: [String; 0] = [];
+
+/// A day and a word, under a key that begins with the day.
+const DAYS: &str = r#"
+    table = "t"
+    key = ["day", "k"]
+    [[column]]
+    name = "day"
+    type = "date"
+    required = true
+    [[column]]
+    name = "k"
+    type = "text"
+    from = "@message_id"
+    required = true"#;
+
+async fn partitioned() -> Database {
+    let database = Database::new().await;
+    database
+        .execute(
+            "CREATE TABLE t (day date, k text, PRIMARY KEY (day, k)) PARTITION BY RANGE (day); \
+             CREATE TABLE t_november PARTITION OF t FOR VALUES FROM ('2026-11-01') TO ('2026-12-01')",
+        )
+        .await;
+    database
+}
+
+#[tokio::test]
+async fn a_missing_partition_fails_the_invocation_and_blames_no_message() {
+    let database = partitioned().await;
+    let mut function = Setup::on(&database).mapping(DAYS).start().await;
+    let batch = (0..100).fold(Batch::new(), |batch, number| {
+        batch.body(&number.to_string(), json!({"day": "2026-12-01"}))
+    });
+    let error = function.invoke(&batch.event()).await.error();
+    assert!(
+        error.contains("has no partition for some rows") && error.contains("t_default"),
+        "{error}"
+    );
+    assert!(function.lines("message failed").is_empty());
+    database
+        .execute("CREATE TABLE t_default PARTITION OF t DEFAULT")
+        .await;
+    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    assert_eq!(database.count("t").await, 100);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn rows_that_have_a_partition_are_stored_beside_those_that_have_none() {
+    let database = partitioned().await;
+    let mut function = Setup::on(&database).mapping(DAYS).start().await;
+    let batch = (0..20).fold(Batch::new(), |batch, number| {
+        let day = if number % 4 == 0 {
+            "2026-12-01"
+        } else {
+            "2026-11-30"
+        };
+        batch.body(&number.to_string(), json!({"day": day}))
+    });
+    function.invoke(&batch.event()).await.error();
+    assert!(function.lines("message failed").is_empty());
+    assert_eq!(database.count("t").await, 15);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_new_column_that_takes_no_null_fails_the_invocation_and_blames_no_message() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    database
+        .execute("ALTER TABLE user_logins ADD COLUMN region text NOT NULL")
+        .await;
+    let batch = (0..100).fold(Batch::new(), |batch, number| {
+        batch.body(&number.to_string(), login())
+    });
+    let error = function.invoke(&batch.event()).await.error();
+    assert!(
+        error.contains("is not null, has no default and is not mapped")
+            && error.contains("DROP NOT NULL"),
+        "{error}"
+    );
+    assert!(function.lines("message failed").is_empty());
+    database
+        .execute("ALTER TABLE user_logins ALTER COLUMN region DROP NOT NULL")
+        .await;
+    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    database.drop().await;
+}
+
+/// A warm function that casts its values to an enum type.
+async fn with_enum(database: &Database) -> Function {
+    database
+        .execute("CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE t (k text PRIMARY KEY, m mood)")
+        .await;
+    let mapping = r#"
+        table = "t"
+        key = ["k"]
+        [[column]]
+        name = "k"
+        type = "text"
+        from = "@message_id"
+        required = true
+        [[column]]
+        name = "m"
+        type = "text""#;
+    let mut function = Setup::on(database).mapping(mapping).start().await;
+    for name in ["1", "2"] {
+        let batch = Batch::new().body(name, json!({"m": "a"})).event();
+        assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    }
+    function
+}
+
+/// As values of an enum are removed.
+#[tokio::test]
+async fn an_enum_that_another_one_replaced_is_noticed() {
+    let database = Database::new().await;
+    let mut function = with_enum(&database).await;
+    database
+        .execute(
+            "CREATE TYPE mood2 AS ENUM ('a', 'c'); \
+             ALTER TABLE t ALTER COLUMN m TYPE mood2 USING m::text::mood2; DROP TYPE mood",
+        )
+        .await;
+    let batch = Batch::new().body("3", json!({"m": "c"})).event();
+    assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    assert_eq!(database.count("t WHERE m = 'c'").await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_column_that_is_no_longer_an_enum_takes_every_text() {
+    let database = Database::new().await;
+    let mut function = with_enum(&database).await;
+    database
+        .execute("ALTER TABLE t ALTER COLUMN m TYPE text")
+        .await;
+    let batch = Batch::new().body("3", json!({"m": "anything"})).event();
+    assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    assert_eq!(database.count("t WHERE m = 'anything'").await, 1);
+    database.drop().await;
+}
+
+/// What a trigger does for some rows is not what the role may do with the table.
+#[tokio::test]
+async fn a_privilege_or_index_that_only_a_trigger_misses_is_the_fault_of_its_row() {
+    for code in ["42501", "42P10", "55000"] {
+        let database = Database::with_user_logins().await;
+        database
+            .execute(&format!(
+                "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                     IF NEW.locale = 'DE' THEN RAISE EXCEPTION 'audit' USING ERRCODE = '{code}'; END IF; \
+                     RETURN NEW; END $$; \
+                 CREATE TRIGGER audit BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION audit()"
+            ))
+            .await;
+        let role = database.role("p").await;
+        let url = database.url_as(&role, "p", server_address());
+        let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+        let login = |locale: &str| login_with("locale", json!(locale));
+        let batch = Batch::new()
+            .body("a", login("RU"))
+            .body("bad", login("DE"))
+            .body("b", login("RU"));
+        let answer = function.invoke(&batch.event()).await;
+        assert_eq!(answer.failed_ids(), [id("bad")], "{code}");
+        assert_eq!(database.count("user_logins").await, 2);
+        drop(function);
+        database.drop_role(&role).await;
+        database.drop().await;
+    }
+}
+
+/// While an index of the key is built anew, Postgres may raise a violation of it in spite of `ON CONFLICT`.
+#[tokio::test]
+async fn a_violation_of_the_key_itself_is_tried_again() {
+    let database = Database::new().await;
+    database
+        .execute(
+            "CREATE TABLE t (k text CONSTRAINT t_key PRIMARY KEY); CREATE SEQUENCE tries; \
+             CREATE FUNCTION violate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF nextval(TG_TABLE_SCHEMA || '.tries') < 3 THEN \
+                     RAISE unique_violation USING CONSTRAINT = 't_key', TABLE = 't', SCHEMA = TG_TABLE_SCHEMA; END IF; \
+                 RETURN NEW; END $$; \
+             CREATE TRIGGER violate BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION violate()",
+        )
+        .await;
+    let mapping = r#"
+        table = "t"
+        key = ["k"]
+        [[column]]
+        name = "k"
+        type = "text"
+        required = true"#;
+    let mut function = Setup::on(&database).mapping(mapping).start().await;
+    let batch = Batch::new().body("a", json!({"k": "a"})).event();
+    assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    assert_eq!(database.count("t").await, 1);
+    database.drop().await;
+}
+
+/// Lambda sends the records of one queue; whoever invokes the function can send others.
+#[tokio::test]
+async fn records_of_a_fifo_queue_and_of_another_in_one_event_are_stored() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let first = Batch::fifo().grouped("anna", "a1", login());
+    let bad = login_with("ip", json!(null));
+    let then = Batch::new()
+        .body("b1", bad.clone())
+        .body("b2", login())
+        .body("b3", login());
+    let last = Batch::fifo()
+        .grouped("anna", "a2", bad)
+        .grouped("anna", "a3", login());
+    let records: Vec<_> = [first, then, last]
+        .iter()
+        .flat_map(|batch| {
+            batch.event()["Records"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
+        .collect();
+    let answer = function.invoke(&json!({"Records": records})).await;
+    assert_eq!(answer.failed_ids(), ids(&["b1", "a2", "a3"]));
+    assert_eq!(database.count("user_logins").await, 3);
+    database.drop().await;
+}

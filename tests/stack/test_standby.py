@@ -1,0 +1,92 @@
+"""A server whose commits wait for a standby that is not there: nothing is acknowledged meanwhile."""
+
+import json
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack import postgres
+from stack.runtime_api import Invocation, RuntimeApi
+from stack.settings import Settings
+
+TIMEOUT_SECS = 5
+PATIENCE_SECS = 30
+
+
+@pytest.fixture
+def server(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """A server of its own, since all sessions of a server wait for its standbys."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("POSTGRES_PORT", str(free.getsockname()[1]))
+    own = Settings(settings.root, tmp_path)
+    own.keep_identity()
+    postgres.start(own)
+    yield own
+    postgres.daemon(own).stop()
+
+
+@pytest.fixture
+def function(server: Settings) -> Iterator[RuntimeApi]:
+    api = RuntimeApi()
+    env = {
+        "AWS_LAMBDA_RUNTIME_API": api.address,
+        "AWS_LAMBDA_FUNCTION_NAME": "sqs-to-postgres",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+        "DATABASE_URL": f"{server.app_url}?sslmode=disable",
+        "MASK_KEY": server.identity.mask_key,
+    }
+    bootstrap = server.root / "target" / "lambda" / "bootstrap" / "bootstrap"
+    with subprocess.Popen([bootstrap], env=env, stdout=subprocess.DEVNULL) as process:
+        yield api
+        process.kill()
+        api.close()
+
+
+def wait_for_standby(server: Settings, name: str) -> None:
+    postgres.query(server, f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+    postgres.query(server, "SELECT pg_reload_conf()")
+    patience = time.monotonic() + PATIENCE_SECS
+    while postgres.query(server, "SHOW synchronous_standby_names") != name:
+        assert time.monotonic() < patience
+
+
+def batch(size: int) -> tuple[bytes, set[str]]:
+    """An event of messages that are all good, and their ids."""
+    body = json.dumps({"user_id": "u", "ip": "192.0.2.1", "device_id": "d"})
+    # The time of sending is part of every event of SQS.
+    sent = {"SentTimestamp": str(int(time.time() * 1000)), "ApproximateReceiveCount": "1"}
+    ids = {str(uuid.uuid4()) for _ in range(size)}
+    records = [{"messageId": id_, "body": body, "attributes": sent} for id_ in sorted(ids)]
+    return json.dumps({"Records": records}).encode(), ids
+
+
+def failed(function: RuntimeApi, event: bytes) -> set[str]:
+    """The messages that the function does not acknowledge."""
+    invocation = Invocation(str(uuid.uuid4()), "arn:of:the:function", "Root=1-2", event, TIMEOUT_SECS)
+    outcome = function.start(invocation).result(PATIENCE_SECS)
+    assert not outcome.is_error, outcome.payload
+    failures = json.loads(outcome.payload)["batchItemFailures"]
+    return {failure["itemIdentifier"] for failure in failures}
+
+
+@pytest.mark.parametrize("size", [2, 3_000])  # inserted, and perhaps copied
+def test_what_no_standby_has_is_not_acknowledged(server: Settings, function: RuntimeApi, size: int) -> None:
+    warm, _ = batch(1)
+    assert failed(function, warm) == set()
+    event, ids = batch(size)
+    wait_for_standby(server, "nobody")
+    assert failed(function, event) == ids
+    # Postgres has committed all the same, on its own, because the function asked it to stop waiting.
+    patience = time.monotonic() + PATIENCE_SECS
+    while postgres.query(server, "SELECT count(*) FROM user_logins") != str(size + 1):
+        assert time.monotonic() < patience
+    assert failed(function, event) == ids, "a redelivery was acknowledged that is on no standby"
+    wait_for_standby(server, "")
+    assert failed(function, event) == set()
+    assert postgres.query(server, "SELECT count(*) FROM user_logins") == str(size + 1)

@@ -1,0 +1,42 @@
+"""What the workflows of GitHub may do."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from stack.settings import Settings
+
+FETCHES_OR_SIGNS = ("actions/download-artifact", "actions/attest")
+
+
+@pytest.fixture
+def jobs(settings: Settings) -> list[dict[str, Any]]:
+    files = sorted((settings.root / ".github" / "workflows").glob("*.yml"))
+    workflows = [yaml.safe_load(file.read_text()) for file in files]
+    assert all(workflow["permissions"] == {"contents": "read"} for workflow in workflows)
+    return [job for workflow in workflows for job in workflow["jobs"].values()]
+
+
+def test_what_may_write_runs_no_code_of_ours_or_of_a_dependency(jobs: list[dict[str, Any]]) -> None:
+    writers = [job for job in jobs if "write" in job.get("permissions", {}).values()]
+    assert writers
+    for step in [step for job in writers for step in job["steps"]]:
+        if "uses" in step:
+            assert step["uses"].partition("@")[0] in FETCHES_OR_SIGNS
+        else:
+            assert step["run"].startswith("gh release create ")
+
+
+def test_what_builds_has_no_token(jobs: list[dict[str, Any]]) -> None:
+    for step in [step for job in jobs for step in job.get("steps", [])]:
+        if "make" in step.get("run", ""):
+            assert "env" not in step
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_every_action_is_pinned_to_a_commit(jobs: list[dict[str, Any]]) -> None:
+    used = [step["uses"] for job in jobs for step in job.get("steps", []) if "uses" in step]
+    assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action) for action in used)
