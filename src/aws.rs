@@ -7,6 +7,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use thiserror::Error;
 use tokio::sync::OnceCell;
 
 use crate::telemetry::causes;
@@ -67,6 +68,38 @@ async fn load(endpoint_url: Option<String>) -> SdkConfig {
     match endpoint_url {
         Some(url) => loader.endpoint_url(url).load().await,
         None => loader.load().await,
+    }
+}
+
+/// Why AWS did not do what was requested.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each variant says what its error says")]
+pub enum AwsError {
+    #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
+    Refused { what: String, reason: String },
+    #[error(
+        "{what} cannot be reached ({reason}): check network access to AWS, or AWS_ENDPOINT_URL"
+    )]
+    Unreachable { what: String, reason: String },
+}
+
+impl AwsError {
+    /// The error of a call about something, for example `queue "logins"`.
+    pub fn of<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
+        let (what, reason) = (what.to_owned(), reason(error));
+        match error {
+            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) => {
+                Self::Refused { what, reason }
+            }
+            _ => Self::Unreachable { what, reason },
+        }
+    }
+
+    /// The service's error code, or what prevented the call.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused { reason, .. } | Self::Unreachable { reason, .. } => reason,
+        }
     }
 }
 

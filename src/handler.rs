@@ -17,8 +17,8 @@ use crate::load::{LoadError, Loader, TimeBudget};
 use crate::origin::Origins;
 use crate::pipeline::Pipeline;
 use crate::prepare::{Preparation, PrepareError};
-use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
+use crate::sqs::Sqs;
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
 
 /// What is kept of an invocation's time for what comes after the last try on a database that is
@@ -72,7 +72,7 @@ pub struct Handler {
     pipeline: Arc<Pipeline>,
     preparation: Preparation,
     loader: Loader,
-    queue: Queue,
+    sqs: Sqs,
     metrics: Metrics,
 }
 
@@ -82,14 +82,14 @@ impl Handler {
         pipeline: Arc<Pipeline>,
         preparation: Preparation,
         loader: Loader,
-        queue: Queue,
+        sqs: Sqs,
         metrics: Metrics,
     ) -> Self {
         Self {
             pipeline,
             preparation,
             loader,
-            queue,
+            sqs,
             metrics,
         }
     }
@@ -165,8 +165,8 @@ impl Handler {
         time: TimeBudget,
     ) -> HandleError {
         self.metrics.batch_failed(figures, error.to_string());
-        self.queue
-            .postpone(records.iter().collect(), time.answer_by)
+        self.sqs
+            .back_off(records.iter().collect(), time.answer_by)
             .await;
         error
     }
@@ -186,9 +186,9 @@ impl Handler {
             .iter()
             .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
-            self.queue.dead_letter(rejected, origins, time.answer_by),
-            self.queue
-                .postpone(unknown.map(|(record, _)| *record).collect(), time.answer_by),
+            self.sqs.dead_letter(rejected, origins, time.answer_by),
+            self.sqs
+                .back_off(unknown.map(|(record, _)| *record).collect(), time.answer_by),
         );
         self.metrics
             .batch_done(figures, &by_rule(rejected), dead_lettered.len());

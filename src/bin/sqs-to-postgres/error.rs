@@ -3,8 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use sqs_to_postgres::aws::reason;
+use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::config::ConfigError;
 use sqs_to_postgres::database::{DatabaseError, Remedy};
 use sqs_to_postgres::load::TableError;
@@ -23,10 +22,8 @@ pub(crate) enum CliError {
     Table(#[from] TableError),
     #[error(transparent)]
     Partition(#[from] PartitionError),
-    #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
-    Refused { what: String, reason: String },
-    #[error("{what} cannot be asked ({reason}): check the way to AWS, or AWS_ENDPOINT_URL")]
-    Unreachable { what: String, reason: String },
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     #[error("{0} cannot be read ({1}): name a readable file of UTF-8 text, or - for stdin")]
     Input(String, String),
     #[error("{0} is no record of SQS: give the event as Lambda hands it to a function")]
@@ -67,17 +64,6 @@ impl CliError {
         Self::Input(name.to_owned(), error.to_string())
     }
 
-    /// What AWS answers, or that it does not.
-    pub(crate) fn aws<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
-        let (what, reason) = (what.to_owned(), reason(error));
-        match error {
-            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) => {
-                Self::Refused { what, reason }
-            }
-            _ => Self::Unreachable { what, reason },
-        }
-    }
-
     /// Whether nobody reads the output any more: `… | head`.
     pub(crate) fn is_unread(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
@@ -87,7 +73,7 @@ impl CliError {
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Start(StartError::Prepare(error)) if error.is_transient() => Outcome::Away,
-            Self::Unreachable { .. } => Outcome::Away,
+            Self::Aws(AwsError::Unreachable { .. }) => Outcome::Away,
             Self::Start(StartError::Database(error)) => of_database(error),
             _ => Outcome::ToMend,
         }

@@ -10,7 +10,6 @@ mod error;
 mod explain;
 mod infer;
 mod mask;
-mod outgoing;
 mod output;
 mod progress;
 mod redrive;

@@ -10,12 +10,11 @@ use aws_sigv4::sign::v4::SigningParams;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, OrchestratorError};
 use serde_json::Value;
-
-use crate::error::CliError;
+use sqs_to_postgres::aws::AwsError;
 
 /// The JSON at a path of Lambda's API; `what` is how errors call what is asked for.
-pub(super) async fn get(config: &SdkConfig, what: &str, path: &str) -> Result<Value, CliError> {
-    let refused = |reason: String| CliError::Refused {
+pub(super) async fn get(config: &SdkConfig, what: &str, path: &str) -> Result<Value, AwsError> {
+    let refused = |reason: String| AwsError::Refused {
         what: what.to_owned(),
         reason,
     };
@@ -29,11 +28,11 @@ pub(super) async fn get(config: &SdkConfig, what: &str, path: &str) -> Result<Va
     match send(config, &endpoint, request).await {
         Ok((200, json)) => Ok(json),
         Ok((status @ 400..500, _)) => Err(refused(format!("HTTP status {status}"))),
-        Ok((status, _)) => Err(CliError::Unreachable {
+        Ok((status, _)) => Err(AwsError::Unreachable {
             what: what.to_owned(),
             reason: format!("HTTP status {status}"),
         }),
-        Err(reason) => Err(CliError::Unreachable {
+        Err(reason) => Err(AwsError::Unreachable {
             what: what.to_owned(),
             reason,
         }),
