@@ -44,8 +44,8 @@ impl Aws {
     }
 }
 
-/// The timeouts of the function's own calls, of which each may be repeated. Commands send larger requests over slower
-/// lines, and receive requests wait.
+/// The timeouts of the function's own calls, which are retried. Commands have others: they send larger requests over
+/// slower lines, and receive requests wait.
 pub(crate) fn timeouts_of_attempts(config: &SdkConfig) -> TimeoutConfig {
     let timeouts = config.timeout_config().map(TimeoutConfig::to_builder);
     timeouts

@@ -196,3 +196,28 @@ impl InFlight {
             .clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::Client;
+    use aws_sdk_sqs::config::{BehaviorVersion, Config};
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_was_delivered_again_stays_in_flight_until_its_newest_delivery_is_left() {
+        let config = Config::builder().behavior_version(BehaviorVersion::latest());
+        let queue = Queue::new(&Client::from_conf(config.build()), "u");
+        let in_flight = InFlight::new(queue, Duration::ZERO);
+        let [first, second] = ["h-1", "h-2"].map(|handle| Receipt {
+            message_id: "m".to_owned(),
+            handle: handle.to_owned(),
+        });
+        assert!(in_flight.add(&first) && !in_flight.add(&second));
+        assert_eq!(in_flight.newest(&first), "h-2");
+        in_flight.leave(&[first]);
+        assert_eq!(in_flight.len(), 1);
+        in_flight.leave(&[second]);
+        assert!(in_flight.is_empty());
+    }
+}

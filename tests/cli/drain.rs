@@ -618,7 +618,7 @@ async fn a_drain_beside_the_live_function_stores_every_message_once() {
 
 #[tokio::test]
 async fn memory_does_not_grow_with_the_queue() {
-    // 100 MB, in messages of which a batch of the default size would be 50.
+    // 100 MB, half of it in a batch of the default size.
     const MESSAGES: usize = 2_000;
     const MOST_BYTES: u64 = 80 << 20;
     let database = Database::with_user_logins().await;

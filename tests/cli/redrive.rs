@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqs_to_postgres::origin::{Origin, Origins};
 use tokio::time::timeout;
 
@@ -588,6 +588,26 @@ async fn messages_that_arrived_before_an_error_are_moved() {
     );
     let (waiting, held) = double.left();
     assert_eq!(waiting + held, 5);
+}
+
+#[tokio::test]
+async fn messages_that_were_sent_but_cannot_be_deleted_are_reported() {
+    let double = SqsDouble::with(3, &json!({})).await;
+    double.fail_sends("none of them", 0);
+    double.refuse_deletes();
+    let redrive = format!(
+        "redrive --json --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
+        double.endpoint
+    );
+    let redriven = Tool::bare().on_aws().run(&redrive).await;
+    assert_eq!(redriven.code, 2, "{}", redriven.err);
+    assert!(redriven.err.contains("AccessDenied"), "{}", redriven.err);
+    let lines = redriven.json();
+    let is_reported = |line: &Value| line["error"].as_str().unwrap().contains("it was sent");
+    assert!(
+        lines.len() == 3 && lines.iter().all(is_reported),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]

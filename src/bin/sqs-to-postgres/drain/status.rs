@@ -299,7 +299,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Takes the address, so that one which cannot be had stops the start.
+/// Binds the address, so an unusable one stops the start.
 pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| CliError::Listen(address, error))
