@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::pipeline::{Column, ColumnType, Transform};
+use crate::refusal::Refusal;
 use crate::transform::MAX_DIGITS;
 
 /// A message that cannot be stored as it is.
@@ -71,51 +72,9 @@ pub enum Rule {
     Internal,
 }
 
-/// What Postgres says when it refuses, without the texts of its messages, which quote rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refusal {
-    /// Five characters, for example `23514` (check_violation).
-    /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
-    pub sqlstate: String,
-    /// Whether it was a row-level security policy.
-    pub is_by_policy: bool,
-    /// Whether the table has no partition for the row.
-    pub is_without_partition: bool,
-    /// The table, where one is named.
-    pub table: Option<String>,
-    /// The column, where one is named.
-    pub column: Option<String>,
-    /// The constraint, where one is named.
-    pub constraint: Option<String>,
-    /// The row at which a `COPY` stopped, counted from 0, where one is named.
-    pub copied_row: Option<usize>,
-}
-
 /// What Postgres refuses may pass by itself: the row that a foreign key refers to is stored a moment later. Two
 /// more deliveries give it the time of two visibility timeouts.
 const REFUSED_DELIVERIES: u32 = 3;
-
-impl Refusal {
-    /// Whether another row has a value that must be unique (unique_violation).
-    pub(crate) fn is_of_a_duplicate(&self) -> bool {
-        self.sqlstate == "23505"
-    }
-
-    /// Whether a column that takes no null has none (not_null_violation).
-    pub(crate) fn is_of_a_null(&self) -> bool {
-        self.sqlstate == "23502"
-    }
-
-    /// Whether a text is not one that a type takes (invalid_text_representation).
-    pub(crate) fn is_of_a_text(&self) -> bool {
-        self.sqlstate == "22P02"
-    }
-
-    /// Whether a process of the server crashed (crash_shutdown): perhaps that of this connection.
-    pub(crate) fn is_of_a_crash(&self) -> bool {
-        self.sqlstate == "57P02"
-    }
-}
 
 impl Rule {
     /// The delivery from which on the function may send the message to the dead-letter queue by itself.
@@ -171,26 +130,6 @@ impl fmt::Display for Rule {
             Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
             Self::Internal => f.write_str("our own code failed on this message: report it with the message's shape"),
         }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SQLSTATE {}", self.sqlstate)?;
-        if self.is_by_policy {
-            f.write_str(" by a row-level security policy")?;
-        }
-        let places = [
-            ("table", &self.table),
-            ("column", &self.column),
-            ("constraint", &self.constraint),
-        ];
-        for (kind, name) in places {
-            if let Some(name) = name {
-                write!(f, " {kind} {name:?}")?;
-            }
-        }
-        Ok(())
     }
 }
 

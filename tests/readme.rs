@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqs_to_postgres::extract::{Message, read_event};
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::{Envelope, Pipeline};
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 
 const README: &str = include_str!("../README.md");

@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Config};
 use super::DatabaseError;
 use super::target::DEFAULT_PORT;
 use super::tls::TlsOfMode;
-use crate::telemetry::causes;
+use crate::causes::causes;
 
 /// Asks the server whether it speaks TLS; it answers with one byte.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (SSLRequest).

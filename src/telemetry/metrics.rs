@@ -23,8 +23,8 @@ use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{self, FormatTime as _};
 use tracing_subscriber::registry::LookupSpan as _;
 
+use super::Recovery;
 use super::millis;
-use crate::database::Recovery;
 
 const NAMESPACE: &str = "sqs-to-postgres";
 

@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use sqs_to_postgres::aws::reason;
 use sqs_to_postgres::config::ConfigError;
-use sqs_to_postgres::database::{DatabaseError, Remedy};
-use sqs_to_postgres::load::TableError;
-use sqs_to_postgres::pipeline::{PartitionError, PipelineError, Problem};
+use sqs_to_postgres::database::DatabaseError;
+use sqs_to_postgres::pipeline::{PipelineError, Problem};
+use sqs_to_postgres::refusal::RetryAction;
+use sqs_to_postgres::schema::PartitionError;
+use sqs_to_postgres::schema::TableError;
 use sqs_to_postgres::start::StartError;
 use thiserror::Error;
 
@@ -96,9 +98,11 @@ impl CliError {
 
 /// What only a person can mend is no system that is away.
 pub(crate) fn of_database(error: &DatabaseError) -> Outcome {
-    match error.remedy() {
-        Remedy::Retry | Remedy::RetryThenBisect | Remedy::Reconnect => Outcome::Away,
-        Remedy::Isolate | Remedy::Reauthenticate | Remedy::GiveUp => Outcome::ToMend,
+    match error.action() {
+        RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect => Outcome::Away,
+        RetryAction::Bisect | RetryAction::RefreshCredentials | RetryAction::Fail => {
+            Outcome::ToMend
+        }
     }
 }
 

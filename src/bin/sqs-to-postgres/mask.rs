@@ -11,7 +11,7 @@ use sqs_to_postgres::extract::{Message, Record};
 use sqs_to_postgres::mask::{MaskKey, Masker, UnmaskError};
 use sqs_to_postgres::pipeline::{Column, Envelope, Mask, Path, Pipeline, Source};
 use sqs_to_postgres::rejection::Rule;
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 
 use crate::Outcome;

@@ -18,11 +18,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
+use crate::causes::causes;
 use crate::config::{DatabaseSettings, SslMode, TlsSettings};
 use crate::secret::{Secrets, Stage};
-use crate::telemetry::causes;
+use crate::telemetry::Recovery;
 use credentials::RotatingSecret;
-pub use error::{DatabaseError, Remedy};
+pub use error::DatabaseError;
 use names::Names;
 pub use server::{Durability, Server};
 pub use target::is_loopback;
@@ -46,17 +47,6 @@ const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Lambda kills an environment half a second after it was told that it ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-
-/// What it took to keep the database at hand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Statements tried again.
-    pub retries: u64,
-    /// Connections made in the place of an earlier one.
-    pub reconnects: u64,
-    /// How often the secret was read again.
-    pub secret_refreshes: u64,
-}
 
 /// A connection that is made when it is needed, and made anew when it broke.
 pub struct Database {

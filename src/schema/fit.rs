@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::LiveColumn;
+use super::live::LiveColumn;
 use crate::pipeline::{Column, ColumnType, Mask};
 
 /// What keeps a column of the table from taking what the mapping gives.
