@@ -17,7 +17,7 @@ pub enum RetryAction {
     Reconnect,
     /// The credentials were refused: read them again.
     RefreshCredentials,
-    /// Only a person can mend it.
+    /// Only a person can fix it.
     Fail,
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether a policy refused a row, which has the SQLSTATE of a missing privilege: that is told by the function
+/// Whether a policy refused a row, which has the SQLSTATE of a missing privilege: identified by the function
 /// of Postgres that holds a row against policies.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execMain.c>.
 fn is_by_policy(answer: &DbError) -> bool {

@@ -44,7 +44,7 @@ pub enum Rule {
     BodyMissing,
     /// The body is not one JSON value.
     BodyNotJson,
-    /// `envelope = "sns"`, and the body is no SNS notification.
+    /// `envelope = "sns"`, and the body is not an SNS notification.
     NotSns,
     /// Null, missing or empty where a value is needed.
     Required,
@@ -56,7 +56,7 @@ pub enum Rule {
     Length(usize),
     /// Holds U+0000, which Postgres cannot store.
     NulCharacter,
-    /// Holds half of a surrogate pair, which is no character.
+    /// Holds half of a surrogate pair, which is not a character.
     LoneSurrogate,
     /// Nested deeper than this.
     Nesting(usize),
@@ -112,23 +112,23 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BodyMissing => f.write_str("the record has no body: look at its producer"),
-            Self::BodyNotJson => f.write_str("the body is not one JSON value: look at its producer"),
-            Self::NotSns => f.write_str("the body is no SNS notification: set envelope = \"none\", or subscribe without raw message delivery"),
+            Self::BodyMissing => f.write_str("the record has no body: check the producer"),
+            Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
+            Self::NotSns => f.write_str("the body is not an SNS notification: set envelope = \"none\", or subscribe without raw message delivery"),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
-            Self::Type(expected) => write!(f, "the value is no {expected}: send one, or map another type"),
+            Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: correct its producer, or map text"),
             Self::Range(ColumnType::Jsonb) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: correct its producer"),
             Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
             Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
             Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
-            Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: mend its producer, or add the transform strip_nul"),
-            Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: send it flatter"),
-            Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: mend its producer, or take the transform out"),
-            Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: mend its producer, or loosen the table"),
+            Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: fix the producer, or add the transform strip_nul"),
+            Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: reduce the nesting"),
+            Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: fix the producer, or remove the transform"),
+            Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
             Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
             Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
-            Self::Internal => f.write_str("our own code failed on this message: report it with the message's shape"),
+            Self::Internal => f.write_str("internal error on this message: report it with the shape of the message"),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::telemetry::Metrics;
 /// The mapping that is used unless `PIPELINE_FILE` names another.
 const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
 
-/// How long a start waits for what does not answer. Lambda gives a function ten seconds.
+/// How long a start waits for what does not respond. Lambda gives a function ten seconds.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
 const START_TIME: Duration = Duration::from_secs(9);
 

@@ -19,7 +19,9 @@ pub enum DatabaseError {
     Late,
     #[error("the connection to Postgres was lost ({0}): a new one is tried")]
     Lost(String),
-    #[error("Postgres answered with {0}: look it up in the appendix of its manual")]
+    #[error(
+        "Postgres answered with {0}: see https://www.postgresql.org/docs/current/errcodes-appendix.html"
+    )]
     Server(Refusal),
     #[error("Postgres refused user or password (SQLSTATE {0}): correct the secret or the role")]
     Credentials(String),

@@ -150,7 +150,7 @@ async fn answer(
             handler.disconnect();
             Err(Failed {
                 error_type: "Internal",
-                message: "our own code failed: see the line with its place in the log".to_owned(),
+                message: "internal error: see the log line with the place of the panic".to_owned(),
             })
         }
     }

@@ -192,7 +192,7 @@ impl Loader {
             }
             let guard = key_guard(client, &self.pipeline).await;
             Some(guard.unwrap_or_else(|error| {
-                tracing::debug!(reason = %error, "what makes the key unique cannot be found out");
+                tracing::debug!(reason = %error, "the constraint that makes the key unique cannot be determined");
                 None
             }))
         };

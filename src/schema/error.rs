@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::ddl::default_partition;
 use crate::pipeline::{ColumnType, Pipeline, Table};
 
-/// A table that does not fit the mapping, with the statement that mends it.
+/// A table that does not fit the mapping, with the statement that fixes it.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]
 pub enum TableError {
@@ -41,7 +41,7 @@ pub enum TableError {
     },
     #[error("table {table} has no unique index on its key: create it with the ddl {ddl}")]
     NoUniqueIndex { table: String, ddl: String },
-    #[error("the role may not write to table {table}: grant it with the ddl {ddl}")]
+    #[error("the role has no privilege to write to table {table}: grant it with the ddl {ddl}")]
     NoPrivilege { table: String, ddl: String },
     #[error(
         "Postgres refuses the statement for table {table} with SQLSTATE {sqlstate}: compare the table with the ddl {ddl}"

@@ -16,11 +16,11 @@ const NO_UNIQUE_INDEX: &str = "42P10";
 /// What there is to know of the mapping's table.
 #[derive(Debug)]
 pub enum Inspection {
-    /// Its schema does not exist; the statement that mends it.
+    /// Its schema does not exist; the statement that creates it.
     NoSchema(String),
-    /// It does not exist, or in no schema that the role may use; the statement that mends it.
+    /// It does not exist, or not in a schema that the role may use; the statement that creates it.
     NoTable(String),
-    /// The role may not use its schema; the statement that mends it.
+    /// The role must not use its schema; the statement that allows it.
     SchemaClosed(String),
     /// It is there.
     Table(Box<TableFacts>),

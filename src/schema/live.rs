@@ -47,7 +47,7 @@ impl LiveTable {
     /// Reads the columns from the catalog.
     ///
     /// # Errors
-    /// The connection broke, or the schema may not be used.
+    /// The connection broke, or the role has no privilege on the schema.
     pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
         let sql = "SELECT a.attname::text, format_type(b.oid, NULL), format_type(b.oid, m), b.typtype = 'e', b.typcategory = 'S', m, \
                    a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '', \

@@ -73,7 +73,7 @@ where
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(place, "panic in our own code: report it with this place");
+        tracing::error!(place, "panic: report it with this place");
     }));
 }
 
