@@ -40,3 +40,4 @@ mod table_faults;
 mod tls;
 mod tls_front;
 mod types;
+mod yardstick;
