@@ -333,7 +333,7 @@ async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, Data
     let tls = tls.of(&config);
     let (client, connection) = timeout(handshake, config.connect(tls.clone()))
         .await
-        .map_err(|_| DatabaseError::Unreachable("no answer".to_owned()))?
+        .map_err(|_| DatabaseError::Late)?
         .map_err(|error| explain(&config, error))?;
     let moving_bytes = tokio::spawn(async move {
         // The client learns of the end of its connection by itself, and reports it.

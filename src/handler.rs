@@ -142,6 +142,7 @@ impl Handler {
             received: records.len(),
             stored: loaded.written,
             duplicates: loaded.duplicates,
+            stale: loaded.stale,
             recovery: self.loader.take_recovery(),
             oldest_age: oldest_age(&records),
             transform,

@@ -379,6 +379,7 @@ mod tests {
             place: Some(Place {
                 column: "masked_ip".into(),
                 path: "ip".into(),
+                is_key: false,
             }),
         }
     }

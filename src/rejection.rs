@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::pipeline::{Column, ColumnType, Transform};
+use crate::transform::MAX_DIGITS;
 
 /// A message that cannot be stored as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +21,17 @@ pub struct Place {
     pub column: String,
     /// The path in the body, or the metadata's name.
     pub path: String,
+    /// Whether the column is part of the key, for which nothing can stand in.
+    pub is_key: bool,
 }
 
 impl Place {
     /// The place of a mapped column.
-    pub fn of(column: &Column) -> Self {
+    pub fn of(column: &Column, is_key: bool) -> Self {
         Self {
             column: column.name.clone(),
             path: column.source.to_string(),
+            is_key,
         }
     }
 }
@@ -45,7 +49,7 @@ pub enum Rule {
     Required,
     /// The value is of another type than the column.
     Type(ColumnType),
-    /// The number or date lies outside the column's type.
+    /// The number or date lies outside the column's type, or has more digits than are kept.
     Range(ColumnType),
     /// More characters than this.
     Length(usize),
@@ -154,6 +158,8 @@ impl fmt::Display for Rule {
             Self::NotSns => f.write_str("the body is no SNS notification: set envelope = \"none\", or subscribe without raw message delivery"),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
             Self::Type(expected) => write!(f, "the value is no {expected}: send one, or map another type"),
+            Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: correct its producer, or map text"),
+            Self::Range(ColumnType::Jsonb) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: correct its producer"),
             Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
             Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
             Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
@@ -192,6 +198,9 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
             write!(f, "column {:?} from {:?}: ", place.column, place.path)?;
+            if place.is_key && self.rule == Rule::Required {
+                return f.write_str("the value is null, missing or empty, and it is part of the key: correct its producer");
+            }
         }
         self.rule.fmt(f)
     }

@@ -123,7 +123,10 @@ impl Loader {
                 wait_millis = wait.as_millis() as u64,
                 "trying again"
             );
-            tries.last_error = error.or(tries.last_error);
+            tries.last_error = match error {
+                None | Some(DatabaseError::Late) => tries.last_error.or(error),
+                error => error,
+            };
             sleep(wait).await;
             tries.waits += 1;
             self.retries += 1;
@@ -325,7 +328,7 @@ impl Loader {
 }
 
 impl Tries {
-    /// A try that time cut short does not know what is wrong; the one before it may.
+    /// A try that got no answer in time does not know what is wrong; one before it may.
     fn cause(self, error: Option<DatabaseError>) -> DatabaseError {
         match (error, self.last_error) {
             (None | Some(DatabaseError::Late), Some(before)) => before,

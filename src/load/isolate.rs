@@ -2,7 +2,7 @@
 //!
 //! A part of the batch is stored whole or not at all. A part with a row at fault is split, at the row where
 //! it is known, else in the middle: O(bad · log n) statements. Parts are stored in the order of arrival,
-//! always: under `ignore` the first message of a key counts, under `update` the last, and a failed
+//! always: under `ignore` the first message of a key counts, under `update` the last or newest, and a failed
 //! message holds back the later ones of its FIFO group.
 
 use std::collections::HashSet;

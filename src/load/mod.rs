@@ -7,6 +7,7 @@
 //! stored. The only module that speaks to Postgres about tables.
 
 mod array;
+mod collapse;
 mod copy;
 mod insert;
 mod inspection;
@@ -22,9 +23,10 @@ use thiserror::Error;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::database::{Database, DatabaseError, Recovery};
-use crate::pipeline::{OnConflict, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::rejection::Refusal;
 use crate::row::Rows;
+use collapse::collapse;
 use copy::{Copied, CopyIn};
 pub use inspection::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
 use optimistic::Optimistic;
@@ -70,6 +72,8 @@ pub struct Loaded {
     pub written: u64,
     /// Rows whose key was in the table or earlier in the batch.
     pub duplicates: u64,
+    /// Rows left out because there is a newer one of their key, in the table or in the batch.
+    pub stale: u64,
 }
 
 /// Why a batch failed as a whole.
@@ -96,13 +100,15 @@ pub struct Loader {
 }
 
 impl Loaded {
-    /// Notes that the rows of a part are in the table, `written` of them just now.
-    fn add(&mut self, part: &[usize], written: u64) {
+    /// Notes that the rows of a part are in the table, `written` of them just now, or a newer one of their
+    /// key is.
+    fn add(&mut self, part: &[usize], Stored { written, stale }: Stored) {
         for &row in part {
             self.outcomes[row] = RowOutcome::Stored;
         }
         self.written += written;
-        self.duplicates += (part.len() as u64).saturating_sub(written);
+        self.stale += stale;
+        self.duplicates += (part.len() as u64).saturating_sub(written + stale);
     }
 
     fn is_any_stored(&self) -> bool {
@@ -114,8 +120,15 @@ impl Loaded {
             outcomes: vec![RowOutcome::Unknown; rows],
             written: 0,
             duplicates: 0,
+            stale: 0,
         }
     }
+}
+
+/// How many rows of a stored part were written, and how many are older than another of their key.
+struct Stored {
+    written: u64,
+    stale: u64,
 }
 
 /// Why a part of a batch was not stored.
@@ -189,18 +202,35 @@ impl Loader {
         (loaded, result)
     }
 
-    /// Stores a part of the batch, all or none, and counts the rows written.
+    /// Stores a part of the batch, all or none.
     async fn store(
         &mut self,
         rows: &Rows,
         part: &[usize],
         is_suspect: bool,
         time: TimeBudget,
+    ) -> Result<Stored, Failure> {
+        let collapsed = collapse(&self.pipeline, rows, part);
+        let written = self
+            .write(rows, &collapsed.unique, is_suspect, time)
+            .await?;
+        Ok(Stored {
+            written,
+            stale: collapsed.stale(written),
+        })
+    }
+
+    /// Writes rows of different keys, all or none, and counts those written.
+    async fn write(
+        &mut self,
+        rows: &Rows,
+        unique: &[usize],
+        is_suspect: bool,
+        time: TimeBudget,
     ) -> Result<u64, Failure> {
-        let unique = self.collapse(rows, part);
         let may_copy = self.optimistic.is_on() && !is_suspect;
         if may_copy && self.copy.is_worth_a_try(unique.len()) {
-            match self.copy(rows, &unique, time).await {
+            match self.copy(rows, unique, time).await {
                 Ok(Copied::Rows(written)) => {
                     self.optimistic.hit();
                     return Ok(written);
@@ -215,7 +245,7 @@ impl Loader {
                 Err(failure) => return Err(failure),
             }
         }
-        self.insert(rows, &unique, is_suspect, time).await
+        self.insert(rows, unique, is_suspect, time).await
     }
 
     /// Copies rows. Where that fails for another reason than a row, they are to be inserted.
@@ -254,31 +284,6 @@ impl Loader {
                 Ok(Copied::Skipped)
             }
         }
-    }
-
-    /// The rows sorted by key, so that concurrent batches take locks in one order, and one row of
-    /// each key: the last under `update`, the first under `ignore`, as if they came one by one.
-    fn collapse(&self, rows: &Rows, part: &[usize]) -> Vec<usize> {
-        let key = |row: usize| {
-            self.pipeline
-                .key
-                .iter()
-                .map(move |&column| rows.cell(row, column))
-        };
-        let first_of_key = self.pipeline.key.first().copied().unwrap_or_default();
-        let with_prefix = |&row: &usize| (rows.prefix(row, first_of_key), row);
-        let mut unique: Vec<(u64, usize)> = part.iter().map(with_prefix).collect();
-        unique.sort_unstable_by(|a, b| {
-            let arrival = match self.pipeline.on_conflict {
-                OnConflict::Ignore => a.1.cmp(&b.1),
-                OnConflict::Update => b.1.cmp(&a.1),
-            };
-            a.0.cmp(&b.0)
-                .then_with(|| key(a.1).cmp(key(b.1)))
-                .then(arrival)
-        });
-        unique.dedup_by(|later, first| later.0 == first.0 && key(later.1).eq(key(first.1)));
-        unique.into_iter().map(|(_, row)| row).collect()
     }
 }
 

@@ -3,6 +3,9 @@
 use super::table::EnumColumn;
 use crate::pipeline::{Column, OnConflict, Pipeline, quote_identifier, quote_list};
 
+/// How a row that is in the table already is called, to compare it with the new one.
+const STORED: &str = "stored";
+
 /// The statements that store a batch.
 pub(super) struct Statements {
     /// What both begin with.
@@ -34,9 +37,11 @@ impl Statements {
             .enumerate()
             .map(|(position, column)| expression(position + 1, column, enums))
             .collect();
+        let alias = pipeline.newer.map(|_| format!(" AS {STORED}"));
         let insert = format!(
-            "INSERT INTO {} ({columns}) SELECT {}",
+            "INSERT INTO {}{} ({columns}) SELECT {}",
             pipeline.table,
+            alias.unwrap_or_default(),
             selected.join(", ")
         );
         let key = quote_list(pipeline.key_names());
@@ -109,9 +114,25 @@ fn conflict_action(pipeline: &Pipeline) -> String {
         .map(|name| format!("{name} = EXCLUDED.{name}"))
         .collect();
     match pipeline.on_conflict {
-        OnConflict::Update if !updates.is_empty() => format!("UPDATE SET {}", updates.join(", ")),
+        OnConflict::Update if !updates.is_empty() => {
+            format!(
+                "UPDATE SET {}{}",
+                updates.join(", "),
+                unless_newer(pipeline)
+            )
+        }
         _ => "NOTHING".to_owned(),
     }
+}
+
+/// Keeps a row that is newer than the one that comes. Postgres looks at the row as it is once it has
+/// locked it, so that this holds between concurrent batches too.
+fn unless_newer(pipeline: &Pipeline) -> String {
+    let Some(column) = pipeline.newer_column() else {
+        return String::new();
+    };
+    let name = quote_identifier(&column.name);
+    format!(" WHERE {STORED}.{name} IS NULL OR {STORED}.{name} <= EXCLUDED.{name}")
 }
 
 #[cfg(test)]
@@ -120,8 +141,8 @@ mod tests {
 
     fn pipeline(head: &str) -> Pipeline {
         let text = format!(
-            "{head}\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-             [[column]]\nname = \"mood\\\"\"\ntype = \"text\""
+            "{head}\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nrequired = true\n\
+             [[column]]\nname = \"mood\\\"\"\ntype = \"text\"\n[[column]]\nname = \"at\\\"\"\ntype = \"date\""
         );
         Pipeline::parse("p", &text).unwrap()
     }
@@ -130,7 +151,7 @@ mod tests {
     fn names_are_quoted_and_conflicts_ignored() {
         assert_eq!(
             Statements::new(&pipeline("table = \"s.t\""), &[]).text(false),
-            "INSERT INTO \"s\".\"t\" (\"id\", \"mood\"\"\") SELECT unnest($1), unnest($2) \
+            "INSERT INTO \"s\".\"t\" (\"id\", \"mood\"\"\", \"at\"\"\") SELECT unnest($1), unnest($2), unnest($3) \
              ON CONFLICT (\"id\") DO NOTHING"
         );
     }
@@ -141,10 +162,27 @@ mod tests {
         let statement = statements.text(false);
         assert!(
             statement.ends_with(
-                "ON CONFLICT (\"id\") DO UPDATE SET \"mood\"\"\" = EXCLUDED.\"mood\"\"\""
+                "ON CONFLICT (\"id\") DO UPDATE SET \"mood\"\"\" = EXCLUDED.\"mood\"\"\", \"at\"\"\" = EXCLUDED.\"at\"\"\""
             ),
             "{statement}"
         );
+    }
+
+    #[test]
+    fn under_newer_a_row_is_replaced_only_by_one_that_is_not_older() {
+        let head = "table = \"s.t\"\non_conflict = \"update\"\nnewer = \"at\\\"\"";
+        let mut statements = Statements::new(&pipeline(head), &[]);
+        let statement = statements.text(false);
+        assert!(
+            statement.starts_with("INSERT INTO \"s\".\"t\" AS stored (\"id\"")
+                && statement.ends_with(
+                    ", \"at\"\"\" = EXCLUDED.\"at\"\"\" \
+                     WHERE stored.\"at\"\"\" IS NULL OR stored.\"at\"\"\" <= EXCLUDED.\"at\"\"\""
+                ),
+            "{statement}"
+        );
+        statements.set_guard(Some("true".to_owned()));
+        assert!(statements.text(true).ends_with("unnest($3) WHERE true"));
     }
 
     #[test]
@@ -156,7 +194,7 @@ mod tests {
         let statements = Statements::new(&pipeline("table = \"t\""), &[live]);
         let statement = statements.text(false);
         assert!(
-            statement.contains("SELECT unnest($1), unnest($2)::text::s.mood ON"),
+            statement.contains("SELECT unnest($1), unnest($2)::text::s.mood, unnest($3) ON"),
             "{statement}"
         );
     }

@@ -161,7 +161,22 @@ impl LiveTable {
                 mend: drop_not_null(&table, &live.name),
                 later: None,
             });
-        mapped.chain(others).collect()
+        mapped
+            .chain(self.newer_as_text(pipeline))
+            .chain(others)
+            .collect()
+    }
+
+    /// A column of text takes any value, but `newer` would then go by the collation.
+    fn newer_as_text(&self, pipeline: &Pipeline) -> Option<Difference> {
+        let column = pipeline.newer_column()?;
+        let live = self.column(&column.name).filter(|live| live.is_string)?;
+        Some(Difference {
+            column: column.name.clone(),
+            fault: Fault::NewerAsText(short(&live.full_type)),
+            mend: alter_type(&pipeline.table.to_string(), column),
+            later: None,
+        })
     }
 
     fn differences_of(&self, table: &str, column: &Column) -> Vec<Difference> {

@@ -6,8 +6,12 @@
 //! not fit its type) is checked when the mapping is compiled, by
 //! [`Transformer::new`](crate::transform::Transformer::new).
 
+mod clear;
 mod column_type;
 mod ddl;
+mod newer;
+mod origin;
+mod path;
 
 use std::fmt;
 
@@ -17,6 +21,7 @@ use thiserror::Error;
 pub use column_type::ColumnType;
 pub(crate) use ddl::quote_list;
 pub use ddl::{PartitionError, quote_identifier};
+pub use path::Path;
 
 use column_type::KNOWN_TYPES;
 
@@ -39,8 +44,13 @@ pub struct Pipeline {
     pub key: Vec<usize>,
     /// What happens to a row whose key is in the table already.
     pub on_conflict: OnConflict,
+    /// Position in `columns` of the one that says which of two rows of a key is newer: a row is replaced
+    /// only by one that is as new or newer.
+    pub newer: Option<usize>,
     /// What the message body is wrapped in.
     pub envelope: Envelope,
+    /// What the mapping says of [`trusts_origin`](Self::trusts_origin).
+    pub trust_origin: bool,
 }
 
 /// The name of a table, with its schema where one is given.
@@ -69,6 +79,8 @@ pub struct Column {
     pub transforms: Vec<Transform>,
     /// How the value is hidden, as the last step.
     pub mask: Option<Mask>,
+    /// Whether it is meant that it stores in clear what another column masks.
+    pub clear: bool,
 }
 
 impl Column {
@@ -105,16 +117,6 @@ impl fmt::Display for Source {
             Self::Path(path) => path.fmt(f),
             Self::Metadata(metadata) => metadata.fmt(f),
         }
-    }
-}
-
-/// The steps from the top of the body to a value: object keys, and positions in arrays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path(pub Vec<String>);
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("."))
     }
 }
 
@@ -326,6 +328,11 @@ impl Mask {
         })
     }
 
+    /// Whether its tokens are made with the mask key.
+    pub(crate) fn needs_key(self) -> bool {
+        matches!(self, Self::HmacSha256 | Self::AesSiv)
+    }
+
     /// The length of its shortest token, in characters: of any value for the hashes, of a value of
     /// one byte for aes-siv, whose tokens grow with the value.
     pub(crate) fn min_token_chars(self) -> usize {
@@ -353,7 +360,7 @@ impl fmt::Display for Mask {
 pub enum OnConflict {
     /// The row in the table stays.
     Ignore,
-    /// The new row takes its place: the last message wins.
+    /// The new row takes its place, unless the mapping says by `newer` that it is older.
     Update,
 }
 
@@ -407,13 +414,49 @@ pub enum Problem {
     #[error("the key names it twice: name it once")]
     DuplicateKey,
     #[error(
-        "it is part of the key but may be null, and Postgres takes nulls for different: add required = true or a default"
+        "it is part of the key but may be null, and Postgres takes nulls for different: add required = true"
     )]
     NullableKey,
+    #[error(
+        "it is part of the key and has a default, so that all messages without it would become one row: replace the default by required = true"
+    )]
+    DefaultKey,
     #[error(
         "it is part of the key but @receive_count grows with every delivery, so that a redelivered message would be stored again: take it out of the key"
     )]
     ReceiveCountKey,
+    #[error("newer needs rows that can be replaced: set on_conflict = \"update\", or remove newer")]
+    NewerWithoutUpdate,
+    #[error("newer names {0:?}, which is not a column: add the column or correct newer")]
+    UnknownNewer(String),
+    #[error(
+        "newer names it, but it is part of the key, which is equal in all messages of a row: name another column"
+    )]
+    NewerKey,
+    #[error(
+        "newer names it, but values of type {0} do not say which is newer: name a column of type date, timestamptz or a number, not of type {0}"
+    )]
+    NewerType(ColumnType),
+    #[error(
+        "newer names it, but @receive_count grows with every delivery, so that an older message would replace a newer one: name a column that the message itself sets"
+    )]
+    NewerReceiveCount,
+    #[error(
+        "it stores in clear what column {0:?} masks: mask it too, map its other parts one by one, or set clear = true on it if this is meant"
+    )]
+    StoredInClear(String),
+    #[error(
+        "clear = true has no effect, because the column stores nothing in clear that another one masks: remove it"
+    )]
+    ClearInVain,
+    #[error(
+        "it is part of the key and, without a mask key, nobody can tell whether the @message_id that a redrive sends along is genuine, so that everybody who may send to the queue could overwrite any row: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all of them are trusted"
+    )]
+    UnsignedOrigin,
+    #[error(
+        "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id in the key and no column masked with a key, because a mask key signs the id: remove it"
+    )]
+    TrustInVain,
     #[error("on_conflict {0:?} is unknown: use \"ignore\" or \"update\"")]
     UnknownOnConflict(String),
     #[error("envelope {0:?} is unknown: use \"none\" or \"sns\"")]
@@ -424,6 +467,10 @@ pub enum Problem {
         "from {0:?} has an empty step: write the keys with one dot between them, for example \"client.ip\""
     )]
     EmptyStep(String),
+    #[error(
+        "from {0:?} has a quoted step that does not end before a dot or the end: close it, and write a quote within quotes twice"
+    )]
+    Quotes(String),
     #[error("from {0:?} is unknown metadata: use one of {KNOWN_METADATA}")]
     UnknownMetadata(String),
     #[error("from {metadata:?} does not fit type {column_type}: use {possible}")]
@@ -544,7 +591,10 @@ struct RawPipeline {
     #[serde(default)]
     key: Vec<String>,
     on_conflict: Option<String>,
+    newer: Option<String>,
     envelope: Option<String>,
+    #[serde(default)]
+    trust_origin: bool,
     #[serde(default)]
     column: Vec<RawColumn>,
 }
@@ -561,6 +611,8 @@ struct RawColumn {
     #[serde(default)]
     transform: Vec<String>,
     mask: Option<String>,
+    #[serde(default)]
+    clear: bool,
 }
 
 impl RawPipeline {
@@ -570,12 +622,17 @@ impl RawPipeline {
         let envelope = parse_envelope(self.envelope.as_deref())?;
         let columns = check_columns(self.column, envelope)?;
         let key = check_key(&self.key, &columns)?;
+        let newer = newer::check(self.newer.as_deref(), on_conflict, &columns, &key)?;
+        clear::check(&columns)?;
+        origin::check(self.trust_origin, on_conflict, &columns, &key)?;
         Ok(Pipeline {
             table,
             columns,
             key,
             on_conflict,
+            newer,
             envelope,
+            trust_origin: self.trust_origin,
         })
     }
 }
@@ -680,6 +737,7 @@ impl RawColumn {
             default,
             transforms,
             mask,
+            clear: self.clear,
         })
     }
 }
@@ -690,11 +748,7 @@ fn parse_source(from: &str) -> Result<Source, Problem> {
             Metadata::parse(from).ok_or_else(|| Problem::UnknownMetadata(from.to_owned()))?;
         return Ok(Source::Metadata(metadata));
     }
-    let steps: Vec<String> = from.split('.').map(str::to_owned).collect();
-    if steps.iter().any(String::is_empty) {
-        return Err(Problem::EmptyStep(from.to_owned()));
-    }
-    Ok(Source::Path(Path(steps)))
+    Path::parse(from).map(Source::Path)
 }
 
 fn check_source(
@@ -796,6 +850,9 @@ fn check_key(names: &[String], columns: &[Column]) -> Checked<Vec<usize>> {
 }
 
 fn check_key_column(column: &Column) -> Result<(), Problem> {
+    if column.default.is_some() {
+        return Err(Problem::DefaultKey);
+    }
     if !column.is_never_null() {
         return Err(Problem::NullableKey);
     }
@@ -966,6 +1023,41 @@ mod tests {
                 ),
                 "every delivery",
                 "out of the key",
+            ),
+            (
+                &mapping(
+                    "key = [\"c\"]",
+                    "[[column]]\nname = \"c\"\ntype = \"integer\"\ndefault = 0",
+                ),
+                "would become one row",
+                "required = true",
+            ),
+            (
+                &mapping("key = [\"id\"]\nnewer = \"id\"", ""),
+                "newer needs rows that can be replaced",
+                "on_conflict = \"update\"",
+            ),
+            (
+                &mapping("key = [\"id\"]\ntrust_origin = true", ""),
+                "has no effect",
+                "remove it",
+            ),
+            (
+                &column("type = \"text\"\nclear = true"),
+                "has no effect",
+                "remove it",
+            ),
+            (
+                &column(
+                    "type = \"text\"\n[[column]]\nname = \"d\"\ntype = \"text\"\nfrom = \"c\"\nmask = \"sha256\"",
+                ),
+                "stores in clear what column \"d\" masks",
+                "clear = true",
+            ),
+            (
+                &column("type = \"text\"\nfrom = '\"a.b'"),
+                "quoted step",
+                "close it",
             ),
             (
                 &mapping("", "[[column]]\nname = \"id\"\ntype = \"text\""),

@@ -46,6 +46,8 @@ pub struct Totals {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
+    /// Messages left out because there is a newer row.
+    pub stale: u64,
     /// Failed messages by rule, each as often as it failed.
     pub failed: BTreeMap<&'static str, u64>,
     /// Messages sent to the dead-letter queue.
@@ -61,6 +63,7 @@ impl Totals {
         self.batches += 1;
         self.stored += batch.stored;
         self.duplicates += batch.duplicates;
+        self.stale += batch.stale;
         for (rule, messages) in failed {
             *self.failed.entry(rule).or_default() += *messages as u64;
         }
@@ -80,6 +83,8 @@ pub struct BatchMetrics {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
+    /// Messages left out because there is a newer row.
+    pub stale: u64,
     /// What it took to keep the database at hand.
     pub recovery: Recovery,
     /// How long the oldest message had waited.
@@ -225,6 +230,7 @@ impl BatchMetrics {
             Metric::count("MessagesReceived", self.received as u64),
             Metric::count("RowsStored", self.stored),
             Metric::count("RowsDuplicate", self.duplicates),
+            Metric::count("RowsStale", self.stale),
             Metric::count("DatabaseRetries", self.recovery.retries),
             Metric::count("Reconnects", self.recovery.reconnects),
             Metric::count("SecretRefreshes", self.recovery.secret_refreshes),
@@ -246,6 +252,7 @@ enum Summary {
         received: usize,
         stored: u64,
         duplicates: u64,
+        stale: u64,
         failed: usize,
         dead_lettered: usize,
         failed_by_rule: String,
@@ -270,6 +277,7 @@ impl Summary {
             received: batch.received,
             stored: batch.stored,
             duplicates: batch.duplicates,
+            stale: batch.stale,
             failed: failed.values().sum(),
             dead_lettered,
             failed_by_rule: by_rule.join(" "),
@@ -300,6 +308,7 @@ impl Summary {
                 received,
                 stored,
                 duplicates,
+                stale,
                 failed,
                 dead_lettered,
                 failed_by_rule,
@@ -310,6 +319,7 @@ impl Summary {
                     received,
                     stored,
                     duplicates,
+                    stale,
                     failed,
                     dead_lettered,
                     failed_by_rule,

@@ -12,7 +12,7 @@ use time::{Date, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use super::decimal::{Decimal, Misfit};
-use super::text;
+use super::jsonb;
 use crate::pipeline::ColumnType;
 use crate::rejection::Rule;
 
@@ -105,7 +105,7 @@ fn write_jsonb(value: &Value<'_>, out: &mut BytesMut) -> Result<(), Rule> {
         Value::Text(text) => Cow::Owned(serde_json::Value::from(&**text).to_string()),
         Value::Millis(_) => return Err(Rule::Type(ColumnType::Jsonb)),
     };
-    text::check_nesting(&json)?;
+    jsonb::check(&json)?;
     out.put_u8(JSONB_VERSION);
     out.put_slice(json.as_bytes());
     Ok(())

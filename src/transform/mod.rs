@@ -8,6 +8,7 @@ mod clean;
 mod convert;
 mod decimal;
 mod fields;
+mod jsonb;
 mod readable;
 mod text;
 
@@ -26,6 +27,7 @@ use crate::rejection::{Place, Rejection, Rule};
 use crate::row::Rows;
 use convert::Value;
 pub use convert::takes;
+pub(crate) use decimal::MAX_DIGITS;
 use fields::{Fields, NotJson, Paths};
 pub use readable::readable;
 use text::Unstorable;
@@ -33,12 +35,15 @@ use text::Unstorable;
 /// A mapping compiled for use: paths as a tree, masks with their keys, defaults as cells.
 pub struct Transformer {
     paths: Paths,
+    /// Whether a column needs the body to be JSON.
+    reads_json: bool,
     columns: Vec<CompiledColumn>,
     origins: Origins,
 }
 
 struct CompiledColumn {
     column: Column,
+    is_key: bool,
     /// The place of its path among the picked fields; `None` for metadata.
     slot: Option<usize>,
     masker: Option<Masker>,
@@ -53,15 +58,25 @@ impl Transformer {
     /// Compiles a mapping; `file` is how errors call it.
     ///
     /// # Errors
-    /// A mask lacks its key, or a default does not fit its column.
+    /// A mask lacks its key, a default does not fit its column, or without a key any sender could overwrite
+    /// any row.
     pub fn new(
         file: &str,
         pipeline: &Pipeline,
         key: Option<&MaskKey>,
     ) -> Result<Self, PipelineError> {
+        if key.is_none() {
+            let checked = pipeline.check_unsigned_origin();
+            checked.map_err(|(column, problem)| PipelineError {
+                file: file.to_owned(),
+                column,
+                problem,
+            })?;
+        }
         let mut paths = Paths::default();
-        let compile = |column: &Column| {
-            CompiledColumn::new(column, &mut paths, key).map_err(|problem| PipelineError {
+        let compile = |(position, column): (usize, &Column)| {
+            let is_key = pipeline.key.contains(&position);
+            CompiledColumn::new(column, is_key, &mut paths, key).map_err(|problem| PipelineError {
                 file: file.to_owned(),
                 column: Some(column.name.clone()),
                 problem,
@@ -70,10 +85,12 @@ impl Transformer {
         let columns = pipeline
             .columns
             .iter()
+            .enumerate()
             .map(compile)
             .collect::<Result<_, _>>()?;
         Ok(Self {
             paths,
+            reads_json: pipeline.columns.iter().any(reads_json),
             columns,
             origins: Origins::new(key),
         })
@@ -95,16 +112,18 @@ impl Transformer {
     }
 
     fn push_row(&self, message: &Message<'_>, rows: &mut Rows) -> Result<(), Rejection> {
-        let fields = self
-            .paths
-            .pick(message.body())
-            .map_err(|NotJson| Rule::BodyNotJson)?;
+        let fields = if self.reads_json {
+            let picked = self.paths.pick(message.body());
+            picked.map_err(|NotJson| Rule::BodyNotJson)?
+        } else {
+            Fields::new()
+        };
         for column in &self.columns {
             column
                 .push_cell(message, &fields, rows)
                 .map_err(|rule| Rejection {
                     rule,
-                    place: Some(Place::of(&column.column)),
+                    place: Some(Place::of(&column.column, column.is_key)),
                 })?;
         }
         Ok(())
@@ -112,13 +131,19 @@ impl Transformer {
 }
 
 impl CompiledColumn {
-    fn new(column: &Column, paths: &mut Paths, key: Option<&MaskKey>) -> Result<Self, Problem> {
+    fn new(
+        column: &Column,
+        is_key: bool,
+        paths: &mut Paths,
+        key: Option<&MaskKey>,
+    ) -> Result<Self, Problem> {
         let (strips, steps): (Vec<_>, Vec<_>) = column
             .transforms
             .iter()
             .partition(|&&transform| transform == Transform::StripNul);
         let mut compiled = Self {
             column: column.clone(),
+            is_key,
             slot: match &column.source {
                 Source::Path(path) => Some(paths.slot(path)),
                 Source::Metadata(_) => None,
@@ -266,6 +291,23 @@ fn write_token(
         ColumnType::Varchar(max) if out.len() - start > max => Err(Rule::Length(max)),
         _ => Ok(()),
     }
+}
+
+/// Whether the column takes a part of the body, or the whole as JSON.
+fn reads_json(column: &Column) -> bool {
+    match &column.source {
+        Source::Path(_) => true,
+        Source::Metadata(metadata) => {
+            *metadata == Metadata::Body && column.column_type == ColumnType::Jsonb
+        }
+    }
+}
+
+/// Writes a decimal number as other tests need it.
+#[cfg(test)]
+pub(crate) fn write_numeric(text: &str, out: &mut BytesMut) {
+    let decimal = decimal::Decimal::parse(text);
+    decimal.unwrap().write_numeric(out).unwrap();
 }
 
 /// A raw JSON value; `None` for null.

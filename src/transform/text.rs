@@ -8,10 +8,6 @@ use std::borrow::Cow;
 
 use crate::rejection::Rule;
 
-/// How deep a jsonb value may be nested. Postgres itself gives up between about 6,000 levels and
-/// its `max_stack_depth`; nobody writes a thousand by hand.
-pub(crate) const MAX_NESTING: usize = 1_000;
-
 /// What is done about characters that Postgres cannot store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unstorable {
@@ -103,26 +99,6 @@ pub(crate) fn plain(text: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, 
     }
 }
 
-/// Checks that a raw JSON value is not nested too deep for Postgres.
-pub(crate) fn check_nesting(raw: &str) -> Result<(), Rule> {
-    let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut bytes = raw.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => _ = bytes.next(),
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_NESTING {
-            return Err(Rule::Nesting(MAX_NESTING));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::Unstorable::{Reject, Strip};
@@ -187,17 +163,5 @@ mod tests {
     fn a_nul_in_metadata_costs_the_message() {
         assert_eq!(plain("a\0b", Reject), Err(Rule::NulCharacter));
         assert_eq!(plain("ab", Reject).unwrap(), "ab");
-    }
-
-    #[test]
-    fn brackets_in_strings_are_no_nesting() {
-        let brackets = format!("[\"\\\"{}\"]", "[".repeat(MAX_NESTING + 1));
-        assert_eq!(check_nesting(&brackets), Ok(()));
-        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-        assert_eq!(check_nesting(&deep(MAX_NESTING)), Ok(()));
-        assert_eq!(
-            check_nesting(&deep(MAX_NESTING + 1)),
-            Err(Rule::Nesting(MAX_NESTING))
-        );
     }
 }

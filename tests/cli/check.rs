@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ddl::{EVERY_TYPE, create};
+use crate::ddl::{EVERY_TYPE, IN_CLEAR, create};
 use crate::pgbouncer::PgBouncer;
 use crate::support::{Database, database_name, server_address, superuser};
 use crate::tls_front::{Authority, front};
@@ -36,6 +36,67 @@ async fn what_ddl_makes_is_clean() {
         assert_eq!(check.code, 0);
         database.drop().await;
     }
+}
+
+#[tokio::test]
+async fn what_update_means_without_newer_is_a_warning() {
+    let mapping = "table = \"t\"\nkey = [\"k\"]\non_conflict = \"update\"\n\
+        [[column]]\nname = \"k\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"date\"\n";
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(mapping);
+    create(&tool, &database).await;
+    let check = tool.run("check --json").await;
+    let found = complaints(&check);
+    assert_eq!((check.code, found.len()), (0, 1), "{}", check.out);
+    let (name, status, said) = &found[0];
+    assert_eq!((name.as_str(), status.as_str()), ("newer", "warning"));
+    for part in [
+        "stored last wins",
+        "standard queues, outages and redrive",
+        "set newer =",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let newer = mapping.replace("\"update\"", "\"update\"\nnewer = \"v\"");
+    let check = Tool::on(&database)
+        .mapping(&newer)
+        .run("check --json")
+        .await;
+    assert_eq!(complaints(&check), [], "{}", check.out);
+    database.execute("ALTER TABLE t ALTER v TYPE text").await;
+    let tool = Tool::on(&database).mapping(&newer);
+    let check = tool.run("check --json").await;
+    let found = complaints(&check);
+    assert_eq!((check.code, found.len()), (2, 1), "{}", check.out);
+    assert!(
+        found[0].2.contains("text does not sort like times") && found[0].2.contains("TYPE date"),
+        "{found:?}"
+    );
+    database.execute(&tool.run("ddl --diff").await.out).await;
+    assert_eq!(complaints(&tool.run("check --json").await), []);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_is_in_clear_on_purpose_and_who_is_trusted_have_a_line_each() {
+    let database = Database::new().await;
+    let trusting = "table = \"t\"\nkey = [\"id\"]\non_conflict = \"update\"\nnewer = \"at\"\ntrust_origin = true\n\
+        [[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+        [[column]]\nname = \"at\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"\n";
+    let cases = [
+        (IN_CLEAR, "in clear", "masks, as clear = true says"),
+        (trusting, "origin", "as trust_origin = true says"),
+    ];
+    for (mapping, name, expected) in cases {
+        let tool = Tool::on(&database).mapping(mapping);
+        create(&tool, &database).await;
+        let check = tool.run("check --json").await;
+        assert_eq!(complaints(&check), [], "{}", check.out);
+        let lines = check.json();
+        let line = lines.iter().find(|line| line["check"] == name).unwrap();
+        assert!(line["text"].as_str().unwrap().contains(expected), "{line}");
+    }
+    database.drop().await;
 }
 
 /// Does something to the table of the shipped mapping, and gives what `check` complains about then.
@@ -197,7 +258,10 @@ async fn what_only_looks_like_a_mistake_is_none() {
 async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
     let database = Database::new().await;
     let (schema, password) = (&database.schema, "p");
-    let update = USER_LOGINS.replace("on_conflict = \"ignore\"", "on_conflict = \"update\"");
+    let update = USER_LOGINS.replace(
+        "on_conflict = \"ignore\"",
+        "on_conflict = \"update\"\nnewer = \"create_date\"",
+    );
     create(&Tool::on(&database).mapping(USER_LOGINS), &database).await;
     let role = database.role(password).await;
     let url = database.url_as(&role, password, server_address());

@@ -8,6 +8,7 @@ pub(crate) const EVERY_TYPE: &str = r#"
 table = "every_type"
 key = ["id"]
 on_conflict = "update"
+newer = "instant"
 [[column]]
 name = "id"
 type = "uuid"
@@ -64,6 +65,50 @@ pub(crate) async fn create(tool: &Tool, database: &Database) {
     let ddl = tool.run("ddl").await;
     assert_eq!((ddl.code, ddl.err.as_str()), (0, ""));
     database.execute(&ddl.out).await;
+}
+
+/// A mapping that stores in clear what it masks, because it says so, and keeps the newest row of a key.
+pub(crate) const IN_CLEAR: &str = r#"
+table = "visits"
+key = ["visitor"]
+on_conflict = "update"
+newer = "seen_at"
+[[column]]
+name = "visitor"
+type = "text"
+required = true
+[[column]]
+name = "seen_at"
+type = "timestamptz"
+[[column]]
+name = "masked_ip"
+type = "text"
+from = "client.ip"
+mask = "hmac-sha256"
+[[column]]
+name = "the \nclient"
+type = "jsonb"
+from = "client"
+clear = true
+"#;
+
+#[tokio::test]
+async fn what_is_in_clear_on_purpose_and_what_says_which_row_is_newer_are_comments() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(IN_CLEAR);
+    let ddl = tool.run("ddl").await;
+    let comments: Vec<_> = ddl.out.lines().take(2).collect();
+    assert_eq!(
+        comments,
+        [
+            "-- \"seen_at\": a row is replaced only by one in which this is the same or newer",
+            "-- \"the \\nclient\": in clear on purpose, though \"masked_ip\" is masked",
+        ]
+    );
+    database.execute(&ddl.out).await;
+    assert_eq!(database.count("visits").await, 0);
+    assert_eq!(tool.run("ddl --diff").await.out, "");
+    database.drop().await;
 }
 
 #[tokio::test]

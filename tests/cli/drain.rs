@@ -113,6 +113,52 @@ async fn every_message_is_stored_and_deleted_and_a_bad_one_is_left() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    database
+        .execute("CREATE TABLE t (k integer PRIMARY KEY, at integer, v text); INSERT INTO t VALUES (1, 2, 'paid')")
+        .await;
+    let mapping = "table = \"t\"\nkey = [\"k\"]\non_conflict = \"update\"\nnewer = \"at\"\n\
+        [[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
+        [[column]]\nname = \"at\"\ntype = \"integer\"\n[[column]]\nname = \"v\"\ntype = \"text\"\n";
+    let older = json!({"k": 1, "at": 1, "v": "placed"});
+    let drain = async |options: &str| {
+        send(&queue, &[(None, older.clone())]).await;
+        let drain = format!(
+            "drain --wait-time-seconds 1 --queue-url {} {options}",
+            queue.url
+        );
+        let drained = Tool::on(&database)
+            .on_aws()
+            .mapping(mapping)
+            .run(&drain)
+            .await;
+        assert_eq!(drained.code, 0, "{}", drained.err);
+        drained
+    };
+    let drained = drain("").await;
+    assert!(
+        drained.out.contains("; 1 older than their row"),
+        "{}",
+        drained.out
+    );
+    let said = &drain("--json").await.json()[0];
+    assert_eq!(
+        [
+            &said["received"],
+            &said["stored"],
+            &said["stale"],
+            &said["failed"]
+        ],
+        [&json!(1), &json!(0), &json!(1), &json!(0)]
+    );
+    assert_eq!(database.count("t WHERE v = 'paid'").await, 1);
+    assert_eq!((waiting(&queue).await, queue.invisible().await), (0, 0));
+    queue.delete().await;
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn metadata_and_attributes_arrive_as_by_lambda() {
     let (queue, database) = (Queue::new().await, Database::new().await);
     let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, login, login_with};
-use crate::ddl::{EVERY_TYPE, create};
+use crate::ddl::{EVERY_TYPE, IN_CLEAR, create};
 use crate::support::{Database, MASK_KEY, Setup, TempFile};
 use crate::tool::Tool;
 
@@ -65,6 +65,29 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
         }
     }
     database.drop().await;
+}
+
+#[tokio::test]
+async fn columns_in_clear_on_purpose_and_the_one_that_says_what_is_newer_are_named() {
+    let message = json!({"visitor": "v", "client": {"ip": "192.0.2.1"}}).to_string();
+    let tool = Tool::bare().mapping(IN_CLEAR).input(&message);
+    let shown = tool.run("explain").await;
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for way in ["from seen_at, newer", "from client, clear"] {
+        assert!(shown.out.contains(way), "{}", shown.out);
+    }
+    let json = tool.run("explain --json").await.json();
+    let of = |name: &str| {
+        let columns = json[0]["columns"].as_array().unwrap();
+        let marked = columns.iter().filter(|column| column[name] == true);
+        marked
+            .map(|column| column["column"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of("newer"), of("clear")),
+        (vec![json!("seen_at")], vec![json!("the \nclient")])
+    );
 }
 
 #[tokio::test]

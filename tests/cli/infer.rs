@@ -185,7 +185,7 @@ async fn what_looks_personal_is_masked_by_its_name_or_its_values() {
 
 #[tokio::test]
 async fn objects_are_taken_apart_and_maps_of_data_are_not() {
-    let nested = json!({"user": {"id": 7, "geo": {"city": "Bern", "ip": "192.0.2.1"}}, "tags": ["a"], "a.b": 1, "ids": {"a b": 1}});
+    let nested = json!({"user": {"id": 7, "geo": {"city": "Bern", "ip": "192.0.2.1"}}, "tags": ["a"], "a.b": {"@type": 1}, "a b": 1, "ids": {"a b": 1}});
     let mapping = inferred(&nested.to_string()).await;
     assert_eq!(
         column(&mapping, "user_id")[1..],
@@ -200,8 +200,12 @@ async fn objects_are_taken_apart_and_maps_of_data_are_not() {
         ["type = \"jsonb\"", "required = true"]
     );
     assert!(
-        mapping.contains("# A key that no path can name"),
+        mapping.contains("# A key that looks like data is left out."),
         "{mapping}"
+    );
+    assert_eq!(
+        column(&mapping, "a_b_type")[1..],
+        ["from = '\"a.b\".\"@type\"'", "required = true"]
     );
     // What cannot be masked is left out.
     let inside =

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sqs_to_postgres::mask::{MaskKey, Masker};
 use sqs_to_postgres::pipeline::Mask;
 
+use crate::aws::Secret;
 use crate::batch::{Batch, login_with};
 use crate::explain::STEERING;
 use crate::support::{Database, MASK_KEY, Setup};
@@ -45,6 +46,29 @@ async fn a_token_finds_the_person_in_the_table() {
     let found = format!("user_logins WHERE masked_ip = '{}'", token.out.trim());
     assert_eq!((token.code, database.count(&found).await), (0, 1));
     database.drop().await;
+}
+
+#[tokio::test]
+async fn a_key_works_as_openssl_prints_it_also_in_a_secret() {
+    let openssl = std::process::Command::new("openssl")
+        .args(["rand", "-base64", "64"])
+        .output();
+    let printed = String::from_utf8(openssl.unwrap().stdout).unwrap();
+    assert!(printed.trim().contains('\n'), "openssl breaks lines");
+    let tool = Tool::bare().on_aws().mapping(MASKS);
+    let secret = Secret::new(&format!("{{\"mask_key\": \"{printed}\"}}")).await;
+    let from_secret = format!("token --mask-secret-id {} --column ip 10.0.0.1", secret.id);
+    let from_secret = tool.run(&from_secret).await;
+    assert_eq!(from_secret.code, 0, "{}", from_secret.err);
+    secret.delete().await;
+    let token = tool.set("MASK_KEY", &printed);
+    let token = token.run("token --column ip 10.0.0.1").await;
+    assert_eq!(
+        (token.code, token.out),
+        (0, from_secret.out),
+        "{}",
+        token.err
+    );
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ pub(crate) async fn noting_database() -> Database {
     database
 }
 
-async fn note(database: &Database, table: &str) {
+pub(crate) async fn note(database: &Database, table: &str) {
     let sql = "CREATE TABLE noted (at bigserial, how text); \
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
              EXECUTE format('INSERT INTO %I.noted (how) VALUES ($1)', TG_TABLE_SCHEMA) \

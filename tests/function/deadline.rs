@@ -39,6 +39,7 @@ async fn a_locked_table_never_costs_the_answer_and_leaves_nobody_waiting() {
     const TRIALS: usize = 5;
     let database = Database::with_user_logins().await;
     let mut functions = join_all((0..FUNCTIONS).map(|_| Setup::on(&database).start())).await;
+    join_all(functions.iter_mut().map(Function::ready)).await;
     let lock = database.lock("user_logins").await;
     let yardstick = Yardstick::start();
     let trials = functions.iter_mut().map(async |function| {

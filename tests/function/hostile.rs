@@ -40,7 +40,7 @@ const COLUMNS: [&str; 19] = [
     "type = \"text\"\ntransform = [\"strip_nul\", \"uppercase\"]\nmask = \"aes-siv\"",
     "type = \"text\"\nmask = \"hmac-sha256\"",
     "type = \"text\"\nfrom = \"a.0.b\"",
-    "type = \"jsonb\"\nfrom = \"@body\"",
+    "type = \"jsonb\"\nfrom = \"@body\"\nclear = true",
 ];
 
 fn field(number: usize) -> char {
@@ -342,5 +342,57 @@ async fn ten_thousand_messages_take_a_small_multiple_of_their_size() {
         "{grown} bytes for an event of {size}"
     );
     assert_eq!(database.count("user_logins").await, RECORDS as i64 + 1);
+    database.drop().await;
+}
+
+/// Postgres keeps `1e131071` in a few bytes and prints it as 131,072 digits: of 74 KB so many that no
+/// text can hold them.
+#[tokio::test]
+async fn numbers_that_would_expand_beyond_reading_cost_their_message() {
+    let database = Database::new().await;
+    database
+        .execute("CREATE TABLE t (id uuid PRIMARY KEY, j jsonb, n numeric)")
+        .await;
+    let mapping = format!(
+        "table = \"{}.t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+         [[column]]\nname = \"j\"\ntype = \"jsonb\"\n[[column]]\nname = \"n\"\ntype = \"numeric\"\n",
+        database.schema
+    );
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    let of = |number: &str, count: usize| format!("[{}]", vec![number; count].join(","));
+    let bad = [
+        format!(r#"{{"j": {}}}"#, of("1e131071", 8_200)),
+        format!(r#"{{"j": {}}}"#, of("1e-16383", 8_200)),
+        // Each of these is small enough, and all together they are not.
+        format!(r#"{{"j": {}}}"#, of("1E+999", 2_000)),
+        r#"{"j": {"a": [{"b": -1.5e1001}]}}"#.to_owned(),
+        r#"{"j": 1e9999999999999999999999}"#.to_owned(),
+        r#"{"n": 1e1001}"#.to_owned(),
+        r#"{"n": "1e-1001"}"#.to_owned(),
+    ];
+    let good = [
+        r#"{"j": [1e308, 4.9406564584124654e-324, true, false, null, "1e131071", {"1e9999": -0.0e-9}], "n": 1e308}"#.to_owned(),
+        format!(r#"{{"j": {}}}"#, of("1e308", 2_000)),
+        format!(r#"{{"j": {}}}"#, of("1.2345678", 90_000)),
+        format!(r#"{{"n": -{}.{}}}"#, "9".repeat(1_000), "9".repeat(1_000)),
+    ];
+    let batch = bad
+        .iter()
+        .chain(&good)
+        .zip(0..)
+        .fold(Batch::new(), |batch, (body, number): (_, usize)| {
+            batch.text(&number.to_string(), body)
+        });
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids().len(), bad.len());
+    let failed = function.lines_of("message failed", bad.len()).await;
+    assert!(
+        failed.iter().all(|line| line["rule"] == "range"),
+        "{failed:?}"
+    );
+    let readable = "SELECT max(length(j::text) + length(coalesce(n, 0)::text))::text FROM t";
+    let longest: usize = database.rows(readable).await[0][0].parse().unwrap();
+    assert!(longest < 3 * MEBIBYTE, "{longest}");
+    assert_eq!(database.count("t").await, good.len() as i64);
     database.drop().await;
 }

@@ -61,7 +61,8 @@ async fn a_mapping_that_cannot_be_read() {
 
 #[tokio::test]
 async fn a_default_that_does_not_fit() {
-    let mapping = "table = \"t\"\nkey = [\"a\"]\n[[column]]\nname = \"a\"\ntype = \"integer\"\ndefault = \"x\"\n";
+    let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+        [[column]]\nname = \"a\"\ntype = \"integer\"\ndefault = \"x\"\n";
     let log = refusal(with_database().mapping(mapping)).await;
     assert!(
         log.contains("column \"a\": the default does not fit (type)"),

@@ -1,17 +1,19 @@
 //! Whom the function takes for its database: certificates of an own authority, right and wrong.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::join;
 use tokio::net::TcpListener;
 
 use crate::aws::Secret;
 use crate::batch::{Batch, login};
 use crate::impostor::Impostor;
-use crate::support::{Database, Outcome, Setup, database_name, server_address};
+use crate::support::{Database, Outcome, Setup, database_name, eventually, server_address};
 use crate::tls_front::{Authority, front};
 
 /// A database that is entered by a secret, and certificates of every kind.
@@ -87,12 +89,14 @@ impl House {
     }
 }
 
+/// Of an invocation.
+const TIME: Duration = Duration::from_secs(4);
+
 /// Stores a message, or says why not.
 async fn store(setup: Setup, name: &str) -> Result<(), String> {
     let mut function = setup.start().await;
     let event = Batch::new().body(name, login()).event();
-    let time = Duration::from_millis(4_000);
-    match function.invoke_within(&event, time).await {
+    match function.invoke_within(&event, TIME).await {
         Outcome::Answer(answer) => {
             assert_eq!(answer, json!({"batchItemFailures": []}), "{name}");
             Ok(())
@@ -170,29 +174,44 @@ async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
     house.drop().await;
 }
 
-/// A stand-in, because a real server does not fall silent when told: it refuses TLS to the start and to the
-/// first try, and then only listens.
+/// A stand-in, because a real server does not fall silent when told: it refuses TLS until the batch has tried, and
+/// then only listens.
 #[tokio::test]
-async fn what_is_wrong_with_a_server_is_told_though_the_last_try_was_cut_short() {
+async fn what_is_wrong_with_a_server_is_told_though_the_last_tries_were_cut_short() {
     let house = House::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let silent = tokio::spawn(async move {
-        for _ in 0..2 {
-            let (mut refused, _) = listener.accept().await.unwrap();
-            let mut ssl_request = [0; 8];
-            refused.read_exact(&mut ssl_request).await.unwrap();
-            refused.write_all(b"N").await.unwrap();
-        }
+    let (refused, is_silent) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let server = async {
         let mut kept = Vec::new();
         loop {
-            kept.push(listener.accept().await.unwrap());
+            let (mut client, _) = listener.accept().await.unwrap();
+            if !is_silent.load(Ordering::Relaxed) {
+                let mut ssl_request = [0; 8];
+                client.read_exact(&mut ssl_request).await.unwrap();
+                client.write_all(b"N").await.unwrap();
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
+            kept.push(client);
         }
-    });
-    let setup = house.url_setup(address, "sslmode=require");
-    let refused = store(setup, "silent").await.unwrap_err();
-    assert!(refused.contains("server does not support TLS"), "{refused}");
-    silent.abort();
+    };
+    let invocation = async {
+        let mut function = house.url_setup(address, "sslmode=require").start().await;
+        function.ready().await;
+        let before = refused.load(Ordering::Relaxed);
+        let event = Batch::new().body("silent", login()).event();
+        let fall_silent = eventually("the batch is refused", async || {
+            (refused.load(Ordering::Relaxed) > before)
+                .then(|| is_silent.store(true, Ordering::Relaxed))
+        });
+        let (outcome, ()) = join!(function.invoke_within(&event, TIME), fall_silent);
+        outcome.error()
+    };
+    let told = tokio::select! {
+        told = invocation => told,
+        _ = server => unreachable!("the server goes on"),
+    };
+    assert!(told.contains("server does not support TLS"), "{told}");
     house.drop().await;
 }
 

@@ -223,8 +223,8 @@ async fn numeric_keeps_every_digit_and_its_scale() {
         "123456e-3",
         "100000000",
         "-99999999.9999",
-        "1e131071",
-        "1e-16383",
+        "1e999",
+        "1e-1000",
     ];
     let literals: Vec<String> = numbers.iter().map(|number| format!("'{number}'")).collect();
     let accepted: Vec<(&str, &str)> = numbers
@@ -236,8 +236,9 @@ async fn numeric_keeps_every_digit_and_its_scale() {
         "numeric",
         &accepted,
         &[
-            ("1e131072", "range"),
-            ("1e-16384", "range"),
+            ("1e1000", "range"),
+            ("1e-1001", "range"),
+            ("1e999999999999", "range"),
             (r#""1.2.3""#, "type"),
             ("false", "type"),
         ],

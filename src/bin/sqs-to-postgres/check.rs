@@ -2,6 +2,7 @@
 
 mod api;
 mod function;
+mod mapping;
 mod queue;
 mod report;
 mod table;
@@ -114,7 +115,7 @@ impl Check {
         for column in &pipeline.columns {
             check_mask(column, report)?;
         }
-        Ok(())
+        mapping::check(pipeline, report)
     }
 
     /// Gives the server, where it answers.

@@ -53,9 +53,9 @@ impl Ddl {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let (_, pipeline) = self.mapping.read()?;
         let sql = match &self.partition_by {
-            Some(column) => pipeline.create_partitioned(column, today())?,
+            Some(column) => notes(&pipeline) + &pipeline.create_partitioned(column, today())?,
             None if self.diff => self.difference(&pipeline).await?,
-            None => pipeline.create_table(),
+            None => notes(&pipeline) + &pipeline.create_table(),
         };
         output::bytes(sql.as_bytes())
     }
@@ -71,6 +71,23 @@ impl Ddl {
     }
 }
 
+/// What is to be known of the columns besides their types, as SQL comments.
+fn notes(pipeline: &Pipeline) -> String {
+    let newer = pipeline.newer_column().map(|column| {
+        format!(
+            "-- {:?}: a row is replaced only by one in which this is the same or newer\n",
+            column.name
+        )
+    });
+    let clear = pipeline.clear_columns().map(|(column, masked)| {
+        format!(
+            "-- {:?}: in clear on purpose, though {:?} is masked\n",
+            column.name, masked.name
+        )
+    });
+    newer.into_iter().chain(clear).collect()
+}
+
 fn today() -> time::Date {
     time::OffsetDateTime::from(SystemTime::now()).date()
 }
@@ -78,9 +95,11 @@ fn today() -> time::Date {
 /// The statements that make the table fit; none where it does.
 fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
     let table = match inspection {
-        Inspection::NoSchema(create) => return format!("{create}\n{}", pipeline.create_table()),
+        Inspection::NoSchema(create) => {
+            return format!("{}{create}\n{}", notes(pipeline), pipeline.create_table());
+        }
         Inspection::SchemaClosed(mend) => return format!("{mend}\n"),
-        Inspection::NoTable(create) => return create.clone(),
+        Inspection::NoTable(create) => return notes(pipeline) + create,
         Inspection::Table(table) => table,
     };
     let mut sql = String::new();

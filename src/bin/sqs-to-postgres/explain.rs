@@ -135,7 +135,7 @@ impl Explainer {
             table.row([
                 column.name.clone(),
                 column.column_type.to_string(),
-                way(column),
+                self.way(column),
                 cell,
             ]);
         }
@@ -182,6 +182,7 @@ impl Explainer {
         let mut json = json!({
             "column": column.name, "type": column.column_type.to_string(), "from": column.source.to_string(),
             "transform": transforms, "mask": column.mask.map(|mask| mask.to_string()), "is_null": cell.is_none(),
+            "clear": column.clear, "newer": self.is_newer(column),
         });
         match column.mask {
             Some(_) if self.has_key => json["token"] = cell.into(),
@@ -190,16 +191,27 @@ impl Explainer {
         }
         json
     }
-}
 
-/// From where a value comes, and what is done to it.
-fn way(column: &Column) -> String {
-    let mut way = format!("from {}", column.source);
-    for transform in &column.transforms {
-        way += &format!(", {transform}");
+    /// Where a value comes from, what is done to it, and what it decides.
+    fn way(&self, column: &Column) -> String {
+        let mut way = format!("from {}", column.source);
+        for transform in &column.transforms {
+            way += &format!(", {transform}");
+        }
+        if let Some(mask) = column.mask {
+            way += &format!(", {mask}");
+        }
+        if column.clear {
+            way += ", clear";
+        }
+        if self.is_newer(column) {
+            way += ", newer";
+        }
+        way
     }
-    if let Some(mask) = column.mask {
-        way += &format!(", {mask}");
+
+    /// Whether it says which of two rows of a key is newer.
+    fn is_newer(&self, column: &Column) -> bool {
+        self.pipeline.newer_column() == Some(column)
     }
-    way
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sqs_to_postgres::extract::Message;
 use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::pipeline::{Envelope, Pipeline};
+use sqs_to_postgres::pipeline::{Envelope, Path, Pipeline};
 use sqs_to_postgres::row::Rows;
 use sqs_to_postgres::transform::Transformer;
 
@@ -148,7 +148,7 @@ fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
     draft.line(
         "on_conflict",
         "ignore",
-        "or \"update\": the last message of a key wins",
+        "or \"update\", best with newer = \"…\"",
     );
     draft.line("envelope", envelope, through);
     draft.column(&id, "uuid", "");
@@ -193,7 +193,7 @@ impl Draft {
     fn add(&mut self, path: &[&str], shape: &Shape) {
         let name = path.last().copied().unwrap_or_default();
         if !is_name(name) {
-            self.text += "\n# A key that no path can name, or that looks like data, is left out.\n";
+            self.text += "\n# A key that looks like data is left out.\n";
             return;
         }
         if shape.is_record() && path.len() < MAX_DEPTH {
@@ -205,7 +205,7 @@ impl Draft {
         let is_nested = shape.objects + shape.arrays > 0;
         match (is_nested, shape.pii_inside(name)) {
             (true, Some(kind)) => {
-                let path = path.join(".");
+                let path = joined(path);
                 self.text += &format!(
                     "\n# Left out: {} holds what looks like {kind}, and jsonb cannot be masked. Map its parts.\n",
                     quoted(&path)
@@ -235,7 +235,7 @@ impl Draft {
                 self.column(&name, &column_type, &why);
             }
         }
-        let from = path.join(".");
+        let from = joined(path);
         if from != name {
             self.line("from", &from, "");
         }
@@ -320,6 +320,11 @@ fn column_type(shape: &Shape) -> (String, String) {
         width.map_or("text".to_owned(), |width| format!("varchar({width})")),
         longest,
     )
+}
+
+/// The path as the mapping writes it.
+fn joined(path: &[&str]) -> String {
+    Path(path.iter().map(ToString::to_string).collect()).to_string()
 }
 
 fn quoted(text: &str) -> String {

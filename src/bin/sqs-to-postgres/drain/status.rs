@@ -140,7 +140,7 @@ impl Status {
         let stored = totals.stored + totals.duplicates;
         if is_json {
             let json = json!({
-                "received": counts.received, "stored": stored, "duplicates": totals.duplicates, "failed": counts.failed,
+                "received": counts.received, "stored": stored, "duplicates": totals.duplicates, "stale": totals.stale, "failed": counts.failed,
                 "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
                 "undeleted": counts.undeleted, "seconds": secs, "waiting": counts.depth.waiting,
                 "invisible": counts.depth.invisible, "interrupted": is_interrupted,
@@ -157,6 +157,7 @@ impl Status {
         };
         let rest = [
             (totals.duplicates as usize, "stored already"),
+            (totals.stale as usize, "older than their row"),
             (counts.failed, "failed"),
             (
                 totals.dead_lettered as usize,
@@ -218,6 +219,11 @@ impl Status {
                 "rows_duplicate_total",
                 "Messages whose row was there already.",
                 one(totals.duplicates as f64),
+            ),
+            (
+                "rows_stale_total",
+                "Messages left out because there is a newer row.",
+                one(totals.stale as f64),
             ),
             (
                 "messages_failed_total",

@@ -239,14 +239,14 @@ fn reason(name: &str, values: usize, all: usize, kind: Pii) -> String {
     }
 }
 
-/// Whether a key can be a step of a path, and is not perhaps data itself.
+/// Whether a key is a name, and not perhaps data itself.
 pub(super) fn is_name(key: &str) -> bool {
-    let is_word = |character: char| character.is_alphanumeric() || "_-$".contains(character);
+    let is_word = |character: char| character.is_alphanumeric() || "_-$.".contains(character);
     let has_letter = key.chars().any(char::is_alphabetic);
     let is_value = KINDS.into_iter().any(|kind| kind.is_value(key));
     has_letter
         && key.len() <= 40
-        && key.chars().all(is_word)
+        && key.strip_prefix('@').unwrap_or(key).chars().all(is_word)
         && !is_value
         && !takes(ColumnType::Uuid, key)
 }

@@ -186,6 +186,8 @@ impl Letter {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use sqs_to_postgres::mask::MaskKey;
 
     use super::*;
@@ -213,7 +215,12 @@ mod tests {
     }
 
     fn keyed() -> Origins {
-        Origins::new(Some(&MaskKey::placeholder()))
+        with_key_from(0)
+    }
+
+    fn with_key_from(first: u8) -> Origins {
+        let key = STANDARD.encode((first..first + 32).collect::<Vec<u8>>());
+        Origins::new(Some(&MaskKey::from_base64(&key).unwrap()))
     }
 
     fn unkeyed() -> Origins {
@@ -289,7 +296,7 @@ mod tests {
         let (origin, counts, _) = returned(&letter(&[(ORIGIN, &unsigned)]), &keyed());
         assert_eq!((origin.id.as_str(), counts), ("m-2", true));
         // It may be that of another key, which only the function can tell.
-        let of_another_key = keyed().text(forged, "{}");
+        let of_another_key = with_key_from(1).text(forged, "{}");
         let (origin, counts, notes) = returned(&letter(&[(ORIGIN, &of_another_key)]), &keyed());
         assert_eq!((origin.id.as_str(), counts), ("victim", false));
         assert_eq!(notes, [Note::Unverified]);

@@ -1,0 +1,314 @@
+//! One row of each key: several in one statement are more than `ON CONFLICT` can take.
+
+use std::cmp::Ordering;
+
+use crate::pipeline::{ColumnType, OnConflict, Pipeline};
+use crate::row::Rows;
+
+/// The rows of a part that are to be stored.
+pub(super) struct Collapsed {
+    /// One of each key, sorted by key, so that concurrent batches take locks in one order.
+    pub(super) unique: Vec<usize>,
+    /// How many were left out because another one of their key is newer.
+    older: u64,
+    has_newer: bool,
+}
+
+impl Collapsed {
+    /// How many rows are stale, where Postgres has written this many of the unique ones: under `newer` it
+    /// leaves out those of which the table has a newer one.
+    pub(super) fn stale(&self, written: u64) -> u64 {
+        let unwritten = (self.unique.len() as u64).saturating_sub(written);
+        self.older + if self.has_newer { unwritten } else { 0 }
+    }
+}
+
+/// Chooses among the rows of each key as if they came one by one: the first under `ignore`; under
+/// `update` the newest, and of those the last.
+pub(super) fn collapse(pipeline: &Pipeline, rows: &Rows, part: &[usize]) -> Collapsed {
+    let key = |row: usize| {
+        pipeline
+            .key
+            .iter()
+            .map(move |&column| rows.cell(row, column))
+    };
+    let by_age = |a: usize, b: usize| match pipeline.newer.zip(pipeline.newer_column()) {
+        Some((position, column)) => {
+            let [a, b] = [a, b].map(|row| rows.value(row, position));
+            compare(column.column_type, a, b)
+        }
+        None => Ordering::Equal,
+    };
+    let first_of_key = pipeline.key.first().copied().unwrap_or_default();
+    let with_prefix = |&row: &usize| (rows.prefix(row, first_of_key), row);
+    let mut unique: Vec<(u64, usize)> = part.iter().map(with_prefix).collect();
+    unique.sort_unstable_by(|a, b| {
+        let preferred_first = || match pipeline.on_conflict {
+            OnConflict::Ignore => a.1.cmp(&b.1),
+            OnConflict::Update => by_age(b.1, a.1).then(b.1.cmp(&a.1)),
+        };
+        a.0.cmp(&b.0)
+            .then_with(|| key(a.1).cmp(key(b.1)))
+            .then_with(preferred_first)
+    });
+    let mut older = 0;
+    unique.dedup_by(|other, preferred| {
+        let is_same_key = other.0 == preferred.0 && key(other.1).eq(key(preferred.1));
+        if is_same_key && by_age(other.1, preferred.1) == Ordering::Less {
+            older += 1;
+        }
+        is_same_key
+    });
+    Collapsed {
+        unique: unique.into_iter().map(|(_, row)| row).collect(),
+        older,
+        has_newer: pipeline.newer.is_some(),
+    }
+}
+
+/// Which of two values, in Postgres's binary form, is less. Null is the least, as in the statement.
+fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
+    let (a, b) = match (a, b) {
+        (Some(a), Some(b)) => (a, b),
+        _ => return a.is_some().cmp(&b.is_some()),
+    };
+    match column_type {
+        ColumnType::Real | ColumnType::DoublePrecision => {
+            // No value is NaN.
+            float(a).partial_cmp(&float(b)).unwrap_or(Ordering::Equal)
+        }
+        ColumnType::Numeric => Numeric::read(a).cmp(&Numeric::read(b)),
+        _ => integer(a).cmp(&integer(b)),
+    }
+}
+
+/// An integer of 16 to 64 bits, or the days or microseconds of a date or an instant.
+fn integer(bytes: &[u8]) -> i64 {
+    let is_negative = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
+    let sign = if is_negative { -1 } else { 0 };
+    bytes
+        .iter()
+        .fold(sign, |value, &byte| value << 8 | i64::from(byte))
+}
+
+fn float(bytes: &[u8]) -> f64 {
+    match (<[u8; 4]>::try_from(bytes), <[u8; 8]>::try_from(bytes)) {
+        (Ok(single), _) => f32::from_be_bytes(single).into(),
+        (_, Ok(double)) => f64::from_be_bytes(double),
+        // The transform writes no other.
+        _ => 0.0,
+    }
+}
+
+/// A decimal number: ± 0.groups × 10000^weight. The groups have no zeros at either end.
+#[derive(PartialEq, Eq)]
+struct Numeric<'a> {
+    is_negative: bool,
+    weight: i64,
+    /// Four decimal digits in each two bytes, so that groups sort like their bytes.
+    groups: &'a [u8],
+}
+
+impl<'a> Numeric<'a> {
+    /// Source: `numeric_send` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>:
+    /// the number of groups, the weight of the first, the sign, the scale, and then the groups.
+    fn read(bytes: &'a [u8]) -> Self {
+        const HEADER_BYTES: usize = 8;
+        let field = |at: usize| integer(bytes.get(2 * at..2 * at + 2).unwrap_or_default());
+        Self {
+            is_negative: field(2) != 0,
+            weight: field(1),
+            groups: bytes.get(HEADER_BYTES..).unwrap_or_default(),
+        }
+    }
+
+    fn magnitude(&self) -> impl Ord + use<'a> {
+        let is_zero = self.groups.is_empty();
+        (!is_zero).then_some((self.weight, self.groups))
+    }
+}
+
+impl Ord for Numeric<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.is_negative, other.is_negative) {
+            (false, false) => self.magnitude().cmp(&other.magnitude()),
+            (true, true) => other.magnitude().cmp(&self.magnitude()),
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+        }
+    }
+}
+
+impl PartialOrd for Numeric<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::extract::{Message, Record, read_event};
+    use crate::pipeline::Envelope;
+    use crate::transform::Transformer;
+
+    /// The rows of messages of which each has a key `k` and a value `v`, and what they collapse to.
+    fn collapsed(head: &str, v: &str, bodies: &[String]) -> (Vec<usize>, u64) {
+        let text = format!(
+            "table = \"t\"\nkey = [\"k\"]\n{head}\n[[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
+             [[column]]\nname = \"v\"\ntype = \"{v}\""
+        );
+        let pipeline = Pipeline::parse("p", &text).unwrap();
+        let transformer = Transformer::new("p", &pipeline, None).unwrap();
+        let records: Vec<_> = bodies
+            .iter()
+            .map(|body| serde_json::json!({"messageId": "m", "body": body}))
+            .collect();
+        let event = serde_json::json!({ "Records": records }).to_string();
+        let mut rows = Rows::new(2);
+        let each = |record: Record<'_>| {
+            let message = Message::extract(&record, Envelope::None).unwrap();
+            transformer.transform(&message, &mut rows).unwrap();
+        };
+        read_event(event.as_bytes(), each).unwrap();
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let collapsed = collapse(&pipeline, &rows, &all);
+        let stale = collapsed.stale(collapsed.unique.len() as u64);
+        (collapsed.unique, stale)
+    }
+
+    fn bodies(rows: &[(i32, &str)]) -> Vec<String> {
+        rows.iter()
+            .map(|(k, v)| format!("{{\"k\": {k}, \"v\": {v}}}"))
+            .collect()
+    }
+
+    const IGNORE: &str = "";
+    const UPDATE: &str = "on_conflict = \"update\"";
+    const NEWER: &str = "on_conflict = \"update\"\nnewer = \"v\"";
+
+    #[test]
+    fn the_first_the_last_or_the_newest_row_of_a_key_is_kept_sorted_by_key() {
+        let rows = bodies(&[(2, "9"), (1, "10"), (2, "10"), (1, "9"), (2, "10")]);
+        assert_eq!(collapsed(IGNORE, "integer", &rows), (vec![1, 0], 0));
+        assert_eq!(collapsed(UPDATE, "integer", &rows), (vec![3, 4], 0));
+        assert_eq!(collapsed(NEWER, "integer", &rows), (vec![1, 4], 2));
+    }
+
+    #[test]
+    fn what_postgres_did_not_write_is_stale_only_under_newer() {
+        let of = |has_newer: bool| Collapsed {
+            unique: vec![0, 1, 2],
+            older: 0,
+            has_newer,
+        };
+        assert_eq!((of(false).stale(1), of(true).stale(1)), (0, 2));
+        // A rule may write more rows than there are.
+        assert_eq!(of(true).stale(4), 0);
+    }
+
+    #[test]
+    fn null_is_older_than_any_value_and_as_old_as_null() {
+        let rows = bodies(&[(1, "-5"), (1, "null"), (2, "null"), (2, "null")]);
+        for column_type in ["integer", "numeric", "double precision"] {
+            assert_eq!(
+                collapsed(NEWER, column_type, &rows),
+                (vec![0, 3], 1),
+                "{column_type}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_of_every_type_are_compared_by_their_meaning() {
+        let cases: [(&str, &[&str]); 8] = [
+            ("smallint", &["-32768", "-1", "0", "255", "256", "32767"]),
+            (
+                "integer",
+                &["-2147483648", "-1", "0", "65536", "2147483647"],
+            ),
+            (
+                "bigint",
+                &["-9223372036854775808", "-1", "0", "9007199254740993"],
+            ),
+            ("real", &["-1e38", "-0.5", "0.25", "1", "1e38"]),
+            ("double precision", &["-1e300", "-0.5", "0.25", "1e300"]),
+            (
+                "numeric",
+                &[
+                    "-10000",
+                    "-9999.5",
+                    "-1e-9",
+                    "0",
+                    "1e-9",
+                    "0.0001",
+                    "0.1",
+                    "1",
+                    "9",
+                    "10",
+                    "9999",
+                    "9999.00001",
+                    "10000",
+                    "1e20",
+                ],
+            ),
+            (
+                "date",
+                &["\"0001-01-01\"", "\"1999-12-31\"", "\"2000-01-02\""],
+            ),
+            (
+                "timestamptz",
+                &[
+                    "\"0001-01-01T00:00:00Z\"",
+                    "\"2026-01-01T09:00:00.000001Z\"",
+                    "\"2026-01-01T10:00:00Z\"",
+                    "\"2026-01-01T09:30:00-01:00\"",
+                ],
+            ),
+        ];
+        for (column_type, values) in cases {
+            for pair in values.windows(2) {
+                let rows = bodies(&[(1, pair[1]), (1, pair[0]), (2, pair[0]), (2, pair[1])]);
+                assert_eq!(
+                    collapsed(NEWER, column_type, &rows),
+                    (vec![0, 3], 2),
+                    "{column_type}: {pair:?}"
+                );
+            }
+        }
+    }
+
+    /// The number as whole units of the smallest place that any of them has.
+    fn units(whole: i64, fraction: u32) -> i128 {
+        let sign = if whole < 0 { -1 } else { 1 };
+        i128::from(whole) * 1_000_000_000 + sign * i128::from(fraction)
+    }
+
+    fn binary(whole: i64, fraction: u32) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        crate::transform::write_numeric(&format!("{whole}.{fraction:09}"), &mut out);
+        out.to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn numerics_sort_as_the_numbers_that_they_are(
+            a in (-1_000_000_000_000_i64..1_000_000_000_000, 0_u32..1_000_000_000),
+            b in (-20_000_i64..20_000, 0_u32..1_000_000_000),
+            scale in 0_u32..10,
+        ) {
+            let short = |(whole, fraction): (i64, u32)| {
+                let unit = 10_u32.pow(scale.min(9));
+                (whole / i64::from(unit), fraction / unit * unit)
+            };
+            for (a, b) in [(a, b), (b, a), (short(a), b), (short(a), short(b)), (b, b)] {
+                let bytes = [binary(a.0, a.1), binary(b.0, b.1)];
+                let compared = compare(ColumnType::Numeric, Some(&bytes[0]), Some(&bytes[1]));
+                prop_assert_eq!(compared, units(a.0, a.1).cmp(&units(b.0, b.1)), "{:?} {:?}", a, b);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Paths into the body: `client.ip`, `tags.0`, `"a.b".c`.
+
+use std::fmt;
+
+use super::Problem;
+
+const QUOTE: char = '"';
+
+/// The steps from the top of the body to a value: object keys, and positions in arrays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path(pub Vec<String>);
+
+impl Path {
+    /// Reads steps with dots between them. A step that holds a dot, or begins with `@` or a quote, is
+    /// quoted; a quote within quotes is doubled, as SQL has it.
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        let mut steps = Vec::new();
+        let mut rest = text;
+        loop {
+            let (step, after) = match rest.strip_prefix(QUOTE) {
+                Some(quoted) => {
+                    quoted_step(quoted).ok_or_else(|| Problem::Quotes(text.to_owned()))?
+                }
+                None => plain_step(rest).ok_or_else(|| Problem::EmptyStep(text.to_owned()))?,
+            };
+            steps.push(step);
+            match after.strip_prefix('.') {
+                Some(next) => rest = next,
+                None if after.is_empty() => return Ok(Self(steps)),
+                None => return Err(Problem::Quotes(text.to_owned())),
+            }
+        }
+    }
+
+    /// Whether it leads to the other one's value, or to what holds it.
+    pub(super) fn is_prefix_of(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
+    }
+}
+
+/// A step and what follows it; `None` where it is empty.
+fn plain_step(text: &str) -> Option<(String, &str)> {
+    let (step, after) = text.split_at(text.find('.').unwrap_or(text.len()));
+    (!step.is_empty()).then(|| (step.to_owned(), after))
+}
+
+/// A step from behind its opening quote, and what follows its closing quote; `None` where it has none.
+fn quoted_step(text: &str) -> Option<(String, &str)> {
+    let mut step = String::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = rest.split_once(QUOTE)?;
+        step.push_str(part);
+        let Some(next) = after.strip_prefix(QUOTE) else {
+            return Some((step, after));
+        };
+        step.push(QUOTE);
+        rest = next;
+    }
+}
+
+/// As [`Path::parse`] reads it.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.0.iter().enumerate() {
+            if position > 0 {
+                f.write_str(".")?;
+            }
+            if step.is_empty() || step.contains('.') || step.starts_with(['@', QUOTE]) {
+                write!(f, "\"{}\"", step.replace(QUOTE, "\"\""))?;
+            } else {
+                f.write_str(step)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_separated_by_dots_and_may_be_quoted() {
+        let cases: [(&str, &[&str]); 8] = [
+            ("client.tags.0", &["client", "tags", "0"]),
+            (r#""a.b".c"#, &["a.b", "c"]),
+            (r#"a."@type""#, &["a", "@type"]),
+            (r#""@type""#, &["@type"]),
+            (r#""say ""hi""".x"#, &["say \"hi\"", "x"]),
+            (r#""".a"#, &["", "a"]),
+            (r#""plain""#, &["plain"]),
+            (r#"a"b"#, &["a\"b"]),
+        ];
+        for (text, steps) in cases {
+            assert_eq!(Path::parse(text).unwrap().0, steps, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_path_is_read_as_it_is_written() {
+        let steps = ["a", "a.b", "@a", "\"", "a\"b", "\"\".\"", "", ".", " ", "é"];
+        for first in steps {
+            for second in steps {
+                let path = Path(vec![first.to_owned(), second.to_owned()]);
+                assert_eq!(Path::parse(&path.to_string()), Ok(path));
+            }
+        }
+    }
+
+    #[test]
+    fn empty_steps_and_quotes_that_do_not_end_with_their_step_are_refused() {
+        for text in ["", ".", "a.", "a..b", ".a", "\"a\"."] {
+            assert_eq!(
+                Path::parse(text),
+                Err(Problem::EmptyStep(text.to_owned())),
+                "{text}"
+            );
+        }
+        for text in ["\"a", "\"a\"b", "a.\"", "a.\"b\"\"", "\"a\" .b"] {
+            assert_eq!(
+                Path::parse(text),
+                Err(Problem::Quotes(text.to_owned())),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Whether a JSON value can be kept as jsonb, and read back by everybody.
+//!
+//! Postgres keeps `1e131071` in a few bytes and prints it as 131,072 digits: a small message could make
+//! a value that no client can read, and with it a table that cannot be dumped.
+
+use super::decimal::{Decimal, MAX_DIGITS};
+use crate::pipeline::ColumnType;
+use crate::rejection::Rule;
+
+/// How deep a jsonb value may be nested. Postgres itself gives up between about 6,000 levels and
+/// its `max_stack_depth`; nobody writes a thousand by hand.
+pub(crate) const MAX_NESTING: usize = 1_000;
+
+/// How much longer all numbers of a value may become when Postgres prints them: as long as the longest
+/// message of SQS, so that a value is never read as more than two or three of those.
+const MAX_EXPANSION_BYTES: usize = 1 << 20;
+
+const OUT_OF_RANGE: Rule = Rule::Range(ColumnType::Jsonb);
+
+/// Checks the JSON text of a value.
+pub(crate) fn check(json: &str) -> Result<(), Rule> {
+    let bytes = json.as_bytes();
+    let (mut depth, mut expansion, mut at) = (0_usize, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at = end_of_string(bytes, at),
+            b'{' | b'[' if depth == MAX_NESTING => return Err(Rule::Nesting(MAX_NESTING)),
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'-' | b'0'..=b'9' => {
+                let number = number_from(json, at - 1);
+                at += number.len().saturating_sub(1);
+                expansion += expansion_of(number)?;
+                if expansion > MAX_EXPANSION_BYTES {
+                    return Err(OUT_OF_RANGE);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where a string ends that began before.
+fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(rest) = bytes.get(at..)
+        && let Some(found) = memchr::memchr2(b'"', b'\\', rest)
+    {
+        if rest.get(found) == Some(&b'"') {
+            return at + found + 1;
+        }
+        at += found + 2;
+    }
+    bytes.len()
+}
+
+fn number_from(json: &str, start: usize) -> &str {
+    let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    let rest = json.get(start..).unwrap_or_default();
+    let length = rest.bytes().take_while(is_of_number).count();
+    rest.get(..length).unwrap_or_default()
+}
+
+/// How many bytes Postgres prints of a number more than were sent.
+fn expansion_of(number: &str) -> Result<usize, Rule> {
+    let has_exponent = number.bytes().any(|byte| matches!(byte, b'e' | b'E'));
+    if !has_exponent && number.len() <= MAX_DIGITS {
+        return Ok(0);
+    }
+    let decimal = Decimal::parse(number).ok_or(OUT_OF_RANGE)?;
+    let digits = decimal.digits_within_bounds().ok_or(OUT_OF_RANGE)?;
+    Ok(digits.saturating_sub(number.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_strings_are_no_nesting() {
+        let brackets = format!("[\"\\\"{}\"]", "[".repeat(MAX_NESTING + 1));
+        assert_eq!(check(&brackets), Ok(()));
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert_eq!(check(&deep(MAX_NESTING)), Ok(()));
+        assert_eq!(
+            check(&deep(MAX_NESTING + 1)),
+            Err(Rule::Nesting(MAX_NESTING))
+        );
+    }
+
+    #[test]
+    fn a_number_may_have_so_many_digits_on_each_side_of_the_point() {
+        for fine in [
+            "1e999",
+            "-1.5E+998",
+            "1e-1000",
+            "[1e308, 5e-324, 0e99999999999999999999]",
+            r#"{"1e9999": "1e9999", "a\"1e9999": true}"#,
+            r#""\\1e9999""#,
+        ] {
+            assert_eq!(check(fine), Ok(()), "{fine}");
+        }
+        for wide in [
+            "1e1000",
+            "[1e-1001]",
+            "{\"a\": [0, -0.1e+9999]}",
+            "1e99999999999999999999",
+            "0e-1001",
+            &"1".repeat(MAX_DIGITS + 1),
+        ] {
+            assert_eq!(check(wide), Err(OUT_OF_RANGE), "{wide}");
+        }
+    }
+
+    #[test]
+    fn what_all_numbers_add_is_bounded_and_what_was_written_out_adds_nothing() {
+        let many = |number: &str, count: usize| format!("[{}]", vec![number; count].join(","));
+        let added = 1_000 - "1e999".len();
+        let most = MAX_EXPANSION_BYTES / added;
+        assert_eq!(check(&many("1e999", most)), Ok(()));
+        assert_eq!(check(&many("1e999", most + 1)), Err(OUT_OF_RANGE));
+        assert_eq!(check(&many("123456.25", 200_000)), Ok(()));
+    }
+}

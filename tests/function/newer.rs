@@ -1,0 +1,186 @@
+//! `newer`: an older message never replaces a newer one, in whatever order they are stored.
+
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, id};
+use crate::copy::{MANY, note, noted};
+use crate::support::{Database, Function, Setup};
+
+const NOTHING: [String; 0] = [];
+
+/// Every type that `newer` takes, with an older and a newer value, which compared as text or as bytes
+/// would be in the wrong order.
+const TYPES: [(&str, &str, &str); 8] = [
+    (
+        "timestamptz",
+        "\"2026-01-31T10:00:00+02:00\"",
+        "\"2026-01-31T09:00:00Z\"",
+    ),
+    ("date", "\"1999-12-31\"", "\"2000-01-01\""),
+    ("smallint", "-1", "1"),
+    ("integer", "9", "10"),
+    ("bigint", "-9007199254740993", "-9007199254740992"),
+    ("real", "-10.5", "-9.5"),
+    ("double precision", "9.5", "10.25"),
+    (
+        "numeric",
+        "9.50000000000000000001",
+        "9.50000000000000000002",
+    ),
+];
+
+fn mapping(schema: &str, column_type: &str) -> String {
+    format!(
+        "table = \"{schema}.t\"\nkey = [\"k\"]\non_conflict = \"update\"\nnewer = \"at \\\"q\\\"\"\n\
+         [[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
+         [[column]]\nname = \"at \\\"q\\\"\"\ntype = \"{column_type}\"\nfrom = \"at\"\n\
+         [[column]]\nname = \"v\"\ntype = \"text\"\n"
+    )
+}
+
+async fn start(column_type: &str) -> (Database, Function) {
+    let database = Database::new().await;
+    database
+        .execute(&format!(
+            "CREATE TABLE t (k integer PRIMARY KEY, \"at \"\"q\"\"\" {column_type}, v text CHECK (v <> 'refused'))"
+        ))
+        .await;
+    let mapping = mapping(&database.schema, column_type);
+    let function = Setup::on(&database).mapping(&mapping).start().await;
+    (database, function)
+}
+
+/// A batch of messages: key, time as JSON, and a name by which the stored one is recognised.
+fn batch(messages: &[(i32, &str, &str)]) -> Value {
+    let add = |batch: Batch, (k, at, v): &(i32, &str, &str)| {
+        batch.text(v, &format!(r#"{{"k": {k}, "at": {at}, "v": "{v}"}}"#))
+    };
+    messages.iter().fold(Batch::new(), add).event()
+}
+
+/// Stored, duplicate and stale, of a batch that was acknowledged whole.
+async fn counted(function: &mut Function, event: &Value) -> [u64; 3] {
+    let batches = function.lines("batch").len();
+    let answer = function.invoke(event).await;
+    assert_eq!(answer.failed_ids(), NOTHING);
+    let lines = function.lines_of("batch", batches + 1).await;
+    ["stored", "duplicates", "stale"].map(|name| lines[batches][name].as_u64().unwrap())
+}
+
+async fn value(database: &Database, k: i32) -> String {
+    let sql = format!("SELECT v FROM t WHERE k = {k}");
+    database.rows(&sql).await.concat().concat()
+}
+
+#[tokio::test]
+async fn an_older_message_that_comes_later_changes_nothing_and_is_acknowledged() {
+    for (column_type, older, newer) in TYPES {
+        let (database, mut function) = start(column_type).await;
+        let paid = batch(&[(1, newer, "paid")]);
+        assert_eq!(counted(&mut function, &paid).await, [1, 0, 0]);
+        let placed = batch(&[(1, older, "placed")]);
+        assert_eq!(
+            counted(&mut function, &placed).await,
+            [0, 0, 1],
+            "{column_type}"
+        );
+        assert_eq!(value(&database, 1).await, "paid", "{column_type}");
+        // Of the same time: the later one is stored.
+        let sent = batch(&[(1, newer, "sent")]);
+        assert_eq!(counted(&mut function, &sent).await, [1, 0, 0]);
+        assert_eq!(value(&database, 1).await, "sent", "{column_type}");
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn of_one_batch_the_newest_message_of_a_key_is_stored() {
+    for (column_type, older, newer) in TYPES {
+        let (database, mut function) = start(column_type).await;
+        let event = batch(&[
+            (1, newer, "paid"),
+            (1, older, "placed"),
+            (2, older, "open"),
+            (2, newer, "shut"),
+            (3, newer, "one"),
+            (3, newer, "two"),
+        ]);
+        assert_eq!(
+            counted(&mut function, &event).await,
+            [3, 1, 2],
+            "{column_type}"
+        );
+        for (k, stored) in [(1, "paid"), (2, "shut"), (3, "two")] {
+            assert_eq!(value(&database, k).await, stored, "{column_type} {k}");
+        }
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn null_is_older_than_any_value() {
+    let (database, mut function) = start("timestamptz").await;
+    let time = "\"2026-01-31T10:00:00Z\"";
+    let event = batch(&[(1, "null", "a"), (1, "null", "b")]);
+    assert_eq!(counted(&mut function, &event).await, [1, 1, 0]);
+    assert_eq!(value(&database, 1).await, "b");
+    let event = batch(&[(1, "null", "c")]);
+    assert_eq!(counted(&mut function, &event).await, [1, 0, 0]);
+    let event = batch(&[(1, time, "d"), (1, "null", "e")]);
+    assert_eq!(counted(&mut function, &event).await, [1, 0, 1]);
+    let event = batch(&[(1, "null", "f")]);
+    assert_eq!(counted(&mut function, &event).await, [0, 0, 1]);
+    assert_eq!(value(&database, 1).await, "d");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn where_the_newest_of_a_batch_is_refused_the_one_before_it_is_stored() {
+    let (database, mut function) = start("integer").await;
+    let event = batch(&[(1, "3", "refused"), (1, "1", "placed"), (1, "2", "paid")]);
+    let answer = function.invoke(&event).await;
+    assert_eq!(answer.failed_ids(), [id("refused")]);
+    assert_eq!(value(&database, 1).await, "paid");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_is_stale_is_a_metric() {
+    let (database, mut function) = start("integer").await;
+    function.invoke(&batch(&[(1, "2", "paid")])).await;
+    function.invoke(&batch(&[(1, "1", "placed")])).await;
+    function.lines_of("batch", 2).await;
+    let written: Vec<u64> = function
+        .log()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|line| line["RowsStale"].as_f64().map(|count| count as u64))
+        .collect();
+    assert_eq!(written, [0, 1]);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn large_batches_keep_the_newest_whether_they_are_copied_or_inserted() {
+    let (database, mut function) = start("numeric").await;
+    note(&database, "t").await;
+    let many = |batch: Batch, first: usize| {
+        (first..first + MANY).fold(batch, |batch, number| {
+            let body = json!({"k": number, "at": 10, "v": "paid"});
+            batch.body(&number.to_string(), body)
+        })
+    };
+    let older =
+        |batch: Batch, k: usize| batch.body("older", json!({"k": k, "at": 9.5, "v": "placed"}));
+    // The older one is in the batch …
+    let event = older(many(Batch::new(), 0), 7).event();
+    let all = MANY as u64;
+    assert_eq!(counted(&mut function, &event).await, [all, 0, 1]);
+    // … and its row is in the table.
+    let event = many(older(Batch::new(), 7), MANY).event();
+    assert_eq!(counted(&mut function, &event).await, [all, 0, 1]);
+    assert_eq!(noted(&database).await, ["COPY", "INSERT ON CONFLICT"]);
+    assert_eq!(database.count("t WHERE v = 'paid'").await, 2 * MANY as i64);
+    assert_eq!(database.count("t").await, 2 * MANY as i64);
+    database.drop().await;
+}
