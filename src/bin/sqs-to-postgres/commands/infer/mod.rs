@@ -2,6 +2,7 @@
 
 mod pii;
 mod shape;
+mod value;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
