@@ -14,14 +14,14 @@ use std::process::ExitCode;
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All is done.
+    /// Everything is done.
     Done,
-    /// Some messages failed, or were left.
+    /// Some messages failed or were left.
     SomeFailed,
-    /// Something has to be mended, and was said.
-    ToMend,
-    /// A system is away, and that was said.
-    Away,
+    /// The command line, a setting, the mapping or the table has to be corrected.
+    Invalid,
+    /// A system is unavailable.
+    Unavailable,
 }
 
 impl From<Outcome> for ExitCode {
@@ -29,8 +29,8 @@ impl From<Outcome> for ExitCode {
         Self::from(match outcome {
             Outcome::Done => 0,
             Outcome::SomeFailed => 1,
-            Outcome::ToMend => 2,
-            Outcome::Away => 3,
+            Outcome::Invalid => 2,
+            Outcome::Unavailable => 3,
         })
     }
 }

@@ -9,11 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use sqs_to_postgres::extract::Record;
+use thiserror::Error;
 
 use crate::cli::error::CliError;
 
 /// How errors call stdin.
 const STDIN: &str = "stdin";
+
+/// A record of an event that is not one of SQS.
+#[derive(Debug, Error)]
+#[error("{0} is not an SQS record: give the event as Lambda passes it to a function")]
+struct NotARecord(String);
 
 /// A message that stands alone.
 pub(crate) struct Sample {
@@ -92,6 +98,6 @@ fn of_body(place: String, body: &str, number: usize) -> Result<Sample, CliError>
 fn sample(place: String, record: Value) -> Result<Sample, CliError> {
     match Record::deserialize(record) {
         Ok(record) => Ok(Sample { place, record }),
-        Err(_) => Err(CliError::NoRecord(place)),
+        Err(_) => Err(CliError::invalid(NotARecord(place))),
     }
 }

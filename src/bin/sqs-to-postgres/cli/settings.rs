@@ -14,7 +14,8 @@ use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::mask_key;
 use sqs_to_postgres::secret::Secrets;
-use sqs_to_postgres::start::{StartError, read_pipeline};
+use sqs_to_postgres::start::read_pipeline;
+use thiserror::Error;
 
 use crate::cli::error::CliError;
 
@@ -86,6 +87,10 @@ pub(crate) struct QueueFlags {
     endpoint_url: Option<String>,
 }
 
+#[derive(Debug, Error)]
+#[error("no queue given: use --queue-url or --queue-name, or set QUEUE_URL")]
+struct NoQueue;
+
 impl QueueFlags {
     /// The way to AWS.
     pub(crate) fn aws(&self) -> Aws {
@@ -99,6 +104,12 @@ impl QueueFlags {
             (None, Some(name)) => Ok(Some(url_of(sqs, name).await?)),
             (None, None) => Ok(variable("QUEUE_URL")),
         }
+    }
+
+    /// The same for a command that cannot do without a queue.
+    pub(crate) async fn required_url(&self, sqs: &Client) -> Result<String, CliError> {
+        let url = self.url(sqs).await?;
+        url.ok_or_else(|| CliError::invalid(NoQueue))
     }
 }
 
@@ -157,7 +168,7 @@ impl MaskFlags {
         let flags = self.flags();
         let settings = MaskKeySettings::read(&|name: &str| look_up(&flags, name))?;
         let key = mask_key(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
-        Ok(key.map_err(StartError::from)?)
+        Ok(key?)
     }
 }
 

@@ -1,10 +1,15 @@
 //! `man`: the man pages.
 
 use clap::{Args, CommandFactory as _};
+use thiserror::Error;
 
 use crate::Cli;
 use crate::cli::error::CliError;
 use crate::cli::{Outcome, output};
+
+#[derive(Debug, Error)]
+#[error("unknown command {0:?}: see `sqs-to-postgres --help`")]
+struct UnknownCommand(String);
 
 /// Print the man page, or that of a command
 ///
@@ -23,7 +28,7 @@ impl Man {
             None => &tool,
             Some(name) => tool
                 .find_subcommand(&name)
-                .ok_or(CliError::UnknownCommand(name))?,
+                .ok_or_else(|| CliError::invalid(UnknownCommand(name)))?,
         };
         let mut page = Vec::new();
         clap_mangen::Man::new(of.clone()).render(&mut page)?;

@@ -11,6 +11,7 @@ use clap::Args;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::{Value, json};
 use sqs_to_postgres::request::{MAX_BYTES, Outgoing, Request};
+use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -32,6 +33,10 @@ const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
   tail -f app.log | sqs-to-postgres send --queue-name logins.fifo --group-id-from user_id";
+
+#[derive(Debug, Error)]
+#[error("a FIFO queue keeps order within groups: name the path of the group with --group-id-from")]
+struct NoGroup;
 
 /// Send the lines of a file to a queue, each as a message
 ///
@@ -68,10 +73,10 @@ impl Send {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let sqs = Client::new(self.queue.aws().config().await);
-        let url = self.queue.url(&sqs).await?.ok_or(CliError::NoQueue)?;
+        let url = self.queue.required_url(&sqs).await?;
         let is_fifo = url.ends_with(".fifo");
         if is_fifo && self.group_id_from.is_none() {
-            return Err(CliError::NoGroup);
+            return Err(CliError::invalid(NoGroup));
         }
         let (lines, total) = self.open()?;
         let requests = Requests {

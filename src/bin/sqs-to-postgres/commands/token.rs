@@ -12,6 +12,7 @@ use sqs_to_postgres::pipeline::{Column, Envelope, Path, Pipeline, Source};
 use sqs_to_postgres::rejection::Rule;
 use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
+use thiserror::Error;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -23,6 +24,17 @@ const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres token --column masked_ip < addresses.txt
   read -r ip && psql -c \"SELECT * FROM user_logins WHERE masked_ip = '$(sqs-to-postgres token <<< \"$ip\")'\"";
+
+/// Why there is no column whose mask to use.
+#[derive(Debug, Error)]
+enum TokenError {
+    #[error("the mapping masks no column: add a mask to one")]
+    NothingMasked,
+    #[error("column {0:?} is not masked: name one of {1} with --column")]
+    NotMasked(String, String),
+    #[error("the masked columns use different transforms or masks: name one of {0} with --column")]
+    WhichColumn(String),
+}
 
 /// Print what values become in a masked column, to look a person up
 ///
@@ -79,7 +91,9 @@ impl Lookup {
             source: Source::Path(Path(vec!["value".to_owned()])),
             required: true,
             default: None,
-            ..masked_column(pipeline, column)?.clone()
+            ..masked_column(pipeline, column)
+                .map_err(CliError::invalid)?
+                .clone()
         };
         let alone = Pipeline {
             columns: vec![alone],
@@ -105,7 +119,7 @@ impl Lookup {
 }
 
 /// The named column, or any of those that are masked, if all do the same.
-fn masked_column<'a>(pipeline: &'a Pipeline, name: Option<&str>) -> Result<&'a Column, CliError> {
+fn masked_column<'a>(pipeline: &'a Pipeline, name: Option<&str>) -> Result<&'a Column, TokenError> {
     let masked: Vec<&Column> = pipeline
         .columns
         .iter()
@@ -122,14 +136,14 @@ fn masked_column<'a>(pipeline: &'a Pipeline, name: Option<&str>) -> Result<&'a C
         let named = masked.iter().find(|column| column.name == name);
         return named
             .copied()
-            .ok_or_else(|| CliError::NotMasked(name.to_owned(), names()));
+            .ok_or_else(|| TokenError::NotMasked(name.to_owned(), names()));
     }
-    let first = masked.first().ok_or(CliError::NothingMasked)?;
+    let first = masked.first().ok_or(TokenError::NothingMasked)?;
     let same =
         |column: &&Column| (column.mask, &column.transforms) == (first.mask, &first.transforms);
     if masked.iter().all(same) {
         Ok(first)
     } else {
-        Err(CliError::WhichColumn(names()))
+        Err(TokenError::WhichColumn(names()))
     }
 }

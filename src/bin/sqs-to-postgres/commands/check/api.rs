@@ -11,13 +11,17 @@ use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, OrchestratorError};
 use serde_json::Value;
 
-use crate::cli::error::CliError;
+use crate::cli::error::{AwsError, CliError};
 
 /// The JSON at a path of Lambda's API; `what` is how errors call what is asked for.
 pub(super) async fn get(config: &SdkConfig, what: &str, path: &str) -> Result<Value, CliError> {
-    let refused = |reason: String| CliError::Refused {
-        what: what.to_owned(),
-        reason,
+    let refused = |reason: String| {
+        let what = what.to_owned();
+        CliError::invalid(AwsError::Refused { what, reason })
+    };
+    let unreachable = |reason: String| {
+        let what = what.to_owned();
+        CliError::Unavailable(AwsError::Unreachable { what, reason }.into())
     };
     let region = config
         .region()
@@ -29,14 +33,8 @@ pub(super) async fn get(config: &SdkConfig, what: &str, path: &str) -> Result<Va
     match send(config, &endpoint, request).await {
         Ok((200, json)) => Ok(json),
         Ok((status @ 400..500, _)) => Err(refused(format!("HTTP status {status}"))),
-        Ok((status, _)) => Err(CliError::Unreachable {
-            what: what.to_owned(),
-            reason: format!("HTTP status {status}"),
-        }),
-        Err(reason) => Err(CliError::Unreachable {
-            what: what.to_owned(),
-            reason,
-        }),
+        Ok((status, _)) => Err(unreachable(format!("HTTP status {status}"))),
+        Err(reason) => Err(unreachable(reason)),
     }
 }
 

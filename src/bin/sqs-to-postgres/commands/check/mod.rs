@@ -136,18 +136,14 @@ impl Check {
         };
         let asked = async {
             let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
-            Ok((
+            Ok::<_, CliError>((
                 Server::read(client).await?,
                 Inspection::read(client, pipeline).await?,
             ))
         };
         let (server, inspection) = match asked.await {
             Ok(answer) => answer,
-            Err(error) => {
-                return report
-                    .error("database", &CliError::Start(error))
-                    .map(|()| None);
-            }
+            Err(error) => return report.error("database", &error).map(|()| None),
         };
         check_server(&server, &address, report)?;
         check_durability(&server, report)?;

@@ -40,7 +40,7 @@ pub(super) struct Report {
     /// Of the names of what is checked.
     width: usize,
     counts: [usize; 3],
-    is_system_away: bool,
+    is_unavailable: bool,
 }
 
 impl Report {
@@ -50,7 +50,7 @@ impl Report {
             is_json,
             width: widest,
             counts: [0; 3],
-            is_system_away: false,
+            is_unavailable: false,
         }
     }
 
@@ -68,7 +68,7 @@ impl Report {
 
     /// What an error says, which names its mend itself.
     pub(super) fn error(&mut self, name: &str, error: &CliError) -> Result<(), CliError> {
-        self.is_system_away |= error.outcome() == Outcome::Away;
+        self.is_unavailable |= error.outcome() == Outcome::Unavailable;
         self.add(Status::Failure, name, &error.to_string(), None)
     }
 
@@ -105,8 +105,8 @@ impl Report {
         }
         Ok(match failures {
             0 => Outcome::Done,
-            _ if self.is_system_away => Outcome::Away,
-            _ => Outcome::ToMend,
+            _ if self.is_unavailable => Outcome::Unavailable,
+            _ => Outcome::Invalid,
         })
     }
 }

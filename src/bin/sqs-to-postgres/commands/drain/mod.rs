@@ -130,7 +130,7 @@ impl Drain {
         let settings = settings(&self.mapping, &self.mask, &self.database)?;
         let aws = Arc::new(self.queue.aws());
         let sqs = Client::new(aws.config().await);
-        let url = self.queue.url(&sqs).await?.ok_or(CliError::NoQueue)?;
+        let url = self.queue.required_url(&sqs).await?;
         let source = Source::open(sqs, url).await?;
         let database = self.database.database(&aws)?;
         let handler = start::handler(settings, aws, Instant::now()).await?;
@@ -212,7 +212,7 @@ impl Drainage<'_> {
             };
             self.status.database_works(false);
             let error = CliError::from(error);
-            if !self.is_following || error.outcome() != Outcome::Away {
+            if !self.is_following || error.outcome() != Outcome::Unavailable {
                 return Some(error);
             }
             tracing::warn!(reason = %error, "waiting for the database");
@@ -304,7 +304,7 @@ impl Drainage<'_> {
                     self.status.left(receipts.len());
                     self.status.database_works(false);
                     let error = CliError::from(error);
-                    let is_over = !self.is_following || error.outcome() != Outcome::Away;
+                    let is_over = !self.is_following || error.outcome() != Outcome::Unavailable;
                     let error = if is_over {
                         Some(error)
                     } else {
@@ -401,10 +401,10 @@ fn digest(message_id: &str) -> u64 {
 impl From<HandleError> for CliError {
     fn from(error: HandleError) -> Self {
         match error {
-            HandleError::Payload(_) => Self::NoRecord("a batch".to_owned()),
-            HandleError::Prepare(error) => Self::Start(error.into()),
+            HandleError::Payload(error) => Self::invalid(error),
+            HandleError::Prepare(error) => error.into(),
             HandleError::Load(LoadError::Database(error)) => error.into(),
-            HandleError::Load(LoadError::Table(error)) => Self::Table(error),
+            HandleError::Load(LoadError::Table(error)) => error.into(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a drain has done and how it is: for the bar, the last line, Prometheus and a probe.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use sqs_to_postgres::telemetry::Totals;
+use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -299,10 +301,14 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+#[derive(Debug, Error)]
+#[error("cannot listen on {0} ({1}): name a free port and an address of this machine")]
+struct ListenError(SocketAddr, io::Error);
+
 /// Takes the address, so that one which cannot be had stops the start.
 pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| CliError::Listen(address, error))
+    listener.map_err(|error| CliError::invalid(ListenError(address, error)))
 }
 
 /// Answers for as long as this is waited for.

@@ -2,6 +2,7 @@
 
 mod pii;
 mod shape;
+mod value;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::{Envelope, Path, Pipeline};
 use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
+use thiserror::Error;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -40,6 +42,12 @@ const WIDTHS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
 /// Where comments begin.
 const COMMENT_COLUMN: usize = 32;
 
+#[derive(Debug, Error)]
+#[error(
+    "no sample is a JSON object: give messages as JSON lines, or the event of a Lambda function"
+)]
+struct NoObject;
+
 /// Write a mapping for sample messages, commented, with masks where values look personal
 ///
 /// Types, widths and what is required are those of the samples, with room: give
@@ -67,7 +75,7 @@ impl Infer {
             }
         }
         if shape.objects == 0 {
-            return Err(CliError::NoObject);
+            return Err(CliError::invalid(NoObject));
         }
         let mapping = mapping(&self.table, envelope, &shape);
         let rejected = rejected(&mapping, &samples)?;

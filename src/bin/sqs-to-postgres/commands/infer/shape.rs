@@ -9,7 +9,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use sqs_to_postgres::pipeline::ColumnType;
 use sqs_to_postgres::transform::takes;
 
-use super::pii::{KINDS, Pii, part_name, words};
+use super::pii::{Pii, part_name, words};
+use super::value::KINDS;
 
 /// A JSON value with the keys of its objects in their order.
 pub(super) enum Json {

@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use sqs_to_postgres::origin::Origins;
 use sqs_to_postgres::request::{MAX_ENTRIES, Outgoing, packed};
+use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Outcome;
@@ -44,6 +45,17 @@ const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --dry-run
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --rate 50";
+
+/// Why the queue of the dead letters is unknown.
+#[derive(Debug, Error)]
+enum RedriveError {
+    #[error(
+        "the queue has no redrive policy: name its dead-letter queue with --dead-letter-queue-url"
+    )]
+    NoDeadLetterQueue,
+    #[error("{0:?} is the queue itself: name its dead-letter queue with --dead-letter-queue-url")]
+    SameQueue(String),
+}
 
 /// Move dead letters back to their queue
 ///
@@ -94,14 +106,14 @@ impl Redrive {
         let stop = Stop::on_signal()?;
         let aws = Arc::new(self.queue.aws());
         let sqs = Client::new(aws.config().await);
-        let to = self.queue.url(&sqs).await?.ok_or(CliError::NoQueue)?;
+        let to = self.queue.required_url(&sqs).await?;
         let key = self.mask.key(&aws).await?;
         let queue = attributes(&to, &sqs).await?;
         let policy = queue.get(&Name::RedrivePolicy).map(String::as_str);
         let from = self.dead_letter_queue(&sqs, policy).await?;
         let dead = attributes(&from, &sqs).await?;
         if dead.get(&Name::QueueArn) == queue.get(&Name::QueueArn) {
-            return Err(CliError::SameQueue(from));
+            return Err(CliError::invalid(RedriveError::SameQueue(from)));
         }
         let waiting = dead.get(&Name::ApproximateNumberOfMessages);
         let movers = Movers {
@@ -135,7 +147,11 @@ impl Redrive {
         let policy: Value = serde_json::from_str(policy.unwrap_or_default()).unwrap_or_default();
         let arn = policy["deadLetterTargetArn"].as_str();
         let name = arn.and_then(|arn| arn.rsplit(':').next());
-        url_of(sqs, name.ok_or(CliError::NoDeadLetterQueue)?).await
+        url_of(
+            sqs,
+            name.ok_or_else(|| CliError::invalid(RedriveError::NoDeadLetterQueue))?,
+        )
+        .await
     }
 
     fn report(&self, waiting: Option<usize>) -> Report {
