@@ -10,7 +10,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::telemetry::causes;
+use crate::causes::causes;
 
 /// A call that hangs (a VPC without a way to the service) has to leave time to say so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -78,27 +78,29 @@ pub enum AwsError {
     #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
     Refused { what: String, reason: String },
     #[error(
-        "{what} cannot be reached ({reason}): check network access to AWS, or AWS_ENDPOINT_URL"
+        "{what} is unavailable ({reason}): check the network access to AWS and AWS_ENDPOINT_URL, or try again"
     )]
-    Unreachable { what: String, reason: String },
+    Unavailable { what: String, reason: String },
 }
 
 impl AwsError {
     /// The error of a call about something, for example `queue "logins"`.
     pub fn of<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
         let (what, reason) = (what.to_owned(), reason(error));
+        let answer = error.raw_response();
+        let is_down = answer.is_some_and(|answer| answer.status().is_server_error());
         match error {
-            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) => {
+            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) if !is_down => {
                 Self::Refused { what, reason }
             }
-            _ => Self::Unreachable { what, reason },
+            _ => Self::Unavailable { what, reason },
         }
     }
 
     /// The service's error code, or what prevented the call.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Refused { reason, .. } | Self::Unreachable { reason, .. } => reason,
+            Self::Refused { reason, .. } | Self::Unavailable { reason, .. } => reason,
         }
     }
 }

@@ -135,7 +135,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rejection::{Place, Refusal, Rule};
+    use crate::refusal::Refusal;
+    use crate::rejection::{Place, Rule};
 
     fn record(body: &str) -> Record<'static> {
         Record::deserialize(json!({

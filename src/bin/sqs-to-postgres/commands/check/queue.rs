@@ -1,0 +1,122 @@
+//! The queue: how long a message stays away, and where it goes when it fails for good.
+
+use aws_sdk_sqs::Client;
+use sqs_to_postgres::sqs::{self, Attributes, RedrivePolicy, is_fifo, name_of};
+
+use super::report::Report;
+use crate::cli::error::CliError;
+use crate::cli::settings::QueueFlags;
+
+/// How many times the function's timeout a message should stay away.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>.
+pub(super) const ADVISED_VISIBILITY: u64 = 6;
+
+/// What was found out of a queue.
+pub(super) struct Queue {
+    pub(super) arn: String,
+    pub(super) visibility_secs: u64,
+    /// After how many deliveries SQS moves a message to the dead-letter queue; empty where it does not.
+    max_receives: String,
+}
+
+impl Queue {
+    /// Writes the line of a FIFO queue's dead letters; `are_direct` where the function sends them itself.
+    pub(super) fn check_order(
+        &self,
+        are_direct: bool,
+        report: &mut Report,
+    ) -> Result<(), CliError> {
+        if !is_fifo(&self.arn) {
+            return Ok(());
+        }
+        if are_direct {
+            return report.ok(
+                "order",
+                "kept: the function sends a bad message to the dead-letter queue by itself",
+            );
+        }
+        let text = match self.max_receives.as_str() {
+            "" => "a bad message holds back its whole group until it expires".to_owned(),
+            deliveries => format!(
+                "a bad message holds back its group, and after {deliveries} deliveries SQS moves the good messages behind it to the dead-letter queue too; later ones are then stored before them"
+            ),
+        };
+        let fix = "set DEAD_LETTER_QUEUE_URL, so that only the bad message goes there";
+        report.warning("order", &text, fix)
+    }
+}
+
+/// Writes the lines of the named queue, and gives what the function is compared with.
+pub(super) async fn check(
+    flags: &QueueFlags,
+    sqs: &Client,
+    report: &mut Report,
+) -> Result<Option<Queue>, CliError> {
+    match flags.queue(sqs).await {
+        Ok(Some(queue)) => check_attributes(&queue, sqs, report).await,
+        Ok(None) => Ok(None),
+        Err(error) => report.error("queue", &error).map(|()| None),
+    }
+}
+
+/// The same of a queue by its ARN.
+pub(super) async fn check_arn(
+    arn: &str,
+    sqs: &Client,
+    report: &mut Report,
+) -> Result<Option<Queue>, CliError> {
+    match sqs::Queue::of_arn(sqs, arn).await {
+        Ok(queue) => check_attributes(&queue, sqs, report).await,
+        Err(error) => report.error("queue", &error.into()).map(|()| None),
+    }
+}
+
+async fn check_attributes(
+    queue: &sqs::Queue,
+    sqs: &Client,
+    report: &mut Report,
+) -> Result<Option<Queue>, CliError> {
+    let attributes = match queue.attributes().await {
+        Ok(attributes) => attributes,
+        Err(error) => return report.error("queue", &error.into()).map(|()| None),
+    };
+    let (name, waiting) = (name_of(&attributes.arn), attributes.depth.waiting);
+    let visibility_secs = attributes.visibility_timeout.as_secs();
+    let found =
+        format!("{name}, {waiting} messages waiting, visibility timeout {visibility_secs} s");
+    report.ok("queue", &found)?;
+    check_redrive(&attributes, sqs, report).await?;
+    let policy = attributes.redrive_policy;
+    Ok(Some(Queue {
+        arn: attributes.arn,
+        visibility_secs,
+        max_receives: policy.map_or(String::new(), |policy| policy.max_receive_count),
+    }))
+}
+
+async fn check_redrive(
+    queue: &Attributes,
+    sqs: &Client,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let Some(RedrivePolicy {
+        dead_letter_arn: arn,
+        max_receive_count: deliveries,
+    }) = &queue.redrive_policy
+    else {
+        let text = "no dead-letter queue: a message that always fails comes back until it expires";
+        return report.warning("redrive", text, "give the queue a redrive policy");
+    };
+    let dead_letters = async { sqs::Queue::of_arn(sqs, arn).await?.attributes().await };
+    let dead_letters = match dead_letters.await {
+        Ok(attributes) => attributes,
+        Err(error) => return report.error("redrive", &error.into()),
+    };
+    let found = format!("to {} after {deliveries} deliveries", name_of(arn));
+    if dead_letters.retention <= queue.retention {
+        let text = format!("{found}, which keeps messages no longer than the queue itself");
+        let fix = "lengthen its retention: a dead letter's age counts from its first sending";
+        return report.warning("redrive", &text, fix);
+    }
+    report.ok("redrive", &found)
+}

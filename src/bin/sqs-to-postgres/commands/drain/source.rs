@@ -1,0 +1,164 @@
+//! The queue that is drained: its messages are received in batches, and then deleted, left or released.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::types::Message;
+use futures_util::FutureExt as _;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sqs_to_postgres::aws::AwsError;
+use sqs_to_postgres::sqs::batch::MAX_ENTRIES;
+use sqs_to_postgres::sqs::in_flight::{InFlight, Receipt};
+use sqs_to_postgres::sqs::{Depth, Queue};
+use tokio::time::Instant;
+
+use super::batch::ReceivedBatch;
+use crate::cli::signals::Stop;
+
+/// A batch is at most as large as the payload that Lambda passes to a function. This bounds memory, whatever the size
+/// of messages.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html> (2026-11).
+const MAX_BATCH_BYTES: usize = 6 * 1024 * 1024;
+
+/// How long a request waits for messages. A request cannot be cancelled, so this is how long a signal may have to
+/// wait; SQS allows 20 seconds.
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html> (2026-11).
+const MAX_RECEIVE_WAIT: Duration = Duration::from_secs(4);
+
+/// How messages are gathered into a batch.
+pub(super) struct Limits {
+    /// How long to wait for the first message.
+    pub(super) wait: Duration,
+    /// Maximum messages.
+    pub(super) size: usize,
+    /// How long to wait for more messages after the first.
+    pub(super) window: Duration,
+    /// Concurrent receive requests.
+    pub(super) concurrency: usize,
+}
+
+/// A queue and its messages in flight.
+pub(super) struct Source {
+    queue: Queue,
+    arn: String,
+    in_flight: InFlight,
+}
+
+impl Source {
+    /// Reads the queue's attributes.
+    pub(super) async fn open(queue: Queue) -> Result<Self, AwsError> {
+        let attributes = queue.attributes().await?;
+        Ok(Self {
+            in_flight: InFlight::new(queue.clone(), attributes.visibility_timeout),
+            arn: attributes.arn,
+            queue,
+        })
+    }
+
+    pub(super) fn is_fifo(&self) -> bool {
+        self.queue.is_fifo()
+    }
+
+    pub(super) async fn depth(&self) -> Result<Depth, AwsError> {
+        Ok(self.queue.attributes().await?.depth)
+    }
+
+    /// Gathers a batch: an empty one if no message came in time. A request is never cancelled, because the messages
+    /// that it receives would stay invisible. If one fails, the batch so far is returned; the error is logged, and
+    /// occurs again.
+    pub(super) async fn gather(
+        &self,
+        limits: &Limits,
+        stop: &Stop,
+    ) -> Result<ReceivedBatch, AwsError> {
+        let mut batch = ReceivedBatch::new();
+        let first = self.receive_first(limits, stop).await?;
+        let mut is_over = first.is_empty();
+        self.add(&mut batch, first);
+        // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
+        let (window, concurrency) = match self.is_fifo() {
+            true => (Duration::ZERO, 1),
+            false => (limits.window, limits.concurrency),
+        };
+        let until = Instant::now() + window;
+        let mut receiving = FuturesUnordered::new();
+        let mut requested = 0;
+        // While the queue is empty, one request waits as well as several.
+        let mut is_silent = false;
+        loop {
+            let is_late = window > Duration::ZERO && Instant::now() >= until;
+            is_over |= is_late || stop.is_asked() || batch.bytes() >= MAX_BATCH_BYTES;
+            let concurrency = if is_silent { 1 } else { concurrency };
+            while !is_over && receiving.len() < concurrency {
+                let room = limits.size.saturating_sub(batch.len() + requested);
+                let count = room.min(MAX_ENTRIES);
+                if count == 0 {
+                    break;
+                }
+                requested += count;
+                let left = until.saturating_duration_since(Instant::now());
+                receiving.push(self.receive(count, left).map(move |result| (count, result)));
+            }
+            let Some((count, received)) = receiving.next().await else {
+                return Ok(batch);
+            };
+            requested -= count;
+            match received {
+                Ok(messages) => {
+                    is_silent = messages.is_empty();
+                    is_over |= is_silent && window.is_zero();
+                    self.add(&mut batch, messages);
+                }
+                Err(error) => {
+                    tracing::warn!(reason = %error, messages = batch.len(), "messages cannot be received: the batch does not wait for more");
+                    is_over = true;
+                }
+            }
+        }
+    }
+
+    /// Waits for the first messages of a batch: none if none came in time, or an end was requested.
+    async fn receive_first(&self, limits: &Limits, stop: &Stop) -> Result<Vec<Message>, AwsError> {
+        let until = Instant::now() + limits.wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let messages = self.receive(limits.size, left).await?;
+            if !messages.is_empty() || stop.is_asked() || Instant::now() >= until {
+                return Ok(messages);
+            }
+        }
+    }
+
+    async fn receive(&self, count: usize, wait: Duration) -> Result<Vec<Message>, AwsError> {
+        let wait = wait.min(MAX_RECEIVE_WAIT);
+        self.in_flight.receive(count, wait).await
+    }
+
+    fn add(&self, batch: &mut ReceivedBatch, messages: Vec<Message>) {
+        for message in messages {
+            let receipt = Receipt::of(&message);
+            self.in_flight.add(&receipt);
+            batch.push(&message, receipt, &self.arn);
+        }
+    }
+
+    /// The messages in flight.
+    pub(super) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// Deletes messages that are stored, and returns how many of them are still in the queue.
+    pub(super) async fn delete(&self, receipts: &[Receipt]) -> usize {
+        self.in_flight.leave(receipts);
+        let receipts: Vec<&Receipt> = receipts.iter().collect();
+        let (failed, result) = self.in_flight.delete(&receipts).await;
+        if !failed.is_empty() {
+            tracing::warn!(
+                messages = failed.len(),
+                reason = result.as_ref().err().map(AwsError::reason),
+                "stored messages cannot be deleted: they become visible again, and are stored once"
+            );
+        }
+        failed.len()
+    }
+}

@@ -1,0 +1,346 @@
+//! `redrive`: dead letters back into the queue that they come from.
+//!
+//! Each is sent before it is deleted, so a crash loses none. A message that is in the queue twice for this reason is
+//! stored once, by its original id.
+
+mod report;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use clap::Args;
+use futures_util::future::join_all;
+use sqs_to_postgres::origin::Origins;
+use sqs_to_postgres::sqs::batch::{MAX_ENTRIES, Outgoing, packed};
+use sqs_to_postgres::sqs::dead_letter::DeadLetter;
+use sqs_to_postgres::sqs::in_flight::InFlight;
+use sqs_to_postgres::sqs::send::{GROUP_BLOCKED, Sender};
+use sqs_to_postgres::sqs::{Queue, RedrivePolicy};
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until};
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::settings::{MaskFlags, QueueFlags, variable};
+use crate::cli::signals::Stop;
+use report::{CAME_BACK, Report};
+
+/// How long a receive request waits for a message.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The visibility timeout of a received message, which is extended while the command runs. After a crash it becomes
+/// visible this late. SQS would deliver the messages that stay again and again if they were visible while the command
+/// looks for others.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A worker stops after this many receives without a new message: with a very large queue some messages reappear
+/// before their visibility timeout can be extended.
+const MAX_VAIN_RECEIVES: usize = 5;
+
+/// Concurrent workers; on a FIFO queue one, to keep the order.
+const WORKERS: usize = 8;
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --dry-run
+  sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --rate 50";
+
+/// Move dead letters back to their queue
+///
+/// Each keeps its original id and time, in the attribute origin, so it is stored once
+/// however often it is moved. If the function has a mask key, set the same key here: it
+/// signs origins, and the function ignores an origin that is not signed with it. If SQS
+/// itself moved the message from a FIFO queue, its time is that of the move, because
+/// SQS does not keep the original one.
+///
+/// The reason of the failure is removed. Messages of other queues stay, and so does a
+/// message that fails again while others are moved. Messages that stay become visible
+/// again at the end, with one more delivery. On a FIFO queue, a message that cannot be
+/// moved holds back the later ones of its group, and SQS delivers nothing of a group
+/// while one of its messages is in flight, so those behind a message that stays are not
+/// seen. The command ends when it receives nothing new.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Redrive {
+    /// Move only messages of this rule, by their attribute rejection; those that SQS itself moved have none
+    #[arg(long, value_name = "RULE")]
+    rule: Option<String>,
+    /// Move at most this many
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    max: Option<u32>,
+    /// Move messages of other queues too; unless SQS itself moved a message, its attribute origin names its queue
+    #[arg(long)]
+    any_source: bool,
+    /// Move nothing, and print what would be moved
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Maximum messages per second
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Print a JSON object per line for each message that is moved or fails
+    #[arg(long)]
+    json: bool,
+    /// URL of the dead-letter queue [env: DEAD_LETTER_QUEUE_URL; then the queue's redrive policy]
+    #[arg(long, value_name = "URL", help_heading = "Queue")]
+    dead_letter_queue_url: Option<String>,
+    #[command(flatten)]
+    queue: QueueFlags,
+    #[command(flatten)]
+    mask: MaskFlags,
+}
+
+/// Why the dead-letter queue is unknown.
+#[derive(Debug, Error)]
+enum RedriveError {
+    #[error(
+        "the queue has no redrive policy: name its dead-letter queue with --dead-letter-queue-url"
+    )]
+    NoDeadLetterQueue,
+    #[error("{0:?} is the queue itself: name its dead-letter queue with --dead-letter-queue-url")]
+    SameQueue(String),
+}
+
+impl Redrive {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let stop = Stop::on_signal()?;
+        let aws = Arc::new(self.queue.aws());
+        let sqs = Client::new(aws.config().await);
+        let queue = self.queue.required_queue(&sqs).await?;
+        let key = self.mask.key(&aws).await?;
+        let to = queue.attributes().await?;
+        let dead_letters = self.dead_letter_queue(&sqs, to.redrive_policy).await?;
+        let from = dead_letters.attributes().await?;
+        if from.arn == to.arn {
+            let url = dead_letters.url().to_owned();
+            return Err(CliError::invalid(RedriveError::SameQueue(url)));
+        }
+        let workers = Workers {
+            is_fifo: queue.is_fifo() || dead_letters.is_fifo(),
+            sender: Sender::new(queue),
+            origins: Origins::new(key.as_ref()),
+            to_arn: to.arn,
+            in_flight: InFlight::new(dead_letters, VISIBILITY_TIMEOUT),
+            moved: RefCell::default(),
+            requested: Cell::new(0),
+            began: Instant::now(),
+            report: RefCell::new(self.report(from.depth.waiting as usize)),
+            stop,
+            flags: &self,
+        };
+        let result = workers.run().await;
+        let is_interrupted = workers.stop.is_asked();
+        workers.report.into_inner().end(result, is_interrupted)
+    }
+
+    async fn dead_letter_queue(
+        &self,
+        sqs: &Client,
+        policy: Option<RedrivePolicy>,
+    ) -> Result<Queue, CliError> {
+        let named = self.dead_letter_queue_url.clone();
+        if let Some(url) = named.or_else(|| variable("DEAD_LETTER_QUEUE_URL")) {
+            return Ok(Queue::new(sqs, &url));
+        }
+        let unknown = || CliError::invalid(RedriveError::NoDeadLetterQueue);
+        let policy = policy.ok_or_else(unknown)?;
+        Ok(Queue::of_arn(sqs, &policy.dead_letter_arn).await?)
+    }
+
+    fn report(&self, waiting: usize) -> Report {
+        let max = self.max.map_or(usize::MAX, |max| max as usize);
+        // How many of them are of a rule is not known before they are received.
+        let total = self.rule.is_none().then_some(waiting.min(max));
+        Report::new(self.json, self.dry_run, total)
+    }
+}
+
+/// The state that all workers share.
+struct Workers<'a> {
+    is_fifo: bool,
+    sender: Sender,
+    origins: Origins,
+    to_arn: String,
+    flags: &'a Redrive,
+    stop: Stop,
+    began: Instant,
+    /// Messages that were moved or were requested to be moved, which `--max` and `--rate` limit.
+    requested: Cell<usize>,
+    /// Digests of the messages that were sent.
+    moved: RefCell<HashSet<u64>>,
+    in_flight: InFlight,
+    report: RefCell<Report>,
+}
+
+impl Workers<'_> {
+    /// Moves messages until there are none to move, and then makes the others visible again, also after an error.
+    async fn run(&self) -> Result<(), CliError> {
+        let workers = (0..if self.is_fifo { 1 } else { WORKERS }).map(|_| async {
+            let result = self.work().await;
+            if result.is_err() {
+                self.stop.ask();
+            }
+            result
+        });
+        let results = tokio::select! {
+            results = join_all(workers) => results,
+            never = self.in_flight.extend() => match never {},
+        };
+        let released = self.in_flight.release_all().await;
+        let result: Result<(), CliError> = results.into_iter().collect();
+        result.and(released.map_err(CliError::from))
+    }
+
+    /// Moves messages until there are none to move.
+    async fn work(&self) -> Result<(), CliError> {
+        let mut vain_receives = 0;
+        while vain_receives < MAX_VAIN_RECEIVES {
+            let before = self.requested.get();
+            let count = self.room(before);
+            self.requested.set(before + count);
+            self.pace(before).await;
+            if count == 0 || self.stop.is_asked() {
+                return Ok(());
+            }
+            // Never cancelled: the messages that SQS delivered would stay invisible.
+            let received = self.in_flight.receive(count, WAIT).await?;
+            let is_empty = received.is_empty();
+            let mut messages: Vec<_> = received.into_iter().map(DeadLetter::new).collect();
+            messages.retain(|message| self.in_flight.add(message.receipt()));
+            vain_receives = if messages.is_empty() {
+                vain_receives + 1
+            } else {
+                0
+            };
+            messages.retain(|message| self.is_chosen(message));
+            self.requested
+                .set(self.requested.get() - (count - messages.len()));
+            self.process(&messages).await?;
+            if is_empty {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// How many messages the next request may receive.
+    fn room(&self, requested: usize) -> usize {
+        let left = |max: u32| (max as usize).saturating_sub(requested);
+        self.flags.max.map_or(MAX_ENTRIES, left).min(MAX_ENTRIES)
+    }
+
+    /// Waits until the rate allows another request, or an end is requested.
+    async fn pace(&self, requested: usize) {
+        let rate = self.flags.rate.filter(|_| !self.flags.dry_run);
+        if let Some(rate) = rate {
+            let due = Duration::from_secs_f64(requested as f64 / f64::from(rate));
+            let mut stop = self.stop.clone();
+            tokio::select! { () = sleep_until(self.began + due) => {}, () = stop.asked() => {} }
+        }
+    }
+
+    /// Whether a message is to be moved.
+    fn is_chosen(&self, message: &DeadLetter) -> bool {
+        if self.stop.is_asked() {
+            return false;
+        }
+        let is_other = |source: &str| source != self.to_arn && !self.flags.any_source;
+        let rule = self.flags.rule.as_deref();
+        let message_rule = message.reason().map(|reason| reason.rule.as_str());
+        let why = if message.source().is_some_and(is_other) {
+            "of another queue (--any-source moves them too)"
+        } else if rule.is_some() && message_rule != rule {
+            "of another rule"
+        } else if self.moved.borrow().contains(&message.digest()) {
+            CAME_BACK
+        } else {
+            return true;
+        };
+        self.report.borrow_mut().left(why);
+        false
+    }
+
+    /// Moves messages, or with `--dry-run` reports them.
+    async fn process(&self, messages: &[DeadLetter]) -> Result<(), CliError> {
+        let outgoing = self.prepare(messages)?;
+        if !self.flags.dry_run {
+            return self.move_back(messages, outgoing).await;
+        }
+        let mut report = self.report.borrow_mut();
+        for message in outgoing.iter().filter_map(|out| messages.get(out.number)) {
+            report.would_move(message)?;
+        }
+        Ok(())
+    }
+
+    /// What to send, each with the position of its message.
+    fn prepare(&self, messages: &[DeadLetter]) -> Result<Vec<Outgoing>, CliError> {
+        let (mut outgoing, mut report) = (Vec::new(), self.report.borrow_mut());
+        for (number, message) in messages.iter().enumerate() {
+            if self.sender.is_blocked(message.group()) {
+                report.failed(message, GROUP_BLOCKED)?;
+                continue;
+            }
+            match message.returned(number, self.sender.is_fifo(), &self.origins) {
+                Ok(returned) => {
+                    report.note(&returned.notes);
+                    outgoing.push(returned.message);
+                }
+                Err(reason) => {
+                    self.sender.block(message.group());
+                    report.failed(message, &reason.to_string())?;
+                }
+            }
+        }
+        Ok(outgoing)
+    }
+
+    /// Sends messages to their queue, and deletes those that arrived from the dead-letter queue.
+    async fn move_back(
+        &self,
+        messages: &[DeadLetter],
+        outgoing: Vec<Outgoing>,
+    ) -> Result<(), CliError> {
+        for request in packed(outgoing) {
+            let (sent, result) = self.sender.send(request).await;
+            let (mut arrived, mut refused) = (Vec::new(), Vec::new());
+            for sent in sent {
+                match (messages.get(sent.number), sent.result) {
+                    (Some(message), Ok(id)) => arrived.push((message, id)),
+                    (Some(message), Err(code)) => refused.push((message, code)),
+                    (None, _) => {}
+                }
+            }
+            // First, whatever else failed: a message that arrived must not be in both queues.
+            let deleted = self.delete(arrived).await;
+            let mut report = self.report.borrow_mut();
+            let reported = refused
+                .iter()
+                .map(|(message, code)| report.failed(message, code));
+            reported
+                .fold(deleted, Result::and)
+                .and(result.map_err(CliError::from))?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, arrived: Vec<(&DeadLetter, String)>) -> Result<(), CliError> {
+        let digests = arrived.iter().map(|(message, _)| message.digest());
+        self.moved.borrow_mut().extend(digests);
+        let receipts = arrived.iter().map(|(message, _)| message.receipt());
+        let (failed, result) = self.in_flight.delete(&receipts.collect::<Vec<_>>()).await;
+        let mut report = self.report.borrow_mut();
+        let reported = arrived.iter().enumerate().map(|(position, (message, id))| {
+            if failed.contains(&position) {
+                report.failed(message, "it was sent, but cannot be deleted: run it again")
+            } else {
+                report.moved(message, id)
+            }
+        });
+        // All are counted, even if the output is closed.
+        let reported = reported.fold(Ok(()), Result::and);
+        result.map_err(CliError::from).and(reported)
+    }
+}
