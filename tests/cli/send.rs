@@ -236,7 +236,7 @@ async fn what_cannot_be_read_to_its_end_says_that_the_rest_was_not_tried() {
     let sent = Tool::bare().on_aws().run(&send).await;
     assert_eq!(sent.code, 2, "{}", sent.err);
     assert!(
-        sent.err.starts_with("error: line 1 cannot be read")
+        sent.err.starts_with("error: cannot read line 1")
             && sent.out.ends_with("; the rest was not tried\n"),
         "{}{}",
         sent.out,
@@ -249,7 +249,7 @@ async fn a_queue_that_is_not_there_and_a_system_that_is_away_end_differently() {
     let tool = Tool::bare().on_aws().input("a\n");
     let unnamed = tool.run("send").await;
     assert!(
-        unnamed.code == 2 && unnamed.err.contains("no queue is named"),
+        unnamed.code == 2 && unnamed.err.contains("no queue given"),
         "{}",
         unnamed.err
     );

@@ -9,7 +9,7 @@ use sqs_to_postgres::extract::{Message, Record, read_event};
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::{Envelope, Pipeline};
 use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 
 use crate::batch::{Batch, login_with};

@@ -1,0 +1,353 @@
+//! The connection: credentials, TLS, reconnecting, and what an error of Postgres means.
+//!
+//! One connection per execution environment, kept across invocations. It knows nothing of rows:
+//! it gives a client that works, or an error that says what must happen next.
+
+mod credentials;
+mod error;
+mod names;
+mod server;
+mod target;
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use secrecy::SecretString;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::{Client, Config};
+
+use crate::causes::causes;
+use crate::config::{DatabaseSettings, SslMode, TlsSettings};
+use crate::secret::{Secrets, Stage};
+use crate::telemetry::Recovery;
+use credentials::RotatingSecret;
+pub use error::DatabaseError;
+use names::Names;
+pub use server::{Durability, Server};
+pub use target::is_loopback;
+use target::{config_of_url, is_behind_rds_proxy, mode_of};
+use tls::{Tls, TlsOfMode};
+
+/// After this long without use the environment may have been frozen and the peer may be gone
+/// without a word, so that the connection is tried before a batch is given to it.
+const TRUSTED_IDLE: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A server that accepts a connection and then says nothing must leave time for another try, as its name may lead
+/// elsewhere soon: it has this share of the time that is left, within these bounds. A server that wakes up takes no
+/// longer, and one that is busy is not given up too soon.
+const HANDSHAKE_SHARE: u32 = 3;
+const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A request to cancel a statement must not delay the answer.
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Lambda kills an environment half a second after it was told that it ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// A connection that is made when it is needed, and made anew when it broke.
+pub struct Database {
+    credentials: Credentials,
+    tls: Tls,
+    session: Option<Session>,
+    /// Connections made since this was last asked, but for the first of all.
+    reconnects: u64,
+    was_connected: bool,
+    /// By the wall clock: the monotonic one may stand still while the environment is frozen.
+    last_used: SystemTime,
+}
+
+enum Credentials {
+    Url(SecretString),
+    Secret(Box<RotatingSecret>),
+}
+
+/// A client, the names of its statements, and the task that moves its bytes.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) names: Names,
+    tls: TlsOfMode,
+    is_new: bool,
+    connection: Connection,
+}
+
+/// The task that moves the bytes of a connection, which ends with its client.
+struct Connection(JoinHandle<()>);
+
+impl Session {
+    /// Whether this is asked for the first time on this connection.
+    pub(crate) fn take_is_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
+    /// For statements that have a name within a transaction, unless that would pin the connection.
+    pub(crate) fn client_for_names(&self) -> Option<&Client> {
+        (!matches!(self.names, Names::Pinning)).then_some(&self.client)
+    }
+}
+
+/// Left alone it would wait for the answer to a statement that was given up.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Database {
+    /// Reads the settings; nothing is connected yet. `secret_ttl` is the age from which a secret is
+    /// read again for a new connection.
+    ///
+    /// # Errors
+    /// The URL or the file of certificates cannot be read.
+    pub fn new(
+        settings: DatabaseSettings,
+        secret_ttl: Duration,
+        secrets: Arc<Secrets>,
+    ) -> Result<Self, DatabaseError> {
+        let (credentials, tls) = match settings {
+            DatabaseSettings::Url(url) => {
+                let (_, tls) = config_of_url(&url)?;
+                (Credentials::Url(url), tls)
+            }
+            DatabaseSettings::Secret(settings) => {
+                let tls = settings.tls.clone();
+                (
+                    Credentials::Secret(Box::new(RotatingSecret::new(
+                        settings, secrets, secret_ttl,
+                    ))),
+                    tls,
+                )
+            }
+        };
+        Ok(Self {
+            credentials,
+            tls: Tls::new(tls)?,
+            session: None,
+            reconnects: 0,
+            was_connected: false,
+            last_used: SystemTime::UNIX_EPOCH,
+        })
+    }
+
+    /// A client whose connection works as far as can be told, if it can be had in time.
+    ///
+    /// # Errors
+    /// No connection could be made until then.
+    pub async fn client(&mut self, until: Instant) -> Result<&Client, DatabaseError> {
+        let session = self.session(until).await?;
+        Ok(&session.client)
+    }
+
+    /// The same, with the names of its statements.
+    ///
+    /// # Errors
+    /// No connection could be made until then.
+    pub(crate) async fn session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
+        timeout_at(until, self.working_session(until))
+            .await
+            .map_err(|_| DatabaseError::Late)?
+    }
+
+    async fn working_session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
+        if !self.works().await {
+            self.session = None;
+            self.session = Some(self.connect(until).await?);
+            self.reconnects += u64::from(self.was_connected);
+            self.was_connected = true;
+        }
+        self.last_used = SystemTime::now();
+        self.session
+            .as_mut()
+            .ok_or_else(|| DatabaseError::Lost("closed at once".to_owned()))
+    }
+
+    async fn works(&self) -> bool {
+        let client = self.session.as_ref().map(|session| &session.client);
+        let Some(client) = client.filter(|client| !client.is_closed()) else {
+            return false;
+        };
+        // A clock that was set back tells nothing, so that the connection is tried then too.
+        let is_trusted = self
+            .last_used
+            .elapsed()
+            .is_ok_and(|idle| idle < TRUSTED_IDLE);
+        is_trusted
+            || matches!(
+                timeout(PROBE_TIMEOUT, client.check_connection()).await,
+                Ok(Ok(()))
+            )
+    }
+
+    /// Host and port of the server.
+    ///
+    /// # Errors
+    /// The secret that names them cannot be had, or the URL names no host.
+    pub async fn address(&mut self) -> Result<(String, u16), DatabaseError> {
+        server::address(&self.config().await?)
+    }
+
+    async fn config(&mut self) -> Result<Config, DatabaseError> {
+        match &mut self.credentials {
+            Credentials::Url(url) => Ok(config_of_url(url)?.0),
+            Credentials::Secret(secret) => secret.config().await,
+        }
+    }
+
+    /// How much of the connection is verified.
+    ///
+    /// # Errors
+    /// The secret that names the host cannot be had.
+    pub async fn ssl_mode(&mut self) -> Result<SslMode, DatabaseError> {
+        let config = self.config().await?;
+        Ok(mode_of(&config, self.tls.settings()))
+    }
+
+    /// What is set of how the connection is protected.
+    pub fn tls_settings(&self) -> &TlsSettings {
+        self.tls.settings()
+    }
+
+    /// The server's certificate in DER, as it shows it to a connection of its own; `None` where it
+    /// offers no TLS.
+    ///
+    /// # Errors
+    /// The server is unavailable, or its certificate is not trusted as the settings ask.
+    pub async fn certificate(&mut self) -> Result<Option<Vec<u8>>, DatabaseError> {
+        let config = self.config().await?;
+        let tls = self.tls.of(&config);
+        let shown = tokio::task::spawn_blocking(move || server::certificate(&config, &tls));
+        shown
+            .await
+            .map_err(|_| DatabaseError::Lost("internal error".to_owned()))?
+    }
+
+    /// What was done since this was last asked, but for statements, of which it knows nothing.
+    pub fn take_recovery(&mut self) -> Recovery {
+        let secret_refreshes = match &mut self.credentials {
+            Credentials::Url(_) => 0,
+            Credentials::Secret(secret) => secret.take_refreshes(),
+        };
+        Recovery {
+            retries: 0,
+            reconnects: std::mem::take(&mut self.reconnects),
+            secret_refreshes,
+        }
+    }
+
+    /// Gives the connection up, so that the next use makes a new one.
+    pub fn disconnect(&mut self) {
+        self.session = None;
+    }
+
+    /// Ends the connection by saying so, for which the server need not notice that the environment has gone.
+    pub async fn close(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let Session {
+            client,
+            mut connection,
+            ..
+        } = session;
+        drop(client);
+        // Best effort: the environment ends.
+        _ = timeout(CLOSE_TIMEOUT, &mut connection.0).await;
+    }
+
+    /// Gives up a connection whose statement ran out of time, and asks the server to stop it, so
+    /// that abandoned statements do not pile up behind a lock. Best effort, and short.
+    pub async fn abandon(&mut self, until: Instant) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let cancel = session.client.cancel_token();
+        let until = until.min(Instant::now() + CANCEL_TIMEOUT);
+        if let Ok(Err(error)) = timeout_at(until, cancel.cancel_query(session.tls.clone())).await {
+            tracing::debug!(
+                reason = causes(&error),
+                "the statement could not be cancelled"
+            );
+        }
+    }
+
+    /// Connects with the credentials at hand; where they are refused, with those that a rotation
+    /// has put or is about to put in their place.
+    async fn connect(&mut self, until: Instant) -> Result<Session, DatabaseError> {
+        let secret = match &mut self.credentials {
+            Credentials::Url(url) => {
+                return match open(config_of_url(url)?.0, &self.tls, until).await {
+                    Err(DatabaseError::Credentials(code)) => {
+                        Err(DatabaseError::UrlCredentials(code))
+                    }
+                    opened => opened,
+                };
+            }
+            Credentials::Secret(secret) => secret,
+        };
+        match open(secret.config().await?, &self.tls, until).await {
+            Err(DatabaseError::Credentials(_)) => {}
+            opened => return opened,
+        }
+        match open_afresh(secret, Stage::Current, &self.tls, until).await {
+            Err(DatabaseError::Credentials(code)) => {
+                // While nothing rotates there is no pending version; the refusal is the better answer.
+                let refused = |_| DatabaseError::Credentials(code);
+                open_afresh(secret, Stage::Pending, &self.tls, until)
+                    .await
+                    .map_err(refused)
+            }
+            opened => opened,
+        }
+    }
+}
+
+/// Connects with a version of the secret as it is now, and remembers it if it was good.
+async fn open_afresh(
+    secret: &mut RotatingSecret,
+    stage: Stage,
+    tls: &Tls,
+    until: Instant,
+) -> Result<Session, DatabaseError> {
+    let version = secret.read(stage).await?;
+    let session = open(secret.config_of(&version)?, tls, until).await?;
+    secret.remember(version);
+    Ok(session)
+}
+
+async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, DatabaseError> {
+    let left = until.saturating_duration_since(Instant::now());
+    let handshake = (left / HANDSHAKE_SHARE).clamp(SHORTEST_HANDSHAKE, LONGEST_HANDSHAKE);
+    let tls = tls.of(&config);
+    let (client, connection) = timeout(handshake, config.connect(tls.clone()))
+        .await
+        .map_err(|_| DatabaseError::Late)?
+        .map_err(|error| explain(&config, error))?;
+    let moving_bytes = tokio::spawn(async move {
+        // The client learns of the end of its connection by itself, and reports it.
+        if let Err(error) = connection.await {
+            tracing::debug!(reason = %DatabaseError::from(error), "connection ended");
+        }
+    });
+    Ok(Session {
+        client,
+        names: Names::new(is_behind_rds_proxy(&config)),
+        tls,
+        is_new: true,
+        connection: Connection(moving_bytes),
+    })
+}
+
+/// What an error means while connecting.
+fn explain(config: &Config, error: tokio_postgres::Error) -> DatabaseError {
+    let Some(answer) = error.as_db_error() else {
+        return DatabaseError::Unreachable(causes(&error));
+    };
+    match answer.code().code() {
+        "3D000" => DatabaseError::NoDatabase(config.get_dbname().unwrap_or_default().to_owned()),
+        code @ ("28P01" | "28000") => DatabaseError::Credentials(code.to_owned()),
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,265 @@
+//! The statements that create a table, or change one that does not fit.
+
+use std::fmt::Write;
+
+use thiserror::Error;
+use time::{Date, Month};
+
+use crate::pipeline::{Column, ColumnType, Pipeline, Table, check_identifier};
+use crate::quote::{quote_identifier, quote_list};
+
+/// How many months get a partition of their own at once: time enough to set up what makes the next.
+const MONTHS: usize = 3;
+
+/// A column by which the table cannot be partitioned.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence of each variant says what it is")]
+pub enum PartitionError {
+    #[error("column {0:?} is not mapped: partition by a column of the mapping")]
+    Unknown(String),
+    #[error(
+        "column {0:?} is {1}, and partitions are months: partition by a column of type date or timestamptz"
+    )]
+    Type(String, ColumnType),
+    #[error(
+        "Postgres keeps a key unique across partitions only if it holds the column they are made by: add {0:?} to the key of the mapping"
+    )]
+    NotInKey(String),
+    #[error(
+        "the names of its partitions would be longer than Postgres keeps: shorten the name of table {0}"
+    )]
+    Name(String),
+}
+
+impl Pipeline {
+    /// The statement that creates the table the mapping writes to.
+    ///
+    /// ```sql
+    /// CREATE TABLE "user_logins" (
+    ///     "message_id" uuid NOT NULL,
+    ///     …
+    ///     PRIMARY KEY ("message_id")
+    /// );
+    /// ```
+    pub fn create_table(&self) -> String {
+        self.create_table_with(";")
+    }
+
+    fn create_table_with(&self, end: &str) -> String {
+        let mut sql = format!("CREATE TABLE {} (\n", self.table);
+        for column in &self.columns {
+            // Writing to a String cannot fail.
+            _ = writeln!(sql, "    {},", column.definition());
+        }
+        let key = quote_list(self.key_names());
+        sql + &format!("    PRIMARY KEY ({key})\n){end}\n")
+    }
+
+    /// The statements that create the table in parts, one for each month by a column of time, from
+    /// the month of `today` on, and one for all other times.
+    ///
+    /// ```sql
+    /// CREATE TABLE "user_logins" (
+    ///     …
+    ///     PRIMARY KEY ("message_id", "create_date")
+    /// ) PARTITION BY RANGE ("create_date");
+    /// CREATE TABLE "user_logins_2026_11" PARTITION OF "user_logins" FOR VALUES FROM ('2026-11-01') TO ('2026-12-01');
+    /// …
+    /// CREATE TABLE "user_logins_default" PARTITION OF "user_logins" DEFAULT;
+    /// ```
+    ///
+    /// # Errors
+    /// The table cannot be partitioned by that column.
+    pub fn create_partitioned(&self, by: &str, today: Date) -> Result<String, PartitionError> {
+        // A bare day would be midnight in whatever time zone the session has.
+        let midnight = match self.check_partition(by)? {
+            ColumnType::TimestampTz => " 00:00:00+00",
+            _ => "",
+        };
+        let clause = format!(" PARTITION BY RANGE ({});", quote_identifier(by));
+        let mut sql = self.create_table_with(&clause);
+        let mut month = (today.year(), today.month());
+        for _ in 0..MONTHS {
+            let next = after(month);
+            let partition = self.partition(&format!("{:04}_{:02}", month.0, u8::from(month.1)))?;
+            let bounds = [month, next]
+                .map(|(year, month)| format!("{year:04}-{:02}-01{midnight}", u8::from(month)));
+            _ = writeln!(
+                sql,
+                "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ('{}') TO ('{}');",
+                self.table, bounds[0], bounds[1]
+            );
+            month = next;
+        }
+        let rest = self.partition("default")?;
+        _ = writeln!(
+            sql,
+            "CREATE TABLE {rest} PARTITION OF {} DEFAULT;",
+            self.table
+        );
+        Ok(sql)
+    }
+
+    fn check_partition(&self, by: &str) -> Result<ColumnType, PartitionError> {
+        let column = self.columns.iter().find(|column| column.name == by);
+        let column = column.ok_or_else(|| PartitionError::Unknown(by.to_owned()))?;
+        if !matches!(
+            column.column_type,
+            ColumnType::Date | ColumnType::TimestampTz
+        ) {
+            return Err(PartitionError::Type(by.to_owned(), column.column_type));
+        }
+        if !self.key_names().any(|name| name == by) {
+            return Err(PartitionError::NotInKey(by.to_owned()));
+        }
+        Ok(column.column_type)
+    }
+
+    fn partition(&self, suffix: &str) -> Result<Table, PartitionError> {
+        let name = format!("{}_{suffix}", self.table.name);
+        check_identifier("table", &name)
+            .map_err(|_| PartitionError::Name(self.table.to_string()))?;
+        Ok(Table {
+            schema: self.table.schema.clone(),
+            name,
+        })
+    }
+}
+
+fn after((year, month): (i32, Month)) -> (i32, Month) {
+    match month {
+        Month::December => (year + 1, Month::January),
+        month => (year, month.next()),
+    }
+}
+
+impl Column {
+    /// The column as `CREATE TABLE` takes it.
+    fn definition(&self) -> String {
+        let not_null = if self.is_never_null() {
+            " NOT NULL"
+        } else {
+            ""
+        };
+        format!(
+            "{} {}{not_null}",
+            quote_identifier(&self.name),
+            self.column_type
+        )
+    }
+}
+
+/// Rows that are there already have no value, so that the column cannot be `NOT NULL` at once.
+pub(super) fn add_column(table: &str, column: &Column) -> String {
+    let (name, column_type) = (quote_identifier(&column.name), column.column_type);
+    format!("ALTER TABLE {table} ADD COLUMN {name} {column_type};")
+}
+
+pub(super) fn set_not_null(table: &str, column: &Column) -> Option<String> {
+    let name = quote_identifier(&column.name);
+    let set = format!("ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL;");
+    column.is_never_null().then_some(set)
+}
+
+pub(super) fn drop_not_null(table: &str, column: &str) -> String {
+    let name = quote_identifier(column);
+    format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL;")
+}
+
+pub(super) fn alter_type(table: &str, column: &Column) -> String {
+    let name = quote_identifier(&column.name);
+    format!(
+        "ALTER TABLE {table} ALTER COLUMN {name} TYPE {0} USING {name}::{0};",
+        column.column_type
+    )
+}
+
+/// Built beside the writers of the table, which a partitioned one does not offer.
+/// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
+pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String {
+    let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
+    format!(
+        "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
+        pipeline.table,
+        quote_list(pipeline.key_names())
+    )
+}
+
+/// The statement that makes a partition for all rows that no other one takes.
+pub(super) fn default_partition(table: &Table) -> String {
+    let rest = Table {
+        name: format!("{}_default", table.name),
+        ..table.clone()
+    };
+    format!("CREATE TABLE {rest} PARTITION OF {table} DEFAULT;")
+}
+
+pub(super) fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_in_names_are_doubled() {
+        assert_eq!(quote_identifier("a\"; DROP"), "\"a\"\"; DROP\"");
+        let table = Table {
+            schema: Some("s".into()),
+            name: "t\"".into(),
+        };
+        assert_eq!(table.to_string(), "\"s\".\"t\"\"\"");
+    }
+
+    fn keyed_by(key: &str) -> Pipeline {
+        let shipped = include_str!("../../pipeline.toml");
+        let text = shipped.replace("key = [\"message_id\"]", &format!("key = [{key}]"));
+        Pipeline::parse("pipeline.toml", &text).unwrap()
+    }
+
+    #[test]
+    fn a_partitioned_table_has_a_part_for_each_month_and_one_for_the_rest() {
+        let pipeline = keyed_by("\"message_id\", \"create_date\"");
+        let sql = pipeline
+            .create_partitioned("create_date", time::macros::date!(2026 - 11 - 21))
+            .unwrap();
+        let end = "    PRIMARY KEY (\"message_id\", \"create_date\")\n\
+            ) PARTITION BY RANGE (\"create_date\");\n\
+            CREATE TABLE \"user_logins_2026_11\" PARTITION OF \"user_logins\" FOR VALUES FROM ('2026-11-01') TO ('2026-12-01');\n\
+            CREATE TABLE \"user_logins_2026_12\" PARTITION OF \"user_logins\" FOR VALUES FROM ('2026-12-01') TO ('2027-01-01');\n\
+            CREATE TABLE \"user_logins_2027_01\" PARTITION OF \"user_logins\" FOR VALUES FROM ('2027-01-01') TO ('2027-02-01');\n\
+            CREATE TABLE \"user_logins_default\" PARTITION OF \"user_logins\" DEFAULT;\n";
+        assert!(sql.ends_with(end), "{sql}");
+    }
+
+    #[test]
+    fn a_column_that_cannot_part_the_table_is_refused() {
+        let today = time::macros::date!(2026 - 11 - 21);
+        let refused =
+            |key: &str, by: &str| keyed_by(key).create_partitioned(by, today).unwrap_err();
+        let key = "\"message_id\"";
+        assert_eq!(
+            refused(key, "created"),
+            PartitionError::Unknown("created".into())
+        );
+        assert_eq!(
+            refused(key, "locale"),
+            PartitionError::Type("locale".into(), ColumnType::Varchar(32))
+        );
+        assert_eq!(
+            refused(key, "create_date"),
+            PartitionError::NotInKey("create_date".into())
+        );
+    }
+
+    #[test]
+    fn the_schema_of_the_local_stack_is_what_the_shipped_mapping_needs() {
+        let pipeline =
+            Pipeline::parse("pipeline.toml", include_str!("../../pipeline.toml")).unwrap();
+        assert_eq!(
+            pipeline.create_table(),
+            include_str!("../../localstack/schema.sql")
+        );
+    }
+}

@@ -1,0 +1,354 @@
+//! Whether the loader's statement is going to work on the table, asked before the first batch.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::ddl::{default_partition, one_line, unique_index};
+use super::guard::{COLUMNS_OF_INDEX, key_of};
+use super::{INSUFFICIENT_PRIVILEGE, LiveTable, TableError};
+use crate::database::DatabaseError;
+use crate::pipeline::{OnConflict, Pipeline};
+use crate::quote::quote_identifier;
+
+/// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
+const NO_UNIQUE_INDEX: &str = "42P10";
+
+/// What there is to know of the mapping's table.
+#[derive(Debug)]
+pub enum Inspection {
+    /// Its schema does not exist; the statement that creates it.
+    NoSchema(String),
+    /// It does not exist, or not in a schema that the role may use; the statement that creates it.
+    NoTable(String),
+    /// The role must not use its schema; the statement that allows it.
+    SchemaClosed(String),
+    /// It is there.
+    Table(Box<TableFacts>),
+}
+
+/// What there is to know of a table.
+#[derive(Debug)]
+pub struct TableFacts {
+    /// Its schema.
+    pub schema: String,
+    /// What kind of relation it is.
+    pub kind: Kind,
+    /// Its columns.
+    pub columns: LiveTable,
+    /// The unique index on the key of the mapping, or the statement that makes one.
+    pub unique_index: Result<String, String>,
+    /// What the role may do.
+    pub permissions: Permissions,
+    /// Whether policies decide which rows the role may write.
+    pub has_row_security: bool,
+    /// The table or those of its partitions that a crash of the server empties, quoted.
+    pub unlogged: Vec<String>,
+    /// Rows that no partition takes.
+    pub partition_gap: Option<PartitionGap>,
+}
+
+/// Rows of now or soon that no partition takes, where there is none for all others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PartitionGap {
+    /// The column by which the table is partitioned.
+    pub column: String,
+    /// The value from which on there is no partition.
+    pub from: String,
+    /// Whether rows of this moment are among them.
+    pub is_now: bool,
+    /// The statement that makes a partition for all other rows.
+    pub fix: String,
+}
+
+/// The kinds of relations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A table.
+    Table,
+    /// A table in that many partitions.
+    Partitioned(i64),
+    /// A view, foreign table or whatever else takes no `INSERT … ON CONFLICT (key)`.
+    Other,
+}
+
+/// The privileges that the statement needs and the role lacks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Permissions {
+    /// `INSERT`, `SELECT`, `UPDATE`.
+    pub needed: Vec<&'static str>,
+    /// Those of them that are not granted on every column that needs them.
+    pub missing: Vec<&'static str>,
+    /// The statement that grants them.
+    pub mend: String,
+}
+
+impl Inspection {
+    /// Reads it from the catalog.
+    ///
+    /// # Errors
+    /// The connection broke, or Postgres refuses to say.
+    pub async fn read(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
+        let role: String = one(client, "SELECT current_user::text", &[]).await?;
+        let columns = match LiveTable::read(client, &pipeline.table).await {
+            Err(DatabaseError::Server(refusal)) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
+                return Ok(Self::SchemaClosed(grant_usage(pipeline, &role)));
+            }
+            columns => columns?,
+        };
+        if columns.is_missing() {
+            return Self::of_missing(client, pipeline).await;
+        }
+        Ok(Self::Table(Box::new(
+            TableFacts::read(client, pipeline, columns, &role).await?,
+        )))
+    }
+
+    /// What is wrong with the table, by the SQLSTATE of a statement that Postgres refuses for any row.
+    pub(crate) fn explain(self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
+        let table = pipeline.table.to_string();
+        let create = one_line(&pipeline.create_table());
+        let facts = match self {
+            Self::SchemaClosed(ddl) => return TableError::NoPrivilege { table, ddl },
+            Self::NoSchema(schema) => {
+                let ddl = format!("{schema} {create}");
+                return TableError::Missing { table, ddl };
+            }
+            Self::NoTable(_) => return TableError::Missing { table, ddl: create },
+            Self::Table(facts) => facts,
+        };
+        match (sqlstate, facts.unique_index) {
+            (INSUFFICIENT_PRIVILEGE, _) if !facts.permissions.missing.is_empty() => {
+                let ddl = facts.permissions.mend;
+                TableError::NoPrivilege { table, ddl }
+            }
+            (NO_UNIQUE_INDEX, Err(ddl)) => TableError::NoUniqueIndex { table, ddl },
+            _ => facts
+                .columns
+                .column_fault(pipeline)
+                .unwrap_or(TableError::Other {
+                    table,
+                    sqlstate: sqlstate.to_owned(),
+                    ddl: create,
+                }),
+        }
+    }
+
+    async fn of_missing(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
+        let Some(schema) = &pipeline.table.schema else {
+            return Ok(Self::NoTable(pipeline.create_table()));
+        };
+        let quoted = quote_identifier(schema);
+        let exists: bool =
+            one(client, "SELECT to_regnamespace($1) IS NOT NULL", &[&quoted]).await?;
+        Ok(if exists {
+            Self::NoTable(pipeline.create_table())
+        } else {
+            Self::NoSchema(format!("CREATE SCHEMA {quoted};"))
+        })
+    }
+}
+
+impl TableFacts {
+    async fn read(
+        client: &Client,
+        pipeline: &Pipeline,
+        columns: LiveTable,
+        role: &str,
+    ) -> Result<Self, DatabaseError> {
+        let sql = "SELECT n.nspname::text, c.relkind::text, row_security_active(c.oid), \
+                   (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid), \
+                   ARRAY(SELECT part.oid::regclass::text FROM pg_class part WHERE part.relpersistence = 'u' AND part.oid IN \
+                         (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid)) ORDER BY 1) \
+                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
+        let table = pipeline.table.to_string();
+        let rows = client.query_typed(sql, &[(&table, Type::TEXT)]).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| DatabaseError::Lost("the table is gone".to_owned()))?;
+        let kind: String = row.try_get(1)?;
+        let kind = match kind.as_str() {
+            "r" => Kind::Table,
+            "p" => Kind::Partitioned(row.try_get(3)?),
+            _ => Kind::Other,
+        };
+        let is_partitioned = matches!(kind, Kind::Partitioned(_));
+        let index = unique_index_of_key(client, pipeline).await?;
+        Ok(Self {
+            schema: row.try_get(0)?,
+            kind,
+            columns,
+            unique_index: index.ok_or_else(|| unique_index(pipeline, is_partitioned)),
+            permissions: Permissions::read(client, pipeline, role).await?,
+            has_row_security: row.try_get(2)?,
+            unlogged: row.try_get(4)?,
+            partition_gap: PartitionGap::read(client, pipeline).await?,
+        })
+    }
+}
+
+impl PartitionGap {
+    /// Looks for one in a table that is partitioned by ranges of a time. Only the first level of partitions
+    /// is looked at.
+    async fn read(client: &Client, pipeline: &Pipeline) -> Result<Option<Self>, DatabaseError> {
+        let by_time = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_partitioned_table p \
+                       JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
+                       WHERE p.partrelid = to_regclass($1) AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0 \
+                       AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)";
+        let table = pipeline.table.to_string();
+        let rows = client.query_typed(by_time, &[(&table, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let (column, time): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        // The bounds as Postgres writes them: FOR VALUES FROM ('2026-11-01') TO (MAXVALUE).
+        let next = format!(
+            "WITH part AS (SELECT coalesce(substring(bound FROM 'FROM \\(''([^'']*)''')::{time}, '-infinity') AS low, \
+                                  coalesce(substring(bound FROM 'TO \\(''([^'']*)''')::{time}, 'infinity') AS high \
+                           FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid, pg_get_expr(c.relpartbound, c.oid) AS bound \
+                           WHERE inhparent = to_regclass($1)), \
+                  today AS (SELECT now()::{time} AS value), \
+                  current AS (SELECT high FROM part, today WHERE low <= value AND value < high), \
+                  gap AS (SELECT high AS value, false AS is_now FROM current WHERE high < 'infinity' \
+                          UNION ALL SELECT value, true FROM today WHERE NOT EXISTS (SELECT FROM current)) \
+             SELECT gap.value::text, gap.is_now FROM gap \
+             WHERE NOT EXISTS (SELECT FROM part WHERE low <= gap.value AND gap.value < high)"
+        );
+        let rows = client.query_typed(&next, &[(&table, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            column,
+            from: row.try_get(0)?,
+            is_now: row.try_get(1)?,
+            fix: default_partition(&pipeline.table),
+        }))
+    }
+}
+
+impl Permissions {
+    async fn read(client: &Client, pipeline: &Pipeline, role: &str) -> Result<Self, DatabaseError> {
+        let all: Vec<&str> = pipeline
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
+        let key: Vec<&str> = pipeline.key_names().collect();
+        let others: Vec<&str> = all
+            .iter()
+            .copied()
+            .filter(|name| !key.contains(name))
+            .collect();
+        // ON CONFLICT reads the key, and DO UPDATE the columns that it sets.
+        // Source: <https://www.postgresql.org/docs/18/sql-insert.html>.
+        let needed = match pipeline.on_conflict {
+            OnConflict::Ignore => vec![("INSERT", &all), ("SELECT", &key)],
+            OnConflict::Update => vec![("INSERT", &all), ("SELECT", &all), ("UPDATE", &others)],
+        };
+        let sql = "SELECT coalesce(bool_and(has_column_privilege(attrelid, attnum, $2)), true) FROM pg_attribute \
+                   WHERE attrelid = to_regclass($1) AND attname = ANY($3::text[]) AND attnum > 0 AND NOT attisdropped";
+        let table = pipeline.table.to_string();
+        let mut missing = Vec::new();
+        for (privilege, columns) in &needed {
+            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+                (&table, Type::TEXT),
+                (privilege, Type::TEXT),
+                (columns, Type::TEXT_ARRAY),
+            ];
+            let rows = client.query_typed(sql, &parameters).await?;
+            let granted = rows.first().map(|row| row.try_get(0)).transpose()?;
+            if granted != Some(true) {
+                missing.push(*privilege);
+            }
+        }
+        let mend = format!(
+            "GRANT {} ON {table} TO {};",
+            missing.join(", "),
+            quote_identifier(role)
+        );
+        Ok(Self {
+            needed: needed.iter().map(|(privilege, _)| *privilege).collect(),
+            missing,
+            mend,
+        })
+    }
+}
+
+/// The index that Postgres takes for `ON CONFLICT (key)`: unique at once, whole, on just these
+/// columns in any order.
+/// Source: `infer_arbiter_indexes` in
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/optimizer/util/plancat.c>.
+async fn unique_index_of_key(
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<Option<String>, DatabaseError> {
+    let sql = "SELECT x.relname::text, array_agg(a.attname::text) FROM pg_index i \
+               JOIN pg_class x ON x.oid = i.indexrelid \
+               CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k(attnum) \
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+               WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate \
+               AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY x.relname ORDER BY x.relname";
+    let table = pipeline.table.to_string();
+    let mut key: Vec<&str> = pipeline.key_names().collect();
+    key.sort_unstable();
+    for row in client.query_typed(sql, &[(&table, Type::TEXT)]).await? {
+        let mut columns: Vec<String> = row.try_get(1)?;
+        columns.sort_unstable();
+        if columns == key {
+            return Ok(Some(row.try_get(0)?));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an index of the mapping's table has just the columns of its key; also one that is being built
+/// or replaced.
+pub(crate) async fn is_index_of_key(
+    client: &Client,
+    pipeline: &Pipeline,
+    index: &str,
+) -> Result<bool, DatabaseError> {
+    let sql = format!(
+        "SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+         WHERE x.relname = $1 AND i.indisunique AND $2::text[] = {COLUMNS_OF_INDEX} \
+         AND (i.indrelid = to_regclass($3) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = i.indrelid))"
+    );
+    let table = pipeline.table.to_string();
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+        (&index, Type::TEXT),
+        (&key_of(pipeline), Type::TEXT_ARRAY),
+        (&table, Type::TEXT),
+    ];
+    Ok(!client.query_typed(&sql, &parameters).await?.is_empty())
+}
+
+fn grant_usage(pipeline: &Pipeline, role: &str) -> String {
+    let schema = pipeline.table.schema.as_deref().map(quote_identifier);
+    format!(
+        "GRANT USAGE ON SCHEMA {} TO {};",
+        schema.unwrap_or_default(),
+        quote_identifier(role)
+    )
+}
+
+/// The one value that a query of text parameters gives.
+async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(
+    client: &Client,
+    sql: &str,
+    parameters: &[&String],
+) -> Result<T, DatabaseError> {
+    let parameters: Vec<(&(dyn tokio_postgres::types::ToSql + Sync), Type)> = parameters
+        .iter()
+        .map(|text| {
+            (
+                *text as &(dyn tokio_postgres::types::ToSql + Sync),
+                Type::TEXT,
+            )
+        })
+        .collect();
+    let rows = client.query_typed(sql, &parameters).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| DatabaseError::Lost("no answer".to_owned()))?;
+    Ok(row.try_get(0)?)
+}
