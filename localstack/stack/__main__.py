@@ -57,7 +57,7 @@ def _parser() -> ArgumentParser:
 
 def up(settings: Settings, *_: object) -> None:
     """Starts the stack and deploys the template to it; what runs already goes on running."""
-    with _one_at_a_time(settings):
+    with _one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
         deploy.build(settings)
         emulator.start(settings)  # takes a while: waited for after the next step
@@ -130,7 +130,7 @@ def _left_as_found(settings: Settings) -> Iterator[None]:
 
 def watch(settings: Settings, *_: object) -> None:
     """Runs the function against the local Postgres, compiled anew whenever a file changes."""
-    with _one_at_a_time(settings):
+    with _one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
@@ -163,6 +163,19 @@ def _one_at_a_time(settings: Settings) -> Iterator[None]:
     with (settings.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _stopped_on_failure(settings: Settings) -> Iterator[None]:
+    """What is started inside is stopped again when the rest cannot start, or is interrupted."""
+    found_up = [daemon for daemon in _daemons(settings) if daemon.pid()]
+    try:
+        yield
+    except BaseException:
+        for daemon in _daemons(settings):
+            if daemon not in found_up:
+                daemon.stop()
+        raise
 
 
 def _prepare(settings: Settings) -> None:

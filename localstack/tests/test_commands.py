@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from stack import __main__ as commands
-from stack.settings import Settings
+from stack import deploy, emulator, postgres
+from stack.processes import require_free_port
+from stack.settings import LOOPBACK, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +60,53 @@ def test_a_taken_port_stops_up_before_anything_is_started(
     assert f"{who} needs it" in error
     assert f"{variable}=…" in error
     assert [daemon.pid() for daemon in commands._daemons(elsewhere)] == [None, None]
+
+
+@pytest.fixture
+def broken_postgres(elsewhere: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Nothing is compiled, LocalStack starts, and Postgres cannot."""
+    programs = elsewhere.state / "programs"
+    programs.mkdir()
+    for name in ("initdb", "postgres"):
+        (programs / name).write_text("#!/bin/sh\necho 'no space left on device'; exit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setattr(postgres, "programs", lambda: programs)
+    monkeypatch.setattr(postgres, "_unprivileged", lambda _: [])
+    monkeypatch.setattr(deploy, "build", lambda _: None)
+    with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
+        monkeypatch.setenv("POSTGRES_PORT", str(one.getsockname()[1]))
+        monkeypatch.setenv("LOCALSTACK_PORT", str(other.getsockname()[1]))
+    return elsewhere
+
+
+@pytest.mark.parametrize("command", ["up", "run"])
+def test_what_was_started_is_stopped_when_the_rest_cannot_start(
+    broken_postgres: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    assert stack(monkeypatch, command) == 1
+    assert "no space left on device" in capsys.readouterr().err
+    try:
+        assert emulator.daemon(broken_postgres).log.exists()
+        assert emulator.daemon(broken_postgres).pid() is None
+        require_free_port(broken_postgres.identity.localstack_port, "LocalStack", "LOCALSTACK_PORT")
+    finally:
+        emulator.daemon(broken_postgres).stop()
+
+
+def test_what_was_up_before_stays_up_when_the_rest_cannot_start(
+    broken_postgres: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken_postgres.keep_identity()
+    emulator.start(broken_postgres)
+    pid = emulator.daemon(broken_postgres).pid()
+    try:
+        assert stack(monkeypatch, "up") == 1
+        assert emulator.daemon(broken_postgres).pid() == pid is not None
+    finally:
+        emulator.daemon(broken_postgres).stop()
 
 
 def test_a_port_that_is_none_is_refused(

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::pipeline::{ColumnType, OnConflict, Pipeline};
-use crate::row::Rows;
+use crate::rows::Rows;
 
 /// The rows of a part that are to be stored.
 pub(super) struct Collapsed {

@@ -8,7 +8,6 @@
 
 mod clear;
 mod column_type;
-mod ddl;
 mod newer;
 mod origin;
 mod path;
@@ -18,9 +17,9 @@ use std::fmt;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::quote::quote_identifier;
+
 pub use column_type::ColumnType;
-pub(crate) use ddl::quote_list;
-pub use ddl::{PartitionError, quote_identifier};
 pub use path::Path;
 
 use column_type::KNOWN_TYPES;
@@ -60,6 +59,16 @@ pub struct Table {
     pub schema: Option<String>,
     /// The table's own name.
     pub name: String,
+}
+
+/// The quoted name: `"schema"."table"`.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{}.", quote_identifier(schema))?;
+        }
+        f.write_str(&quote_identifier(&self.name))
+    }
 }
 
 /// One column: where its value comes from and what becomes of it.
@@ -538,6 +547,13 @@ impl From<Problem> for (Option<String>, Problem) {
 type Checked<T> = Result<T, (Option<String>, Problem)>;
 
 impl Pipeline {
+    /// The names of the key's columns.
+    pub fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.key
+            .iter()
+            .map(|&position| self.columns[position].name.as_str())
+    }
+
     /// Reads and checks a mapping; `file` is how errors call it.
     ///
     /// ```
@@ -656,7 +672,7 @@ fn parse_table(name: &str) -> Result<Table, Problem> {
     Ok(table)
 }
 
-fn check_identifier(what: &'static str, name: &str) -> Result<(), Problem> {
+pub(crate) fn check_identifier(what: &'static str, name: &str) -> Result<(), Problem> {
     let keeps = (1..=MAX_IDENTIFIER_BYTES).contains(&name.len()) && !name.contains('\0');
     if keeps {
         Ok(())

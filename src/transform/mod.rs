@@ -24,7 +24,7 @@ use crate::pipeline::{
     Column, ColumnType, Metadata, Pipeline, PipelineError, Problem, Source, Transform,
 };
 use crate::rejection::{Place, Rejection, Rule};
-use crate::row::Rows;
+use crate::rows::Rows;
 use convert::Value;
 pub use convert::takes;
 pub(crate) use decimal::MAX_DIGITS;

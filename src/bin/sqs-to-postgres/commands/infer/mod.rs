@@ -11,7 +11,7 @@ use clap::Args;
 use sqs_to_postgres::extract::Message;
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::{Envelope, Path, Pipeline};
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 

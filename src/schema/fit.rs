@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::LiveColumn;
+use super::live::LiveColumn;
 use crate::pipeline::{Column, ColumnType, Mask};
 
 /// What keeps a column of the table from taking what the mapping gives.
@@ -12,7 +12,7 @@ pub struct Difference {
     pub column: String,
     /// What is wrong with it.
     pub fault: Fault,
-    /// The statement that mends the table.
+    /// The statement that fixes the table.
     pub mend: String,
     /// The one that can follow when the rows that are there have been dealt with.
     pub later: Option<String>,
@@ -111,7 +111,7 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
     }
 }
 
-/// A length and what goes before it: 4 bytes of header that the modifier counts too.
+/// A type modifier counts a header of 4 bytes before the length.
 const MODIFIER_HEADER: i32 = 4;
 
 fn fit_of_string(column: &Column, live: &LiveColumn) -> Fit {
@@ -127,7 +127,7 @@ fn fit_of_string(column: &Column, live: &LiveColumn) -> Fit {
     }
 }
 
-/// The most characters that a column's values have as text; `None` where there is no limit.
+/// Maximum characters of a column's values as text; `None` if there is no limit.
 fn longest_text(column: &Column) -> Option<usize> {
     use ColumnType as T;
     if let Some(mask @ (Mask::Sha256 | Mask::Sha512 | Mask::HmacSha256)) = column.mask {
