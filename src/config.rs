@@ -220,18 +220,23 @@ impl LogSettings {
     }
 }
 
+/// Variables that Lambda sets for every function, and that nobody else has to set.
+const RUNTIME_VARIABLES: [&str; 4] = [
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+];
+
 /// Checks for what the Lambda runtime client would otherwise panic about.
 ///
 /// # Errors
 /// A variable is missing that Lambda sets for every function.
 pub fn check_runtime(lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-    let variables = [
-        "AWS_LAMBDA_RUNTIME_API",
-        "AWS_LAMBDA_FUNCTION_NAME",
-        "AWS_LAMBDA_FUNCTION_VERSION",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-    ];
-    match variables.into_iter().find(|name| lookup(name).is_none()) {
+    match RUNTIME_VARIABLES
+        .into_iter()
+        .find(|name| lookup(name).is_none())
+    {
         Some(missing) => Err(ConfigError::NoRuntime(missing)),
         None => number::<i32>(&lookup, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE").map(|_| ()),
     }
@@ -266,6 +271,27 @@ pub enum ConfigError {
 }
 
 impl Settings {
+    /// All variables that are read, [`LogSettings`]' too, without those that Lambda sets for every function.
+    pub const VARIABLES: [&str; 17] = [
+        "DB_SECRET_ID",
+        "DATABASE_URL",
+        "DB_HOST",
+        "DB_PORT",
+        "DB_NAME",
+        "DB_SSLMODE",
+        "DB_SSLROOTCERT",
+        "DB_CHANNEL_BINDING",
+        "SECRET_TTL_SECS",
+        "MASK_SECRET_ID",
+        "MASK_KEY",
+        "PIPELINE_FILE",
+        "OUTAGE_BACKOFF_SECS",
+        "DEAD_LETTER_QUEUE_URL",
+        "AWS_LAMBDA_LOG_LEVEL",
+        "AWS_LAMBDA_LOG_FORMAT",
+        "LAMBDA_TASK_ROOT",
+    ];
+
     /// Reads the settings through `lookup`, which gives a variable's value.
     ///
     /// # Errors
@@ -367,6 +393,9 @@ fn number<T: FromStr>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
@@ -377,6 +406,21 @@ mod tests {
                 .map(|(_, value)| (*value).to_owned())
         };
         Settings::read(lookup)
+    }
+
+    #[test]
+    fn the_list_of_variables_is_what_is_read() {
+        let read = RefCell::new(BTreeSet::new());
+        let lookup = |name: &str| {
+            read.borrow_mut().insert(name.to_owned());
+            (name == "DB_SECRET_ID").then(|| "s".to_owned())
+        };
+        assert!(Settings::read(lookup).is_ok());
+        LogSettings::read(lookup);
+        let runtime = |name: &String| RUNTIME_VARIABLES.contains(&name.as_str());
+        let mut read = read.into_inner();
+        read.retain(|name| !runtime(name));
+        assert_eq!(read, Settings::VARIABLES.map(str::to_owned).into());
     }
 
     #[test]

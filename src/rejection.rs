@@ -127,27 +127,41 @@ impl Rule {
             _ => Some(1),
         }
     }
+}
 
-    /// Its name in logs, metrics and dead letters: a word that does not change.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::BodyMissing => "body_missing",
-            Self::BodyNotJson => "body_not_json",
-            Self::NotSns => "not_sns",
-            Self::Required => "required",
-            Self::Type(_) => "type",
-            Self::Range(_) => "range",
-            Self::Length(_) => "length",
-            Self::NulCharacter => "nul_character",
-            Self::LoneSurrogate => "lone_surrogate",
-            Self::Nesting(_) => "nesting",
-            Self::Transform(_) => "transform",
-            Self::Refused(_) => "refused",
-            Self::GroupHeld => "group_held",
-            Self::OutOfTime => "out_of_time",
-            Self::Internal => "internal",
+/// The rules and their names, as one table.
+macro_rules! names {
+    ($($rule:pat => $name:literal,)*) => {
+        impl Rule {
+            /// The names of all rules.
+            pub const ALL: &[&str] = &[$($name),*];
+
+            /// Its name in logs, metrics and dead letters: a word that does not change.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $($rule => $name,)*
+                }
+            }
         }
-    }
+    };
+}
+
+names! {
+    Rule::BodyMissing => "body_missing",
+    Rule::BodyNotJson => "body_not_json",
+    Rule::NotSns => "not_sns",
+    Rule::Required => "required",
+    Rule::Type(_) => "type",
+    Rule::Range(_) => "range",
+    Rule::Length(_) => "length",
+    Rule::NulCharacter => "nul_character",
+    Rule::LoneSurrogate => "lone_surrogate",
+    Rule::Nesting(_) => "nesting",
+    Rule::Transform(_) => "transform",
+    Rule::Refused(_) => "refused",
+    Rule::GroupHeld => "group_held",
+    Rule::OutOfTime => "out_of_time",
+    Rule::Internal => "internal",
 }
 
 impl fmt::Display for Rule {

@@ -249,7 +249,7 @@ async fn a_queue_that_is_not_there_and_a_system_that_is_away_end_differently() {
     let tool = Tool::bare().on_aws().input("a\n");
     let unnamed = tool.run("send").await;
     assert!(
-        unnamed.code == 2 && unnamed.err.contains("no queue is named"),
+        unnamed.code == 2 && unnamed.err.contains("no queue given"),
         "{}",
         unnamed.err
     );

@@ -1,0 +1,146 @@
+//! Why a command ended early, by what the user has to do next.
+//!
+//! A command that can fail in ways of its own has its own error type, beside the code that finds them out.
+
+use std::error::Error as StdError;
+use std::io;
+
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use sqs_to_postgres::aws::reason;
+use sqs_to_postgres::config::ConfigError;
+use sqs_to_postgres::database::{DatabaseError, Remedy};
+use sqs_to_postgres::load::TableError;
+use sqs_to_postgres::pipeline::{PartitionError, PipelineError};
+use sqs_to_postgres::prepare::PrepareError;
+use sqs_to_postgres::start::StartError;
+use thiserror::Error;
+
+use super::Outcome;
+
+/// Any error, as a sentence for the user.
+type Reason = Box<dyn StdError + Send + Sync>;
+
+/// What stopped a command.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    /// The command line, a setting, the mapping, the table or the input has to be corrected.
+    #[error("{0}")]
+    Invalid(Reason),
+    /// A system that the command needs is unavailable: another try may succeed.
+    #[error("{0}")]
+    Unavailable(Reason),
+    /// Standard output is closed or full.
+    #[error("cannot write the output ({0}): check where it goes")]
+    Output(#[from] io::Error),
+}
+
+/// Input that cannot be read.
+#[derive(Debug, Error)]
+#[error("cannot read {name} ({reason}): name a readable file of UTF-8 text, or - for stdin")]
+struct InputError {
+    name: String,
+    reason: String,
+}
+
+/// A call of AWS that failed.
+#[derive(Debug, Error)]
+pub(crate) enum AwsError {
+    #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
+    Refused { what: String, reason: String },
+    #[error(
+        "no answer from AWS about {what} ({reason}): check the network access to AWS, or AWS_ENDPOINT_URL"
+    )]
+    Unreachable { what: String, reason: String },
+}
+
+impl CliError {
+    /// An error that only the user can fix.
+    pub(crate) fn invalid(error: impl Into<Reason>) -> Self {
+        Self::Invalid(error.into())
+    }
+
+    /// Input of this name that cannot be read.
+    pub(crate) fn input(name: &str, error: &io::Error) -> Self {
+        let (name, reason) = (name.to_owned(), error.to_string());
+        Self::invalid(InputError { name, reason })
+    }
+
+    /// AWS refused a call about `what`, or did not answer.
+    pub(crate) fn aws<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
+        let (what, reason) = (what.to_owned(), reason(error));
+        match error {
+            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) => {
+                Self::invalid(AwsError::Refused { what, reason })
+            }
+            _ => Self::Unavailable(AwsError::Unreachable { what, reason }.into()),
+        }
+    }
+
+    /// Whether the reader of the output is gone: `… | head`.
+    pub(crate) fn is_unread(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// How the command ends.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Invalid(_) | Self::Output(_) => Outcome::Invalid,
+            Self::Unavailable(_) => Outcome::Unavailable,
+        }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::invalid(error)
+    }
+}
+
+impl From<PipelineError> for CliError {
+    fn from(error: PipelineError) -> Self {
+        Self::invalid(error)
+    }
+}
+
+impl From<PartitionError> for CliError {
+    fn from(error: PartitionError) -> Self {
+        Self::invalid(error)
+    }
+}
+
+impl From<TableError> for CliError {
+    fn from(error: TableError) -> Self {
+        Self::invalid(error)
+    }
+}
+
+impl From<PrepareError> for CliError {
+    fn from(error: PrepareError) -> Self {
+        match error.is_transient() {
+            true => Self::Unavailable(error.into()),
+            false => Self::invalid(error),
+        }
+    }
+}
+
+impl From<DatabaseError> for CliError {
+    fn from(error: DatabaseError) -> Self {
+        match error.remedy() {
+            Remedy::Retry | Remedy::RetryThenBisect | Remedy::Reconnect => {
+                Self::Unavailable(error.into())
+            }
+            Remedy::Isolate | Remedy::Reauthenticate | Remedy::GiveUp => Self::invalid(error),
+        }
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => error.into(),
+            StartError::Pipeline(error) => error.into(),
+            StartError::Prepare(error) => error.into(),
+            StartError::Database(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What several commands need: settings, input and output, signals, errors.
+
+pub(crate) mod error;
+pub(crate) mod outgoing;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod samples;
+pub(crate) mod settings;
+pub(crate) mod signals;
+pub(crate) mod values;
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything is done.
+    Done,
+    /// Some messages failed or were left.
+    SomeFailed,
+    /// The command line, a setting, the mapping or the table has to be corrected.
+    Invalid,
+    /// A system is unavailable.
+    Unavailable,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::SomeFailed => 1,
+            Outcome::Invalid => 2,
+            Outcome::Unavailable => 3,
+        })
+    }
+}

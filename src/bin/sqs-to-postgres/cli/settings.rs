@@ -1,0 +1,238 @@
+//! Settings: what flags say, and where they are silent, what the environment says.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::QueueAttributeName;
+use clap::Args;
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySettings, Settings};
+use sqs_to_postgres::database::Database;
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::prepare::mask_key;
+use sqs_to_postgres::secret::Secrets;
+use sqs_to_postgres::start::read_pipeline;
+use thiserror::Error;
+
+use crate::cli::error::CliError;
+
+/// The mapping that a person has before them goes before the one compiled in.
+const FILE_HERE: &str = "pipeline.toml";
+
+/// Variables of which only one can be set: a flag for one sets the other aside.
+const RIVALS: [(&str, &str); 2] = [
+    ("DATABASE_URL", "DB_SECRET_ID"),
+    ("MASK_KEY", "MASK_SECRET_ID"),
+];
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Mapping")]
+pub(crate) struct MappingFlags {
+    /// The mapping [env: PIPELINE_FILE; then pipeline.toml in this folder, then the one compiled in]
+    #[arg(long, value_name = "FILE")]
+    pipeline: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Mask key")]
+pub(crate) struct MaskFlags {
+    /// Secret that holds the mask key [env: MASK_SECRET_ID, or the key itself in MASK_KEY]
+    #[arg(long, value_name = "NAME")]
+    mask_secret_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database")]
+pub(crate) struct DatabaseFlags {
+    /// libpq URL; its password can be seen by others on this machine [env: DATABASE_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "db_secret_id")]
+    database_url: Option<String>,
+    /// Secret of host, user and password, instead of a URL [env: DB_SECRET_ID]
+    #[arg(long, value_name = "NAME")]
+    db_secret_id: Option<String>,
+    /// Goes before the secret's host [env: DB_HOST]
+    #[arg(long, value_name = "HOST")]
+    db_host: Option<String>,
+    /// Goes before the secret's port [env: DB_PORT]
+    #[arg(long, value_name = "PORT")]
+    db_port: Option<String>,
+    /// Goes before the secret's database [env: DB_NAME]
+    #[arg(long, value_name = "NAME")]
+    db_name: Option<String>,
+    /// With the secret: verify-full, verify-ca, require or disable [env: DB_SSLMODE]
+    #[arg(long, value_name = "MODE")]
+    db_sslmode: Option<String>,
+    /// With the secret: PEM file of the authorities to trust [env: DB_SSLROOTCERT]
+    #[arg(long, value_name = "FILE")]
+    db_sslrootcert: Option<String>,
+    /// With the secret: require, prefer or disable [env: DB_CHANNEL_BINDING]
+    #[arg(long, value_name = "MODE")]
+    db_channel_binding: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Queue")]
+pub(crate) struct QueueFlags {
+    /// URL of the queue [env: QUEUE_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "queue_name")]
+    queue_url: Option<String>,
+    /// Name of the queue, instead of its URL
+    #[arg(long, value_name = "NAME")]
+    queue_name: Option<String>,
+    /// Where AWS is, for example LocalStack [env: AWS_ENDPOINT_URL]
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+}
+
+#[derive(Debug, Error)]
+#[error("no queue given: use --queue-url or --queue-name, or set QUEUE_URL")]
+struct NoQueue;
+
+impl QueueFlags {
+    /// The way to AWS.
+    pub(crate) fn aws(&self) -> Aws {
+        Aws::at(self.endpoint_url.clone())
+    }
+
+    /// The URL of the queue, where one is named.
+    pub(crate) async fn url(&self, sqs: &Client) -> Result<Option<String>, CliError> {
+        match (&self.queue_url, &self.queue_name) {
+            (Some(url), _) => Ok(Some(url.clone())),
+            (None, Some(name)) => Ok(Some(url_of(sqs, name).await?)),
+            (None, None) => Ok(variable("QUEUE_URL")),
+        }
+    }
+
+    /// The same for a command that cannot do without a queue.
+    pub(crate) async fn required_url(&self, sqs: &Client) -> Result<String, CliError> {
+        let url = self.url(sqs).await?;
+        url.ok_or_else(|| CliError::invalid(NoQueue))
+    }
+}
+
+/// The URL of the queue of this name.
+pub(crate) async fn url_of(sqs: &Client, name: &str) -> Result<String, CliError> {
+    let answer = sqs.get_queue_url().queue_name(name).send().await;
+    let answer = answer.map_err(|error| CliError::aws(&format!("queue {name:?}"), &error))?;
+    Ok(answer.queue_url.unwrap_or_default())
+}
+
+/// All that SQS says of the queue at this URL.
+pub(crate) async fn attributes(
+    url: &str,
+    sqs: &Client,
+) -> Result<HashMap<QueueAttributeName, String>, CliError> {
+    let asked = sqs
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::All);
+    let answer = asked.send().await;
+    let answer = answer.map_err(|error| CliError::aws(&format!("queue {url:?}"), &error))?;
+    Ok(answer.attributes.unwrap_or_default())
+}
+
+impl MappingFlags {
+    /// The mapping, and how errors call it.
+    pub(crate) fn read(&self) -> Result<(String, Pipeline), CliError> {
+        let (file, pipeline) = match self.file() {
+            Some(path) => read_pipeline(Some(&path))?,
+            None => {
+                let (file, pipeline) = read_pipeline(None)?;
+                (format!("{file} (compiled in)"), pipeline)
+            }
+        };
+        Ok((file, pipeline))
+    }
+
+    /// The file of the mapping, unless it is the one compiled in.
+    fn file(&self) -> Option<PathBuf> {
+        let named = self
+            .pipeline
+            .clone()
+            .or_else(|| variable("PIPELINE_FILE").map(PathBuf::from));
+        let here = || Some(PathBuf::from(FILE_HERE)).filter(|file| file.is_file());
+        named.or_else(here)
+    }
+}
+
+impl MaskFlags {
+    fn flags(&self) -> [Flag<'_>; 1] {
+        [("MASK_SECRET_ID", &self.mask_secret_id)]
+    }
+
+    /// The mask key, where one is set.
+    pub(crate) async fn key(&self, aws: &Arc<Aws>) -> Result<Option<MaskKey>, CliError> {
+        let flags = self.flags();
+        let settings = MaskKeySettings::read(&|name: &str| look_up(&flags, name))?;
+        let key = mask_key(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
+        Ok(key?)
+    }
+}
+
+impl DatabaseFlags {
+    fn flags(&self) -> [Flag<'_>; 8] {
+        [
+            ("DATABASE_URL", &self.database_url),
+            ("DB_SECRET_ID", &self.db_secret_id),
+            ("DB_HOST", &self.db_host),
+            ("DB_PORT", &self.db_port),
+            ("DB_NAME", &self.db_name),
+            ("DB_SSLMODE", &self.db_sslmode),
+            ("DB_SSLROOTCERT", &self.db_sslrootcert),
+            ("DB_CHANNEL_BINDING", &self.db_channel_binding),
+        ]
+    }
+
+    /// The database, not yet connected.
+    pub(crate) fn database(&self, aws: &Arc<Aws>) -> Result<Database, CliError> {
+        let flags = self.flags();
+        let settings = DatabaseSettings::read(&|name: &str| look_up(&flags, name))?;
+        let secrets = Arc::new(Secrets::new(Arc::clone(aws)));
+        Ok(Database::new(settings, DEFAULT_SECRET_TTL, secrets)?)
+    }
+}
+
+/// The settings of the function, for a command that does its work.
+pub(crate) fn settings(
+    mapping: &MappingFlags,
+    mask: &MaskFlags,
+    database: &DatabaseFlags,
+) -> Result<Settings, CliError> {
+    let flags: Vec<Flag<'_>> = mask.flags().into_iter().chain(database.flags()).collect();
+    let settings = Settings::read(|name: &str| look_up(&flags, name))?;
+    Ok(Settings {
+        // Metrics for CloudWatch are those of a function.
+        function_name: String::new(),
+        pipeline_file: mapping.file(),
+        ..settings
+    })
+}
+
+/// The environment's value; an empty one counts as unset.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A variable, and what its flag says.
+type Flag<'f> = (&'static str, &'f Option<String>);
+
+/// The flag's value, or the environment's where no flag sets it or its rival.
+fn look_up(flags: &[Flag<'_>], name: &str) -> Option<String> {
+    let flag = |name: &str| {
+        let (_, value) = flags.iter().find(|(flag, _)| *flag == name)?;
+        value.as_ref()
+    };
+    let rival = RIVALS.iter().find_map(|&(one, other)| match name {
+        _ if name == one => Some(other),
+        _ if name == other => Some(one),
+        _ => None,
+    });
+    match flag(name) {
+        Some(value) => Some(value.clone()),
+        None if rival.and_then(flag).is_some() => None,
+        None => variable(name),
+    }
+}

@@ -1,0 +1,269 @@
+//! `check`: is this going to work? One line for each thing that can stand in the way.
+
+mod api;
+mod function;
+mod mapping;
+mod queue;
+mod report;
+mod table;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use clap::Args;
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::database::{Durability, Server};
+use sqs_to_postgres::load::Inspection;
+use sqs_to_postgres::pipeline::{Column, Mask, Pipeline, quote_identifier};
+use sqs_to_postgres::transform::Transformer;
+use tokio::time::Instant;
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, variable};
+use function::{DEAD_LETTER_QUEUE_URL, Function};
+use report::Report;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A statement of a large batch takes no longer on a server that is busy.
+const SHORT_STATEMENT: Duration = Duration::from_secs(5);
+
+/// Other statements on the same rows take no longer, nor does the function between two of its own.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest of the names that do not depend on the mapping.
+const WIDEST_NAME: &str = "partial responses";
+
+/// Say whether this is going to work, from the mapping to the queue
+///
+/// One line for each thing, with what mends it. Role and network are those of
+/// this machine: the function's may differ.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Check {
+    /// The Lambda function: its timeout, its event source and its concurrency
+    #[arg(long, value_name = "NAME", help_heading = "Queue")]
+    function: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    queue: QueueFlags,
+    #[command(flatten)]
+    mapping: MappingFlags,
+    #[command(flatten)]
+    mask: MaskFlags,
+    #[command(flatten)]
+    database: DatabaseFlags,
+}
+
+impl Check {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let (file, pipeline) = match self.mapping.read() {
+            Ok(read) => read,
+            Err(error) => {
+                let mut report = Report::new(self.json, 0);
+                report.error("mapping", &error)?;
+                return report.end();
+            }
+        };
+        let columns = pipeline
+            .columns
+            .iter()
+            .map(|column| table::line_name(&column.name).chars().count());
+        let widest = columns.chain([WIDEST_NAME.len()]).max().unwrap_or_default();
+        let mut report = Report::new(self.json, widest);
+        let aws = Arc::new(self.queue.aws());
+        self.check_mapping(&file, &pipeline, &aws, &mut report)
+            .await?;
+        let server = self.check_database(&pipeline, &aws, &mut report).await?;
+        self.check_queue(&aws, server.as_ref(), &mut report).await?;
+        report.end()
+    }
+
+    async fn check_mapping(
+        &self,
+        file: &str,
+        pipeline: &Pipeline,
+        aws: &Arc<Aws>,
+        report: &mut Report,
+    ) -> Result<(), CliError> {
+        let key: Vec<&str> = pipeline.key_names().collect();
+        let (columns, key) = (pipeline.columns.len(), key.join(", "));
+        report.ok(
+            "mapping",
+            &format!(
+                "{file}: {columns} columns into {}, key {key}",
+                pipeline.table
+            ),
+        )?;
+        let compiled = match self.mask.key(aws).await {
+            Ok(key) => Transformer::new(file, pipeline, key.as_ref()).map_err(CliError::from),
+            Err(error) => Err(error),
+        };
+        let is_masked = |column: &&Column| column.mask.is_some();
+        let masks = pipeline.columns.iter().filter(is_masked).count();
+        match compiled {
+            Ok(_) if masks == 0 => report.ok("masks", "none")?,
+            Ok(_) => report.ok("masks", &format!("{masks} columns are masked"))?,
+            Err(error) => report.error("masks", &error)?,
+        }
+        for column in &pipeline.columns {
+            check_mask(column, report)?;
+        }
+        mapping::check(pipeline, report)
+    }
+
+    /// Gives the server, where it answers.
+    async fn check_database(
+        &self,
+        pipeline: &Pipeline,
+        aws: &Arc<Aws>,
+        report: &mut Report,
+    ) -> Result<Option<Server>, CliError> {
+        let mut database = match self.database.database(aws) {
+            Ok(database) => database,
+            Err(error) => return report.error("database", &error).map(|()| None),
+        };
+        let address = match database.address().await {
+            Ok(address) => address,
+            Err(error) => return report.error("database", &error.into()).map(|()| None),
+        };
+        let asked = async {
+            let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+            Ok::<_, CliError>((
+                Server::read(client).await?,
+                Inspection::read(client, pipeline).await?,
+            ))
+        };
+        let (server, inspection) = match asked.await {
+            Ok(answer) => answer,
+            Err(error) => return report.error("database", &error).map(|()| None),
+        };
+        check_server(&server, &address, report)?;
+        check_durability(&server, report)?;
+        check_timeouts(&server, report)?;
+        tls::check(&mut database, &address.0, report).await?;
+        table::check(&inspection, pipeline, report)?;
+        Ok(Some(server))
+    }
+}
+
+impl Check {
+    async fn check_queue(
+        &self,
+        aws: &Aws,
+        server: Option<&Server>,
+        report: &mut Report,
+    ) -> Result<(), CliError> {
+        let sqs = Client::new(aws.config().await);
+        let named = queue::check(&self.queue, &sqs, report).await?;
+        let Some(name) = &self.function else {
+            let are_direct = variable(DEAD_LETTER_QUEUE_URL).is_some();
+            return named.map_or(Ok(()), |queue| queue.check_order(are_direct, report));
+        };
+        let function = match Function::read(aws.config().await, name).await {
+            Ok(function) => function,
+            Err(error) => return report.error("function", &error),
+        };
+        let queue = match (named, function.queue_arn()) {
+            (None, Some(arn)) => queue::check_arn(arn, &sqs, report).await?,
+            (named, _) => named,
+        };
+        function.check(queue.as_ref(), server, report)
+    }
+}
+
+fn check_server(
+    server: &Server,
+    (host, port): &(String, u16),
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let Server {
+        version,
+        database,
+        role,
+        ..
+    } = server;
+    let found = format!("PostgreSQL {version}, {database} at {host}:{port} as {role}");
+    if server.is_read_only {
+        let mend = "name the writer, not a replica";
+        report.failure("database", &format!("{found}, which is read-only"), mend)?;
+    } else {
+        report.ok("database", &found)?;
+    }
+    if server.is_pooled {
+        report.ok(
+            "pooler",
+            "one is in between: nothing is sent for which it would pin a connection",
+        )
+    } else {
+        report.ok("pooler", "none in between")
+    }
+}
+
+/// A hash without a key can be made by whoever has the table, of every value that there may be.
+fn check_mask(column: &Column, report: &mut Report) -> Result<(), CliError> {
+    let Some(mask @ (Mask::Sha256 | Mask::Sha512)) = column.mask else {
+        return Ok(());
+    };
+    let text = format!(
+        "{mask} of column {} has no key: whoever can read the table finds addresses, phone numbers and the like by hashing all of them",
+        column.name
+    );
+    report.warning("masks", &text, "use hmac-sha256, or aes-siv")
+}
+
+fn check_durability(server: &Server, report: &mut Report) -> Result<(), CliError> {
+    let role = quote_identifier(&server.role);
+    match server.durability {
+        Durability::Full => report.ok("durability", "a commit waits for the disk"),
+        Durability::NotSynchronous => report.warning(
+            "durability",
+            "synchronous_commit is off: a crash of the server loses rows whose messages were acknowledged",
+            &format!("ALTER ROLE {role} SET synchronous_commit = on;"),
+        ),
+        Durability::NotFlushed => report.warning(
+            "durability",
+            "fsync is off: a crash of the machine loses rows whose messages were acknowledged, and may damage the database",
+            "set fsync = on in postgresql.conf",
+        ),
+    }
+}
+
+/// Shorter ones stop batches that would have been stored.
+fn check_timeouts(server: &Server, report: &mut Report) -> Result<(), CliError> {
+    let role = quote_identifier(&server.role);
+    for (name, limit) in &server.timeouts {
+        let (shortest, what) = match name.as_str() {
+            "lock_timeout" => (
+                SHORT_WAIT,
+                "rows that wait longer for a lock are tried again later",
+            ),
+            "idle_in_transaction_session_timeout" => (
+                SHORT_WAIT,
+                "a large batch may lose its connection while it is copied",
+            ),
+            _ => (
+                SHORT_STATEMENT,
+                "a batch that takes longer is stored in smaller parts",
+            ),
+        };
+        if *limit < shortest {
+            let fix = format!("ALTER ROLE {role} SET {name} = '{}s';", shortest.as_secs());
+            report.warning("timeouts", &format!("{name} is {limit:?}: {what}"), &fix)?;
+        }
+    }
+    let limits = server.timeouts.iter();
+    let limits: Vec<_> = limits
+        .map(|(name, limit)| format!("{name} {limit:?}"))
+        .collect();
+    match &limits[..] {
+        [] => report.ok("timeouts", "none is set for the role"),
+        limits => report.ok("timeouts", &limits.join(", ")),
+    }
+}

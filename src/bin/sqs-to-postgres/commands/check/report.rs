@@ -1,0 +1,112 @@
+//! The lines of a check, and what they come to.
+
+use clap::builder::styling::{AnsiColor, Style};
+use serde_json::json;
+
+use crate::cli::error::CliError;
+use crate::cli::output::counted;
+use crate::cli::{Outcome, output};
+
+/// How one thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Ok,
+    Warning,
+    Failure,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failure => "failure",
+        }
+    }
+
+    fn style(self) -> Style {
+        let color = match self {
+            Self::Ok => AnsiColor::Green,
+            Self::Warning => AnsiColor::Yellow,
+            Self::Failure => AnsiColor::Red,
+        };
+        color.on_default()
+    }
+}
+
+/// Writes each line as it comes.
+pub(super) struct Report {
+    is_json: bool,
+    /// Of the names of what is checked.
+    width: usize,
+    counts: [usize; 3],
+    is_unavailable: bool,
+}
+
+impl Report {
+    /// `widest` is the longest name to come.
+    pub(super) fn new(is_json: bool, widest: usize) -> Self {
+        Self {
+            is_json,
+            width: widest,
+            counts: [0; 3],
+            is_unavailable: false,
+        }
+    }
+
+    pub(super) fn ok(&mut self, name: &str, text: &str) -> Result<(), CliError> {
+        self.add(Status::Ok, name, text, None)
+    }
+
+    pub(super) fn warning(&mut self, name: &str, text: &str, mend: &str) -> Result<(), CliError> {
+        self.add(Status::Warning, name, text, Some(mend))
+    }
+
+    pub(super) fn failure(&mut self, name: &str, text: &str, mend: &str) -> Result<(), CliError> {
+        self.add(Status::Failure, name, text, Some(mend))
+    }
+
+    /// What an error says, which names its mend itself.
+    pub(super) fn error(&mut self, name: &str, error: &CliError) -> Result<(), CliError> {
+        self.is_unavailable |= error.outcome() == Outcome::Unavailable;
+        self.add(Status::Failure, name, &error.to_string(), None)
+    }
+
+    fn add(
+        &mut self,
+        status: Status,
+        name: &str,
+        text: &str,
+        mend: Option<&str>,
+    ) -> Result<(), CliError> {
+        self.counts[status as usize] += 1;
+        if self.is_json {
+            let line = json!({"check": name, "status": status.name(), "text": text, "mend": mend});
+            return output::json(&line);
+        }
+        let (style, width) = (status.style(), self.width);
+        let mend = mend.map(|mend| format!(": {mend}")).unwrap_or_default();
+        let status = status.name();
+        output::line(&format!(
+            "{style}{status:<7}{style:#}  {name:<width$}  {text}{mend}"
+        ))
+    }
+
+    /// Writes what it comes to.
+    pub(super) fn end(self) -> Result<Outcome, CliError> {
+        let [_, warnings, failures] = self.counts;
+        if !self.is_json {
+            let verdict = match failures {
+                0 => "this is going to work",
+                _ => "this has to be mended",
+            };
+            let (failures, warnings) = (counted(failures, "failure"), counted(warnings, "warning"));
+            output::line(&format!("\n{verdict}: {failures}, {warnings}"))?;
+        }
+        Ok(match failures {
+            0 => Outcome::Done,
+            _ if self.is_unavailable => Outcome::Unavailable,
+            _ => Outcome::Invalid,
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! The table: whether it takes what the mapping gives.
+
+use sqs_to_postgres::load::{Difference, Inspection, Kind, PartitionGap, Permissions, TableFacts};
+use sqs_to_postgres::pipeline::Pipeline;
+
+use super::report::Report;
+use crate::cli::error::CliError;
+
+/// How the line of a column calls it.
+pub(super) fn line_name(column: &str) -> String {
+    format!("column {column}")
+}
+
+pub(super) fn check(
+    inspection: &Inspection,
+    pipeline: &Pipeline,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let name = &pipeline.table;
+    let one_line = |sql: &str| sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match inspection {
+        Inspection::NoSchema(mend) => report.failure(
+            "table",
+            &format!("the schema of {name} does not exist"),
+            mend,
+        ),
+        Inspection::SchemaClosed(mend) => report.failure(
+            "table",
+            &format!("the role may not use the schema of {name}"),
+            mend,
+        ),
+        Inspection::NoTable(mend) => {
+            report.failure("table", &format!("{name} does not exist"), &one_line(mend))
+        }
+        Inspection::Table(table) => check_table(table, pipeline, report),
+    }
+}
+
+fn check_table(
+    table: &TableFacts,
+    pipeline: &Pipeline,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    check_kind(table, pipeline, report)?;
+    check_columns(table, pipeline, report)?;
+    match &table.unique_index {
+        Ok(index) => report.ok("key", &format!("unique index {index}"))?,
+        Err(mend) => report.failure("key", "the table has no unique index on it", mend)?,
+    }
+    check_permissions(&table.permissions, report)
+}
+
+fn check_kind(
+    table: &TableFacts,
+    pipeline: &Pipeline,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let found = format!("{} in schema {}", pipeline.table, table.schema);
+    match table.kind {
+        Kind::Other => report.failure(
+            "table",
+            &format!("{found} is no table"),
+            "map the table itself",
+        )?,
+        Kind::Partitioned(0) => {
+            let mend = "add partitions, as `sqs-to-postgres ddl --partition-by` prints them";
+            report.failure(
+                "table",
+                &format!("{found} has no partition to put rows in"),
+                mend,
+            )?;
+        }
+        Kind::Partitioned(parts) => report.ok("table", &format!("{found}, {parts} partitions"))?,
+        Kind::Table => report.ok("table", &found)?,
+    }
+    if let Some(gap) = &table.partition_gap {
+        check_gap(gap, report)?;
+    }
+    if !table.unlogged.is_empty() {
+        let text = format!(
+            "{} is UNLOGGED: a crash of the server empties it, although its messages were acknowledged",
+            table.unlogged.join(", ")
+        );
+        let fix = |name: &String| format!("ALTER TABLE {name} SET LOGGED;");
+        let fixes: Vec<_> = table.unlogged.iter().map(fix).collect();
+        report.warning("durability", &text, &fixes.join(" "))?;
+    }
+    if table.has_row_security {
+        let text =
+            "policies of the table decide for this role, and a row they refuse costs its message";
+        report.warning(
+            "row security",
+            text,
+            "allow what is mapped, or ALTER ROLE … BYPASSRLS",
+        )?;
+    }
+    Ok(())
+}
+
+fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {
+    let PartitionGap { column, from, .. } = gap;
+    let rows = if gap.is_now {
+        format!("of now ({column} {from})")
+    } else {
+        format!("with {column} from {from} on")
+    };
+    let text = format!(
+        "no partition takes rows {rows}, and there is no DEFAULT partition: batches with such rows fail"
+    );
+    let fix = format!("create the next partition, or {}", gap.fix);
+    report.warning("partitions", &text, &fix)
+}
+
+fn check_columns(
+    table: &TableFacts,
+    pipeline: &Pipeline,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let differences = table.columns.differences(pipeline);
+    for column in &pipeline.columns {
+        if differences
+            .iter()
+            .all(|difference| difference.column != column.name)
+        {
+            let description = table.columns.description(&column.name).unwrap_or_default();
+            report.ok(&line_name(&column.name), &description)?;
+        }
+    }
+    for Difference {
+        column,
+        fault,
+        mend,
+        ..
+    } in &differences
+    {
+        let (name, fault_text) = (line_name(column), fault.to_string());
+        if fault.is_mild() {
+            report.warning(&name, &fault_text, mend)?;
+        } else {
+            report.failure(&name, &fault_text, mend)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_permissions(permissions: &Permissions, report: &mut Report) -> Result<(), CliError> {
+    if permissions.missing.is_empty() {
+        return report.ok("grants", &permissions.needed.join(", "));
+    }
+    let text = format!(
+        "{} not granted on what is mapped",
+        permissions.missing.join(", ")
+    );
+    report.failure("grants", &text, &permissions.mend)
+}

@@ -1,0 +1,94 @@
+//! The connection's protection: what is verified, and until when the server's certificate is good.
+
+use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
+use openssl::x509::X509;
+use sqs_to_postgres::config::SslMode;
+use sqs_to_postgres::database::{Database, is_loopback};
+
+use super::report::Report;
+use crate::cli::error::CliError;
+
+/// A certificate that ends sooner is worth a warning.
+const DAYS_AHEAD: i32 = 30;
+
+const MEND: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
+
+/// All that is verified where the host name is not.
+const ANY_HOST: &str = "authority verified, for any host name";
+
+pub(super) async fn check(
+    database: &mut Database,
+    host: &str,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let mode = match database.ssl_mode().await {
+        Ok(mode) => mode,
+        Err(error) => return report.error("tls", &error.into()),
+    };
+    if mode == SslMode::Disable {
+        return off(host, report);
+    }
+    let shown = match database.certificate().await {
+        Ok(Some(shown)) => shown,
+        Ok(None) => return off(host, report),
+        Err(error) => return report.error("tls", &error.into()),
+    };
+    let is_authority_named = database.tls_settings().authorities.file().is_some();
+    let verified = match mode {
+        SslMode::VerifyFull => Some("server and authority verified"),
+        SslMode::VerifyCa => Some(ANY_HOST),
+        SslMode::Require if is_authority_named => Some(ANY_HOST),
+        _ => None,
+    };
+    let Ok((days, until)) = days_left(&shown) else {
+        let mend = "look at it with openssl s_client -starttls postgres";
+        return report.warning("tls", "the end of its certificate cannot be read", mend);
+    };
+    match verified {
+        None => {
+            let tense = if days < 0 { "ended" } else { "ends" };
+            let text = format!(
+                "on, but the server is not verified: another one in its place can ask for the password in clear; its certificate {tense} on {until}"
+            );
+            report.warning("tls", &text, MEND)
+        }
+        Some(_) if days < DAYS_AHEAD => {
+            let text = format!("its certificate ends in {days} days, on {until}");
+            report.warning("tls", &text, "renew it on the server")
+        }
+        Some(ANY_HOST) if !is_loopback(host) => {
+            let text = format!(
+                "{ANY_HOST}: any server with a certificate of that authority can take its place; certificate until {until}"
+            );
+            report.warning("tls", &text, MEND)
+        }
+        Some(verified) => report.ok("tls", &format!("{verified}; certificate until {until}")),
+    }
+}
+
+/// Without TLS only a connection that stays on this machine is safe.
+fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
+    if is_loopback(host) {
+        report.ok("tls", "off, and the connection does not leave this machine")
+    } else {
+        report.warning(
+            "tls",
+            "off: rows and password can be read on their way",
+            MEND,
+        )
+    }
+}
+
+/// How many whole days a certificate in DER is still good, and until when.
+fn days_left(certificate: &[u8]) -> Result<(i32, String), ErrorStack> {
+    let certificate = X509::from_der(certificate)?;
+    let left = Asn1Time::days_from_now(0)?.diff(certificate.not_after())?;
+    // A difference of less than a day has no days, whatever its sign.
+    let days = if left.secs < 0 {
+        left.days.min(-1)
+    } else {
+        left.days
+    };
+    Ok((days, certificate.not_after().to_string()))
+}

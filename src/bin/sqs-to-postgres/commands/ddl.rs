@@ -1,0 +1,121 @@
+//! `ddl`: the statements that make the table, or make it fit.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::load::{Inspection, Kind};
+use sqs_to_postgres::pipeline::Pipeline;
+use tokio::time::Instant;
+
+use crate::cli::error::CliError;
+use crate::cli::settings::{DatabaseFlags, MappingFlags};
+use crate::cli::{Outcome, output};
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres ddl | psql \"$DATABASE_URL\"
+  sqs-to-postgres ddl --diff";
+
+/// Print the CREATE TABLE of the mapping, or the ALTERs that a table needs
+///
+/// The primary key is the unique index that a redelivered message meets.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Ddl {
+    /// One partition a month by this column, a date or timestamptz of the key
+    ///
+    /// Prints this month's and the next two, and one for all other times. Make later
+    /// ones before they are needed, for example with pg_partman. A key is then unique
+    /// together with its time: a message that is sent anew, as redrive does, has
+    /// another @sent_at and may be stored a second time.
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        conflicts_with = "diff",
+        verbatim_doc_comment
+    )]
+    partition_by: Option<String>,
+    /// Compare with the table in the database, and print what mends it
+    #[arg(long)]
+    diff: bool,
+    #[command(flatten)]
+    mapping: MappingFlags,
+    #[command(flatten)]
+    database: DatabaseFlags,
+}
+
+impl Ddl {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let (_, pipeline) = self.mapping.read()?;
+        let sql = match &self.partition_by {
+            Some(column) => notes(&pipeline) + &pipeline.create_partitioned(column, today())?,
+            None if self.diff => self.difference(&pipeline).await?,
+            None => notes(&pipeline) + &pipeline.create_table(),
+        };
+        output::bytes(sql.as_bytes())
+    }
+
+    async fn difference(&self, pipeline: &Pipeline) -> Result<String, CliError> {
+        let mut database = self.database.database(&Arc::new(Aws::default()))?;
+        let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+        let sql = alters(&Inspection::read(client, pipeline).await?, pipeline);
+        if sql.is_empty() {
+            eprintln!("{} fits the mapping", pipeline.table);
+        }
+        Ok(sql)
+    }
+}
+
+/// What is to be known of the columns besides their types, as SQL comments.
+fn notes(pipeline: &Pipeline) -> String {
+    let newer = pipeline.newer_column().map(|column| {
+        format!(
+            "-- {:?}: a row is replaced only by one in which this is the same or newer\n",
+            column.name
+        )
+    });
+    let clear = pipeline.clear_columns().map(|(column, masked)| {
+        format!(
+            "-- {:?}: in clear on purpose, though {:?} is masked\n",
+            column.name, masked.name
+        )
+    });
+    newer.into_iter().chain(clear).collect()
+}
+
+fn today() -> time::Date {
+    time::OffsetDateTime::from(SystemTime::now()).date()
+}
+
+/// The statements that make the table fit; none where it does.
+fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
+    let table = match inspection {
+        Inspection::NoSchema(create) => {
+            return format!("{}{create}\n{}", notes(pipeline), pipeline.create_table());
+        }
+        Inspection::SchemaClosed(mend) => return format!("{mend}\n"),
+        Inspection::NoTable(create) => return notes(pipeline) + create,
+        Inspection::Table(table) => table,
+    };
+    let mut sql = String::new();
+    for difference in table.columns.differences(pipeline) {
+        let (column, fault) = (&difference.column, &difference.fault);
+        sql += &format!("-- {column:?} {fault}\n{}\n", difference.mend);
+        if let Some(later) = difference.later {
+            sql += &format!("-- new rows always have a value; once the old ones have: {later}\n");
+        }
+    }
+    if let Err(create) = &table.unique_index {
+        let how = match table.kind {
+            Kind::Partitioned(_) => "",
+            _ => ": it is built beside other writers, and must not run in a transaction",
+        };
+        sql += &format!("-- the key has no unique index{how}\n{create}\n");
+    }
+    sql
+}

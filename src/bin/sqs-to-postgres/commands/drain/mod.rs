@@ -1,0 +1,409 @@
+//! `drain`: the function's own way from the queue into the table, without Lambda.
+//!
+//! Messages are gathered to a batch while the one before is stored, and each batch goes to the handler
+//! as the event that Lambda would make of it. What it stored is deleted, what it names as failed is
+//! left; what is held when an end is asked for is finished soon or given back.
+
+mod batch;
+mod source;
+mod status;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use clap::Args;
+use sqs_to_postgres::database::Database;
+use sqs_to_postgres::handler::{HandleError, Handler};
+use sqs_to_postgres::load::{LoadError, TimeBudget};
+use sqs_to_postgres::start;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::output::last_line;
+use crate::cli::progress::Progress;
+use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, settings};
+use crate::cli::signals::Stop;
+use batch::{Batch, Receipt};
+use source::{Limits, Source};
+use status::Status;
+
+/// Batches in hand at once: one is gathered while the other is stored. A FIFO queue gives nothing more
+/// of a group of which something is held, so that there they take turns.
+const BATCHES: usize = 2;
+
+/// For how long a database that is away is tried again with a batch, and how long a statement may take
+/// that waits for a lock, for which the function has no time.
+const RETRY_TIME: Duration = Duration::from_secs(30);
+const STATEMENT_TIME: Duration = Duration::from_secs(300);
+const SETTLE_TIME: Duration = Duration::from_secs(10);
+
+/// How long a batch may still take when an end is asked for: Docker kills after 10 seconds.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a look at whether the database is there may take.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long `--follow` waits after something that is away.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How often the queue is asked for its depth.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres drain --queue-url \"$QUEUE_URL\"
+  sqs-to-postgres drain --queue-name logins --endpoint-url http://localhost:4566
+  sqs-to-postgres drain --queue-name logins --follow --metrics-addr 0.0.0.0:9187";
+
+/// Drain the queue into the table, without Lambda
+///
+/// Stores messages as the function would, until the queue is empty, and says what was
+/// done. What fails is left in the queue, for its dead-letter queue. Ctrl-C and SIGTERM
+/// end it within ten seconds: what is not stored by then is given back to the queue.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Drain {
+    /// Never end: wait for more messages when the queue is empty
+    #[arg(long)]
+    follow: bool,
+    /// The most messages of a batch
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    batch_size: u16,
+    /// How long a batch that has begun waits for more messages
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=300))]
+    batch_window: u64,
+    /// How long the queue is silent, or brings only what has failed, until it counts as empty
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
+    wait_time_seconds: u64,
+    /// Requests to receive messages at once; on a FIFO queue one, so that order is kept
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
+    concurrency: u16,
+    /// With --follow: serve Prometheus metrics at /metrics, and /healthz; a port alone is on loopback
+    #[arg(long, value_name = "[ADDRESS:]PORT", requires = "follow", value_parser = status::address)]
+    metrics_addr: Option<SocketAddr>,
+    /// One JSON object at the end, of what was done
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    queue: QueueFlags,
+    #[command(flatten)]
+    mapping: MappingFlags,
+    #[command(flatten)]
+    database: DatabaseFlags,
+    #[command(flatten)]
+    mask: MaskFlags,
+}
+
+impl Drain {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let stop = Stop::on_signal()?;
+        let progress = Progress::with_log("messages done");
+        let Some(opened) = stop.or_done(self.open()).await else {
+            eprintln!("interrupted before the first message");
+            return Ok(self.interrupted());
+        };
+        let (source, database, handler) = opened?;
+        let drainage = Drainage {
+            limits: self.limits(),
+            is_following: self.follow,
+            status: Status::new(handler.totals()),
+            failed: RefCell::default(),
+            source: &source,
+            stop,
+        };
+        let error = drainage
+            .run(handler, database, progress, self.metrics_addr)
+            .await?;
+        drainage.end(self.json, error).await
+    }
+
+    /// The queue and the database, and what stands between them.
+    async fn open(&self) -> Result<(Source, Database, Handler), CliError> {
+        let settings = settings(&self.mapping, &self.mask, &self.database)?;
+        let aws = Arc::new(self.queue.aws());
+        let sqs = Client::new(aws.config().await);
+        let url = self.queue.required_url(&sqs).await?;
+        let source = Source::open(sqs, url).await?;
+        let database = self.database.database(&aws)?;
+        let handler = start::handler(settings, aws, Instant::now()).await?;
+        Ok((source, database, handler))
+    }
+
+    /// To be interrupted is how a drain ends that never ends by itself.
+    fn interrupted(&self) -> Outcome {
+        match self.follow {
+            true => Outcome::Done,
+            false => Outcome::SomeFailed,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            wait: Duration::from_secs(self.wait_time_seconds),
+            size: self.batch_size.into(),
+            window: Duration::from_secs(self.batch_window),
+            concurrency: self.concurrency.into(),
+        }
+    }
+}
+
+/// A batch, and the right to have it in hand.
+type InHand = (Batch, OwnedSemaphorePermit);
+
+struct Drainage<'s> {
+    limits: Limits,
+    is_following: bool,
+    status: Status,
+    /// The messages whose last try failed; none with `--follow`, where they would take ever more memory.
+    failed: RefCell<HashSet<u64>>,
+    source: &'s Source,
+    stop: Stop,
+}
+
+impl Drainage<'_> {
+    /// Drains until there is no more to do, and gives what ended it before that.
+    async fn run(
+        &self,
+        handler: Handler,
+        mut database: Database,
+        progress: Progress,
+        metrics_addr: Option<SocketAddr>,
+    ) -> Result<Option<CliError>, CliError> {
+        let listener = match metrics_addr {
+            Some(address) => Some(status::listen(address).await?),
+            None => None,
+        };
+        let (sender, receiver) = mpsc::channel(BATCHES);
+        let draining = async {
+            if let Some(error) = self.wait_for(&mut database).await {
+                return Some(error);
+            }
+            let storing = self.store(handler, database, receiver);
+            let (gathered, stored) = tokio::join!(self.gather(sender), storing);
+            stored.or(gathered)
+        };
+        // The others never end.
+        let ended = tokio::select! {
+            ended = draining => ended,
+            never = self.watch(&progress, metrics_addr.is_some()) => match never {},
+            () = self.source.keep() => None,
+            () = status::serve(listener, &self.status) => None,
+        };
+        self.status.show(&progress);
+        progress.end();
+        Ok(ended)
+    }
+
+    /// Waits until the database is there, so that an outage costs messages none of their deliveries.
+    async fn wait_for(&self, database: &mut Database) -> Option<CliError> {
+        while !self.stop.is_asked() {
+            let until = Instant::now() + CONNECT_TIME;
+            let Err(error) = database.client(until).await.map(|_| ()) else {
+                self.status.database_works(true);
+                break;
+            };
+            self.status.database_works(false);
+            let error = CliError::from(error);
+            if !self.is_following || error.outcome() != Outcome::Unavailable {
+                return Some(error);
+            }
+            tracing::warn!(reason = %error, "waiting for the database");
+            _ = timeout(PAUSE, self.stop.clone().asked()).await;
+        }
+        database.disconnect();
+        None
+    }
+
+    /// Gathers batches until the queue is empty or an end is asked for.
+    async fn gather(&self, batches: mpsc::Sender<InHand>) -> Option<CliError> {
+        let in_hand = if self.source.is_fifo() { 1 } else { BATCHES };
+        let in_hand = Arc::new(Semaphore::new(in_hand));
+        let mut stop = self.stop.clone();
+        // What fails at once and again would keep the queue from ever being empty.
+        let mut only_failures_for = Duration::ZERO;
+        loop {
+            let free = tokio::select! {
+                biased;
+                () = stop.asked() => return None,
+                free = Arc::clone(&in_hand).acquire_owned() => free.ok()?,
+            };
+            let began = Instant::now();
+            match self.source.gather(&self.limits, &self.stop).await {
+                Ok(batch) => {
+                    self.status.queue_works(true);
+                    only_failures_for = match self.has_new(&batch) {
+                        true => Duration::ZERO,
+                        false => only_failures_for + began.elapsed(),
+                    };
+                    let is_over = batch.len() == 0 || only_failures_for >= self.limits.wait;
+                    let is_last = is_over && !self.is_following;
+                    self.status.received(batch.len());
+                    if batch.len() > 0 {
+                        batches.send((batch, free)).await.ok()?;
+                    }
+                    if is_last {
+                        return None;
+                    }
+                }
+                Err(error) if !self.is_following => return Some(error),
+                Err(error) => {
+                    tracing::warn!(reason = %error, "messages cannot be received: trying again");
+                    self.status.queue_works(false);
+                    _ = timeout(PAUSE, stop.asked()).await;
+                }
+            }
+        }
+    }
+
+    /// Whether a batch has messages that have not just failed.
+    fn has_new(&self, batch: &Batch) -> bool {
+        let failed = self.failed.borrow();
+        let mut receipts = batch.receipts.iter();
+        receipts.any(|receipt| !failed.contains(&digest(&receipt.message_id)))
+    }
+
+    /// Stores batches until there are no more, or for as long as it makes sense.
+    async fn store(
+        &self,
+        mut handler: Handler,
+        mut database: Database,
+        mut batches: mpsc::Receiver<InHand>,
+    ) -> Option<CliError> {
+        let mut ended = None;
+        while let Some((batch, _in_hand)) = batches.recv().await {
+            let (event, receipts) = batch.into_event();
+            if self.stop.is_asked() {
+                self.release(&receipts).await;
+                continue;
+            }
+            let handled = tokio::select! {
+                handled = handler.handle(&event, time()) => handled,
+                () = self.grace() => {
+                    self.release(&receipts).await;
+                    continue;
+                }
+            };
+            match handled {
+                Ok(answer) => {
+                    self.status.database_works(true);
+                    let named = answer.batch_item_failures;
+                    let named = named.into_iter().map(|failure| failure.item_identifier);
+                    self.settle(receipts, named.collect()).await;
+                }
+                Err(error) => {
+                    // The handler has kept them away for as long as an outage may take.
+                    self.source.let_go(&receipts).await;
+                    self.status.left(receipts.len());
+                    self.status.database_works(false);
+                    let error = CliError::from(error);
+                    let is_over = !self.is_following || error.outcome() != Outcome::Unavailable;
+                    let error = if is_over {
+                        Some(error)
+                    } else {
+                        self.wait_for(&mut database).await
+                    };
+                    if error.is_some() {
+                        ended = ended.or(error);
+                        self.stop.ask();
+                    }
+                }
+            }
+        }
+        ended
+    }
+
+    /// Deletes what was stored, and leaves what failed.
+    async fn settle(&self, receipts: Vec<Receipt>, named: HashSet<String>) {
+        let is_named = |receipt: &Receipt| named.contains(&receipt.message_id);
+        let (left, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(is_named);
+        let undeleted = self.source.delete(&done).await;
+        self.source.let_go(&left).await;
+        if self.is_following {
+            let tries = self.status.failed() + left.len();
+            return self.status.settled(done.len(), undeleted, tries);
+        }
+        let mut failed = self.failed.borrow_mut();
+        if !failed.is_empty() {
+            for receipt in &done {
+                failed.remove(&digest(&receipt.message_id));
+            }
+        }
+        failed.extend(left.iter().map(|receipt| digest(&receipt.message_id)));
+        self.status.settled(done.len(), undeleted, failed.len());
+    }
+
+    async fn release(&self, receipts: &[Receipt]) {
+        self.source.release(receipts).await;
+        self.status.released(receipts.len());
+    }
+
+    /// Waits until an end is asked for, and then as long as a batch may still take.
+    async fn grace(&self) {
+        self.stop.clone().asked().await;
+        sleep(GRACE).await;
+    }
+
+    /// Shows how it goes, where somebody looks.
+    async fn watch(&self, progress: &Progress, has_metrics: bool) -> Infallible {
+        loop {
+            if progress.is_shown() || has_metrics {
+                if let Ok(depth) = self.source.depth().await {
+                    self.status.depth_is(depth);
+                }
+                self.status.holds(self.source.held().await);
+                self.status.show(progress);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Says what was done.
+    async fn end(self, is_json: bool, error: Option<CliError>) -> Result<Outcome, CliError> {
+        if let Ok(depth) = self.source.depth().await {
+            self.status.depth_is(depth);
+        }
+        let is_interrupted = self.stop.is_asked() && error.is_none();
+        last_line(&self.status.summary(is_json, is_interrupted))?;
+        match error {
+            Some(error) => Err(error),
+            None if self.is_following => Ok(Outcome::Done),
+            None if is_interrupted || self.status.has_failures() => Ok(Outcome::SomeFailed),
+            None => Ok(Outcome::Done),
+        }
+    }
+}
+
+fn time() -> TimeBudget {
+    let now = Instant::now();
+    TimeBudget {
+        retry_until: now + RETRY_TIME,
+        stop_at: now + STATEMENT_TIME,
+        answer_by: now + STATEMENT_TIME + SETTLE_TIME,
+    }
+}
+
+/// A message id, in a form that costs little to remember.
+fn digest(message_id: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    message_id.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl From<HandleError> for CliError {
+    fn from(error: HandleError) -> Self {
+        match error {
+            HandleError::Payload(error) => Self::invalid(error),
+            HandleError::Prepare(error) => error.into(),
+            HandleError::Load(LoadError::Database(error)) => error.into(),
+            HandleError::Load(LoadError::Table(error)) => error.into(),
+        }
+    }
+}

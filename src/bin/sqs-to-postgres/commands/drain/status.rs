@@ -1,0 +1,372 @@
+//! What a drain has done and how it is: for the bar, the last line, Prometheus and a probe.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use sqs_to_postgres::telemetry::Totals;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::source::Depth;
+use crate::cli::error::CliError;
+use crate::cli::output::counted;
+use crate::cli::progress::Progress;
+
+/// Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How long a connection may take. A scrape takes milliseconds.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Shared by all that have a part in a drain.
+#[derive(Clone)]
+pub(super) struct Status {
+    began: Instant,
+    totals: Arc<Mutex<Totals>>,
+    counts: Arc<Mutex<Counts>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// How long it took until the last batch was settled: the wait for an empty queue is no work.
+    worked: Duration,
+    received: usize,
+    /// Stored, or sent to the dead-letter queue.
+    done: usize,
+    /// Done, but still in the queue.
+    undeleted: usize,
+    released: usize,
+    /// Left because the batch as a whole could not be stored.
+    left: usize,
+    /// Different messages whose last try failed; with `--follow` tries that failed.
+    failed: usize,
+    held: usize,
+    depth: Depth,
+    is_queue_down: bool,
+    is_database_down: bool,
+}
+
+impl Status {
+    pub(super) fn new(totals: Arc<Mutex<Totals>>) -> Self {
+        Self {
+            began: Instant::now(),
+            totals,
+            counts: Arc::default(),
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn totals(&self) -> Totals {
+        let totals = self.totals.lock();
+        totals.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn received(&self, messages: usize) {
+        self.counts().received += messages;
+    }
+
+    pub(super) fn settled(&self, done: usize, undeleted: usize, failed: usize) {
+        let mut counts = self.counts();
+        counts.worked = self.began.elapsed();
+        counts.done += done;
+        counts.undeleted += undeleted;
+        counts.failed = failed;
+    }
+
+    pub(super) fn failed(&self) -> usize {
+        self.counts().failed
+    }
+
+    pub(super) fn released(&self, messages: usize) {
+        self.counts().released += messages;
+    }
+
+    pub(super) fn left(&self, messages: usize) {
+        self.counts().left += messages;
+    }
+
+    pub(super) fn has_failures(&self) -> bool {
+        let counts = self.counts();
+        counts.failed + counts.left + counts.released > 0
+    }
+
+    /// Whether messages could be received.
+    pub(super) fn queue_works(&self, works: bool) {
+        self.counts().is_queue_down = !works;
+    }
+
+    /// Whether messages could be stored.
+    pub(super) fn database_works(&self, works: bool) {
+        self.counts().is_database_down = !works;
+    }
+
+    pub(super) fn depth_is(&self, depth: Depth) {
+        self.counts().depth = depth;
+    }
+
+    pub(super) fn holds(&self, messages: usize) {
+        self.counts().held = messages;
+    }
+
+    /// Brings the bar up to date.
+    pub(super) fn show(&self, progress: &Progress) {
+        let counts = self.counts();
+        progress.set(
+            counts.done,
+            &format!("stored, {} in the queue", counts.depth.waiting),
+        );
+    }
+
+    /// What was done, in a line.
+    pub(super) fn summary(&self, is_json: bool, is_interrupted: bool) -> String {
+        let (counts, totals) = (self.counts(), self.totals());
+        let secs = counts.worked.as_secs_f64();
+        let stored = totals.stored + totals.duplicates;
+        if is_json {
+            let json = json!({
+                "received": counts.received, "stored": stored, "duplicates": totals.duplicates, "stale": totals.stale, "failed": counts.failed,
+                "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
+                "undeleted": counts.undeleted, "seconds": secs, "waiting": counts.depth.waiting,
+                "invisible": counts.depth.invisible, "interrupted": is_interrupted,
+            });
+            return json.to_string();
+        }
+        let mut summary = match counts.received {
+            0 => "no messages".to_owned(),
+            _ => format!(
+                "stored {} in {secs:.1} s, {:.0} a second",
+                counted(stored as usize, "message"),
+                stored as f64 / secs.max(0.001)
+            ),
+        };
+        let rest = [
+            (totals.duplicates as usize, "stored already"),
+            (totals.stale as usize, "older than their row"),
+            (counts.failed, "failed"),
+            (
+                totals.dead_lettered as usize,
+                "sent to the dead-letter queue",
+            ),
+            (counts.left, "left, to come back"),
+            (counts.released, "given back"),
+            (counts.undeleted, "stored, but not deleted"),
+            (counts.depth.waiting as usize, "waiting in the queue"),
+            (counts.depth.invisible as usize, "invisible in the queue"),
+        ];
+        for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
+            // Writing to a String cannot fail.
+            _ = write!(summary, "; {count} {what}");
+        }
+        if is_interrupted {
+            summary += "; interrupted";
+        }
+        summary
+    }
+
+    /// The metrics as Prometheus reads them.
+    fn prometheus(&self) -> String {
+        let (counts, totals) = (self.counts(), self.totals());
+        let mut text = String::new();
+        let mut metric = |kind: &str, name: &str, help: &str, values: &[(String, f64)]| {
+            // Writing to a String cannot fail.
+            _ = writeln!(
+                text,
+                "# HELP sqs_to_postgres_{name} {help}\n# TYPE sqs_to_postgres_{name} {kind}"
+            );
+            for (labels, value) in values {
+                _ = writeln!(text, "sqs_to_postgres_{name}{labels} {value}");
+            }
+        };
+        let one = |value: f64| vec![(String::new(), value)];
+        let by_rule: Vec<_> = totals
+            .failed
+            .iter()
+            .map(|(rule, count)| (format!("{{rule=\"{rule}\"}}"), *count as f64))
+            .collect();
+        let depth = [
+            ("waiting", counts.depth.waiting),
+            ("invisible", counts.depth.invisible),
+        ];
+        let depth = depth.map(|(state, count)| (format!("{{state=\"{state}\"}}"), count as f64));
+        let counters = [
+            (
+                "messages_received_total",
+                "Messages received.",
+                one(counts.received as f64),
+            ),
+            (
+                "rows_stored_total",
+                "Rows written.",
+                one(totals.stored as f64),
+            ),
+            (
+                "rows_duplicate_total",
+                "Messages whose row was there already.",
+                one(totals.duplicates as f64),
+            ),
+            (
+                "rows_stale_total",
+                "Messages left out because there is a newer row.",
+                one(totals.stale as f64),
+            ),
+            (
+                "messages_failed_total",
+                "Tries of messages that failed, by rule.",
+                by_rule,
+            ),
+            (
+                "messages_dead_lettered_total",
+                "Messages sent to the dead-letter queue.",
+                one(totals.dead_lettered as f64),
+            ),
+            (
+                "messages_deleted_total",
+                "Messages deleted from the queue.",
+                one((counts.done - counts.undeleted) as f64),
+            ),
+            (
+                "messages_left_total",
+                "Messages of batches that could not be stored as a whole.",
+                one(counts.left as f64),
+            ),
+            (
+                "batches_total",
+                "Batches, stored or not.",
+                one(totals.batches as f64),
+            ),
+            (
+                "batch_seconds_total",
+                "Time from messages to Postgres's answer.",
+                one(totals.took.as_secs_f64()),
+            ),
+            (
+                "database_retries_total",
+                "Statements tried again.",
+                one(totals.recovery.retries as f64),
+            ),
+            (
+                "database_reconnects_total",
+                "Connections made anew.",
+                one(totals.recovery.reconnects as f64),
+            ),
+        ];
+        for (name, help, values) in &counters {
+            metric("counter", name, help, values);
+        }
+        metric(
+            "gauge",
+            "messages_held",
+            "Messages received and not yet settled.",
+            &one(counts.held as f64),
+        );
+        metric(
+            "gauge",
+            "queue_messages",
+            "Messages of the queue, as SQS says approximately.",
+            &depth,
+        );
+        text
+    }
+
+    fn is_well(&self) -> bool {
+        let counts = self.counts();
+        !counts.is_queue_down && !counts.is_database_down
+    }
+}
+
+/// `PORT` on loopback, or `ADDRESS:PORT`.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse();
+    let on_loopback = port.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    on_loopback.or_else(|_| text.parse()).map_err(|_| {
+        "give a port, or an address and a port: 9187, 0.0.0.0:9187, [::]:9187".to_owned()
+    })
+}
+
+#[derive(Debug, Error)]
+#[error("cannot listen on {0} ({1}): name a free port and an address of this machine")]
+struct ListenError(SocketAddr, io::Error);
+
+/// Takes the address, so that one which cannot be had stops the start.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| CliError::invalid(ListenError(address, error)))
+}
+
+/// Answers for as long as this is waited for.
+pub(super) async fn serve(listener: Option<TcpListener>, status: &Status) {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    let routes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .with_state(status.clone());
+    serve_connections(listener, routes).await
+}
+
+/// Each connection is for one request, and is closed when its time is over: whoever opens one and says
+/// nothing does not keep it.
+async fn serve_connections(mut listener: TcpListener, routes: Router) -> ! {
+    let mut connections = JoinSet::new();
+    loop {
+        // Accepts again after an error, when files are short for example.
+        let (stream, _) = Listener::accept(&mut listener).await;
+        while connections.try_join_next().is_some() {}
+        let answering = http1::Builder::new().keep_alive(false).serve_connection(
+            TokioIo::new(stream),
+            TowerToHyperService::new(routes.clone()),
+        );
+        // A client that went away has nobody to be told.
+        connections.spawn(async { timeout(CONNECTION_TIMEOUT, answering).await.map(drop) });
+    }
+}
+
+async fn metrics(
+    State(status): State<Status>,
+) -> ([(axum::http::HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, TEXT_FORMAT)], status.prometheus())
+}
+
+/// Well while the last messages could be received, and the last batch stored. What is wrong is in the log:
+/// here it would tell whoever asks of hosts and secrets.
+async fn healthz(State(status): State<Status>) -> (StatusCode, &'static str) {
+    if status.is_well() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_on_loopback() {
+        let of = |text| address(text).map(|address| address.to_string()).ok();
+        for text in ["9187", ":9187"] {
+            assert_eq!(of(text).as_deref(), Some("127.0.0.1:9187"));
+        }
+        assert_eq!(of("0.0.0.0:9187").as_deref(), Some("0.0.0.0:9187"));
+        assert_eq!(of("localhost"), None);
+    }
+}

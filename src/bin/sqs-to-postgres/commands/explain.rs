@@ -1,0 +1,217 @@
+//! `explain`: what would become of messages, without a database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::{Value, json};
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::extract::Message;
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::origin::Origins;
+use sqs_to_postgres::pipeline::{Column, Pipeline};
+use sqs_to_postgres::rejection::Rejection;
+use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::transform::{Transformer, readable};
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::output::{self, Table, counted, escaped, line};
+use crate::cli::samples::{self, Sample};
+use crate::cli::settings::{MappingFlags, MaskFlags};
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres explain events/logins.jsonl
+  echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
+
+/// Show what becomes of messages: the row, or the rule they break and where
+///
+/// Values are hidden, and tokens are shown, which are what the table holds. Needs
+/// no database. Without a mask key tokens are left out.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Explain {
+    /// JSON lines, one JSON message, or the event of a Lambda function; none, or -: stdin
+    files: Vec<PathBuf>,
+    /// Show the values of the messages
+    #[arg(long)]
+    show_values: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    mapping: MappingFlags,
+    #[command(flatten)]
+    mask: MaskFlags,
+}
+
+/// The mapping at work.
+struct Explainer {
+    pipeline: Pipeline,
+    transformer: Transformer,
+    origins: Origins,
+    has_key: bool,
+    shows_values: bool,
+}
+
+impl Explain {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let explainer = self.explainer().await?;
+        let mut samples = samples::read(&self.files)?;
+        let mut rejected = 0;
+        for sample in &mut samples {
+            sample.record.read_origin(&explainer.origins);
+            let row = explainer.row(sample);
+            rejected += usize::from(row.is_err());
+            if self.json {
+                output::json(&explainer.json(&sample.place, &row))?;
+            } else {
+                explainer.show(&sample.place, &row)?;
+            }
+        }
+        if !self.json {
+            let rows = counted(samples.len() - rejected, "row");
+            let messages = counted(samples.len(), "message");
+            line(&format!("{messages}: {rows}, {rejected} rejected"))?;
+        }
+        Ok(if rejected == 0 {
+            Outcome::Done
+        } else {
+            Outcome::SomeFailed
+        })
+    }
+
+    async fn explainer(&self) -> Result<Explainer, CliError> {
+        let (file, pipeline) = self.mapping.read()?;
+        let key = self.mask.key(&Arc::new(Aws::default())).await?;
+        let placeholder = MaskKey::placeholder();
+        let used = key.as_ref().unwrap_or(&placeholder);
+        let transformer = Transformer::new(&file, &pipeline, Some(used))?;
+        Ok(Explainer {
+            pipeline,
+            transformer,
+            origins: Origins::new(key.as_ref()),
+            has_key: key.is_some(),
+            shows_values: self.show_values,
+        })
+    }
+}
+
+impl Explainer {
+    /// The cells of the message's row as text, `None` for a null.
+    fn row(&self, sample: &Sample) -> Result<Vec<Option<String>>, Rejection> {
+        let mut rows = Rows::new(self.pipeline.columns.len());
+        let message = Message::extract(&sample.record, self.pipeline.envelope)?;
+        self.transformer.transform(&message, &mut rows)?;
+        let columns = self.pipeline.columns.iter().enumerate();
+        Ok(columns
+            .map(|(position, column)| readable(column.column_type, rows.value(0, position)?))
+            .collect())
+    }
+
+    fn show(
+        &self,
+        place: &str,
+        row: &Result<Vec<Option<String>>, Rejection>,
+    ) -> Result<(), CliError> {
+        let cells = match row {
+            Ok(cells) => cells,
+            Err(rejection) => {
+                line(&format!(
+                    "{place}: rejected by the rule {}",
+                    rejection.rule.name()
+                ))?;
+                return line(&format!("  {rejection}\n"));
+            }
+        };
+        line(&format!("{place}: a row of {}", self.pipeline.table))?;
+        let mut table = Table::default();
+        for (column, cell) in self.pipeline.columns.iter().zip(cells) {
+            let cell = match cell {
+                None => "null".to_owned(),
+                Some(text) => self.shown(column, text),
+            };
+            table.row([
+                column.name.clone(),
+                column.column_type.to_string(),
+                self.way(column),
+                cell,
+            ]);
+        }
+        line(&format!("{table}"))
+    }
+
+    /// The cell where it may be seen, or what may be said of it.
+    fn shown(&self, column: &Column, text: &str) -> String {
+        match column.mask {
+            Some(_) if self.has_key => text.to_owned(),
+            Some(_) => format!(
+                "a token of {} characters: set a mask key to see it",
+                text.len()
+            ),
+            None if self.shows_values => escaped(text),
+            None if column.column_type.is_text() => {
+                format!("(hidden, {} characters)", text.chars().count())
+            }
+            None => "(hidden)".to_owned(),
+        }
+    }
+
+    fn json(&self, place: &str, row: &Result<Vec<Option<String>>, Rejection>) -> Value {
+        match row {
+            Ok(cells) => {
+                let columns = self.pipeline.columns.iter().zip(cells);
+                let columns: Vec<Value> = columns
+                    .map(|(column, cell)| self.json_cell(column, cell.as_deref()))
+                    .collect();
+                json!({"message": place, "outcome": "row", "columns": columns})
+            }
+            Err(rejection) => {
+                let place_of = rejection.place.as_ref();
+                json!({
+                    "message": place, "outcome": "rejected", "rule": rejection.rule.name(), "reason": rejection.to_string(),
+                    "column": place_of.map(|place| &place.column), "path": place_of.map(|place| &place.path),
+                })
+            }
+        }
+    }
+
+    fn json_cell(&self, column: &Column, cell: Option<&str>) -> Value {
+        let transforms: Vec<String> = column.transforms.iter().map(ToString::to_string).collect();
+        let mut json = json!({
+            "column": column.name, "type": column.column_type.to_string(), "from": column.source.to_string(),
+            "transform": transforms, "mask": column.mask.map(|mask| mask.to_string()), "is_null": cell.is_none(),
+            "clear": column.clear, "newer": self.is_newer(column),
+        });
+        match column.mask {
+            Some(_) if self.has_key => json["token"] = cell.into(),
+            None if self.shows_values => json["value"] = cell.into(),
+            _ => {}
+        }
+        json
+    }
+
+    /// Where a value comes from, what is done to it, and what it decides.
+    fn way(&self, column: &Column) -> String {
+        let mut way = format!("from {}", column.source);
+        for transform in &column.transforms {
+            way += &format!(", {transform}");
+        }
+        if let Some(mask) = column.mask {
+            way += &format!(", {mask}");
+        }
+        if column.clear {
+            way += ", clear";
+        }
+        if self.is_newer(column) {
+            way += ", newer";
+        }
+        way
+    }
+
+    /// Whether it says which of two rows of a key is newer.
+    fn is_newer(&self, column: &Column) -> bool {
+        self.pipeline.newer_column() == Some(column)
+    }
+}

@@ -1,0 +1,288 @@
+//! Kinds of personal data, and the names of fields that say so. When in doubt, mask: a mask too many is
+//! removed by hand, a value in clear is not.
+
+use std::fmt;
+
+/// A kind of personal data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pii {
+    IpAddress,
+    Email,
+    Phone,
+    Device,
+    Card,
+    National,
+    Name,
+    Birth,
+    Address,
+    Location,
+    Credential,
+}
+
+impl fmt::Display for Pii {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IpAddress => "an IP address",
+            Self::Email => "an e-mail address",
+            Self::Phone => "a phone number",
+            Self::Device => "the id of a device",
+            Self::Card => "a card or account number",
+            Self::National => "a national number of a person",
+            Self::Name => "the name of a person",
+            Self::Birth => "a date of birth",
+            Self::Address => "a postal address",
+            Self::Location => "a location",
+            Self::Credential => "a credential",
+        })
+    }
+}
+
+/// Last words of fields that describe personal data without being it.
+const ABOUT: &str = "at brand city confirmed count country currency date enabled family format kind language \
+    model opened os platform provider region sent state status time timezone type valid verified version";
+
+/// Last words of fields that identify what the words before them name.
+const IDENTIFIES: &str = "code id identifier name no num number serial token uuid";
+
+/// Names of parts of an object that do not say what the whole is.
+const PARTS: &str = "family first given key last line line1 line2 middle value";
+
+/// Words beside `name` that make it the name of a person. The name of an app, a file or an event is not one,
+/// and `name` alone may be any of them.
+const PERSONS: &str = "author birth contact customer display driver employee family first full given guest holder \
+    last legal login maiden member middle nick owner passenger patient person recipient sender user";
+
+/// Words that say birth, whatever follows: `birth_date`.
+const BIRTH: &str = "birth birthday birthdate dob dateofbirth";
+
+/// The words of a kind, in lower case and separated by spaces.
+struct Names {
+    kind: Pii,
+    /// Enough anywhere in a name, in the singular or the plural.
+    anywhere: &'static str,
+    /// Enough if the name ends with one of [`IDENTIFIES`].
+    identified: &'static str,
+    /// Enough at the end. Several words are joined by `_`.
+    at_end: &'static str,
+}
+
+/// The first kind that fits counts.
+const NAMES: [Names; 10] = [
+    Names {
+        kind: Pii::IpAddress,
+        anywhere: "ip ipv4 ipv6 ipaddr ipaddress clientip remoteip",
+        identified: "",
+        at_end: "remote_addr",
+    },
+    Names {
+        kind: Pii::Email,
+        anywhere: "email mail emailaddress",
+        identified: "",
+        at_end: "",
+    },
+    Names {
+        kind: Pii::Phone,
+        anywhere: "phone telephone mobile msisdn cellphone tel fax phonenumber",
+        identified: "",
+        at_end: "",
+    },
+    Names {
+        kind: Pii::Device,
+        anywhere: "imei imsi iccid udid idfa idfv gaid aaid adid mac deviceid",
+        identified: "device hardware advertising android vendor",
+        at_end: "",
+    },
+    Names {
+        kind: Pii::Card,
+        anywhere: "pan cvv cvc iban creditcard cardnumber",
+        identified: "card account",
+        at_end: "",
+    },
+    Names {
+        kind: Pii::National,
+        anywhere: "ssn nino cpf bsn pesel passport",
+        identified: "national identity tax social insurance licence license",
+        at_end: "",
+    },
+    Names {
+        kind: Pii::Name,
+        anywhere: "firstname lastname fullname surname forename givenname nickname username",
+        identified: "",
+        at_end: "",
+    },
+    Names {
+        kind: Pii::Address,
+        anywhere: "address addresses addr street postal postcode postalcode zipcode",
+        identified: "zip house",
+        at_end: "zip",
+    },
+    Names {
+        kind: Pii::Location,
+        anywhere: "latitude longitude lat lng lon latlng geo geolocation geohash geopoint gps coordinate coord",
+        identified: "",
+        at_end: "long location",
+    },
+    Names {
+        kind: Pii::Credential,
+        anywhere: "password passwd pwd passphrase passcode secret credential authorization bearer jwt otp apikey sessionid",
+        identified: "token session cookie auth verification pin",
+        at_end: "token session sid cookie cookies auth pin api_key access_key auth_key encryption_key private_key \
+            secret_key session_key signing_key",
+    },
+];
+
+/// Whether a word is in a list of words that are separated by spaces.
+fn is_in(list: &str, word: &str) -> bool {
+    list.split_whitespace().any(|known| known == word)
+}
+
+/// The name of a part of an object: where it says no more than `id` or `first`, it takes that of the
+/// object to know of what.
+pub(super) fn part_name(object: &str, part: &str) -> String {
+    let lower = part.to_lowercase();
+    if is_in(IDENTIFIES, &lower) || is_in(PARTS, &lower) {
+        format!("{object}_{part}")
+    } else {
+        part.to_owned()
+    }
+}
+
+impl Pii {
+    /// The kind that the name of a field says.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let words = words(name);
+        let last = words.last()?.as_str();
+        let before = words.iter().rev().nth(1).map_or("", String::as_str);
+        let is_one = |word: &str, known: &str| {
+            is_in(known, word) || word.strip_suffix('s').is_some_and(|one| is_in(known, one))
+        };
+        let has = |known: &str| words.iter().any(|word| is_one(word, known));
+        // Before ABOUT, which has some of their last words: birth_date, name.family.
+        let is_persons = |whose: &str, name: &str| name == "name" && is_in(PERSONS, whose);
+        if is_persons(before, last) || is_persons(last, before) {
+            return Some(Self::Name);
+        }
+        if has(BIRTH) {
+            return Some(Self::Birth);
+        }
+        if is_in(ABOUT, last) {
+            return None;
+        }
+        let (is_identifier, last_two) = (is_in(IDENTIFIES, last), format!("{before}_{last}"));
+        let fits = |names: &&Names| {
+            has(names.anywhere)
+                || is_identifier && has(names.identified)
+                || is_in(names.at_end, last)
+                || is_in(names.at_end, &last_two)
+        };
+        NAMES.iter().find(fits).map(|names| names.kind)
+    }
+}
+
+/// The words of a name, in lower case: `clientIp` and `client_ip` have the same two.
+pub(super) fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut after_lowercase = false;
+    for character in name.chars() {
+        let begins = character.is_uppercase() && after_lowercase;
+        if begins || !character.is_alphanumeric() {
+            words.push(String::new());
+        }
+        if character.is_alphanumeric()
+            && let Some(word) = words.last_mut()
+        {
+            word.extend(character.to_lowercase());
+        }
+        after_lowercase = character.is_lowercase();
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_word_by_word() {
+        let cases = [
+            ("ip", Some(Pii::IpAddress)),
+            ("clientIp", Some(Pii::IpAddress)),
+            ("remote_addr", Some(Pii::IpAddress)),
+            ("zip", Some(Pii::Address)),
+            ("zipCode", Some(Pii::Address)),
+            ("zip_file", None),
+            ("shipping", None),
+            ("ip_country", None),
+            ("e_mail", Some(Pii::Email)),
+            ("userEmail", Some(Pii::Email)),
+            ("email_verified", None),
+            ("mobile-phone", Some(Pii::Phone)),
+            ("phone_model", None),
+            ("hotel", None),
+            ("device_id", Some(Pii::Device)),
+            ("deviceId", Some(Pii::Device)),
+            ("device_type", None),
+            ("IDFA", Some(Pii::Device)),
+            ("card_number", Some(Pii::Card)),
+            ("card_type", None),
+            ("discard", None),
+            ("account_no", Some(Pii::Card)),
+            ("ssn", Some(Pii::National)),
+            ("nationalId", Some(Pii::National)),
+            ("app_version", None),
+            ("user_id", None),
+            ("locale", None),
+            ("emails", Some(Pii::Email)),
+            ("first_name", Some(Pii::Name)),
+            ("lastName", Some(Pii::Name)),
+            ("FullName", Some(Pii::Name)),
+            ("surname", Some(Pii::Name)),
+            ("username", Some(Pii::Name)),
+            ("user_name", Some(Pii::Name)),
+            ("nickname", Some(Pii::Name)),
+            ("family_name", Some(Pii::Name)),
+            ("name_family", Some(Pii::Name)),
+            ("birth_name", Some(Pii::Name)),
+            ("name", None),
+            ("event_name", None),
+            ("last_event_name", None),
+            ("app_name", None),
+            ("screen_name", None),
+            ("user_file_name", None),
+            ("hostname", None),
+            ("date_of_birth", Some(Pii::Birth)),
+            ("birthDate", Some(Pii::Birth)),
+            ("dob", Some(Pii::Birth)),
+            ("birthday", Some(Pii::Birth)),
+            ("create_date", None),
+            ("street", Some(Pii::Address)),
+            ("addressLine1", Some(Pii::Address)),
+            ("billing_address", Some(Pii::Address)),
+            ("ip_address", Some(Pii::IpAddress)),
+            ("address_count", None),
+            ("postcode", Some(Pii::Address)),
+            ("city", None),
+            ("lat", Some(Pii::Location)),
+            ("geo_longitude", Some(Pii::Location)),
+            ("geo_country", None),
+            ("long_description", None),
+            ("flat", None),
+            ("password_hash", Some(Pii::Credential)),
+            ("password_changed_at", None),
+            ("accessToken", Some(Pii::Credential)),
+            ("token_type", None),
+            ("max_tokens", None),
+            ("session_id", Some(Pii::Credential)),
+            ("session_count", None),
+            ("set-cookie", Some(Pii::Credential)),
+            ("Authorization", Some(Pii::Credential)),
+            ("x-api-key", Some(Pii::Credential)),
+            ("partition_key", None),
+            ("status", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(Pii::of_name(name), expected, "{name}");
+        }
+    }
+}

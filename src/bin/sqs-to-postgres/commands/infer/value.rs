@@ -1,0 +1,154 @@
+//! Values that look like personal data.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::pii::Pii;
+
+/// The kinds that a value alone can show, in the order in which they are tried.
+pub(super) const KINDS: [Pii; 6] = [
+    Pii::IpAddress,
+    Pii::Email,
+    Pii::Phone,
+    Pii::Device,
+    Pii::Card,
+    Pii::National,
+];
+
+impl Pii {
+    /// Whether a value looks like this kind.
+    pub(super) fn is_value(self, value: &str) -> bool {
+        match self {
+            // Proxies list several.
+            Self::IpAddress => value.split(',').any(|part| is_ip_address(part.trim())),
+            Self::Email => value.split(is_beside_email).any(is_email),
+            Self::Phone => is_phone(value),
+            Self::Device => is_mac(value),
+            Self::Card => is_card(value),
+            Self::National => is_grouped(value, &[3, 2, 4]),
+            Self::Name | Self::Birth | Self::Address | Self::Location | Self::Credential => false,
+        }
+    }
+
+    /// Whether a few such values are enough. Values of the other kinds look like much else, too.
+    pub(super) fn is_distinct(self) -> bool {
+        matches!(self, Self::IpAddress | Self::Email | Self::Device)
+    }
+}
+
+/// An IP address, perhaps with a port; an IPv6 address may be in brackets.
+fn is_ip_address(value: &str) -> bool {
+    let in_brackets = |value: &str| {
+        let value = value.strip_prefix('[')?.strip_suffix(']')?;
+        value.parse::<IpAddr>().ok()
+    };
+    value.parse::<IpAddr>().is_ok()
+        || value.parse::<SocketAddr>().is_ok()
+        || in_brackets(value).is_some()
+}
+
+/// Whether a character may be next to an address within a text.
+fn is_beside_email(character: char) -> bool {
+    character.is_whitespace() || "<>()[]{}\"'`,;:|=?&/".contains(character)
+}
+
+/// A top-level domain does not begin with a digit, unlike the end of `package@1.2.3`.
+fn is_email(value: &str) -> bool {
+    let value = value.trim_end_matches(['.', '!']);
+    value.split_once('@').is_some_and(|(local, domain)| {
+        let has_top = domain.rsplit_once('.').is_some_and(|(host, top)| {
+            !host.is_empty() && top.len() > 1 && top.starts_with(char::is_alphabetic)
+        });
+        !local.is_empty() && !domain.contains('@') && has_top
+    })
+}
+
+/// A phone number in international form, with a plus.
+fn is_phone(value: &str) -> bool {
+    let Some(rest) = value.strip_prefix('+') else {
+        return false;
+    };
+    let digits = rest.bytes().filter(u8::is_ascii_digit).count();
+    let is_usual = |character: char| character.is_ascii_digit() || " -().".contains(character);
+    (8..=15).contains(&digits) && rest.chars().all(is_usual)
+}
+
+fn is_mac(value: &str) -> bool {
+    let parts: Vec<&str> = value.split([':', '-']).collect();
+    let is_pair =
+        |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.len() == 6 && parts.iter().all(is_pair)
+}
+
+/// The length and first digit of a payment card, and its check digit.
+/// Source: ISO/IEC 7812-1, annex B (Luhn).
+fn is_card(value: &str) -> bool {
+    if !value
+        .chars()
+        .all(|character| character.is_ascii_digit() || " -".contains(character))
+    {
+        return false;
+    }
+    let digits: Vec<u32> = value
+        .chars()
+        .filter_map(|character| character.to_digit(10))
+        .collect();
+    let doubled = |(position, &digit): (usize, &u32)| match (position % 2, digit * 2) {
+        (0, _) => digit,
+        (_, twice) => twice / 10 + twice % 10,
+    };
+    let sum: u32 = digits.iter().rev().enumerate().map(doubled).sum();
+    (13..=19).contains(&digits.len())
+        && matches!(digits.first(), Some(2..=6))
+        && sum.is_multiple_of(10)
+}
+
+fn is_grouped(value: &str, lengths: &[usize]) -> bool {
+    let groups: Vec<&str> = value.split('-').collect();
+    let fits = |(group, length): (&&str, &usize)| {
+        group.len() == *length && group.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    groups.len() == lengths.len() && groups.iter().zip(lengths).all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_recognised_by_their_form() {
+        let kinds = |value: &str| {
+            KINDS
+                .into_iter()
+                .filter(|kind| kind.is_value(value))
+                .collect::<Vec<_>>()
+        };
+        let cases = [
+            ("10.0.0.1", vec![Pii::IpAddress]),
+            ("2001:db8::1", vec![Pii::IpAddress]),
+            ("1.2.3", vec![]),
+            ("a.b+c@example.org", vec![Pii::Email]),
+            ("@handle", vec![]),
+            ("a@b", vec![]),
+            ("package@1.2.3", vec![]),
+            ("Anna <a@example.org>, Bern", vec![Pii::Email]),
+            ("write to a@example.org.", vec![Pii::Email]),
+            ("https://example.org/@anna/notes.html", vec![]),
+            ("unknown, 203.0.113.7", vec![Pii::IpAddress]),
+            ("203.0.113.7:8080", vec![Pii::IpAddress]),
+            ("[2001:db8::1]", vec![Pii::IpAddress]),
+            ("[2001:db8::1]:443", vec![Pii::IpAddress]),
+            ("12:30", vec![]),
+            ("+41 44 668 18 00", vec![Pii::Phone]),
+            ("+1", vec![]),
+            ("00:1A:2b:3c:4d:5e", vec![Pii::Device]),
+            ("4111 1111 1111 1111", vec![Pii::Card]),
+            ("4111111111111112", vec![]),
+            ("078-05-1120", vec![Pii::National]),
+            ("2026-11-21", vec![]),
+            ("", vec![]),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(kinds(value), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `man`: the man pages.
+
+use clap::{Args, CommandFactory as _};
+use thiserror::Error;
+
+use crate::Cli;
+use crate::cli::error::CliError;
+use crate::cli::{Outcome, output};
+
+#[derive(Debug, Error)]
+#[error("unknown command {0:?}: see `sqs-to-postgres --help`")]
+struct UnknownCommand(String);
+
+/// Print the man page, or that of a command
+///
+/// To read it: sqs-to-postgres man check | man -l -
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The command; none: the tool as a whole
+    command: Option<String>,
+}
+
+impl Man {
+    pub(crate) fn run(self) -> Result<Outcome, CliError> {
+        let mut tool = Cli::command();
+        tool.build();
+        let of = match self.command {
+            None => &tool,
+            Some(name) => tool
+                .find_subcommand(&name)
+                .ok_or_else(|| CliError::invalid(UnknownCommand(name)))?,
+        };
+        let mut page = Vec::new();
+        clap_mangen::Man::new(of.clone()).render(&mut page)?;
+        output::bytes(&page)
+    }
+}

@@ -1,0 +1,68 @@
+//! The commands of the tool: for each its arguments and what it does.
+
+mod check;
+mod completions;
+mod ddl;
+mod drain;
+mod explain;
+mod infer;
+mod man;
+mod redrive;
+mod send;
+mod token;
+mod unmask;
+
+use clap::Subcommand;
+
+use crate::cli::error::CliError;
+use crate::cli::{Outcome, signals};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Check(check::Check),
+    Ddl(ddl::Ddl),
+    Drain(drain::Drain),
+    Explain(explain::Explain),
+    Infer(infer::Infer),
+    Redrive(redrive::Redrive),
+    Send(send::Send),
+    Token(token::Token),
+    Unmask(unmask::Unmask),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Command {
+    /// Whether it finishes what it holds when a signal asks for an end.
+    fn takes_signals(&self) -> bool {
+        matches!(self, Self::Drain(_) | Self::Send(_) | Self::Redrive(_))
+    }
+
+    /// Whether it does more than to print.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Self::Drain(_) | Self::Send(_) => true,
+            Self::Redrive(redrive) => !redrive.dry_run,
+            _ => false,
+        }
+    }
+
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        if !self.takes_signals() {
+            signals::end_at_once()?;
+        }
+        match self {
+            Self::Check(check) => check.run().await,
+            Self::Ddl(ddl) => ddl.run().await,
+            Self::Drain(drain) => drain.run().await,
+            Self::Explain(explain) => explain.run().await,
+            Self::Infer(infer) => infer.run().await,
+            Self::Redrive(redrive) => redrive.run().await,
+            Self::Send(send) => send.run().await,
+            Self::Token(token) => token.run().await,
+            Self::Unmask(unmask) => unmask.run().await,
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What became of the letters, said while it happens and at the end.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::letter::{Letter, Note};
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::output::{self, Table, counted, escaped, last_line};
+use crate::cli::progress::Progress;
+
+/// Left in vain: it was moved, and is a dead letter again.
+pub(super) const CAME_BACK: &str = "that came back";
+
+/// Shown in place of a reason that nobody has given.
+const MOVED_BY_SQS: &str = "none, SQS moved it";
+
+pub(super) struct Report {
+    is_json: bool,
+    is_dry_run: bool,
+    progress: Progress,
+    /// Letters that were moved, or would be.
+    given: usize,
+    failed: usize,
+    /// How many letters stay, by why they do.
+    left: BTreeMap<&'static str, usize>,
+    /// How many letters would be moved, by rule, column and path.
+    would_move: BTreeMap<[String; 3], usize>,
+    /// How many letters there is something to say about.
+    notes: BTreeMap<Note, usize>,
+}
+
+impl Report {
+    pub(super) fn new(is_json: bool, is_dry_run: bool, total: Option<usize>) -> Self {
+        Self {
+            is_json,
+            is_dry_run,
+            progress: Progress::new(total, "dead letters"),
+            given: 0,
+            failed: 0,
+            left: BTreeMap::new(),
+            would_move: BTreeMap::new(),
+            notes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn left(&mut self, why: &'static str) {
+        *self.left.entry(why).or_default() += 1;
+    }
+
+    pub(super) fn note(&mut self, notes: &[Note]) {
+        for note in notes {
+            *self.notes.entry(*note).or_default() += 1;
+        }
+    }
+
+    pub(super) fn moved(&mut self, letter: &Letter, new_id: &str) -> Result<(), CliError> {
+        self.given += 1;
+        self.progress.advance(1);
+        self.json(letter, json!({"sent_as": new_id}))
+    }
+
+    pub(super) fn failed(&mut self, letter: &Letter, reason: &str) -> Result<(), CliError> {
+        self.failed += 1;
+        self.progress
+            .say(&format!("message {} was not moved: {reason}", letter.id()));
+        self.json(letter, json!({"error": reason}))
+    }
+
+    pub(super) fn would_move(&mut self, letter: &Letter) -> Result<(), CliError> {
+        self.given += 1;
+        self.progress.advance(1);
+        let [rule, column, path] = words(letter);
+        let cells = [rule.or(Some(MOVED_BY_SQS)), column, path];
+        // Whoever may send to the queue may write them.
+        let cells = cells.map(|cell| escaped(cell.unwrap_or("-")));
+        *self.would_move.entry(cells).or_default() += 1;
+        self.json(letter, json!({}))
+    }
+
+    /// A line of these fields and of what the letter says of itself.
+    fn json(&self, letter: &Letter, mut fields: Value) -> Result<(), CliError> {
+        if !self.is_json {
+            return Ok(());
+        }
+        let [rule, column, path] = words(letter);
+        fields["message_id"] = letter.original_id().into();
+        fields["rule"] = rule.into();
+        fields["column"] = column.into();
+        fields["path"] = path.into();
+        output::json(&fields)
+    }
+
+    pub(super) fn end(
+        self,
+        result: Result<(), CliError>,
+        is_interrupted: bool,
+    ) -> Result<Outcome, CliError> {
+        let summary = self.summary(result.is_ok() && is_interrupted);
+        let came_back = self.left.contains_key(CAME_BACK);
+        for (note, count) in &self.notes {
+            eprintln!("note: {}", note.sentence(*count));
+        }
+        if self.is_json {
+            eprintln!("{summary}");
+        } else {
+            last_line(&summary)?;
+        }
+        result?;
+        if self.failed > 0 || came_back || is_interrupted {
+            return Ok(Outcome::SomeFailed);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn summary(&self, is_interrupted: bool) -> String {
+        let mut text = self.table();
+        let speed = self.progress.end();
+        text.push_str(&match self.given {
+            0 if self.failed == 0 && self.left.is_empty() => "no dead letters".to_owned(),
+            given if self.is_dry_run => format!("would move {}", counted(given, "dead letter")),
+            _ => format!("moved {speed}"),
+        });
+        for (why, count) in &self.left {
+            text.push_str(&format!("; left {count} {why}"));
+        }
+        if self.failed > 0 {
+            text.push_str(&format!("; {} not moved", counted(self.failed, "message")));
+        }
+        if is_interrupted {
+            text.push_str("; interrupted");
+        }
+        text
+    }
+
+    /// What would be moved and why it is there, the most first.
+    fn table(&self) -> String {
+        if self.would_move.is_empty() || self.is_json {
+            return String::new();
+        }
+        let mut table = Table::default();
+        table.row(["letters", "rule", "column", "path"].map(str::to_owned));
+        let mut rows: Vec<_> = self.would_move.iter().collect();
+        rows.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for ([rule, column, path], count) in rows {
+            table.row([&count.to_string(), rule, column, path].map(String::clone));
+        }
+        table.to_string()
+    }
+}
+
+impl Note {
+    fn sentence(self, count: usize) -> String {
+        let messages = counted(count, "message");
+        match self {
+            Self::Unsigned => format!(
+                "no mask key is set, so the original ids of {messages} are not signed: if the function has a mask key, set it here too (MASK_KEY or MASK_SECRET_ID), or the function ignores them"
+            ),
+            Self::Unverified => format!(
+                "the origin of {messages} was not signed with this mask key: the function ignores it, unless it was signed with the function's key"
+            ),
+            Self::TimeReset => format!(
+                "SQS reset the time of {messages} when it moved them, as it does on FIFO queues: @sent_at will be the time of that move"
+            ),
+        }
+    }
+}
+
+/// The rule that a letter broke, the column and the path.
+fn words(letter: &Letter) -> [Option<&str>; 3] {
+    let Some(reason) = letter.reason() else {
+        return [None; 3];
+    };
+    let (column, path) = (reason.column.as_deref(), reason.path.as_deref());
+    [Some(&reason.rule), column, path]
+}

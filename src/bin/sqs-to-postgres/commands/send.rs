@@ -1,0 +1,395 @@
+//! `send`: JSON lines into a queue.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use clap::Args;
+use futures_util::{Stream, StreamExt as _, stream};
+use serde_json::{Value, json};
+use sqs_to_postgres::request::{MAX_BYTES, Outgoing, Request};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::outgoing::{Sender, Sent};
+use crate::cli::output::{counted, last_line, line};
+use crate::cli::progress::Progress;
+use crate::cli::settings::QueueFlags;
+use crate::cli::signals::Stop;
+
+/// Lines read ahead of what is sent.
+const LINES_AHEAD: usize = 100;
+
+/// How long a request waits for more lines to go with it.
+const LINGER: Duration = Duration::from_millis(50);
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
+  tail -f app.log | sqs-to-postgres send --queue-name logins.fifo --group-id-from user_id";
+
+#[derive(Debug, Error)]
+#[error("a FIFO queue keeps order within groups: name the path of the group with --group-id-from")]
+struct NoGroup;
+
+/// Send the lines of a file to a queue, each as a message
+///
+/// Ten in a request, several requests at once. On a FIFO queue, requests go one after
+/// the other, each with one message per group, so the order is kept: a message that SQS
+/// does not accept holds back the later ones of its group, and a line without a group
+/// ends the command. Empty lines are skipped. On a standard queue, a line that cannot be
+/// sent does not affect the others. Every line that was not sent is listed.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Send {
+    /// The file; none, or -: stdin
+    file: Option<PathBuf>,
+    /// The message group, by a path into the message: what a FIFO queue keeps in order
+    #[arg(long, value_name = "PATH")]
+    group_id_from: Option<String>,
+    /// At most so many messages a second
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Requests under way at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
+    concurrency: u16,
+    /// One JSON object a line, for each message its line and id, or its error
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    queue: QueueFlags,
+}
+
+/// A line of the input and its number.
+type Line = (usize, std::io::Result<String>);
+
+impl Send {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let stop = Stop::on_signal()?;
+        let sqs = Client::new(self.queue.aws().config().await);
+        let url = self.queue.required_url(&sqs).await?;
+        let is_fifo = url.ends_with(".fifo");
+        if is_fifo && self.group_id_from.is_none() {
+            return Err(CliError::invalid(NoGroup));
+        }
+        let (lines, total) = self.open()?;
+        let requests = Requests {
+            lines,
+            stop: stop.clone(),
+            rate: self.rate,
+            due: Instant::now(),
+            group_id_from: self.group_id_from,
+            run: is_fifo.then(|| format!("{:016x}", fastrand::u64(..))),
+            held: None,
+        };
+        let concurrency = if is_fifo { 1 } else { self.concurrency.into() };
+        let sender = Sender::new(&sqs, &url);
+        let mut sending = requests
+            .stream()
+            .map(|part| part.send(&sender))
+            .buffer_unordered(concurrency)
+            .boxed_local();
+        let mut report = Report::new(self.json, total);
+        let mut is_lost = false;
+        while let Some((sent, has_refused, result)) = sending.next().await {
+            // Also where nobody reads what is said, requests under way are waited for.
+            let result = report.add(sent).and(result);
+            report.error = report.error.or(result.err());
+            // A line without a group may belong to any: what comes after it would overtake it.
+            is_lost = report.error.is_some() || is_fifo && has_refused;
+            if is_lost {
+                stop.ask();
+            }
+        }
+        report.end(match stop.is_asked() {
+            true if is_lost => "; the rest was not tried",
+            true => "; interrupted",
+            false => "",
+        })
+    }
+
+    /// The lines, and how many there are, where that is known.
+    fn open(&self) -> Result<(mpsc::Receiver<Line>, Option<usize>), CliError> {
+        let file = self.file.as_ref().filter(|file| file.as_os_str() != "-");
+        let Some(path) = file else {
+            return Ok((read_lines(std::io::stdin()), None));
+        };
+        let name = path.display().to_string();
+        let open = || File::open(path).map_err(|error| CliError::input(&name, &error));
+        // A pipe can be read only once.
+        if !std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
+            return Ok((read_lines(open()?), None));
+        }
+        let lines = BufReader::new(open()?).split(b'\n');
+        // What cannot be read once cannot be read for ever.
+        let total = lines
+            .map_while(Result::ok)
+            .filter(|line| !line.trim_ascii().is_empty());
+        Ok((read_lines(open()?), Some(total.count())))
+    }
+}
+
+/// Reads on a thread of its own, because a pipe may be silent for long.
+fn read_lines(input: impl Read + std::marker::Send + 'static) -> mpsc::Receiver<Line> {
+    let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        let lines = BufReader::new(input).lines();
+        for (line, number) in lines.zip(1..) {
+            let is_last = line.as_ref().is_err_and(|error| !is_not_utf8(error));
+            if sender.blocking_send((number, line)).is_err() || is_last {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// Whether an error is that of a line alone, which has been read all the same.
+fn is_not_utf8(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::InvalidData
+}
+
+/// Lines on their way into requests.
+struct Requests {
+    lines: mpsc::Receiver<Line>,
+    stop: Stop,
+    rate: Option<u32>,
+    /// When the rate allows for the next request.
+    due: Instant,
+    group_id_from: Option<String>,
+    /// On a FIFO queue, what tells the deduplication ids of this run from those of another.
+    run: Option<String>,
+    /// A message that the last request had no room for.
+    held: Option<Outgoing>,
+}
+
+/// A request, and the lines before its end that cannot be sent.
+#[derive(Default)]
+struct Part {
+    request: Request,
+    refused: Vec<Sent>,
+    /// Why no line comes after them.
+    unread: Option<CliError>,
+}
+
+impl Part {
+    /// What became of its lines, whether any was refused before it was sent, and what ended it.
+    async fn send(self, sender: &Sender<'_>) -> (Vec<Sent>, bool, Result<(), CliError>) {
+        let (mut all, read) = (self.refused, self.unread.map_or(Ok(()), Err));
+        let has_refused = !all.is_empty();
+        let (sent, result) = sender.send(self.request).await;
+        all.extend(sent);
+        (all, has_refused, result.and(read))
+    }
+}
+
+impl Requests {
+    fn stream(self) -> impl Stream<Item = Part> {
+        stream::unfold(self, async |mut requests| {
+            requests.pace().await;
+            let part = requests.next().await?;
+            requests.spend(part.request.len());
+            Some((part, requests))
+        })
+    }
+
+    /// Waits until the rate allows for another request, or an end is asked for.
+    async fn pace(&mut self) {
+        if self.rate.is_some() {
+            let due = sleep_until(self.due);
+            tokio::select! { () = due => {}, () = self.stop.asked() => {} }
+        }
+    }
+
+    /// Puts off the next request. Time in which no line came is none that can be made up for: `tail -f`
+    /// may be silent for an hour.
+    fn spend(&mut self, messages: usize) {
+        if let Some(rate) = self.rate {
+            let time = Duration::from_secs_f64(messages as f64 / f64::from(rate));
+            self.due = self.due.max(Instant::now()) + time;
+        }
+    }
+
+    /// What goes next; `None` at the end.
+    async fn next(&mut self) -> Option<Part> {
+        if self.stop.is_asked() {
+            return None;
+        }
+        let mut part = Part::default();
+        if let Some(message) = self.held.take() {
+            part.request.push(message);
+        }
+        while !part.request.is_full() {
+            let Some((number, line)) = self.line(part.request.is_empty()).await else {
+                break;
+            };
+            let message = match line {
+                Ok(line) => self.message(number, line),
+                Err(error) if is_not_utf8(&error) => Err("it is not UTF-8: convert it with iconv"),
+                Err(error) => {
+                    part.unread = Some(CliError::input(&format!("line {number}"), &error));
+                    break;
+                }
+            };
+            match message {
+                Ok(None) => {}
+                Ok(Some(message)) if part.request.has_room(message.bytes) => {
+                    part.request.push(message)
+                }
+                Ok(Some(message)) => {
+                    self.held = Some(message);
+                    break;
+                }
+                Err(reason) => {
+                    let result = Err(reason.to_owned());
+                    part.refused.push(Sent { number, result });
+                    break;
+                }
+            }
+        }
+        let is_end = part.request.is_empty() && part.refused.is_empty() && part.unread.is_none();
+        (!is_end).then_some(part)
+    }
+
+    /// The next line. A request that has begun does not wait long for it.
+    async fn line(&mut self, is_first: bool) -> Option<Line> {
+        let patience = if is_first { Duration::MAX } else { LINGER };
+        tokio::select! {
+            biased;
+            () = self.stop.asked() => None,
+            line = timeout(patience, self.lines.recv()) => line.ok()?,
+        }
+    }
+
+    /// The message of a line; none of an empty one.
+    fn message(&self, number: usize, body: String) -> Result<Option<Outgoing>, &'static str> {
+        if body.trim().is_empty() {
+            return Ok(None);
+        }
+        if body.len() > MAX_BYTES {
+            return Err("it has more than 1 MiB");
+        }
+        let group = self
+            .group_id_from
+            .as_deref()
+            .map(|path| group_id(&body, path))
+            .transpose()?;
+        let deduplication = self.run.as_ref().map(|run| format!("{run}-{number}"));
+        let entry = SendMessageBatchRequestEntry::builder()
+            .message_body(body)
+            .set_message_group_id(group)
+            .set_message_deduplication_id(deduplication);
+        Ok(Outgoing::new(number, entry))
+    }
+}
+
+/// The text or number at a path of the body.
+fn group_id(body: &str, path: &str) -> Result<String, &'static str> {
+    let body: Value =
+        serde_json::from_str(body).map_err(|_| "it is no JSON, so that it has no group")?;
+    let pointer: String = path
+        .split('.')
+        .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
+        .collect();
+    match body.pointer(&pointer) {
+        Some(Value::String(group)) if !group.is_empty() => Ok(group.clone()),
+        Some(Value::Number(group)) => Ok(group.to_string()),
+        _ => Err("it has no text or number at the path of its group"),
+    }
+}
+
+/// What became of the lines.
+struct Report {
+    is_json: bool,
+    failed: usize,
+    /// What stopped the sending.
+    error: Option<CliError>,
+    progress: Progress,
+}
+
+impl Report {
+    fn new(is_json: bool, total: Option<usize>) -> Self {
+        Self {
+            is_json,
+            failed: 0,
+            error: None,
+            progress: Progress::new(total, "messages sent"),
+        }
+    }
+
+    fn add(&mut self, sent: Vec<Sent>) -> Result<(), CliError> {
+        let mut said = Ok(());
+        for Sent { number, result } in sent {
+            match &result {
+                Ok(_) => self.progress.advance(1),
+                Err(reason) => {
+                    self.failed += 1;
+                    self.progress
+                        .say(&format!("line {number} is not sent: {reason}"));
+                }
+            }
+            if self.is_json {
+                let json = match result {
+                    Ok(id) => json!({"line": number, "message_id": id}),
+                    Err(reason) => json!({"line": number, "error": reason}),
+                };
+                said = said.and(line(&json.to_string()));
+            }
+        }
+        said
+    }
+
+    /// Says what was done, and what ended it before its end.
+    fn end(self, ended_by: &str) -> Result<Outcome, CliError> {
+        let sent = self.progress.end();
+        let failed = match self.failed {
+            0 => String::new(),
+            failed => format!("; {} not sent", counted(failed, "line")),
+        };
+        let summary = format!("sent {sent}{failed}{ended_by}");
+        if self.is_json {
+            eprintln!("{summary}");
+        } else {
+            last_line(&summary)?;
+        }
+        match self.error {
+            Some(error) => Err(error),
+            None if self.failed > 0 || !ended_by.is_empty() => Ok(Outcome::SomeFailed),
+            None => Ok(Outcome::Done),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_rate_is_kept_after_a_silence_too() {
+        let (sender, lines) = mpsc::channel(30);
+        for number in 1..=30 {
+            sender.try_send((number, Ok("a".to_owned()))).unwrap();
+        }
+        drop(sender);
+        let now = Instant::now();
+        let requests = Requests {
+            lines,
+            stop: Stop::on_signal().unwrap(),
+            rate: Some(40),
+            due: now.checked_sub(Duration::from_secs(60)).unwrap(),
+            group_id_from: None,
+            run: None,
+            held: None,
+        };
+        assert_eq!(requests.stream().count().await, 3);
+        // The last ten go half a second after the first.
+        assert!(now.elapsed().as_millis() >= 500, "{:?}", now.elapsed());
+    }
+}

@@ -1,0 +1,149 @@
+//! `token`: from a value to its token.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Deserialize as _;
+use serde_json::json;
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::extract::{Message, Record};
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::pipeline::{Column, Envelope, Path, Pipeline, Source};
+use sqs_to_postgres::rejection::Rule;
+use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::transform::Transformer;
+use thiserror::Error;
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::output::line;
+use crate::cli::settings::{MappingFlags, MaskFlags};
+use crate::cli::values::{given, value};
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres token --column masked_ip < addresses.txt
+  read -r ip && psql -c \"SELECT * FROM user_logins WHERE masked_ip = '$(sqs-to-postgres token <<< \"$ip\")'\"";
+
+/// Why there is no column whose mask to use.
+#[derive(Debug, Error)]
+enum TokenError {
+    #[error("the mapping masks no column: add a mask to one")]
+    NothingMasked,
+    #[error("column {0:?} is not masked: name one of {1} with --column")]
+    NotMasked(String, String),
+    #[error("the masked columns use different transforms or masks: name one of {0} with --column")]
+    WhichColumn(String),
+}
+
+/// Print what values become in a masked column, to look a person up
+///
+/// A line for each value. The value takes the way of the column: its transforms,
+/// then its mask.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Token {
+    /// The values, after all flags; none: one a line from stdin, which neither the shell's history nor other
+    /// users of this machine get to see
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    values: Vec<String>,
+    /// The masked column, where not all of them do the same
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
+    #[command(flatten)]
+    mapping: MappingFlags,
+    #[command(flatten)]
+    mask: MaskFlags,
+}
+
+impl Token {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let (file, pipeline) = self.mapping.read()?;
+        let key = self.mask.key(&Arc::new(Aws::default())).await?;
+        let lookup = Lookup::new(&file, &pipeline, self.column.as_deref(), key.as_ref())?;
+        let mut outcome = Outcome::Done;
+        for (value, number) in given(self.values)?.iter().zip(1..) {
+            match lookup.token(value) {
+                Ok(token) => line(&token)?,
+                Err(rule) => {
+                    eprintln!("value {number}: {rule}");
+                    outcome = Outcome::SomeFailed;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// A mapping of one masked column, so that a value takes just the way of a message's.
+struct Lookup {
+    transformer: Transformer,
+}
+
+impl Lookup {
+    fn new(
+        file: &str,
+        pipeline: &Pipeline,
+        column: Option<&str>,
+        key: Option<&MaskKey>,
+    ) -> Result<Self, CliError> {
+        let alone = Column {
+            source: Source::Path(Path(vec!["value".to_owned()])),
+            required: true,
+            default: None,
+            ..masked_column(pipeline, column)
+                .map_err(CliError::invalid)?
+                .clone()
+        };
+        let alone = Pipeline {
+            columns: vec![alone],
+            key: vec![0],
+            envelope: Envelope::None,
+            ..pipeline.clone()
+        };
+        let transformer = Transformer::new(file, &alone, key)?;
+        Ok(Self { transformer })
+    }
+
+    fn token(&self, value: &str) -> Result<String, Rule> {
+        let body = json!({"value": value}).to_string();
+        let record = json!({"messageId": "", "body": body});
+        let record = Record::deserialize(record).map_err(|_| Rule::Internal)?;
+        let message = Message::extract(&record, Envelope::None)?;
+        let mut rows = Rows::new(1);
+        let transformed = self.transformer.transform(&message, &mut rows);
+        transformed.map_err(|rejection| rejection.rule)?;
+        let token = rows.value(0, 0).unwrap_or_default();
+        Ok(String::from_utf8_lossy(token).into_owned())
+    }
+}
+
+/// The named column, or any of those that are masked, if all do the same.
+fn masked_column<'a>(pipeline: &'a Pipeline, name: Option<&str>) -> Result<&'a Column, TokenError> {
+    let masked: Vec<&Column> = pipeline
+        .columns
+        .iter()
+        .filter(|column| column.mask.is_some())
+        .collect();
+    let names = || {
+        masked
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if let Some(name) = name {
+        let named = masked.iter().find(|column| column.name == name);
+        return named
+            .copied()
+            .ok_or_else(|| TokenError::NotMasked(name.to_owned(), names()));
+    }
+    let first = masked.first().ok_or(TokenError::NothingMasked)?;
+    let same =
+        |column: &&Column| (column.mask, &column.transforms) == (first.mask, &first.transforms);
+    if masked.iter().all(same) {
+        Ok(first)
+    } else {
+        Err(TokenError::WhichColumn(names()))
+    }
+}

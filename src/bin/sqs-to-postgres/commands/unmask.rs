@@ -1,0 +1,76 @@
+//! `unmask`: from a token of aes-siv to its value.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::mask::{Masker, UnmaskError};
+use sqs_to_postgres::pipeline::Mask;
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::output::{self, escaped, line};
+use crate::cli::settings::MaskFlags;
+use crate::cli::values::{given, value};
+
+const EXAMPLES: &str = "\
+Examples:
+  psql -Atc 'SELECT DISTINCT masked_ip FROM user_logins' | sqs-to-postgres unmask
+  sqs-to-postgres unmask --json < tokens.txt | jq -r .value";
+
+/// Print the values of aes-siv tokens, with the mask key
+///
+/// A line for each token, with the personal data in clear. Control characters
+/// and line breaks are written as \n and \u{1b}; --json gives exact values.
+/// Hashes cannot be unmasked.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Unmask {
+    /// The tokens, after all flags; none: one a line from stdin
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    tokens: Vec<String>,
+    /// One JSON object a line: the value, or null and the error
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    mask: MaskFlags,
+}
+
+impl Unmask {
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let key = self.mask.key(&Arc::new(Aws::default())).await?;
+        let masker = Masker::new(Mask::AesSiv, key.as_ref()).map_err(CliError::invalid)?;
+        let mut outcome = Outcome::Done;
+        for (token, number) in given(self.tokens)?.iter().zip(1..) {
+            let unmasked = unmasked(&masker, token);
+            match &unmasked {
+                Ok(value) if !self.json => line(&escaped(value))?,
+                Ok(_) => {}
+                Err(error) => {
+                    eprintln!("token {number}: {error}");
+                    outcome = Outcome::SomeFailed;
+                }
+            }
+            if self.json {
+                let error = unmasked.as_ref().err().map(ToString::to_string);
+                output::json(&json!({"value": unmasked.ok(), "error": error}))?;
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// A hash is told by its look, since nothing in it says what it is.
+fn unmasked(masker: &Masker, token: &str) -> Result<String, UnmaskError> {
+    let is_hex = |token: &str| {
+        token
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    match token.len() {
+        64 if is_hex(token) => Err(UnmaskError::Hash("sha256 or hmac-sha256")),
+        128 if is_hex(token) => Err(UnmaskError::Hash("sha512")),
+        _ => masker.value(token),
+    }
+}
