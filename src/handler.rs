@@ -12,9 +12,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::extract::{NotSqs, Record, read_event};
 use crate::load::{LoadError, Loader, TimeBudget};
-use crate::origin::Origins;
+use crate::message::origin::Origins;
+use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
 use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;

@@ -9,7 +9,8 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::INSUFFICIENT_PRIVILEGE;
 use crate::database::DatabaseError;
-use crate::pipeline::{Column, ColumnType, Pipeline, Table, quote_identifier, quote_list};
+use crate::pipeline::{Column, Pipeline, Table, quote_identifier, quote_list};
+use crate::types::ColumnType;
 pub use fit::{Difference, Fault};
 use fit::{Fit, fit};
 
