@@ -13,12 +13,12 @@ use serde_json::json;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::DatabaseSettings;
 use sqs_to_postgres::database::Database;
-use sqs_to_postgres::handler::time_budget;
+use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::load::Loader;
 use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
 use sqs_to_postgres::message::{Envelope, Message, Record, read_event};
 use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::transform::Transformer;
 use tokio::runtime::{Builder, Runtime};
@@ -140,7 +140,7 @@ fn load(criterion: &mut Criterion) {
         bencher.iter_batched(
             || fresh_rows(&runtime, &client, &stage),
             |rows| {
-                let loading = loader.load(&rows, &[], time_budget(LAMBDA_TIME_MILLIS));
+                let loading = loader.load(&rows, &[], TimeBudget::until(LAMBDA_TIME_MILLIS));
                 let (loaded, result) = runtime.block_on(loading);
                 result.unwrap();
                 assert_eq!(loaded.written, BATCH as u64);

@@ -9,7 +9,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::sync::OnceCell;
 
-use crate::telemetry::causes;
+use crate::causes::causes;
 
 /// A call that hangs (a VPC without a way to the service) has to leave time to say so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

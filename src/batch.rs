@@ -7,7 +7,7 @@ use crate::load::RowOutcome;
 use crate::message::{Message, Record};
 use crate::pipeline::Pipeline;
 use crate::rejection::{Rejection, Rule};
-use crate::row::Rows;
+use crate::rows::Rows;
 use crate::transform::Transformer;
 
 /// The records of an event as rows to store, and those that make none.

@@ -12,7 +12,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::load::{LoadError, Loader, TimeBudget};
+use crate::deadline::TimeBudget;
+use crate::load::{LoadError, Loader};
 use crate::message::origin::Origins;
 use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
@@ -20,38 +21,6 @@ use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
-
-/// What is kept of an invocation's time for what comes after the last try on a database that is
-/// away, after a statement that hangs, and after everything, and which share of a short time that
-/// may take at most.
-const POSTPONE_MARGIN: (Duration, u32) = (Duration::from_secs(3), 3);
-const STATEMENT_MARGIN: (Duration, u32) = (Duration::from_secs(2), 5);
-const LOG_MARGIN: (Duration, u32) = (Duration::from_millis(300), 10);
-
-/// Below this a deadline is no instant since 1970 but the time left: so cargo-lambda sends it.
-const EARLIEST_INSTANT_MILLIS: u64 = 1_000_000_000_000;
-
-/// When to stop what, so that the answer is out before Lambda kills the function. `deadline_millis`
-/// is the invocation's deadline in milliseconds since 1970.
-pub fn time_budget(deadline_millis: u64) -> TimeBudget {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let deadline = Duration::from_millis(deadline_millis);
-    let left = if deadline_millis < EARLIEST_INSTANT_MILLIS {
-        deadline
-    } else {
-        deadline.saturating_sub(now)
-    };
-    let before = |(margin, share): (Duration, u32)| {
-        Instant::now() + left.saturating_sub(margin.min(left / share))
-    };
-    TimeBudget {
-        retry_until: before(POSTPONE_MARGIN),
-        stop_at: before(STATEMENT_MARGIN),
-        answer_by: before(LOG_MARGIN),
-    }
-}
 
 /// Why nothing of a batch is acknowledged.
 #[derive(Debug, Error, PartialEq)]

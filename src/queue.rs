@@ -362,7 +362,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rejection::{Place, Refusal};
+    use crate::refusal::Refusal;
+    use crate::rejection::Place;
 
     fn record(body: &str) -> Record<'static> {
         Record::deserialize(json!({

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::message::{Envelope, ExtractError, NotInEnvelope};
+use crate::refusal::Refusal;
 use crate::steps::Step;
 use crate::types::{ColumnType, MAX_DIGITS};
 
@@ -45,7 +46,7 @@ pub enum Rule {
     Length(usize),
     /// Holds U+0000, which Postgres cannot store.
     NulCharacter,
-    /// Holds half of a surrogate pair, which is no character.
+    /// Holds half of a surrogate pair, which is not a character.
     LoneSurrogate,
     /// Nested deeper than this.
     Nesting(usize),
@@ -61,51 +62,9 @@ pub enum Rule {
     Internal,
 }
 
-/// What Postgres says when it refuses, without the texts of its messages, which quote rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refusal {
-    /// Five characters, for example `23514` (check_violation).
-    /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
-    pub sqlstate: String,
-    /// Whether it was a row-level security policy.
-    pub is_by_policy: bool,
-    /// Whether the table has no partition for the row.
-    pub is_without_partition: bool,
-    /// The table, where one is named.
-    pub table: Option<String>,
-    /// The column, where one is named.
-    pub column: Option<String>,
-    /// The constraint, where one is named.
-    pub constraint: Option<String>,
-    /// The row at which a `COPY` stopped, counted from 0, where one is named.
-    pub copied_row: Option<usize>,
-}
-
 /// What Postgres refuses may pass by itself: the row that a foreign key refers to is stored a moment later. Two
 /// more deliveries give it the time of two visibility timeouts.
 const REFUSED_DELIVERIES: u32 = 3;
-
-impl Refusal {
-    /// Whether another row has a value that must be unique (unique_violation).
-    pub(crate) fn is_of_a_duplicate(&self) -> bool {
-        self.sqlstate == "23505"
-    }
-
-    /// Whether a column that takes no null has none (not_null_violation).
-    pub(crate) fn is_of_a_null(&self) -> bool {
-        self.sqlstate == "23502"
-    }
-
-    /// Whether a text is not one that a type takes (invalid_text_representation).
-    pub(crate) fn is_of_a_text(&self) -> bool {
-        self.sqlstate == "22P02"
-    }
-
-    /// Whether a process of the server crashed (crash_shutdown): perhaps that of this connection.
-    pub(crate) fn is_of_a_crash(&self) -> bool {
-        self.sqlstate == "57P02"
-    }
-}
 
 impl Rule {
     /// The delivery from which on the function may send the message to the dead-letter queue by itself.
@@ -160,44 +119,24 @@ names! {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BodyMissing => f.write_str("the record has no body: look at its producer"),
-            Self::BodyNotJson => f.write_str("the body is not one JSON value: look at its producer"),
+            Self::BodyMissing => f.write_str("the record has no body: check the producer"),
+            Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
             Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
-            Self::Type(expected) => write!(f, "the value is no {expected}: send one, or map another type"),
+            Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: correct its producer, or map text"),
             Self::Range(ColumnType::Jsonb) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: correct its producer"),
             Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
             Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
             Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
-            Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: mend its producer, or add the transform strip_nul"),
-            Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: send it flatter"),
-            Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: mend its producer, or take the transform out"),
-            Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: mend its producer, or loosen the table"),
+            Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: fix the producer, or add the transform strip_nul"),
+            Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: reduce the nesting"),
+            Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: fix the producer, or remove the transform"),
+            Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
             Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
             Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
-            Self::Internal => f.write_str("our own code failed on this message: report it with the message's shape"),
+            Self::Internal => f.write_str("internal error on this message: report it with the shape of the message"),
         }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SQLSTATE {}", self.sqlstate)?;
-        if self.is_by_policy {
-            f.write_str(" by a row-level security policy")?;
-        }
-        let places = [
-            ("table", &self.table),
-            ("column", &self.column),
-            ("constraint", &self.constraint),
-        ];
-        for (kind, name) in places {
-            if let Some(name) = name {
-                write!(f, " {kind} {name:?}")?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -40,7 +40,7 @@ pub enum SecretError {
     #[error("secret {id:?} does not exist: create it, or correct its name and region")]
     NotFound { id: String },
     #[error(
-        "secret {id:?} may not be read ({code}): allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
+        "secret {id:?} cannot be read ({code}): allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
     )]
     Denied { id: String, code: String },
     #[error(
@@ -58,7 +58,7 @@ pub enum SecretError {
 }
 
 impl SecretError {
-    /// Whether another try may succeed without anybody mending anything.
+    /// Whether another attempt may succeed although nobody fixes anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
@@ -92,7 +92,7 @@ impl Secrets {
     /// The text of a secret.
     ///
     /// # Errors
-    /// It does not exist, may not be read, or Secrets Manager is out of reach.
+    /// It does not exist, cannot be read, or Secrets Manager is unavailable.
     pub async fn fetch(&self, id: &str, stage: Stage) -> Result<SecretString, SecretError> {
         let client = self.client().await;
         let answer = client
@@ -110,7 +110,7 @@ impl Secrets {
     }
 }
 
-/// Only what a person has to mend is final; all else may pass.
+/// Only what a person has to fix is final; everything else may pass.
 fn explain(id: &str, error: &SdkError<GetSecretValueError>) -> SecretError {
     let (id, reason) = (id.to_owned(), reason(error));
     match reason.as_str() {
@@ -160,7 +160,7 @@ impl DatabaseSecret {
     /// Reads the JSON of a secret.
     ///
     /// # Errors
-    /// It is no JSON object with a username and a password.
+    /// It is not a JSON object with a username and a password.
     pub fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
         let expected = r#"{"host": …, "port": …, "username": …, "password": …, "dbname": …}"#;
         serde_json::from_str(json.expose_secret()).map_err(|_| SecretError::NotJson {
@@ -174,7 +174,7 @@ impl DatabaseSecret {
 /// key is, though JSON allows none in a string: `openssl rand -base64 64` prints one.
 ///
 /// # Errors
-/// The secret is no JSON object with a `mask_key`.
+/// The secret is not a JSON object with a `mask_key`.
 pub fn parse_mask_key(id: &str, json: &SecretString) -> Result<SecretString, SecretError> {
     #[derive(Deserialize)]
     struct MaskSecret {

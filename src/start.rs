@@ -14,19 +14,20 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::backoff::retry;
 use crate::config::{ConfigError, Settings};
-use crate::database::{Database, DatabaseError, Remedy};
+use crate::database::{Database, DatabaseError};
 use crate::handler::Handler;
 use crate::load::Loader;
 use crate::pipeline::{Pipeline, PipelineError, Problem};
 use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;
+use crate::refusal::RetryAction;
 use crate::secret::Secrets;
 use crate::telemetry::Metrics;
 
 /// The mapping that is used unless `PIPELINE_FILE` names another.
 const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
 
-/// How long a start waits for what does not answer. Lambda gives a function ten seconds.
+/// How long a start waits for what does not respond. Lambda gives a function ten seconds.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
 const START_TIME: Duration = Duration::from_secs(9);
 
@@ -106,7 +107,7 @@ async fn prepare(preparation: &mut Preparation, until: Instant) -> Result<(), St
 }
 
 async fn connect(database: &mut Database, until: Instant) -> Result<(), StartError> {
-    let is_transient = |error: &DatabaseError| error.remedy() != Remedy::GiveUp;
+    let is_transient = |error: &DatabaseError| error.action() != RetryAction::Fail;
     let connect = async || database.client(until).await.map(|_| ());
     match retry(until, is_transient, connect).await {
         Err(error) if is_transient(&error) => {

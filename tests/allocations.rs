@@ -8,7 +8,8 @@ use serde_json::json;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{DatabaseSettings, MaskKeySettings, QueueSettings};
 use sqs_to_postgres::database::Database;
-use sqs_to_postgres::handler::{Handler, time_budget};
+use sqs_to_postgres::deadline::TimeBudget;
+use sqs_to_postgres::handler::Handler;
 use sqs_to_postgres::load::Loader;
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::Preparation;
@@ -52,7 +53,7 @@ fn a_message_costs_few_allocations() {
 }
 
 fn handle(runtime: &Runtime, handler: &mut Handler, event: &str) {
-    let handled = handler.handle(event.as_bytes(), time_budget(LAMBDA_TIME_MILLIS));
+    let handled = handler.handle(event.as_bytes(), TimeBudget::until(LAMBDA_TIME_MILLIS));
     assert!(
         runtime
             .block_on(handled)

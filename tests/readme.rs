@@ -10,7 +10,7 @@ use sqs_to_postgres::config::Settings;
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::message::{Envelope, Message, read_event};
 use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 
 const README: &str = include_str!("../README.md");

@@ -96,7 +96,7 @@ fn every_section_says_what_it_means_how_to_see_it_what_to_do_and_how_to_replay()
 fn every_error_of_a_whole_batch_is_explained() {
     let sources = [
         include_str!("../src/database/error.rs"),
-        include_str!("../src/load/table.rs"),
+        include_str!("../src/schema/error.rs"),
         include_str!("../src/secret.rs"),
     ];
     let sentences: Vec<_> = sources

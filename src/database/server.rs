@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Config};
 use super::DatabaseError;
 use super::target::DEFAULT_PORT;
 use super::tls::TlsOfMode;
-use crate::telemetry::causes;
+use crate::causes::causes;
 
 /// Asks the server whether it speaks TLS; it answers with one byte.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (SSLRequest).
@@ -123,7 +123,7 @@ pub(super) async fn is_direct(client: &Client) -> Result<bool, DatabaseError> {
 }
 
 /// The process id that was announced when the connection was made. The client keeps it to itself,
-/// so that it is read out of a request to cancel that goes nowhere.
+/// so it is read from a cancel request that is never sent.
 async fn announced_process(client: &Client) -> Option<i32> {
     let (ours, mut theirs) = tokio::io::duplex(CANCEL_REQUEST_BYTES);
     let cancel = client.cancel_token();

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::row::Rows;
+use crate::rows::Rows;
 use crate::types::ColumnType;
 
 /// One column of the chosen rows.

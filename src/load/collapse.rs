@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::pipeline::{OnConflict, Pipeline};
-use crate::row::Rows;
+use crate::rows::Rows;
 use crate::types::ColumnType;
 
 /// The rows of a part that are to be stored.

@@ -15,10 +15,12 @@ use futures_util::SinkExt as _;
 use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
-use super::table::{copy_check, copy_fit};
-use crate::database::{DatabaseError, Remedy};
-use crate::pipeline::{Pipeline, quote_list};
-use crate::row::Rows;
+use crate::database::DatabaseError;
+use crate::pipeline::Pipeline;
+use crate::quote::quote_list;
+use crate::refusal::RetryAction;
+use crate::rows::Rows;
+use crate::schema::{copy_check, copy_fit};
 
 /// From this many rows on `COPY` is tried. Measured on Postgres 18 with rows of 230 bytes, it saves 0.8 µs
 /// per row against a statement that looks for no duplicates, and costs 0.3 ms and three more round trips: with the
@@ -195,14 +197,14 @@ impl CopyIn {
     /// What an answer of Postgres says about the rows.
     fn understand(&mut self, error: DatabaseError) -> Result<Copied, DatabaseError> {
         tracing::debug!(reason = %error, "rows were not copied");
-        match error.remedy() {
-            Remedy::Reconnect | Remedy::Reauthenticate => Err(error),
+        match error.action() {
+            RetryAction::Reconnect | RetryAction::RefreshCredentials => Err(error),
             // No row is at fault, so other rows would do no better.
-            Remedy::GiveUp => {
+            RetryAction::Fail => {
                 self.table = Table::Impossible;
                 Ok(Copied::Skipped)
             }
-            Remedy::Isolate | Remedy::Retry | Remedy::RetryThenBisect => {
+            RetryAction::Bisect | RetryAction::Retry | RetryAction::RetryThenBisect => {
                 let refusal = error.into_refusal();
                 Ok(match refusal.copied_row {
                     Some(row) if !refusal.is_of_a_duplicate() => Copied::RefusedAt(row),

@@ -6,16 +6,17 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use super::array::ColumnArray;
-use super::inspection::is_index_of_key;
 use super::standby::confirm;
 use super::statement::Statements;
-use super::table::{key_guard, no_partition};
-use super::{Failure, Inspection, LiveTable, LoadError, Loader, TableError, TimeBudget};
+use super::{Failure, LoadError, Loader};
 use crate::backoff::backoff;
-use crate::database::{Database, DatabaseError, Remedy, Session};
+use crate::database::{Database, DatabaseError, Session};
+use crate::deadline::TimeBudget;
 use crate::pipeline::{Column, Pipeline};
-use crate::rejection::Refusal;
-use crate::row::Rows;
+use crate::refusal::Refusal;
+use crate::refusal::RetryAction;
+use crate::rows::Rows;
+use crate::schema::{Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition};
 
 /// After this many tries that took too long or broke the connection, the rows are bisected.
 const MAX_STUCK: u32 = 2;
@@ -89,7 +90,7 @@ impl Loader {
                     return Err(Failure::OutOfTime);
                 }
                 Err(TryError::TimedOut) => Next::Stuck(None),
-                Err(TryError::NoSession(error)) if error.remedy() == Remedy::GiveUp => {
+                Err(TryError::NoSession(error)) if error.action() == RetryAction::Fail => {
                     Next::Fail(Failure::Batch(error.into()))
                 }
                 Err(TryError::NoSession(error)) => Next::Later(error),
@@ -191,7 +192,7 @@ impl Loader {
             }
             let guard = key_guard(client, &self.pipeline).await;
             Some(guard.unwrap_or_else(|error| {
-                tracing::debug!(reason = %error, "what makes the key unique cannot be found out");
+                tracing::debug!(reason = %error, "the constraint that makes the key unique cannot be determined");
                 None
             }))
         };
@@ -217,8 +218,11 @@ impl Loader {
         tries: &mut Tries,
         time: TimeBudget,
     ) -> Next {
-        let remedy = error.remedy();
-        if matches!(remedy, Remedy::Reconnect | Remedy::Reauthenticate) {
+        let remedy = error.action();
+        if matches!(
+            remedy,
+            RetryAction::Reconnect | RetryAction::RefreshCredentials
+        ) {
             self.database.disconnect();
         }
         let refusal = match error {
@@ -229,14 +233,14 @@ impl Loader {
             return Next::Stuck(Some(DatabaseError::Server(refusal)));
         }
         match remedy {
-            Remedy::Isolate if is_optimistic && refusal.is_of_a_duplicate() => {
+            RetryAction::Bisect if is_optimistic && refusal.is_of_a_duplicate() => {
                 self.optimistic.miss();
                 Next::Again
             }
-            Remedy::Isolate => self.judge_row(refusal, tries, time).await,
-            Remedy::GiveUp => self.judge_table(refusal, time).await,
-            Remedy::RetryThenBisect => Next::Stuck(None),
-            Remedy::Retry | Remedy::Reconnect | Remedy::Reauthenticate => {
+            RetryAction::Bisect => self.judge_row(refusal, tries, time).await,
+            RetryAction::Fail => self.judge_table(refusal, time).await,
+            RetryAction::RetryThenBisect => Next::Stuck(None),
+            RetryAction::Retry | RetryAction::Reconnect | RetryAction::RefreshCredentials => {
                 let error = DatabaseError::Server(refusal.clone());
                 let last = tries.last_error.as_ref();
                 if error.is_internal() && last.is_some_and(DatabaseError::is_internal) {
@@ -299,7 +303,7 @@ impl Loader {
         let found = look(&mut self.database, &self.pipeline, time, Inspection::read).await;
         let found = match found {
             Ok(found) => found,
-            Err(error) if error.remedy() == Remedy::GiveUp => {
+            Err(error) if error.action() == RetryAction::Fail => {
                 return Next::Fail(Failure::Batch(error.into()));
             }
             Err(error) => return Next::Later(error),

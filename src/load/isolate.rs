@@ -7,8 +7,9 @@
 
 use std::collections::HashSet;
 
-use super::{Failure, LoadError, Loaded, Loader, RowOutcome, TimeBudget};
-use crate::row::Rows;
+use super::{Failure, LoadError, Loaded, Loader, RowOutcome};
+use crate::deadline::TimeBudget;
+use crate::rows::Rows;
 
 /// A batch is given up as a whole after this many single rows for which the table or the server may be
 /// at fault, if no row could be stored.

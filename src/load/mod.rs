@@ -10,45 +10,27 @@ mod array;
 mod collapse;
 mod copy;
 mod insert;
-mod inspection;
 mod isolate;
 mod optimistic;
 mod standby;
 mod statement;
-mod table;
 
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::timeout_at;
 
-use crate::database::{Database, DatabaseError, Recovery};
+use crate::database::{Database, DatabaseError};
+use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
-use crate::rejection::Refusal;
-use crate::row::Rows;
+use crate::refusal::Refusal;
+use crate::rows::Rows;
+use crate::schema::TableError;
+use crate::telemetry::Recovery;
 use collapse::collapse;
 use copy::{Copied, CopyIn};
-pub use inspection::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
 use optimistic::Optimistic;
 use statement::Statements;
-pub use table::{Difference, Fault, LiveTable, TableError};
-
-/// Something is not granted.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
-
-/// A try shorter than this tells nothing about a lock, so that the time left is not divided further.
-const SHORTEST_TRY: Duration = Duration::from_millis(500);
-
-/// How much time a batch has.
-#[derive(Debug, Clone, Copy)]
-pub struct TimeBudget {
-    /// While the database is unavailable, it is tried again until then.
-    pub retry_until: Instant,
-    /// A statement under way is given up then.
-    pub stop_at: Instant,
-    /// What is tidied up after that ends then.
-    pub answer_by: Instant,
-}
 
 /// What became of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -283,25 +265,6 @@ impl Loader {
                 }
                 Ok(Copied::Skipped)
             }
-        }
-    }
-}
-
-impl TimeBudget {
-    /// When to give up one try of a statement with `rows` rows. Of several rows one may wait for a lock that
-    /// the others do not need: time is left to try them again, and to bisect them.
-    fn of_one_try(&self, rows: usize, is_suspect: bool) -> Instant {
-        let now = Instant::now();
-        let left = self.stop_at.saturating_duration_since(now);
-        let share = match (rows, is_suspect) {
-            (0 | 1, false) => return self.stop_at,
-            (_, false) => left / 3,
-            (_, true) => left / (2 + rows.max(1).ilog2()),
-        };
-        if share < SHORTEST_TRY {
-            self.stop_at
-        } else {
-            now + share
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The SQL of a batch. Its length depends on the mapping, never on the batch.
 
-use super::table::EnumColumn;
-use crate::pipeline::{Column, OnConflict, Pipeline, quote_identifier, quote_list};
+use crate::pipeline::{Column, OnConflict, Pipeline};
+use crate::quote::{quote_identifier, quote_list};
+use crate::schema::EnumColumn;
 
 /// How a row that is in the table already is called, to compare it with the new one.
 const STORED: &str = "stored";

@@ -115,7 +115,7 @@ fn parse_table(name: &str) -> Result<Table, Problem> {
     Ok(table)
 }
 
-pub(super) fn check_identifier(what: &'static str, name: &str) -> Result<(), Problem> {
+pub(crate) fn check_identifier(what: &'static str, name: &str) -> Result<(), Problem> {
     let keeps = (1..=MAX_IDENTIFIER_BYTES).contains(&name.len()) && !name.contains('\0');
     if keeps {
         Ok(())

@@ -5,6 +5,7 @@ use std::fmt;
 use super::Path;
 use crate::mask::Mask;
 use crate::message::{Envelope, Metadata};
+use crate::quote::quote_identifier;
 use crate::rejection::Place;
 use crate::steps::Step;
 use crate::types::ColumnType;
@@ -30,6 +31,15 @@ pub struct Pipeline {
     pub trust_origin: bool,
 }
 
+impl Pipeline {
+    /// The names of the key's columns.
+    pub fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.key
+            .iter()
+            .map(|&position| self.columns[position].name.as_str())
+    }
+}
+
 /// The name of a table, optionally with its schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -37,6 +47,16 @@ pub struct Table {
     pub schema: Option<String>,
     /// The table's own name.
     pub name: String,
+}
+
+/// The quoted name: `"schema"."table"`.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{}.", quote_identifier(schema))?;
+        }
+        f.write_str(&quote_identifier(&self.name))
+    }
 }
 
 /// One column: where its value comes from and what is done to it.

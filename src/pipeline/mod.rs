@@ -11,7 +11,6 @@
 
 mod check;
 mod clear;
-mod ddl;
 mod mapping;
 mod newer;
 mod path;
@@ -20,8 +19,7 @@ mod problem;
 mod tests;
 mod trust;
 
-pub(crate) use ddl::quote_list;
-pub use ddl::{PartitionError, quote_identifier};
+pub(crate) use check::check_identifier;
 pub use mapping::{Column, OnConflict, Pipeline, Source, Table};
 pub use path::Path;
 pub(crate) use problem::Mistake;

@@ -23,8 +23,8 @@ use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{self, FormatTime as _};
 use tracing_subscriber::registry::LookupSpan as _;
 
+use super::Recovery;
 use super::millis;
-use crate::database::Recovery;
 
 const NAMESPACE: &str = "sqs-to-postgres";
 
@@ -52,7 +52,7 @@ pub struct Totals {
     pub failed: BTreeMap<&'static str, u64>,
     /// Messages sent to the dead-letter queue.
     pub dead_lettered: u64,
-    /// What it took to keep the database at hand.
+    /// Retries, reconnects and secret refreshes.
     pub recovery: Recovery,
     /// From records to Postgres's answer.
     pub took: Duration,
@@ -85,7 +85,7 @@ pub struct BatchMetrics {
     pub duplicates: u64,
     /// Messages left out because there is a newer row.
     pub stale: u64,
-    /// What it took to keep the database at hand.
+    /// Retries, reconnects and secret refreshes.
     pub recovery: Recovery,
     /// How long the oldest message had waited.
     pub oldest_age: Option<Duration>,

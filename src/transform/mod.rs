@@ -19,7 +19,7 @@ use crate::message::origin::Origins;
 use crate::message::{Message, Metadata, MetadataValue};
 use crate::pipeline::{Column, Pipeline, PipelineError, Problem, Source};
 use crate::rejection::{Rejection, Rule};
-use crate::row::Rows;
+use crate::rows::Rows;
 use crate::steps::{Cleaned, Step};
 use crate::types::ColumnType;
 use convert::Value;

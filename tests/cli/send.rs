@@ -236,7 +236,7 @@ async fn what_cannot_be_read_to_its_end_says_that_the_rest_was_not_tried() {
     let sent = Tool::bare().on_aws().run(&send).await;
     assert_eq!(sent.code, 2, "{}", sent.err);
     assert!(
-        sent.err.starts_with("error: line 1 cannot be read")
+        sent.err.starts_with("error: cannot read line 1")
             && sent.out.ends_with("; the rest was not tried\n"),
         "{}{}",
         sent.out,

@@ -186,7 +186,7 @@ async fn a_role_without_privileges_fails_the_invocation_with_the_grant() {
         .await
         .error();
     assert!(
-        error.contains("may not write") && error.contains("GRANT INSERT"),
+        error.contains("has no privilege to write") && error.contains("GRANT INSERT"),
         "{error}"
     );
     drop(function);

@@ -42,3 +42,4 @@ mod table_faults;
 mod tls;
 mod tls_front;
 mod types;
+mod yardstick;

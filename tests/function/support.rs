@@ -33,7 +33,7 @@ pub(crate) fn origins(mask_key: &str) -> Origins {
 const EXTENSION: &str = "extension";
 
 /// How long a test waits for an answer before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The superuser's URL of the local Postgres.
 pub(crate) fn database_url() -> String {

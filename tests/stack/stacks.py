@@ -32,8 +32,8 @@ def existing_queue(settings: Settings, suffix: str = "") -> dict[str, str]:
     for name in names.values():
         client(settings, "sqs").create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5", **fifo})
     arns = {parameter: f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}" for parameter, name in names.items()}
-    direct = {} if suffix else {"DeadLetters": "direct"}
-    return {"Profile": "try-out", **direct, **arns}
+    dead_letters = "auto" if suffix else "direct"
+    return {"Profile": "try-out", "DeadLetters": dead_letters, **arns}
 
 
 def every_option(settings: Settings) -> dict[str, str]:
@@ -54,7 +54,7 @@ VARIANTS: dict[str, Callable[[Settings], dict[str, str]]] = {
     "low-latency": lambda _: {"Profile": "low-latency"},
     "standard": lambda _: {"Profile": "standard", "DeadLetters": "direct"},
     "bulk": lambda _: {"Profile": "bulk"},
-    "fifo": lambda _: {"Profile": "try-out", "QueueType": "fifo"},
+    "fifo": lambda _: {"Profile": "try-out", "QueueType": "fifo", "DeadLetters": "auto"},
     "existing-queue": existing_queue,
     "existing-fifo": lambda settings: existing_queue(settings, ".fifo"),
     "every-option": every_option,

@@ -8,10 +8,11 @@ use std::io;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use sqs_to_postgres::aws::reason;
 use sqs_to_postgres::config::ConfigError;
-use sqs_to_postgres::database::{DatabaseError, Remedy};
-use sqs_to_postgres::load::TableError;
-use sqs_to_postgres::pipeline::{PartitionError, PipelineError};
+use sqs_to_postgres::database::DatabaseError;
+use sqs_to_postgres::pipeline::PipelineError;
 use sqs_to_postgres::prepare::PrepareError;
+use sqs_to_postgres::refusal::RetryAction;
+use sqs_to_postgres::schema::{PartitionError, TableError};
 use sqs_to_postgres::start::StartError;
 use thiserror::Error;
 
@@ -125,11 +126,13 @@ impl From<PrepareError> for CliError {
 
 impl From<DatabaseError> for CliError {
     fn from(error: DatabaseError) -> Self {
-        match error.remedy() {
-            Remedy::Retry | Remedy::RetryThenBisect | Remedy::Reconnect => {
+        match error.action() {
+            RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect => {
                 Self::Unavailable(error.into())
             }
-            Remedy::Isolate | Remedy::Reauthenticate | Remedy::GiveUp => Self::invalid(error),
+            RetryAction::Bisect | RetryAction::RefreshCredentials | RetryAction::Fail => {
+                Self::invalid(error)
+            }
         }
     }
 }

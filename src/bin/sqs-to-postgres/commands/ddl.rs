@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::load::{Inspection, Kind};
 use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::schema::{Inspection, Kind};
 use tokio::time::Instant;
 
 use crate::cli::error::CliError;

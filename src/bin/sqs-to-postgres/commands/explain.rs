@@ -11,7 +11,7 @@ use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::pipeline::{Column, Pipeline};
 use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::cli::Outcome;

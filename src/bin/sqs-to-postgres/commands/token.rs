@@ -10,7 +10,7 @@ use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::message::{Envelope, Message, Record};
 use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source};
 use sqs_to_postgres::rejection::Rule;
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 

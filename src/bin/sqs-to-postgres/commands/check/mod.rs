@@ -15,8 +15,9 @@ use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::database::{Durability, Server};
-use sqs_to_postgres::load::Inspection;
-use sqs_to_postgres::pipeline::{Column, Pipeline, quote_identifier};
+use sqs_to_postgres::pipeline::{Column, Pipeline};
+use sqs_to_postgres::quote::quote_identifier;
+use sqs_to_postgres::schema::Inspection;
 use sqs_to_postgres::transform::Transformer;
 use tokio::time::Instant;
 

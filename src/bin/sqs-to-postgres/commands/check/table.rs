@@ -1,7 +1,9 @@
 //! The table: whether it takes what the mapping gives.
 
-use sqs_to_postgres::load::{Difference, Inspection, Kind, PartitionGap, Permissions, TableFacts};
 use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::schema::{
+    Difference, Inspection, Kind, PartitionGap, Permissions, TableFacts,
+};
 
 use super::report::Report;
 use crate::cli::error::CliError;

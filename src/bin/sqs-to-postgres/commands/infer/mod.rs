@@ -11,7 +11,7 @@ use clap::Args;
 use sqs_to_postgres::mask::{Mask, MaskKey};
 use sqs_to_postgres::message::{Envelope, Message};
 use sqs_to_postgres::pipeline::{Path, Pipeline};
-use sqs_to_postgres::row::Rows;
+use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 use sqs_to_postgres::types::ColumnType;
 use thiserror::Error;

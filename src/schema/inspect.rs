@@ -3,12 +3,12 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::INSUFFICIENT_PRIVILEGE;
-use super::table::{
-    COLUMNS_OF_INDEX, LiveTable, TableError, default_partition, key_of, one_line, unique_index,
-};
+use super::ddl::{default_partition, one_line, unique_index};
+use super::guard::{COLUMNS_OF_INDEX, key_of};
+use super::{INSUFFICIENT_PRIVILEGE, LiveTable, TableError};
 use crate::database::DatabaseError;
-use crate::pipeline::{OnConflict, Pipeline, quote_identifier};
+use crate::pipeline::{OnConflict, Pipeline};
+use crate::quote::quote_identifier;
 
 /// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
 const NO_UNIQUE_INDEX: &str = "42P10";
@@ -16,11 +16,11 @@ const NO_UNIQUE_INDEX: &str = "42P10";
 /// What there is to know of the mapping's table.
 #[derive(Debug)]
 pub enum Inspection {
-    /// Its schema does not exist; the statement that mends it.
+    /// Its schema does not exist; the statement that creates it.
     NoSchema(String),
-    /// It does not exist, or in no schema that the role may use; the statement that mends it.
+    /// It does not exist, or not in a schema that the role may use; the statement that creates it.
     NoTable(String),
-    /// The role may not use its schema; the statement that mends it.
+    /// The role must not use its schema; the statement that allows it.
     SchemaClosed(String),
     /// It is there.
     Table(Box<TableFacts>),
@@ -104,7 +104,7 @@ impl Inspection {
     }
 
     /// What is wrong with the table, by the SQLSTATE of a statement that Postgres refuses for any row.
-    pub(super) fn explain(self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
+    pub(crate) fn explain(self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
         let table = pipeline.table.to_string();
         let create = one_line(&pipeline.create_table());
         let facts = match self {
@@ -303,7 +303,7 @@ async fn unique_index_of_key(
 
 /// Whether an index of the mapping's table has just the columns of its key; also one that is being built
 /// or replaced.
-pub(super) async fn is_index_of_key(
+pub(crate) async fn is_index_of_key(
     client: &Client,
     pipeline: &Pipeline,
     index: &str,

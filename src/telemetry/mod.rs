@@ -7,7 +7,6 @@ mod metrics;
 mod trace;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io::IsTerminal as _;
 use std::panic;
 use std::time::Duration;
@@ -27,6 +26,17 @@ pub use metrics::{BatchMetrics, Metrics, Totals};
 /// How many failed messages of one rule get a line in one batch. Otherwise 10,000 bad messages would write 3 MB of
 /// log with every delivery.
 const LINES_PER_RULE: usize = 100;
+
+/// Retries, reconnects and secret refreshes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Statements tried again.
+    pub retries: u64,
+    /// Connections made in the place of an earlier one.
+    pub reconnects: u64,
+    /// How often the secret was read again.
+    pub secret_refreshes: u64,
+}
 
 /// Starts the log of the function.
 pub fn init(settings: LogSettings) {
@@ -63,23 +73,8 @@ where
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(place, "panic in our own code: report it with this place");
+        tracing::error!(place, "panic: report it with this place");
     }));
-}
-
-/// What an error and its sources say, each once. Only for errors whose texts quote no message: not
-/// for answers of Postgres, nor for serde's.
-pub(crate) fn causes(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let text = source.to_string();
-        if !sentence.ends_with(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        cause = source.source();
-    }
-    sentence
 }
 
 /// Writes a line for each failed message of a batch, at most 100 per rule, and then how many more there are.

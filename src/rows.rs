@@ -117,7 +117,7 @@ impl Rows {
     }
 }
 
-/// The first bytes as a number that sorts like them, so that most of many values are told apart
+/// The first bytes as a number that sorts like them, so that most values are distinguished
 /// without a look at them, wherever they are.
 pub(crate) fn prefix(value: &[u8]) -> u64 {
     let mut prefix = [0; size_of::<u64>()];

@@ -18,11 +18,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
+use crate::causes::causes;
 use crate::config::{DatabaseSettings, SslMode, TlsSettings};
 use crate::secret::{Secrets, Stage};
-use crate::telemetry::causes;
+use crate::telemetry::Recovery;
 use credentials::RotatingSecret;
-pub use error::{DatabaseError, Remedy};
+pub use error::DatabaseError;
 use names::Names;
 pub use server::{Durability, Server};
 pub use target::is_loopback;
@@ -41,22 +42,11 @@ const HANDSHAKE_SHARE: u32 = 3;
 const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Asking the server to stop a statement that ran out of time may not cost the answer.
+/// A request to cancel a statement must not delay the answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Lambda kills an environment half a second after it was told that it ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-
-/// What it took to keep the database at hand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Statements tried again.
-    pub retries: u64,
-    /// Connections made in the place of an earlier one.
-    pub reconnects: u64,
-    /// How often the secret was read again.
-    pub secret_refreshes: u64,
-}
 
 /// A connection that is made when it is needed, and made anew when it broke.
 pub struct Database {
@@ -224,14 +214,14 @@ impl Database {
     /// offers no TLS.
     ///
     /// # Errors
-    /// The server is away, or its certificate is not trusted as the settings ask.
+    /// The server is unavailable, or its certificate is not trusted as the settings ask.
     pub async fn certificate(&mut self) -> Result<Option<Vec<u8>>, DatabaseError> {
         let config = self.config().await?;
         let tls = self.tls.of(&config);
         let shown = tokio::task::spawn_blocking(move || server::certificate(&config, &tls));
         shown
             .await
-            .map_err(|_| DatabaseError::Lost("our own code failed".to_owned()))?
+            .map_err(|_| DatabaseError::Lost("internal error".to_owned()))?
     }
 
     /// What was done since this was last asked, but for statements, of which it knows nothing.

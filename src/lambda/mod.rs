@@ -12,8 +12,9 @@ use lambda_runtime::tower::layer::layer_fn;
 use lambda_runtime::{
     Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, Service, service_fn,
 };
-use sqs_to_postgres::handler::{HandleError, Handler, time_budget};
-use sqs_to_postgres::load::{LoadError, TimeBudget};
+use sqs_to_postgres::deadline::TimeBudget;
+use sqs_to_postgres::handler::{HandleError, Handler};
+use sqs_to_postgres::load::LoadError;
 use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
@@ -43,8 +44,15 @@ async fn run(handler: Arc<Mutex<Handler>>) -> Result<(), Error> {
             cold_start = std::mem::take(&mut is_first),
             batch_size = tracing::field::Empty,
         );
-        async move { answer(&handler, &payload, time_budget(event.context.deadline)).await }
-            .instrument(span)
+        async move {
+            answer(
+                &handler,
+                &payload,
+                TimeBudget::until(event.context.deadline),
+            )
+            .await
+        }
+        .instrument(span)
     });
     let unread = |service| Unread {
         service,
@@ -142,7 +150,7 @@ async fn answer(
             handler.disconnect();
             Err(Failed {
                 error_type: "Internal",
-                message: "our own code failed: see the line with its place in the log".to_owned(),
+                message: "internal error: see the log line with the place of the panic".to_owned(),
             })
         }
     }

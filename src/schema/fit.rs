@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{LiveColumn, short};
+use super::live::{LiveColumn, short};
 use crate::mask::Mask;
 use crate::pipeline::Column;
 use crate::types::ColumnType;
@@ -14,7 +14,7 @@ pub struct Difference {
     pub column: String,
     /// What is wrong with it.
     pub fault: Fault,
-    /// The statement that mends the table.
+    /// The statement that fixes the table.
     pub mend: String,
     /// The one that can follow when the rows that are there have been dealt with.
     pub later: Option<String>,
@@ -112,7 +112,7 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
     }
 }
 
-/// A length and what goes before it: 4 bytes of header that the modifier counts too.
+/// A type modifier counts a header of 4 bytes before the length.
 const MODIFIER_HEADER: i32 = 4;
 
 fn fit_of_string(column: &Column, live: &LiveColumn) -> Fit {
@@ -128,7 +128,7 @@ fn fit_of_string(column: &Column, live: &LiveColumn) -> Fit {
     }
 }
 
-/// The maximum number of characters of a column's values as text; `None` where there is no limit.
+/// Maximum characters of a column's values as text; `None` if there is no limit.
 fn longest_text(column: &Column) -> Option<usize> {
     match column.mask.and_then(Mask::max_token_chars) {
         Some(chars) => Some(chars),

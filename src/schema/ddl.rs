@@ -1,12 +1,12 @@
-//! The SQL that the mapping implies: quoted names and the `CREATE TABLE` statement.
+//! The statements that create a table, or change one that does not fit.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 use thiserror::Error;
 use time::{Date, Month};
 
-use super::check::check_identifier;
-use super::{Column, Pipeline, Table};
+use crate::pipeline::{Column, Pipeline, Table, check_identifier};
+use crate::quote::{quote_identifier, quote_list};
 use crate::types::ColumnType;
 
 /// How many months get a partition of their own at once: time enough to set up what makes the next.
@@ -32,40 +32,7 @@ pub enum PartitionError {
     Name(String),
 }
 
-/// Quotes a name so that Postgres takes it letter by letter: `a"b` becomes `"a""b"`.
-///
-/// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
-pub fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Quoted names with commas between them.
-pub(crate) fn quote_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names
-        .into_iter()
-        .map(quote_identifier)
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// The quoted name: `"schema"."table"`.
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(schema) = &self.schema {
-            write!(f, "{}.", quote_identifier(schema))?;
-        }
-        f.write_str(&quote_identifier(&self.name))
-    }
-}
-
 impl Pipeline {
-    /// The names of the key's columns.
-    pub fn key_names(&self) -> impl Iterator<Item = &str> {
-        self.key
-            .iter()
-            .map(|&position| self.columns[position].name.as_str())
-    }
-
     /// The statement that creates the table the mapping writes to.
     ///
     /// ```sql
@@ -178,6 +145,55 @@ impl Column {
             self.column_type
         )
     }
+}
+
+/// Rows that are there already have no value, so that the column cannot be `NOT NULL` at once.
+pub(super) fn add_column(table: &str, column: &Column) -> String {
+    let (name, column_type) = (quote_identifier(&column.name), column.column_type);
+    format!("ALTER TABLE {table} ADD COLUMN {name} {column_type};")
+}
+
+pub(super) fn set_not_null(table: &str, column: &Column) -> Option<String> {
+    let name = quote_identifier(&column.name);
+    let set = format!("ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL;");
+    column.is_never_null().then_some(set)
+}
+
+pub(super) fn drop_not_null(table: &str, column: &str) -> String {
+    let name = quote_identifier(column);
+    format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL;")
+}
+
+pub(super) fn alter_type(table: &str, column: &Column) -> String {
+    let name = quote_identifier(&column.name);
+    format!(
+        "ALTER TABLE {table} ALTER COLUMN {name} TYPE {0} USING {name}::{0};",
+        column.column_type
+    )
+}
+
+/// Built beside the writers of the table, which a partitioned one does not offer.
+/// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
+pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String {
+    let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
+    format!(
+        "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
+        pipeline.table,
+        quote_list(pipeline.key_names())
+    )
+}
+
+/// The statement that makes a partition for all rows that no other one takes.
+pub(super) fn default_partition(table: &Table) -> String {
+    let rest = Table {
+        name: format!("{}_default", table.name),
+        ..table.clone()
+    };
+    format!("CREATE TABLE {rest} PARTITION OF {table} DEFAULT;")
+}
+
+pub(super) fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

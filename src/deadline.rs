@@ -1,0 +1,87 @@
+//! How much time a batch has, and how it is divided.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// Time reserved at the end of an invocation.
+struct Margin {
+    at_most: Duration,
+    /// Of a short time at most this fraction.
+    one_in: u32,
+}
+
+/// To back messages off after the last retry.
+const BACKOFF_MARGIN: Margin = Margin {
+    at_most: Duration::from_secs(3),
+    one_in: 3,
+};
+
+/// To answer after a statement that was cancelled.
+const STATEMENT_MARGIN: Margin = Margin {
+    at_most: Duration::from_secs(2),
+    one_in: 5,
+};
+
+/// To write the log.
+const LOG_MARGIN: Margin = Margin {
+    at_most: Duration::from_millis(300),
+    one_in: 10,
+};
+
+/// Smaller values are not Unix timestamps but the time remaining; cargo-lambda sends those.
+const EARLIEST_TIMESTAMP_MILLIS: u64 = 1_000_000_000_000;
+
+/// A try shorter than this tells nothing about a lock, so that the time left is not divided further.
+const SHORTEST_TRY: Duration = Duration::from_millis(500);
+
+/// When to stop what, so that the answer is out before Lambda kills the function.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeBudget {
+    /// While the database is unavailable, it is tried again until then.
+    pub retry_until: Instant,
+    /// A statement under way is given up then.
+    pub stop_at: Instant,
+    /// What is tidied up after that ends then.
+    pub answer_by: Instant,
+}
+
+impl TimeBudget {
+    /// The budget until the deadline of an invocation, in milliseconds since 1970.
+    pub fn until(deadline_millis: u64) -> Self {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let deadline = Duration::from_millis(deadline_millis);
+        let left = if deadline_millis < EARLIEST_TIMESTAMP_MILLIS {
+            deadline
+        } else {
+            deadline.saturating_sub(now)
+        };
+        let before = |margin: Margin| {
+            Instant::now() + left.saturating_sub(margin.at_most.min(left / margin.one_in))
+        };
+        Self {
+            retry_until: before(BACKOFF_MARGIN),
+            stop_at: before(STATEMENT_MARGIN),
+            answer_by: before(LOG_MARGIN),
+        }
+    }
+
+    /// When to give up one try of a statement with `rows` rows. Of several rows one may wait for a lock that
+    /// the others do not need: time is left to try them again, and to bisect them.
+    pub(crate) fn of_one_try(&self, rows: usize, is_suspect: bool) -> Instant {
+        let now = Instant::now();
+        let left = self.stop_at.saturating_duration_since(now);
+        let share = match (rows, is_suspect) {
+            (0 | 1, false) => return self.stop_at,
+            (_, false) => left / 3,
+            (_, true) => left / (2 + rows.max(1).ilog2()),
+        };
+        if share < SHORTEST_TRY {
+            self.stop_at
+        } else {
+            now + share
+        }
+    }
+}

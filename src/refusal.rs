@@ -1,0 +1,213 @@
+//! What Postgres says about a statement that it refuses, and what must happen next.
+
+use std::fmt;
+
+use tokio_postgres::error::{DbError, SqlState};
+
+/// What must happen after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAction {
+    /// The row is at fault: find it and set it aside.
+    Bisect,
+    /// Another try may succeed on the same connection.
+    Retry,
+    /// It took too long: another try may succeed on the same connection, or one with fewer rows.
+    RetryThenBisect,
+    /// Another try may succeed on a new connection.
+    Reconnect,
+    /// The credentials were refused: read them again.
+    RefreshCredentials,
+    /// Only a person can fix it.
+    Fail,
+}
+
+impl RetryAction {
+    /// What an SQLSTATE asks for.
+    ///
+    /// A row alone can be refused by its data (22), a constraint (23), a view (44), a limit such as
+    /// the size of an index entry (54), and a trigger, with any code that its author likes; and two
+    /// rows whose keys only Postgres knows to be equal cannot go in one statement (21). So every
+    /// class counts as the row's fault of which it is not known to be the server's or the mapping's.
+    /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
+    pub fn of_sqlstate(code: &str) -> Self {
+        match code.get(..2).unwrap_or_default() {
+            "28" => Self::RefreshCredentials,
+            // Cancelled by `statement_timeout`, which leaves the connection whole, or by `lock_timeout`.
+            "57" | "55" if matches!(code, "57014" | "55P03") => Self::RetryThenBisect,
+            // An object that is not in the state that the statement needs, for example a view.
+            "55" if code == "55000" => Self::Fail,
+            "40" | "55" => Self::Retry,
+            "08" | "53" | "58" | "XX" => Self::Reconnect,
+            "57" => Self::Reconnect,
+            // Read-only: the server was demoted by a failover, and its name leads elsewhere now. Or a
+            // transaction failed and was left open: another connection has none. Or it took too long,
+            // which ends the connection, as behind a lock.
+            "25" if matches!(code, "25006" | "25P02" | "25P03" | "25P04") => Self::Reconnect,
+            // A statement lost its name, which another connection gives it anew.
+            "26" => Self::Reconnect,
+            "" | "0A" | "0L" | "0P" | "24" | "25" | "2B" | "2D" | "34" | "3B" | "3D" | "3F"
+            | "42" | "F0" => Self::Fail,
+            _ => Self::Bisect,
+        }
+    }
+}
+
+/// What Postgres says when it refuses, without the texts of its messages, which quote rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Five characters, for example `23514` (check_violation).
+    /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
+    pub sqlstate: String,
+    /// Whether it was a row-level security policy.
+    pub is_by_policy: bool,
+    /// Whether the table has no partition for the row.
+    pub is_without_partition: bool,
+    /// The table, where one is named.
+    pub table: Option<String>,
+    /// The column, where one is named.
+    pub column: Option<String>,
+    /// The constraint, where one is named.
+    pub constraint: Option<String>,
+    /// The row at which a `COPY` stopped, counted from 0, where one is named.
+    pub copied_row: Option<usize>,
+}
+
+impl Refusal {
+    /// What an answer says, without its texts.
+    pub(crate) fn of(answer: &DbError) -> Self {
+        Self {
+            sqlstate: answer.code().code().to_owned(),
+            is_by_policy: is_by_policy(answer),
+            is_without_partition: is_without_partition(answer),
+            table: answer.table().map(str::to_owned),
+            column: answer.column().map(str::to_owned),
+            constraint: answer.constraint().map(str::to_owned),
+            copied_row: answer.where_().and_then(copied_row),
+        }
+    }
+
+    /// Whether another row has a value that must be unique (unique_violation).
+    pub(crate) fn is_of_a_duplicate(&self) -> bool {
+        self.sqlstate == "23505"
+    }
+
+    /// Whether a column that takes no null has none (not_null_violation).
+    pub(crate) fn is_of_a_null(&self) -> bool {
+        self.sqlstate == "23502"
+    }
+
+    /// Whether a text is not one that a type takes (invalid_text_representation).
+    pub(crate) fn is_of_a_text(&self) -> bool {
+        self.sqlstate == "22P02"
+    }
+
+    /// Whether a process of the server crashed (crash_shutdown): perhaps that of this connection.
+    pub(crate) fn is_of_a_crash(&self) -> bool {
+        self.sqlstate == "57P02"
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SQLSTATE {}", self.sqlstate)?;
+        if self.is_by_policy {
+            f.write_str(" by a row-level security policy")?;
+        }
+        let places = [
+            ("table", &self.table),
+            ("column", &self.column),
+            ("constraint", &self.constraint),
+        ];
+        for (kind, name) in places {
+            if let Some(name) = name {
+                write!(f, " {kind} {name:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a policy refused a row, which has the SQLSTATE of a missing privilege: identified by the function
+/// of Postgres that holds a row against policies.
+/// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execMain.c>.
+fn is_by_policy(answer: &DbError) -> bool {
+    *answer.code() == SqlState::INSUFFICIENT_PRIVILEGE
+        && answer.routine() == Some("ExecWithCheckOptions")
+}
+
+/// Whether a partitioned table has no partition for a row, which has the SQLSTATE of a CHECK: identified by the function
+/// of Postgres that looks for the partition.
+/// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execPartition.c>.
+fn is_without_partition(answer: &DbError) -> bool {
+    *answer.code() == SqlState::CHECK_VIOLATION
+        && answer.constraint().is_none()
+        && answer.routine() == Some("ExecFindPartition")
+}
+
+/// The number of the row, whatever the language: `COPY logins, line 7`, `COPY logins, Zeile 7, Spalte ip`.
+/// Source: `CopyFromErrorCallback` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/commands/copyfrom.c>.
+fn copied_row(context: &str) -> Option<usize> {
+    let of_copy = |line: &str| {
+        let (_, place) = line.strip_prefix("COPY ")?.split_once(", ")?;
+        let mut numbers = place.split(|char: char| !char.is_ascii_digit());
+        let line: usize = numbers.find(|number| !number.is_empty())?.parse().ok()?;
+        line.checked_sub(1)
+    };
+    context.lines().find_map(of_copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_a_copy_is_read_in_any_language() {
+        let cases = [
+            ("COPY logins, line 7", Some(6)),
+            (
+                "PL/pgSQL function f() line 3 at RAISE\nCOPY logins, Zeile 12, Spalte ip: \"9\"",
+                Some(11),
+            ),
+            ("COPY logins", None),
+            ("COPY logins, line 0", None),
+            ("SQL statement \"SELECT 1\"", None),
+        ];
+        for (context, row) in cases {
+            assert_eq!(copied_row(context), row, "{context}");
+        }
+    }
+
+    #[test]
+    fn every_class_of_sqlstate_has_its_remedy() {
+        let cases = [
+            (
+                RetryAction::Bisect,
+                vec![
+                    "22001", "22P02", "23502", "23503", "23505", "23514", "23P01", "44000",
+                    "54000", "P0001", "21000", "38000", "39000", "2F005", "APP01",
+                ],
+            ),
+            (RetryAction::Retry, vec!["40001", "40P01", "55006"]),
+            (RetryAction::RetryThenBisect, vec!["55P03", "57014"]),
+            (
+                RetryAction::Reconnect,
+                vec![
+                    "08006", "25006", "25P02", "25P03", "25P04", "26000", "53300", "57P01",
+                    "57P02", "57P03", "58030", "XX000",
+                ],
+            ),
+            (RetryAction::RefreshCredentials, vec!["28P01", "28000"]),
+            (
+                RetryAction::Fail,
+                vec![
+                    "42P01", "42703", "55000", "42501", "3D000", "0A000", "25001", "", "4",
+                ],
+            ),
+        ];
+        for (remedy, codes) in cases {
+            for code in codes {
+                assert_eq!(RetryAction::of_sqlstate(code), remedy, "{code}");
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What can be wrong with a table as a whole.
+
+use thiserror::Error;
+
+use super::ddl::default_partition;
+use crate::pipeline::{Pipeline, Table};
+use crate::types::ColumnType;
+
+/// A table that does not fit the mapping, with the statement that fixes it.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence of each variant says what it is")]
+pub enum TableError {
+    #[error("table {table} does not exist: create it with the ddl {ddl}")]
+    Missing { table: String, ddl: String },
+    #[error("table {table} has no column {column:?}: add it with the ddl {ddl}")]
+    ColumnMissing {
+        table: String,
+        column: String,
+        ddl: String,
+    },
+    #[error(
+        "column {column:?} of table {table} is {actual} and mapped as {mapped}: change the mapping, or the table with the ddl {ddl}"
+    )]
+    ColumnType {
+        table: String,
+        column: String,
+        actual: String,
+        mapped: ColumnType,
+        ddl: String,
+    },
+    #[error(
+        "table {table} has no partition for some rows: create it, or one for all other rows with the ddl {ddl}"
+    )]
+    NoPartition { table: String, ddl: String },
+    #[error(
+        "column {column:?} of table {table} is not null, has no default and is not mapped: map it, or change the table with the ddl {ddl}"
+    )]
+    UnmappedNotNull {
+        table: String,
+        column: String,
+        ddl: String,
+    },
+    #[error("table {table} has no unique index on its key: create it with the ddl {ddl}")]
+    NoUniqueIndex { table: String, ddl: String },
+    #[error("the role has no privilege to write to table {table}: grant it with the ddl {ddl}")]
+    NoPrivilege { table: String, ddl: String },
+    #[error(
+        "Postgres refuses the statement for table {table} with SQLSTATE {sqlstate}: compare the table with the ddl {ddl}"
+    )]
+    Other {
+        table: String,
+        sqlstate: String,
+        ddl: String,
+    },
+}
+
+/// The fault of a partitioned table that has no partition for a row; `at` is the name of the table or partition
+/// that should have had one.
+pub(crate) fn no_partition(pipeline: &Pipeline, at: Option<&str>) -> TableError {
+    let table = Table {
+        schema: pipeline.table.schema.clone(),
+        name: at.unwrap_or(&pipeline.table.name).to_owned(),
+    };
+    TableError::NoPartition {
+        ddl: default_partition(&table),
+        table: table.to_string(),
+    }
+}

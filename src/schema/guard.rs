@@ -1,0 +1,93 @@
+//! Conditions on the table that a statement counts on, as SQL that Postgres checks in the same transaction.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::database::DatabaseError;
+use crate::pipeline::Pipeline;
+use crate::quote::quote_literal;
+
+/// The columns of index `i`, sorted as [`key_of`] does.
+pub(super) const COLUMNS_OF_INDEX: &str = "\
+    (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
+     WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))";
+
+pub(super) fn key_of(pipeline: &Pipeline) -> Vec<&str> {
+    let mut key: Vec<&str> = pipeline.key_names().collect();
+    key.sort_unstable();
+    key
+}
+
+/// A query that tells whether rows may be copied into the table that the mapping names now.
+pub(crate) fn copy_fit(pipeline: &Pipeline) -> String {
+    let name = quote_literal(&pipeline.table.to_string());
+    let fits = takes_copies(pipeline);
+    format!("SELECT {fits} FROM pg_class c WHERE c.oid = to_regclass({name})")
+}
+
+/// A query that tells, at the end of a transaction, whether the table that it wrote to is the one that the mapping
+/// names and takes copies: its lock keeps the table from changing until the transaction ends. The lock also
+/// says which table it was, since a schema can be renamed at any time.
+/// Source: <https://www.postgresql.org/docs/18/explicit-locking.html#LOCKING-TABLES>.
+pub(crate) fn copy_check(pipeline: &Pipeline) -> String {
+    let name = quote_literal(&pipeline.table.to_string());
+    let own_name = quote_literal(&pipeline.table.name);
+    let fits = takes_copies(pipeline);
+    format!(
+        "SELECT count(*) = 1 AND bool_and(c.oid = to_regclass({name}) AND {fits}) \
+         FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+         WHERE l.pid = pg_backend_pid() AND l.mode = 'RowExclusiveLock' AND c.relname = {own_name} \
+         AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+    )
+}
+
+/// A condition on the class `c`: its columns have just the mapped types, its key is unique, and neither rules nor
+/// policies nor identities come in between, for which `COPY` and `INSERT` differ.
+fn takes_copies(pipeline: &Pipeline) -> String {
+    let key: Vec<_> = key_of(pipeline).into_iter().map(quote_literal).collect();
+    let mapped = pipeline.columns.iter().map(|column| {
+        let oid = column.column_type.element().oid();
+        format!("({}, {oid}::oid)", quote_literal(&column.name))
+    });
+    format!(
+        "c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules \
+         AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate \
+             AND i.indpred IS NULL AND i.indexprs IS NULL AND ARRAY[{}] = {COLUMNS_OF_INDEX}) \
+         AND NOT EXISTS (SELECT FROM (VALUES {}) AS mapped(name, type) LEFT JOIN pg_attribute a \
+             ON a.attrelid = c.oid AND a.attname = mapped.name AND NOT a.attisdropped AND a.attidentity = '' AND a.attgenerated = '' \
+             WHERE (a.atttypid = mapped.type OR mapped.type = 'text'::regtype AND a.atttypid = 'varchar'::regtype) IS NOT TRUE)",
+        key.join(", "),
+        mapped.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// A condition that holds as long as the constraint is there which makes the table's key unique, if one
+/// does. It costs next to nothing, and suffices of a constraint: whoever takes that away waits for
+/// statements under way, which an index alone can be dropped without (`CONCURRENTLY`). The table's name is
+/// looked up whenever the statement runs, also where it was planned long before.
+/// Source: <https://www.postgresql.org/docs/18/sql-dropindex.html>.
+pub(crate) async fn key_guard(
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<Option<String>, DatabaseError> {
+    let keeping = format!(
+        "SELECT format('to_regclass(%L) = %s::oid AND pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid::oid, c.conindid::oid) \
+         FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid \
+         WHERE c.conrelid = to_regclass($1) AND c.contype IN ('p', 'u') AND i.indisvalid AND i.indimmediate \
+         AND $2::text[] = {COLUMNS_OF_INDEX} LIMIT 1"
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
+        (&pipeline.table.to_string(), Type::TEXT),
+        (&key_of(pipeline), Type::TEXT_ARRAY),
+    ];
+    first_text(client, &keeping, &parameters).await
+}
+
+async fn first_text(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Option<String>, DatabaseError> {
+    let rows = client.query_typed(sql, parameters).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+}

@@ -1,0 +1,246 @@
+//! The table as it is, and how it takes what the mapping gives. The loader asks only when Postgres
+//! refuses a statement for any row.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::ddl::{add_column, alter_type, drop_not_null, set_not_null};
+use super::fit::{Difference, Fault, Fit, fit};
+use super::{INSUFFICIENT_PRIVILEGE, TableError};
+use crate::database::DatabaseError;
+use crate::pipeline::{Column, Pipeline, Table};
+use crate::quote::quote_identifier;
+
+/// The columns that the catalog knows of a table; none where it does not exist or is hidden.
+#[derive(Debug, Default)]
+pub struct LiveTable {
+    columns: Vec<LiveColumn>,
+}
+
+/// A column as the catalog has it. Of a domain the type is the one below it.
+#[derive(Debug)]
+pub(super) struct LiveColumn {
+    pub(super) name: String,
+    /// As Postgres writes it, without a length.
+    pub(super) type_name: String,
+    /// As Postgres writes it, with its length.
+    full_type: String,
+    pub(super) is_enum: bool,
+    /// Postgres assigns every type to it.
+    pub(super) is_string: bool,
+    /// What goes with the type: a length, or precision and scale; −1 for none.
+    pub(super) type_modifier: i32,
+    is_not_null: bool,
+    has_default: bool,
+    /// Postgres makes the values itself and takes none.
+    is_generated: bool,
+}
+
+/// A column of an enum type.
+pub(crate) struct EnumColumn {
+    pub(crate) column: String,
+    /// Quoted where needed.
+    pub(crate) type_name: String,
+}
+
+impl LiveTable {
+    /// Reads the columns from the catalog.
+    ///
+    /// # Errors
+    /// The connection broke, or the role has no privilege on the schema.
+    pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
+        let sql = "SELECT a.attname::text, format_type(b.oid, NULL), format_type(b.oid, m), b.typtype = 'e', b.typcategory = 'S', m, \
+                   a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '', \
+                   a.attgenerated <> '' OR a.attidentity = 'a' \
+                   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                   JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, \
+                   LATERAL (SELECT CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END) AS modifier(m) \
+                   WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+        let rows = client
+            .query_typed(sql, &[(&table.to_string(), Type::TEXT)])
+            .await?;
+        let column = |row: &tokio_postgres::Row| -> Result<LiveColumn, tokio_postgres::Error> {
+            Ok(LiveColumn {
+                name: row.try_get(0)?,
+                type_name: row.try_get(1)?,
+                full_type: row.try_get(2)?,
+                is_enum: row.try_get(3)?,
+                is_string: row.try_get(4)?,
+                type_modifier: row.try_get(5)?,
+                is_not_null: row.try_get(6)?,
+                has_default: row.try_get(7)?,
+                is_generated: row.try_get(8)?,
+            })
+        };
+        Ok(Self {
+            columns: rows.iter().map(column).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether there is no such table, or it is hidden.
+    pub fn is_missing(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// What a column is, for a sentence: `varchar(64), not null`.
+    pub fn description(&self, column: &str) -> Option<String> {
+        let live = self.column(column)?;
+        let not_null = if live.is_not_null { ", not null" } else { "" };
+        Some(format!("{}{not_null}", short(&live.full_type)))
+    }
+
+    fn column(&self, name: &str) -> Option<&LiveColumn> {
+        self.columns.iter().find(|live| live.name == name)
+    }
+
+    /// All that keeps the table from taking what the mapping gives, in the order of the mapping,
+    /// and then the columns that only the table has.
+    pub fn differences(&self, pipeline: &Pipeline) -> Vec<Difference> {
+        let table = pipeline.table.to_string();
+        let mapped = pipeline
+            .columns
+            .iter()
+            .flat_map(|column| self.differences_of(&table, column));
+        let is_mapped = |name: &str| pipeline.columns.iter().any(|column| column.name == name);
+        let others = self.columns.iter().filter(|live| !is_mapped(&live.name));
+        let others = others
+            .filter(|live| live.is_not_null && !live.has_default && !live.is_generated)
+            .map(|live| Difference {
+                column: live.name.clone(),
+                fault: Fault::UnmappedNotNull,
+                mend: drop_not_null(&table, &live.name),
+                later: None,
+            });
+        mapped
+            .chain(self.newer_as_text(pipeline))
+            .chain(others)
+            .collect()
+    }
+
+    /// A column of text takes any value, but `newer` would then go by the collation.
+    fn newer_as_text(&self, pipeline: &Pipeline) -> Option<Difference> {
+        let column = pipeline.newer_column()?;
+        let live = self.column(&column.name).filter(|live| live.is_string)?;
+        Some(Difference {
+            column: column.name.clone(),
+            fault: Fault::NewerAsText(short(&live.full_type)),
+            mend: alter_type(&pipeline.table.to_string(), column),
+            later: None,
+        })
+    }
+
+    fn differences_of(&self, table: &str, column: &Column) -> Vec<Difference> {
+        let difference = |fault, mend| Difference {
+            column: column.name.clone(),
+            fault,
+            mend,
+            later: None,
+        };
+        let Some(live) = self.column(&column.name) else {
+            let missing = difference(Fault::Missing, add_column(table, column));
+            return vec![Difference {
+                later: set_not_null(table, column),
+                ..missing
+            }];
+        };
+        let mut differences = Vec::new();
+        if live.is_generated {
+            let name = quote_identifier(&column.name);
+            let mend = format!(
+                "ALTER TABLE {table} ALTER COLUMN {name} DROP EXPRESSION IF EXISTS, ALTER COLUMN {name} DROP IDENTITY IF EXISTS;"
+            );
+            differences.push(difference(Fault::Generated, mend));
+        }
+        let (actual, mapped) = (short(&live.full_type), column.column_type);
+        let fault = match fit(column, live) {
+            Fit::Whole => None,
+            Fit::Changed(how) => Some(Fault::Changes {
+                actual,
+                mapped,
+                how,
+            }),
+            Fit::Narrow(how) => Some(Fault::TooNarrow {
+                actual,
+                mapped,
+                how,
+            }),
+            Fit::Never => Some(Fault::WrongType { actual, mapped }),
+        };
+        differences.extend(fault.map(|fault| difference(fault, alter_type(table, column))));
+        if live.is_not_null && !column.is_never_null() {
+            let mend = drop_not_null(table, &column.name);
+            differences.push(difference(Fault::NotNull, mend));
+        }
+        differences
+    }
+
+    pub(crate) fn enums(&self) -> Vec<EnumColumn> {
+        let enums = self.columns.iter().filter(|column| column.is_enum);
+        enums
+            .map(|column| EnumColumn {
+                column: column.name.clone(),
+                type_name: column.type_name.clone(),
+            })
+            .collect()
+    }
+
+    /// Reads the columns of the mapping's table; none where the catalog is closed to the role.
+    pub(crate) async fn of_pipeline(
+        client: &Client,
+        pipeline: &Pipeline,
+    ) -> Result<Self, DatabaseError> {
+        match Self::read(client, &pipeline.table).await {
+            Err(DatabaseError::Server(refusal)) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
+                Ok(Self::default())
+            }
+            read => read,
+        }
+    }
+
+    /// The fault of a column that Postgres wants a value for and the mapping does not know.
+    pub(crate) fn unmapped_not_null(&self, pipeline: &Pipeline, name: &str) -> Option<TableError> {
+        let is_it = |difference: &Difference| {
+            difference.column == name && difference.fault == Fault::UnmappedNotNull
+        };
+        let difference = self.differences(pipeline).into_iter().find(is_it)?;
+        Some(TableError::UnmappedNotNull {
+            table: pipeline.table.to_string(),
+            column: difference.column,
+            ddl: difference.mend,
+        })
+    }
+
+    pub(super) fn column_fault(&self, pipeline: &Pipeline) -> Option<TableError> {
+        let table = pipeline.table.to_string();
+        for column in &pipeline.columns {
+            let Some(live) = self.columns.iter().find(|live| live.name == column.name) else {
+                let ddl = add_column(&table, column);
+                return Some(TableError::ColumnMissing {
+                    table,
+                    column: column.name.clone(),
+                    ddl,
+                });
+            };
+            if fit(column, live) == Fit::Never {
+                let ddl = alter_type(&table, column);
+                let (actual, mapped) = (live.type_name.clone(), column.column_type);
+                return Some(TableError::ColumnType {
+                    table,
+                    column: column.name.clone(),
+                    actual,
+                    mapped,
+                    ddl,
+                });
+            }
+        }
+        None
+    }
+}
+
+/// Postgres's long names of types as people write them.
+pub(super) fn short(type_name: &str) -> String {
+    type_name
+        .replace("character varying", "varchar")
+        .replace("timestamp with time zone", "timestamptz")
+        .replace("timestamp without time zone", "timestamp")
+}

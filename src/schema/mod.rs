@@ -1,0 +1,21 @@
+//! The tables: as they are, as they should be, and the SQL between the two.
+
+mod ddl;
+mod error;
+mod fit;
+mod guard;
+mod inspect;
+mod live;
+
+pub use ddl::PartitionError;
+pub use error::TableError;
+pub(crate) use error::no_partition;
+pub use fit::{Difference, Fault};
+pub(crate) use guard::{copy_check, copy_fit, key_guard};
+pub(crate) use inspect::is_index_of_key;
+pub use inspect::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
+pub(crate) use live::EnumColumn;
+pub use live::LiveTable;
+
+/// Something is not granted (insufficient_privilege).
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
