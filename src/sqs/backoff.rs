@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Sqs, delivery};
-use crate::extract::Record;
+use crate::message::Record;
 
 /// The longest time for which an outage backs a message off.
 const CAP: Duration = Duration::from_secs(900);

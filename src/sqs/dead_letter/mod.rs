@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::batch::MAX_ATTRIBUTES;
-use crate::origin::{ORIGIN, Origin};
+use crate::message::origin::{ORIGIN, Origin};
 use crate::rejection::{Rejection, Rule};
 pub use returned::{DeadLetter, Note, Returned};
 

@@ -7,7 +7,7 @@ use aws_sdk_sqs::types::{
 };
 
 use super::{REJECTION, Reason, Unsendable, attributes};
-use crate::origin::{ORIGIN, Origin, Origins};
+use crate::message::origin::{ORIGIN, Origin, Origins};
 use crate::sqs::batch::{MAX_BYTES, Outgoing};
 use crate::sqs::in_flight::Receipt;
 use crate::sqs::is_fifo;

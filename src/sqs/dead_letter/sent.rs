@@ -10,8 +10,8 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::{REJECTION, Reason, Unsendable, attributes};
-use crate::extract::{MessageAttribute, Record};
-use crate::origin::{ORIGIN, Origin, Origins};
+use crate::message::origin::{ORIGIN, Origin, Origins};
+use crate::message::{MessageAttribute, Record};
 use crate::rejection::Rejection;
 use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
 use crate::sqs::{Queue, Sqs, delivery};

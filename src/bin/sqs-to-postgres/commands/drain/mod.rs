@@ -5,6 +5,7 @@
 //! batches at hand are finished soon, or their messages are released.
 
 mod batch;
+mod metrics;
 mod source;
 mod status;
 

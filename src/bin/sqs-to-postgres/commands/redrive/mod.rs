@@ -13,7 +13,7 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use clap::Args;
 use futures_util::future::join_all;
-use sqs_to_postgres::origin::Origins;
+use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::sqs::batch::{MAX_ENTRIES, Outgoing, packed};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::sqs::in_flight::InFlight;
