@@ -72,6 +72,7 @@ def down(settings: Settings, *_: object) -> None:
     """Stops the stack and forgets its data."""
     with _one_at_a_time(settings):
         stopped = [daemon.name for daemon in _daemons(settings) if daemon.stop()]
+        postgres.daemon(chaos.database(settings)).stop()
         shutil.rmtree(settings.running, ignore_errors=True)
     say(f"stopped {' and '.join(stopped)}" if stopped else "the stack was not up")
 

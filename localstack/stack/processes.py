@@ -120,6 +120,11 @@ def require_free_port(port: int, needed_by: str, variable: str) -> None:
             ) from None
 
 
+def free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        return probe.getsockname()[1]
+
+
 def accepts_connections(port: int) -> bool:
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()

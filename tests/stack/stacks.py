@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stack import deploy
-from stack.deploy import Deployment, client
+from stack.deploy import Deployment, client, stop_polling
 from stack.settings import REGION, Settings
 
 ACCOUNT = "000000000000"
@@ -72,12 +72,6 @@ def send_both(settings: Settings, name: str, deployment: Deployment) -> Variant:
         return sqs.send_message(QueueUrl=queue_url, MessageBody=json.dumps(message), **order)["MessageId"]
 
     return Variant(name, deployment, good=send(GOOD), bad=send(BAD))
-
-
-def stop_polling(functions: Any, function_name: str) -> None:  # noqa: ANN401 (a client of boto3)
-    """Ends what a stack would go on doing. LocalStack cannot delete it: it looks for what is not in it."""
-    for mapping in functions.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]:
-        functions.delete_event_source_mapping(UUID=mapping["UUID"])
 
 
 class Stacks:

@@ -17,9 +17,8 @@ from tls_front import TlsFront, certify
 
 from stack import postgres
 from stack.__main__ import _links
-from stack.deploy import build_env
+from stack.deploy import build_env, stop_polling
 from stack.settings import ADMIN_ROLE, REGION, Settings
-from stacks import stop_polling
 
 AWS_ONLY = 3
 """How many blocks cannot run here: RDS, its certificate, RDS Proxy."""
