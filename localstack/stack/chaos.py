@@ -27,7 +27,7 @@ import psutil
 
 from stack import deploy, emulator, postgres, run
 from stack.deploy import Deployment, client
-from stack.processes import Daemon, free_port, wait_for_exit
+from stack.processes import Daemon, free_port, one_at_a_time, wait_for_exit
 from stack.proxy import Proxy
 from stack.report import Progress, say, step, table
 from stack.settings import APP_ROLE, Settings, StackError
@@ -187,7 +187,8 @@ def _stage(settings: Settings) -> Iterator[tuple[Chaos, Deployment]]:
         with step("deploying template.yaml once more (sam)"):
             trouble.put_secret(own.identity.app_password)
             changes = {"DeadLetters": "direct", "DatabaseSecret": trouble.secret}
-            deployment = deploy.deploy_beside(settings, trouble.name, changes)
+            with one_at_a_time(settings):
+                deployment = deploy.deploy_beside(settings, trouble.name, changes)
             _give_many_tries(own, deployment)
         try:
             yield trouble, deployment

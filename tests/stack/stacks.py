@@ -96,7 +96,7 @@ class Stacks:
 
     def wait(self, action: str, name: str) -> Deployment:
         waiter = self._cloudformation.get_waiter(f"stack_{action}_complete")
-        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
         return Deployment.read(self.settings, name)
 
     def end(self) -> None:
