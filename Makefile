@@ -85,15 +85,15 @@ test-all:
 	cargo test $(TESTED) --quiet -- alone:: --test-threads=1
 
 .PHONY: test-side-by-side
-test-side-by-side: test-rust $(addprefix test-stack-,$(STACK_TEST_GROUPS)) test-stack-others
+test-side-by-side: test-rust $(STACK_TEST_GROUPS:%=test-stack-%) test-stack-others
 
 # Most tests wait most of the time.
 .PHONY: test-rust
 test-rust:
 	+@cargo test $(TESTED) --quiet -- --skip alone:: --test-threads=6
 
-.PHONY: test-stack-%
-test-stack-%:
+.PHONY: $(STACK_TEST_GROUPS:%=test-stack-%)
+$(STACK_TEST_GROUPS:%=test-stack-%): test-stack-%:
 	@echo "tests of the stack: $*"
 	@$(PYTEST) --quiet $(STACK_TESTS_$*:%=tests/stack/test_%.py)
 

@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
 use serde_json::json;
-use sqs_to_postgres::origin::{Origin, Origins};
+use sqs_to_postgres::message::origin::{Origin, Origins};
 use tokio::time::timeout;
 
 use crate::aws::{Queue, attribute};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::{Value, json};
-use sqs_to_postgres::origin::Origin;
+use sqs_to_postgres::message::origin::Origin;
 
 use crate::aws::{Queue, attribute, endpoint_address, unique};
 use crate::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use serde_json::Value;
 use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::origin::Origins;
+use sqs_to_postgres::message::origin::Origins;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
