@@ -59,7 +59,7 @@ fn quoted_step(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// As [`Path::parse`] reads it.
+/// As `Path::parse` reads it.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, step) in self.0.iter().enumerate() {

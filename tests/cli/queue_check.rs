@@ -49,7 +49,7 @@ impl Lambda {
                 get(configuration),
             )
             .route("/2019-09-30/functions/{name}/concurrency", get(concurrency))
-            .route("/2015-03-31/event-source-mappings/", get(sources))
+            .route("/2015-03-31/event-source-mappings", get(sources))
             .with_state(self);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -49,9 +49,9 @@ pub(crate) enum AwsError {
     #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
     Refused { what: String, reason: String },
     #[error(
-        "no answer from AWS about {what} ({reason}): check the network access to AWS, or AWS_ENDPOINT_URL"
+        "{what} is unavailable ({reason}): check the network access to AWS and AWS_ENDPOINT_URL, or try again"
     )]
-    Unreachable { what: String, reason: String },
+    Unavailable { what: String, reason: String },
 }
 
 impl CliError {
@@ -69,11 +69,15 @@ impl CliError {
     /// AWS refused a call about `what`, or did not answer.
     pub(crate) fn aws<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
         let (what, reason) = (what.to_owned(), reason(error));
+        let is_down = |error: &SdkError<E>| {
+            let answer = error.raw_response();
+            answer.is_some_and(|answer| answer.status().is_server_error())
+        };
         match error {
-            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) => {
+            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) if !is_down(error) => {
                 Self::invalid(AwsError::Refused { what, reason })
             }
-            _ => Self::Unavailable(AwsError::Unreachable { what, reason }.into()),
+            _ => Self::Unavailable(AwsError::Unavailable { what, reason }.into()),
         }
     }
 

@@ -1,17 +1,19 @@
 //! The Lambda function: its event source, its time, and how many of it there can be.
 
 use aws_config::SdkConfig;
-use serde_json::Value;
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::types::{
+    EnvironmentResponse, EventSourceMappingConfiguration, FunctionResponseType,
+};
 use sqs_to_postgres::database::Server;
 
-use super::api::get;
 use super::queue::{ADVISED_VISIBILITY, Queue};
 use super::report::Report;
 use crate::cli::error::CliError;
 
 /// What an account has unless it asked for more.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
-const ACCOUNT_CONCURRENCY: i64 = 1_000;
+const ACCOUNT_CONCURRENCY: i32 = 1_000;
 
 /// The variable of the queue to which a function or a drain sends dead letters itself.
 pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
@@ -21,37 +23,39 @@ pub(super) struct Function {
     name: String,
     timeout_secs: u64,
     /// Reserved for it; `None`: what the account has.
-    reserved: Option<i64>,
+    reserved: Option<i32>,
     /// Whether it sends dead letters itself; `None` where Lambda does not say.
     sends_dead_letters: Option<bool>,
     /// Its event source mappings that read from SQS queues.
-    sources: Vec<Value>,
+    sources: Vec<EventSourceMappingConfiguration>,
 }
 
 impl Function {
     /// Asks Lambda. API: <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html>.
     pub(super) async fn read(config: &SdkConfig, name: &str) -> Result<Self, CliError> {
-        let path = format!("/2015-03-31/functions/{name}/configuration");
+        let lambda = Client::new(config);
         let what = format!("function {name:?}");
-        let configuration = get(config, &what, &path).await?;
-        let path = format!("/2019-09-30/functions/{name}/concurrency");
-        let concurrency = get(config, &what, &path).await?;
-        let path = format!("/2015-03-31/event-source-mappings/?FunctionName={name}");
-        let mut sources = get(config, &what, &path).await?;
-        let sources = sources["EventSourceMappings"]
-            .as_array_mut()
-            .map(std::mem::take);
-        let is_queue = |source: &Value| arn(source).contains(":sqs:");
+        let configuration = lambda.get_function_configuration().function_name(name);
+        let configuration = configuration.send().await;
+        let configuration = configuration.map_err(|error| CliError::aws(&what, &error))?;
+        let concurrency = lambda.get_function_concurrency().function_name(name);
+        let concurrency = concurrency.send().await;
+        let concurrency = concurrency.map_err(|error| CliError::aws(&what, &error))?;
+        let sources = lambda.list_event_source_mappings().function_name(name);
+        let sources = sources.send().await;
+        let sources = sources.map_err(|error| CliError::aws(&what, &error))?;
+        let mut sources = sources.event_source_mappings.unwrap_or_default();
+        sources.retain(|source| arn(source).contains(":sqs:"));
         Ok(Self {
             name: name.to_owned(),
-            timeout_secs: configuration["Timeout"].as_u64().unwrap_or_default(),
-            sends_dead_letters: sends_dead_letters(&configuration["Environment"]),
-            reserved: concurrency["ReservedConcurrentExecutions"].as_i64(),
-            sources: sources
+            timeout_secs: configuration
+                .timeout()
                 .unwrap_or_default()
-                .into_iter()
-                .filter(is_queue)
-                .collect(),
+                .unsigned_abs()
+                .into(),
+            reserved: concurrency.reserved_concurrent_executions(),
+            sends_dead_letters: sends_dead_letters(configuration.environment()),
+            sources,
         })
     }
 
@@ -78,7 +82,9 @@ impl Function {
                 queue.check_order(are_direct, report)?;
             }
         }
-        let wanted = |source: &&Value| queue.is_none_or(|queue| queue.arn == arn(source));
+        let wanted = |source: &&EventSourceMappingConfiguration| {
+            queue.is_none_or(|queue| queue.arn == arn(source))
+        };
         let Some(source) = self.sources.iter().find(wanted) else {
             let mend = "connect the function to the queue with an event source mapping";
             return report.failure(
@@ -118,16 +124,18 @@ impl Function {
     /// Each function at work has a connection of its own.
     fn check_concurrency(
         &self,
-        source: &Value,
+        source: &EventSourceMappingConfiguration,
         server: &Server,
         report: &mut Report,
     ) -> Result<(), CliError> {
         let limits = [
-            source["ScalingConfig"]["MaximumConcurrency"].as_i64(),
+            source
+                .scaling_config()
+                .and_then(|scaling| scaling.maximum_concurrency()),
             self.reserved,
         ];
         let limit = limits.into_iter().flatten().min();
-        let most = limit.unwrap_or(ACCOUNT_CONCURRENCY);
+        let most = i64::from(limit.unwrap_or(ACCOUNT_CONCURRENCY));
         let connections = server.connections;
         let found = match limit {
             Some(limit) => format!("at most {limit} at once"),
@@ -152,20 +160,28 @@ impl Function {
 
 /// Without the right to decrypt the variables Lambda gives an error in their place.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_EnvironmentResponse.html>.
-fn sends_dead_letters(environment: &Value) -> Option<bool> {
-    let url = environment["Variables"][DEAD_LETTER_QUEUE_URL].as_str();
-    environment["Error"]
-        .is_null()
+fn sends_dead_letters(environment: Option<&EnvironmentResponse>) -> Option<bool> {
+    let Some(environment) = environment else {
+        return Some(false);
+    };
+    let variables = environment.variables();
+    let url = variables.and_then(|variables| variables.get(DEAD_LETTER_QUEUE_URL));
+    environment
+        .error()
+        .is_none()
         .then(|| url.is_some_and(|url| !url.is_empty()))
 }
 
-fn arn(source: &Value) -> &str {
-    source["EventSourceArn"].as_str().unwrap_or_default()
+fn arn(source: &EventSourceMappingConfiguration) -> &str {
+    source.event_source_arn().unwrap_or_default()
 }
 
-fn check_source(source: &Value, report: &mut Report) -> Result<(), CliError> {
-    let state = source["State"].as_str().unwrap_or_default();
-    let size = source["BatchSize"].as_i64().unwrap_or_default();
+fn check_source(
+    source: &EventSourceMappingConfiguration,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let state = source.state().unwrap_or_default();
+    let size = source.batch_size().unwrap_or_default();
     match state {
         "Enabled" => report.ok("event source", &format!("enabled, batches of up to {size}"))?,
         _ => report.failure(
@@ -174,9 +190,9 @@ fn check_source(source: &Value, report: &mut Report) -> Result<(), CliError> {
             "enable it",
         )?,
     }
-    let types = source["FunctionResponseTypes"].as_array();
-    let is_partial =
-        types.is_some_and(|types| types.iter().any(|name| name == "ReportBatchItemFailures"));
+    let is_partial = source
+        .function_response_types()
+        .contains(&FunctionResponseType::ReportBatchItemFailures);
     if is_partial {
         report.ok("partial responses", "ReportBatchItemFailures is on")?;
     } else {
@@ -187,10 +203,10 @@ fn check_source(source: &Value, report: &mut Report) -> Result<(), CliError> {
             "add it to FunctionResponseTypes of the event source mapping",
         )?;
     }
-    let filters = source["FilterCriteria"]["Filters"]
-        .as_array()
-        .map_or(0, Vec::len);
-    if filters > 0 {
+    if source
+        .filter_criteria()
+        .is_some_and(|criteria| !criteria.filters().is_empty())
+    {
         let text = "Lambda deletes the messages that its filter leaves out";
         return report.warning(
             "filter",

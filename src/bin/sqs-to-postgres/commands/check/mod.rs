@@ -1,6 +1,5 @@
 //! `check`: is this going to work? One line for each thing that can stand in the way.
 
-mod api;
 mod function;
 mod mapping;
 mod queue;

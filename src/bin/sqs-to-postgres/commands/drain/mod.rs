@@ -5,6 +5,7 @@
 //! left; what is held when an end is asked for is finished soon or given back.
 
 mod batch;
+mod metrics;
 mod source;
 mod status;
 

@@ -22,43 +22,41 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::metrics::{self, TEXT_FORMAT};
 use super::source::Depth;
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
 use crate::cli::progress::Progress;
 
-/// Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
-const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 /// How long a connection may take. A scrape takes milliseconds.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Shared by all that have a part in a drain.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Status {
     began: Instant,
     totals: Arc<Mutex<Totals>>,
     counts: Arc<Mutex<Counts>>,
 }
 
-#[derive(Default)]
-struct Counts {
+#[derive(Debug, Default)]
+pub(super) struct Counts {
     /// How long it took until the last batch was settled: the wait for an empty queue is no work.
-    worked: Duration,
-    received: usize,
+    pub(super) worked: Duration,
+    pub(super) received: usize,
     /// Stored, or sent to the dead-letter queue.
-    done: usize,
+    pub(super) done: usize,
     /// Done, but still in the queue.
-    undeleted: usize,
-    released: usize,
+    pub(super) undeleted: usize,
+    pub(super) released: usize,
     /// Left because the batch as a whole could not be stored.
-    left: usize,
+    pub(super) left: usize,
     /// Different messages whose last try failed; with `--follow` tries that failed.
-    failed: usize,
-    held: usize,
-    depth: Depth,
-    is_queue_down: bool,
-    is_database_down: bool,
+    pub(super) failed: usize,
+    pub(super) held: usize,
+    pub(super) depth: Depth,
+    pub(super) is_queue_down: bool,
+    pub(super) is_database_down: bool,
 }
 
 impl Status {
@@ -70,11 +68,11 @@ impl Status {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    pub(super) fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         let totals = self.totals.lock();
         totals.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -181,111 +179,6 @@ impl Status {
         summary
     }
 
-    /// The metrics as Prometheus reads them.
-    fn prometheus(&self) -> String {
-        let (counts, totals) = (self.counts(), self.totals());
-        let mut text = String::new();
-        let mut metric = |kind: &str, name: &str, help: &str, values: &[(String, f64)]| {
-            // Writing to a String cannot fail.
-            _ = writeln!(
-                text,
-                "# HELP sqs_to_postgres_{name} {help}\n# TYPE sqs_to_postgres_{name} {kind}"
-            );
-            for (labels, value) in values {
-                _ = writeln!(text, "sqs_to_postgres_{name}{labels} {value}");
-            }
-        };
-        let one = |value: f64| vec![(String::new(), value)];
-        let by_rule: Vec<_> = totals
-            .failed
-            .iter()
-            .map(|(rule, count)| (format!("{{rule=\"{rule}\"}}"), *count as f64))
-            .collect();
-        let depth = [
-            ("waiting", counts.depth.waiting),
-            ("invisible", counts.depth.invisible),
-        ];
-        let depth = depth.map(|(state, count)| (format!("{{state=\"{state}\"}}"), count as f64));
-        let counters = [
-            (
-                "messages_received_total",
-                "Messages received.",
-                one(counts.received as f64),
-            ),
-            (
-                "rows_stored_total",
-                "Rows written.",
-                one(totals.stored as f64),
-            ),
-            (
-                "rows_duplicate_total",
-                "Messages whose row was there already.",
-                one(totals.duplicates as f64),
-            ),
-            (
-                "rows_stale_total",
-                "Messages left out because there is a newer row.",
-                one(totals.stale as f64),
-            ),
-            (
-                "messages_failed_total",
-                "Tries of messages that failed, by rule.",
-                by_rule,
-            ),
-            (
-                "messages_dead_lettered_total",
-                "Messages sent to the dead-letter queue.",
-                one(totals.dead_lettered as f64),
-            ),
-            (
-                "messages_deleted_total",
-                "Messages deleted from the queue.",
-                one((counts.done - counts.undeleted) as f64),
-            ),
-            (
-                "messages_left_total",
-                "Messages of batches that could not be stored as a whole.",
-                one(counts.left as f64),
-            ),
-            (
-                "batches_total",
-                "Batches, stored or not.",
-                one(totals.batches as f64),
-            ),
-            (
-                "batch_seconds_total",
-                "Time from messages to Postgres's answer.",
-                one(totals.took.as_secs_f64()),
-            ),
-            (
-                "database_retries_total",
-                "Statements tried again.",
-                one(totals.recovery.retries as f64),
-            ),
-            (
-                "database_reconnects_total",
-                "Connections made anew.",
-                one(totals.recovery.reconnects as f64),
-            ),
-        ];
-        for (name, help, values) in &counters {
-            metric("counter", name, help, values);
-        }
-        metric(
-            "gauge",
-            "messages_held",
-            "Messages received and not yet settled.",
-            &one(counts.held as f64),
-        );
-        metric(
-            "gauge",
-            "queue_messages",
-            "Messages of the queue, as SQS says approximately.",
-            &depth,
-        );
-        text
-    }
-
     fn is_well(&self) -> bool {
         let counts = self.counts();
         !counts.is_queue_down && !counts.is_database_down
@@ -317,7 +210,7 @@ pub(super) async fn serve(listener: Option<TcpListener>, status: &Status) {
         return std::future::pending().await;
     };
     let routes = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(scrape))
         .route("/healthz", get(healthz))
         .with_state(status.clone());
     serve_connections(listener, routes).await
@@ -340,10 +233,10 @@ async fn serve_connections(mut listener: TcpListener, routes: Router) -> ! {
     }
 }
 
-async fn metrics(
+async fn scrape(
     State(status): State<Status>,
 ) -> ([(axum::http::HeaderName, &'static str); 1], String) {
-    ([(CONTENT_TYPE, TEXT_FORMAT)], status.prometheus())
+    ([(CONTENT_TYPE, TEXT_FORMAT)], metrics::text(&status))
 }
 
 /// Well while the last messages could be received, and the last batch stored. What is wrong is in the log:
