@@ -23,8 +23,6 @@ pub mod handler;
 pub mod load;
 pub mod mask;
 pub mod message;
-pub use message as extract;
-pub use message::origin;
 pub mod pipeline;
 pub mod prepare;
 pub mod quote;
