@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::extract::{Message, Record};
 use crate::load::RowOutcome;
+use crate::message::{Message, Record};
 use crate::pipeline::Pipeline;
 use crate::rejection::{Rejection, Rule};
 use crate::rows::Rows;

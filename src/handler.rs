@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::deadline::TimeBudget;
-use crate::extract::{NotSqs, Record, read_event};
 use crate::load::{LoadError, Loader};
-use crate::origin::Origins;
+use crate::message::origin::Origins;
+use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
 use crate::prepare::{Preparation, PrepareError};
 use crate::queue::Queue;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::backoff::retry;
 use crate::config::MaskKeySettings;
-use crate::mask::{MaskKey, MaskKeyError};
+use crate::mask::{KeyError, MaskKey};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::secret::{SecretError, Secrets, Stage, parse_mask_key};
 use crate::transform::Transformer;
@@ -23,7 +23,7 @@ pub enum PrepareError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
-    MaskKey(#[from] MaskKeyError),
+    MaskKey(#[from] KeyError),
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
 }

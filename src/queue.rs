@@ -21,8 +21,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aws::{Aws, reason, timeouts_of_attempts};
 use crate::config::QueueSettings;
-use crate::extract::{MessageAttribute, Record};
-use crate::origin::{ORIGIN, Origin, Origins};
+use crate::message::origin::{ORIGIN, Origin, Origins};
+use crate::message::{MessageAttribute, Record};
 use crate::rejection::{Rejection, Rule};
 use crate::request::{MAX_ATTRIBUTES, MAX_ENTRIES, Outgoing, Request, change_visibility, packed};
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::pipeline::{Column, ColumnType, Transform};
+use crate::message::{Envelope, ExtractError, NotInEnvelope};
 use crate::refusal::Refusal;
-use crate::transform::MAX_DIGITS;
+use crate::steps::Step;
+use crate::types::{ColumnType, MAX_DIGITS};
 
 /// A message that cannot be stored as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +27,6 @@ pub struct Place {
     pub is_key: bool,
 }
 
-impl Place {
-    /// The place of a mapped column.
-    pub fn of(column: &Column, is_key: bool) -> Self {
-        Self {
-            column: column.name.clone(),
-            path: column.source.to_string(),
-            is_key,
-        }
-    }
-}
-
 /// What a message can break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
@@ -44,13 +34,13 @@ pub enum Rule {
     BodyMissing,
     /// The body is not one JSON value.
     BodyNotJson,
-    /// `envelope = "sns"`, and the body is not an SNS notification.
-    NotSns,
+    /// The body is not in the envelope that the mapping names.
+    NotInEnvelope(NotInEnvelope),
     /// Null, missing or empty where a value is needed.
     Required,
     /// The value is of another type than the column.
     Type(ColumnType),
-    /// The number or date lies outside the column's type, or has more digits than are kept.
+    /// The number is outside the range of the column's type, or has too many digits.
     Range(ColumnType),
     /// More characters than this.
     Length(usize),
@@ -60,8 +50,8 @@ pub enum Rule {
     LoneSurrogate,
     /// Nested deeper than this.
     Nesting(usize),
-    /// The value is nothing that the transform works on.
-    Transform(Transform),
+    /// The transform does not work on the value.
+    Transform(Step),
     /// Postgres refused the row.
     Refused(Box<Refusal>),
     /// FIFO: an earlier message of its group failed.
@@ -88,17 +78,21 @@ impl Rule {
     }
 }
 
-/// The rules and their names, as one table.
+/// The rules and their names, as one table, to which each envelope adds its own.
 macro_rules! names {
     ($($rule:pat => $name:literal,)*) => {
         impl Rule {
             /// The names of all rules.
-            pub const ALL: &[&str] = &[$($name),*];
+            pub fn names() -> impl Iterator<Item = &'static str> {
+                let of_envelopes = Envelope::all().filter_map(Envelope::mismatch);
+                [$($name),*].into_iter().chain(of_envelopes.map(|mismatch| mismatch.rule))
+            }
 
             /// Its name in logs, metrics and dead letters: a word that does not change.
             pub fn name(&self) -> &'static str {
                 match self {
                     $($rule => $name,)*
+                    Self::NotInEnvelope(mismatch) => mismatch.rule,
                 }
             }
         }
@@ -108,7 +102,6 @@ macro_rules! names {
 names! {
     Rule::BodyMissing => "body_missing",
     Rule::BodyNotJson => "body_not_json",
-    Rule::NotSns => "not_sns",
     Rule::Required => "required",
     Rule::Type(_) => "type",
     Rule::Range(_) => "range",
@@ -128,7 +121,7 @@ impl fmt::Display for Rule {
         match self {
             Self::BodyMissing => f.write_str("the record has no body: check the producer"),
             Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
-            Self::NotSns => f.write_str("the body is not an SNS notification: set envelope = \"none\", or subscribe without raw message delivery"),
+            Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
             Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: correct its producer, or map text"),
@@ -156,6 +149,21 @@ impl fmt::Display for Rejection {
             }
         }
         self.rule.fmt(f)
+    }
+}
+
+impl From<ExtractError> for Rule {
+    fn from(error: ExtractError) -> Self {
+        match error {
+            ExtractError::BodyMissing => Self::BodyMissing,
+            ExtractError::NotInEnvelope(mismatch) => Self::NotInEnvelope(mismatch),
+        }
+    }
+}
+
+impl From<ExtractError> for Rejection {
+    fn from(error: ExtractError) -> Self {
+        Rule::from(error).into()
     }
 }
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sqs_to_postgres::config::Settings;
-use sqs_to_postgres::extract::{Message, read_event};
 use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::pipeline::{Envelope, Pipeline};
+use sqs_to_postgres::message::{Envelope, Message, read_event};
+use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 

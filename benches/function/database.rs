@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::{SinkExt as _, TryStreamExt as _};
-use sqs_to_postgres::pipeline::{Column, ColumnType};
+use sqs_to_postgres::pipeline::Column;
+use sqs_to_postgres::types::ColumnType;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, NoTls};
 

@@ -51,7 +51,15 @@ def test_failed_messages_without_a_line_of_their_own_are_counted() -> None:
 
 
 def test_a_batch_is_its_numbers() -> None:
-    counts = {"received": 100, "stored": 97, "duplicates": 0, "stale": 0, "failed": 3, "dead_lettered": 2, "retries": 0}
+    counts = {
+        "received": 100,
+        "stored": 97,
+        "duplicates": 0,
+        "stale": 0,
+        "failed": 3,
+        "dead_lettered": 2,
+        "retries": 0,
+    }
     batch = ours("INFO", "batch", **counts, failed_by_rule="required=3", millis=3.127)
     assert lines(batch) == [
         "INFO   batch                   100 received     97 stored      3 failed       3.1 ms"

@@ -6,8 +6,8 @@ use std::fmt;
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::pipeline::ColumnType;
 use crate::rows::Rows;
+use crate::types::ColumnType;
 
 /// One column of the chosen rows.
 pub(super) struct ColumnArray<'a> {

@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use crate::pipeline::{ColumnType, OnConflict, Pipeline};
+use crate::pipeline::{OnConflict, Pipeline};
 use crate::rows::Rows;
+use crate::types::ColumnType;
 
 /// The rows of a part that are to be stored.
 pub(super) struct Collapsed {
@@ -151,8 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::extract::{Message, Record, read_event};
-    use crate::pipeline::Envelope;
+    use crate::message::{Envelope, Message, Record, read_event};
     use crate::transform::Transformer;
 
     /// The rows of messages of which each has a key `k` and a value `v`, and what they collapse to.

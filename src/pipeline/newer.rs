@@ -1,21 +1,23 @@
-//! `newer`: the column that says which of two messages of a key is the newer one.
+//! `newer`: the column that tells which of two messages with the same key is newer.
 
-use super::{Checked, Column, ColumnType, Metadata, OnConflict, Pipeline, Problem, Source};
+use super::{Column, Mistake, OnConflict, Pipeline, Problem, Source};
+use crate::message::Metadata;
+use crate::types::ColumnType;
 
 impl Pipeline {
-    /// The column that says which of two rows of a key is newer, where one is named.
+    /// The column that tells which of two rows with the same key is newer, if there is one.
     pub fn newer_column(&self) -> Option<&Column> {
         self.columns.get(self.newer?)
     }
 }
 
-/// The position of the column of this name.
+/// The position of the named column.
 pub(super) fn check(
     name: Option<&str>,
     on_conflict: OnConflict,
     columns: &[Column],
     key: &[usize],
-) -> Checked<Option<usize>> {
+) -> Result<Option<usize>, Mistake> {
     let Some(name) = name else { return Ok(None) };
     if on_conflict != OnConflict::Update {
         return Err(Problem::NewerWithoutUpdate.into());
@@ -37,9 +39,8 @@ pub(super) fn check(
     Ok(Some(position))
 }
 
-/// Whether its values are points in time, or numbers that may stand for them. Text is not: its order
-/// depends on the collation.
+/// Whether its values are points in time, or numbers that can represent them. The order of text depends on the
+/// collation.
 fn has_an_order(column_type: ColumnType) -> bool {
-    let is_time = matches!(column_type, ColumnType::Date | ColumnType::TimestampTz);
-    is_time || column_type.is_number()
+    column_type.is_time() || column_type.is_number()
 }

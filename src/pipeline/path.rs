@@ -11,8 +11,8 @@ const QUOTE: char = '"';
 pub struct Path(pub Vec<String>);
 
 impl Path {
-    /// Reads steps with dots between them. A step that holds a dot, or begins with `@` or a quote, is
-    /// quoted; a quote within quotes is doubled, as SQL has it.
+    /// Reads steps with dots between them. A step that contains a dot, or begins with `@` or a quote, is quoted; a
+    /// quote within quotes is doubled, as in SQL.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let mut steps = Vec::new();
         let mut rest = text;
@@ -32,7 +32,7 @@ impl Path {
         }
     }
 
-    /// Whether it leads to the other one's value, or to what holds it.
+    /// Whether it leads to the value of the other path, or to an object or array that contains it.
     pub(super) fn is_prefix_of(&self, other: &Self) -> bool {
         other.0.starts_with(&self.0)
     }
@@ -44,7 +44,7 @@ fn plain_step(text: &str) -> Option<(String, &str)> {
     (!step.is_empty()).then(|| (step.to_owned(), after))
 }
 
-/// A step from behind its opening quote, and what follows its closing quote; `None` where it has none.
+/// A step, from after its opening quote, and what follows its closing quote; `None` where it has none.
 fn quoted_step(text: &str) -> Option<(String, &str)> {
     let mut step = String::new();
     let mut rest = text;
@@ -59,7 +59,7 @@ fn quoted_step(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// As [`Path::parse`] reads it.
+/// As `Path::parse` reads it.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, step) in self.0.iter().enumerate() {

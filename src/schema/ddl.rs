@@ -5,8 +5,9 @@ use std::fmt::Write;
 use thiserror::Error;
 use time::{Date, Month};
 
-use crate::pipeline::{Column, ColumnType, Pipeline, Table, check_identifier};
+use crate::pipeline::{Column, Pipeline, Table, check_identifier};
 use crate::quote::{quote_identifier, quote_list};
+use crate::types::ColumnType;
 
 /// How many months get a partition of their own at once: time enough to set up what makes the next.
 const MONTHS: usize = 3;
@@ -103,10 +104,7 @@ impl Pipeline {
     fn check_partition(&self, by: &str) -> Result<ColumnType, PartitionError> {
         let column = self.columns.iter().find(|column| column.name == by);
         let column = column.ok_or_else(|| PartitionError::Unknown(by.to_owned()))?;
-        if !matches!(
-            column.column_type,
-            ColumnType::Date | ColumnType::TimestampTz
-        ) {
+        if !column.column_type.is_time() {
             return Err(PartitionError::Type(by.to_owned(), column.column_type));
         }
         if !self.key_names().any(|name| name == by) {

@@ -3,7 +3,8 @@
 use thiserror::Error;
 
 use super::ddl::default_partition;
-use crate::pipeline::{ColumnType, Pipeline, Table};
+use crate::pipeline::{Pipeline, Table};
+use crate::types::ColumnType;
 
 /// A table that does not fit the mapping, with the statement that fixes it.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
-use super::live::LiveColumn;
-use crate::pipeline::{Column, ColumnType, Mask};
+use super::live::{LiveColumn, short};
+use crate::mask::Mask;
+use crate::pipeline::Column;
+use crate::types::ColumnType;
 
 /// What keeps a column of the table from taking what the mapping gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,18 +85,18 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
     match (live.type_name.as_str(), mapped) {
         _ if live.is_string => fit_of_string(column, live),
         (_, T::Text | T::Varchar(_)) if live.is_enum => Fit::Whole,
-        ("smallint", T::SmallInt) | ("integer", T::SmallInt | T::Integer) => Fit::Whole,
-        ("bigint", T::SmallInt | T::Integer | T::BigInt) => Fit::Whole,
+        ("numeric", number) if number.is_number() => fit_of_numeric(number, live),
+        // The same type.
+        (name, mapped) if short(name) == mapped.to_string() => Fit::Whole,
+        ("integer", T::SmallInt) | ("bigint", T::SmallInt | T::Integer) => Fit::Whole,
         ("smallint", T::Integer | T::BigInt) | ("integer", T::BigInt) => REFUSES,
         ("smallint" | "integer" | "bigint", number) if number.is_number() => ROUNDS_OR_REFUSES,
-        ("numeric", number) if number.is_number() => fit_of_numeric(number, live),
-        ("real", T::SmallInt | T::Real) => Fit::Whole,
+        ("real", T::SmallInt) => Fit::Whole,
         ("real", T::Integer | T::BigInt) => ROUNDS,
         ("real", T::DoublePrecision | T::Numeric) => ROUNDS_OR_REFUSES,
-        ("double precision", T::SmallInt | T::Integer | T::Real | T::DoublePrecision) => Fit::Whole,
+        ("double precision", T::SmallInt | T::Integer | T::Real) => Fit::Whole,
         ("double precision", T::BigInt | T::Numeric) => ROUNDS,
-        ("date", T::Date) | ("timestamp without time zone", T::Date) => Fit::Whole,
-        ("timestamp with time zone", T::TimestampTz) => Fit::Whole,
+        ("timestamp without time zone", T::Date) => Fit::Whole,
         ("timestamp with time zone", T::Date) => {
             Fit::Changed("makes days midnight in the time zone of the session")
         }
@@ -104,9 +106,8 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
         ("date", T::TimestampTz) => {
             Fit::Changed("keeps only the day, in the time zone of the session")
         }
-        ("inet", T::Inet) | ("jsonb" | "json", T::Jsonb) => Fit::Whole,
+        ("json", T::Jsonb) => Fit::Whole,
         ("cidr", T::Inet) => Fit::Changed("keeps only the network of an address"),
-        ("boolean", T::Boolean) | ("uuid", T::Uuid) => Fit::Whole,
         _ => Fit::Never,
     }
 }
@@ -129,24 +130,10 @@ fn fit_of_string(column: &Column, live: &LiveColumn) -> Fit {
 
 /// Maximum characters of a column's values as text; `None` if there is no limit.
 fn longest_text(column: &Column) -> Option<usize> {
-    use ColumnType as T;
-    if let Some(mask @ (Mask::Sha256 | Mask::Sha512 | Mask::HmacSha256)) = column.mask {
-        return Some(mask.min_token_chars());
+    match column.mask.and_then(Mask::max_token_chars) {
+        Some(chars) => Some(chars),
+        None => column.column_type.max_printed_chars(),
     }
-    Some(match column.column_type {
-        T::Varchar(chars) => chars,
-        T::Boolean => "false".len(),
-        T::SmallInt => "-32768".len(),
-        T::Integer => "-2147483648".len(),
-        T::BigInt => "-9223372036854775808".len(),
-        T::Real => "-1.1754944e-38".len(),
-        T::DoublePrecision => "-2.2250738585072014e-308".len(),
-        T::Date => "2026-11-21".len(),
-        T::TimestampTz => "2026-11-21 00:00:00.000001+00:00:00".len(),
-        T::Uuid => "00000000-0000-0000-0000-000000000000".len(),
-        T::Inet => "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128".len(),
-        T::Text | T::Numeric | T::Jsonb => return None,
-    })
 }
 
 /// A numeric column, with digits before the point and after it, or with any number of them.

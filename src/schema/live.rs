@@ -238,7 +238,7 @@ impl LiveTable {
 }
 
 /// Postgres's long names of types as people write them.
-fn short(type_name: &str) -> String {
+pub(super) fn short(type_name: &str) -> String {
     type_name
         .replace("character varying", "varchar")
         .replace("timestamp with time zone", "timestamptz")

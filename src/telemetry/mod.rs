@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings};
-use crate::extract::Record;
+use crate::message::Record;
 use crate::rejection::Rejection;
 pub use metrics::{BatchMetrics, Metrics, Totals};
 

@@ -1,4 +1,4 @@
-//! Values → cells: each is checked here, so that Postgres has nothing left to refuse.
+//! Values → cells. Everything about a value is checked here, so that Postgres has nothing to refuse.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::decimal::{Decimal, Misfit};
 use super::jsonb;
-use crate::pipeline::ColumnType;
 use crate::rejection::Rule;
+use crate::types::ColumnType;
 
 /// Postgres counts days and microseconds from here.
 /// Source: <https://www.postgresql.org/docs/18/datatype-datetime.html>, `POSTGRES_EPOCH_JDATE`.
@@ -25,8 +25,10 @@ const MILLIS_PER_DAY: i64 = 86_400_000;
 /// The version byte before a binary jsonb.
 const JSONB_VERSION: u8 = 1;
 
-/// A value on its way into a column. It may be personal, so that it cannot be printed.
+/// A value on its way into a column. It may be personal, so it cannot be printed.
 pub(crate) enum Value<'a> {
+    /// Null or missing.
+    Null,
     /// JSON `true` or `false`.
     Bool(bool),
     /// A number by its JSON text.
@@ -40,14 +42,14 @@ pub(crate) enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// What stands in a text column; `None` for an object, an array or an instant.
+    /// The value of a text column; `None` for null, an object, an array or an instant.
     pub(crate) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Bool(true) => Some("true"),
             Self::Bool(false) => Some("false"),
             Self::Number(text) => Some(text),
             Self::Text(text) => Some(text),
-            Self::Nested(_) | Self::Millis(_) => None,
+            Self::Null | Self::Nested(_) | Self::Millis(_) => None,
         }
     }
 
@@ -64,7 +66,7 @@ impl Value<'_> {
 /// Writes the value as a cell of the type.
 ///
 /// # Errors
-/// The rule it breaks. `out` may then hold half a cell.
+/// The rule that it breaks. `out` may then contain part of a cell.
 pub(crate) fn write(
     value: &Value<'_>,
     column_type: ColumnType,
@@ -74,7 +76,10 @@ pub(crate) fn write(
         ColumnType::Text => write_text(value, None, out),
         ColumnType::Varchar(chars) => write_text(value, Some(chars), out),
         ColumnType::Jsonb => write_jsonb(value, out),
-        _ => write_scalar(value, column_type, out).ok_or(Rule::Type(column_type))?,
+        _ => write_scalar(value, column_type, out).map_err(|misfit| match misfit {
+            Misfit::Type => Rule::Type(column_type),
+            Misfit::Range => Rule::Range(column_type),
+        }),
     }
 }
 
@@ -87,7 +92,7 @@ pub fn takes(column_type: ColumnType, text: &str) -> bool {
 fn write_text(value: &Value<'_>, max_chars: Option<usize>, out: &mut BytesMut) -> Result<(), Rule> {
     let text = value.as_text().ok_or(Rule::Type(ColumnType::Text))?;
     match max_chars {
-        // A character has at least one byte, so that short texts need no counting.
+        // A character has at least one byte, so short texts need not be counted.
         Some(max) if text.len() > max && text.chars().count() > max => Err(Rule::Length(max)),
         _ => {
             out.put_slice(text.as_bytes());
@@ -103,7 +108,7 @@ fn write_jsonb(value: &Value<'_>, out: &mut BytesMut) -> Result<(), Rule> {
         Value::Number(text) => Cow::Borrowed(*text),
         Value::Nested(json) => Cow::Borrowed(&**json),
         Value::Text(text) => Cow::Owned(serde_json::Value::from(&**text).to_string()),
-        Value::Millis(_) => return Err(Rule::Type(ColumnType::Jsonb)),
+        Value::Null | Value::Millis(_) => return Err(Rule::Type(ColumnType::Jsonb)),
     };
     jsonb::check(&json)?;
     out.put_u8(JSONB_VERSION);
@@ -111,116 +116,89 @@ fn write_jsonb(value: &Value<'_>, out: &mut BytesMut) -> Result<(), Rule> {
     Ok(())
 }
 
-/// `None`: the value is of another type. Inside: whether it fits this one.
 fn write_scalar(
     value: &Value<'_>,
     column_type: ColumnType,
     out: &mut BytesMut,
-) -> Option<Result<(), Rule>> {
-    let out_of_range = || Rule::Range(column_type);
+) -> Result<(), Misfit> {
     match column_type {
         ColumnType::Boolean => wire::bool_to_sql(boolean(value)?, out),
-        ColumnType::SmallInt => match integer(value)?
-            .ok()
-            .and_then(|number| i16::try_from(number).ok())
-        {
-            Some(number) => wire::int2_to_sql(number, out),
-            None => return Some(Err(out_of_range())),
-        },
-        ColumnType::Integer => match integer(value)?
-            .ok()
-            .and_then(|number| i32::try_from(number).ok())
-        {
-            Some(number) => wire::int4_to_sql(number, out),
-            None => return Some(Err(out_of_range())),
-        },
-        ColumnType::BigInt => match integer(value)? {
-            Ok(number) => wire::int8_to_sql(number, out),
-            Err(OutOfRange) => return Some(Err(out_of_range())),
-        },
-        ColumnType::Real => match float::<f32>(value)? {
-            Ok(number) => wire::float4_to_sql(number, out),
-            Err(OutOfRange) => return Some(Err(out_of_range())),
-        },
-        ColumnType::DoublePrecision => match float::<f64>(value)? {
-            Ok(number) => wire::float8_to_sql(number, out),
-            Err(OutOfRange) => return Some(Err(out_of_range())),
-        },
-        ColumnType::Numeric => {
-            return Some(
-                Decimal::parse(value.as_literal()?)?
-                    .write_numeric(out)
-                    .map_err(|_| out_of_range()),
-            );
-        }
-        ColumnType::Date => wire::date_to_sql(day(value)?, out),
-        ColumnType::TimestampTz => wire::timestamp_to_sql(micros(value)?, out),
+        ColumnType::SmallInt => wire::int2_to_sql(integer(value)?, out),
+        ColumnType::Integer => wire::int4_to_sql(integer(value)?, out),
+        ColumnType::BigInt => wire::int8_to_sql(integer(value)?, out),
+        ColumnType::Real => wire::float4_to_sql(float(value)?, out),
+        ColumnType::DoublePrecision => wire::float8_to_sql(float(value)?, out),
+        ColumnType::Numeric => decimal(value)?.write_numeric(out)?,
+        ColumnType::Date => wire::date_to_sql(day(value).ok_or(Misfit::Type)?, out),
+        ColumnType::TimestampTz => wire::timestamp_to_sql(micros(value).ok_or(Misfit::Type)?, out),
         ColumnType::Uuid => {
-            wire::uuid_to_sql(Uuid::try_parse(value.as_literal()?).ok()?.into_bytes(), out)
+            let uuid = Uuid::try_parse(literal(value)?).map_err(|_| Misfit::Type)?;
+            wire::uuid_to_sql(uuid.into_bytes(), out);
         }
         ColumnType::Inet => {
-            let (address, netmask) = inet(value.as_literal()?)?;
+            let (address, netmask) = inet(literal(value)?).ok_or(Misfit::Type)?;
             wire::inet_to_sql(address, netmask, out);
         }
-        ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Jsonb => return None,
+        ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Jsonb => return Err(Misfit::Type),
     }
-    Some(Ok(()))
+    Ok(())
 }
 
-/// Spellings that Postgres takes, <https://www.postgresql.org/docs/18/datatype-boolean.html>: the words, and
-/// of their abbreviations those that it writes itself.
-fn boolean(value: &Value<'_>) -> Option<bool> {
+fn literal<'v>(value: &'v Value<'_>) -> Result<&'v str, Misfit> {
+    value.as_literal().ok_or(Misfit::Type)
+}
+
+fn decimal(value: &Value<'_>) -> Result<Decimal, Misfit> {
+    Decimal::parse(literal(value)?).ok_or(Misfit::Type)
+}
+
+/// Spellings that Postgres accepts, <https://www.postgresql.org/docs/18/datatype-boolean.html>: the words, and of
+/// their abbreviations those that Postgres itself prints.
+fn boolean(value: &Value<'_>) -> Result<bool, Misfit> {
     if let Value::Bool(value) = value {
-        return Some(*value);
+        return Ok(*value);
     }
     let is_any_of =
         |text: &str, words: [&str; 5]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    match value.as_literal()? {
-        text if is_any_of(text, ["true", "t", "yes", "on", "1"]) => Some(true),
-        text if is_any_of(text, ["false", "f", "no", "off", "0"]) => Some(false),
-        _ => None,
+    match literal(value)? {
+        text if is_any_of(text, ["true", "t", "yes", "on", "1"]) => Ok(true),
+        text if is_any_of(text, ["false", "f", "no", "off", "0"]) => Ok(false),
+        _ => Err(Misfit::Type),
     }
 }
 
-struct OutOfRange;
-
-fn integer(value: &Value<'_>) -> Option<Result<i64, OutOfRange>> {
-    if let Value::Millis(millis) = value {
-        return Some(Ok(*millis));
-    }
-    let text = value.as_literal()?;
-    if let Ok(number) = text.parse() {
-        return Some(Ok(number));
-    }
-    match Decimal::parse(text)?.to_i64() {
-        Ok(number) => Some(Ok(number)),
-        Err(Misfit::Range) => Some(Err(OutOfRange)),
-        Err(Misfit::Fraction) => None,
-    }
+fn integer<T: TryFrom<i64>>(value: &Value<'_>) -> Result<T, Misfit> {
+    let number = match value {
+        Value::Millis(millis) => *millis,
+        _ => match literal(value)?.parse() {
+            Ok(number) => number,
+            Err(_) => decimal(value)?.to_i64()?,
+        },
+    };
+    T::try_from(number).map_err(|_| Misfit::Range)
 }
 
-/// Reads decimal numbers only: not the `NaN` and `inf` that Rust would take. Like Postgres it takes no number
-/// that would become infinite, and none that would become zero and is not.
-fn float<T: FromStr + Into<f64> + Copy>(value: &Value<'_>) -> Option<Result<T, OutOfRange>> {
-    let text = value.as_literal()?;
+/// Reads decimal numbers only: not the `NaN` and `inf` that Rust would accept. Like Postgres it refuses a number
+/// that would become infinite, or become zero without being zero.
+fn float<T: FromStr + Into<f64> + Copy>(value: &Value<'_>) -> Result<T, Misfit> {
+    let text = literal(value)?;
     let is_decimal = text
         .bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
     if !is_decimal {
-        return None;
+        return Err(Misfit::Type);
     }
-    let number: T = text.parse().ok()?;
+    let number: T = text.parse().map_err(|_| Misfit::Type)?;
     let wide: f64 = number.into();
     let mut mantissa = text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
     let is_lost = wide == 0.0 && mantissa.any(|byte| matches!(byte, b'1'..=b'9'));
-    Some(if wide.is_finite() && !is_lost {
-        Ok(number)
-    } else {
-        Err(OutOfRange)
-    })
+    match wide.is_finite() && !is_lost {
+        true => Ok(number),
+        false => Err(Misfit::Range),
+    }
 }
 
-/// Days since 2000-01-01, of a calendar day or of the UTC day of an instant.
+/// Days since 2000-01-01, from a calendar day or from the UTC day of an instant.
 fn day(value: &Value<'_>) -> Option<i32> {
     if let Value::Millis(millis) = value {
         return i32::try_from((millis - POSTGRES_EPOCH_UNIX_MILLIS).div_euclid(MILLIS_PER_DAY))
@@ -233,26 +211,26 @@ fn day(value: &Value<'_>) -> Option<i32> {
     (date.year() >= 1).then(|| date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
 }
 
-/// Microseconds since 2000-01-01T00:00:00Z, of an instant with its offset (RFC 3339).
+/// Microseconds since 2000-01-01T00:00:00Z, from an instant with its offset (RFC 3339).
 fn micros(value: &Value<'_>) -> Option<i64> {
     if let Value::Millis(millis) = value {
         return (millis - POSTGRES_EPOCH_UNIX_MILLIS).checked_mul(1_000);
     }
     let instant = instant(value.as_literal()?)?;
     let since = instant - POSTGRES_EPOCH.midnight().assume_utc();
-    // To the nearest, as Postgres reads the text of an instant.
+    // Rounded to the nearest, as Postgres does when it reads a text.
     let micros = (since.whole_nanoseconds() + 500).div_euclid(1_000);
     (instant.year() >= 1).then(|| i64::try_from(micros).ok())?
 }
 
-/// An instant with its offset, in UTC; `None` also where it is after the year 9999 there.
+/// An instant with its offset, in UTC; `None` also if it is after the year 9999 in UTC.
 fn instant(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339)
         .ok()?
         .checked_to_offset(UtcOffset::UTC)
 }
 
-/// An address, with the length of its network where one is given.
+/// An address, and the length of its network.
 fn inet(text: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = text
         .split_once('/')

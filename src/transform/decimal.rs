@@ -1,15 +1,11 @@
-//! Decimal numbers, exact: as JSON writes them and as Postgres stores them.
+//! Exact decimal numbers: as JSON writes them and as Postgres stores them.
 //!
-//! No detour through a float, so that 2^53 + 1 stays itself.
+//! Never converted to a float, which would change 2^53 + 1.
 
 use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 
-/// The digits that a number may have before the point, and as many behind it: those of the largest
-/// precision that can be declared of a `numeric` column. Without a precision Postgres keeps 131,072 and
-/// 16,383, zeros in next to no space, and prints every one of them to everybody who reads the table.
-/// Source: <https://www.postgresql.org/docs/18/datatype-numeric.html#DATATYPE-NUMERIC-DECIMAL>.
-pub(crate) const MAX_DIGITS: usize = 1_000;
+use crate::types::MAX_DIGITS;
 
 /// `numeric` stores groups of four decimal digits.
 /// Source: `NumericVar` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
@@ -24,24 +20,24 @@ pub(crate) struct Decimal {
     /// ASCII digits without zeros at either end; empty for zero.
     digits: Digits,
     exponent: i64,
-    /// How many digits were written behind the point; Postgres keeps and shows that many.
+    /// How many digits were written after the point; Postgres stores and prints as many.
     scale: i64,
 }
 
-/// Numbers of up to so many digits need no allocation.
+/// Numbers of up to 32 digits need no allocation.
 type Digits = SmallVec<[u8; 32]>;
 
-/// The number does not fit.
+/// Why a value does not fit a type.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
-    /// It has a fraction, and an integer is wanted.
-    Fraction,
+    /// It is of another type, for example a fraction where an integer is needed.
+    Type,
     /// It is too large or too precise.
     Range,
 }
 
 impl Decimal {
-    /// Reads `[+-]digits[.digits][e[+-]digits]`, `None` for anything else.
+    /// Reads `[+-]digits[.digits][e[+-]digits]`; `None` for anything else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = split_sign(text);
         let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -84,10 +80,10 @@ impl Decimal {
         }
     }
 
-    /// The integer it is, if it is one.
+    /// Its value as an integer.
     pub(crate) fn to_i64(&self) -> Result<i64, Misfit> {
         if self.exponent < 0 {
-            return Err(Misfit::Fraction);
+            return Err(Misfit::Type);
         }
         if length(&self.digits).saturating_add(self.exponent) > 19 {
             return Err(Misfit::Range);
@@ -103,8 +99,7 @@ impl Decimal {
         length(&self.digits).saturating_add(self.exponent)
     }
 
-    /// How many digits Postgres prints of it; `None` where they are more than [`MAX_DIGITS`] on one side
-    /// of the point.
+    /// How many digits Postgres prints of it; `None` if that is more than [`MAX_DIGITS`] on one side of the point.
     pub(crate) fn digits_within_bounds(&self) -> Option<usize> {
         let within = |digits: i64| {
             usize::try_from(digits.max(0))
@@ -118,7 +113,7 @@ impl Decimal {
     pub(crate) fn write_numeric(&self, out: &mut BytesMut) -> Result<(), Misfit> {
         self.digits_within_bounds().ok_or(Misfit::Range)?;
         let integer_digits = self.integer_digits();
-        // Zeros before the digits, so that the groups are aligned at the decimal point.
+        // Leading zeros align the groups at the decimal point.
         let lead = (-integer_digits).rem_euclid(GROUP_DIGITS as i64) as usize;
         let groups = (lead + self.digits.len()).div_ceil(GROUP_DIGITS);
         let weight = match groups {
@@ -152,7 +147,7 @@ fn split_sign(text: &str) -> (bool, &str) {
     }
 }
 
-/// An exponent beyond any type becomes the largest there is.
+/// An exponent that does not fit becomes the largest that does.
 fn parse_exponent(text: &str) -> Option<i64> {
     let (negative, digits) = split_sign(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -194,18 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_or_an_overflow_is_no_integer() {
-        assert_eq!(integer("2.5"), Some(Err(Misfit::Fraction)));
-        assert_eq!(
-            integer("1e-99999999999999999999"),
-            Some(Err(Misfit::Fraction))
-        );
+    fn a_fraction_or_an_overflow_is_not_an_integer() {
+        assert_eq!(integer("2.5"), Some(Err(Misfit::Type)));
+        assert_eq!(integer("1e-99999999999999999999"), Some(Err(Misfit::Type)));
         assert_eq!(integer("9223372036854775808"), Some(Err(Misfit::Range)));
         assert_eq!(integer("1e99999999999999999999"), Some(Err(Misfit::Range)));
     }
 
     #[test]
-    fn what_is_no_decimal_number_is_none() {
+    fn other_texts_are_not_decimal_numbers() {
         for text in [
             "", "-", ".", "e5", "1e", "1e+", "0x10", "1_000", "1,5", " 1", "NaN", "--1", "1.2.3",
             "١",

@@ -1,14 +1,12 @@
 //! Picks the mapped fields out of a JSON body in one pass, without building a tree of it.
 //!
-//! Fields come as slices of the body's own text; what is not mapped is skipped. Of a key that
-//! occurs twice the last one counts, as in most parsers.
+//! Fields are slices of the body's text; unmapped ones are skipped. If a key occurs twice, the last one counts, as
+//! in most parsers.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::fast::FixedState;
-use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -28,20 +26,17 @@ pub(crate) struct Paths {
 /// One step of a path.
 #[derive(Debug, Default)]
 struct Node {
-    /// Where the value at this step goes.
+    /// The slot for the value at this step.
     slot: Option<usize>,
-    /// The next steps by their keys. Messages only ask for them, so that the hash need not be safe from
-    /// their keys.
-    children: IndexMap<String, Node, FixedState>,
-    /// The place, among the steps beside it, of the one that followed in the last message: most messages of
-    /// a queue have their fields in one order, so that most keys need no hash.
-    follower: AtomicUsize,
+    /// The next steps by their keys. All of them come from the mapping, so the hash need not withstand keys that
+    /// are chosen to collide.
+    children: HashMap<String, Node, FixedState>,
 }
 
 /// The JSON text of each path's value; `None` where the body has none.
 pub(crate) type Fields<'a> = SmallVec<[Option<&'a str>; INLINE_FIELDS]>;
 
-/// Mappings of up to so many paths need no allocation a message.
+/// Mappings of up to this many paths need no allocation per message.
 const INLINE_FIELDS: usize = 16;
 
 /// The body is not one JSON value.
@@ -61,7 +56,7 @@ impl Paths {
         })
     }
 
-    /// Reads the body and gives the value of each slot.
+    /// Reads the body and returns the value of each slot.
     pub(crate) fn pick<'a>(&self, body: &'a str) -> Result<Fields<'a>, NotJson> {
         let mut fields = smallvec![None; self.len];
         self.root.walk(body, &mut fields).map_err(|_| NotJson)?;
@@ -82,22 +77,6 @@ impl Node {
         deserializer.end()
     }
 
-    /// The next step by its key, which came after that of another one.
-    fn child(&self, key: &str, before: Option<&Self>) -> Option<&Self> {
-        let follower = before.map(|before| &before.follower);
-        let expected = follower.map_or(0, |follower| follower.load(Relaxed));
-        if let Some((name, child)) = self.children.get_index(expected)
-            && name == key
-        {
-            return Some(child);
-        }
-        let (place, _, child) = self.children.get_full(key)?;
-        if let Some(follower) = follower {
-            follower.store(place, Relaxed);
-        }
-        Some(child)
-    }
-
     /// Takes the value found for this node.
     fn fill<'a>(&self, value: &'a RawValue, fields: &mut Fields<'a>) -> serde_json::Result<()> {
         self.forget(fields);
@@ -111,7 +90,7 @@ impl Node {
         }
     }
 
-    /// Forgets what an earlier value of the same key left.
+    /// Clears what an earlier value of the same key has set.
     fn forget(&self, fields: &mut Fields<'_>) {
         if let Some(slot) = self.slot {
             fields[slot] = None;
@@ -136,8 +115,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut before = None;
-        while let Some(child) = map.next_key_seed(Lookup(self.node, before))? {
+        while let Some(child) = map.next_key_seed(Lookup(self.node))? {
             let Some(child) = child else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -145,7 +123,6 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
             child
                 .fill(map.next_value()?, self.fields)
                 .map_err(A::Error::custom)?;
-            before = Some(child);
         }
         Ok(())
     }
@@ -162,8 +139,8 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     }
 }
 
-/// Finds the step below a node that an object's key leads to, after another step.
-struct Lookup<'n>(&'n Node, Option<&'n Node>);
+/// Finds the step below a node that an object's key leads to.
+struct Lookup<'n>(&'n Node);
 
 impl<'n, 'de> DeserializeSeed<'de> for Lookup<'n> {
     type Value = Option<&'n Node>;
@@ -181,7 +158,7 @@ impl<'n> Visitor<'_> for Lookup<'n> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.child(key, self.1))
+        Ok(self.0.children.get(key))
     }
 }
 
@@ -212,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_go_into_objects_and_arrays() {
+    fn dots_lead_into_objects_and_arrays() {
         let body = r#"{"client": {"ip": "i", "tags": ["t0", {"name": "t1"}]}}"#;
         assert_eq!(
             pick(
@@ -232,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_end_where_another_goes_on() {
+    fn a_path_can_end_where_another_continues() {
         let body = r#"{"client": {"ip": 1}}"#;
         assert_eq!(
             pick(&["client", "client.ip", "client"], body).unwrap(),
@@ -254,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_in_whatever_order_they_come_after_those_of_other_messages() {
+    fn fields_are_found_in_any_order() {
         let mut tree = Paths::default();
         for key in ["a", "b", "c"] {
             tree.slot(&Path(vec![key.to_owned()]));
@@ -276,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn a_json_value_that_is_no_object_has_no_fields() {
+    fn a_json_value_that_is_not_an_object_has_no_fields() {
         for body in ["1e999", "\"x\"", "null", "true", " [1] ", "{}"] {
             assert_eq!(pick(&["a.b"], body), Ok(vec![None]), "{body}");
         }
     }
 
     #[test]
-    fn what_is_not_one_json_value_is_refused() {
+    fn a_text_that_is_not_one_json_value_is_refused() {
         for body in [
             "",
             " ",

@@ -1,18 +1,18 @@
-//! Whether a JSON value can be kept as jsonb, and read back by everybody.
+//! Whether a JSON value can be stored as jsonb, and read back by every client.
 //!
-//! Postgres keeps `1e131071` in a few bytes and prints it as 131,072 digits: a small message could make
-//! a value that no client can read, and with it a table that cannot be dumped.
+//! Postgres stores `1e131071` in a few bytes and prints it as 131,072 digits: a small message could create a value
+//! that no client can read, and with it a table that cannot be dumped.
 
-use super::decimal::{Decimal, MAX_DIGITS};
-use crate::pipeline::ColumnType;
+use super::decimal::Decimal;
 use crate::rejection::Rule;
+use crate::types::{ColumnType, MAX_DIGITS};
 
-/// How deep a jsonb value may be nested. Postgres itself gives up between about 6,000 levels and
-/// its `max_stack_depth`; nobody writes a thousand by hand.
+/// Maximum nesting of a jsonb value. Postgres itself fails at about 6,000 levels, depending on `max_stack_depth`;
+/// nobody writes a thousand by hand.
 pub(crate) const MAX_NESTING: usize = 1_000;
 
-/// How much longer all numbers of a value may become when Postgres prints them: as long as the longest
-/// message of SQS, so that a value is never read as more than two or three of those.
+/// How much longer all numbers of a value together can become when Postgres prints them: the size of the largest
+/// SQS message, so that a value is never printed as more than two or three of those.
 const MAX_EXPANSION_BYTES: usize = 1 << 20;
 
 const OUT_OF_RANGE: Rule = Rule::Range(ColumnType::Jsonb);
@@ -42,7 +42,7 @@ pub(crate) fn check(json: &str) -> Result<(), Rule> {
     Ok(())
 }
 
-/// Where a string ends that began before.
+/// The end of the string that contains this position.
 fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     while let Some(rest) = bytes.get(at..)
         && let Some(found) = memchr::memchr2(b'"', b'\\', rest)
@@ -62,7 +62,7 @@ fn number_from(json: &str, start: usize) -> &str {
     rest.get(..length).unwrap_or_default()
 }
 
-/// How many bytes Postgres prints of a number more than were sent.
+/// How many more bytes Postgres prints of a number than were sent.
 fn expansion_of(number: &str) -> Result<usize, Rule> {
     let has_exponent = number.bytes().any(|byte| matches!(byte, b'e' | b'E'));
     if !has_exponent && number.len() <= MAX_DIGITS {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_in_strings_are_no_nesting() {
+    fn brackets_in_strings_do_not_count_as_nesting() {
         let brackets = format!("[\"\\\"{}\"]", "[".repeat(MAX_NESTING + 1));
         assert_eq!(check(&brackets), Ok(()));
         let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_may_have_so_many_digits_on_each_side_of_the_point() {
+    fn the_digits_on_each_side_of_the_point_are_limited() {
         for fine in [
             "1e999",
             "-1.5E+998",
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_numbers_add_is_bounded_and_what_was_written_out_adds_nothing() {
+    fn the_expansion_of_all_numbers_together_is_limited_and_digits_that_were_sent_do_not_count() {
         let many = |number: &str, count: usize| format!("[{}]", vec![number; count].join(","));
         let added = 1_000 - "1e999".len();
         let most = MAX_EXPANSION_BYTES / added;

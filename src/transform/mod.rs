@@ -1,10 +1,8 @@
 //! [`Message`]s → rows, by the mapping.
 //!
-//! For each column: pick the field, clean it, mask it, convert it. The first value that breaks a
-//! rule costs its message and is named by column, path and rule; no error holds a value. Pure: no
-//! I/O, no clock.
+//! For each column: pick the field, clean it, mask it, convert it. The first value that breaks a rule rejects its
+//! message, with column, path and rule; no error contains a value. Pure: no I/O, no clock.
 
-mod clean;
 mod convert;
 mod decimal;
 mod fields;
@@ -15,19 +13,17 @@ mod text;
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use sha2::{Digest, Sha256};
 
-use crate::extract::Message;
 use crate::mask::{MaskKey, Masker};
-use crate::origin::Origins;
-use crate::pipeline::{
-    Column, ColumnType, Metadata, Pipeline, PipelineError, Problem, Source, Transform,
-};
-use crate::rejection::{Place, Rejection, Rule};
+use crate::message::origin::Origins;
+use crate::message::{Message, Metadata, MetadataValue};
+use crate::pipeline::{Column, Pipeline, PipelineError, Problem, Source};
+use crate::rejection::{Rejection, Rule};
 use crate::rows::Rows;
+use crate::steps::{Cleaned, Step};
+use crate::types::ColumnType;
 use convert::Value;
 pub use convert::takes;
-pub(crate) use decimal::MAX_DIGITS;
 use fields::{Fields, NotJson, Paths};
 pub use readable::readable;
 use text::Unstorable;
@@ -44,21 +40,36 @@ pub struct Transformer {
 struct CompiledColumn {
     column: Column,
     is_key: bool,
-    /// The place of its path among the picked fields; `None` for metadata.
-    slot: Option<usize>,
+    input: Input,
     masker: Option<Masker>,
-    /// Its transforms but `strip_nul`, which is at work as soon as the value is read.
-    steps: Vec<Transform>,
+    /// Its transforms except `strip_nul`, which is applied when the value is read.
+    steps: Vec<Step>,
     unstorable: Unstorable,
-    /// The cell that stands in for null.
+    /// The cell that replaces a null.
     default: Option<Vec<u8>>,
 }
 
+/// Where a column gets its value.
+enum Input {
+    /// A picked field, by its slot.
+    Field(usize),
+    /// The whole body, as JSON.
+    Body,
+    Metadata(Metadata),
+}
+
+/// What became of a value.
+enum Pushed {
+    Cell,
+    /// It is null, so nothing was added.
+    Null,
+}
+
 impl Transformer {
-    /// Compiles a mapping; `file` is how errors call it.
+    /// Compiles a mapping. Errors call it `file`.
     ///
     /// # Errors
-    /// A mask lacks its key, a default does not fit its column, or without a key any sender could overwrite
+    /// A mask lacks its key, a default does not fit its column, or there is no key and any sender could overwrite
     /// any row.
     pub fn new(
         file: &str,
@@ -67,30 +78,20 @@ impl Transformer {
     ) -> Result<Self, PipelineError> {
         if key.is_none() {
             let checked = pipeline.check_unsigned_origin();
-            checked.map_err(|(column, problem)| PipelineError {
-                file: file.to_owned(),
-                column,
-                problem,
-            })?;
+            checked.map_err(|mistake| mistake.in_file(file))?;
         }
         let mut paths = Paths::default();
-        let compile = |(position, column): (usize, &Column)| {
+        let mut columns = Vec::with_capacity(pipeline.columns.len());
+        for (position, column) in pipeline.columns.iter().enumerate() {
             let is_key = pipeline.key.contains(&position);
-            CompiledColumn::new(column, is_key, &mut paths, key).map_err(|problem| PipelineError {
-                file: file.to_owned(),
-                column: Some(column.name.clone()),
-                problem,
-            })
-        };
-        let columns = pipeline
-            .columns
-            .iter()
-            .enumerate()
-            .map(compile)
-            .collect::<Result<_, _>>()?;
+            let compiled = CompiledColumn::new(column, is_key, &mut paths, key);
+            columns.push(compiled.map_err(|problem| problem.of(&column.name).in_file(file))?);
+        }
         Ok(Self {
             paths,
-            reads_json: pipeline.columns.iter().any(reads_json),
+            reads_json: columns
+                .iter()
+                .any(|column| !matches!(column.input, Input::Metadata(_))),
             columns,
             origins: Origins::new(key),
         })
@@ -104,7 +105,7 @@ impl Transformer {
     /// Adds the message's row to `rows`.
     ///
     /// # Errors
-    /// The first rule that the message breaks; `rows` is then as it was.
+    /// The first rule that the message breaks; `rows` is then as before.
     pub fn transform(&self, message: &Message<'_>, rows: &mut Rows) -> Result<(), Rejection> {
         let len = rows.len();
         self.push_row(message, rows)
@@ -123,7 +124,7 @@ impl Transformer {
                 .push_cell(message, &fields, rows)
                 .map_err(|rule| Rejection {
                     rule,
-                    place: Some(Place::of(&column.column, column.is_key)),
+                    place: Some(column.column.place(column.is_key)),
                 })?;
         }
         Ok(())
@@ -140,41 +141,42 @@ impl CompiledColumn {
         let (strips, steps): (Vec<_>, Vec<_>) = column
             .transforms
             .iter()
-            .partition(|&&transform| transform == Transform::StripNul);
+            .partition(|&&step| step == Step::StripNul);
+        let input = match &column.source {
+            Source::Path(path) => Input::Field(paths.slot(path)),
+            Source::Metadata(Metadata::Body) if column.column_type == ColumnType::Jsonb => {
+                Input::Body
+            }
+            Source::Metadata(metadata) => Input::Metadata(metadata.clone()),
+        };
         let mut compiled = Self {
             column: column.clone(),
             is_key,
-            slot: match &column.source {
-                Source::Path(path) => Some(paths.slot(path)),
-                Source::Metadata(_) => None,
-            },
+            input,
             masker: column.mask.map(|mask| Masker::new(mask, key)).transpose()?,
             steps,
-            unstorable: if strips.is_empty() {
-                Unstorable::Reject
-            } else {
-                Unstorable::Strip
+            unstorable: match strips.is_empty() {
+                true => Unstorable::Reject,
+                false => Unstorable::Strip,
             },
             default: None,
         };
-        compiled.default = column
-            .default
-            .as_deref()
-            .map(|json| compiled.default_cell(json))
-            .transpose()?;
+        if let Some(json) = &column.default {
+            compiled.default = Some(compiled.default_cell(json)?);
+        }
         Ok(compiled)
     }
 
-    /// The default takes the way of a message's value, once.
+    /// The default is processed once, like the value of a message.
     fn default_cell(&self, json: &str) -> Result<Vec<u8>, Problem> {
         let mut rows = Rows::new(1);
-        let broken = |rule: Rule| Problem::Default(rule.name().to_owned());
-        let value = from_json(json, self.unstorable).map_err(broken)?;
-        let is_pushed = value.map_or(Ok(false), |value| self.push_value(&value, &mut rows));
-        if !is_pushed.map_err(broken)? {
-            return Err(Problem::Default("it becomes null".to_owned()));
+        let pushed = from_json(json, self.unstorable)
+            .and_then(|value| self.push_value(&value, &mut rows))
+            .map_err(|rule| Problem::Default(rule.name().to_owned()))?;
+        match pushed {
+            Pushed::Cell => Ok(rows.cell(0, 0).to_vec()),
+            Pushed::Null => Err(Problem::Default("it becomes null".to_owned())),
         }
-        Ok(rows.cell(0, 0).to_vec())
     }
 
     fn push_cell<'a>(
@@ -183,82 +185,56 @@ impl CompiledColumn {
         fields: &Fields<'a>,
         rows: &mut Rows,
     ) -> Result<(), Rule> {
-        // Values are lent: to move one costs as much as to write its cell.
-        let is_pushed = match self.value(message, fields) {
-            Ok(Some(ref value)) => self.push_value(value, rows)?,
-            Ok(None) => false,
-            Err(rule) => return Err(rule),
-        };
-        match &self.default {
-            _ if is_pushed => {}
-            Some(cell) => rows.push_cell(cell),
-            None if self.column.is_never_null() => return Err(Rule::Required),
-            None => rows.push_null(),
+        let value = self.value(message, fields)?;
+        match (self.push_value(&value, rows)?, &self.default) {
+            (Pushed::Cell, _) => {}
+            (Pushed::Null, Some(cell)) => rows.push_cell(cell),
+            (Pushed::Null, None) if self.column.is_never_null() => return Err(Rule::Required),
+            (Pushed::Null, None) => rows.push_null(),
         }
         Ok(())
     }
 
-    fn value<'a>(
-        &self,
-        message: &'a Message<'_>,
-        fields: &Fields<'a>,
-    ) -> Result<Option<Value<'a>>, Rule> {
-        match &self.column.source {
-            Source::Path(_) => match self.slot.and_then(|slot| fields[slot]) {
+    fn value<'a>(&self, message: &'a Message<'_>, fields: &Fields<'a>) -> Result<Value<'a>, Rule> {
+        match &self.input {
+            Input::Field(slot) => match fields.get(*slot).copied().flatten() {
                 Some(json) => from_json(json, self.unstorable),
-                None => Ok(None),
+                None => Ok(Value::Null),
             },
-            Source::Metadata(metadata) => self.metadata(metadata, message),
+            Input::Body => from_json(message.body(), self.unstorable),
+            Input::Metadata(metadata) => match metadata.value(message) {
+                None => Ok(Value::Null),
+                Some(MetadataValue::Millis(millis)) => Ok(Value::Millis(millis)),
+                Some(MetadataValue::Number(text)) => Ok(Value::Number(text)),
+                Some(MetadataValue::Text(text)) => {
+                    text::plain(text, self.unstorable).map(Value::Text)
+                }
+            },
         }
     }
 
-    fn metadata<'a>(
-        &self,
-        metadata: &Metadata,
-        message: &'a Message<'_>,
-    ) -> Result<Option<Value<'a>>, Rule> {
-        let text = match metadata {
-            Metadata::SentAt => return Ok(message.sent_at_millis().map(Value::Millis)),
-            Metadata::FirstReceivedAt => {
-                return Ok(message.first_received_at_millis().map(Value::Millis));
-            }
-            Metadata::ReceiveCount => return Ok(message.receive_count().map(Value::Number)),
-            Metadata::Body if self.column.column_type == ColumnType::Jsonb => {
-                return from_json(message.body(), self.unstorable);
-            }
-            Metadata::BodySha256 => {
-                return Ok(Some(Value::Text(Cow::Owned(body_sha256(message.body())))));
-            }
-            Metadata::Body => Some(message.body()),
-            Metadata::MessageId => Some(message.id()),
-            Metadata::GroupId => message.group_id(),
-            Metadata::SenderId => message.sender_id(),
-            Metadata::Attribute(name) => message.attribute(name),
-            Metadata::SnsMessageId => message.sns_message_id(),
-            Metadata::SnsTopicArn => message.sns_topic_arn(),
-        };
-        text.map(|text| text::plain(text, self.unstorable).map(Value::Text))
-            .transpose()
-    }
-
-    /// Cleans, masks or converts, and adds a value; `false` if it becomes null, and nothing is added.
-    fn push_value(&self, value: &Value<'_>, rows: &mut Rows) -> Result<bool, Rule> {
+    /// Cleans a value, masks or converts it, and adds its cell.
+    fn push_value(&self, value: &Value<'_>, rows: &mut Rows) -> Result<Pushed, Rule> {
+        if matches!(value, Value::Null) {
+            return Ok(Pushed::Null);
+        }
         self.refuse_empty(value)?;
         let Some(&first) = self.steps.first() else {
             self.write(value, rows)?;
-            return Ok(true);
+            return Ok(Pushed::Cell);
         };
         let mut text = Cow::Borrowed(value.as_literal().ok_or(Rule::Transform(first))?);
         for &step in &self.steps {
-            match clean::apply(step, text)? {
-                Some(cleaned) => text = cleaned,
-                None => return Ok(false),
-            }
+            text = match step.apply(text) {
+                Cleaned::Text(cleaned) => cleaned,
+                Cleaned::Null => return Ok(Pushed::Null),
+                Cleaned::Unreadable => return Err(Rule::Transform(step)),
+            };
         }
         let cleaned = Value::Text(text);
         self.refuse_empty(&cleaned)?;
         self.write(&cleaned, rows)?;
-        Ok(true)
+        Ok(Pushed::Cell)
     }
 
     fn write(&self, value: &Value<'_>, rows: &mut Rows) -> Result<(), Rule> {
@@ -293,36 +269,22 @@ fn write_token(
     }
 }
 
-/// Whether the column takes a part of the body, or the whole as JSON.
-fn reads_json(column: &Column) -> bool {
-    match &column.source {
-        Source::Path(_) => true,
-        Source::Metadata(metadata) => {
-            *metadata == Metadata::Body && column.column_type == ColumnType::Jsonb
-        }
-    }
-}
-
-/// Writes a decimal number as other tests need it.
+/// Writes a decimal number, for tests elsewhere.
 #[cfg(test)]
 pub(crate) fn write_numeric(text: &str, out: &mut BytesMut) {
     let decimal = decimal::Decimal::parse(text);
     decimal.unwrap().write_numeric(out).unwrap();
 }
 
-/// A raw JSON value; `None` for null.
-fn from_json(json: &str, unstorable: Unstorable) -> Result<Option<Value<'_>>, Rule> {
+/// The value of a raw JSON text.
+fn from_json(json: &str, unstorable: Unstorable) -> Result<Value<'_>, Rule> {
     let json = json.trim_ascii();
-    Ok(Some(match json.as_bytes().first() {
-        None | Some(b'n') => return Ok(None),
+    Ok(match json.as_bytes().first() {
+        None | Some(b'n') => Value::Null,
         Some(b't') => Value::Bool(true),
         Some(b'f') => Value::Bool(false),
         Some(b'"') => Value::Text(text::unescape(json, unstorable)?),
         Some(b'{' | b'[') => Value::Nested(text::storable(json, unstorable)?),
         Some(_) => Value::Number(json),
-    }))
-}
-
-fn body_sha256(body: &str) -> String {
-    base16ct::lower::encode_string(&Sha256::digest(body))
+    })
 }

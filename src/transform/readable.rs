@@ -1,4 +1,4 @@
-//! Cells → text, for people: what Postgres would print of a value that is on its way to it.
+//! Cells → text, for people: what Postgres would print.
 
 use std::fmt::{Display, LowerExp};
 
@@ -7,22 +7,21 @@ use time::{Date, Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::convert::POSTGRES_EPOCH;
-use crate::pipeline::ColumnType;
+use crate::types::ColumnType;
 
-/// The base of the digits of a binary numeric, and how many decimal ones each stands for.
+/// How many decimal digits each digit of a binary numeric represents.
 /// Source: `numeric_send` in
 /// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
 const NUMERIC_DIGIT_DECIMALS: usize = 4;
 const NUMERIC_NEGATIVE: u16 = 0x4000;
 
-/// From so many digits before the point on, a floating point number is printed with an exponent.
+/// With at least this many digits before the point, a floating point number is printed with an exponent.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/common/d2s.c> (to_chars).
 const REAL_DIGITS: i32 = 6;
 const DOUBLE_DIGITS: i32 = 15;
 const LEAST_PLAIN_EXPONENT: i32 = -4;
 
-/// The text of a cell of this type, as Postgres prints it in UTC; `None` where the bytes are none
-/// of the type.
+/// The text of a cell of this type, as Postgres prints it in UTC; `None` if the bytes are not of the type.
 pub fn readable(column_type: ColumnType, cell: &[u8]) -> Option<String> {
     use ColumnType as T;
     Some(match column_type {
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_as_postgres_prints_it() {
+    fn a_written_value_is_read_as_postgres_prints_it() {
         use ColumnType as T;
         let cases = [
             (T::Varchar(9), "é\u{1F600}", "é\u{1F600}"),

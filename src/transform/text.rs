@@ -1,23 +1,23 @@
 //! JSON strings → text that Postgres can store.
 //!
-//! JSON can write two things that Postgres cannot hold: U+0000, and half of a surrogate pair. Both
-//! occur only as `\u` escapes, in strings and in keys, so one walk over the escapes of a raw JSON
-//! text finds them at any depth.
+//! JSON can express two things that Postgres cannot store: U+0000, and half of a surrogate pair. Both occur only
+//! as `\u` escapes, in strings and in keys, so one pass over the escapes of a raw JSON text finds them at any
+//! depth.
 
 use std::borrow::Cow;
 
 use crate::rejection::Rule;
 
-/// What is done about characters that Postgres cannot store.
+/// What to do with characters that Postgres cannot store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unstorable {
-    /// They cost the message.
+    /// Reject the message.
     Reject,
-    /// They are taken out.
+    /// Remove them.
     Strip,
 }
 
-/// The raw JSON text with every escape storable, borrowed where nothing had to go.
+/// The raw JSON text without unstorable escapes, borrowed if it has none.
 pub(crate) fn storable(raw: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
     let mut kept = String::new();
     let mut copied = 0;
@@ -38,7 +38,7 @@ pub(crate) fn storable(raw: &str, unstorable: Unstorable) -> Result<Cow<'_, str>
     Ok(Cow::Owned(kept))
 }
 
-/// A backslash escape: from where to where, and what makes it unstorable.
+/// A backslash escape: where it starts and ends, and what makes it unstorable.
 struct Escape {
     start: usize,
     end: usize,
@@ -75,7 +75,7 @@ fn unicode_escape(bytes: &[u8], start: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// The text of a raw JSON string, its quotes included in `raw`.
+/// The text of a raw JSON string. `raw` includes the quotes.
 pub(crate) fn unescape(raw: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
     let inner = raw
         .strip_prefix('"')
@@ -91,9 +91,9 @@ pub(crate) fn unescape(raw: &str, unstorable: Unstorable) -> Result<Cow<'_, str>
 }
 
 /// Text that does not come from JSON, for example a message attribute.
-pub(crate) fn plain(text: &str, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
+pub(crate) fn plain(text: Cow<'_, str>, unstorable: Unstorable) -> Result<Cow<'_, str>, Rule> {
     match (memchr::memchr(0, text.as_bytes()).is_some(), unstorable) {
-        (false, _) => Ok(Cow::Borrowed(text)),
+        (false, _) => Ok(text),
         (true, Unstorable::Reject) => Err(Rule::NulCharacter),
         (true, Unstorable::Strip) => Ok(Cow::Owned(text.replace('\0', ""))),
     }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn nul_and_lone_surrogates_cost_the_message_at_any_depth() {
+    fn nul_and_lone_surrogates_reject_the_message_at_any_depth() {
         for raw in [r#""\u0000""#, r#"{"a": [{"b\u0000": 1}]}"#, r#""\\\u0000""#] {
             assert_eq!(storable(raw, Reject), Err(Rule::NulCharacter), "{raw}");
         }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn strip_nul_takes_them_out() {
+    fn strip_nul_removes_them() {
         assert_eq!(
             unescape(r#""a\u0000b\ud800c\ud83d\ude00""#, Strip).unwrap(),
             "abc\u{1F600}"
@@ -156,12 +156,12 @@ mod tests {
             storable(r#"{"a\u0000": ["\u0000", "\ud83d\u0000\ude00"]}"#, Strip).unwrap(),
             r#"{"a": ["", ""]}"#
         );
-        assert_eq!(plain("a\0b", Strip).unwrap(), "ab");
+        assert_eq!(plain("a\0b".into(), Strip).unwrap(), "ab");
     }
 
     #[test]
-    fn a_nul_in_metadata_costs_the_message() {
-        assert_eq!(plain("a\0b", Reject), Err(Rule::NulCharacter));
-        assert_eq!(plain("ab", Reject).unwrap(), "ab");
+    fn a_nul_in_metadata_rejects_the_message() {
+        assert_eq!(plain("a\0b".into(), Reject), Err(Rule::NulCharacter));
+        assert_eq!(plain("ab".into(), Reject).unwrap(), "ab");
     }
 }

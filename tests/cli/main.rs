@@ -32,3 +32,6 @@ mod support;
 #[allow(dead_code, reason = "not all of it is of use here")]
 mod tls_front;
 mod tool;
+#[path = "../function/yardstick.rs"]
+#[allow(dead_code, reason = "not all of it is of use here")]
+mod yardstick;

@@ -2,8 +2,7 @@
 
 use bytes::BytesMut;
 use serde_json::{Value, json};
-use sqs_to_postgres::mask::{MaskKey, Masker};
-use sqs_to_postgres::pipeline::Mask;
+use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
 
 use crate::aws::Secret;
 use crate::batch::{Batch, login_with};

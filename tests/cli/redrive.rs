@@ -1,19 +1,18 @@
 //! `redrive`: dead letters go back to their queue, each with its first id, and none is lost.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
 use serde_json::json;
-use sqs_to_postgres::origin::{Origin, Origins};
+use sqs_to_postgres::message::origin::{Origin, Origins};
 use tokio::time::timeout;
 
 use crate::aws::{Queue, attribute};
 use crate::batch::login_with;
 use crate::sqs_double::SqsDouble;
-use crate::support::{Database, Function, MASK_KEY, Setup, TempFile, eventually};
+use crate::support::{Database, Function, MASK_KEY, PATIENCE, Setup, TempFile, eventually};
 use crate::tool::{Ended, Tool};
 
 /// A queue and the one of its dead letters.
@@ -600,7 +599,7 @@ async fn letters_that_cannot_be_kept_away_do_not_keep_it_from_its_end() {
         double.endpoint
     );
     let tool = Tool::bare().on_aws();
-    let dry = timeout(Duration::from_secs(20), tool.run(&redrive)).await;
+    let dry = timeout(PATIENCE, tool.run(&redrive)).await;
     let dry = dry.expect("it ends");
     assert_eq!(dry.code, 0, "{}", dry.err);
     assert!(

@@ -11,8 +11,6 @@ use crate::support::{
     Database, Function, Outcome, Setup, database_name, server_address, superuser,
 };
 
-const LONG: Duration = Duration::from_secs(30);
-
 /// What every value holds, texts and numbers.
 const TEXT: &str = "zq9canary";
 const NUMBER: i64 = 918_273_645_546;
@@ -174,10 +172,13 @@ impl Witness {
     }
 
     async fn invoke(&mut self, function: &mut Function, event: &Value) {
-        let outcome = function
-            .invoke_within(event, Duration::from_millis(1_500))
-            .await;
-        self.hear(outcome);
+        self.hear(function.invoke(event).await);
+    }
+
+    /// Where it waits in vain.
+    async fn invoke_briefly(&mut self, function: &mut Function, event: &Value) {
+        let brief = Duration::from_millis(1_500);
+        self.hear(function.invoke_within(event, brief).await);
     }
 
     async fn end(&mut self, function: Function) {
@@ -225,17 +226,9 @@ async fn bad_messages(witness: &mut Witness) {
     let mut bodies = bad_bodies();
     let setup = || Setup::on(&database).mapping(&mapping(&database.schema, "none"));
     let mut function = witness.setup(setup()).start().await;
-    witness.hear(
-        function
-            .invoke_within(&batch(Batch::new(), &bodies), LONG)
-            .await,
-    );
+    witness.hear(function.invoke(&batch(Batch::new(), &bodies)).await);
     bodies.rotate_left(3);
-    witness.hear(
-        function
-            .invoke_within(&batch(Batch::fifo(), &bodies), LONG)
-            .await,
-    );
+    witness.hear(function.invoke(&batch(Batch::fifo(), &bodies)).await);
     let nobody = record(Batch::new(), 0, None).event();
     witness.invoke(&mut function, &nobody).await;
     for payload in [
@@ -247,7 +240,7 @@ async fn bad_messages(witness: &mut Witness) {
     }
     let lock = database.lock("t").await;
     witness
-        .invoke(&mut function, &batch(Batch::new(), &[good().to_string()]))
+        .invoke_briefly(&mut function, &batch(Batch::new(), &[good().to_string()]))
         .await;
     drop(lock);
     witness.end(function).await;
@@ -309,12 +302,12 @@ async fn broken_systems(witness: &mut Witness) {
     };
     let mut function = witness.setup(setup()).start().await;
     let bad = batch(Batch::new(), &bad_bodies()[..6]);
-    witness.hear(function.invoke_within(&bad, LONG).await);
+    witness.hear(function.invoke(&bad).await);
     proxy.lose_next_answer();
     witness.invoke(&mut function, &event).await;
     proxy.refuse(true);
     proxy.cut();
-    witness.invoke(&mut function, &event).await;
+    witness.invoke_briefly(&mut function, &event).await;
     witness.end(function).await;
     database.drop().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::{Value, json};
-use sqs_to_postgres::origin::Origin;
+use sqs_to_postgres::message::origin::Origin;
 
 use crate::aws::{Queue, attribute, endpoint_address, unique};
 use crate::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
@@ -179,21 +179,6 @@ async fn a_message_that_sqs_refuses_costs_no_other() {
 }
 
 #[tokio::test]
-async fn a_message_that_may_succeed_later_is_no_dead_letter() {
-    let (database, dead) = (with_check().await, Queue::new().await);
-    let mut function = start(&database, &dead.url).await;
-    let lock = database.lock("user_logins").await;
-    let batch = Batch::new().body("late", login()).text("bad", "x");
-    let time = Duration::from_secs(6);
-    let answer = function.invoke_within(&batch.event(), time).await;
-    assert_eq!(answer.failed_ids(), [id("late")]);
-    drop(lock);
-    assert_eq!(dead.receive_all(1).await[0].body.as_deref(), Some("x"));
-    dead.delete().await;
-    database.drop().await;
-}
-
-#[tokio::test]
 async fn a_refusal_that_passes_by_itself_makes_no_dead_letter() {
     let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
     database
@@ -328,4 +313,24 @@ async fn of_a_fifo_group_only_the_first_failure_can_be_a_dead_letter() {
 async fn stored(database: &Database) -> Vec<String> {
     let sql = "SELECT message_id::text FROM user_logins ORDER BY message_id";
     database.rows(sql).await.into_iter().flatten().collect()
+}
+
+/// Tests that measure time, or need the stack to themselves.
+mod alone {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_that_may_succeed_later_is_no_dead_letter() {
+        let (database, dead) = (with_check().await, Queue::new().await);
+        let mut function = start(&database, &dead.url).await;
+        let lock = database.lock("user_logins").await;
+        let batch = Batch::new().body("late", login()).text("bad", "x");
+        let time = Duration::from_secs(6);
+        let answer = function.invoke_within(&batch.event(), time).await;
+        assert_eq!(answer.failed_ids(), [id("late")]);
+        drop(lock);
+        assert_eq!(dead.receive_all(1).await[0].body.as_deref(), Some("x"));
+        dead.delete().await;
+        database.drop().await;
+    }
 }

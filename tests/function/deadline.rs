@@ -33,47 +33,52 @@ async fn try_in_vain(yardstick: &Yardstick, function: &mut Function, trial: usiz
     );
 }
 
-#[tokio::test]
-async fn a_locked_table_never_costs_the_answer_and_leaves_nobody_waiting() {
-    const FUNCTIONS: usize = 10;
-    const TRIALS: usize = 5;
-    let database = Database::with_user_logins().await;
-    let mut functions = join_all((0..FUNCTIONS).map(|_| Setup::on(&database).start())).await;
-    join_all(functions.iter_mut().map(Function::ready)).await;
-    let lock = database.lock("user_logins").await;
-    let yardstick = Yardstick::start();
-    let trials = functions.iter_mut().map(async |function| {
-        for trial in 0..TRIALS {
-            let time = Duration::from_millis(fastrand::u64(1_200..2_500));
-            try_in_vain(&yardstick, function, trial, time).await;
-        }
-    });
-    join_all(trials).await;
-    database.wait_for_waiting("user_logins", 0).await;
-    drop(lock);
-    for function in &mut functions {
-        assert_eq!(function.invoke(&batch()).await.failed_ids(), [id("bad")]);
-    }
-    assert_eq!(database.count("user_logins").await, 2);
-    database.drop().await;
-}
+/// Tests that measure time, or need the stack to themselves.
+mod alone {
+    use super::*;
 
-#[tokio::test]
-async fn a_server_that_falls_silent_in_a_statement_never_costs_the_answer() {
-    let database = Database::with_user_logins().await;
-    let proxy = Proxy::before(server_address()).await;
-    // With TLS a request to cancel begins by waiting for the server, in vain.
-    let url = database.url_through(proxy.address);
-    let url = url.replace("sslmode=disable", "sslmode=prefer");
-    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
-    let good = Batch::new().body("first", login()).event();
-    assert!(function.invoke(&good).await.failed_ids().is_empty());
-    proxy.freeze_all();
-    let (yardstick, started) = (Yardstick::start(), Instant::now());
-    let time = Duration::from_millis(1_200);
-    let answer = function.invoke_within(&batch(), time).await;
-    let took = yardstick.own_time_since(started);
-    assert!(took < time, "{took:?} instead of {time:?}");
-    assert_eq!(answer.failed_ids(), ids(&["a", "bad", "b"]));
-    database.drop().await;
+    #[tokio::test]
+    async fn a_locked_table_never_costs_the_answer_and_leaves_nobody_waiting() {
+        const FUNCTIONS: usize = 10;
+        const TRIALS: usize = 5;
+        let database = Database::with_user_logins().await;
+        let mut functions = join_all((0..FUNCTIONS).map(|_| Setup::on(&database).start())).await;
+        join_all(functions.iter_mut().map(Function::ready)).await;
+        let lock = database.lock("user_logins").await;
+        let yardstick = Yardstick::start();
+        let trials = functions.iter_mut().map(async |function| {
+            for trial in 0..TRIALS {
+                let time = Duration::from_millis(fastrand::u64(1_200..2_500));
+                try_in_vain(&yardstick, function, trial, time).await;
+            }
+        });
+        join_all(trials).await;
+        database.wait_for_waiting("user_logins", 0).await;
+        drop(lock);
+        for function in &mut functions {
+            assert_eq!(function.invoke(&batch()).await.failed_ids(), [id("bad")]);
+        }
+        assert_eq!(database.count("user_logins").await, 2);
+        database.drop().await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_falls_silent_in_a_statement_never_costs_the_answer() {
+        let database = Database::with_user_logins().await;
+        let proxy = Proxy::before(server_address()).await;
+        // With TLS a request to cancel begins by waiting for the server, in vain.
+        let url = database.url_through(proxy.address);
+        let url = url.replace("sslmode=disable", "sslmode=prefer");
+        let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+        let good = Batch::new().body("first", login()).event();
+        assert!(function.invoke(&good).await.failed_ids().is_empty());
+        proxy.freeze_all();
+        let (yardstick, started) = (Yardstick::start(), Instant::now());
+        let time = Duration::from_millis(1_200);
+        let answer = function.invoke_within(&batch(), time).await;
+        let took = yardstick.own_time_since(started);
+        assert!(took < time, "{took:?} instead of {time:?}");
+        assert_eq!(answer.failed_ids(), ids(&["a", "bad", "b"]));
+        database.drop().await;
+    }
 }

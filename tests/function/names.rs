@@ -58,7 +58,7 @@ async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_t
     let lock = database.lock("user_logins").await;
     let named = batch(BEFORE_NAMING);
     let (answer, lock) = join!(
-        function.invoke_within(&named, Duration::from_secs(3)),
+        function.invoke_within(&named, Duration::from_secs(8)),
         async {
             database.wait_for_waiting("user_logins", 1).await;
             let (next, ()) = join!(database.lock("user_logins"), async {

@@ -1,7 +1,7 @@
 //! The id that a message says it first had counts only where it is known to be true.
 
 use serde_json::{Value, json};
-use sqs_to_postgres::origin::Origin;
+use sqs_to_postgres::message::origin::Origin;
 
 use crate::batch::{Batch, id};
 use crate::support::{Database, Function, MASK_KEY, Setup, origins};

@@ -69,7 +69,7 @@ async fn a_deadlock_with_somebody_else_is_tried_again() {
     let database = with_table().await;
     let mapping = mapping(&database, "ignore");
     // Who looks for the deadlock gives way: the function, after the time that the cycle takes to close.
-    let patient = "%20-c%20deadlock_timeout%3D3s";
+    let patient = "%20-c%20deadlock_timeout%3D6s";
     let url = database.url_through(server_address()) + patient;
     database.execute("SET deadlock_timeout = '60s'").await;
     let function = Setup::on(&database).set("DATABASE_URL", &url);

@@ -30,7 +30,10 @@ async fn an_environment_that_ends_closes_its_connection() {
         function.signal("TERM").await;
         let status = function.ends().await;
         assert!(status.success(), "{status}");
-        assert!(proxy.sent()[0].ends_with(&TERMINATE));
+        eventually("the server is told", async || {
+            proxy.sent()[0].ends_with(&TERMINATE).then_some(())
+        })
+        .await;
         let mine = format!("pg_stat_activity WHERE {}", proxy.backends());
         eventually("the server has ended the session", async || {
             (database.count(&mine).await == 0).then_some(())

@@ -20,8 +20,8 @@ const NOTHING: [String; 0] = [];
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);
 
-/// The time of an invocation that waits in vain, and has a second left for SQS.
-const TIME: Duration = Duration::from_millis(5_000);
+/// The time of an invocation that waits in vain, and then has three seconds for SQS.
+const TIME: Duration = Duration::from_secs(9);
 
 async fn stored(function: &mut Function, name: &str) {
     let event = Batch::new().body(name, login()).event();

@@ -85,7 +85,9 @@ async fn a_row_that_somebody_has_locked_does_not_affect_the_others() {
         let lock = database
             .lock_rows("user_logins", &format!("message_id = '{}'", locked[0]))
             .await;
-        let answer = function.invoke(&batch).await;
+        // Without a timeout the row is waited for until the time is nearly over.
+        let time = Duration::from_secs(20);
+        let answer = function.invoke_within(&batch, time).await;
         assert_eq!(answer.failed_ids(), locked, "{option}");
         assert_out_of_time(&function, 1).await;
         drop(lock);

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use serde_json::Value;
 use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::origin::Origins;
+use sqs_to_postgres::message::origin::Origins;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -33,7 +33,7 @@ pub(crate) fn origins(mask_key: &str) -> Origins {
 const EXTENSION: &str = "extension";
 
 /// How long a test waits for an answer before it fails.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The superuser's URL of the local Postgres.
 pub(crate) fn database_url() -> String {
@@ -71,12 +71,15 @@ pub(crate) fn superuser() -> (String, String) {
 /// Looks again and again until there is something, for as long as a test has patience.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let patience = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(10);
     loop {
         if let Some(found) = look().await {
             return found;
         }
         assert!(Instant::now() < patience, "it never came true: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(pause).await;
+        // Whoever is asked has other things to do too.
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
@@ -525,7 +528,7 @@ impl Function {
     }
 
     pub(crate) async fn invoke(&mut self, event: &Value) -> Outcome {
-        self.invoke_within(event, Duration::from_secs(30)).await
+        self.invoke_within(event, Duration::from_secs(120)).await
     }
 
     /// Invokes with this much time until the deadline, which begins when the function has started.

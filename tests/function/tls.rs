@@ -90,7 +90,7 @@ impl House {
 }
 
 /// Of an invocation.
-const TIME: Duration = Duration::from_secs(4);
+const TIME: Duration = Duration::from_secs(6);
 
 /// Stores a message, or says why not.
 async fn store(setup: Setup, name: &str) -> Result<(), String> {

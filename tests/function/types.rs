@@ -1,7 +1,7 @@
 //! Every type: what a JSON value becomes in Postgres, and what costs its message.
 
 use serde_json::{Value, json};
-use sqs_to_postgres::origin::Origin;
+use sqs_to_postgres::message::origin::Origin;
 
 use crate::batch::{Batch, SENT_AT_MILLIS, id};
 use crate::support::{Database, Function, MASK_KEY, Setup, origins};

@@ -42,7 +42,8 @@ impl Yardstick {
         passed.saturating_sub(self.withheld_since(started))
     }
 
-    fn withheld_since(&self, started: Instant) -> Duration {
+    /// What the machine has withheld since then.
+    pub(crate) fn withheld_since(&self, started: Instant) -> Duration {
         self.wait_for_a_round_after(Instant::now());
         let rounds = self.rounds.lock().unwrap();
         let quickest = rounds.iter().map(|round| round.took).min().unwrap();

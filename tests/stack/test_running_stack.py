@@ -125,7 +125,7 @@ def test_nothing_listens_beyond_the_loopback_interface() -> None:
     for pid in filter(None, pids()):
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):  # Postgres ends the process of a connection with it
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
                 sockets = process.net_connections("inet")
                 listening = {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}
                 assert listening <= {"127.0.0.1"}

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sqs_to_postgres::extract::Record;
+use sqs_to_postgres::message::Record;
 use thiserror::Error;
 
 use crate::cli::error::CliError;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::mask::{Masker, UnmaskError};
-use sqs_to_postgres::pipeline::Mask;
+use sqs_to_postgres::mask::{Mask, Masker};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -43,7 +42,7 @@ impl Unmask {
         let masker = Masker::new(Mask::AesSiv, key.as_ref()).map_err(CliError::invalid)?;
         let mut outcome = Outcome::Done;
         for (token, number) in given(self.tokens)?.iter().zip(1..) {
-            let unmasked = unmasked(&masker, token);
+            let unmasked = masker.value(token);
             match &unmasked {
                 Ok(value) if !self.json => line(&escaped(value))?,
                 Ok(_) => {}
@@ -58,19 +57,5 @@ impl Unmask {
             }
         }
         Ok(outcome)
-    }
-}
-
-/// A hash is recognised by its length and digits.
-fn unmasked(masker: &Masker, token: &str) -> Result<String, UnmaskError> {
-    let is_hex = |token: &str| {
-        token
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    match token.len() {
-        64 if is_hex(token) => Err(UnmaskError::Hash("sha256 or hmac-sha256")),
-        128 if is_hex(token) => Err(UnmaskError::Hash("sha512")),
-        _ => masker.value(token),
     }
 }

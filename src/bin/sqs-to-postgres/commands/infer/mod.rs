@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use sqs_to_postgres::extract::Message;
-use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::pipeline::{Envelope, Path, Pipeline};
+use sqs_to_postgres::mask::{Mask, MaskKey};
+use sqs_to_postgres::message::{Envelope, Message};
+use sqs_to_postgres::pipeline::{Path, Pipeline};
 use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
+use sqs_to_postgres::types::ColumnType;
 use thiserror::Error;
 
 use crate::cli::Outcome;
@@ -38,6 +39,9 @@ const ROOMY_INTEGER: u64 = 1_000_000_000;
 
 /// Widths of a varchar; the first that fits twice the longest sample is chosen.
 const WIDTHS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
+
+/// The mask of personal data: a hash, which cannot be made without the key.
+const MASK: Mask = Mask::HmacSha256;
 
 /// The column at which comments begin.
 const COMMENT_COLUMN: usize = 32;
@@ -101,15 +105,14 @@ impl Infer {
     }
 }
 
-/// SNS, if most samples come through it.
+/// The envelope of most samples.
 fn envelope(samples: &[Sample]) -> Envelope {
-    let is_sns = |sample: &&Sample| Message::extract(&sample.record, Envelope::Sns).is_ok();
-    let through_sns = samples.iter().filter(is_sns).count();
-    if through_sns * 2 > samples.len() {
-        Envelope::Sns
-    } else {
-        Envelope::None
-    }
+    let fits_most = |envelope: &Envelope| {
+        let fits = |sample: &&Sample| Message::extract(&sample.record, *envelope).is_ok();
+        samples.iter().filter(fits).count() * 2 > samples.len()
+    };
+    let mut envelopes = Envelope::all().filter(|envelope| envelope.mismatch().is_some());
+    envelopes.find(fits_most).unwrap_or(Envelope::None)
 }
 
 /// The body, if it is an object.
@@ -138,9 +141,9 @@ fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
         text: String::new(),
     };
     let total = counted(draft.total, "message");
-    let (envelope, through) = match envelope {
-        Envelope::None => ("none", "the body is the message"),
-        Envelope::Sns => ("sns", "the samples came through SNS"),
+    let why_envelope = match envelope {
+        Envelope::None => "the body is the message",
+        _ => "most samples are in it",
     };
     draft.text += &format!(
         "# Proposed by `sqs-to-postgres infer` for {total}: review it before you deploy it. Types and\n"
@@ -158,7 +161,7 @@ fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
         "ignore",
         "or \"update\", best with newer = \"…\"",
     );
-    draft.line("envelope", envelope, through);
+    draft.line("envelope", &envelope.to_string(), why_envelope);
     draft.column(&id, "uuid", "");
     draft.line(
         "from",
@@ -237,7 +240,10 @@ impl Draft {
         };
         let name = self.unique(&name);
         match &masked {
-            Some(_) => self.column(&name, "varchar(64)", "the width of a token"),
+            Some(_) => {
+                let width = ColumnType::Varchar(MASK.min_token_chars());
+                self.column(&name, &width.to_string(), "the width of a token");
+            }
             None => {
                 let (column_type, why) = column_type(shape);
                 self.column(&name, &column_type, &why);
@@ -252,7 +258,7 @@ impl Draft {
             self.text += &commented("required = true", &why);
         }
         if let Some((_, why)) = masked {
-            self.line("mask", "hmac-sha256", &why);
+            self.line("mask", &MASK.to_string(), &why);
         }
     }
 

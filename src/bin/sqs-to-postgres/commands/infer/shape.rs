@@ -6,8 +6,8 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use sqs_to_postgres::pipeline::ColumnType;
 use sqs_to_postgres::transform::takes;
+use sqs_to_postgres::types::ColumnType;
 
 use super::pii::{Pii, part_name, words};
 use super::value::KINDS;

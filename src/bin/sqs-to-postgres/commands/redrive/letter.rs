@@ -7,7 +7,7 @@ use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName as Name,
     SendMessageBatchRequestEntry,
 };
-use sqs_to_postgres::origin::{ORIGIN, Origin, Origins};
+use sqs_to_postgres::message::origin::{ORIGIN, Origin, Origins};
 use sqs_to_postgres::queue::{REJECTION, Reason, is_own_attribute, text_attribute};
 use sqs_to_postgres::request::{MAX_ATTRIBUTES, MAX_BYTES, Outgoing};
 

@@ -17,7 +17,7 @@ use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName as Name}
 use clap::Args;
 use futures_util::future::join_all;
 use serde_json::Value;
-use sqs_to_postgres::origin::Origins;
+use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::request::{MAX_ENTRIES, Outgoing, packed};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};

@@ -1,20 +1,22 @@
-//! `trust_origin`: whether the id that a redrive sends along may be that of a row to overwrite.
+//! `trust_origin`: whether the id that a redrive sends along may decide which row is overwritten.
 //!
-//! A message that is sent back from the dead-letter queue carries the id that it first had, signed where
-//! there is a mask key. Without one nobody can tell it from an id that a sender has made up, and under
+//! A message that is sent back from the dead-letter queue carries the id that it first had, signed if there is a
+//! mask key. Without a key it cannot be distinguished from an id that a sender has made up, and under
 //! `on_conflict = "update"` that id decides which row is replaced.
 
-use super::{Checked, Column, Mask, Metadata, OnConflict, Pipeline, Problem, Source};
+use super::{Column, Mistake, OnConflict, Pipeline, Problem, Source};
+use crate::mask::Mask;
+use crate::message::Metadata;
 
 impl Pipeline {
-    /// Whether the mapping says that everybody who may send to the queue is trusted with the id of a
-    /// message, although a row of that id is overwritten.
+    /// Whether the mapping trusts everybody who can send to the queue with the id of a message, although the
+    /// row with that id is overwritten.
     pub fn trusts_origin(&self) -> bool {
         self.trust_origin
     }
 
     /// Checks a mapping for a start without a mask key.
-    pub(crate) fn check_unsigned_origin(&self) -> Checked<()> {
+    pub(crate) fn check_unsigned_origin(&self) -> Result<(), Mistake> {
         match overwrites_by_id(self.on_conflict, &self.columns, &self.key) {
             Some(column) if !self.trust_origin => Err(Problem::UnsignedOrigin.of(&column.name)),
             _ => Ok(()),
@@ -27,7 +29,7 @@ pub(super) fn check(
     on_conflict: OnConflict,
     columns: &[Column],
     key: &[usize],
-) -> Checked<()> {
+) -> Result<(), Mistake> {
     let needs_key = |column: &Column| column.mask.is_some_and(Mask::needs_key);
     let is_signed = columns.iter().any(needs_key);
     if trust_origin && (is_signed || overwrites_by_id(on_conflict, columns, key).is_none()) {
@@ -36,7 +38,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The column of the key by which the id of a message decides which row is replaced.
+/// The column of the key through which the id of a message decides which row is replaced.
 fn overwrites_by_id<'c>(
     on_conflict: OnConflict,
     columns: &'c [Column],

@@ -1,0 +1,163 @@
+//! `from = "@…"`: what is known of a message besides the fields of its body.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::{Envelope, Message};
+use crate::types::ColumnType;
+use crate::words::Word;
+
+/// What is known of a message besides the fields of its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Metadata {
+    /// `@message_id`: the id that the message first had.
+    MessageId,
+    /// `@sent_at`: when SQS first received it.
+    SentAt,
+    /// `@first_received_at`: when it was first delivered.
+    FirstReceivedAt,
+    /// `@receive_count`: how often it has been delivered, including this time.
+    ReceiveCount,
+    /// `@group_id`: its message group.
+    GroupId,
+    /// `@sender_id`: the IAM identity of its sender.
+    SenderId,
+    /// `@attribute.NAME`: a message attribute.
+    Attribute(String),
+    /// `@sns.message_id`.
+    SnsMessageId,
+    /// `@sns.topic_arn`.
+    SnsTopicArn,
+    /// `@body`: the whole body.
+    Body,
+    /// `@body_sha256`: lower-case hex of the body's SHA-256.
+    BodySha256,
+}
+
+/// What `@attribute.NAME` begins with.
+const ATTRIBUTE: &str = "@attribute.";
+
+impl Word for Metadata {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("@message_id", Self::MessageId),
+        ("@sent_at", Self::SentAt),
+        ("@first_received_at", Self::FirstReceivedAt),
+        ("@receive_count", Self::ReceiveCount),
+        ("@group_id", Self::GroupId),
+        ("@sender_id", Self::SenderId),
+        ("@attribute.NAME", Self::Attribute(String::new())),
+        ("@sns.message_id", Self::SnsMessageId),
+        ("@sns.topic_arn", Self::SnsTopicArn),
+        ("@body", Self::Body),
+        ("@body_sha256", Self::BodySha256),
+    ];
+
+    fn parse(name: &str) -> Option<Self> {
+        if let Some(name) = name.strip_prefix(ATTRIBUTE) {
+            return (!name.is_empty()).then(|| Self::Attribute(name.to_owned()));
+        }
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+        found.map(|(_, metadata)| metadata.clone())
+    }
+}
+
+impl fmt::Display for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attribute(name) => write!(f, "{ATTRIBUTE}{name}"),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+/// A value as SQS or the envelope gives it. It may be personal, so it cannot be printed.
+pub(crate) enum MetadataValue<'a> {
+    /// An instant, in milliseconds since 1970.
+    Millis(i64),
+    /// A number in decimal digits.
+    Number(&'a str),
+    /// A string.
+    Text(Cow<'a, str>),
+}
+
+/// Whether a column of a type can hold a value.
+type TypeCheck = fn(ColumnType) -> bool;
+
+impl Metadata {
+    /// The types that a column of it can have, in words and as a check; `None`: any, as it depends on the message.
+    pub(crate) fn types(&self) -> Option<(&'static str, TypeCheck)> {
+        use ColumnType as T;
+        Some(match self {
+            Self::SentAt | Self::FirstReceivedAt => {
+                ("timestamptz, date or bigint (milliseconds)", |t| {
+                    matches!(t, T::TimestampTz | T::Date | T::BigInt)
+                })
+            }
+            Self::ReceiveCount => ("smallint, integer, bigint or numeric", |t| {
+                matches!(t, T::SmallInt | T::Integer | T::BigInt | T::Numeric)
+            }),
+            Self::MessageId | Self::SnsMessageId => {
+                ("uuid, text or varchar(n)", |t| t.is_text() || t == T::Uuid)
+            }
+            Self::Body => ("jsonb, text or varchar(n)", |t| {
+                t.is_text() || t == T::Jsonb
+            }),
+            Self::SenderId | Self::SnsTopicArn => ("text or varchar(n)", T::is_text),
+            Self::BodySha256 => ("text or varchar(64)", |t| {
+                t.is_text() && t.max_chars().is_none_or(|chars| chars >= 64)
+            }),
+            Self::GroupId | Self::Attribute(_) => return None,
+        })
+    }
+
+    /// Whether its values are strings, on which transforms work.
+    pub(crate) fn is_text(&self) -> bool {
+        !matches!(
+            self,
+            Self::SentAt | Self::FirstReceivedAt | Self::ReceiveCount
+        )
+    }
+
+    /// Whether every message has it.
+    pub(crate) fn is_never_null(&self) -> bool {
+        !matches!(self, Self::Attribute(_) | Self::GroupId | Self::SenderId)
+    }
+
+    /// The envelope without which it does not exist.
+    pub(crate) fn envelope(&self) -> Option<Envelope> {
+        match self {
+            Self::SnsMessageId | Self::SnsTopicArn => Some(Envelope::Sns),
+            _ => None,
+        }
+    }
+
+    /// Its value in a message.
+    pub(crate) fn value<'a>(&self, message: &'a Message<'_>) -> Option<MetadataValue<'a>> {
+        let record = message.record;
+        let text = match self {
+            Self::SentAt => return record.original_sent_at_millis().map(MetadataValue::Millis),
+            Self::FirstReceivedAt => {
+                let millis = record.attributes.approximate_first_receive_timestamp;
+                return millis.map(MetadataValue::Millis);
+            }
+            Self::ReceiveCount => return record.receive_count().map(MetadataValue::Number),
+            Self::BodySha256 => {
+                let hex = base16ct::lower::encode_string(&Sha256::digest(message.body()));
+                return Some(MetadataValue::Text(Cow::Owned(hex)));
+            }
+            Self::Body => Some(message.body()),
+            Self::MessageId => Some(record.original_id()),
+            Self::GroupId => record.group_id(),
+            Self::SenderId => record.attributes.sender_id.as_deref(),
+            // SQS's own attributes take precedence over those in the envelope.
+            Self::Attribute(name) => record
+                .attribute(name)
+                .or_else(|| message.wrapper.attribute(name)),
+            Self::SnsMessageId => message.wrapper.sns().map(|sns| &*sns.message_id),
+            Self::SnsTopicArn => message.wrapper.sns().map(|sns| &*sns.topic_arn),
+        };
+        text.map(|text| MetadataValue::Text(Cow::Borrowed(text)))
+    }
+}

@@ -1,0 +1,164 @@
+//! The payload of an invocation → [`Record`]s → [`Message`]s.
+//!
+//! `event` reads the payload, `record` is one message as Lambda delivers it, `envelope` takes the message out of
+//! its wrapping, `metadata` answers what a mapping asks besides the body, and `origin` keeps the id and time that
+//! a message first had. Pure: no I/O, no clock.
+
+mod envelope;
+mod event;
+mod metadata;
+pub mod origin;
+mod record;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use envelope::{Envelope, NotInEnvelope};
+pub use event::{NotSqs, read_event};
+pub use metadata::Metadata;
+pub(crate) use metadata::MetadataValue;
+pub(crate) use record::MessageAttribute;
+pub use record::{Record, Text};
+
+use envelope::Wrapper;
+
+/// A message out of its envelope, with all that a mapping can ask of it.
+pub struct Message<'a> {
+    record: &'a Record<'a>,
+    body: Cow<'a, str>,
+    wrapper: Wrapper<'a>,
+}
+
+/// Why a record gives no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtractError {
+    /// The record has no body.
+    BodyMissing,
+    /// The body is not in the envelope that the mapping names.
+    NotInEnvelope(NotInEnvelope),
+}
+
+/// Shows nothing of the body.
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Message").field(self.record).finish()
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Takes the body of a record out of its envelope.
+    ///
+    /// # Errors
+    /// There is no body, or it is not in this envelope. Whether it is JSON is found out when its fields are
+    /// picked, so that it is read only once.
+    pub fn extract(record: &'a Record<'a>, envelope: Envelope) -> Result<Self, ExtractError> {
+        let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
+        let (body, wrapper) = envelope.open(body).map_err(ExtractError::NotInEnvelope)?;
+        Ok(Self {
+            record,
+            body,
+            wrapper,
+        })
+    }
+
+    /// The JSON text of the message.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::origin::{ORIGIN, Origin, Origins};
+    use super::record::tests::record;
+    use super::*;
+    use crate::words::Word as _;
+
+    /// What a column from this metadata receives.
+    fn value(message: &Message<'_>, from: &str) -> String {
+        match Metadata::parse(from).unwrap().value(message).unwrap() {
+            MetadataValue::Millis(millis) => millis.to_string(),
+            MetadataValue::Number(text) => text.to_owned(),
+            MetadataValue::Text(text) => text.into_owned(),
+        }
+    }
+
+    #[test]
+    fn every_word_of_metadata_is_written_as_it_is_read() {
+        for (name, _) in Metadata::NAMES {
+            assert_eq!(Metadata::parse(name).unwrap().to_string(), *name);
+        }
+    }
+
+    #[test]
+    fn metadata_is_read_from_the_system_attributes() {
+        let record = record(json!({"attributes": {
+            "SentTimestamp": "1700000000123", "ApproximateFirstReceiveTimestamp": "1700000000456",
+            "ApproximateReceiveCount": "2", "MessageGroupId": "g", "SenderId": "AIDA", "AWSTraceHeader": "Root=1"}}));
+        let message = Message::extract(&record, Envelope::None).unwrap();
+        let expected = [
+            ("@sent_at", "1700000000123"),
+            ("@first_received_at", "1700000000456"),
+            ("@receive_count", "2"),
+            ("@group_id", "g"),
+            ("@sender_id", "AIDA"),
+        ];
+        for (from, expected) in expected {
+            assert_eq!(value(&message, from), expected, "{from}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_read_from_an_sns_notification() {
+        let body = json!({
+            "Type": "Notification", "MessageId": "n-1", "TopicArn": "arn", "Message": "{}",
+            "MessageAttributes": {"tenant": {"Type": "String", "Value": "acme"}},
+        });
+        let record = record(json!({"body": body.to_string()}));
+        let message = Message::extract(&record, Envelope::Sns).unwrap();
+        assert_eq!(value(&message, "@sns.message_id"), "n-1");
+        assert_eq!(value(&message, "@sns.topic_arn"), "arn");
+        assert_eq!(value(&message, "@attribute.tenant"), "acme");
+    }
+
+    #[test]
+    fn a_record_without_a_body_is_rejected() {
+        let record = record(json!({"body": null}));
+        assert_eq!(
+            Message::extract(&record, Envelope::None).unwrap_err(),
+            ExtractError::BodyMissing
+        );
+    }
+
+    #[test]
+    fn the_id_and_time_of_an_origin_take_precedence_over_sqss_own() {
+        let with = |origin: &str| {
+            let mut record = record(json!({
+                "attributes": {"SentTimestamp": "1700000000123"},
+                "messageAttributes": {ORIGIN: {"stringValue": origin, "dataType": "String"}}}));
+            record.read_origin(&Origins::new(None));
+            let message = Message::extract(&record, Envelope::None).unwrap();
+            ["@message_id", "@sent_at"].map(|from| value(&message, from))
+        };
+        let whole = Origin::new("m-0", Some(1_600_000_000_456), "");
+        let untimed = Origin::new("m-0", None, "");
+        let [whole, untimed] = [whole, untimed].map(|origin| Origins::new(None).text(origin, ""));
+        assert_eq!(with(&whole), ["m-0", "1600000000456"]);
+        assert_eq!(with(&untimed), ["m-0", "1700000000123"]);
+        assert_eq!(with("web"), ["m-1", "1700000000123"]);
+    }
+
+    #[test]
+    fn no_value_of_a_message_is_printed() {
+        let record = record(json!({
+            "body": "s3cret", "attributes": {"MessageGroupId": "s3cret"},
+            "messageAttributes": {"tenant": {"stringValue": "s3cret", "dataType": "String"}}}));
+        let printed = format!("{:?}", Message::extract(&record, Envelope::None).unwrap());
+        assert!(
+            printed.contains("tenant") && !printed.contains("s3cret"),
+            "{printed}"
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! One record of the event: a message as Lambda delivers it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Deserialize, Deserializer};
+
+use super::origin::{ORIGIN, Origin, Origins};
+
+/// A JSON string: a slice of the payload if it has no escapes. It may be personal, so it prints as its length.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.len())
+    }
+}
+
+/// One message as Lambda delivers it. Fields that nothing uses are skipped.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record<'a> {
+    /// SQS's id of the message, by which Lambda identifies a failure.
+    #[serde(borrow)]
+    pub message_id: Text<'a>,
+    /// Receipt handle, required to change this delivery's visibility timeout.
+    #[serde(default, borrow)]
+    pub(crate) receipt_handle: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) body: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    pub(super) attributes: Attributes<'a>,
+    #[serde(default)]
+    pub(crate) message_attributes: HashMap<String, MessageAttribute>,
+    #[serde(rename = "eventSourceARN", default, borrow)]
+    pub(crate) event_source_arn: Text<'a>,
+    /// Boxed, because few records have one.
+    #[serde(skip)]
+    origin: Option<Box<Origin>>,
+}
+
+/// System attributes, all of which SQS sends as strings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Attributes<'a> {
+    #[serde(default, deserialize_with = "millis")]
+    sent_timestamp: Option<i64>,
+    #[serde(default, deserialize_with = "millis")]
+    pub(super) approximate_first_receive_timestamp: Option<i64>,
+    #[serde(borrow)]
+    approximate_receive_count: Option<Text<'a>>,
+    #[serde(borrow)]
+    message_group_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) sender_id: Option<Text<'a>>,
+    #[serde(rename = "AWSTraceHeader", borrow)]
+    aws_trace_header: Option<Text<'a>>,
+}
+
+/// Milliseconds since 1970, if the string is a number.
+fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let text = Option::<Text<'de>>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
+/// A message attribute, which has one of the two values. Neither is printed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageAttribute {
+    /// `String`, `Number` or `Binary`, optionally followed by a dot and the sender's label.
+    #[serde(default)]
+    pub(crate) data_type: String,
+    pub(crate) string_value: Option<String>,
+    /// In base64.
+    pub(crate) binary_value: Option<String>,
+}
+
+impl fmt::Debug for MessageAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MessageAttribute")
+            .field(&self.data_type)
+            .finish()
+    }
+}
+
+impl Record<'_> {
+    /// Whether it comes from a FIFO queue.
+    pub(crate) fn is_fifo(&self) -> bool {
+        self.event_source_arn.ends_with(".fifo")
+    }
+
+    /// The message group of a FIFO queue, within which the order counts. The name identifies such a queue:
+    /// standard queues have group ids too, for fairness, but no order.
+    /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queue-message-identifiers.html>.
+    pub fn fifo_group(&self) -> Option<&str> {
+        self.is_fifo().then(|| {
+            self.attributes
+                .message_group_id
+                .as_deref()
+                .unwrap_or_default()
+        })
+    }
+
+    /// Reads the origin that a redrive sent along. Before this call, and if the origin does not count, the
+    /// message has the id and time that SQS gave it.
+    pub fn read_origin(&mut self, origins: &Origins) {
+        let origin = self.attribute(ORIGIN).and_then(Origin::parse);
+        let body = self.body.as_deref().unwrap_or_default();
+        self.origin = origin
+            .filter(|origin| origins.accepts(origin, body))
+            .map(Box::new);
+    }
+
+    /// The id that the message first had: that of its origin, or SQS's own.
+    pub(crate) fn original_id(&self) -> &str {
+        match &self.origin {
+            Some(origin) => &origin.id,
+            None => &self.message_id,
+        }
+    }
+
+    /// How often it has been delivered, including this time.
+    pub(crate) fn receive_count(&self) -> Option<&str> {
+        self.attributes.approximate_receive_count.as_deref()
+    }
+
+    /// When SQS received it, in milliseconds since 1970.
+    pub(crate) fn sent_at_millis(&self) -> Option<i64> {
+        self.attributes.sent_timestamp
+    }
+
+    /// When SQS first received it: the time of its origin, or SQS's own.
+    pub(crate) fn original_sent_at_millis(&self) -> Option<i64> {
+        let origin = self.origin.as_ref();
+        origin
+            .and_then(|origin| origin.sent_at)
+            .or(self.sent_at_millis())
+    }
+
+    /// Its message group, on any kind of queue.
+    pub(crate) fn group_id(&self) -> Option<&str> {
+        self.attributes.message_group_id.as_deref()
+    }
+
+    /// The sender's tracing header, unchecked.
+    pub(crate) fn aws_trace_header(&self) -> Option<&str> {
+        self.attributes.aws_trace_header.as_deref()
+    }
+
+    /// A message attribute. Binary ones are in base64.
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
+        let attribute = self.message_attributes.get(name)?;
+        attribute
+            .string_value
+            .as_deref()
+            .or(attribute.binary_value.as_deref())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    pub(in super::super) fn record(fields: Value) -> Record<'static> {
+        let mut record = json!({"messageId": "m-1", "body": "{}", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:login-queue"});
+        for (name, value) in fields.as_object().unwrap() {
+            record[name] = value.clone();
+        }
+        Record::deserialize(record).unwrap()
+    }
+
+    #[test]
+    fn only_the_name_of_the_queue_makes_a_group_fifo() {
+        let group = json!({"MessageGroupId": "g"});
+        let fifo = record(
+            json!({"attributes": group, "eventSourceARN": "arn:aws:sqs:eu-west-1:0:logins.fifo"}),
+        );
+        assert_eq!(fifo.fifo_group(), Some("g"));
+        assert_eq!(record(json!({"attributes": group})).fifo_group(), None);
+    }
+}

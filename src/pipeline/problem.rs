@@ -1,0 +1,186 @@
+//! What can be wrong with a mapping: one sentence per mistake.
+
+use thiserror::Error;
+
+use super::OnConflict;
+use super::check::MAX_COLUMNS;
+use crate::mask::{KeyError, Mask};
+use crate::message::{Envelope, Metadata};
+use crate::steps::Step;
+use crate::types::ColumnType;
+use crate::words::Word as _;
+
+/// A mapping that cannot work: where, why, and what to do.
+#[derive(Debug, Error, PartialEq)]
+#[error("{file}: {}{problem}", .column.as_ref().map(|name| format!("column {name:?}: ")).unwrap_or_default())]
+pub struct PipelineError {
+    /// The file as the user named it.
+    pub file: String,
+    /// The column at fault, if it is one.
+    pub column: Option<String>,
+    /// What is wrong and how to fix it.
+    pub problem: Problem,
+}
+
+/// A mistake in a mapping.
+#[derive(Debug, Error, PartialEq)]
+#[expect(missing_docs, reason = "each variant says what its error says")]
+pub enum Problem {
+    #[error("cannot be read ({0}): set PIPELINE_FILE to the path of a readable file")]
+    Unreadable(String),
+    #[error("line {line}: {message}: correct the line")]
+    Toml { line: usize, message: String },
+    #[error("{what} {name:?} is not a name that Postgres keeps: use 1 to 63 bytes without NUL")]
+    Identifier { what: &'static str, name: String },
+    #[error("table {0:?} has too many parts: write \"table\" or \"schema.table\"")]
+    TableParts(String),
+    #[error("no column is mapped: add a [[column]]")]
+    NoColumn,
+    #[error(
+        "more than {MAX_COLUMNS} columns are mapped and no Postgres table can have more: remove some"
+    )]
+    TooManyColumns,
+    #[error("the name is used twice: rename one of the two columns")]
+    DuplicateColumn,
+    #[error(
+        "no key is given: name the columns that make a row unique, for example key = [\"message_id\"]"
+    )]
+    NoKey,
+    #[error("the key names {0:?}, which is not a column: add the column or correct the key")]
+    UnknownKey(String),
+    #[error("the key names it twice: name it once")]
+    DuplicateKey,
+    #[error(
+        "it is part of the key but can be null, and to Postgres no two nulls are equal: add required = true"
+    )]
+    NullableKey,
+    #[error(
+        "it is part of the key and has a default, so all messages without it would become one row: replace the default with required = true"
+    )]
+    DefaultKey,
+    #[error(
+        "it is part of the key but @receive_count grows with every delivery, so a redelivered message would be stored again: remove it from the key"
+    )]
+    ReceiveCountKey,
+    #[error("newer needs rows that can be replaced: set on_conflict = \"update\", or remove newer")]
+    NewerWithoutUpdate,
+    #[error("newer names {0:?}, which is not a column: add the column or correct newer")]
+    UnknownNewer(String),
+    #[error(
+        "newer names it, but it is part of the key, which is the same in all messages of a row: name another column"
+    )]
+    NewerKey,
+    #[error(
+        "newer names it, but values of type {0} do not tell which is newer: name a column of type date, timestamptz or a number"
+    )]
+    NewerType(ColumnType),
+    #[error(
+        "newer names it, but @receive_count grows with every delivery, so an older message would replace a newer one: name a column whose value is in the message"
+    )]
+    NewerReceiveCount,
+    #[error(
+        "it stores in clear what column {0:?} masks: mask it too, map its other parts one by one, or set clear = true on it if this is intended"
+    )]
+    StoredInClear(String),
+    #[error(
+        "clear = true has no effect, because the column stores nothing that another one masks: remove it"
+    )]
+    ClearInVain,
+    #[error(
+        "it is part of the key and, without a mask key, nothing proves that the @message_id that a redrive sends along is genuine, so everybody who can send to the queue could overwrite any row: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all of them are trusted"
+    )]
+    UnsignedOrigin,
+    #[error(
+        "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id in the key and no column masked with a key, because a mask key signs the id: remove it"
+    )]
+    TrustInVain,
+    #[error("on_conflict {0:?} is unknown: use one of {known}", known = OnConflict::list())]
+    UnknownOnConflict(String),
+    #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]
+    UnknownEnvelope(String),
+    #[error("type {0:?} is unknown: use one of {known}", known = ColumnType::list())]
+    UnknownType(String),
+    #[error(
+        "from {0:?} has an empty step: write the keys with one dot between them, for example \"client.ip\""
+    )]
+    EmptyStep(String),
+    #[error(
+        "from {0:?} has a quoted step that does not end before a dot or the end: close it, and write a quote within quotes twice"
+    )]
+    Quotes(String),
+    #[error("from {0:?} is unknown metadata: use one of {known}", known = Metadata::list())]
+    UnknownMetadata(String),
+    #[error("from {metadata:?} does not fit type {column_type}: use {possible}")]
+    MetadataType {
+        metadata: String,
+        column_type: ColumnType,
+        possible: &'static str,
+    },
+    #[error("from {0:?} exists only in the envelope {1}: set envelope = \"{1}\"")]
+    NeedsEnvelope(String, Envelope),
+    #[error("required and default exclude each other: keep one")]
+    RequiredAndDefault,
+    #[error("the default does not fit ({0}): set one that a message could contain")]
+    Default(String),
+    #[error("transform {0:?} is unknown: use one of {known}", known = Step::list())]
+    UnknownTransform(String),
+    #[error("transform {0:?} works on strings, which {1} is not: remove it")]
+    TransformOn(String, String),
+    #[error(
+        "the result of transform {0} does not fit a column of type {1}: change the type, or remove the transform"
+    )]
+    TransformType(Step, ColumnType),
+    #[error("mask {0:?} is unknown: use one of {known}", known = Mask::list())]
+    UnknownMask(String),
+    #[error(
+        "base64 is not a mask, because anyone can decode it: use hmac-sha256, or aes-siv if the value must be recoverable"
+    )]
+    Base64Mask,
+    #[error("tokens are text, which a column of type {0} cannot hold: make it text or varchar(n)")]
+    MaskType(ColumnType),
+    #[error(
+        "tokens of mask {mask} have at least {needed} characters and {column_type} is too narrow: widen the column"
+    )]
+    MaskWidth {
+        mask: Mask,
+        needed: usize,
+        column_type: ColumnType,
+    },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// A problem, and the column that has it.
+#[derive(Debug)]
+pub(crate) struct Mistake {
+    column: Option<String>,
+    problem: Problem,
+}
+
+impl Problem {
+    pub(crate) fn of(self, column: &str) -> Mistake {
+        Mistake {
+            column: Some(column.to_owned()),
+            problem: self,
+        }
+    }
+}
+
+impl From<Problem> for Mistake {
+    fn from(problem: Problem) -> Self {
+        Self {
+            column: None,
+            problem,
+        }
+    }
+}
+
+impl Mistake {
+    pub(crate) fn in_file(self, file: &str) -> PipelineError {
+        PipelineError {
+            file: file.to_owned(),
+            column: self.column,
+            problem: self.problem,
+        }
+    }
+}
