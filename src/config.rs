@@ -1,8 +1,8 @@
 //! Every environment variable the function reads, in one place.
 //!
-//! Takes a look-up (the process's environment, or a map in a test), gives [`Settings`] that cannot
-//! contradict themselves, or one sentence that names the variable and the mend. An empty variable
-//! counts as unset, so that a template need not leave it out.
+//! Takes a look-up (the process's environment, or a map in a test) and returns [`Settings`] that do not contradict
+//! themselves, or one sentence with the variable and the fix. An empty variable counts as unset, so a template can
+//! always set it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tokio_postgres::config::ChannelBinding;
 
-/// How long credentials are used for new connections before they are read again.
+/// Age after which credentials are read again for a new connection.
 pub const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
 
 /// The file of certificate authorities that `make build` packages with the function.
 const PACKAGED_AUTHORITIES: &str = "ca.pem";
 
-/// How long an outage keeps a message away after its first delivery.
+/// Visibility timeout that an outage gives a message after its first delivery.
 const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
 
-/// What the environment says.
+/// The settings of the function.
 #[derive(Debug)]
 pub struct Settings {
     /// Where the rows go: `DB_SECRET_ID` with `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_SSLMODE`,
@@ -30,13 +30,13 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Where the mask key is: `MASK_SECRET_ID` or `MASK_KEY`.
     pub mask_key: Option<MaskKeySettings>,
-    /// What is done to messages that cannot be stored.
+    /// What to do with messages that cannot be stored.
     pub queue: QueueSettings,
-    /// `AWS_LAMBDA_FUNCTION_NAME`: how metrics call the function; Lambda sets it.
+    /// `AWS_LAMBDA_FUNCTION_NAME`: the name of the function in metrics; Lambda sets it.
     pub function_name: String,
-    /// `PIPELINE_FILE`: a mapping that takes the place of the one compiled in.
+    /// `PIPELINE_FILE`: a mapping that replaces the one compiled in.
     pub pipeline_file: Option<PathBuf>,
-    /// `SECRET_TTL_SECS`: the age from which credentials are read again for a new connection.
+    /// `SECRET_TTL_SECS`: the age after which credentials are read again for a new connection.
     pub secret_ttl: Duration,
 }
 
@@ -54,11 +54,11 @@ pub enum DatabaseSettings {
 pub struct DatabaseSecretSettings {
     /// `DB_SECRET_ID`: name or ARN of the secret.
     pub id: String,
-    /// `DB_HOST`: goes before the secret's `host`.
+    /// `DB_HOST`: overrides the secret's `host`.
     pub host: Option<String>,
-    /// `DB_PORT`: goes before the secret's `port`.
+    /// `DB_PORT`: overrides the secret's `port`.
     pub port: Option<u16>,
-    /// `DB_NAME`: goes before the secret's `dbname`.
+    /// `DB_NAME`: overrides the secret's `dbname`.
     pub name: Option<String>,
     /// `DB_SSLMODE` and `DB_SSLROOTCERT`.
     pub tls: TlsSettings,
@@ -67,29 +67,29 @@ pub struct DatabaseSecretSettings {
     pub channel_binding: ChannelBinding,
 }
 
-/// What is done to messages that cannot be stored.
+/// What to do with messages that cannot be stored.
 #[derive(Debug)]
 pub struct QueueSettings {
-    /// `OUTAGE_BACKOFF_SECS`: for how long an outage keeps a message away after its first delivery;
-    /// it doubles with every further one, up to 900 seconds.
+    /// `OUTAGE_BACKOFF_SECS`: the visibility timeout that an outage gives a message after its first delivery;
+    /// it doubles with each further one, up to 900 seconds.
     pub outage_backoff: Duration,
-    /// `DEAD_LETTER_QUEUE_URL`: where messages are sent that can never succeed. Unset, SQS moves
-    /// them after `maxReceiveCount` deliveries.
+    /// `DEAD_LETTER_QUEUE_URL`: the queue for messages that can never succeed. If it is unset, SQS moves them after
+    /// `maxReceiveCount` deliveries.
     pub dead_letter_queue_url: Option<String>,
 }
 
-/// How the connection is protected.
+/// TLS settings of the connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// How much is verified, if that is set.
+    /// What is verified, if that is set.
     pub mode: Option<SslMode>,
     /// Which certificate authorities are trusted.
     pub authorities: Authorities,
 }
 
 impl TlsSettings {
-    /// How much is verified. The default is everything; a connection that stays on this machine may do
-    /// without TLS, unless an authority is named.
+    /// What is verified. The default is everything, except for a connection within this machine without a named
+    /// authority, which needs no TLS.
     pub fn mode(&self, is_loopback: bool) -> SslMode {
         let default = match self.authorities {
             Authorities::System if is_loopback => SslMode::Prefer,
@@ -98,7 +98,7 @@ impl TlsSettings {
         self.mode.unwrap_or(default)
     }
 
-    /// Whether an authority is missing: `verify-ca` with those of the system accepts any site of the internet.
+    /// Whether an authority is missing: `verify-ca` with those of the system accepts any public certificate.
     pub(crate) fn lacks_authority(&self) -> bool {
         self.mode == Some(SslMode::VerifyCa) && self.authorities == Authorities::System
     }
@@ -107,12 +107,12 @@ impl TlsSettings {
 /// The certificate authorities that are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Authorities {
-    /// Those of the system.
+    /// The authorities of the system.
     #[default]
     System,
-    /// Those of a PEM file, and no others.
+    /// The authorities of a PEM file, and no others.
     Only(PathBuf),
-    /// Those of the system and those of the PEM file that is packaged with the function, only with
+    /// The authorities of the system and of the PEM file that is packaged with the function, only with
     /// `verify-full`: RDS has certificates of Amazon's own authorities, RDS Proxy of a public one.
     SystemAnd(PathBuf),
 }
@@ -194,7 +194,7 @@ pub enum LogFormat {
 }
 
 impl LogSettings {
-    /// Reads the settings; there is always an answer, since without a log nobody would see an error.
+    /// Reads the settings. It never fails, because without a log nobody would see the error.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let is_text = lookup("AWS_LAMBDA_LOG_FORMAT")
             .is_some_and(|format| format.eq_ignore_ascii_case("text"));
@@ -228,10 +228,10 @@ const RUNTIME_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
 ];
 
-/// Checks for what the Lambda runtime client would otherwise panic about.
+/// Checks for the variables without which the Lambda runtime client panics.
 ///
 /// # Errors
-/// A variable is missing that Lambda sets for every function.
+/// A variable that Lambda sets for every function is missing.
 pub fn check_runtime(lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
     match RUNTIME_VARIABLES
         .into_iter()
@@ -242,31 +242,33 @@ pub fn check_runtime(lookup: impl Fn(&str) -> Option<String>) -> Result<(), Conf
     }
 }
 
-/// Settings that cannot work.
+/// A mistake in the settings.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]
 pub enum ConfigError {
     #[error(
-        "no database is set: set DB_SECRET_ID to the name of a secret in Secrets Manager, or DATABASE_URL"
+        "no database is set: set DB_SECRET_ID to the name of a secret in Secrets Manager, or set DATABASE_URL"
     )]
     NoDatabase,
     #[error("DB_SECRET_ID and DATABASE_URL are both set: keep one")]
     TwoDatabases,
     #[error("MASK_SECRET_ID and MASK_KEY are both set: keep one")]
     TwoMaskKeys,
-    #[error("{0} is no number that fits: set a whole number, or leave it unset")]
+    #[error("{0} is not a valid number: set a whole number or unset it")]
     NotANumber(&'static str),
     #[error(
-        "{0} is not set, which Lambda sets: this program is a Lambda function, start it by `make run` or `make watch`"
+        "{0} is not set, although Lambda sets it: this program is a Lambda function; outside of Lambda, run it with `make run` or `make watch`"
     )]
     NoRuntime(&'static str),
-    #[error("DB_SSLMODE is unknown: use verify-full, verify-ca, require or disable")]
+    #[error(
+        "DB_SSLMODE has an unknown value: set verify-full, verify-ca, require, prefer or disable"
+    )]
     UnknownSslMode,
     #[error(
-        "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT, because without it a certificate of any public authority is accepted: name the file of your own authority, or use verify-full"
+        "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT, because without it any public certificate is accepted: name the file of your own authority, or use verify-full"
     )]
     NoAuthority,
-    #[error("DB_CHANNEL_BINDING is unknown: use require, prefer or disable")]
+    #[error("DB_CHANNEL_BINDING has an unknown value: set require, prefer or disable")]
     UnknownChannelBinding,
 }
 
@@ -292,7 +294,7 @@ impl Settings {
         "LAMBDA_TASK_ROOT",
     ];
 
-    /// Reads the settings through `lookup`, which gives a variable's value.
+    /// Reads the settings through `lookup`, which returns the value of a variable.
     ///
     /// # Errors
     /// A setting is missing, contradicts another or cannot be read.
@@ -315,10 +317,10 @@ impl Settings {
 }
 
 impl DatabaseSettings {
-    /// Reads where the database is, through a `lookup` that gives no empty value.
+    /// Reads where the database is, through a `lookup` that returns no empty values.
     ///
     /// # Errors
-    /// None is set or two are, or a value cannot be read.
+    /// No database is set, or two are, or a value cannot be read.
     pub fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         match (lookup("DATABASE_URL"), lookup("DB_SECRET_ID")) {
             (None, None) => Err(ConfigError::NoDatabase),
@@ -369,10 +371,10 @@ fn channel_binding(
 }
 
 impl MaskKeySettings {
-    /// Reads where the key is, if anywhere, through a `lookup` that gives no empty value.
+    /// Reads where the key is, if there is one, through a `lookup` that returns no empty values.
     ///
     /// # Errors
-    /// Two places are set.
+    /// The key is set twice.
     pub fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ConfigError> {
         match (lookup("MASK_KEY"), lookup("MASK_SECRET_ID")) {
             (Some(_), Some(_)) => Err(ConfigError::TwoMaskKeys),
@@ -457,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_contradict_themselves_are_refused() {
+    fn contradictory_settings_are_refused() {
         let secret = ("DB_SECRET_ID", "s");
         assert_eq!(read(&[]).err(), Some(ConfigError::NoDatabase));
         assert_eq!(
@@ -522,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_on_this_machine_may_go_unverified_by_default() {
+    fn only_a_connection_within_this_machine_is_unverified_by_default() {
         let named = |mode, authorities| TlsSettings { mode, authorities };
         let file = Authorities::Only("ca.pem".into());
         let cases = [

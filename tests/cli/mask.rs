@@ -139,7 +139,7 @@ async fn a_token_or_value_may_begin_with_a_hyphen() {
     let late = tool.run("token 10.0.0.1 --column ip").await;
     assert_eq!((late.code, late.out.as_str()), (2, ""));
     assert!(
-        late.err.contains("flags go before the values"),
+        late.err.contains("flags must come before the values"),
         "{}",
         late.err
     );
@@ -164,7 +164,7 @@ async fn a_hash_says_that_it_cannot_be_unmasked() {
         other.code == 1
             && other
                 .err
-                .contains("no token that aes-siv made with this key"),
+                .contains("not a token that aes-siv made with this key"),
         "{}",
         other.err
     );

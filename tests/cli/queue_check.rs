@@ -170,8 +170,18 @@ async fn each_single_mistake_in_the_function_is_named() {
             "warning",
             "deletes the messages",
         ),
-        (scaled(900), "concurrency", "failure", "for 197 connections"),
-        (scaled(150), "concurrency", "warning", "for 197 connections"),
+        (
+            scaled(900),
+            "concurrency",
+            "failure",
+            "allows 197 connections",
+        ),
+        (
+            scaled(150),
+            "concurrency",
+            "warning",
+            "allows 197 connections",
+        ),
         (
             Lambda {
                 reserved: Some(900),
@@ -218,7 +228,7 @@ async fn a_queue_without_a_way_for_dead_letters_is_warned_of() {
         .await;
     let found = complaints(&house.tool().run(&check).await);
     assert!(
-        found.len() == 1 && found[0].2.contains("lengthen its retention"),
+        found.len() == 1 && found[0].2.contains("increase its retention"),
         "{found:?}"
     );
     house.set(QueueAttributeName::RedrivePolicy, "").await;

@@ -373,7 +373,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         });
     }
     let ways = [
-        "no SQS event",
+        "not an SQS event",
         "22001",
         "22003",
         "22P02",

@@ -166,7 +166,7 @@ async fn an_event_that_is_not_from_sqs_is_refused_without_the_mask_key_too() {
     let setup = Setup::on(&database).on_aws();
     let mut function = setup.mask_secret_at(secrets.address).start().await;
     let error = function.invoke_within(&json!({"a": 1}), TIME).await.error();
-    assert!(error.contains("no SQS event"), "{error}");
+    assert!(error.contains("not an SQS event"), "{error}");
     database.drop().await;
 }
 

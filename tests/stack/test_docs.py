@@ -122,7 +122,7 @@ def test_an_older_table_gets_new_tokens_and_a_key_and_works(old: Shell) -> None:
     assert old.sql(BOTH) == before
     old.sql(block("MIGRATING.md", "sql", "PRIMARY KEY"))
     old.output('sqs-to-postgres ddl --diff | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
-    assert "this is going to work: 0 failures" in old.output(block("MIGRATING.md", "sh", "ddl --diff"))
+    assert "ready: 0 failures" in old.output(block("MIGRATING.md", "sh", "ddl --diff"))
 
 
 @pytest.mark.parametrize("bad", ["no base64", in_base64("no AES"), aes_ecb("two\nlines"), aes_ecb("")])

@@ -1,4 +1,4 @@
-//! The command line tool: the function's own library for the people around it.
+//! The command-line tool: the library of the function, for people.
 //!
 //! [`commands`] has a file or folder for each command, [`cli`] what several of them need.
 
@@ -15,13 +15,13 @@ use commands::Command;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  some messages failed, or were left because the command was interrupted, or its output cut off
+  1  some messages failed, the command was interrupted, or its output was cut off
   2  the command line, a setting, the mapping or the table is wrong
-  3  a system it needs is away
+  3  a system it needs is unavailable
 
-Settings are those of the function, from the environment; flags win over it.";
+The tool reads the same environment variables as the function; flags override them.";
 
-/// From an SQS queue of JSON messages into a Postgres table: the tools around it
+/// Load JSON messages from an SQS queue into a Postgres table: set up, check, load by hand
 #[derive(Debug, Parser)]
 #[command(name = "sqs-to-postgres", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // What is only printed is done when nobody reads any more; what is changed is not.
+    // A command that only prints is done when its reader is; one that changes something is not.
     let unread = if command.changes() {
         Outcome::SomeFailed
     } else {

@@ -1,6 +1,5 @@
-//! What was asked for, to stdout. A pipe that nobody reads is an error like any other, not a panic;
-//! colours are left out where they would not be seen. Text that others wrote goes through [`escaped`] or
-//! [`json`], so that it never reaches a terminal as a command.
+//! Output to stdout. A closed pipe is an error like any other, not a panic; colours appear only at a terminal.
+//! Text from elsewhere goes through [`escaped`] or [`json`], so that a terminal never obeys it.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -11,7 +10,7 @@ use serde_json::Value;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 
-/// Writes bytes as they are, and is done.
+/// Writes bytes unchanged, as all of the output.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<Outcome, CliError> {
     std::io::stdout().lock().write_all(bytes)?;
     Ok(Outcome::Done)
@@ -27,7 +26,7 @@ pub(crate) fn json(value: &Value) -> Result<(), CliError> {
     line(&escaped_json(value))
 }
 
-/// JSON leaves most of what a terminal obeys as it is, and takes it escaped all the same.
+/// Escapes control characters that JSON allows unescaped.
 fn escaped_json(value: &Value) -> String {
     let escape = |text: &mut String, character: char| {
         for unit in character.encode_utf16(&mut [0; 2]) {
@@ -38,9 +37,9 @@ fn escaped_json(value: &Value) -> String {
     escaped_by(&value.to_string(), escape)
 }
 
-/// Text that others wrote, on one line and without anything that a terminal obeys: control characters,
-/// line breaks and marks that reverse the direction of writing look as in Rust, `\n` and `\u{1b}`. Pipes get
-/// the same as terminals, since many end in one.
+/// Text from elsewhere, on one line and without anything that a terminal obeys: control characters, line breaks
+/// and marks that change the direction of text are escaped as in Rust, `\n` and `\u{1b}`. In a pipe, too, since
+/// many pipes end at a terminal.
 pub(crate) fn escaped(text: &str) -> String {
     escaped_by(text, |text, character| {
         text.extend(character.escape_debug())
@@ -59,7 +58,7 @@ fn escaped_by(text: &str, escape: impl Fn(&mut String, char)) -> String {
     safe
 }
 
-/// Whether a terminal or a reader may take it for something else than a character to show.
+/// Whether a character has an effect other than being shown.
 /// Source: <https://www.unicode.org/reports/tr9/#Directional_Formatting_Codes>.
 fn is_obeyed(character: char) -> bool {
     let is_line_break = matches!(character, '\u{2028}' | '\u{2029}');
@@ -70,8 +69,8 @@ fn is_obeyed(character: char) -> bool {
     character.is_control() || is_line_break || is_direction
 }
 
-/// Writes the last line of a command that changes something. Where nobody reads any more, the exit code
-/// says all the same how it went.
+/// Writes the last line of a command that changes something. If nobody reads it, the exit code still says how
+/// it went.
 pub(crate) fn last_line(text: &str) -> Result<(), CliError> {
     match line(text) {
         Err(error) if error.is_unread() => Ok(()),
@@ -79,16 +78,16 @@ pub(crate) fn last_line(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// So many of a thing: `1 row`, `2 rows`.
+/// A number and a noun: `1 row`, `2 rows`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 
-/// The widest column that a table aligns, in characters. Longer cells push the rest of their row aside.
+/// Maximum width of an aligned column, in characters. Longer cells push the rest of their row to the right.
 const MAX_COLUMN_CHARS: usize = 80;
 
-/// Rows of cells, printed as columns two blanks apart.
+/// Rows of cells, printed as aligned columns.
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -122,7 +121,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// The cell with blanks up to the width. `{cell:<width$}` panics from a width of 65,536 on.
+/// Pads a cell with spaces. `{cell:<width$}` panics from a width of 65,536 on.
 fn padded(cell: &str, width: usize) -> String {
     let blanks = width.saturating_sub(cell.chars().count());
     format!("{cell}{}", " ".repeat(blanks))
@@ -135,10 +134,10 @@ mod tests {
 
     use super::*;
 
-    /// All that may move a cursor, change colours, set a title or reach a clipboard begins with one of them.
+    /// Every sequence that moves a cursor, changes colours, sets a title or reaches a clipboard begins with one.
     /// Source: <https://invisible-island.net/xterm/ctlseqs/ctlseqs.html>.
     #[test]
-    fn no_control_character_is_left_and_all_others_are_as_they_were() {
+    fn control_characters_are_escaped_and_all_others_are_unchanged() {
         let hostile: String = (0..=0x2fff).filter_map(char::from_u32).collect();
         let shown = escaped(&hostile);
         assert!(!shown.contains(is_obeyed));
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json() {
+    fn escaped_json_has_the_same_value() {
         let value = json!({"\u{9b}": "\u{1b}[2J\u{7f}\n\u{202e}é\u{1F600}\\"});
         let text = escaped_json(&value);
         assert!(!text.contains(is_obeyed), "{text:?}");
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_cell_leaves_the_other_rows_as_they_are() {
+    fn a_long_cell_does_not_change_the_other_rows() {
         let long = "x".repeat(70_000);
         let mut table = Table::default();
         table.row(["a", "1"].map(str::to_owned));

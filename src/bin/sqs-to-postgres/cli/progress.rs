@@ -1,4 +1,4 @@
-//! How far long work has come: a bar at a terminal, a line now and then elsewhere.
+//! Progress of a long command: a bar at a terminal, occasional lines elsewhere.
 
 use std::io::{IsTerminal as _, Write, stderr};
 use std::time::{Duration, Instant};
@@ -9,28 +9,28 @@ use sqs_to_postgres::telemetry;
 
 use crate::cli::output::counted;
 
-/// How often a line is written where there is no terminal.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+/// Interval of the lines without a terminal.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-const OF_KNOWN: &str = "{bar:30} {human_pos}/{human_len} {msg} · {per_sec} · {eta} left";
-const OF_UNKNOWN: &str = "{spinner} {human_pos} {msg} · {per_sec}";
+const WITH_TOTAL: &str = "{bar:30} {human_pos}/{human_len} {msg} · {per_sec} · {eta} left";
+const WITHOUT_TOTAL: &str = "{spinner} {human_pos} {msg} · {per_sec}";
 
 /// Counts messages.
 pub(crate) struct Progress {
     bar: ProgressBar,
     messages: usize,
     began: Instant,
-    said: Instant,
+    reported: Instant,
 }
 
 impl Progress {
-    /// `total` is how many there are to come, where that is known; `done` says what is done to them.
+    /// `total` is the number of messages, if known; `done` says what happens to them.
     pub(crate) fn new(total: Option<usize>, done: &'static str) -> Self {
         let (bar, template) = match total {
-            Some(total) => (ProgressBar::new(total as u64), OF_KNOWN),
-            None => (ProgressBar::new_spinner(), OF_UNKNOWN),
+            Some(total) => (ProgressBar::new(total as u64), WITH_TOTAL),
+            None => (ProgressBar::new_spinner(), WITHOUT_TOTAL),
         };
-        // The templates are constants, so that none is wrong.
+        // The templates are constants and correct.
         let style = ProgressStyle::with_template(template);
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("█▌·"));
@@ -39,12 +39,11 @@ impl Progress {
             bar,
             messages: 0,
             began: Instant::now(),
-            said: Instant::now(),
+            reported: Instant::now(),
         }
     }
 
-    /// The same for work that writes a log, which then goes to stderr: at a terminal only what is
-    /// wrong, above the bar.
+    /// The same for work that writes a log, to stderr: at a terminal, warnings and errors only, above the bar.
     pub(crate) fn with_log(done: &'static str) -> Self {
         let progress = Self::new(None, done);
         let is_terminal = stderr().is_terminal();
@@ -61,23 +60,23 @@ impl Progress {
         progress
     }
 
-    /// Whether anybody sees it.
+    /// Whether the bar is visible.
     pub(crate) fn is_shown(&self) -> bool {
         stderr().is_terminal()
     }
 
-    /// So many are done, and what is done to them.
+    /// Sets the number of messages done, and what happened to them.
     pub(crate) fn set(&self, messages: usize, done: &str) {
         self.bar.set_message(done.to_owned());
         self.bar.set_position(messages as u64);
     }
 
-    /// So many more are done.
+    /// Adds messages to those that are done.
     pub(crate) fn advance(&mut self, messages: usize) {
         self.messages += messages;
         self.bar.set_position(self.messages as u64);
-        if !stderr().is_terminal() && self.said.elapsed() > SAY_EVERY {
-            self.said = Instant::now();
+        if !stderr().is_terminal() && self.reported.elapsed() > REPORT_INTERVAL {
+            self.reported = Instant::now();
             eprintln!("{} {}", self.messages, self.bar.message());
         }
     }
@@ -87,7 +86,7 @@ impl Progress {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
-    /// Takes the bar away and gives what was done, how long it took and how quick that was.
+    /// Removes the bar and returns number, duration and rate.
     pub(crate) fn end(&self) -> String {
         self.bar.finish_and_clear();
         let secs = self.began.elapsed().as_secs_f64();
@@ -99,7 +98,7 @@ impl Progress {
     }
 }
 
-/// Lines of a log that leave the bar whole.
+/// Writes lines of a log above the bar.
 struct AboveBar(ProgressBar);
 
 impl Write for AboveBar {

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::cli::error::CliError;
 
-/// How errors call stdin.
+/// The name of stdin in error messages.
 const STDIN: &str = "stdin";
 
 /// A record of an event that is not one of SQS.
@@ -21,15 +21,15 @@ const STDIN: &str = "stdin";
 #[error("{0} is not an SQS record: give the event as Lambda passes it to a function")]
 struct NotARecord(String);
 
-/// A message that stands alone.
+/// A sample message.
 pub(crate) struct Sample {
-    /// Where it stood: `line 3`, `record 1`.
+    /// Where it was: `line 3`, `record 1`.
     pub(crate) place: String,
-    /// The message as Lambda hands it over.
+    /// The message as Lambda passes it.
     pub(crate) record: Record<'static>,
 }
 
-/// The messages of these files, or of stdin where none is named.
+/// The messages of these files, or of stdin if there are none.
 pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<Sample>, CliError> {
     let mut samples = Vec::new();
     if files.is_empty() {
@@ -60,7 +60,7 @@ fn stdin() -> Result<String, CliError> {
 
 fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
     let whole: Option<Value> = serde_json::from_str(text).ok();
-    // A message may have Records of its own, as the notifications of S3 do.
+    // A message may have `Records` of its own, as S3 notifications do.
     let is_of_sqs =
         |records: &&Vec<Value>| records.iter().any(|record| record["messageId"].is_string());
     let records = whole.as_ref().and_then(|whole| whole["Records"].as_array());
@@ -82,7 +82,7 @@ fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
         .collect()
 }
 
-/// A message with this body, as SQS would hand it out now.
+/// A message with this body, as if SQS delivered it now.
 fn of_body(place: String, body: &str, number: usize) -> Result<Sample, CliError> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! Settings: what flags say, and where they are silent, what the environment says.
+//! Settings: flags, which override the environment.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use thiserror::Error;
 
 use crate::cli::error::CliError;
 
-/// The mapping that a person has before them goes before the one compiled in.
+/// A mapping in the current folder takes precedence over the one compiled in.
 const FILE_HERE: &str = "pipeline.toml";
 
-/// Variables of which only one can be set: a flag for one sets the other aside.
+/// Variables of which only one can be set: a flag for one hides the other.
 const RIVALS: [(&str, &str); 2] = [
     ("DATABASE_URL", "DB_SECRET_ID"),
     ("MASK_KEY", "MASK_SECRET_ID"),
@@ -30,7 +30,7 @@ const RIVALS: [(&str, &str); 2] = [
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Mapping")]
 pub(crate) struct MappingFlags {
-    /// The mapping [env: PIPELINE_FILE; then pipeline.toml in this folder, then the one compiled in]
+    /// File of the mapping [env: PIPELINE_FILE; otherwise ./pipeline.toml, otherwise the mapping compiled in]
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct MappingFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Mask key")]
 pub(crate) struct MaskFlags {
-    /// Secret that holds the mask key [env: MASK_SECRET_ID, or the key itself in MASK_KEY]
+    /// Secret with the mask key [env: MASK_SECRET_ID, or MASK_KEY for the key itself]
     #[arg(long, value_name = "NAME")]
     mask_secret_id: Option<String>,
 }
@@ -46,28 +46,28 @@ pub(crate) struct MaskFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseFlags {
-    /// libpq URL; its password can be seen by others on this machine [env: DATABASE_URL]
+    /// libpq URL; other users of this machine can see its password [env: DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "db_secret_id")]
     database_url: Option<String>,
-    /// Secret of host, user and password, instead of a URL [env: DB_SECRET_ID]
+    /// Secret with host, user and password, instead of a URL [env: DB_SECRET_ID]
     #[arg(long, value_name = "NAME")]
     db_secret_id: Option<String>,
-    /// Goes before the secret's host [env: DB_HOST]
+    /// Overrides the secret's host [env: DB_HOST]
     #[arg(long, value_name = "HOST")]
     db_host: Option<String>,
-    /// Goes before the secret's port [env: DB_PORT]
+    /// Overrides the secret's port [env: DB_PORT]
     #[arg(long, value_name = "PORT")]
     db_port: Option<String>,
-    /// Goes before the secret's database [env: DB_NAME]
+    /// Overrides the secret's database [env: DB_NAME]
     #[arg(long, value_name = "NAME")]
     db_name: Option<String>,
-    /// With the secret: verify-full, verify-ca, require or disable [env: DB_SSLMODE]
+    /// TLS mode with a secret: verify-full, verify-ca, require, prefer or disable [env: DB_SSLMODE]
     #[arg(long, value_name = "MODE")]
     db_sslmode: Option<String>,
-    /// With the secret: PEM file of the authorities to trust [env: DB_SSLROOTCERT]
+    /// With a secret: PEM file of the certificate authorities to trust [env: DB_SSLROOTCERT]
     #[arg(long, value_name = "FILE")]
     db_sslrootcert: Option<String>,
-    /// With the secret: require, prefer or disable [env: DB_CHANNEL_BINDING]
+    /// Channel binding with a secret: require, prefer or disable [env: DB_CHANNEL_BINDING]
     #[arg(long, value_name = "MODE")]
     db_channel_binding: Option<String>,
 }
@@ -81,7 +81,7 @@ pub(crate) struct QueueFlags {
     /// Name of the queue, instead of its URL
     #[arg(long, value_name = "NAME")]
     queue_name: Option<String>,
-    /// Where AWS is, for example LocalStack [env: AWS_ENDPOINT_URL]
+    /// Endpoint of AWS, for example of LocalStack [env: AWS_ENDPOINT_URL]
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
 }
@@ -91,7 +91,7 @@ pub(crate) struct QueueFlags {
 struct NoQueue;
 
 impl QueueFlags {
-    /// The way to AWS.
+    /// The AWS configuration.
     pub(crate) fn aws(&self) -> Aws {
         Aws::at(self.endpoint_url.clone())
     }
@@ -113,7 +113,7 @@ impl QueueFlags {
 }
 
 impl MappingFlags {
-    /// The mapping, and how errors call it.
+    /// The mapping, and its name in error messages.
     pub(crate) fn read(&self) -> Result<(String, Pipeline), CliError> {
         let (file, pipeline) = match self.file() {
             Some(path) => read_pipeline(Some(&path))?,
@@ -141,7 +141,7 @@ impl MaskFlags {
         [("MASK_SECRET_ID", &self.mask_secret_id)]
     }
 
-    /// The mask key, where one is set.
+    /// The mask key, if one is set.
     pub(crate) async fn key(&self, aws: &Arc<Aws>) -> Result<Option<MaskKey>, CliError> {
         let flags = self.flags();
         let settings = MaskKeySettings::read(&|name: &str| look_up(&flags, name))?;
@@ -173,7 +173,7 @@ impl DatabaseFlags {
     }
 }
 
-/// The settings of the function, for a command that does its work.
+/// The settings of a handler, for a command that does the work of the function.
 pub(crate) fn settings(
     mapping: &MappingFlags,
     mask: &MaskFlags,
@@ -182,7 +182,7 @@ pub(crate) fn settings(
     let flags: Vec<Flag<'_>> = mask.flags().into_iter().chain(database.flags()).collect();
     let settings = Settings::read(|name: &str| look_up(&flags, name))?;
     Ok(Settings {
-        // Metrics for CloudWatch are those of a function.
+        // Only a function has CloudWatch metrics.
         function_name: String::new(),
         pipeline_file: mapping.file(),
         ..settings
@@ -194,10 +194,10 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A variable, and what its flag says.
+/// A variable and the value of its flag.
 type Flag<'f> = (&'static str, &'f Option<String>);
 
-/// The flag's value, or the environment's where no flag sets it or its rival.
+/// The value of the flag, or of the environment if neither this flag nor that of its rival is set.
 fn look_up(flags: &[Flag<'_>], name: &str) -> Option<String> {
     let flag = |name: &str| {
         let (_, value) = flags.iter().find(|(flag, _)| *flag == name)?;

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM. Commands that hold something finish it first; all end within ten seconds, after which
-//! Docker and Kubernetes kill.
+//! Ctrl-C and SIGTERM. Some commands finish what they have begun; all end within ten seconds, because Docker
+//! kills after that.
 
 use std::io;
 use std::process::exit;
@@ -14,32 +14,32 @@ use tokio::sync::watch;
 /// How long a command may take to finish: less than the ten seconds.
 const TIME_TO_END: Duration = Duration::from_secs(8);
 
-/// The exit code of a command that left something because it was interrupted.
+/// The exit code of a command that was interrupted.
 const INTERRUPTED: i32 = 1;
 
-/// The process that the kernel starts first, in a container the command itself.
+/// The id of the first process, which in a container is the command itself.
 const FIRST_PROCESS: u32 = 1;
 
-/// Lets a signal end a command that holds nothing. This is what signals do by themselves, except to the
-/// first process of a container, for which the kernel drops a signal that nobody has asked for.
+/// Lets signals end the command. They do so by themselves, except for the first process of a container: the
+/// kernel drops its signals unless it handles them.
 pub(crate) fn end_at_once() -> io::Result<()> {
     if std::process::id() == FIRST_PROCESS {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                exit(as_shells_say(signal));
+                exit(exit_code(signal));
             }
         });
     }
     Ok(())
 }
 
-/// What shells make of a process that a signal ended.
-fn as_shells_say(signal: i32) -> i32 {
+/// The exit code that shells report for a process that a signal ended.
+fn exit_code(signal: i32) -> i32 {
     128 + signal
 }
 
-/// Whether a person, the system or the command itself has asked for an end.
+/// A request to stop, by a user, the system or the command itself.
 #[derive(Clone)]
 pub(crate) struct Stop {
     sender: Arc<watch::Sender<bool>>,
@@ -47,8 +47,7 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Takes the signals over. The second one ends the process at once; so does the time, where something that
-    /// is waited for does not answer.
+    /// Handles the signals from now on. The first asks to stop; the second, or a time limit, ends the process.
     pub(crate) fn on_signal() -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let (sender, receiver) = watch::channel(false);
@@ -60,7 +59,7 @@ impl Stop {
         spawn(move || {
             for (signal, is_first) in signals.forever().zip([true, false]) {
                 if !is_first {
-                    exit(as_shells_say(signal));
+                    exit(exit_code(signal));
                 }
                 asking.ask();
                 spawn(end_in_time);
@@ -69,17 +68,17 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Asks for it.
+    /// Asks to stop.
     pub(crate) fn ask(&self) {
         self.sender.send_replace(true);
     }
 
-    /// Whether it was asked for.
+    /// Whether to stop.
     pub(crate) fn is_asked(&self) -> bool {
         *self.receiver.borrow()
     }
 
-    /// Does some work, unless an end is asked for meanwhile: then the work is given up.
+    /// The result of some work; `None` if a request to stop comes first, which drops the work.
     pub(crate) async fn or_done<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut stop = self.clone();
         tokio::select! {
@@ -89,9 +88,9 @@ impl Stop {
         }
     }
 
-    /// Waits until it is asked for.
+    /// Waits for a request to stop.
     pub(crate) async fn asked(&mut self) {
-        // It fails without a sender, and there is one in here.
+        // It fails only without a sender, and this type holds one.
         _ = self.receiver.wait_for(|&asked| asked).await;
     }
 }
@@ -100,7 +99,7 @@ fn end_in_time() {
     sleep(TIME_TO_END);
     let secs = TIME_TO_END.as_secs();
     eprintln!(
-        "ended after {secs} seconds, because something did not answer: messages in flight come back after their visibility timeout"
+        "stopped after {secs} seconds because a system did not respond: messages in flight become visible again after their visibility timeout"
     );
     exit(INTERRUPTED);
 }

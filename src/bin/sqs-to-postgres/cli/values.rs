@@ -14,17 +14,17 @@ const FLAGS: [&str; 6] = [
     "-h",
 ];
 
-/// What may begin with a hyphen, as one token in 64 does. A flag that comes so late would be taken for
-/// a value.
+/// A value or token. One token in 64 begins with a hyphen, so hyphens are allowed; but a flag after the first
+/// value would count as a value, and is refused.
 pub(crate) fn value(text: &str) -> Result<String, &'static str> {
     let flag = text.split_once('=').map_or(text, |(flag, _)| flag);
     match FLAGS.contains(&flag) {
-        true => Err("flags go before the values"),
+        true => Err("flags must come before the values"),
         false => Ok(text.to_owned()),
     }
 }
 
-/// What the command line gives, or else the lines of stdin.
+/// The arguments, or the lines of stdin if there are none.
 pub(crate) fn given(arguments: Vec<String>) -> Result<Vec<String>, CliError> {
     if !arguments.is_empty() {
         return Ok(arguments);
@@ -42,7 +42,7 @@ mod tests {
     use crate::Cli;
 
     #[test]
-    fn no_flag_is_taken_for_a_value() {
+    fn a_flag_does_not_count_as_a_value() {
         let tool = Cli::command();
         let commands = ["token", "unmask"].map(|name| tool.find_subcommand(name).unwrap());
         let flags = commands.iter().flat_map(|command| command.get_opts());

@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete command lines.
+//! `completions`: the completion script of a shell.
 
 use clap::{Args, CommandFactory as _};
 
@@ -6,7 +6,7 @@ use crate::Cli;
 use crate::cli::error::CliError;
 use crate::cli::{Outcome, output};
 
-/// Print the completions of a shell
+/// Print the completion script of a shell
 ///
 /// For bash, in ~/.bashrc: source <(sqs-to-postgres completions bash)
 #[derive(Debug, Args)]

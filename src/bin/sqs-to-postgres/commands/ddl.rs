@@ -1,4 +1,4 @@
-//! `ddl`: the statements that make the table, or make it fit.
+//! `ddl`: the statements that create the table, or fix it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::settings::{DatabaseFlags, MappingFlags};
 use crate::cli::{Outcome, output};
 
-/// How long a connection may take.
+/// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
@@ -21,18 +21,19 @@ Examples:
   sqs-to-postgres ddl | psql \"$DATABASE_URL\"
   sqs-to-postgres ddl --diff";
 
-/// Print the CREATE TABLE of the mapping, or the ALTERs that a table needs
+/// Print the CREATE TABLE of the mapping, or the statements that fix a table
 ///
-/// The primary key is the unique index that a redelivered message meets.
+/// The primary key is the unique index that keeps redelivered messages from being
+/// stored twice.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ddl {
-    /// One partition a month by this column, a date or timestamptz of the key
+    /// Partition by month on this column, a date or timestamptz of the key
     ///
-    /// Prints this month's and the next two, and one for all other times. Make later
-    /// ones before they are needed, for example with pg_partman. A key is then unique
-    /// together with its time: a message that is sent anew, as redrive does, has
-    /// another @sent_at and may be stored a second time.
+    /// Prints partitions for this month and the next two, and one for all other times.
+    /// Create later ones before they are needed, for example with pg_partman. A key is
+    /// then unique only together with its time: a message that is sent again at another
+    /// time may be stored a second time.
     #[arg(
         long,
         value_name = "COLUMN",
@@ -40,7 +41,7 @@ pub(crate) struct Ddl {
         verbatim_doc_comment
     )]
     partition_by: Option<String>,
-    /// Compare with the table in the database, and print what mends it
+    /// Compare with the table in the database, and print the statements that fix it
     #[arg(long)]
     diff: bool,
     #[command(flatten)]
@@ -71,7 +72,7 @@ impl Ddl {
     }
 }
 
-/// What is to be known of the columns besides their types, as SQL comments.
+/// Properties of columns that their types do not show, as SQL comments.
 fn notes(pipeline: &Pipeline) -> String {
     let newer = pipeline.newer_column().map(|column| {
         format!(
@@ -92,13 +93,13 @@ fn today() -> time::Date {
     time::OffsetDateTime::from(SystemTime::now()).date()
 }
 
-/// The statements that make the table fit; none where it does.
+/// The statements that fix the table; none if it fits.
 fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
     let table = match inspection {
         Inspection::NoSchema(create) => {
             return format!("{}{create}\n{}", notes(pipeline), pipeline.create_table());
         }
-        Inspection::SchemaClosed(mend) => return format!("{mend}\n"),
+        Inspection::SchemaClosed(fix) => return format!("{fix}\n"),
         Inspection::NoTable(create) => return notes(pipeline) + create,
         Inspection::Table(table) => table,
     };
@@ -107,13 +108,13 @@ fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
         let (column, fault) = (&difference.column, &difference.fault);
         sql += &format!("-- {column:?} {fault}\n{}\n", difference.mend);
         if let Some(later) = difference.later {
-            sql += &format!("-- new rows always have a value; once the old ones have: {later}\n");
+            sql += &format!("-- new rows always have a value; once the old ones do: {later}\n");
         }
     }
     if let Err(create) = &table.unique_index {
         let how = match table.kind {
             Kind::Partitioned(_) => "",
-            _ => ": it is built beside other writers, and must not run in a transaction",
+            _ => ": it is built without blocking writers, and must not run in a transaction",
         };
         sql += &format!("-- the key has no unique index{how}\n{create}\n");
     }

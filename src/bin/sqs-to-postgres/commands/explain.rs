@@ -1,4 +1,4 @@
-//! `explain`: what would become of messages, without a database.
+//! `explain`: the rows that messages would become, without a database.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ Examples:
   sqs-to-postgres explain events/logins.jsonl
   echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
 
-/// Show what becomes of messages: the row, or the rule they break and where
+/// Show the row that each message becomes, or the rule it breaks and where
 ///
-/// Values are hidden, and tokens are shown, which are what the table holds. Needs
-/// no database. Without a mask key tokens are left out.
+/// Hides values, but shows tokens as the table would hold them, if a mask key is set.
+/// Needs no database.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// JSON lines, one JSON message, or the event of a Lambda function; none, or -: stdin
+    /// Files of JSON lines, one JSON message, or the event of a Lambda function; without any, or with -, stdin
     files: Vec<PathBuf>,
     /// Show the values of the messages
     #[arg(long)]
     show_values: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(crate) struct Explain {
     mask: MaskFlags,
 }
 
-/// The mapping at work.
+/// The mapping, ready to transform messages.
 struct Explainer {
     pipeline: Pipeline,
     transformer: Transformer,
@@ -119,7 +119,7 @@ impl Explainer {
             Ok(cells) => cells,
             Err(rejection) => {
                 line(&format!(
-                    "{place}: rejected by the rule {}",
+                    "{place}: rejected by rule {}",
                     rejection.rule.name()
                 ))?;
                 return line(&format!("  {rejection}\n"));
@@ -142,7 +142,7 @@ impl Explainer {
         line(&format!("{table}"))
     }
 
-    /// The cell where it may be seen, or what may be said of it.
+    /// The cell if it may be shown, or else a description of it.
     fn shown(&self, column: &Column, text: &str) -> String {
         match column.mask {
             Some(_) if self.has_key => text.to_owned(),
@@ -192,7 +192,7 @@ impl Explainer {
         json
     }
 
-    /// Where a value comes from, what is done to it, and what it decides.
+    /// The source of a value, what is done to it, and its role.
     fn way(&self, column: &Column) -> String {
         let mut way = format!("from {}", column.source);
         for transform in &column.transforms {
@@ -210,7 +210,7 @@ impl Explainer {
         way
     }
 
-    /// Whether it says which of two rows of a key is newer.
+    /// Whether the column says which of two rows with one key is newer.
     fn is_newer(&self, column: &Column) -> bool {
         self.pipeline.newer_column() == Some(column)
     }

@@ -11,12 +11,12 @@ use crate::cli::{Outcome, output};
 #[error("unknown command {0:?}: see `sqs-to-postgres --help`")]
 struct UnknownCommand(String);
 
-/// Print the man page, or that of a command
+/// Print the man page of the tool or of a command
 ///
 /// To read it: sqs-to-postgres man check | man -l -
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// The command; none: the tool as a whole
+    /// The command; without it, the tool as a whole
     command: Option<String>,
 }
 

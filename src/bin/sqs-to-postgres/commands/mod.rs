@@ -33,12 +33,12 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it finishes what it holds when a signal asks for an end.
+    /// Whether it handles signals itself, to finish what it has begun.
     fn takes_signals(&self) -> bool {
         matches!(self, Self::Drain(_) | Self::Send(_) | Self::Redrive(_))
     }
 
-    /// Whether it does more than to print.
+    /// Whether it changes something, rather than only print.
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Drain(_) | Self::Send(_) => true,

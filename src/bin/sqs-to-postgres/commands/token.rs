@@ -36,18 +36,17 @@ enum TokenError {
     WhichColumn(String),
 }
 
-/// Print what values become in a masked column, to look a person up
+/// Print the tokens of values in a masked column, to find a person's rows
 ///
-/// A line for each value. The value takes the way of the column: its transforms,
-/// then its mask.
+/// Prints one line per value, after the transforms and the mask of the column.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Token {
-    /// The values, after all flags; none: one a line from stdin, which neither the shell's history nor other
-    /// users of this machine get to see
+    /// The values, after all flags; without any, one per line from stdin, which neither the shell's history
+    /// nor other users of this machine can see
     #[arg(allow_hyphen_values = true, value_parser = value)]
     values: Vec<String>,
-    /// The masked column, where not all of them do the same
+    /// The masked column, if they use different transforms or masks
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
     #[command(flatten)]
@@ -75,7 +74,7 @@ impl Token {
     }
 }
 
-/// A mapping of one masked column, so that a value takes just the way of a message's.
+/// A mapping of one masked column, so that a value is treated exactly like one of a message.
 struct Lookup {
     transformer: Transformer,
 }
@@ -118,7 +117,7 @@ impl Lookup {
     }
 }
 
-/// The named column, or any of those that are masked, if all do the same.
+/// The named column, or any masked one if all use the same transforms and mask.
 fn masked_column<'a>(pipeline: &'a Pipeline, name: Option<&str>) -> Result<&'a Column, TokenError> {
     let masked: Vec<&Column> = pipeline
         .columns

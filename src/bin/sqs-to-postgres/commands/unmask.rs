@@ -18,18 +18,18 @@ Examples:
   psql -Atc 'SELECT DISTINCT masked_ip FROM user_logins' | sqs-to-postgres unmask
   sqs-to-postgres unmask --json < tokens.txt | jq -r .value";
 
-/// Print the values of aes-siv tokens, with the mask key
+/// Decrypt aes-siv tokens with the mask key
 ///
-/// A line for each token, with the personal data in clear. Control characters
-/// and line breaks are written as \n and \u{1b}; --json gives exact values.
-/// Hashes cannot be unmasked.
+/// Prints one line per token, with the personal data in clear. Control characters
+/// and line breaks are escaped, as \u{1b} and \n; --json prints exact values. Hashes
+/// cannot be reversed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Unmask {
-    /// The tokens, after all flags; none: one a line from stdin
+    /// The tokens, after all flags; without any, one per line from stdin
     #[arg(allow_hyphen_values = true, value_parser = value)]
     tokens: Vec<String>,
-    /// One JSON object a line: the value, or null and the error
+    /// Print one JSON object per line: the value, or null and the error
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The Lambda function: its event source, its time, and how many of it there can be.
+//! The Lambda function: its event source, timeout and concurrency.
 
 use aws_config::SdkConfig;
 use aws_sdk_lambda::Client;
@@ -12,20 +12,20 @@ use super::queue::{ADVISED_VISIBILITY, Queue};
 use super::report::Report;
 use crate::cli::error::CliError;
 
-/// What an account has unless it asked for more.
+/// The default concurrency of an account.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 const ACCOUNT_CONCURRENCY: i32 = 1_000;
 
-/// The variable of the queue to which a function or a drain sends dead letters itself.
+/// The variable with the queue to which a function or a drain itself sends dead letters.
 pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 
-/// What Lambda says of a function.
+/// A function, as Lambda describes it.
 pub(super) struct Function {
     name: String,
     timeout_secs: u64,
-    /// Reserved for it; `None`: what the account has.
+    /// Reserved concurrency; `None`: the account's.
     reserved: Option<i32>,
-    /// Whether it sends dead letters itself; `None` where Lambda does not say.
+    /// Whether it sends dead letters itself; `None` if Lambda does not say.
     sends_dead_letters: Option<bool>,
     /// Its event source mappings that read from SQS queues.
     sources: Vec<EventSourceMappingConfiguration>,
@@ -60,7 +60,7 @@ impl Function {
         })
     }
 
-    /// The queue it reads from, where it is only one.
+    /// The queue it reads from, if there is exactly one.
     pub(super) fn queue_arn(&self) -> Option<&str> {
         match &self.sources[..] {
             [source] => Some(arn(source)),
@@ -68,7 +68,7 @@ impl Function {
         }
     }
 
-    /// Writes the lines of the function and of its way from the queue.
+    /// Writes the lines of the function and of its event source.
     pub(super) fn check(
         &self,
         queue: Option<&Queue>,
@@ -87,12 +87,9 @@ impl Function {
             queue.is_none_or(|queue| queue.arn == arn(source))
         };
         let Some(source) = self.sources.iter().find(wanted) else {
-            let mend = "connect the function to the queue with an event source mapping";
-            return report.failure(
-                "event source",
-                "the function does not read from the queue",
-                mend,
-            );
+            let text = "the function does not read from the queue";
+            let fix = "create an event source mapping from the queue to the function";
+            return report.failure("event source", text, fix);
         };
         check_source(source, report)?;
         match server {
@@ -106,13 +103,13 @@ impl Function {
         let advised = ADVISED_VISIBILITY * timeout;
         if visibility < timeout {
             let text = format!(
-                "{visibility} s is shorter than the function's timeout of {timeout} s: messages are handled twice"
+                "{visibility} s is shorter than the function's timeout of {timeout} s: messages are processed twice"
             );
             return report.failure("visibility", &text, &format!("set it to {advised} s"));
         }
         if visibility < advised {
             let text = format!(
-                "{visibility} s is less than {ADVISED_VISIBILITY} times the function's timeout of {timeout} s, which AWS advises"
+                "{visibility} s is less than {ADVISED_VISIBILITY} times the function's timeout of {timeout} s, which AWS recommends"
             );
             return report.warning("visibility", &text, &format!("set it to {advised} s"));
         }
@@ -122,7 +119,7 @@ impl Function {
         )
     }
 
-    /// Each function at work has a connection of its own.
+    /// Each concurrent invocation has its own connection.
     fn check_concurrency(
         &self,
         source: &EventSourceMappingConfiguration,
@@ -148,18 +145,17 @@ impl Function {
                 &format!("{found}; the pooler shares its connections"),
             );
         }
-        let found = format!("{found}, for {connections} connections that the server has");
-        let mend =
-            format!("set MaximumConcurrency well below {connections}, or put a pooler in between");
+        let found = format!("{found}; the server allows {connections} connections");
+        let fix = format!("set MaximumConcurrency well below {connections}, or use a pooler");
         match limit {
-            Some(_) if most > connections => report.failure("concurrency", &found, &mend),
-            _ if most > connections / 2 => report.warning("concurrency", &found, &mend),
+            Some(_) if most > connections => report.failure("concurrency", &found, &fix),
+            _ if most > connections / 2 => report.warning("concurrency", &found, &fix),
             _ => report.ok("concurrency", &found),
         }
     }
 }
 
-/// Without the right to decrypt the variables Lambda gives an error in their place.
+/// Without permission to decrypt the variables, Lambda returns an error in their place.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_EnvironmentResponse.html>.
 fn sends_dead_letters(environment: Option<&EnvironmentResponse>) -> Option<bool> {
     let Some(environment) = environment else {
@@ -197,7 +193,8 @@ fn check_source(
     if is_partial {
         report.ok("partial responses", "ReportBatchItemFailures is on")?;
     } else {
-        let text = "ReportBatchItemFailures is off, so that failed messages are deleted as if they were stored";
+        let text =
+            "ReportBatchItemFailures is off: failed messages are deleted as if they were stored";
         report.failure(
             "partial responses",
             text,
@@ -208,11 +205,11 @@ fn check_source(
         .filter_criteria()
         .is_some_and(|criteria| !criteria.filters().is_empty())
     {
-        let text = "Lambda deletes the messages that its filter leaves out";
+        let text = "Lambda deletes the messages that the filter excludes";
         return report.warning(
             "filter",
             text,
-            "take FilterCriteria out, unless that is meant",
+            "remove FilterCriteria, unless that is intended",
         );
     }
     report.ok("filter", "none")

@@ -1,4 +1,4 @@
-//! What the mapping allows that somebody may not expect.
+//! Properties of the mapping that may surprise.
 
 use sqs_to_postgres::pipeline::{OnConflict, Pipeline};
 
@@ -9,13 +9,13 @@ pub(super) fn check(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliE
     check_order(pipeline, report)?;
     for (column, masked) in pipeline.clear_columns() {
         let text = format!(
-            "column {:?} stores what column {:?} masks, as clear = true says",
+            "column {:?} stores in clear what column {:?} masks (clear = true)",
             column.name, masked.name
         );
         report.ok("in clear", &text)?;
     }
     if pipeline.trusts_origin() {
-        let text = "whoever may send to the queue may choose the row to overwrite, as trust_origin = true says";
+        let text = "anyone who can send to the queue can choose the row to overwrite (trust_origin = true)";
         report.ok("origin", text)?;
     }
     Ok(())
@@ -33,8 +33,8 @@ fn check_order(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliError>
         }
         (OnConflict::Update, None) => report.warning(
             "newer",
-            "the message of a key that is stored last wins, and standard queues, outages and redrive reorder messages",
-            "set newer = \"…\" to a column that is a date, timestamptz or number of the message",
+            "the message that is stored last wins, and standard queues, outages and redrive reorder messages",
+            "set newer = \"…\" to a column with a date, timestamptz or number of the message",
         ),
     }
 }

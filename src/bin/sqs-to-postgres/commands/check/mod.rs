@@ -1,4 +1,4 @@
-//! `check`: is this going to work? One line for each thing that can stand in the way.
+//! `check`: whether mapping, keys, database, table, queue and function fit together.
 
 mod function;
 mod mapping;
@@ -26,29 +26,29 @@ use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, v
 use function::{DEAD_LETTER_QUEUE_URL, Function};
 use report::Report;
 
-/// How long a connection may take.
+/// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A statement of a large batch takes no longer on a server that is busy.
+/// Maximum duration of the statement of a large batch on a busy server.
 const SHORT_STATEMENT: Duration = Duration::from_secs(5);
 
-/// Other statements on the same rows take no longer, nor does the function between two of its own.
+/// Maximum duration of other statements on the same rows, and of the pauses between two of our own.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest of the names that do not depend on the mapping.
+/// The longest name of a check that does not depend on the mapping.
 const WIDEST_NAME: &str = "partial responses";
 
-/// Say whether this is going to work, from the mapping to the queue
+/// Check that everything fits together, from the mapping to the queue
 ///
-/// One line for each thing, with what mends it. Role and network are those of
-/// this machine: the function's may differ.
+/// Prints one line per check, with the fix for each problem. It uses the role and the
+/// network of this machine; the function's may differ.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Check {
-    /// The Lambda function: its timeout, its event source and its concurrency
+    /// Check this Lambda function too: its timeout, event source and concurrency
     #[arg(long, value_name = "NAME", help_heading = "Queue")]
     function: Option<String>,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -109,7 +109,7 @@ impl Check {
         let masks = pipeline.columns.iter().filter(is_masked).count();
         match compiled {
             Ok(_) if masks == 0 => report.ok("masks", "none")?,
-            Ok(_) => report.ok("masks", &format!("{masks} columns are masked"))?,
+            Ok(_) => report.ok("masks", &format!("{masks} masked columns"))?,
             Err(error) => report.error("masks", &error)?,
         }
         for column in &pipeline.columns {
@@ -118,7 +118,7 @@ impl Check {
         mapping::check(pipeline, report)
     }
 
-    /// Gives the server, where it answers.
+    /// Returns the server, if it answers.
     async fn check_database(
         &self,
         pipeline: &Pipeline,
@@ -191,28 +191,28 @@ fn check_server(
     } = server;
     let found = format!("PostgreSQL {version}, {database} at {host}:{port} as {role}");
     if server.is_read_only {
-        let mend = "name the writer, not a replica";
-        report.failure("database", &format!("{found}, which is read-only"), mend)?;
+        let fix = "connect to the writer, not to a replica";
+        report.failure("database", &format!("{found}, which is read-only"), fix)?;
     } else {
         report.ok("database", &found)?;
     }
     if server.is_pooled {
         report.ok(
             "pooler",
-            "one is in between: nothing is sent for which it would pin a connection",
+            "yes: nothing is sent for which it would pin a connection",
         )
     } else {
-        report.ok("pooler", "none in between")
+        report.ok("pooler", "none")
     }
 }
 
-/// A hash without a key can be made by whoever has the table, of every value that there may be.
+/// Anyone with the table can hash all possible values and compare, if the hash needs no key.
 fn check_mask(column: &Column, report: &mut Report) -> Result<(), CliError> {
     let Some(mask) = column.mask.filter(|mask| !mask.needs_key()) else {
         return Ok(());
     };
     let text = format!(
-        "{mask} of column {} has no key: whoever can read the table finds addresses, phone numbers and the like by hashing all of them",
+        "{mask} of column {} has no key: anyone who can read the table can find addresses, phone numbers and the like by hashing all possible ones",
         column.name
     );
     report.warning("masks", &text, "use hmac-sha256, or aes-siv")
@@ -221,7 +221,7 @@ fn check_mask(column: &Column, report: &mut Report) -> Result<(), CliError> {
 fn check_durability(server: &Server, report: &mut Report) -> Result<(), CliError> {
     let role = quote_identifier(&server.role);
     match server.durability {
-        Durability::Full => report.ok("durability", "a commit waits for the disk"),
+        Durability::Full => report.ok("durability", "commits wait for the disk"),
         Durability::NotSynchronous => report.warning(
             "durability",
             "synchronous_commit is off: a crash of the server loses rows whose messages were acknowledged",
@@ -235,14 +235,14 @@ fn check_durability(server: &Server, report: &mut Report) -> Result<(), CliError
     }
 }
 
-/// Shorter ones stop batches that would have been stored.
+/// Shorter timeouts stop batches that would have been stored.
 fn check_timeouts(server: &Server, report: &mut Report) -> Result<(), CliError> {
     let role = quote_identifier(&server.role);
     for (name, limit) in &server.timeouts {
         let (shortest, what) = match name.as_str() {
             "lock_timeout" => (
                 SHORT_WAIT,
-                "rows that wait longer for a lock are tried again later",
+                "rows that wait longer for a lock are retried later",
             ),
             "idle_in_transaction_session_timeout" => (
                 SHORT_WAIT,
@@ -263,7 +263,7 @@ fn check_timeouts(server: &Server, report: &mut Report) -> Result<(), CliError> 
         .map(|(name, limit)| format!("{name} {limit:?}"))
         .collect();
     match &limits[..] {
-        [] => report.ok("timeouts", "none is set for the role"),
+        [] => report.ok("timeouts", "none set for the role"),
         limits => report.ok("timeouts", &limits.join(", ")),
     }
 }

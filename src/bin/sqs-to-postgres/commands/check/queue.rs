@@ -1,4 +1,4 @@
-//! The queue: how long a message stays away, and where it goes when it fails for good.
+//! The queue: its visibility timeout and its dead-letter queue.
 
 use aws_sdk_sqs::Client;
 use sqs_to_postgres::sqs::{self, Attributes, RedrivePolicy, is_fifo, name_of};
@@ -7,7 +7,7 @@ use super::report::Report;
 use crate::cli::error::CliError;
 use crate::cli::settings::QueueFlags;
 
-/// How many times the function's timeout a message should stay away.
+/// The visibility timeout that AWS recommends, as a multiple of the function's timeout.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>.
 pub(super) const ADVISED_VISIBILITY: u64 = 6;
 
@@ -32,16 +32,16 @@ impl Queue {
         if are_direct {
             return report.ok(
                 "order",
-                "kept: the function sends a bad message to the dead-letter queue by itself",
+                "kept: the function itself sends a bad message to the dead-letter queue",
             );
         }
         let text = match self.max_receives.as_str() {
             "" => "a bad message holds back its whole group until it expires".to_owned(),
             deliveries => format!(
-                "a bad message holds back its group, and after {deliveries} deliveries SQS moves the good messages behind it to the dead-letter queue too; later ones are then stored before them"
+                "a bad message holds back its group, and after {deliveries} deliveries SQS moves the good messages behind it to the dead-letter queue too; later messages are then stored before them"
             ),
         };
-        let fix = "set DEAD_LETTER_QUEUE_URL, so that only the bad message goes there";
+        let fix = "set DEAD_LETTER_QUEUE_URL, so that only the bad message is moved";
         report.warning("order", &text, fix)
     }
 }
@@ -104,8 +104,9 @@ async fn check_redrive(
         max_receive_count: deliveries,
     }) = &queue.redrive_policy
     else {
-        let text = "no dead-letter queue: a message that always fails comes back until it expires";
-        return report.warning("redrive", text, "give the queue a redrive policy");
+        let text =
+            "no dead-letter queue: a message that always fails is redelivered until it expires";
+        return report.warning("redrive", text, "add a redrive policy to the queue");
     };
     let dead_letters = async { sqs::Queue::of_arn(sqs, arn).await?.attributes().await };
     let dead_letters = match dead_letters.await {
@@ -115,7 +116,7 @@ async fn check_redrive(
     let found = format!("to {} after {deliveries} deliveries", name_of(arn));
     if dead_letters.retention <= queue.retention {
         let text = format!("{found}, which keeps messages no longer than the queue itself");
-        let fix = "lengthen its retention: a dead letter's age counts from its first sending";
+        let fix = "increase its retention period: the age of a dead letter counts from when it was first sent";
         return report.warning("redrive", &text, fix);
     }
     report.ok("redrive", &found)

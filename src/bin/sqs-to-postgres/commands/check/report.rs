@@ -1,4 +1,4 @@
-//! The lines of a check, and what they come to.
+//! The lines of `check` and their verdict.
 
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::counted;
 use crate::cli::{Outcome, output};
 
-/// How one thing stands.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Ok,
@@ -37,14 +37,14 @@ impl Status {
 /// Writes each line as it comes.
 pub(super) struct Report {
     is_json: bool,
-    /// Of the names of what is checked.
+    /// Width of the names.
     width: usize,
     counts: [usize; 3],
     is_unavailable: bool,
 }
 
 impl Report {
-    /// `widest` is the longest name to come.
+    /// `widest` is the length of the longest name, in characters.
     pub(super) fn new(is_json: bool, widest: usize) -> Self {
         Self {
             is_json,
@@ -58,15 +58,15 @@ impl Report {
         self.add(Status::Ok, name, text, None)
     }
 
-    pub(super) fn warning(&mut self, name: &str, text: &str, mend: &str) -> Result<(), CliError> {
-        self.add(Status::Warning, name, text, Some(mend))
+    pub(super) fn warning(&mut self, name: &str, text: &str, fix: &str) -> Result<(), CliError> {
+        self.add(Status::Warning, name, text, Some(fix))
     }
 
-    pub(super) fn failure(&mut self, name: &str, text: &str, mend: &str) -> Result<(), CliError> {
-        self.add(Status::Failure, name, text, Some(mend))
+    pub(super) fn failure(&mut self, name: &str, text: &str, fix: &str) -> Result<(), CliError> {
+        self.add(Status::Failure, name, text, Some(fix))
     }
 
-    /// What an error says, which names its mend itself.
+    /// An error, which contains its fix.
     pub(super) fn error(&mut self, name: &str, error: &CliError) -> Result<(), CliError> {
         self.is_unavailable |= error.outcome() == Outcome::Unavailable;
         self.add(Status::Failure, name, &error.to_string(), None)
@@ -77,28 +77,28 @@ impl Report {
         status: Status,
         name: &str,
         text: &str,
-        mend: Option<&str>,
+        fix: Option<&str>,
     ) -> Result<(), CliError> {
         self.counts[status as usize] += 1;
         if self.is_json {
-            let line = json!({"check": name, "status": status.name(), "text": text, "mend": mend});
+            let line = json!({"check": name, "status": status.name(), "text": text, "fix": fix});
             return output::json(&line);
         }
         let (style, width) = (status.style(), self.width);
-        let mend = mend.map(|mend| format!(": {mend}")).unwrap_or_default();
+        let fix = fix.map(|fix| format!(": {fix}")).unwrap_or_default();
         let status = status.name();
         output::line(&format!(
-            "{style}{status:<7}{style:#}  {name:<width$}  {text}{mend}"
+            "{style}{status:<7}{style:#}  {name:<width$}  {text}{fix}"
         ))
     }
 
-    /// Writes what it comes to.
+    /// Writes the verdict.
     pub(super) fn end(self) -> Result<Outcome, CliError> {
         let [_, warnings, failures] = self.counts;
         if !self.is_json {
             let verdict = match failures {
-                0 => "this is going to work",
-                _ => "this has to be mended",
+                0 => "ready",
+                _ => "not ready",
             };
             let (failures, warnings) = (counted(failures, "failure"), counted(warnings, "warning"));
             output::line(&format!("\n{verdict}: {failures}, {warnings}"))?;

@@ -1,4 +1,4 @@
-//! The table: whether it takes what the mapping gives.
+//! The table: whether it fits the mapping.
 
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::schema::{
@@ -8,7 +8,7 @@ use sqs_to_postgres::schema::{
 use super::report::Report;
 use crate::cli::error::CliError;
 
-/// How the line of a column calls it.
+/// The name of the check of a column.
 pub(super) fn line_name(column: &str) -> String {
     format!("column {column}")
 }
@@ -21,18 +21,18 @@ pub(super) fn check(
     let name = &pipeline.table;
     let one_line = |sql: &str| sql.split_whitespace().collect::<Vec<_>>().join(" ");
     match inspection {
-        Inspection::NoSchema(mend) => report.failure(
+        Inspection::NoSchema(fix) => report.failure(
             "table",
             &format!("the schema of {name} does not exist"),
-            mend,
+            fix,
         ),
-        Inspection::SchemaClosed(mend) => report.failure(
+        Inspection::SchemaClosed(fix) => report.failure(
             "table",
-            &format!("the role may not use the schema of {name}"),
-            mend,
+            &format!("the role has no USAGE privilege on the schema of {name}"),
+            fix,
         ),
-        Inspection::NoTable(mend) => {
-            report.failure("table", &format!("{name} does not exist"), &one_line(mend))
+        Inspection::NoTable(fix) => {
+            report.failure("table", &format!("{name} does not exist"), &one_line(fix))
         }
         Inspection::Table(table) => check_table(table, pipeline, report),
     }
@@ -47,7 +47,7 @@ fn check_table(
     check_columns(table, pipeline, report)?;
     match &table.unique_index {
         Ok(index) => report.ok("key", &format!("unique index {index}"))?,
-        Err(mend) => report.failure("key", "the table has no unique index on it", mend)?,
+        Err(fix) => report.failure("key", "the table has no unique index on the key", fix)?,
     }
     check_permissions(&table.permissions, report)
 }
@@ -61,16 +61,12 @@ fn check_kind(
     match table.kind {
         Kind::Other => report.failure(
             "table",
-            &format!("{found} is no table"),
+            &format!("{found} is not a table"),
             "map the table itself",
         )?,
         Kind::Partitioned(0) => {
-            let mend = "add partitions, as `sqs-to-postgres ddl --partition-by` prints them";
-            report.failure(
-                "table",
-                &format!("{found} has no partition to put rows in"),
-                mend,
-            )?;
+            let fix = "create partitions: `sqs-to-postgres ddl --partition-by` prints them";
+            report.failure("table", &format!("{found} has no partition for rows"), fix)?;
         }
         Kind::Partitioned(parts) => report.ok("table", &format!("{found}, {parts} partitions"))?,
         Kind::Table => report.ok("table", &found)?,
@@ -80,7 +76,7 @@ fn check_kind(
     }
     if !table.unlogged.is_empty() {
         let text = format!(
-            "{} is UNLOGGED: a crash of the server empties it, although its messages were acknowledged",
+            "{} is UNLOGGED: a crash of the server empties it, though its messages were acknowledged",
             table.unlogged.join(", ")
         );
         let fix = |name: &String| format!("ALTER TABLE {name} SET LOGGED;");
@@ -88,12 +84,11 @@ fn check_kind(
         report.warning("durability", &text, &fixes.join(" "))?;
     }
     if table.has_row_security {
-        let text =
-            "policies of the table decide for this role, and a row they refuse costs its message";
+        let text = "it applies to this role: a row that a policy refuses is rejected";
         report.warning(
             "row security",
             text,
-            "allow what is mapped, or ALTER ROLE … BYPASSRLS",
+            "add a policy that allows the mapped rows, or ALTER ROLE … BYPASSRLS",
         )?;
     }
     Ok(())
@@ -102,12 +97,12 @@ fn check_kind(
 fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {
     let PartitionGap { column, from, .. } = gap;
     let rows = if gap.is_now {
-        format!("of now ({column} {from})")
+        format!("current rows ({column} {from})")
     } else {
-        format!("with {column} from {from} on")
+        format!("rows with {column} from {from} on")
     };
     let text = format!(
-        "no partition takes rows {rows}, and there is no DEFAULT partition: batches with such rows fail"
+        "no partition takes {rows}, and there is no DEFAULT partition: batches with such rows fail"
     );
     let fix = format!("create the next partition, or {}", gap.fix);
     report.warning("partitions", &text, &fix)
@@ -150,7 +145,7 @@ fn check_permissions(permissions: &Permissions, report: &mut Report) -> Result<(
         return report.ok("grants", &permissions.needed.join(", "));
     }
     let text = format!(
-        "{} not granted on what is mapped",
+        "{} not granted on the mapped columns",
         permissions.missing.join(", ")
     );
     report.failure("grants", &text, &permissions.mend)

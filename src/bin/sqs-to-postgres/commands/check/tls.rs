@@ -1,4 +1,4 @@
-//! The connection's protection: what is verified, and until when the server's certificate is good.
+//! TLS: what is verified, and when the server's certificate expires.
 
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
@@ -9,13 +9,13 @@ use sqs_to_postgres::database::{Database, is_loopback};
 use super::report::Report;
 use crate::cli::error::CliError;
 
-/// A certificate that ends sooner is worth a warning.
+/// A certificate that expires sooner gets a warning.
 const DAYS_AHEAD: i32 = 30;
 
-const MEND: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
+const FIX: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
 
-/// All that is verified where the host name is not.
-const ANY_HOST: &str = "authority verified, for any host name";
+/// Only the certificate authority is verified.
+const ANY_HOST: &str = "authority verified, but not the host name";
 
 pub(super) async fn check(
     database: &mut Database,
@@ -42,28 +42,35 @@ pub(super) async fn check(
         _ => None,
     };
     let Ok((days, until)) = days_left(&shown) else {
-        let mend = "look at it with openssl s_client -starttls postgres";
-        return report.warning("tls", "the end of its certificate cannot be read", mend);
+        let fix = "inspect it with openssl s_client -starttls postgres";
+        return report.warning(
+            "tls",
+            "the expiry date of its certificate cannot be read",
+            fix,
+        );
     };
     match verified {
         None => {
-            let tense = if days < 0 { "ended" } else { "ends" };
+            let expires = if days < 0 { "expired" } else { "expires" };
             let text = format!(
-                "on, but the server is not verified: another one in its place can ask for the password in clear; its certificate {tense} on {until}"
+                "on, but the server is not verified: an impostor can ask for the password in clear; its certificate {expires} on {until}"
             );
-            report.warning("tls", &text, MEND)
+            report.warning("tls", &text, FIX)
         }
         Some(_) if days < DAYS_AHEAD => {
-            let text = format!("its certificate ends in {days} days, on {until}");
+            let text = format!("its certificate expires in {days} days, on {until}");
             report.warning("tls", &text, "renew it on the server")
         }
         Some(ANY_HOST) if !is_loopback(host) => {
             let text = format!(
-                "{ANY_HOST}: any server with a certificate of that authority can take its place; certificate until {until}"
+                "{ANY_HOST}: any server with a certificate of that authority can impersonate it; certificate valid until {until}"
             );
-            report.warning("tls", &text, MEND)
+            report.warning("tls", &text, FIX)
         }
-        Some(verified) => report.ok("tls", &format!("{verified}; certificate until {until}")),
+        Some(verified) => report.ok(
+            "tls",
+            &format!("{verified}; certificate valid until {until}"),
+        ),
     }
 }
 
@@ -74,13 +81,13 @@ fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
     } else {
         report.warning(
             "tls",
-            "off: rows and password can be read on their way",
-            MEND,
+            "off: rows and password can be read on the network",
+            FIX,
         )
     }
 }
 
-/// How many whole days a certificate in DER is still good, and until when.
+/// The whole days until a certificate in DER expires, and its expiry date.
 fn days_left(certificate: &[u8]) -> Result<(i32, String), ErrorStack> {
     let certificate = X509::from_der(certificate)?;
     let left = Asn1Time::days_from_now(0)?.diff(certificate.not_after())?;

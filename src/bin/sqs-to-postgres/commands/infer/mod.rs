@@ -1,4 +1,4 @@
-//! `infer`: sample messages → a mapping to begin with, which says why it is as it is.
+//! `infer`: sample messages → a first mapping, with a reason for each choice.
 
 mod pii;
 mod shape;
@@ -28,22 +28,22 @@ Examples:
   sqs-to-postgres infer --table shop.orders orders.jsonl > pipeline.toml
   sqs-to-postgres explain --pipeline pipeline.toml orders.jsonl";
 
-/// How deep objects are taken apart into columns; what is deeper is jsonb.
+/// Depth to which objects become columns; deeper ones become jsonb.
 const MAX_DEPTH: usize = 3;
 
 /// The longest identifier that Postgres keeps, in bytes.
 const MAX_NAME_BYTES: usize = 63;
 
-/// An integer beyond this may soon be one beyond 32 bits.
+/// A field with an integer above this may soon exceed 32 bits.
 const ROOMY_INTEGER: u64 = 1_000_000_000;
 
-/// Widths of a varchar, of which the first with room for twice the longest sample is taken.
+/// Widths of a varchar; the first that fits twice the longest sample is chosen.
 const WIDTHS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
 
 /// The mask of personal data: a hash, which cannot be made without the key.
 const MASK: Mask = Mask::HmacSha256;
 
-/// Where comments begin.
+/// The column at which comments begin.
 const COMMENT_COLUMN: usize = 32;
 
 #[derive(Debug, Error)]
@@ -52,16 +52,16 @@ const COMMENT_COLUMN: usize = 32;
 )]
 struct NoObject;
 
-/// Write a mapping for sample messages, commented, with masks where values look personal
+/// Propose a mapping for sample messages, with masks for what looks like personal data
 ///
-/// Types, widths and what is required are those of the samples, with room: give
-/// many. No value of a sample is written.
+/// Types, widths and required columns follow from the samples, so give many. Comments
+/// say why. No value of a sample is printed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
-    /// JSON lines, one JSON message, or the event of a Lambda function; none, or -: stdin
+    /// Files of JSON lines, one JSON message, or the event of a Lambda function; without any, or with -, stdin
     files: Vec<PathBuf>,
-    /// The table to write to, which may be "schema.table"
+    /// The table, or "schema.table"
     #[arg(long, value_name = "NAME", default_value = "messages")]
     table: String,
 }
@@ -93,7 +93,7 @@ impl Infer {
         }
         if rejected > left_out {
             eprintln!(
-                "{} would be rejected: `sqs-to-postgres explain` says why",
+                "{} would be rejected: `sqs-to-postgres explain` shows why",
                 counted(rejected - left_out, "message")
             );
         }
@@ -105,7 +105,7 @@ impl Infer {
     }
 }
 
-/// The envelope that most of the samples are in.
+/// The envelope of most samples.
 fn envelope(samples: &[Sample]) -> Envelope {
     let fits_most = |envelope: &Envelope| {
         let fits = |sample: &&Sample| Message::extract(&sample.record, *envelope).is_ok();
@@ -115,7 +115,7 @@ fn envelope(samples: &[Sample]) -> Envelope {
     envelopes.find(fits_most).unwrap_or(Envelope::None)
 }
 
-/// The body where it is an object.
+/// The body, if it is an object.
 fn body(sample: &Sample, envelope: Envelope) -> Option<Json> {
     let message = Message::extract(&sample.record, envelope).ok()?;
     let body = serde_json::from_str(message.body()).ok()?;
@@ -143,18 +143,18 @@ fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
     let total = counted(draft.total, "message");
     let why_envelope = match envelope {
         Envelope::None => "the body is the message",
-        _ => "most of the messages are in it",
+        _ => "most samples are in it",
     };
     draft.text += &format!(
-        "# Made of {total} by `sqs-to-postgres infer`: read it before it is deployed. Types and widths\n"
+        "# Proposed by `sqs-to-postgres infer` for {total}: review it before you deploy it. Types and\n"
     );
     draft.text +=
-        "# are those of the samples, with room, and required is what every one of them had.\n\n";
+        "# widths fit the samples, with room to spare. What every sample had is required.\n\n";
     let id = free_name(shape, "message_id");
     draft.line("table", table, "");
     draft.text += &commented(
         &format!("key = [{}]", quoted(&id)),
-        "or what no two messages share",
+        "or a field that is unique to each message",
     );
     draft.line(
         "on_conflict",
@@ -171,14 +171,14 @@ fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
     for (key, shape) in &shape.keys {
         draft.add(&[key.as_str()], shape);
     }
-    // What lies deeper may have taken it: {"sent": {"at": …}}.
+    // A nested field may have taken it: {"sent": {"at": …}}.
     let sent_at = draft.unique(&free_name(shape, "sent_at"));
     draft.column(&sent_at, "timestamptz", "");
     draft.line("from", "@sent_at", "when SQS received it");
     draft.text
 }
 
-/// A name for what SQS says that the body does not use itself.
+/// A name for metadata that the body does not use.
 fn free_name(shape: &Shape, name: &str) -> String {
     let is_taken = shape
         .keys
@@ -191,20 +191,20 @@ fn free_name(shape: &Shape, name: &str) -> String {
     }
 }
 
-/// The mapping as far as it is written.
+/// The mapping written so far.
 struct Draft {
     total: usize,
-    /// The names of the columns, each with the number to try for the next one that would be called so.
+    /// The names of the columns, each with the number to try for the next column of that name.
     names: HashMap<String, usize>,
     text: String,
 }
 
 impl Draft {
-    /// Adds the column of a path, or those below it.
+    /// Adds the column of a path, or the columns below it.
     fn add(&mut self, path: &[&str], shape: &Shape) {
         let name = path.last().copied().unwrap_or_default();
         if !is_name(name) {
-            self.text += "\n# A key that looks like data is left out.\n";
+            self.text += "\n# Left out: a key that looks like data.\n";
             return;
         }
         if shape.is_record() && path.len() < MAX_DEPTH {
@@ -218,7 +218,7 @@ impl Draft {
             (true, Some(kind)) => {
                 let path = joined(path);
                 self.text += &format!(
-                    "\n# Left out: {} holds what looks like {kind}, and jsonb cannot be masked. Map its parts.\n",
+                    "\n# Left out: {} contains what looks like {kind}, and jsonb cannot be masked. Map its parts.\n",
                     quoted(&path)
                 );
             }
@@ -231,7 +231,7 @@ impl Draft {
             [.., object, part] => part_name(object, part),
             _ => path.concat(),
         });
-        // Postgres takes a name with capitals only in quotes.
+        // Postgres needs quotes around a name with capitals.
         let plain: Vec<String> = path.iter().flat_map(|step| words(step)).collect();
         let plain = plain.join("_");
         let name = match masked {
@@ -262,7 +262,7 @@ impl Draft {
         }
     }
 
-    /// The name, or the first of its numbers that is free.
+    /// The name, with a number if it is taken.
     fn unique(&mut self, name: &str) -> String {
         let cut = |name: &str, room: usize| {
             let mut name = name.to_owned();
@@ -297,7 +297,7 @@ impl Draft {
     }
 }
 
-/// The type of a column and what there is to say about it.
+/// The type of a column, and the reason.
 fn column_type(shape: &Shape) -> (String, String) {
     let plain = |name: &str| (name.to_owned(), String::new());
     if shape.objects + shape.arrays > 0 {
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_work_for_a_name_does_not_grow_with_those_that_are_called_the_same() {
+    fn the_work_for_a_name_does_not_grow_with_the_number_of_equal_names() {
         must_be_linear(|names| {
             let mut draft = Draft {
                 total: 1,

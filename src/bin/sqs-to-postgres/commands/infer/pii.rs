@@ -25,9 +25,9 @@ impl fmt::Display for Pii {
             Self::IpAddress => "an IP address",
             Self::Email => "an e-mail address",
             Self::Phone => "a phone number",
-            Self::Device => "the id of a device",
+            Self::Device => "a device id",
             Self::Card => "a card or account number",
-            Self::National => "a national number of a person",
+            Self::National => "a national identification number",
             Self::Name => "the name of a person",
             Self::Birth => "a date of birth",
             Self::Address => "a postal address",
@@ -136,8 +136,7 @@ fn is_in(list: &str, word: &str) -> bool {
     list.split_whitespace().any(|known| known == word)
 }
 
-/// The name of a part of an object: where it says no more than `id` or `first`, it takes that of the
-/// object to know of what.
+/// The name of a part of an object. A name such as `id` or `first` is completed by that of the object.
 pub(super) fn part_name(object: &str, part: &str) -> String {
     let lower = part.to_lowercase();
     if is_in(IDENTIFIES, &lower) || is_in(PARTS, &lower) {

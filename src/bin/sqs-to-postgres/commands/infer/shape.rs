@@ -1,4 +1,4 @@
-//! What the values of a path have in common: counted, and none of them kept.
+//! The values of a path: counted, none of them kept.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
 /// All values of one path.
 #[derive(Default)]
 pub(super) struct Shape {
-    /// Neither null nor empty.
+    /// Values that are neither null nor empty.
     pub(super) present: usize,
     pub(super) bools: usize,
     pub(super) integers: usize,
@@ -92,30 +92,30 @@ pub(super) struct Shape {
     pub(super) arrays: usize,
     pub(super) objects: usize,
     pub(super) empty_texts: usize,
-    /// Of texts and numbers.
+    /// The longest text or number.
     pub(super) max_chars: usize,
     pub(super) largest: u64,
-    /// How many texts are of these types.
+    /// The number of texts that fit each type.
     typed: BTreeMap<&'static str, usize>,
-    /// How many texts and numbers look like personal data.
+    /// The number of texts and numbers that look like each kind of personal data.
     suspects: BTreeMap<Pii, usize>,
-    /// The values of an object's keys, in the order in which they came. Samples may have any number of them.
+    /// The values of an object's keys, in their order. Samples may have any number of keys.
     pub(super) keys: IndexMap<String, Shape, RandomState>,
     /// The values in arrays.
     items: Option<Box<Shape>>,
 }
 
-/// The types that a text is asked for, from the narrowest on.
+/// The types that texts are tried for, the narrowest first.
 pub(super) const TEXT_TYPES: [(&str, ColumnType); 3] = [
     ("uuid", ColumnType::Uuid),
     ("timestamptz", ColumnType::TimestampTz),
     ("date", ColumnType::Date),
 ];
 
-/// So few keys are names even where most of the objects lack most of them.
+/// With at most this many keys an object counts as a record, even if most objects lack most of them.
 const FEW_KEYS: usize = 12;
 
-/// How a UUID is usually written; other texts of 32 hexadecimal digits are rather hashes.
+/// Length of a UUID with hyphens; other texts of 32 hexadecimal digits are probably hashes.
 const UUID_CHARS: usize = 36;
 
 impl Shape {
@@ -183,13 +183,12 @@ impl Shape {
         self.texts + self.integers + self.numbers
     }
 
-    /// How many texts are of this type.
+    /// The number of texts that fit this type.
     pub(super) fn typed(&self, name: &str) -> usize {
         self.typed.get(name).copied().unwrap_or_default()
     }
 
-    /// Whether every value is an object whose keys are names, not data: plain, and much the same in
-    /// all of them.
+    /// Whether every value is an object whose keys are names, not data: words, and mostly the same in all objects.
     pub(super) fn is_record(&self) -> bool {
         let others = self.bools + self.scalars() + self.arrays;
         let are_names = self.keys.iter().all(|(key, _)| is_name(key));
@@ -199,9 +198,9 @@ impl Shape {
         others == 0 && !self.keys.is_empty() && are_names && are_shared
     }
 
-    /// What personal data this looks like by its name and values, with the reason.
+    /// The kind of personal data that name and values suggest, with the reason.
     pub(super) fn pii(&self, name: &str) -> Option<(Pii, String)> {
-        // Null may become anything, and what is true or false tells nobody much.
+        // Null may become anything; true or false is hardly personal.
         if self.scalars() == 0 && self.bools + self.arrays + self.objects > 0 {
             return None;
         }
@@ -218,7 +217,7 @@ impl Shape {
         self.suspects.iter().find_map(suspect)
     }
 
-    /// The personal data that its parts look like, at any depth.
+    /// The kind of personal data that a part suggests, at any depth.
     pub(super) fn pii_inside(&self, name: &str) -> Option<Pii> {
         let own = self.pii(name).map(|(kind, _)| kind);
         let of_key = |key: &str| KINDS.into_iter().find(|kind| kind.is_value(key));
@@ -240,7 +239,7 @@ fn reason(name: &str, values: usize, all: usize, kind: Pii) -> String {
     }
 }
 
-/// Whether a key is a name, and not perhaps data itself.
+/// Whether a key is a name, rather than data.
 pub(super) fn is_name(key: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || "_-$.".contains(character);
     let has_letter = key.chars().any(char::is_alphabetic);
@@ -257,8 +256,8 @@ pub(super) fn is_name(key: &str) -> bool {
 pub(super) mod tests {
     use super::*;
 
-    /// Does work for objects of 500 keys, and then of 32,000, which are as many keys in all, and fails where the
-    /// work for a key grows with the number of keys: where each looks at all others, it is 64 times as much.
+    /// Fails if the work for a key grows with the number of keys. Compares objects of 500 keys with objects of 32,000,
+    /// the same number of keys in all: if each key were compared with all others, it would be 64 times the work.
     pub(in super::super) fn must_be_linear(work: impl Fn(usize)) {
         const ALL_KEYS: usize = 64_000;
         let least = |keys| {
@@ -278,7 +277,7 @@ pub(super) mod tests {
         );
     }
 
-    /// Nanoseconds that this thread has had a processor, to which other threads add nothing.
+    /// Processor time of this thread, in nanoseconds.
     /// Source: <https://docs.kernel.org/scheduler/sched-stats.html>.
     fn processor_nanos() -> u64 {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
