@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Explain(explain::Explain),
     Infer(infer::Infer),
     Redrive(redrive::Redrive),
-    Send(send::Send),
+    Send(send::SendLines),
     Token(token::Token),
     Unmask(unmask::Unmask),
     Completions(completions::Completions),

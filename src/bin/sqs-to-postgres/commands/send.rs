@@ -48,7 +48,7 @@ struct NoGroup;
 /// listed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
-pub(crate) struct Send {
+pub(crate) struct SendLines {
     /// The file; stdin if it is missing or -
     file: Option<PathBuf>,
     /// Path in the message of its message group, within which a FIFO queue keeps the order
@@ -70,7 +70,7 @@ pub(crate) struct Send {
 /// A line of the input and its number.
 type Line = (usize, std::io::Result<String>);
 
-impl Send {
+impl SendLines {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let sqs = Client::new(self.queue.aws().config().await);
@@ -137,7 +137,7 @@ impl Send {
 }
 
 /// Reads on a separate thread, because reading from a pipe may block for long.
-fn read_lines(input: impl Read + std::marker::Send + 'static) -> mpsc::Receiver<Line> {
+fn read_lines(input: impl Read + Send + 'static) -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
     std::thread::spawn(move || {
         let lines = BufReader::new(input).lines();
