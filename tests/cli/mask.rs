@@ -164,7 +164,7 @@ async fn a_hash_says_that_it_cannot_be_unmasked() {
         other.code == 1
             && other
                 .err
-                .contains("no token that aes-siv made with this key"),
+                .contains("not a token that aes-siv made with this key"),
         "{}",
         other.err
     );
