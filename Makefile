@@ -31,6 +31,14 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 # here for all, the function, its tests and the lints share what they compile.
 export CARGO_BUILD_TARGET ?= $(HOST)
 
+# Tests of the stack that can run beside each other: those of a group share what they make, or use the same queue.
+STACK_TEST_GROUPS := chaos guide variants queue
+STACK_TESTS_chaos := chaos
+STACK_TESTS_guide := deploy_guide
+STACK_TESTS_variants := variants observability role update
+STACK_TESTS_queue := running_stack end_to_end runbook
+TESTED := --locked --features cli
+
 # How many messages `make chaos` sends.
 MESSAGES ?= 20000
 
@@ -68,10 +76,32 @@ run: install ## 100 messages from SQS through the function into Postgres, and th
 test: install ## every test, on the stack (started for it if it is not up)
 	@$(STACK) with $(MAKE) --no-print-directory test-all
 
+# Compiled first, because then nobody waits for cargo. Side by side, each group shows what it has to say when it is
+# done, but for cargo, which says it as it goes. What measures time comes last and alone.
 .PHONY: test-all
 test-all:
-	cargo test --locked --features cli
-	$(PYTEST) $(PYTHON_FOLDERS)
+	cargo test $(TESTED) --no-run
+	@$(MAKE) --no-print-directory --jobs --output-sync=target test-side-by-side
+	cargo test $(TESTED) --quiet -- alone:: --test-threads=1
+
+.PHONY: test-side-by-side
+test-side-by-side: test-rust $(STACK_TEST_GROUPS:%=test-stack-%) test-stack-others
+
+# Most tests wait most of the time.
+.PHONY: test-rust
+test-rust:
+	+@cargo test $(TESTED) --quiet -- --skip alone:: --test-threads=6
+
+.PHONY: $(STACK_TEST_GROUPS:%=test-stack-%)
+$(STACK_TEST_GROUPS:%=test-stack-%): test-stack-%:
+	@echo "tests of the stack: $*"
+	@$(PYTEST) --quiet $(STACK_TESTS_$*:%=tests/stack/test_%.py)
+
+.PHONY: test-stack-others
+test-stack-others:
+	@echo "tests of the stack: others"
+	@$(PYTEST) --quiet $(PYTHON_FOLDERS) \
+		$(foreach group,$(STACK_TEST_GROUPS),$(STACK_TESTS_$(group):%=--ignore=tests/stack/test_%.py))
 
 .PHONY: chaos
 chaos: install ## faults under live traffic, and the balance afterwards: make chaos MESSAGES=20000

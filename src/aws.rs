@@ -7,6 +7,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use thiserror::Error;
 use tokio::sync::OnceCell;
 
 use crate::causes::causes;
@@ -43,8 +44,8 @@ impl Aws {
     }
 }
 
-/// The timeouts of the function's own calls, of which each may be repeated. Commands send larger requests over slower
-/// lines, and receive requests wait.
+/// The timeouts of the function's own calls, which are retried. Commands have others: they send larger requests over
+/// slower lines, and receive requests wait.
 pub(crate) fn timeouts_of_attempts(config: &SdkConfig) -> TimeoutConfig {
     let timeouts = config.timeout_config().map(TimeoutConfig::to_builder);
     timeouts
@@ -67,6 +68,40 @@ async fn load(endpoint_url: Option<String>) -> SdkConfig {
     match endpoint_url {
         Some(url) => loader.endpoint_url(url).load().await,
         None => loader.load().await,
+    }
+}
+
+/// Why AWS did not do what was requested.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each variant says what its error says")]
+pub enum AwsError {
+    #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
+    Refused { what: String, reason: String },
+    #[error(
+        "{what} is unavailable ({reason}): check the network access to AWS and AWS_ENDPOINT_URL, or try again"
+    )]
+    Unavailable { what: String, reason: String },
+}
+
+impl AwsError {
+    /// The error of a call about something, for example `queue "logins"`.
+    pub fn of<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
+        let (what, reason) = (what.to_owned(), reason(error));
+        let answer = error.raw_response();
+        let is_down = answer.is_some_and(|answer| answer.status().is_server_error());
+        match error {
+            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) if !is_down => {
+                Self::Refused { what, reason }
+            }
+            _ => Self::Unavailable { what, reason },
+        }
+    }
+
+    /// The service's error code, or what prevented the call.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused { reason, .. } | Self::Unavailable { reason, .. } => reason,
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::message::origin::Origins;
 use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
 use crate::prepare::{Preparation, PrepareError};
-use crate::queue::Queue;
 use crate::rejection::{Rejection, Rule};
+use crate::sqs::Sqs;
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
 
 /// Why nothing of a batch is acknowledged.
@@ -41,7 +41,7 @@ pub struct Handler {
     pipeline: Arc<Pipeline>,
     preparation: Preparation,
     loader: Loader,
-    queue: Queue,
+    sqs: Sqs,
     metrics: Metrics,
 }
 
@@ -51,14 +51,14 @@ impl Handler {
         pipeline: Arc<Pipeline>,
         preparation: Preparation,
         loader: Loader,
-        queue: Queue,
+        sqs: Sqs,
         metrics: Metrics,
     ) -> Self {
         Self {
             pipeline,
             preparation,
             loader,
-            queue,
+            sqs,
             metrics,
         }
     }
@@ -134,8 +134,8 @@ impl Handler {
         time: TimeBudget,
     ) -> HandleError {
         self.metrics.batch_failed(figures, error.to_string());
-        self.queue
-            .postpone(records.iter().collect(), time.answer_by)
+        self.sqs
+            .back_off(records.iter().collect(), time.answer_by)
             .await;
         error
     }
@@ -155,9 +155,9 @@ impl Handler {
             .iter()
             .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
-            self.queue.dead_letter(rejected, origins, time.answer_by),
-            self.queue
-                .postpone(unknown.map(|(record, _)| *record).collect(), time.answer_by),
+            self.sqs.dead_letter(rejected, origins, time.answer_by),
+            self.sqs
+                .back_off(unknown.map(|(record, _)| *record).collect(), time.answer_by),
         );
         self.metrics
             .batch_done(figures, &by_rule(rejected), dead_lettered.len());

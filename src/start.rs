@@ -19,9 +19,9 @@ use crate::handler::Handler;
 use crate::load::Loader;
 use crate::pipeline::{Pipeline, PipelineError, Problem};
 use crate::prepare::{Preparation, PrepareError};
-use crate::queue::Queue;
 use crate::refusal::RetryAction;
 use crate::secret::Secrets;
+use crate::sqs::Sqs;
 use crate::telemetry::Metrics;
 
 /// The mapping that is used unless `PIPELINE_FILE` names another.
@@ -66,11 +66,11 @@ pub async fn handler(
         connect(&mut database, until)
     )?;
     let loader = Loader::new(Arc::clone(&pipeline), database);
-    let queue = Queue::new(settings.queue, aws);
+    let sqs = Sqs::new(settings.queue, aws);
     let metrics = Metrics::new(settings.function_name, &pipeline.table.to_string());
     // Until now, not until the first answer: a batch may come hours after the start.
     metrics.cold_start(began.elapsed());
-    Ok(Handler::new(pipeline, preparation, loader, queue, metrics))
+    Ok(Handler::new(pipeline, preparation, loader, sqs, metrics))
 }
 
 /// The mapping of a file, or the one compiled in, and how errors call it.

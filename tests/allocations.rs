@@ -13,8 +13,8 @@ use sqs_to_postgres::handler::Handler;
 use sqs_to_postgres::load::Loader;
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::Preparation;
-use sqs_to_postgres::queue::Queue;
 use sqs_to_postgres::secret::Secrets;
+use sqs_to_postgres::sqs::Sqs;
 use sqs_to_postgres::telemetry::Metrics;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::NoTls;
@@ -104,11 +104,5 @@ fn handler(url: &str) -> Handler {
         dead_letter_queue_url: None,
     };
     let metrics = Metrics::new("test".to_owned(), &pipeline.table.to_string());
-    Handler::new(
-        pipeline,
-        preparation,
-        loader,
-        Queue::new(queue, aws),
-        metrics,
-    )
+    Handler::new(pipeline, preparation, loader, Sqs::new(queue, aws), metrics)
 }

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from stack import chaos, deploy, emulator, logs, postgres, run
 from stack.deploy import Deployment
-from stack.processes import Daemon, accepts_connections, require_free_port
+from stack.processes import Daemon, accepts_connections, one_at_a_time, require_free_port
 from stack.report import say, show, step
 from stack.settings import LOOPBACK, Settings, StackError
 from stack.status import overview
@@ -57,10 +56,10 @@ def _parser() -> ArgumentParser:
 
 def up(settings: Settings, *_: object) -> None:
     """Starts the stack and deploys the template to it; what runs already goes on running."""
-    with _one_at_a_time(settings), _stopped_on_failure(settings):
+    with one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
+        emulator.start(settings)  # takes a while: waited for when the rest is ready
         deploy.build(settings)
-        emulator.start(settings)  # takes a while: waited for after the next step
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
         with step(f"LocalStack on port {settings.identity.localstack_port}"):
@@ -70,8 +69,9 @@ def up(settings: Settings, *_: object) -> None:
 
 def down(settings: Settings, *_: object) -> None:
     """Stops the stack and forgets its data."""
-    with _one_at_a_time(settings):
+    with one_at_a_time(settings):
         stopped = [daemon.name for daemon in _daemons(settings) if daemon.stop()]
+        postgres.daemon(chaos.database(settings)).stop()
         shutil.rmtree(settings.running, ignore_errors=True)
     say(f"stopped {' and '.join(stopped)}" if stopped else "the stack was not up")
 
@@ -130,7 +130,7 @@ def _left_as_found(settings: Settings) -> Iterator[None]:
 
 def watch(settings: Settings, *_: object) -> None:
     """Runs the function against the local Postgres, compiled anew whenever a file changes."""
-    with _one_at_a_time(settings), _stopped_on_failure(settings):
+    with one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
@@ -154,15 +154,6 @@ def invoke(settings: Settings, arguments: Namespace) -> int:
     command = ["cargo", "lambda", "invoke", "bootstrap", "--data-file", str(arguments.event)]
     command += ["--invoke-address", LOOPBACK, "--invoke-port", str(WATCH_PORT)]
     return subprocess.run(command, env=deploy.build_env(settings)).returncode
-
-
-@contextmanager
-def _one_at_a_time(settings: Settings) -> Iterator[None]:
-    """Two commands that start or stop the stack at once would get in each other's way."""
-    settings.state.mkdir(exist_ok=True)
-    with (settings.state / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import secrets
+import shutil
 import signal
 import threading
 import time
@@ -26,12 +27,13 @@ import psutil
 
 from stack import deploy, emulator, postgres, run
 from stack.deploy import Deployment, client
-from stack.processes import wait_for_exit
+from stack.processes import Daemon, free_port, one_at_a_time, wait_for_exit
 from stack.proxy import Proxy
 from stack.report import Progress, say, step, table
 from stack.settings import APP_ROLE, Settings, StackError
 
 SETTLE_TIMEOUT_SECS = 900
+STATEMENT_TIMEOUT_SECS = 120
 SEND_BATCH_SIZE = 10  # the most that SQS takes in a request
 SENDERS = 4
 BAD_SHARE = 20
@@ -43,7 +45,6 @@ REFUSED = "refused"
 """What a CHECK constraint of this test does not let into the table."""
 OUTAGE_SECS = 15
 """Several times the function's timeout and the queue's visibility timeout."""
-PARAMETERS = {"DeadLetters": "direct"}
 MAX_RECEIVE_COUNT = 10
 """As in the profiles for traffic: try-out's three tries would not outlast the faults."""
 
@@ -63,9 +64,11 @@ class Chaos:
     """What the faults work on, and what they have done so far."""
 
     settings: Settings
+    """Of a Postgres of this test's own, and the stack's LocalStack."""
     proxy: Proxy
-    run: str = field(default_factory=lambda: secrets.token_hex(4))
-    """What the identities of this run begin with: what else is in the stack does not matter."""
+    emulator: Daemon
+    run: str
+    """What the identities of this run begin with, and a part of the function's name."""
     injected: Counter[str] = field(default_factory=Counter)
 
     def kill_postgres(self) -> None:
@@ -92,12 +95,24 @@ class Chaos:
         in_database = lambda: postgres.query(  # noqa: E731 (two steps whose order changes)
             self.settings, f"ALTER ROLE {APP_ROLE} PASSWORD '{password}'"
         )
-        in_secret = lambda: deploy.put_database_secret(self.settings, password, self.proxy.port)  # noqa: E731
+        in_secret = lambda: self.put_secret(password)  # noqa: E731
         database_first = self.injected["password rotated"] % 2 == 0
         for change in (in_database, in_secret) if database_first else (in_secret, in_database):
             change()
             self.proxy.cut()
         self.injected["password rotated"] += 1
+
+    def put_secret(self, password: str) -> None:
+        deploy.put_database_secret(self.settings, password, self.proxy.port, self.secret)
+
+    @property
+    def name(self) -> str:
+        """Of the stack and its function."""
+        return f"chaos-{self.run}"
+
+    @property
+    def secret(self) -> str:
+        return f"{self.name}/database"
 
     def stored(self) -> list[str]:
         """The identities of this run that are in the table, once for each row."""
@@ -109,12 +124,16 @@ class Chaos:
         self.injected[f"table locked for {LOCK_SECS} s"] += 1
 
     def kill_function(self) -> None:
-        emulator_pid = emulator.daemon(self.settings).pid()
         with self._insert_under_way():
-            for process in psutil.Process(emulator_pid).children(recursive=True):
-                if process.name() == "bootstrap":
+            for process in psutil.Process(self.emulator.pid()).children(recursive=True):
+                if self._is_function(process):
                     process.kill()
                     self.injected["function killed in mid-batch"] += 1
+
+    def _is_function(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == self.name
+        return False
 
     @contextmanager
     def _insert_under_way(self) -> Iterator[None]:
@@ -124,7 +143,11 @@ class Chaos:
         waiting = f"usename = '{APP_ROLE}' AND wait_event_type = 'Lock'"
         count = f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"
         try:
-            run.until(lambda: int(postgres.query(self.settings, count)), 30, "no statement of the function")
+            run.until(
+                lambda: int(postgres.query(self.settings, count)),
+                STATEMENT_TIMEOUT_SECS,
+                "no statement of the function",
+            )
             yield
         finally:
             holder = "query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"
@@ -140,11 +163,10 @@ class Chaos:
 def chaos(settings: Settings, messages: int) -> None:
     """Raises `StackError` on any difference between what was sent and what arrived."""
     began = time.monotonic()
-    with _stage(settings) as (deployment, proxy):
-        trouble = Chaos(settings, proxy)
+    with _stage(settings) as (trouble, deployment):
         sent = list(make(messages, trouble.run))
         with ThreadPoolExecutor(1) as sender:
-            sending = sender.submit(_send, settings, deployment, sent)
+            sending = sender.submit(_send, trouble.settings, deployment, sent)
             _inject(trouble, len({message.id for message in sent}), sending)
         _wait_until_settled(trouble, deployment, sent)
         _show(trouble, sent, time.monotonic() - began)
@@ -152,35 +174,59 @@ def chaos(settings: Settings, messages: int) -> None:
     say(f"\nbalanced: nothing lost, nothing twice, in {time.monotonic() - began:.0f} s")
 
 
+def database(settings: Settings) -> Settings:
+    """A Postgres of this test's own, so that its faults meet nobody else."""
+    return Settings(settings.root, settings.running / "chaos")
+
+
 @contextmanager
-def _stage(settings: Settings) -> Iterator[tuple[Deployment, Proxy]]:
-    """The stack as the faults need it, and afterwards as it was."""
-    proxy = Proxy(settings.identity.postgres_port)
-    constraint = f"ADD CONSTRAINT chaos CHECK (user_id NOT LIKE '{REFUSED}%') NOT VALID"
+def _stage(settings: Settings) -> Iterator[tuple[Chaos, Deployment]]:
+    """The template under a name of its own, whose function meets Postgres through a proxy."""
+    with _database(settings) as own, _proxy(own) as proxy:
+        trouble = Chaos(own, proxy, emulator.daemon(settings), run=secrets.token_hex(4))
+        with step("deploying template.yaml once more (sam)"):
+            trouble.put_secret(own.identity.app_password)
+            changes = {"DeadLetters": "direct", "DatabaseSecret": trouble.secret}
+            with one_at_a_time(settings):
+                deployment = deploy.deploy_beside(settings, trouble.name, changes)
+            _give_many_tries(own, deployment)
+        try:
+            yield trouble, deployment
+        finally:
+            deploy.stop_polling(client(own, "lambda"), trouble.name)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Settings]:
+    own = database(settings)
+    postgres.daemon(own).stop()  # what an earlier run may have left
+    shutil.rmtree(own.state, ignore_errors=True)
+    own.keep_identity(replace(settings.identity, postgres_port=free_port()))
+    constraint = f"CHECK (user_id NOT LIKE '{REFUSED}%')"
     try:
-        postgres.query(settings, f"ALTER TABLE user_logins {constraint}")
-        deploy.deploy(settings, PARAMETERS, proxy.port)
-        deployment = Deployment.of(settings)
-        with _many_tries(settings, deployment):
-            yield deployment, proxy
+        postgres.start(own)
+        postgres.query(own, f"ALTER TABLE user_logins ADD CONSTRAINT chaos {constraint}")
+        yield own
     finally:
-        postgres.query(settings, "ALTER TABLE user_logins DROP CONSTRAINT IF EXISTS chaos")
-        postgres.query(settings, f"ALTER ROLE {APP_ROLE} PASSWORD '{settings.identity.app_password}'")
-        deploy.deploy(settings)
+        postgres.daemon(own).stop()
+        shutil.rmtree(own.state, ignore_errors=True)
+
+
+@contextmanager
+def _proxy(settings: Settings) -> Iterator[Proxy]:
+    proxy = Proxy(settings.identity.postgres_port)
+    try:
+        yield proxy
+    finally:
         proxy.close()
 
 
-@contextmanager
-def _many_tries(settings: Settings, deployment: Deployment) -> Iterator[None]:
+def _give_many_tries(settings: Settings, deployment: Deployment) -> None:
     """The queue gives a message as many tries as it has on AWS."""
     sqs, queue = client(settings, "sqs"), {"QueueUrl": deployment.queue_url}
     found = sqs.get_queue_attributes(**queue, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
     many = json.dumps(json.loads(found) | {"maxReceiveCount": MAX_RECEIVE_COUNT})
     sqs.set_queue_attributes(**queue, Attributes={"RedrivePolicy": many})
-    try:
-        yield
-    finally:
-        sqs.set_queue_attributes(**queue, Attributes={"RedrivePolicy": found})
 
 
 def make(count: int, run: str) -> Iterator[Message]:

@@ -72,20 +72,35 @@ def build(settings: Settings) -> None:
             raise StackError("the function does not compile: cargo's message is above.")
 
 
-def deploy(
-    settings: Settings, changes: Mapping[str, str] | None = None, database_port: int | None = None
-) -> None:
-    """Creates or updates what the template says, with changed parameters or another port of Postgres."""
+def deploy(settings: Settings) -> None:
+    """Creates or updates what the template says."""
     with step("deploying template.yaml (sam)"):
-        put_database_secret(settings, settings.identity.app_password, database_port)
+        put_database_secret(settings, settings.identity.app_password)
         _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
         _make_bucket(settings)
-        given = parameters(settings, changes or {})
-        overrides = ["--parameter-overrides", *(f"{name}={value}" for name, value in given.items())]
-        sam(settings, "build", overrides)
-        sam(settings, "deploy", overrides)
+        given = _overrides(settings, {})
+        sam(settings, "build", given)
+        sam(settings, "deploy", given)
         deployment = Deployment.read(settings, STACK_NAME)
     _record(settings).write_text(json.dumps(asdict(deployment), indent=2))
+
+
+def deploy_beside(settings: Settings, name: str, changes: Mapping[str, str]) -> Deployment:
+    """What `deploy` has built, once more under another name, with a queue and parameters of its own."""
+    given = _overrides(settings, {"QueueName": name, **changes})
+    sam(settings, "deploy", ["--stack-name", name, *given])
+    return Deployment.read(settings, name)
+
+
+def stop_polling(functions: Any, function_name: str) -> None:  # noqa: ANN401 (a client of boto3)
+    """Ends what a stack would go on doing. LocalStack cannot delete it: it looks for what is not in it."""
+    for mapping in functions.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]:
+        functions.delete_event_source_mapping(UUID=mapping["UUID"])
+
+
+def _overrides(settings: Settings, changes: Mapping[str, str]) -> list[str]:
+    given = parameters(settings, changes)
+    return ["--parameter-overrides", *(f"{name}={value}" for name, value in given.items())]
 
 
 def build_env(settings: Settings) -> dict[str, str]:
@@ -128,7 +143,9 @@ def parameters(settings: Settings, changes: Mapping[str, str]) -> dict[str, str]
     return given | processor | changes
 
 
-def put_database_secret(settings: Settings, password: str, port: int | None = None) -> None:
+def put_database_secret(
+    settings: Settings, password: str, port: int | None = None, name: str = DATABASE_SECRET
+) -> None:
     database = {
         "host": LOOPBACK,
         "port": port or settings.identity.postgres_port,
@@ -136,7 +153,7 @@ def put_database_secret(settings: Settings, password: str, port: int | None = No
         "password": password,
         "dbname": DATABASE,
     }
-    _put_secret(settings, DATABASE_SECRET, database)
+    _put_secret(settings, name, database)
 
 
 def _put_secret(settings: Settings, name: str, value: dict[str, object]) -> None:

@@ -28,7 +28,7 @@ def start(settings: Settings) -> None:
 
 
 def wait_ready(settings: Settings) -> None:
-    daemon(settings).wait_until(lambda: _is_healthy(settings.endpoint), timeout_secs=120)
+    daemon(settings).wait_until(lambda: _is_healthy(settings.endpoint), timeout_secs=300)
 
 
 def _is_healthy(endpoint: str) -> bool:

@@ -42,7 +42,7 @@ def start(settings: Settings) -> None:
     if server.pid() is None:
         require_free_port(port, "Postgres", "POSTGRES_PORT")
         server.start(_server_command(settings), _env(), settings.running)
-    server.wait_until(lambda: accepts_connections(port) and _answers(settings), timeout_secs=60)
+    server.wait_until(lambda: accepts_connections(port) and _answers(settings), timeout_secs=180)
     fill(settings)
 
 

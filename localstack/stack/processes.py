@@ -4,21 +4,32 @@ A process is known by its pid together with the moment it started, so that a pid
 given to another process since is never taken for ours, let alone killed.
 """
 
+import fcntl
 import json
 import os
 import select
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.settings import LOOPBACK, StackError
+from stack.settings import LOOPBACK, Settings, StackError
 
 START_TIME_FIELD = 22
 """Of /proc/PID/stat, counted from 1: see proc(5)."""
 LOG_LINES_SHOWN = 15
+
+
+@contextmanager
+def one_at_a_time(settings: Settings) -> Iterator[None]:
+    """Two commands that build, start or stop the stack at once would get in each other's way."""
+    settings.state.mkdir(exist_ok=True)
+    with (settings.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,11 @@ def require_free_port(port: int, needed_by: str, variable: str) -> None:
                 f"port {port} is taken ({error.strerror}), and {needed_by} needs it: "
                 f"stop what uses it, or choose another with {variable}=… make up."
             ) from None
+
+
+def free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        return probe.getsockname()[1]
 
 
 def accepts_connections(port: int) -> bool:

@@ -5,6 +5,7 @@ ids of the messages of this run.
 """
 
 import json
+import os
 import subprocess
 import time
 import urllib.parse
@@ -26,8 +27,8 @@ MESSAGES = Path("events/logins.jsonl")
 BAD_MESSAGES = 3
 """How many lines of that file break the mapping, each in its own way."""
 TOOL = ("--locked", "--features", "cli", "--bin", "sqs-to-postgres")
-TIMEOUT_SECS = 120
-LOGS_TIMEOUT_SECS = 10
+TIMEOUT_SECS = 300
+LOGS_TIMEOUT_SECS = 60
 ROWS_SHOWN = 5
 
 
@@ -71,11 +72,15 @@ def build_tool(settings: Settings) -> None:
             raise StackError("the command line tool does not compile: cargo's message is above.")
 
 
+def tool(settings: Settings) -> Path:
+    """Where `build_tool` puts it, and `cargo test` too."""
+    return settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug" / "sqs-to-postgres"
+
+
 def send(settings: Settings, deployment: Deployment, bodies: list[str]) -> list[str]:
     """Sends every body, of one line each; gives the ids of the messages, in the same order."""
-    tool = ["cargo", "run", "--quiet", *TOOL, "--", "send", "--json", "--queue-url", deployment.queue_url]
     done = subprocess.run(
-        tool,
+        [tool(settings), "send", "--json", "--queue-url", deployment.queue_url],
         cwd=settings.root,
         env=build_env(settings),
         input="\n".join(bodies),
@@ -113,7 +118,7 @@ def until(condition: Callable[[], T], timeout_secs: float, otherwise: str) -> T:
     while not (result := condition()):
         if time.monotonic() > deadline:
             raise StackError(f"{otherwise} within {timeout_secs:g} seconds.")
-        time.sleep(0.05)
+        time.sleep(0.2)
     return result
 
 
@@ -139,7 +144,7 @@ def peek(settings: Settings, queue_url: str) -> dict[str, str]:
     query = urllib.parse.urlencode({"QueueUrl": queue_url, "ShowInvisible": "true"})
     page = f"{settings.endpoint}/_aws/sqs/messages?{query}"
     request = urllib.request.Request(page, headers={"Accept": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         result = json.load(reply)["ReceiveMessageResponse"]["ReceiveMessageResult"] or {}
     messages = result.get("Message", [])
     messages = messages if isinstance(messages, list) else [messages]

@@ -73,8 +73,9 @@ class Settings:
         file = self._identity_file
         return Identity(**json.loads(file.read_text())) if file.exists() else Identity.new()
 
-    def keep_identity(self) -> None:
-        text = json.dumps(asdict(self.identity), indent=2)
+    def keep_identity(self, identity: Identity | None = None) -> None:
+        """For every later command. A given one has to come before the first look."""
+        text = json.dumps(asdict(identity or self.identity), indent=2)
         self.running.mkdir(parents=True, exist_ok=True)
         self._identity_file.touch(mode=0o600)
         self._identity_file.write_text(text)

@@ -32,7 +32,7 @@ def start(function: Callable[[str], Path]) -> Iterator[Start]:
     """An executor for a function of the given code, stopped after the test."""
     executors = []
 
-    def run(code: str = ECHO, timeout: float = 20, logging: dict[str, str] | None = None) -> ProcessExecutor:
+    def run(code: str = ECHO, timeout: float = 60, logging: dict[str, str] | None = None) -> ProcessExecutor:
         code_location = function(code).parent
         config = SimpleNamespace(
             timeout=timeout,
@@ -105,10 +105,11 @@ def test_after_a_crash_the_next_invocation_gets_a_new_process(start: Start) -> N
 
 
 def test_after_a_timeout_the_next_invocation_gets_a_new_process(start: Start) -> None:
-    executor = start(timeout=2)
+    executor = start(timeout=0.5)
     late = invoke(executor, "dawdle")
     assert late.is_error
-    assert "Task timed out after 2.00 seconds" in json.loads(late.payload or b"")["errorMessage"]
+    assert "Task timed out after 0.50 seconds" in json.loads(late.payload or b"")["errorMessage"]
+    executor.function_version.config.timeout = 60
     assert not invoke(executor).is_error
 
 

@@ -1,10 +1,9 @@
 //! The origin of a message, in one message attribute: the id and the time that it first had, and its queue.
 //!
-//! SQS gives a message that is sent again a new id and a new time. A dead letter that the function sends and
-//! a message that `redrive` moves back carry the first ones along, so that the message is stored once.
-//! Whoever may send to the queue may write the attribute too. Therefore it is signed where there is a mask
-//! key, together with the body that it belongs to, and counts only if the signature is valid. Without a
-//! key it counts unsigned.
+//! SQS gives a message that is sent again a new id and a new time. Dead letters that the function sends and messages
+//! that `redrive` moves back carry the original ones, so the message is stored once. But everybody who can send to
+//! the queue can set the attribute. If there is a mask key, it is therefore signed together with the body, and counts
+//! only with a valid signature. Without a key it counts unsigned.
 
 use std::fmt;
 
@@ -22,10 +21,10 @@ pub const ORIGIN: &str = "origin";
 /// Separates the key of these signatures from every other use of the mask key.
 const LABEL: &[u8] = b"sqs-to-postgres origin v1";
 
-/// The last millisecond of the year 9999: no table can hold a later time.
+/// The last millisecond of the year 9999: SQS never gives a later time.
 const LATEST_MILLIS: i64 = 253_402_300_799_999;
 
-/// What the attribute says.
+/// The content of the attribute.
 ///
 /// ```json
 /// {"id": "059f36b4-…", "sent_at": 1700000000123, "queue": "arn:aws:sqs:…:login-queue", "hmac": "…"}
@@ -34,17 +33,17 @@ const LATEST_MILLIS: i64 = 253_402_300_799_999;
 pub struct Origin {
     /// The id that SQS first gave the message.
     pub id: String,
-    /// When SQS first received it, in milliseconds since 1970, where that is known.
+    /// When SQS first received it, in milliseconds since 1970, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<i64>,
-    /// The ARN of the queue that it was in; empty where that is not known.
+    /// The ARN of the queue that it was in; empty if unknown.
     pub queue: String,
     /// HMAC-SHA-256 of the fields above and the body, in base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hmac: Option<String>,
 }
 
-/// A sender may have chosen all of it.
+/// Shows nothing: a sender may have chosen every field.
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin").finish_non_exhaustive()
@@ -62,8 +61,8 @@ impl Origin {
         }
     }
 
-    /// Reads the attribute's text, whoever wrote it. `None`: it has another form, so that the attribute
-    /// is one of the sender's own that happens to have this name.
+    /// Reads the text of the attribute, from any sender. `None`: it has another form, so it is an attribute of the
+    /// sender's own that happens to have this name.
     pub fn parse(text: &str) -> Option<Self> {
         let origin: Self = serde_json::from_str(text).ok()?;
         let is_plain = |text: &str| !text.chars().any(char::is_control);
@@ -80,19 +79,19 @@ impl Origin {
         self.hmac.is_some()
     }
 
-    /// The queue's ARN, where it is known.
+    /// The queue's ARN, if known.
     pub fn queue(&self) -> Option<&str> {
         Some(self.queue.as_str()).filter(|queue| !queue.is_empty())
     }
 }
 
-/// Signs origins and verifies them, with the key where there is one.
+/// Signs and verifies origins, if there is a key.
 pub struct Origins {
     keyed: Option<Hmac<Sha256>>,
 }
 
 impl Origins {
-    /// With a key of its own that is derived from the mask key.
+    /// Derives a key of its own from the mask key.
     pub fn new(key: Option<&MaskKey>) -> Self {
         let keyed = key.map(|key| Hmac::new((&*key.derive(LABEL)).into()));
         Self { keyed }
@@ -115,20 +114,20 @@ impl Origins {
         })
     }
 
-    /// The attribute's text for a message with this body.
+    /// The text of the attribute for a message with this body.
     pub fn text(&self, origin: Origin, body: &str) -> String {
         let hmac = self.keyed.as_ref().map(|keyed| {
             let mac = signed(keyed.clone(), &origin, body).finalize();
             URL_SAFE_NO_PAD.encode(mac.into_bytes())
         });
         let signed = Origin { hmac, ..origin };
-        // Texts and a number always become JSON.
+        // Strings and a number always have a JSON form.
         serde_json::to_string(&signed).unwrap_or_default()
     }
 }
 
-/// Four lines: id, time, queue, body. Only the body, which is last, can hold a line break, so that no two
-/// origins give the same bytes.
+/// Four lines: id, time, queue, body. Only the body, which is last, can contain a line break, so no two origins
+/// result in the same bytes.
 fn signed(mut mac: Hmac<Sha256>, origin: &Origin, body: &str) -> Hmac<Sha256> {
     let sent_at = origin.sent_at.map(|millis| millis.to_string());
     let fields = [&origin.id, &sent_at.unwrap_or_default(), &origin.queue];

@@ -79,7 +79,7 @@ pub enum Problem {
     )]
     NewerReceiveCount,
     #[error(
-        "it stores in clear what column {0:?} masks: mask it too, map its other parts one by one, or set clear = true on it if this is intended"
+        "it stores in clear what column {0:?} masks: mask it too, map the other parts one by one, or set clear = true on it if this is intended"
     )]
     StoredInClear(String),
     #[error(
@@ -87,7 +87,7 @@ pub enum Problem {
     )]
     ClearInVain,
     #[error(
-        "it is part of the key and, without a mask key, nothing proves that the @message_id that a redrive sends along is genuine, so everybody who can send to the queue could overwrite any row: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all of them are trusted"
+        "it is part of the key and, without a mask key, nothing proves that the @message_id of a redriven message is genuine, so everybody who can send to the queue could overwrite any row: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all of them are trusted"
     )]
     UnsignedOrigin,
     #[error(
@@ -136,7 +136,7 @@ pub enum Problem {
         "base64 is not a mask, because anyone can decode it: use hmac-sha256, or aes-siv if the value must be recoverable"
     )]
     Base64Mask,
-    #[error("tokens are text, which a column of type {0} cannot hold: make it text or varchar(n)")]
+    #[error("tokens are text, which does not fit type {0}: change the type to text or varchar(n)")]
     MaskType(ColumnType),
     #[error(
         "tokens of mask {mask} have at least {needed} characters and {column_type} is too narrow: widen the column"

@@ -1,4 +1,4 @@
-//! `drain`: what is in the queue is stored once, and nothing is lost, however the drain ends.
+//! `drain`: every message is stored once and none is lost, however the drain ends.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ async fn send_logins(queue: &Queue, count: usize) -> Vec<String> {
     send(queue, &vec![(None, login()); count]).await
 }
 
-/// The ids of the stored messages, each as often as it is in the table.
+/// The ids of the stored messages, one for each row.
 async fn stored(database: &Database) -> Vec<String> {
     let rows = database.rows("SELECT message_id::text FROM user_logins ORDER BY 1");
     rows.await
@@ -160,7 +160,7 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
 }
 
 #[tokio::test]
-async fn metadata_and_attributes_arrive_as_by_lambda() {
+async fn metadata_and_attributes_arrive_as_in_lambda() {
     let (queue, database) = (Queue::new().await, Database::new().await);
     let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
         [[column]]\nname = \"tenant\"\ntype = \"text\"\nfrom = \"@attribute.tenant\"\n\
@@ -271,7 +271,7 @@ async fn an_error_that_ends_a_batch_window_is_logged_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_that_does_not_fit_ends_it_and_nothing_is_deleted() {
+async fn a_missing_table_ends_it_and_nothing_is_deleted() {
     let (queue, database) = (Queue::new().await, Database::new().await);
     send_logins(&queue, 12).await;
     let drained = start(&queue, &database, "--follow").end().await;
@@ -283,7 +283,7 @@ async fn a_table_that_does_not_fit_ends_it_and_nothing_is_deleted() {
 }
 
 #[tokio::test]
-async fn an_outage_costs_messages_none_of_their_deliveries() {
+async fn an_outage_uses_up_no_deliveries() {
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
     let ids = send_logins(&queue, 12).await;
     let proxy = Proxy::before(server_address()).await;
@@ -312,7 +312,7 @@ async fn an_outage_costs_messages_none_of_their_deliveries() {
 }
 
 #[tokio::test]
-async fn what_fails_at_once_and_again_does_not_keep_it_from_its_end() {
+async fn repeated_failures_do_not_keep_it_from_ending() {
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
     queue.set(QueueAttributeName::VisibilityTimeout, "0").await;
     send(&queue, &[(None, json!("bad"))]).await;
@@ -324,7 +324,7 @@ async fn what_fails_at_once_and_again_does_not_keep_it_from_its_end() {
 }
 
 #[tokio::test]
-async fn what_fails_at_once_and_again_leaves_nothing_else_behind() {
+async fn repeated_failures_do_not_block_other_messages() {
     let database = Database::with_user_logins().await;
     let double = SqsDouble::with(20, &login()).await;
     double.poison("bad");
@@ -343,7 +343,7 @@ async fn what_fails_at_once_and_again_leaves_nothing_else_behind() {
 }
 
 #[tokio::test]
-async fn what_sqs_fails_to_delete_is_deleted_at_the_next_try() {
+async fn a_delete_that_sqs_fails_to_process_is_retried() {
     let database = Database::with_user_logins().await;
     let double = SqsDouble::with(30, &login()).await;
     double.fail_deletes(25);
@@ -396,15 +396,15 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
     })
     .await;
     let (_, body) = health.split_once("\r\n\r\n").unwrap();
-    assert_eq!(body, "unavailable\n", "it tells why to whoever asks");
+    assert_eq!(body, "unavailable\n", "it tells the cause to every client");
     drain.signal("TERM");
     assert_eq!(drain.end().await.code, 0);
     database.drop().await;
 }
 
-/// A connection that says nothing, and one that never ends what it says.
+/// A connection without a request, and one whose request never ends.
 #[tokio::test]
-async fn a_client_that_does_not_finish_its_request_is_hung_up_on() {
+async fn a_connection_with_an_unfinished_request_is_closed() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
     let port = free_port();
@@ -449,7 +449,7 @@ async fn http_get(port: u16, path: &str) -> Option<String> {
 
 /// Killed and ended at random moments, and then four at once: the balance is that of one drain.
 #[tokio::test]
-async fn drains_that_are_killed_and_drains_side_by_side_store_every_message_once() {
+async fn killed_and_concurrent_drains_store_every_message_once() {
     const MESSAGES: usize = 5_000;
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
     queue.set(QueueAttributeName::VisibilityTimeout, "4").await;
@@ -486,7 +486,7 @@ async fn drains_that_are_killed_and_drains_side_by_side_store_every_message_once
 
 #[tokio::test]
 async fn memory_does_not_grow_with_the_queue() {
-    // 100 MB, in messages of which a batch of the default size would be 50.
+    // 100 MB, half of it in a batch of the default size.
     const MESSAGES: usize = 2_000;
     const MOST_BYTES: u64 = 80 << 20;
     let database = Database::with_user_logins().await;
@@ -515,7 +515,7 @@ mod alone {
     use super::*;
 
     #[tokio::test]
-    async fn what_waits_for_the_database_stays_invisible_to_others_until_it_is_stored() {
+    async fn messages_that_wait_for_the_database_stay_invisible_until_they_are_stored() {
         let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
         queue.set(QueueAttributeName::VisibilityTimeout, "2").await;
         let ids = send_logins(&queue, 40).await;
@@ -536,7 +536,7 @@ mod alone {
     }
 
     #[tokio::test]
-    async fn sigterm_and_ctrl_c_give_back_what_cannot_be_finished() {
+    async fn sigterm_and_ctrl_c_release_the_messages_that_cannot_be_finished() {
         for (signal, options, code) in [("TERM", "", 1), ("INT", "--follow", 0)] {
             let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
             send_logins(&queue, 60).await;
@@ -550,7 +550,7 @@ mod alone {
             assert!(took < Duration::from_secs(9), "{took:?}");
             assert_eq!(ended.code, code, "{}{}", ended.out, ended.err);
             assert!(
-                ended.out.contains("given back") && ended.out.contains("interrupted"),
+                ended.out.contains("released to the queue") && ended.out.contains("interrupted"),
                 "{}",
                 ended.out
             );

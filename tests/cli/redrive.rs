@@ -1,11 +1,11 @@
-//! `redrive`: dead letters go back to their queue, each with its first id, and none is lost.
+//! `redrive`: dead letters return to their queue, each with its original id, and none is lost.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::{Origin, Origins};
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ use crate::sqs_double::SqsDouble;
 use crate::support::{Database, Function, MASK_KEY, PATIENCE, Setup, TempFile, eventually};
 use crate::tool::{Ended, Tool};
 
-/// A queue and the one of its dead letters.
+/// A queue and its dead-letter queue.
 struct Queues {
     queue: Queue,
     dead: Queue,
@@ -37,8 +37,8 @@ impl Queues {
         Self { queue, dead }
     }
 
-    /// A dead letter with these attributes, as the function sends it.
-    async fn letter(&self, body: &str, attributes: &[(&str, &str)]) -> String {
+    /// Sends a dead letter with these attributes, as the function does.
+    async fn dead_letter(&self, body: &str, attributes: &[(&str, &str)]) -> String {
         let send = self.dead.client.send_message().queue_url(&self.dead.url);
         let send = attributes.iter().fold(send, |send, (name, value)| {
             let value = MessageAttributeValue::builder()
@@ -54,15 +54,15 @@ impl Queues {
             .unwrap()
     }
 
-    async fn letters_of(&self, rule: &str, count: usize) {
+    async fn dead_letters_of(&self, rule: &str, count: usize) {
         let reason = json!({"rule": rule}).to_string();
         for number in 0..count {
-            self.letter(&number.to_string(), &[("rejection", &reason)])
+            self.dead_letter(&number.to_string(), &[("rejection", &reason)])
                 .await;
         }
     }
 
-    /// So many logins, dead for a reason that is no more; gives their ids.
+    /// Sends logins to the dead-letter queue, which can be stored by now; returns their ids.
     async fn logins(&self, count: usize) -> BTreeSet<String> {
         let line = login_with("locale", json!("FR")).to_string();
         let file = TempFile::new(&format!("{line}\n").repeat(count));
@@ -78,8 +78,7 @@ impl Queues {
         ids.collect()
     }
 
-    /// Receives what is in the queue until SQS has moved so many: the first receive is the last that
-    /// the policy allows for.
+    /// Receives the messages of the queue until SQS has moved this many: the policy allows one receive.
     async fn wait_until_dead(&self, count: usize) {
         eventually("SQS moves them", async || {
             self.queue.receive(0).await;
@@ -98,7 +97,7 @@ impl Queues {
         signing().run(&self.command(arguments)).await
     }
 
-    /// Everything of both queues can be received, and so many of each.
+    /// Both queues have this many messages, all of them visible.
     async fn assert_visible(&self, in_queue: usize, dead: usize) {
         assert_eq!(
             (self.queue.invisible().await, self.dead.invisible().await),
@@ -125,7 +124,7 @@ fn signing() -> Tool {
     Tool::bare().on_aws().set("MASK_KEY", MASK_KEY)
 }
 
-/// Lets the function have all that is in the queue, and takes out what it stores.
+/// Passes the messages of the queue to the function, and deletes them.
 async fn drain(queue: &Queue, function: &mut Function) {
     loop {
         let messages = queue.receive(30).await;
@@ -150,13 +149,13 @@ async fn delete(queue: &Queue, message: &Message) {
     delete.send().await.unwrap();
 }
 
-/// The first ids of what is stored.
+/// The original ids of the stored messages.
 async fn stored(database: &Database) -> Vec<String> {
     let sql = "SELECT message_id::text FROM user_logins ORDER BY message_id";
     database.rows(sql).await.into_iter().flatten().collect()
 }
 
-/// A table that refuses what is sent, until the test is of another mind.
+/// A table with a constraint that the test's message violates.
 async fn strict() -> Database {
     let database = Database::with_user_logins().await;
     database
@@ -176,7 +175,7 @@ async fn refused(queues: &Queues, function: &mut Function) -> (Message, Vec<Stri
     (message, failed.failed_ids())
 }
 
-/// A mapping that masks nothing, and so needs no key.
+/// A mapping without masks, which needs no key.
 const UNMASKED: &str = "table = \"user_logins\"\nkey = [\"message_id\"]\n\
     [[column]]\nname = \"message_id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
     [[column]]\nname = \"user_id\"\ntype = \"varchar(128)\"\n\
@@ -185,7 +184,7 @@ const UNMASKED: &str = "table = \"user_logins\"\nkey = [\"message_id\"]\n\
     [[column]]\nname = \"create_date\"\ntype = \"date\"\nfrom = \"@sent_at\"\n";
 
 #[tokio::test]
-async fn a_letter_of_the_function_is_stored_once_under_its_first_id() {
+async fn a_message_that_the_function_dead_lettered_is_stored_once_under_its_original_id() {
     // Without a key on either side, with the same on both, and where only the function has it.
     for (function_key, tool_key) in [("", ""), (MASK_KEY, MASK_KEY), (MASK_KEY, "")] {
         let (database, queues) = (strict().await, Queues::new().await);
@@ -201,7 +200,7 @@ async fn a_letter_of_the_function_is_stored_once_under_its_first_id() {
         database
             .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
             .await;
-        // Twice: the second letter of it is none.
+        // Twice: the second time there is nothing left to move.
         for expected in ["moved 1 message in", "no dead letters"] {
             let tool = Tool::bare().on_aws().set("MASK_KEY", tool_key);
             let redriven = tool.run(&queues.command("")).await;
@@ -236,7 +235,7 @@ fn system(message: &Message, name: MessageSystemAttributeName) -> &str {
 }
 
 #[tokio::test]
-async fn a_letter_that_sqs_moved_is_stored_once_under_its_first_id() {
+async fn a_message_that_sqs_moved_is_stored_once_under_its_original_id() {
     let (database, queues) = (strict().await, Queues::new().await);
     let mut function = Setup::on(&database).start().await;
     let (first, failed) = refused(&queues, &mut function).await;
@@ -266,9 +265,9 @@ async fn a_letter_that_sqs_moved_is_stored_once_under_its_first_id() {
 }
 
 #[tokio::test]
-async fn without_the_mask_key_it_says_that_first_ids_are_not_signed() {
+async fn without_the_mask_key_unsigned_original_ids_are_reported() {
     let queues = Queues::new().await;
-    queues.letters_of("type", 2).await;
+    queues.dead_letters_of("type", 2).await;
     for arguments in ["--dry-run", ""] {
         let tool = Tool::bare().on_aws();
         let redriven = tool.run(&queues.command(arguments)).await;
@@ -284,11 +283,11 @@ async fn without_the_mask_key_it_says_that_first_ids_are_not_signed() {
 }
 
 #[tokio::test]
-async fn only_letters_of_the_rule_go_and_the_others_can_be_received_at_once() {
+async fn only_messages_of_the_rule_are_moved_and_the_others_become_visible_at_once() {
     let queues = Queues::new().await;
-    queues.letters_of("required", 12).await;
-    queues.letters_of("type", 15).await;
-    queues.letter("moved by SQS", &[]).await;
+    queues.dead_letters_of("required", 12).await;
+    queues.dead_letters_of("type", 15).await;
+    queues.dead_letter("moved by SQS", &[]).await;
     let redriven = queues.redrive("--rule type").await;
     assert_eq!(redriven.code, 0, "{}", redriven.err);
     assert!(
@@ -302,12 +301,12 @@ async fn only_letters_of_the_rule_go_and_the_others_can_be_received_at_once() {
 }
 
 #[tokio::test]
-async fn a_dry_run_counts_by_reason_and_moves_none() {
+async fn a_dry_run_counts_by_reason_and_moves_nothing() {
     let queues = Queues::new().await;
-    queues.letters_of("type", 11).await;
+    queues.dead_letters_of("type", 11).await;
     let reason = r#"{"rule": "required", "column": "masked_ip", "path": "ip"}"#;
-    queues.letter("{}", &[("rejection", reason)]).await;
-    queues.letter("moved by SQS", &[]).await;
+    queues.dead_letter("{}", &[("rejection", reason)]).await;
+    queues.dead_letter("moved by SQS", &[]).await;
     let dry = queues.redrive("--dry-run").await;
     assert_eq!(dry.code, 0, "{}", dry.err);
     let words: Vec<String> = dry
@@ -315,7 +314,7 @@ async fn a_dry_run_counts_by_reason_and_moves_none() {
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
-    assert_eq!(words[..2], ["letters rule column path", "11 type - -"]);
+    assert_eq!(words[..2], ["messages rule column path", "11 type - -"]);
     assert_eq!(
         words[2..4]
             .iter()
@@ -337,9 +336,9 @@ async fn a_dry_run_counts_by_reason_and_moves_none() {
 }
 
 #[tokio::test]
-async fn no_more_go_than_the_most_that_are_asked_for() {
+async fn at_most_the_requested_number_is_moved() {
     let queues = Queues::new().await;
-    queues.letters_of("type", 30).await;
+    queues.dead_letters_of("type", 30).await;
     let redriven = queues.redrive("--max 17").await;
     assert!(
         redriven.code == 0 && redriven.out.starts_with("moved 17 messages"),
@@ -351,7 +350,7 @@ async fn no_more_go_than_the_most_that_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_letter_of_a_fifo_queue_gets_through_in_its_group_and_order() {
+async fn messages_of_a_fifo_queue_keep_their_group_and_order() {
     let queues = Queues::fifo().await;
     for number in 0..12 {
         let send = queues
@@ -388,7 +387,7 @@ async fn a_letter_of_a_fifo_queue_gets_through_in_its_group_and_order() {
 }
 
 #[tokio::test]
-async fn a_redrive_that_is_killed_loses_none_and_none_is_stored_twice() {
+async fn a_killed_redrive_loses_no_message_and_none_is_stored_twice() {
     let (database, queues) = (Database::with_user_logins().await, Queues::new().await);
     let ids = queues.logins(300).await;
     assert_eq!(ids.len(), 300);
@@ -399,7 +398,7 @@ async fn a_redrive_that_is_killed_loses_none_and_none_is_stored_twice() {
         running.end_or_killed().await;
     }
     let depth = QueueAttributeName::ApproximateNumberOfMessages;
-    eventually("no letter is left", async || {
+    eventually("no dead letter is left", async || {
         assert_eq!(queues.redrive("").await.code, 0);
         let left = (
             queues.dead.attribute(depth.clone()).await,
@@ -416,11 +415,11 @@ async fn a_redrive_that_is_killed_loses_none_and_none_is_stored_twice() {
 }
 
 #[tokio::test]
-async fn ctrl_c_and_sigterm_leave_nothing_in_hand() {
+async fn ctrl_c_and_sigterm_leave_no_message_invisible() {
     for signal in ["INT", "TERM"] {
         let queues = Queues::new().await;
-        queues.letters_of("type", 60).await;
-        queues.letters_of("required", 20).await;
+        queues.dead_letters_of("type", 60).await;
+        queues.dead_letters_of("required", 20).await;
         let mut running = Tool::bare()
             .on_aws()
             .start(&queues.command("--json --rate 20 --rule type"));
@@ -440,16 +439,16 @@ async fn ctrl_c_and_sigterm_leave_nothing_in_hand() {
 }
 
 #[tokio::test]
-async fn a_letter_that_comes_back_is_not_moved_again() {
+async fn a_message_that_fails_again_is_not_moved_again() {
     let queues = Queues::new().await;
-    queues.letters_of("type", 30).await;
+    queues.dead_letters_of("type", 30).await;
     let refuse_all = async {
         loop {
             for message in queues.queue.receive(30).await {
                 let origin = attribute(&message, "origin").unwrap();
                 delete(&queues.queue, &message).await;
                 let again = [("rejection", r#"{"rule": "type"}"#), ("origin", &origin)];
-                queues.letter(message.body().unwrap(), &again).await;
+                queues.dead_letter(message.body().unwrap(), &again).await;
             }
         }
     };
@@ -458,7 +457,7 @@ async fn a_letter_that_comes_back_is_not_moved_again() {
         () = refuse_all => unreachable!("it never ends"),
     };
     assert!(
-        redriven.code == 1 && redriven.out.contains("that came back"),
+        redriven.code == 1 && redriven.out.contains("that failed again"),
         "{}{}",
         redriven.out,
         redriven.err
@@ -473,17 +472,17 @@ async fn a_letter_that_comes_back_is_not_moved_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_go_back_stays_and_costs_no_other() {
+async fn a_message_that_cannot_be_moved_stays_and_does_not_affect_others() {
     let queues = Queues::new().await;
     let names: Vec<String> = (0..10).map(|number| format!("a{number}")).collect();
     let ten: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
-    let full = queues.letter("full", &ten).await;
-    let large = queues.letter(&"x".repeat(1_048_576), &[]).await;
-    let named = queues.letter("named", &[("origin", "web")]).await;
+    let full = queues.dead_letter("full", &ten).await;
+    let large = queues.dead_letter(&"x".repeat(1_048_576), &[]).await;
+    let named = queues.dead_letter("named", &[("origin", "web")]).await;
     queues
-        .letter("foreign", &[("origin", &of_another_queue())])
+        .dead_letter("foreign", &[("origin", &of_another_queue())])
         .await;
-    queues.letter("good", &ten[..9]).await;
+    queues.dead_letter("good", &ten[..9]).await;
     let redriven = queues.redrive("").await;
     assert_eq!(redriven.code, 1);
     assert!(
@@ -502,16 +501,16 @@ async fn what_cannot_go_back_stays_and_costs_no_other() {
     queues.delete().await;
 }
 
-/// An origin that names another queue, as anybody may write it.
+/// An origin that names another queue, as any sender can write it.
 fn of_another_queue() -> String {
     let origin = Origin::new("m-1", None, "arn:aws:sqs:eu-west-1:0:other");
     Origins::new(None).text(origin, "")
 }
 
 #[tokio::test]
-async fn a_forged_source_queue_keeps_no_letter_from_being_moved() {
+async fn a_forged_source_queue_does_not_prevent_a_move() {
     let queues = Queues::new().await;
-    // The sender of a message that SQS moves has written what it likes.
+    // The sender of a message that SQS moves can write any origin.
     let value = MessageAttributeValue::builder().data_type("String");
     let value = value.string_value(of_another_queue()).build().unwrap();
     let send = queues.queue.client.send_message();
@@ -529,9 +528,9 @@ async fn a_forged_source_queue_keeps_no_letter_from_being_moved() {
         redriven.err
     );
     queues.assert_visible(1, 0).await;
-    // So has whoever may send to the dead-letter queue itself.
+    // So can every sender to the dead-letter queue itself.
     queues
-        .letter("{}", &[("origin", &of_another_queue())])
+        .dead_letter("{}", &[("origin", &of_another_queue())])
         .await;
     let left = queues.redrive("").await;
     assert!(
@@ -546,7 +545,7 @@ async fn a_forged_source_queue_keeps_no_letter_from_being_moved() {
 }
 
 #[tokio::test]
-async fn a_letter_that_cannot_go_back_holds_back_its_fifo_group() {
+async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
     let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect()).await;
     double.fail_sends("3", usize::MAX);
     let redrive = format!(
@@ -573,7 +572,7 @@ async fn a_letter_that_cannot_go_back_holds_back_its_fifo_group() {
 }
 
 #[tokio::test]
-async fn what_arrived_is_moved_also_where_the_rest_is_refused() {
+async fn messages_that_arrived_before_an_error_are_moved() {
     let double = SqsDouble::with(10, &json!({})).await;
     let redrive = format!(
         "redrive --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
@@ -591,7 +590,27 @@ async fn what_arrived_is_moved_also_where_the_rest_is_refused() {
 }
 
 #[tokio::test]
-async fn letters_that_cannot_be_kept_away_do_not_keep_it_from_its_end() {
+async fn messages_that_were_sent_but_cannot_be_deleted_are_reported() {
+    let double = SqsDouble::with(3, &json!({})).await;
+    double.fail_sends("none of them", 0);
+    double.refuse_deletes();
+    let redrive = format!(
+        "redrive --json --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
+        double.endpoint
+    );
+    let redriven = Tool::bare().on_aws().run(&redrive).await;
+    assert_eq!(redriven.code, 2, "{}", redriven.err);
+    assert!(redriven.err.contains("AccessDenied"), "{}", redriven.err);
+    let lines = redriven.json();
+    let is_reported = |line: &Value| line["error"].as_str().unwrap().contains("it was sent");
+    assert!(
+        lines.len() == 3 && lines.iter().all(is_reported),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn messages_that_reappear_do_not_keep_it_from_ending() {
     let double = SqsDouble::with(60, &json!({})).await;
     double.hold_none();
     let redrive = format!(
@@ -610,9 +629,9 @@ async fn letters_that_cannot_be_kept_away_do_not_keep_it_from_its_end() {
 }
 
 #[tokio::test]
-async fn a_redrive_that_nobody_reads_any_more_has_not_done_all() {
+async fn a_closed_stdout_of_a_redrive_is_reported_as_incomplete() {
     let queues = Queues::new().await;
-    queues.letters_of("type", 60).await;
+    queues.dead_letters_of("type", 60).await;
     let mut running = signing().start(&queues.command("--json --rate 20"));
     running.line().await;
     let ended = running.end_unread().await;
@@ -624,7 +643,7 @@ async fn a_redrive_that_nobody_reads_any_more_has_not_done_all() {
 }
 
 #[tokio::test]
-async fn without_dead_letters_to_find_it_says_what_to_name() {
+async fn without_a_dead_letter_queue_it_says_which_option_names_one() {
     let (queue, tool) = (Queue::new().await, Tool::bare().on_aws());
     let redrive = format!("redrive --queue-url {}", queue.url);
     let none = tool.run(&redrive).await;

@@ -1,4 +1,4 @@
-//! `send`: every line becomes one message, in order where order counts.
+//! `send`: every line becomes one message, in order on a FIFO queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ async fn every_line_becomes_one_message() {
     let lines: Vec<String> = (0..95)
         .map(|number| json!({"n": number}).to_string())
         .collect();
-    // Windows's line ends and empty lines are none of the messages.
+    // Windows line ends and empty lines are not part of the messages.
     let file = TempFile::new(&format!(
         "{}\r\n\n  \n{}\n",
         lines[0],
@@ -125,7 +125,7 @@ async fn a_message_that_fails_holds_back_its_fifo_group_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_pipe_that_is_named_as_the_file_is_read_once() {
+async fn a_pipe_given_as_the_file_is_read_once() {
     let queue = Queue::new().await;
     let send = format!("send --queue-url {} /dev/stdin", queue.url);
     let sent = Tool::bare().on_aws().input("a\nb\n").run(&send).await;
@@ -139,7 +139,7 @@ async fn a_pipe_that_is_named_as_the_file_is_read_once() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_fifo_queue_is_sent_after_a_line_that_cannot_be() {
+async fn on_a_fifo_queue_nothing_is_sent_after_a_line_without_a_group() {
     let queue = Queue::fifo().await;
     let lines: Vec<String> = (0..40)
         .map(|number| json!({"g": "g", "n": number}).to_string())
@@ -153,7 +153,7 @@ async fn nothing_of_a_fifo_queue_is_sent_after_a_line_that_cannot_be() {
     let sent = Tool::bare().on_aws().input(&input).run(&send).await;
     assert_eq!(sent.code, 1);
     assert!(
-        sent.err.contains("line 16 is not sent: it is no JSON"),
+        sent.err.contains("line 16 was not sent: it is not JSON"),
         "{}",
         sent.err
     );
@@ -172,7 +172,7 @@ async fn nothing_of_a_fifo_queue_is_sent_after_a_line_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn a_line_that_cannot_be_sent_costs_only_itself() {
+async fn a_line_that_cannot_be_sent_does_not_affect_others() {
     let queue = Queue::new().await;
     let large = "x".repeat(1_048_577);
     let half = "y".repeat(600_000);
@@ -184,7 +184,7 @@ async fn a_line_that_cannot_be_sent_costs_only_itself() {
         .await;
     assert_eq!(
         (sent.code, sent.err.as_str()),
-        (1, "line 2 is not sent: it has more than 1 MiB\n")
+        (1, "line 2 was not sent: it has more than 1 MiB\n")
     );
     assert!(
         sent.out.starts_with("sent 4 messages") && sent.out.ends_with("1 line not sent\n"),
@@ -196,7 +196,7 @@ async fn a_line_that_cannot_be_sent_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_not_utf8_costs_only_itself() {
+async fn a_line_that_is_not_utf8_does_not_affect_others() {
     let queue = Queue::new().await;
     let sent = Tool::bare()
         .on_aws()
@@ -205,8 +205,8 @@ async fn a_line_that_is_not_utf8_costs_only_itself() {
         .await;
     assert_eq!(sent.code, 1);
     let said =
-        |number| format!("line {number} is not sent: it is not UTF-8: convert it with iconv\n");
-    // Requests are under way side by side.
+        |number| format!("line {number} was not sent: it is not UTF-8: convert it with iconv\n");
+    // Requests are concurrent.
     let all = BTreeSet::from([said(2), said(4)]);
     assert_eq!(
         sent.err
@@ -225,9 +225,9 @@ async fn a_line_that_is_not_utf8_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_to_its_end_says_that_the_rest_was_not_tried() {
+async fn a_read_error_ends_the_command_and_says_that_the_rest_was_not_tried() {
     let double = SqsDouble::with(0, &json!({})).await;
-    // A folder can be opened, and none of it read.
+    // A folder can be opened, but not read.
     let send = format!(
         "send --queue-name double --endpoint-url {} {}",
         double.endpoint,
@@ -245,7 +245,7 @@ async fn what_cannot_be_read_to_its_end_says_that_the_rest_was_not_tried() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_not_there_and_a_system_that_is_away_end_differently() {
+async fn a_missing_queue_and_an_unreachable_sqs_have_different_exit_codes() {
     let tool = Tool::bare().on_aws().input("a\n");
     let unnamed = tool.run("send").await;
     assert!(
@@ -278,7 +278,7 @@ async fn the_rate_is_kept() {
         .input(&lines)
         .run(&format!("send --rate 100 --queue-url {}", queue.url))
         .await;
-    // The last ten go half a second after the first.
+    // The last ten are sent half a second after the first.
     assert!(
         sent.code == 0 && began.elapsed().as_millis() >= 500,
         "{:?}",
@@ -288,7 +288,7 @@ async fn the_rate_is_kept() {
 }
 
 #[tokio::test]
-async fn ctrl_c_and_sigterm_finish_what_was_begun() {
+async fn ctrl_c_and_sigterm_finish_the_current_requests() {
     for signal in ["INT", "TERM"] {
         let queue = Queue::new().await;
         let lines: Vec<String> = (0..500).map(|number| number.to_string()).collect();
@@ -299,7 +299,7 @@ async fn ctrl_c_and_sigterm_finish_what_was_begun() {
         let ended = running.end().await;
         assert_eq!(ended.code, 1, "{}", ended.err);
         assert!(ended.err.contains("interrupted"), "{}", ended.err);
-        // What it said, it did, and nothing else.
+        // It sent the messages that it reported, and no others.
         let said = ended.json().len() + 1;
         assert!(said < 500);
         queue.receive_all(said).await;
@@ -309,7 +309,7 @@ async fn ctrl_c_and_sigterm_finish_what_was_begun() {
 }
 
 #[tokio::test]
-async fn what_arrived_is_listed_also_where_the_rest_is_refused() {
+async fn messages_that_arrived_before_an_error_are_listed() {
     let double = SqsDouble::with(0, &json!({})).await;
     let send = format!(
         "send --json --queue-name double --endpoint-url {}",
@@ -332,7 +332,7 @@ async fn what_arrived_is_listed_also_where_the_rest_is_refused() {
 }
 
 #[tokio::test]
-async fn what_nobody_reads_any_more_ends_unfinished_and_says_so() {
+async fn a_closed_stdout_is_reported_as_incomplete() {
     let queue = Queue::new().await;
     let send = format!("send --json --rate 50 --queue-url {}", queue.url);
     let input = "a\n".repeat(500);

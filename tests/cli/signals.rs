@@ -1,4 +1,4 @@
-//! Signals end every command, also where it is the first process of a container.
+//! Signals end every command, also as the first process of a container.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::tool::Tool;
 
 #[tokio::test]
 async fn sigterm_and_ctrl_c_end_a_command_that_is_the_first_process() {
-    // Nobody writes to it, so that a command waits for its input for ever.
+    // Nothing is written to it, so the command waits for its input.
     let silent = std::env::temp_dir().join(unique("pipe"));
     assert!(
         Command::new("mkfifo")

@@ -1,5 +1,6 @@
-//! A queue in this process, for what no SQS does on demand: to be faster than the drain, to have no luck
-//! with a delete or some of what is sent, to fail or not to answer, and to keep nothing away. It speaks SQS's JSON protocol, as far as the tool uses it.
+//! A queue in this process, for what SQS does not do on demand: to be faster than the drain, to fail to process some
+//! entries, to refuse, not to answer, and to deliver messages in flight again. It speaks the part of SQS's JSON protocol
+//! that the tool uses.
 //! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>.
 
 use std::collections::{HashMap, VecDeque};
@@ -18,22 +19,24 @@ use crate::batch::id;
 struct Messages {
     waiting: VecDeque<Value>,
     held: HashMap<String, Value>,
-    /// The next so many deletes of a message fail, for no fault of the sender's.
+    /// How many further deletes of a message fail, by the fault of SQS.
     failing_deletes: usize,
-    /// What is received can be received again at once.
+    /// Whether every request to delete is refused.
+    refuses_deletes: bool,
+    /// Received messages are delivered again at once.
     holds_none: bool,
-    /// Handed out in every other receive, whatever is done with it.
+    /// Delivered in every other receive, even after it was deleted.
     poison: Option<Value>,
     receives: usize,
-    /// After so many receives the next ones are refused.
+    /// After this many receives further ones are refused.
     receives_until_refused: Option<usize>,
-    /// Whoever wants to receive gets no answer.
+    /// Receive requests are not answered.
     is_mute: bool,
-    /// How often somebody wanted to receive, answered or not.
+    /// The number of receive requests, answered or not.
     asked: usize,
-    /// Of what is sent first half arrives; after that nothing more is taken.
+    /// Half of the first request to send arrives; after that all are refused.
     has_taken_half: bool,
-    /// Instead: everything arrives but these bodies, which fail so many times for no fault of the sender's.
+    /// Instead: everything arrives but these bodies, which fail this many times by the fault of SQS.
     unlucky: HashMap<String, usize>,
     /// The bodies that arrived, in their order.
     arrived: Vec<String>,
@@ -53,7 +56,7 @@ pub(crate) struct SqsDouble {
 }
 
 impl SqsDouble {
-    /// So many messages of this body.
+    /// This many messages with this body.
     pub(crate) async fn with(count: usize, body: &Value) -> Self {
         Self::of(vec![body.to_string(); count]).await
     }
@@ -94,12 +97,17 @@ impl SqsDouble {
         double
     }
 
-    /// The next so many deletes of a message fail.
+    /// The next `count` deletes of a message fail.
     pub(crate) fn fail_deletes(&self, count: usize) {
         self.messages.lock().unwrap().failing_deletes = count;
     }
 
-    /// Every other receive brings this message, and it alone.
+    /// From now on requests to delete are refused.
+    pub(crate) fn refuse_deletes(&self) {
+        self.messages.lock().unwrap().refuses_deletes = true;
+    }
+
+    /// Every other receive delivers this message alone.
     pub(crate) fn poison(&self, body: &str) {
         let poison = json!({
             "MessageId": id("poison"), "ReceiptHandle": "poison", "Body": body, "MD5OfBody": "",
@@ -108,22 +116,22 @@ impl SqsDouble {
         self.messages.lock().unwrap().poison = Some(poison);
     }
 
-    /// After so many receives the next ones are refused.
+    /// After this many receives further ones are refused.
     pub(crate) fn refuse_receives_after(&self, count: usize) {
         self.messages.lock().unwrap().receives_until_refused = Some(count);
     }
 
-    /// From now on nobody who wants to receive gets an answer.
+    /// From now on receive requests are not answered.
     pub(crate) fn mute(&self) {
         self.messages.lock().unwrap().is_mute = true;
     }
 
-    /// How often somebody has wanted to receive, answered or not.
+    /// The number of receive requests, answered or not.
     pub(crate) fn asked(&self) -> usize {
         self.messages.lock().unwrap().asked
     }
 
-    /// Sending this body fails so many times; every other arrives.
+    /// Sending this body fails this many times; all others arrive.
     pub(crate) fn fail_sends(&self, body: &str, times: usize) {
         let mut messages = self.messages.lock().unwrap();
         messages.unlucky.insert(body.to_owned(), times);
@@ -134,12 +142,12 @@ impl SqsDouble {
         self.messages.lock().unwrap().arrived.clone()
     }
 
-    /// From now on what is received can be received again at once.
+    /// From now on received messages are delivered again at once.
     pub(crate) fn hold_none(&self) {
         self.messages.lock().unwrap().holds_none = true;
     }
 
-    /// How many are neither received nor deleted, and how many are received.
+    /// How many messages are waiting, and how many are in flight.
     pub(crate) fn left(&self) -> (usize, usize) {
         let messages = self.messages.lock().unwrap();
         (messages.waiting.len(), messages.held.len())
@@ -147,7 +155,7 @@ impl SqsDouble {
 }
 
 impl SqsDouble {
-    /// Waits as a queue does in which there is nothing, for as long as it is asked to.
+    /// Waits as an empty queue does, for as long as the request says.
     async fn wait(&self, request: &Value) {
         let (is_mute, is_empty) = {
             let mut messages = self.messages.lock().unwrap();
@@ -166,7 +174,7 @@ impl SqsDouble {
 }
 
 impl Messages {
-    /// Takes what is sent, but for what has no luck.
+    /// Accepts messages, except those that are set to fail.
     fn take_in(&mut self, entries: &[Value]) -> Value {
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for entry in entries {
@@ -246,6 +254,9 @@ async fn answer(
                 messages.held.insert(handle, message.clone());
             }
             json!({"Messages": received})
+        }
+        "DeleteMessageBatch" if messages.refuses_deletes => {
+            return refused(StatusCode::FORBIDDEN, "AccessDenied");
         }
         "DeleteMessageBatch" => {
             let (mut successful, mut failed) = (Vec::new(), Vec::new());

@@ -373,7 +373,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         });
     }
     let ways = [
-        "no SQS event",
+        "not an SQS event",
         "22001",
         "22003",
         "22P02",
@@ -389,7 +389,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         "no unique index",
         "trying again",
         "dead letters could not be sent",
-        "stretched",
+        "visibility timeout",
         "cannot be reached",
         "refused user or password",
         "the mask key is not base64",

@@ -250,7 +250,7 @@ async fn a_large_payload_that_is_no_event_fails_alone_and_leaves_nothing_behind(
     let mut payload = many("k").event();
     payload["Records"][MANY - 1]["messageId"] = json!({});
     let error = function.invoke(&payload).await.error();
-    assert!(error.contains("no SQS event"), "{error}");
+    assert!(error.contains("not an SQS event"), "{error}");
     let next = many("l").event();
     assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
     assert_eq!(counted(&function, 1), [json!(MANY), json!(0), json!(0)]);

@@ -30,7 +30,7 @@ async fn start(database: &Database, dead: &str) -> Function {
 }
 
 /// A message with attributes of its own.
-fn letter(name: &str, body: &str) -> Value {
+fn with_attributes(name: &str, body: &str) -> Value {
     json!({"messageId": id(name), "body": body, "messageAttributes": {
         "tenant": {"stringValue": "acme", "dataType": "String"}, "weight": {"stringValue": "1.50", "dataType": "Number.kg"},
         "raw": {"binaryValue": "AAH/", "dataType": "Binary"},
@@ -65,25 +65,25 @@ fn bad() -> Vec<(String, [Option<&'static str>; 3])> {
     kinds.iter().cycle().take(23).cloned().collect()
 }
 
-/// What a letter says of where it comes from.
-fn origin(letter: &Message) -> Origin {
-    Origin::parse(&attribute(letter, "origin").unwrap()).unwrap()
+/// The origin of a dead letter.
+fn origin(message: &Message) -> Origin {
+    Origin::parse(&attribute(message, "origin").unwrap()).unwrap()
 }
 
-/// What a letter says of its failure.
-fn rejection(letter: &Message) -> Value {
-    serde_json::from_str(&attribute(letter, "rejection").unwrap()).unwrap()
+/// The reason of a dead letter's failure.
+fn rejection(message: &Message) -> Value {
+    serde_json::from_str(&attribute(message, "rejection").unwrap()).unwrap()
 }
 
-fn group(letter: &Message) -> Option<&String> {
-    let attributes = letter.attributes.as_ref().unwrap();
+fn group(message: &Message) -> Option<&String> {
+    let attributes = message.attributes.as_ref().unwrap();
     attributes.get(&MessageSystemAttributeName::MessageGroupId)
 }
 
-fn by_original_id(letters: Vec<Message>) -> HashMap<String, Message> {
-    letters
+fn by_original_id(messages: Vec<Message>) -> HashMap<String, Message> {
+    messages
         .into_iter()
-        .map(|letter| (origin(&letter).id, letter))
+        .map(|message| (origin(&message).id, message))
         .collect()
 }
 
@@ -98,35 +98,35 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
     let bad = bad();
     let mut batch = Batch::new().body("good", login());
     for (number, (body, _)) in bad.iter().enumerate() {
-        batch = batch.record(letter(&number.to_string(), body));
+        batch = batch.record(with_attributes(&number.to_string(), body));
     }
     let batch = batch.body("also", login()).delivered(3);
     let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), NOTHING);
     assert_eq!(database.count("user_logins").await, 2);
-    let letters = by_original_id(dead.receive_all(bad.len()).await);
+    let messages = by_original_id(dead.receive_all(bad.len()).await);
     for (number, (body, reason)) in bad.iter().enumerate() {
-        let letter = &letters[&id(&number.to_string())];
-        assert_eq!(letter.body.as_ref(), Some(body));
-        let said = rejection(letter);
+        let message = &messages[&id(&number.to_string())];
+        assert_eq!(message.body.as_ref(), Some(body));
+        let said = rejection(message);
         let said = ["rule", "column", "path"].map(|name| said[name].as_str());
         assert_eq!(said, *reason);
-        let origin = origin(letter);
+        let origin = origin(message);
         assert_eq!(
             (origin.sent_at, origin.queue()),
             (Some(SENT_AT_MILLIS), Some(SOURCE_ARN))
         );
         assert!(origins(MASK_KEY).accepts(&origin, body));
-        let own = ["tenant", "weight", "raw"].map(|name| attribute(letter, name).unwrap());
+        let own = ["tenant", "weight", "raw"].map(|name| attribute(message, name).unwrap());
         assert_eq!(own, ["acme", "1.50", "AAH/"]);
-        let types = letter.message_attributes.as_ref().unwrap();
+        let types = message.message_attributes.as_ref().unwrap();
         assert_eq!(types["weight"].data_type, "Number.kg");
     }
     let sent = aws.sent().concat();
     let requests = String::from_utf8_lossy(&sent)
         .matches("AmazonSQS.SendMessageBatch")
         .count();
-    assert_eq!(requests, 3, "23 letters in requests of 10");
+    assert_eq!(requests, 3, "23 messages in requests of 10");
     let summary = &function.lines_of("batch", 1).await[0];
     assert_eq!(
         (&summary["failed"], &summary["dead_lettered"]),
@@ -160,10 +160,10 @@ async fn bad_messages_that_cannot_be_sent_stay_in_their_queue() {
 }
 
 #[tokio::test]
-async fn a_message_that_sqs_refuses_costs_no_other() {
+async fn a_message_that_sqs_refuses_does_not_affect_others() {
     let (database, dead) = (with_check().await, Queue::new().await);
     let mut function = start(&database, &dead.url).await;
-    // As large as SQS takes, so that no attribute fits beside it.
+    // The maximum size, so no attribute fits beside it.
     let large = "x".repeat(1_048_576);
     let batch = Batch::new()
         .text("a", "x")
@@ -172,20 +172,20 @@ async fn a_message_that_sqs_refuses_costs_no_other() {
         .text("b", "y");
     let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), ids(&["large", "empty"]));
-    let letters = by_original_id(dead.receive_all(2).await);
-    assert!(letters.contains_key(&id("a")) && letters.contains_key(&id("b")));
+    let messages = by_original_id(dead.receive_all(2).await);
+    assert!(messages.contains_key(&id("a")) && messages.contains_key(&id("b")));
     dead.delete().await;
     database.drop().await;
 }
 
 #[tokio::test]
-async fn a_refusal_that_passes_by_itself_makes_no_dead_letter() {
+async fn a_refusal_that_passes_does_not_make_a_dead_letter() {
     let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
     database
         .execute("CREATE TABLE users (id text PRIMARY KEY); ALTER TABLE user_logins ADD FOREIGN KEY (user_id) REFERENCES users")
         .await;
     let mut function = start(&database, &dead.url).await;
-    // What breaks the mapping is a dead letter at once all the same.
+    // A message that breaks the mapping becomes a dead letter at once.
     let first = Batch::new()
         .body("early", login_with("user_id", json!("anna")))
         .body("lost", login_with("user_id", json!("nobody")))
@@ -203,15 +203,15 @@ async fn a_refusal_that_passes_by_itself_makes_no_dead_letter() {
     let answer = function.invoke(&again().delivered(3).event()).await;
     assert_eq!(answer.failed_ids(), NOTHING);
     assert_eq!(stored(&database).await, [id("early")]);
-    let letters = by_original_id(dead.receive_all(2).await);
-    assert_eq!(rejection(&letters[&id("lost")])["rule"], "refused");
-    assert_eq!(rejection(&letters[&id("bad")])["rule"], "body_not_json");
+    let messages = by_original_id(dead.receive_all(2).await);
+    assert_eq!(rejection(&messages[&id("lost")])["rule"], "refused");
+    assert_eq!(rejection(&messages[&id("bad")])["rule"], "body_not_json");
     dead.delete().await;
     database.drop().await;
 }
 
 #[tokio::test]
-async fn until_a_refused_message_is_a_dead_letter_its_fifo_group_waits() {
+async fn a_refused_message_holds_back_its_fifo_group_until_it_is_a_dead_letter() {
     let (database, dead) = (with_check().await, Queue::fifo().await);
     let mut function = start(&database, &dead.url).await;
     let batch = || {
@@ -241,8 +241,8 @@ async fn a_dead_letter_of_a_standard_queue_keeps_its_group_id() {
         .grouped("anna", "grouped", login_with("ip", json!(null)))
         .text("alone", "x");
     assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
-    let letters = by_original_id(dead.receive_all(2).await);
-    let groups = ["grouped", "alone"].map(|name| group(&letters[&id(name)]));
+    let messages = by_original_id(dead.receive_all(2).await);
+    let groups = ["grouped", "alone"].map(|name| group(&messages[&id(name)]));
     assert_eq!(groups, [Some(&"anna".to_owned()), None]);
     dead.delete().await;
     database.drop().await;
@@ -273,27 +273,27 @@ async fn a_dead_letter_of_a_fifo_queue_keeps_the_order_of_its_group() {
     let last = Batch::fifo().grouped("anna", "a4", login());
     assert_eq!(function.invoke(&last.event()).await.failed_ids(), NOTHING);
     assert_eq!(stored(&database).await, ids(&["a1", "a4", "b2", "c1"]));
-    let letters = dead.receive_all(3).await;
-    let of_anna = letters
+    let messages = dead.receive_all(3).await;
+    let of_anna = messages
         .iter()
-        .filter(|letter| group(letter).unwrap() == "anna");
-    let of_anna: Vec<_> = of_anna.map(|letter| origin(letter).id).collect();
+        .filter(|message| group(message).unwrap() == "anna");
+    let of_anna: Vec<_> = of_anna.map(|message| origin(message).id).collect();
     assert_eq!(of_anna, ids(&["a2", "a3"]));
     dead.delete().await;
     database.drop().await;
 }
 
 #[tokio::test]
-async fn of_a_fifo_group_only_the_first_failure_can_be_a_dead_letter() {
+async fn only_the_first_failure_of_a_fifo_group_can_become_a_dead_letter() {
     let (database, dead) = (with_check().await, Queue::fifo().await);
     let mut function = start(&database, &dead.url).await;
-    // Postgres refuses the first, and the mapping rejects the second before Postgres sees the first.
+    // Postgres refuses the first, but before that the mapping rejects the second.
     let two = Batch::fifo()
         .grouped("anna", "a1", login_with("user_id", json!("refused")))
         .grouped("anna", "a2", login_with("ip", json!(null)));
     let answer = function.invoke(&two.delivered(3).event()).await;
     assert_eq!(answer.failed_ids(), [id("a2")]);
-    // Whether the first is stored is not known in time, so that the second may not overtake it.
+    // Whether the first is stored is not known in time, so the second must not overtake it.
     let lock = database.lock("user_logins").await;
     let unsure = Batch::fifo().grouped("ben", "b1", login()).grouped(
         "ben",
@@ -304,8 +304,8 @@ async fn of_a_fifo_group_only_the_first_failure_can_be_a_dead_letter() {
     let answer = function.invoke_within(&unsure.event(), time).await;
     assert_eq!(answer.failed_ids(), ids(&["b1", "b2"]));
     drop(lock);
-    let letters = dead.receive_all(1).await;
-    assert_eq!(origin(&letters[0]).id, id("a1"));
+    let messages = dead.receive_all(1).await;
+    assert_eq!(origin(&messages[0]).id, id("a1"));
     dead.delete().await;
     database.drop().await;
 }
@@ -320,7 +320,7 @@ mod alone {
     use super::*;
 
     #[tokio::test]
-    async fn a_message_that_may_succeed_later_is_no_dead_letter() {
+    async fn a_message_that_may_succeed_later_does_not_become_a_dead_letter() {
         let (database, dead) = (with_check().await, Queue::new().await);
         let mut function = start(&database, &dead.url).await;
         let lock = database.lock("user_logins").await;

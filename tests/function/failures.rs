@@ -77,7 +77,7 @@ async fn a_payload_that_is_no_sqs_event_fails_the_invocation_without_its_values(
         .await
         .error();
     assert!(
-        error.contains("no SQS event") && !error.contains("s3cret"),
+        error.contains("not an SQS event") && !error.contains("s3cret"),
         "{error}"
     );
     assert!(!function.end().await.contains("s3cret"));

@@ -85,11 +85,11 @@ async fn what_cannot_say_which_message_is_newer_stops_the_start() {
             of("type = \"text\""),
             "date, timestamptz or a number",
         ),
-        (update, of("type = \"jsonb\""), "not of type jsonb"),
+        (update, of("type = \"jsonb\""), "values of type jsonb"),
         (
             update,
             of("type = \"text\"\nmask = \"sha256\""),
-            "not of type text",
+            "values of type text",
         ),
         (
             update,

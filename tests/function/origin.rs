@@ -68,7 +68,7 @@ async fn a_forged_origin_overwrites_no_row() {
 }
 
 #[tokio::test]
-async fn a_genuine_origin_gives_the_first_id_and_time_with_a_key_and_without() {
+async fn a_genuine_origin_sets_the_original_id_and_time_with_a_key_and_without() {
     for key in [MASK_KEY, ""] {
         let database = Database::new().await;
         let mut function = start(&database, "ignore", key).await;

@@ -1,4 +1,4 @@
-//! Postgres is away: for a moment, or for longer than an invocation lasts.
+//! Postgres is unavailable: for a moment, or for longer than an invocation lasts.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ async fn open_after_tries(proxy: &Proxy, tries: usize) {
 }
 
 #[tokio::test]
-async fn a_postgres_that_comes_back_within_an_invocation_costs_nothing() {
+async fn an_outage_shorter_than_an_invocation_costs_no_delivery() {
     let database = Database::with_user_logins().await;
     let proxy = closed().await;
     let mut function = Setup::on(&database)
@@ -56,7 +56,7 @@ async fn a_postgres_that_comes_back_within_an_invocation_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_with_no_connection_left_is_tried_until_it_has_one() {
+async fn a_server_without_free_connections_is_retried_until_it_has_one() {
     let database = Database::with_user_logins().await;
     let role = database.role("p").await;
     let proxy = Proxy::before(server_address()).await;
@@ -81,7 +81,7 @@ async fn a_server_with_no_connection_left_is_tried_until_it_has_one() {
 
 /// A function can have several event source mappings.
 #[tokio::test]
-async fn messages_of_two_queues_are_kept_away_in_their_own() {
+async fn messages_of_two_queues_are_backed_off_in_their_own() {
     let proxy = closed().await;
     let url = format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address);
     let mut function = Setup::bare()
@@ -96,14 +96,16 @@ async fn messages_of_two_queues_are_kept_away_in_their_own() {
         let message = &queue.receive_all(1).await[0];
         let batch = Batch::new().record(queue.record(message));
         function.invoke_within(&batch.event(), TIME).await.error();
-        let stretched = &function.lines_of("visibility stretched", number + 1).await[number];
-        assert_eq!(stretched["failed"], 0);
+        let extended = &function
+            .lines_of("visibility timeout extended", number + 1)
+            .await[number];
+        assert_eq!(extended["failed"], 0);
         queue.delete().await;
     }
 }
 
 #[tokio::test]
-async fn messages_whose_statement_is_not_answered_in_time_are_kept_away_too() {
+async fn messages_whose_statement_times_out_are_backed_off() {
     let (database, queue) = (Database::with_user_logins().await, Queue::new().await);
     queue.send(&login().to_string()).await;
     let message = &queue.receive_all(1).await[0];
@@ -113,9 +115,9 @@ async fn messages_whose_statement_is_not_answered_in_time_are_kept_away_too() {
     let answer = function.invoke_within(&batch.event(), TIME).await;
     drop(lock);
     assert_eq!(answer.failed_ids().len(), 2);
-    let stretched = &function.lines_of("visibility stretched", 1).await[0];
+    let extended = &function.lines_of("visibility timeout extended", 1).await[0];
     assert_eq!(
-        (&stretched["messages"], &stretched["failed"]),
+        (&extended["messages"], &extended["failed"]),
         (&json!(1), &json!(0))
     );
     queue.delete().await;
@@ -127,17 +129,16 @@ mod alone {
     use super::*;
 
     #[tokio::test]
-    async fn an_outage_fails_the_invocation_and_keeps_its_messages_away_the_longer_the_more_often_they_came()
-     {
+    async fn an_outage_fails_the_invocation_and_backs_its_messages_off_exponentially() {
         const MESSAGES: usize = 12;
         const BACKOFF: Duration = Duration::from_secs(2);
-        /// From the change of the visibility to the answer, at most.
+        /// Maximum time from the change of the visibility timeout to the answer.
         const TOLERANCE: Duration = Duration::from_millis(700);
         let (queue, proxy) = (Queue::new().await, closed().await);
         for _ in 0..MESSAGES {
             queue.send(&login().to_string()).await;
         }
-        // Ten come once before.
+        // Up to ten of them are received once before.
         queue.receive(0).await;
         let messages = queue.receive_all(MESSAGES).await;
         let batch = messages.iter().map(|message| queue.record(message));
@@ -156,20 +157,20 @@ mod alone {
         let error = function.invoke_within(&batch.event(), TIME).await.error();
         let failed_at = Instant::now();
         assert!(error.contains("cannot be reached"), "{error}");
-        let stretched = &function.lines_of("visibility stretched", 1).await[0];
+        let extended = &function.lines_of("visibility timeout extended", 1).await[0];
         assert_eq!(
-            (&stretched["messages"], &stretched["failed"]),
+            (&extended["messages"], &extended["failed"]),
             (&json!(12), &json!(0))
         );
         assert_eq!(queue.invisible().await, MESSAGES);
-        let mut away = HashMap::new();
+        let mut invisible_for = HashMap::new();
         eventually("all messages come back", async || {
             let back = queue.receive(60).await;
-            away.extend(
+            invisible_for.extend(
                 back.into_iter()
                     .map(|message| (message.message_id.unwrap(), failed_at.elapsed())),
             );
-            (away.len() == MESSAGES).then_some(())
+            (invisible_for.len() == MESSAGES).then_some(())
         })
         .await;
         let withheld = yardstick.withheld_since(began);
@@ -181,15 +182,15 @@ mod alone {
                 .parse()
                 .unwrap();
             seen[count as usize - 1] += 1;
-            let away = away[record["messageId"].as_str().unwrap()];
+            let invisible_for = invisible_for[record["messageId"].as_str().unwrap()];
             let expected = BACKOFF * 2_u32.pow(count - 1);
             assert!(
-                away + TOLERANCE + withheld >= expected,
-                "received {count} times, away for {away:?}"
+                invisible_for + TOLERANCE + withheld >= expected,
+                "received {count} times, invisible for {invisible_for:?}"
             );
             assert!(
-                away < expected + Duration::from_secs(8) + withheld,
-                "received {count} times, away for {away:?}"
+                invisible_for < expected + Duration::from_secs(8) + withheld,
+                "received {count} times, invisible for {invisible_for:?}"
             );
         }
         assert!(seen.iter().all(|messages| *messages > 0), "{seen:?}");
@@ -197,7 +198,7 @@ mod alone {
     }
 
     #[tokio::test]
-    async fn visibility_that_cannot_be_stretched_costs_a_warning_and_no_time() {
+    async fn a_visibility_timeout_that_cannot_be_extended_costs_a_warning_and_no_time() {
         let proxy = closed().await;
         let silent = Proxy::before(endpoint_address()).await;
         silent.freeze_all();
@@ -212,12 +213,12 @@ mod alone {
             (
                 format!("http://{}", silent.address),
                 &queue.arn,
-                "visibility was not stretched in time",
+                "visibility timeout not extended in time",
             ),
             (
                 format!("http://{}", endpoint_address()),
                 &arn_of_nothing,
-                "visibility cannot be stretched",
+                "visibility timeout cannot be extended",
             ),
             // The queue is there; the receipts are not its own.
             (

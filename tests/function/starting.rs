@@ -141,7 +141,7 @@ async fn a_mask_secret_that_cannot_be_had_in_time_backs_the_batch_off_and_the_fu
             error.contains("secret \\\"mask\\\" could not be read"),
             "{error}"
         );
-        let backed_off = &function.lines_of("visibility stretched", 1).await[0];
+        let backed_off = &function.lines_of("visibility timeout extended", 1).await[0];
         let figures = (&backed_off["messages"], &backed_off["failed"]);
         assert_eq!(figures, (&json!(1), &json!(0)));
         let failed = &function.lines_of("batch failed", 1).await[0];
@@ -166,7 +166,7 @@ async fn an_event_that_is_not_from_sqs_is_refused_without_the_mask_key_too() {
     let setup = Setup::on(&database).on_aws();
     let mut function = setup.mask_secret_at(secrets.address).start().await;
     let error = function.invoke_within(&json!({"a": 1}), TIME).await.error();
-    assert!(error.contains("no SQS event"), "{error}");
+    assert!(error.contains("not an SQS event"), "{error}");
     database.drop().await;
 }
 

@@ -14,6 +14,7 @@ from shell import Shell
 
 from stack import deploy, postgres, run
 from stack.deploy import Deployment
+from stack.processes import one_at_a_time
 from stack.settings import Settings
 from stacks import VARIANTS, Stacks, Variant, send_both
 
@@ -37,7 +38,7 @@ def template(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def packaged(settings: Settings, deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> str:
+def packaged(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The template as `sam deploy` sends it: its code is in a bucket."""
     output = tmp_path_factory.mktemp("packaged") / "template.yaml"
     options = {
@@ -45,8 +46,16 @@ def packaged(settings: Settings, deployment: Deployment, tmp_path_factory: pytes
         "--s3-bucket": deploy.ARTIFACTS_BUCKET,
         "--output-template-file": output,
     }
-    deploy.sam(settings, "package", [str(word) for option in options.items() for word in option])
+    with one_at_a_time(settings):
+        deploy.sam(settings, "package", [str(word) for option in options.items() for word in option])
     return output.read_text()
+
+
+@pytest.fixture
+def steady_build(settings: Settings) -> Iterator[None]:
+    """Meanwhile nobody replaces the function in `target`, as `make up` does."""
+    with one_at_a_time(settings):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +76,8 @@ def variants(stacks: Stacks) -> dict[str, Variant]:
 
 @pytest.fixture(scope="session")
 def tool(settings: Settings) -> Path:
-    run.build_tool(settings)
-    return settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug"
+    """The folder of the command line tool."""
+    return run.tool(settings).parent
 
 
 @pytest.fixture

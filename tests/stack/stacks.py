@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stack import deploy
-from stack.deploy import Deployment, client
+from stack.deploy import Deployment, client, stop_polling
 from stack.settings import REGION, Settings
 
 ACCOUNT = "000000000000"
@@ -74,12 +74,6 @@ def send_both(settings: Settings, name: str, deployment: Deployment) -> Variant:
     return Variant(name, deployment, good=send(GOOD), bad=send(BAD))
 
 
-def stop_polling(functions: Any, function_name: str) -> None:  # noqa: ANN401 (a client of boto3)
-    """Ends what a stack would go on doing. LocalStack cannot delete it: it looks for what is not in it."""
-    for mapping in functions.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]:
-        functions.delete_event_source_mapping(UUID=mapping["UUID"])
-
-
 class Stacks:
     """Makes, updates and in the end stops them. Their names end in a word of this session's own."""
 
@@ -102,7 +96,7 @@ class Stacks:
 
     def wait(self, action: str, name: str) -> Deployment:
         waiter = self._cloudformation.get_waiter(f"stack_{action}_complete")
-        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
         return Deployment.read(self.settings, name)
 
     def end(self) -> None:

@@ -17,14 +17,13 @@ from tls_front import TlsFront, certify
 
 from stack import postgres
 from stack.__main__ import _links
-from stack.deploy import build_env
+from stack.deploy import build_env, stop_polling
 from stack.settings import ADMIN_ROLE, REGION, Settings
-from stacks import stop_polling
 
 AWS_ONLY = 3
 """How many blocks cannot run here: RDS, its certificate, RDS Proxy."""
 PLACEHOLDER = "arn:aws:service:eu-central-2:000000000000:placeholder"
-TIMEOUT_SECS = 300
+TIMEOUT_SECS = 1800
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def bash(script: str, env: dict[str, str], settings: Settings) -> str:
     return done.stdout
 
 
-@pytest.mark.usefixtures("cleaned_up")
+@pytest.mark.usefixtures("cleaned_up", "steady_build")
 def test_a_newcomer_who_types_every_block_sees_a_row(
     settings: Settings, guide: str, front: TlsFront, shell: dict[str, str]
 ) -> None:

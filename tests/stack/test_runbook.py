@@ -13,7 +13,7 @@ from stack import deploy, run
 from stack.deploy import Deployment
 from stack.settings import Settings
 
-PATIENCE_SECS = 60
+PATIENCE_SECS = 300
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECS
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 def typed(settings: Settings) -> str:

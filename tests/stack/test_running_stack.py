@@ -18,6 +18,8 @@ from stack import run
 from stack.deploy import Deployment
 from stack.settings import Settings
 
+PATIENCE_SECS = 180
+
 
 def stack(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-P", "-m", "stack", *words], capture_output=True, text=True)
@@ -48,7 +50,7 @@ class Following:
 
     def wait_for(self, text: str) -> None:
         while text not in self.printed:
-            readable, _, _ = select.select([self._output], [], [], 30)
+            readable, _, _ = select.select([self._output], [], [], PATIENCE_SECS)
             assert readable, self.printed
             self.printed += os.read(self._output, 65_536).decode()
 
@@ -62,7 +64,7 @@ def following(stdout: int, output: int | None = None) -> Iterator[Following]:
         try:
             yield Following(process, output or process.stdout.fileno())
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 0
+            assert process.wait(PATIENCE_SECS) == 0
         finally:
             process.kill()
 

@@ -13,9 +13,10 @@ from shell import Shell
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
 
-PATIENCE_SECS = 30
+PATIENCE_SECS = 180
 
 
+@pytest.mark.usefixtures("steady_build")
 def test_at_a_terminal_the_function_writes_lines_for_a_person_and_no_metrics() -> None:
     settings, api = Settings.of_repo(), RuntimeApi()
     env = {

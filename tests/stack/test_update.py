@@ -1,21 +1,25 @@
-"""An update of a deployed stack while its queue is full."""
+"""An update of a deployed stack under traffic."""
 
 import io
 import json
 import re
 import stat
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from stack import deploy, postgres, run
-from stack.deploy import client
+from stack.deploy import Deployment, client
 from stack.settings import Settings
 from stacks import GOOD, Stacks
 
-MESSAGES = 1_000
+MESSAGES_AT_ONCE = 50
+PAUSE_SECS = 0.5
 USER = "in-flight-at-update"
 PARAMETERS = {"Profile": "try-out", "DeadLetters": "redrive"}
 SLOWLY = f"""
@@ -23,12 +27,12 @@ CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_s
 CREATE TRIGGER slowly BEFORE INSERT ON user_logins
     FOR EACH ROW WHEN (NEW.user_id = '{USER}') EXECUTE FUNCTION slowly();
 """
-"""So that there is time for an update before all are stored."""
+"""So that there are always some that are not stored yet."""
 NEW_START = """#!/bin/sh
 export PIPELINE_FILE="$LAMBDA_TASK_ROOT/pipeline.toml"
 exec "$LAMBDA_TASK_ROOT/function"
 """
-TIMEOUT_SECS = 120
+TIMEOUT_SECS = 300
 
 
 @pytest.fixture
@@ -67,24 +71,43 @@ def stored(settings: Settings, ids: list[str]) -> Counter[str]:
     return Counter(rows.splitlines())
 
 
+@contextmanager
+def traffic(settings: Settings, deployment: Deployment) -> Iterator[list[str]]:
+    """Messages all the time, and in the end the ids of all of them."""
+    ids: list[str] = []
+    over = threading.Event()
+
+    def send() -> None:
+        while True:
+            bodies = [json.dumps(GOOD | {"user_id": USER, "locale": "de"})] * MESSAGES_AT_ONCE
+            ids.extend(run.send(settings, deployment, bodies))
+            if over.wait(PAUSE_SECS):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(send)
+        try:
+            yield ids
+        finally:
+            over.set()
+        sending.result()
+
+
 @pytest.mark.usefixtures("slow_table")
 def test_an_update_in_place_loses_no_message(settings: Settings, stacks: Stacks, packaged: str) -> None:
     name = stacks.create("update", PARAMETERS)
     deployment = stacks.wait("create", name)
     update = new_version(settings, packaged)
-    bodies = [json.dumps(GOOD | {"user_id": USER, "locale": "de"})] * MESSAGES
-    ids = run.send(settings, deployment, bodies)
-    run.until(lambda: stored(settings, ids), TIMEOUT_SECS, "no row")
-
-    stacks.update(name, PARAMETERS, update)
-    stacks.wait("update", name)
-    in_flight = run.queue_depth(settings, deployment.queue_url)
-    assert in_flight > MESSAGES / 10
+    with traffic(settings, deployment) as ids:
+        run.until(lambda: stored(settings, ids), TIMEOUT_SECS, "no row")
+        stacks.update(name, PARAMETERS, update)
+        stacks.wait("update", name)
+        run.until(lambda: "DE" in stored(settings, ids), TIMEOUT_SECS, "no row of the new version")
 
     run.until(
         lambda: run.queue_depth(settings, deployment.queue_url) == 0, TIMEOUT_SECS, "the queue is not empty"
     )
     locales = stored(settings, ids)
-    assert locales.total() == MESSAGES
+    assert locales.total() == len(ids)
     assert set(locales) == {"de", "DE"}
     assert run.queue_depth(settings, deployment.dead_letter_queue_url) == 0

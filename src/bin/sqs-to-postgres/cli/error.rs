@@ -5,8 +5,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use sqs_to_postgres::aws::reason;
+use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::config::ConfigError;
 use sqs_to_postgres::database::DatabaseError;
 use sqs_to_postgres::pipeline::PipelineError;
@@ -43,17 +42,6 @@ struct InputError {
     reason: String,
 }
 
-/// A call of AWS that failed.
-#[derive(Debug, Error)]
-pub(crate) enum AwsError {
-    #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
-    Refused { what: String, reason: String },
-    #[error(
-        "{what} is unavailable ({reason}): check the network access to AWS and AWS_ENDPOINT_URL, or try again"
-    )]
-    Unavailable { what: String, reason: String },
-}
-
 impl CliError {
     /// An error that only the user can fix.
     pub(crate) fn invalid(error: impl Into<Reason>) -> Self {
@@ -66,21 +54,6 @@ impl CliError {
         Self::invalid(InputError { name, reason })
     }
 
-    /// AWS refused a call about `what`, or did not answer.
-    pub(crate) fn aws<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
-        let (what, reason) = (what.to_owned(), reason(error));
-        let is_down = |error: &SdkError<E>| {
-            let answer = error.raw_response();
-            answer.is_some_and(|answer| answer.status().is_server_error())
-        };
-        match error {
-            SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) if !is_down(error) => {
-                Self::invalid(AwsError::Refused { what, reason })
-            }
-            _ => Self::Unavailable(AwsError::Unavailable { what, reason }.into()),
-        }
-    }
-
     /// Whether the reader of the output is gone: `… | head`.
     pub(crate) fn is_unread(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
@@ -91,6 +64,15 @@ impl CliError {
         match self {
             Self::Invalid(_) | Self::Output(_) => Outcome::Invalid,
             Self::Unavailable(_) => Outcome::Unavailable,
+        }
+    }
+}
+
+impl From<AwsError> for CliError {
+    fn from(error: AwsError) -> Self {
+        match error {
+            AwsError::Refused { .. } => Self::invalid(error),
+            AwsError::Unavailable { .. } => Self::Unavailable(error.into()),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What several commands need: settings, input and output, signals, errors.
 
 pub(crate) mod error;
-pub(crate) mod outgoing;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod samples;

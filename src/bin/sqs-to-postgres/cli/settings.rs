@@ -1,11 +1,9 @@
 //! Settings: flags, which override the environment.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySettings, Settings};
@@ -14,6 +12,7 @@ use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::mask_key;
 use sqs_to_postgres::secret::Secrets;
+use sqs_to_postgres::sqs::Queue;
 use sqs_to_postgres::start::read_pipeline;
 use thiserror::Error;
 
@@ -97,41 +96,20 @@ impl QueueFlags {
         Aws::at(self.endpoint_url.clone())
     }
 
-    /// The URL of the queue, if one is given.
-    pub(crate) async fn url(&self, sqs: &Client) -> Result<Option<String>, CliError> {
+    /// The queue, if one is given.
+    pub(crate) async fn queue(&self, sqs: &Client) -> Result<Option<Queue>, CliError> {
         match (&self.queue_url, &self.queue_name) {
-            (Some(url), _) => Ok(Some(url.clone())),
-            (None, Some(name)) => Ok(Some(url_of(sqs, name).await?)),
-            (None, None) => Ok(variable("QUEUE_URL")),
+            (Some(url), _) => Ok(Some(Queue::new(sqs, url))),
+            (None, Some(name)) => Ok(Some(Queue::named(sqs, name).await?)),
+            (None, None) => Ok(variable("QUEUE_URL").map(|url| Queue::new(sqs, &url))),
         }
     }
 
-    /// The same for a command that cannot do without a queue.
-    pub(crate) async fn required_url(&self, sqs: &Client) -> Result<String, CliError> {
-        let url = self.url(sqs).await?;
-        url.ok_or_else(|| CliError::invalid(NoQueue))
+    /// The same for a command that requires a queue.
+    pub(crate) async fn required_queue(&self, sqs: &Client) -> Result<Queue, CliError> {
+        let queue = self.queue(sqs).await?;
+        queue.ok_or_else(|| CliError::invalid(NoQueue))
     }
-}
-
-/// The URL of the queue of this name.
-pub(crate) async fn url_of(sqs: &Client, name: &str) -> Result<String, CliError> {
-    let answer = sqs.get_queue_url().queue_name(name).send().await;
-    let answer = answer.map_err(|error| CliError::aws(&format!("queue {name:?}"), &error))?;
-    Ok(answer.queue_url.unwrap_or_default())
-}
-
-/// All that SQS says of the queue at this URL.
-pub(crate) async fn attributes(
-    url: &str,
-    sqs: &Client,
-) -> Result<HashMap<QueueAttributeName, String>, CliError> {
-    let asked = sqs
-        .get_queue_attributes()
-        .queue_url(url)
-        .attribute_names(QueueAttributeName::All);
-    let answer = asked.send().await;
-    let answer = answer.map_err(|error| CliError::aws(&format!("queue {url:?}"), &error))?;
-    Ok(answer.attributes.unwrap_or_default())
 }
 
 impl MappingFlags {

@@ -10,14 +10,14 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use clap::Args;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::{Value, json};
-use sqs_to_postgres::request::{MAX_BYTES, Outgoing, Request};
+use sqs_to_postgres::sqs::batch::{MAX_BYTES, Outgoing, Request};
+use sqs_to_postgres::sqs::send::{Sender, Sent};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::outgoing::{Sender, Sent};
 use crate::cli::output::{counted, last_line, line};
 use crate::cli::progress::Progress;
 use crate::cli::settings::QueueFlags;
@@ -26,7 +26,7 @@ use crate::cli::signals::Stop;
 /// Lines read ahead of what is sent.
 const LINES_AHEAD: usize = 100;
 
-/// How long a request waits for more lines to go with it.
+/// How long a request waits for more lines after its first.
 const LINGER: Duration = Duration::from_millis(50);
 
 const EXAMPLES: &str = "\
@@ -40,26 +40,27 @@ struct NoGroup;
 
 /// Send the lines of a file to a queue, each as a message
 ///
-/// Ten in a request, several requests at once. On a FIFO queue, requests go one after
-/// the other, each with one message per group, so the order is kept: a message that SQS
-/// does not accept holds back the later ones of its group, and a line without a group
-/// ends the command. Empty lines are skipped. On a standard queue, a line that cannot be
-/// sent does not affect the others. Every line that was not sent is listed.
+/// Requests hold up to ten messages, and several are sent at once. On a FIFO queue they
+/// are sent one after the other, each with one message per group, so the order is kept:
+/// a message that SQS does not accept holds back the later ones of its group, and a line
+/// without a group ends the command. Empty lines are skipped. On a standard queue, a
+/// line that cannot be sent does not affect the others. Every line that was not sent is
+/// listed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Send {
-    /// The file; none, or -: stdin
+    /// The file; stdin if it is missing or -
     file: Option<PathBuf>,
-    /// The message group, by a path into the message: what a FIFO queue keeps in order
+    /// Path in the message of its message group, within which a FIFO queue keeps the order
     #[arg(long, value_name = "PATH")]
     group_id_from: Option<String>,
-    /// At most so many messages a second
+    /// Maximum messages per second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// Requests under way at once
+    /// Concurrent requests
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
     concurrency: u16,
-    /// One JSON object a line, for each message its line and id, or its error
+    /// Print a JSON object per line: for each message its line and id, or its error
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -73,8 +74,8 @@ impl Send {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let sqs = Client::new(self.queue.aws().config().await);
-        let url = self.queue.required_url(&sqs).await?;
-        let is_fifo = url.ends_with(".fifo");
+        let queue = self.queue.required_queue(&sqs).await?;
+        let is_fifo = queue.is_fifo();
         if is_fifo && self.group_id_from.is_none() {
             return Err(CliError::invalid(NoGroup));
         }
@@ -86,10 +87,10 @@ impl Send {
             due: Instant::now(),
             group_id_from: self.group_id_from,
             run: is_fifo.then(|| format!("{:016x}", fastrand::u64(..))),
-            held: None,
+            next: None,
         };
         let concurrency = if is_fifo { 1 } else { self.concurrency.into() };
-        let sender = Sender::new(&sqs, &url);
+        let sender = Sender::new(queue);
         let mut sending = requests
             .stream()
             .map(|part| part.send(&sender))
@@ -98,10 +99,10 @@ impl Send {
         let mut report = Report::new(self.json, total);
         let mut is_lost = false;
         while let Some((sent, has_refused, result)) = sending.next().await {
-            // Also where nobody reads what is said, requests under way are waited for.
+            // Even if the output is closed, the current requests are finished.
             let result = report.add(sent).and(result);
             report.error = report.error.or(result.err());
-            // A line without a group may belong to any: what comes after it would overtake it.
+            // A line without a group may belong to any group: later lines might overtake it.
             is_lost = report.error.is_some() || is_fifo && has_refused;
             if is_lost {
                 stop.ask();
@@ -114,7 +115,7 @@ impl Send {
         })
     }
 
-    /// The lines, and how many there are, where that is known.
+    /// The lines, and their number if it is known.
     fn open(&self) -> Result<(mpsc::Receiver<Line>, Option<usize>), CliError> {
         let file = self.file.as_ref().filter(|file| file.as_os_str() != "-");
         let Some(path) = file else {
@@ -127,7 +128,7 @@ impl Send {
             return Ok((read_lines(open()?), None));
         }
         let lines = BufReader::new(open()?).split(b'\n');
-        // What cannot be read once cannot be read for ever.
+        // Ends at the first error, which would repeat without end.
         let total = lines
             .map_while(Result::ok)
             .filter(|line| !line.trim_ascii().is_empty());
@@ -135,7 +136,7 @@ impl Send {
     }
 }
 
-/// Reads on a thread of its own, because a pipe may be silent for long.
+/// Reads on a separate thread, because reading from a pipe may block for long.
 fn read_lines(input: impl Read + std::marker::Send + 'static) -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
     std::thread::spawn(move || {
@@ -150,42 +151,42 @@ fn read_lines(input: impl Read + std::marker::Send + 'static) -> mpsc::Receiver<
     receiver
 }
 
-/// Whether an error is that of a line alone, which has been read all the same.
+/// Whether an error concerns one line only: it has been read, and the next can be.
 fn is_not_utf8(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::InvalidData
 }
 
-/// Lines on their way into requests.
+/// Gathers lines into requests.
 struct Requests {
     lines: mpsc::Receiver<Line>,
     stop: Stop,
     rate: Option<u32>,
-    /// When the rate allows for the next request.
+    /// When the rate allows the next request.
     due: Instant,
     group_id_from: Option<String>,
-    /// On a FIFO queue, what tells the deduplication ids of this run from those of another.
+    /// On a FIFO queue, distinguishes the deduplication ids of this run from those of another.
     run: Option<String>,
-    /// A message that the last request had no room for.
-    held: Option<Outgoing>,
+    /// A message for which the last request had no room.
+    next: Option<Outgoing>,
 }
 
-/// A request, and the lines before its end that cannot be sent.
+/// A request, and the lines among its own that cannot be sent.
 #[derive(Default)]
 struct Part {
     request: Request,
     refused: Vec<Sent>,
-    /// Why no line comes after them.
+    /// Why no further line can be read.
     unread: Option<CliError>,
 }
 
 impl Part {
-    /// What became of its lines, whether any was refused before it was sent, and what ended it.
-    async fn send(self, sender: &Sender<'_>) -> (Vec<Sent>, bool, Result<(), CliError>) {
+    /// The results of its lines, whether any was refused before it was sent, and the error that ended it.
+    async fn send(self, sender: &Sender) -> (Vec<Sent>, bool, Result<(), CliError>) {
         let (mut all, read) = (self.refused, self.unread.map_or(Ok(()), Err));
         let has_refused = !all.is_empty();
         let (sent, result) = sender.send(self.request).await;
         all.extend(sent);
-        (all, has_refused, result.and(read))
+        (all, has_refused, result.map_err(CliError::from).and(read))
     }
 }
 
@@ -199,7 +200,7 @@ impl Requests {
         })
     }
 
-    /// Waits until the rate allows for another request, or an end is asked for.
+    /// Waits until the rate allows another request, or an end is requested.
     async fn pace(&mut self) {
         if self.rate.is_some() {
             let due = sleep_until(self.due);
@@ -207,8 +208,7 @@ impl Requests {
         }
     }
 
-    /// Puts off the next request. Time in which no line came is none that can be made up for: `tail -f`
-    /// may be silent for an hour.
+    /// Delays the next request. Idle time earns no burst credit: `tail -f` may be silent for an hour.
     fn spend(&mut self, messages: usize) {
         if let Some(rate) = self.rate {
             let time = Duration::from_secs_f64(messages as f64 / f64::from(rate));
@@ -216,13 +216,13 @@ impl Requests {
         }
     }
 
-    /// What goes next; `None` at the end.
+    /// The next request; `None` at the end.
     async fn next(&mut self) -> Option<Part> {
         if self.stop.is_asked() {
             return None;
         }
         let mut part = Part::default();
-        if let Some(message) = self.held.take() {
+        if let Some(message) = self.next.take() {
             part.request.push(message);
         }
         while !part.request.is_full() {
@@ -243,7 +243,7 @@ impl Requests {
                     part.request.push(message)
                 }
                 Ok(Some(message)) => {
-                    self.held = Some(message);
+                    self.next = Some(message);
                     break;
                 }
                 Err(reason) => {
@@ -257,7 +257,7 @@ impl Requests {
         (!is_end).then_some(part)
     }
 
-    /// The next line. A request that has begun does not wait long for it.
+    /// The next line. A request that has a line already does not wait long for it.
     async fn line(&mut self, is_first: bool) -> Option<Line> {
         let patience = if is_first { Duration::MAX } else { LINGER };
         tokio::select! {
@@ -267,7 +267,7 @@ impl Requests {
         }
     }
 
-    /// The message of a line; none of an empty one.
+    /// The message of a line; `None` if the line is empty.
     fn message(&self, number: usize, body: String) -> Result<Option<Outgoing>, &'static str> {
         if body.trim().is_empty() {
             return Ok(None);
@@ -292,7 +292,7 @@ impl Requests {
 /// The text or number at a path of the body.
 fn group_id(body: &str, path: &str) -> Result<String, &'static str> {
     let body: Value =
-        serde_json::from_str(body).map_err(|_| "it is no JSON, so that it has no group")?;
+        serde_json::from_str(body).map_err(|_| "it is not JSON, so it has no group")?;
     let pointer: String = path
         .split('.')
         .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
@@ -300,15 +300,15 @@ fn group_id(body: &str, path: &str) -> Result<String, &'static str> {
     match body.pointer(&pointer) {
         Some(Value::String(group)) if !group.is_empty() => Ok(group.clone()),
         Some(Value::Number(group)) => Ok(group.to_string()),
-        _ => Err("it has no text or number at the path of its group"),
+        _ => Err("it has no text or number at the path given by --group-id-from"),
     }
 }
 
-/// What became of the lines.
+/// Reports the results of the lines.
 struct Report {
     is_json: bool,
     failed: usize,
-    /// What stopped the sending.
+    /// The error that ended the command.
     error: Option<CliError>,
     progress: Progress,
 }
@@ -324,14 +324,14 @@ impl Report {
     }
 
     fn add(&mut self, sent: Vec<Sent>) -> Result<(), CliError> {
-        let mut said = Ok(());
+        let mut printed = Ok(());
         for Sent { number, result } in sent {
             match &result {
                 Ok(_) => self.progress.advance(1),
                 Err(reason) => {
                     self.failed += 1;
                     self.progress
-                        .say(&format!("line {number} is not sent: {reason}"));
+                        .say(&format!("line {number} was not sent: {reason}"));
                 }
             }
             if self.is_json {
@@ -339,13 +339,13 @@ impl Report {
                     Ok(id) => json!({"line": number, "message_id": id}),
                     Err(reason) => json!({"line": number, "error": reason}),
                 };
-                said = said.and(line(&json.to_string()));
+                printed = printed.and(line(&json.to_string()));
             }
         }
-        said
+        printed
     }
 
-    /// Says what was done, and what ended it before its end.
+    /// Prints the summary, and why the command ended early if it did.
     fn end(self, ended_by: &str) -> Result<Outcome, CliError> {
         let sent = self.progress.end();
         let failed = match self.failed {
@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_rate_is_kept_after_a_silence_too() {
+    async fn idle_time_earns_no_burst_credit() {
         let (sender, lines) = mpsc::channel(30);
         for number in 1..=30 {
             sender.try_send((number, Ok("a".to_owned()))).unwrap();
@@ -386,10 +386,10 @@ mod tests {
             due: now.checked_sub(Duration::from_secs(60)).unwrap(),
             group_id_from: None,
             run: None,
-            held: None,
+            next: None,
         };
         assert_eq!(requests.stream().count().await, 3);
-        // The last ten go half a second after the first.
+        // The last ten are sent half a second after the first.
         assert!(now.elapsed().as_millis() >= 500, "{:?}", now.elapsed());
     }
 }

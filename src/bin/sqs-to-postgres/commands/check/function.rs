@@ -5,6 +5,7 @@ use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::{
     EnvironmentResponse, EventSourceMappingConfiguration, FunctionResponseType,
 };
+use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::Server;
 
 use super::queue::{ADVISED_VISIBILITY, Queue};
@@ -37,13 +38,13 @@ impl Function {
         let what = format!("function {name:?}");
         let configuration = lambda.get_function_configuration().function_name(name);
         let configuration = configuration.send().await;
-        let configuration = configuration.map_err(|error| CliError::aws(&what, &error))?;
+        let configuration = configuration.map_err(|error| AwsError::of(&what, &error))?;
         let concurrency = lambda.get_function_concurrency().function_name(name);
         let concurrency = concurrency.send().await;
-        let concurrency = concurrency.map_err(|error| CliError::aws(&what, &error))?;
+        let concurrency = concurrency.map_err(|error| AwsError::of(&what, &error))?;
         let sources = lambda.list_event_source_mappings().function_name(name);
         let sources = sources.send().await;
-        let sources = sources.map_err(|error| CliError::aws(&what, &error))?;
+        let sources = sources.map_err(|error| AwsError::of(&what, &error))?;
         let mut sources = sources.event_source_mappings.unwrap_or_default();
         sources.retain(|source| arn(source).contains(":sqs:"));
         Ok(Self {

@@ -1,12 +1,11 @@
 //! The queue: its visibility timeout and its dead-letter queue.
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::QueueAttributeName as Name;
-use serde_json::Value;
+use sqs_to_postgres::sqs::{self, Attributes, RedrivePolicy, is_fifo, name_of};
 
 use super::report::Report;
 use crate::cli::error::CliError;
-use crate::cli::settings::{QueueFlags, attributes, url_of};
+use crate::cli::settings::QueueFlags;
 
 /// The visibility timeout that AWS recommends, as a multiple of the function's timeout.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>.
@@ -27,7 +26,7 @@ impl Queue {
         are_direct: bool,
         report: &mut Report,
     ) -> Result<(), CliError> {
-        if !self.arn.ends_with(".fifo") {
+        if !is_fifo(&self.arn) {
             return Ok(());
         }
         if are_direct {
@@ -53,12 +52,11 @@ pub(super) async fn check(
     sqs: &Client,
     report: &mut Report,
 ) -> Result<Option<Queue>, CliError> {
-    let url = match flags.url(sqs).await {
-        Ok(Some(url)) => url,
-        Ok(None) => return Ok(None),
-        Err(error) => return report.error("queue", &error).map(|()| None),
-    };
-    check_url(&url, sqs, report).await
+    match flags.queue(sqs).await {
+        Ok(Some(queue)) => check_attributes(&queue, sqs, report).await,
+        Ok(None) => Ok(None),
+        Err(error) => report.error("queue", &error).map(|()| None),
+    }
 }
 
 /// The same of a queue by its ARN.
@@ -67,73 +65,56 @@ pub(super) async fn check_arn(
     sqs: &Client,
     report: &mut Report,
 ) -> Result<Option<Queue>, CliError> {
-    let name = arn.rsplit(':').next().unwrap_or_default();
-    match url_of(sqs, name).await {
-        Ok(url) => check_url(&url, sqs, report).await,
-        Err(error) => report.error("queue", &error).map(|()| None),
+    match sqs::Queue::of_arn(sqs, arn).await {
+        Ok(queue) => check_attributes(&queue, sqs, report).await,
+        Err(error) => report.error("queue", &error.into()).map(|()| None),
     }
 }
 
-async fn check_url(
-    url: &str,
+async fn check_attributes(
+    queue: &sqs::Queue,
     sqs: &Client,
     report: &mut Report,
 ) -> Result<Option<Queue>, CliError> {
-    let attributes = match attributes(url, sqs).await {
+    let attributes = match queue.attributes().await {
         Ok(attributes) => attributes,
-        Err(error) => return report.error("queue", &error).map(|()| None),
+        Err(error) => return report.error("queue", &error.into()).map(|()| None),
     };
-    let text = |name: Name| attributes.get(&name).map_or("", String::as_str);
-    let arn = text(Name::QueueArn).to_owned();
-    let name = arn.rsplit(':').next().unwrap_or_default();
-    let waiting = text(Name::ApproximateNumberOfMessages);
-    let visibility_secs = text(Name::VisibilityTimeout).parse().unwrap_or_default();
+    let (name, waiting) = (name_of(&attributes.arn), attributes.depth.waiting);
+    let visibility_secs = attributes.visibility_timeout.as_secs();
     let found =
         format!("{name}, {waiting} messages waiting, visibility timeout {visibility_secs} s");
     report.ok("queue", &found)?;
-    let policy: Value = serde_json::from_str(text(Name::RedrivePolicy)).unwrap_or_default();
-    let retention = text(Name::MessageRetentionPeriod);
-    check_redrive(&policy, retention, sqs, report).await?;
+    check_redrive(&attributes, sqs, report).await?;
+    let policy = attributes.redrive_policy;
     Ok(Some(Queue {
-        arn,
+        arn: attributes.arn,
         visibility_secs,
-        max_receives: max_receives(&policy),
+        max_receives: policy.map_or(String::new(), |policy| policy.max_receive_count),
     }))
 }
 
-/// A number or a string, as it was set.
-fn max_receives(policy: &Value) -> String {
-    match &policy["maxReceiveCount"] {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        number => number.to_string(),
-    }
-}
-
 async fn check_redrive(
-    policy: &Value,
-    retention: &str,
+    queue: &Attributes,
     sqs: &Client,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let Some(arn) = policy["deadLetterTargetArn"].as_str() else {
+    let Some(RedrivePolicy {
+        dead_letter_arn: arn,
+        max_receive_count: deliveries,
+    }) = &queue.redrive_policy
+    else {
         let text =
             "no dead-letter queue: a message that always fails is redelivered until it expires";
         return report.warning("redrive", text, "add a redrive policy to the queue");
     };
-    let name = arn.rsplit(':').next().unwrap_or_default();
-    let deliveries = max_receives(policy);
-    let dead_letters = async { attributes(&url_of(sqs, name).await?, sqs).await };
+    let dead_letters = async { sqs::Queue::of_arn(sqs, arn).await?.attributes().await };
     let dead_letters = match dead_letters.await {
         Ok(attributes) => attributes,
-        Err(error) => return report.error("redrive", &error),
+        Err(error) => return report.error("redrive", &error.into()),
     };
-    let found = format!("to {name} after {deliveries} deliveries");
-    let secs = |text: &str| text.parse().unwrap_or(0_u64);
-    let kept = dead_letters
-        .get(&Name::MessageRetentionPeriod)
-        .map_or("", String::as_str);
-    if secs(kept) <= secs(retention) {
+    let found = format!("to {} after {deliveries} deliveries", name_of(arn));
+    if dead_letters.retention <= queue.retention {
         let text = format!("{found}, which keeps messages no longer than the queue itself");
         let fix = "increase its retention period: the age of a dead letter counts from when it was first sent";
         return report.warning("redrive", &text, fix);

@@ -1,4 +1,4 @@
-//! Received messages as the payload with which Lambda would call the function.
+//! Received messages, as the payload with which Lambda would invoke the function.
 
 use std::collections::HashMap;
 
@@ -6,24 +6,19 @@ use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeN
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
+use sqs_to_postgres::sqs::in_flight::Receipt;
 
 /// The payload is an object with one array.
 const BEGIN: &[u8] = b"{\"Records\":[";
 const END: &[u8] = b"]}";
 
-/// What is needed of a message once its record is written.
-pub(super) struct Receipt {
-    pub(super) message_id: String,
-    pub(super) handle: String,
-}
-
 /// Messages on their way to the handler.
-pub(super) struct Batch {
+pub(super) struct ReceivedBatch {
     records: Vec<u8>,
     pub(super) receipts: Vec<Receipt>,
 }
 
-impl Batch {
+impl ReceivedBatch {
     pub(super) fn new() -> Self {
         Self {
             records: BEGIN.to_vec(),
@@ -40,29 +35,27 @@ impl Batch {
     }
 
     /// Adds a message of the queue with this ARN.
-    pub(super) fn push(&mut self, message: Message, queue_arn: &str) {
+    pub(super) fn push(&mut self, message: &Message, receipt: Receipt, queue_arn: &str) {
         if self.len() > 0 {
             self.records.push(b',');
         }
-        // Neither texts nor a buffer can fail.
-        _ = serde_json::to_writer(&mut self.records, &Record::new(&message, queue_arn));
-        self.receipts.push(Receipt {
-            message_id: message.message_id.unwrap_or_default(),
-            handle: message.receipt_handle.unwrap_or_default(),
-        });
+        // Writing texts to a buffer cannot fail.
+        _ = serde_json::to_writer(&mut self.records, &EventRecord::new(message, queue_arn));
+        self.receipts.push(receipt);
     }
 
-    /// The payload, and what is needed to settle its messages.
+    /// The payload, and the receipts of its messages.
     pub(super) fn into_event(mut self) -> (Vec<u8>, Vec<Receipt>) {
         self.records.extend(END);
         (self.records, self.receipts)
     }
 }
 
+/// A message as Lambda's event has it.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html> (2026-11).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Record<'a> {
+struct EventRecord<'a> {
     message_id: Option<&'a str>,
     receipt_handle: Option<&'a str>,
     body: Option<&'a str>,
@@ -85,7 +78,7 @@ struct Attribute<'a> {
     binary_value: Option<String>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> EventRecord<'a> {
     fn new(message: &'a Message, queue_arn: &'a str) -> Self {
         Self {
             message_id: message.message_id(),

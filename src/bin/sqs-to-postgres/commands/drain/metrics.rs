@@ -57,7 +57,7 @@ impl Collector for Status {
         all.counter("database_retries", "Statements tried again.", retries)?;
         all.counter("database_reconnects", "Connections made anew.", reconnects)?;
         let help = "Messages received and not yet settled.";
-        all.gauge("messages_held", help, counts.held)?;
+        all.gauge("messages_held", help, counts.in_flight)?;
         let help = "Messages of the queue, as SQS says approximately.";
         all.family("queue_messages", help, "state", depth.map(gauge))
     }

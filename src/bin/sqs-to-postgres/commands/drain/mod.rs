@@ -1,8 +1,8 @@
-//! `drain`: the function's own way from the queue into the table, without Lambda.
+//! `drain`: the function's own code from the queue into the table, without Lambda.
 //!
-//! Messages are gathered to a batch while the one before is stored, and each batch goes to the handler
-//! as the event that Lambda would make of it. What it stored is deleted, what it names as failed is
-//! left; what is held when an end is asked for is finished soon or given back.
+//! Messages are gathered into a batch while the previous one is stored. Each batch goes to the handler as the event
+//! that Lambda would make of it. Stored messages are deleted, failed ones are left. When an end is requested, the
+//! batches at hand are finished soon, or their messages are released.
 
 mod batch;
 mod metrics;
@@ -22,6 +22,7 @@ use sqs_to_postgres::database::Database;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::handler::{HandleError, Handler};
 use sqs_to_postgres::load::LoadError;
+use sqs_to_postgres::sqs::in_flight::Receipt;
 use sqs_to_postgres::start;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
@@ -32,30 +33,30 @@ use crate::cli::output::last_line;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, settings};
 use crate::cli::signals::Stop;
-use batch::{Batch, Receipt};
+use batch::ReceivedBatch;
 use source::{Limits, Source};
 use status::Status;
 
-/// Batches in hand at once: one is gathered while the other is stored. A FIFO queue gives nothing more
-/// of a group of which something is held, so that there they take turns.
+/// Batches at a time: one is gathered while the other is stored. A FIFO queue delivers nothing of a group with a
+/// message in flight, so there is only one.
 const BATCHES: usize = 2;
 
-/// For how long a database that is away is tried again with a batch, and how long a statement may take
-/// that waits for a lock, for which the function has no time.
+/// How long a batch is retried while the database is unavailable, how long a statement may take (it may wait for a
+/// lock, for which the function has no time), and how long the rest may take.
 const RETRY_TIME: Duration = Duration::from_secs(30);
 const STATEMENT_TIME: Duration = Duration::from_secs(300);
 const SETTLE_TIME: Duration = Duration::from_secs(10);
 
-/// How long a batch may still take when an end is asked for: Docker kills after 10 seconds.
+/// How long a batch may take after an end was requested: Docker kills after 10 seconds.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long a look at whether the database is there may take.
+/// How long an attempt to connect to the database may take.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How long `--follow` waits after something that is away.
+/// How long `--follow` waits if the database or the queue is unavailable.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How often the queue is asked for its depth.
+/// How often the depth of the queue is read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
@@ -66,31 +67,31 @@ Examples:
 
 /// Drain the queue into the table, without Lambda
 ///
-/// Stores messages as the function would, until the queue is empty, and says what was
-/// done. What fails is left in the queue, for its dead-letter queue. Ctrl-C and SIGTERM
-/// end it within ten seconds: what is not stored by then is given back to the queue.
+/// Stores messages as the function would until the queue is empty, and prints a summary.
+/// Failed messages stay in the queue, for its dead-letter queue. Ctrl-C and SIGTERM end
+/// it within ten seconds: messages that are not stored by then become visible again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Drain {
-    /// Never end: wait for more messages when the queue is empty
+    /// Keep running: wait for more messages when the queue is empty
     #[arg(long)]
     follow: bool,
-    /// The most messages of a batch
+    /// Maximum messages per batch
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch_size: u16,
-    /// How long a batch that has begun waits for more messages
+    /// How long a batch waits for more messages after its first
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=300))]
     batch_window: u64,
-    /// How long the queue is silent, or brings only what has failed, until it counts as empty
+    /// Treat the queue as empty after this long without a message, or with only messages that failed before
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     wait_time_seconds: u64,
-    /// Requests to receive messages at once; on a FIFO queue one, so that order is kept
+    /// Concurrent receive requests; on a FIFO queue one, to keep the order
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
     concurrency: u16,
-    /// With --follow: serve Prometheus metrics at /metrics, and /healthz; a port alone is on loopback
+    /// With --follow: serve Prometheus metrics at /metrics, and /healthz; without an address, on loopback
     #[arg(long, value_name = "[ADDRESS:]PORT", requires = "follow", value_parser = status::address)]
     metrics_addr: Option<SocketAddr>,
-    /// One JSON object at the end, of what was done
+    /// Print the summary as a JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -112,7 +113,7 @@ impl Drain {
             return Ok(self.interrupted());
         };
         let (source, database, handler) = opened?;
-        let drainage = Drainage {
+        let drain = DrainLoop {
             limits: self.limits(),
             is_following: self.follow,
             status: Status::new(handler.totals()),
@@ -120,25 +121,25 @@ impl Drain {
             source: &source,
             stop,
         };
-        let error = drainage
+        let error = drain
             .run(handler, database, progress, self.metrics_addr)
             .await?;
-        drainage.end(self.json, error).await
+        drain.end(self.json, error).await
     }
 
-    /// The queue and the database, and what stands between them.
+    /// The queue, the database, and the handler between them.
     async fn open(&self) -> Result<(Source, Database, Handler), CliError> {
         let settings = settings(&self.mapping, &self.mask, &self.database)?;
         let aws = Arc::new(self.queue.aws());
         let sqs = Client::new(aws.config().await);
-        let url = self.queue.required_url(&sqs).await?;
-        let source = Source::open(sqs, url).await?;
+        let queue = self.queue.required_queue(&sqs).await?;
+        let source = Source::open(queue).await?;
         let database = self.database.database(&aws)?;
         let handler = start::handler(settings, aws, Instant::now()).await?;
         Ok((source, database, handler))
     }
 
-    /// To be interrupted is how a drain ends that never ends by itself.
+    /// A drain with `--follow` ends only by an interrupt, so that is its success.
     fn interrupted(&self) -> Outcome {
         match self.follow {
             true => Outcome::Done,
@@ -156,21 +157,22 @@ impl Drain {
     }
 }
 
-/// A batch, and the right to have it in hand.
-type InHand = (Batch, OwnedSemaphorePermit);
+/// A batch, and its permit: one of [`BATCHES`].
+type PermittedBatch = (ReceivedBatch, OwnedSemaphorePermit);
 
-struct Drainage<'s> {
+struct DrainLoop<'s> {
     limits: Limits,
     is_following: bool,
     status: Status,
-    /// The messages whose last try failed; none with `--follow`, where they would take ever more memory.
+    /// Digests of the messages whose last attempt failed. Not with `--follow`, where they would use more and more
+    /// memory.
     failed: RefCell<HashSet<u64>>,
     source: &'s Source,
     stop: Stop,
 }
 
-impl Drainage<'_> {
-    /// Drains until there is no more to do, and gives what ended it before that.
+impl DrainLoop<'_> {
+    /// Drains until there is nothing left to do, and returns the error that ended it before that.
     async fn run(
         &self,
         handler: Handler,
@@ -195,7 +197,7 @@ impl Drainage<'_> {
         let ended = tokio::select! {
             ended = draining => ended,
             never = self.watch(&progress, metrics_addr.is_some()) => match never {},
-            () = self.source.keep() => None,
+            never = self.source.in_flight().extend() => match never {},
             () = status::serve(listener, &self.status) => None,
         };
         self.status.show(&progress);
@@ -203,7 +205,7 @@ impl Drainage<'_> {
         Ok(ended)
     }
 
-    /// Waits until the database is there, so that an outage costs messages none of their deliveries.
+    /// Waits until the database is available, so that an outage uses up no deliveries.
     async fn wait_for(&self, database: &mut Database) -> Option<CliError> {
         while !self.stop.is_asked() {
             let until = Instant::now() + CONNECT_TIME;
@@ -223,18 +225,18 @@ impl Drainage<'_> {
         None
     }
 
-    /// Gathers batches until the queue is empty or an end is asked for.
-    async fn gather(&self, batches: mpsc::Sender<InHand>) -> Option<CliError> {
-        let in_hand = if self.source.is_fifo() { 1 } else { BATCHES };
-        let in_hand = Arc::new(Semaphore::new(in_hand));
+    /// Gathers batches until the queue is empty or an end is requested.
+    async fn gather(&self, batches: mpsc::Sender<PermittedBatch>) -> Option<CliError> {
+        let permits = if self.source.is_fifo() { 1 } else { BATCHES };
+        let permits = Arc::new(Semaphore::new(permits));
         let mut stop = self.stop.clone();
-        // What fails at once and again would keep the queue from ever being empty.
+        // A message that fails, and becomes visible at once, would keep the queue from ever being empty.
         let mut only_failures_for = Duration::ZERO;
         loop {
-            let free = tokio::select! {
+            let permit = tokio::select! {
                 biased;
                 () = stop.asked() => return None,
-                free = Arc::clone(&in_hand).acquire_owned() => free.ok()?,
+                permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
             let began = Instant::now();
             match self.source.gather(&self.limits, &self.stop).await {
@@ -248,13 +250,13 @@ impl Drainage<'_> {
                     let is_last = is_over && !self.is_following;
                     self.status.received(batch.len());
                     if batch.len() > 0 {
-                        batches.send((batch, free)).await.ok()?;
+                        batches.send((batch, permit)).await.ok()?;
                     }
                     if is_last {
                         return None;
                     }
                 }
-                Err(error) if !self.is_following => return Some(error),
+                Err(error) if !self.is_following => return Some(error.into()),
                 Err(error) => {
                     tracing::warn!(reason = %error, "messages cannot be received: trying again");
                     self.status.queue_works(false);
@@ -264,22 +266,22 @@ impl Drainage<'_> {
         }
     }
 
-    /// Whether a batch has messages that have not just failed.
-    fn has_new(&self, batch: &Batch) -> bool {
+    /// Whether a batch has a message whose last attempt did not fail.
+    fn has_new(&self, batch: &ReceivedBatch) -> bool {
         let failed = self.failed.borrow();
         let mut receipts = batch.receipts.iter();
         receipts.any(|receipt| !failed.contains(&digest(&receipt.message_id)))
     }
 
-    /// Stores batches until there are no more, or for as long as it makes sense.
+    /// Stores batches until there are no more, or an error ends it, which it returns.
     async fn store(
         &self,
         mut handler: Handler,
         mut database: Database,
-        mut batches: mpsc::Receiver<InHand>,
+        mut batches: mpsc::Receiver<PermittedBatch>,
     ) -> Option<CliError> {
         let mut ended = None;
-        while let Some((batch, _in_hand)) = batches.recv().await {
+        while let Some((batch, _permit)) = batches.recv().await {
             let (event, receipts) = batch.into_event();
             if self.stop.is_asked() {
                 self.release(&receipts).await;
@@ -300,8 +302,8 @@ impl Drainage<'_> {
                     self.settle(receipts, named.collect()).await;
                 }
                 Err(error) => {
-                    // The handler has kept them away for as long as an outage may take.
-                    self.source.let_go(&receipts).await;
+                    // The handler has backed them off.
+                    self.source.in_flight().leave(&receipts);
                     self.status.left(receipts.len());
                     self.status.database_works(false);
                     let error = CliError::from(error);
@@ -321,15 +323,15 @@ impl Drainage<'_> {
         ended
     }
 
-    /// Deletes what was stored, and leaves what failed.
+    /// Deletes the stored messages, and leaves the failed ones.
     async fn settle(&self, receipts: Vec<Receipt>, named: HashSet<String>) {
         let is_named = |receipt: &Receipt| named.contains(&receipt.message_id);
         let (left, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(is_named);
         let undeleted = self.source.delete(&done).await;
-        self.source.let_go(&left).await;
+        self.source.in_flight().leave(&left);
         if self.is_following {
-            let tries = self.status.failed() + left.len();
-            return self.status.settled(done.len(), undeleted, tries);
+            let failed = self.status.failed() + left.len();
+            return self.status.settled(done.len(), undeleted, failed);
         }
         let mut failed = self.failed.borrow_mut();
         if !failed.is_empty() {
@@ -342,31 +344,32 @@ impl Drainage<'_> {
     }
 
     async fn release(&self, receipts: &[Receipt]) {
-        self.source.release(receipts).await;
+        // If that fails, it is logged, and they become visible later.
+        _ = self.source.in_flight().release(receipts).await;
         self.status.released(receipts.len());
     }
 
-    /// Waits until an end is asked for, and then as long as a batch may still take.
+    /// Waits until an end is requested, and then as long as a batch may take.
     async fn grace(&self) {
         self.stop.clone().asked().await;
         sleep(GRACE).await;
     }
 
-    /// Shows how it goes, where somebody looks.
+    /// Updates the progress bar and the metrics, where there are any.
     async fn watch(&self, progress: &Progress, has_metrics: bool) -> Infallible {
         loop {
             if progress.is_shown() || has_metrics {
                 if let Ok(depth) = self.source.depth().await {
                     self.status.depth_is(depth);
                 }
-                self.status.holds(self.source.held().await);
+                self.status.in_flight(self.source.in_flight().len());
                 self.status.show(progress);
             }
             sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Says what was done.
+    /// Prints the summary.
     async fn end(self, is_json: bool, error: Option<CliError>) -> Result<Outcome, CliError> {
         if let Ok(depth) = self.source.depth().await {
             self.status.depth_is(depth);
@@ -391,7 +394,7 @@ fn time() -> TimeBudget {
     }
 }
 
-/// A message id, in a form that costs little to remember.
+/// A message id, in eight bytes.
 fn digest(message_id: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();

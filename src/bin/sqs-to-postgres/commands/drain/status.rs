@@ -1,4 +1,4 @@
-//! What a drain has done and how it is: for the bar, the last line, Prometheus and a probe.
+//! The progress and the health of a drain: for the progress bar, the summary, Prometheus and a probe.
 
 use std::fmt::Write as _;
 use std::io;
@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
+use sqs_to_postgres::sqs::Depth;
 use sqs_to_postgres::telemetry::Totals;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -23,7 +24,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::metrics::{self, TEXT_FORMAT};
-use super::source::Depth;
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
 use crate::cli::progress::Progress;
@@ -31,7 +31,7 @@ use crate::cli::progress::Progress;
 /// How long a connection may take. A scrape takes milliseconds.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Shared by all that have a part in a drain.
+/// Shared by all parts of a drain.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     began: Instant,
@@ -41,19 +41,19 @@ pub(super) struct Status {
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// How long it took until the last batch was settled: the wait for an empty queue is no work.
+    /// The time until the last batch was settled, without the wait for an empty queue.
     pub(super) worked: Duration,
     pub(super) received: usize,
     /// Stored, or sent to the dead-letter queue.
     pub(super) done: usize,
-    /// Done, but still in the queue.
+    /// Done, but not deleted from the queue.
     pub(super) undeleted: usize,
     pub(super) released: usize,
-    /// Left because the batch as a whole could not be stored.
+    /// Left in the queue, because their batch as a whole could not be stored.
     pub(super) left: usize,
-    /// Different messages whose last try failed; with `--follow` tries that failed.
+    /// Different messages whose last attempt failed; with `--follow`, failed attempts.
     pub(super) failed: usize,
-    pub(super) held: usize,
+    pub(super) in_flight: usize,
     pub(super) depth: Depth,
     pub(super) is_queue_down: bool,
     pub(super) is_database_down: bool,
@@ -120,11 +120,11 @@ impl Status {
         self.counts().depth = depth;
     }
 
-    pub(super) fn holds(&self, messages: usize) {
-        self.counts().held = messages;
+    pub(super) fn in_flight(&self, messages: usize) {
+        self.counts().in_flight = messages;
     }
 
-    /// Brings the bar up to date.
+    /// Updates the progress bar.
     pub(super) fn show(&self, progress: &Progress) {
         let counts = self.counts();
         progress.set(
@@ -133,7 +133,7 @@ impl Status {
         );
     }
 
-    /// What was done, in a line.
+    /// The summary, in a line.
     pub(super) fn summary(&self, is_json: bool, is_interrupted: bool) -> String {
         let (counts, totals) = (self.counts(), self.totals());
         let secs = counts.worked.as_secs_f64();
@@ -163,8 +163,8 @@ impl Status {
                 totals.dead_lettered as usize,
                 "sent to the dead-letter queue",
             ),
-            (counts.left, "left, to come back"),
-            (counts.released, "given back"),
+            (counts.left, "not stored, because their batch failed"),
+            (counts.released, "released to the queue"),
             (counts.undeleted, "stored, but not deleted"),
             (counts.depth.waiting as usize, "waiting in the queue"),
             (counts.depth.invisible as usize, "invisible in the queue"),
@@ -198,7 +198,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 #[error("cannot listen on {0} ({1}): name a free port and an address of this machine")]
 struct ListenError(SocketAddr, io::Error);
 
-/// Takes the address, so that one which cannot be had stops the start.
+/// Binds the address, so an unusable one stops the start.
 pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| CliError::invalid(ListenError(address, error)))
@@ -216,19 +216,19 @@ pub(super) async fn serve(listener: Option<TcpListener>, status: &Status) {
     serve_connections(listener, routes).await
 }
 
-/// Each connection is for one request, and is closed when its time is over: whoever opens one and says
-/// nothing does not keep it.
+/// Each connection is for one request, and is closed after a timeout, so a client that does not finish its request
+/// does not keep the connection.
 async fn serve_connections(mut listener: TcpListener, routes: Router) -> ! {
     let mut connections = JoinSet::new();
     loop {
-        // Accepts again after an error, when files are short for example.
+        // After an error, for example when there are no file descriptors left, this accepts again.
         let (stream, _) = Listener::accept(&mut listener).await;
         while connections.try_join_next().is_some() {}
         let answering = http1::Builder::new().keep_alive(false).serve_connection(
             TokioIo::new(stream),
             TowerToHyperService::new(routes.clone()),
         );
-        // A client that went away has nobody to be told.
+        // An error concerns only a client that has disconnected.
         connections.spawn(async { timeout(CONNECTION_TIMEOUT, answering).await.map(drop) });
     }
 }
@@ -239,8 +239,8 @@ async fn scrape(
     ([(CONTENT_TYPE, TEXT_FORMAT)], metrics::text(&status))
 }
 
-/// Well while the last messages could be received, and the last batch stored. What is wrong is in the log:
-/// here it would tell whoever asks of hosts and secrets.
+/// Healthy while messages can be received and batches stored. The cause of a failure is only in the log: it names hosts
+/// and secrets, which any client could read here.
 async fn healthz(State(status): State<Status>) -> (StatusCode, &'static str) {
     if status.is_well() {
         (StatusCode::OK, "ok\n")

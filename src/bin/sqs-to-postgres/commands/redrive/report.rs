@@ -1,33 +1,33 @@
-//! What became of the letters, said while it happens and at the end.
+//! Reports what became of the messages, at once and at the end.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use sqs_to_postgres::sqs::dead_letter::{DeadLetter, Note};
 
-use super::letter::{Letter, Note};
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, last_line};
 use crate::cli::progress::Progress;
 
-/// Left in vain: it was moved, and is a dead letter again.
-pub(super) const CAME_BACK: &str = "that came back";
+/// The reason to leave a message that was moved before.
+pub(super) const CAME_BACK: &str = "that failed again";
 
-/// Shown in place of a reason that nobody has given.
+/// Shown in place of the rule if there is none.
 const MOVED_BY_SQS: &str = "none, SQS moved it";
 
 pub(super) struct Report {
     is_json: bool,
     is_dry_run: bool,
     progress: Progress,
-    /// Letters that were moved, or would be.
-    given: usize,
+    /// Messages that were moved, or would be.
+    moved: usize,
     failed: usize,
-    /// How many letters stay, by why they do.
+    /// How many messages stay, by reason.
     left: BTreeMap<&'static str, usize>,
-    /// How many letters would be moved, by rule, column and path.
+    /// How many messages would be moved, by rule, column and path.
     would_move: BTreeMap<[String; 3], usize>,
-    /// How many letters there is something to say about.
+    /// How many messages have which note.
     notes: BTreeMap<Note, usize>,
 }
 
@@ -37,7 +37,7 @@ impl Report {
             is_json,
             is_dry_run,
             progress: Progress::new(total, "dead letters"),
-            given: 0,
+            moved: 0,
             failed: 0,
             left: BTreeMap::new(),
             would_move: BTreeMap::new(),
@@ -55,37 +55,39 @@ impl Report {
         }
     }
 
-    pub(super) fn moved(&mut self, letter: &Letter, new_id: &str) -> Result<(), CliError> {
-        self.given += 1;
+    pub(super) fn moved(&mut self, message: &DeadLetter, new_id: &str) -> Result<(), CliError> {
+        self.moved += 1;
         self.progress.advance(1);
-        self.json(letter, json!({"sent_as": new_id}))
+        self.json(message, json!({"sent_as": new_id}))
     }
 
-    pub(super) fn failed(&mut self, letter: &Letter, reason: &str) -> Result<(), CliError> {
+    pub(super) fn failed(&mut self, message: &DeadLetter, reason: &str) -> Result<(), CliError> {
         self.failed += 1;
-        self.progress
-            .say(&format!("message {} was not moved: {reason}", letter.id()));
-        self.json(letter, json!({"error": reason}))
+        self.progress.say(&format!(
+            "message {} was not moved: {reason}",
+            message.receipt().message_id
+        ));
+        self.json(message, json!({"error": reason}))
     }
 
-    pub(super) fn would_move(&mut self, letter: &Letter) -> Result<(), CliError> {
-        self.given += 1;
+    pub(super) fn would_move(&mut self, message: &DeadLetter) -> Result<(), CliError> {
+        self.moved += 1;
         self.progress.advance(1);
-        let [rule, column, path] = words(letter);
+        let [rule, column, path] = reason(message);
         let cells = [rule.or(Some(MOVED_BY_SQS)), column, path];
-        // Whoever may send to the queue may write them.
+        // Every sender to the queue can write them.
         let cells = cells.map(|cell| escaped(cell.unwrap_or("-")));
         *self.would_move.entry(cells).or_default() += 1;
-        self.json(letter, json!({}))
+        self.json(message, json!({}))
     }
 
-    /// A line of these fields and of what the letter says of itself.
-    fn json(&self, letter: &Letter, mut fields: Value) -> Result<(), CliError> {
+    /// A line with these fields and those of the message.
+    fn json(&self, message: &DeadLetter, mut fields: Value) -> Result<(), CliError> {
         if !self.is_json {
             return Ok(());
         }
-        let [rule, column, path] = words(letter);
-        fields["message_id"] = letter.original_id().into();
+        let [rule, column, path] = reason(message);
+        fields["message_id"] = message.original_id().into();
         fields["rule"] = rule.into();
         fields["column"] = column.into();
         fields["path"] = path.into();
@@ -100,7 +102,7 @@ impl Report {
         let summary = self.summary(result.is_ok() && is_interrupted);
         let came_back = self.left.contains_key(CAME_BACK);
         for (note, count) in &self.notes {
-            eprintln!("note: {}", note.sentence(*count));
+            eprintln!("note: {}", sentence(*note, *count));
         }
         if self.is_json {
             eprintln!("{summary}");
@@ -117,9 +119,9 @@ impl Report {
     fn summary(&self, is_interrupted: bool) -> String {
         let mut text = self.table();
         let speed = self.progress.end();
-        text.push_str(&match self.given {
+        text.push_str(&match self.moved {
             0 if self.failed == 0 && self.left.is_empty() => "no dead letters".to_owned(),
-            given if self.is_dry_run => format!("would move {}", counted(given, "dead letter")),
+            moved if self.is_dry_run => format!("would move {}", counted(moved, "dead letter")),
             _ => format!("moved {speed}"),
         });
         for (why, count) in &self.left {
@@ -134,13 +136,13 @@ impl Report {
         text
     }
 
-    /// What would be moved and why it is there, the most first.
+    /// What would be moved, by reason, the most frequent first.
     fn table(&self) -> String {
         if self.would_move.is_empty() || self.is_json {
             return String::new();
         }
         let mut table = Table::default();
-        table.row(["letters", "rule", "column", "path"].map(str::to_owned));
+        table.row(["messages", "rule", "column", "path"].map(str::to_owned));
         let mut rows: Vec<_> = self.would_move.iter().collect();
         rows.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         for ([rule, column, path], count) in rows {
@@ -150,26 +152,25 @@ impl Report {
     }
 }
 
-impl Note {
-    fn sentence(self, count: usize) -> String {
-        let messages = counted(count, "message");
-        match self {
-            Self::Unsigned => format!(
-                "no mask key is set, so the original ids of {messages} are not signed: if the function has a mask key, set it here too (MASK_KEY or MASK_SECRET_ID), or the function ignores them"
-            ),
-            Self::Unverified => format!(
-                "the origin of {messages} was not signed with this mask key: the function ignores it, unless it was signed with the function's key"
-            ),
-            Self::TimeReset => format!(
-                "SQS reset the time of {messages} when it moved them, as it does on FIFO queues: @sent_at will be the time of that move"
-            ),
-        }
+/// A note, for this many messages.
+fn sentence(note: Note, count: usize) -> String {
+    let messages = counted(count, "message");
+    match note {
+        Note::Unsigned => format!(
+            "no mask key is set, so the original ids of {messages} are not signed: if the function has a mask key, set it here too (MASK_KEY or MASK_SECRET_ID), or the function ignores them"
+        ),
+        Note::Unverified => format!(
+            "the origin of {messages} was not signed with this mask key: the function ignores it, unless it was signed with the function's key"
+        ),
+        Note::TimeReset => format!(
+            "SQS reset the time of {messages} when it moved them, as it does on FIFO queues: @sent_at will be the time of that move"
+        ),
     }
 }
 
-/// The rule that a letter broke, the column and the path.
-fn words(letter: &Letter) -> [Option<&str>; 3] {
-    let Some(reason) = letter.reason() else {
+/// The rule that a message broke, the column and the path.
+fn reason(message: &DeadLetter) -> [Option<&str>; 3] {
+    let Some(reason) = message.reason() else {
         return [None; 3];
     };
     let (column, path) = (reason.column.as_deref(), reason.path.as_deref());

@@ -1,78 +1,77 @@
-//! A dead letter, and the message that it becomes on its way back.
+//! Out of the dead-letter queue: the message that a dead letter becomes when it is moved back.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use aws_sdk_sqs::types::{
-    Message, MessageAttributeValue, MessageSystemAttributeName as Name,
-    SendMessageBatchRequestEntry,
+    Message, MessageSystemAttributeName as Name, SendMessageBatchRequestEntry,
 };
-use sqs_to_postgres::message::origin::{ORIGIN, Origin, Origins};
-use sqs_to_postgres::queue::{REJECTION, Reason, is_own_attribute, text_attribute};
-use sqs_to_postgres::request::{MAX_ATTRIBUTES, MAX_BYTES, Outgoing};
 
-const TOO_MANY: &str = "it has ten attributes of its own, so there is no room for its origin: \
-    move it with `aws sqs start-message-move-task`, which gives it a new id";
-const TOO_LARGE: &str = "it has more than 1 MiB with its origin: \
-    move it with `aws sqs start-message-move-task`, which gives it a new id";
-const NAME_TAKEN: &str = "it has an attribute of its own with the name origin: \
-    move it with `aws sqs start-message-move-task`, which gives it a new id";
+use super::{REJECTION, Reason, Unsendable, attributes};
+use crate::message::origin::{ORIGIN, Origin, Origins};
+use crate::sqs::batch::{MAX_BYTES, Outgoing};
+use crate::sqs::in_flight::Receipt;
+use crate::sqs::is_fifo;
 
 /// A message of the dead-letter queue, received with all its attributes.
-pub(super) struct Letter {
+pub struct DeadLetter {
     message: Message,
-    /// What it says of its origin, whether that counts or not.
+    receipt: Receipt,
+    /// What its attribute says, valid or not.
     origin: Option<Origin>,
     reason: Option<Reason>,
 }
 
-/// A message on its way back, and what a person should know of it.
+/// A message on its way back, and what the user should know about it.
 #[derive(Debug)]
-pub(super) struct Returned {
-    pub(super) message: Outgoing,
-    pub(super) notes: Vec<Note>,
+pub struct Returned {
+    /// The message to send.
+    pub message: Outgoing,
+    /// What the user should know.
+    pub notes: Vec<Note>,
 }
 
-/// What may surprise in a message that is moved.
+/// What may be unexpected in a message that is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Note {
+pub enum Note {
     /// Its origin is not signed, because there is no key.
     Unsigned,
-    /// Its origin carries a signature that is not of this key.
+    /// The signature of its origin is not of this key.
     Unverified,
-    /// The time of its origin is that at which SQS moved it.
+    /// The time of its origin is when SQS moved it.
     TimeReset,
 }
 
-impl Letter {
-    pub(super) fn new(message: Message) -> Self {
+impl DeadLetter {
+    /// A received message.
+    pub fn new(message: Message) -> Self {
         let attribute = |name| message.message_attributes()?.get(name)?.string_value();
         Self {
+            receipt: Receipt::of(&message),
             origin: attribute(ORIGIN).and_then(Origin::parse),
             reason: attribute(REJECTION).and_then(Reason::parse),
             message,
         }
     }
 
-    /// By which the dead-letter queue knows it.
-    pub(super) fn id(&self) -> &str {
-        self.message.message_id().unwrap_or_default()
+    /// Identifies it in the dead-letter queue.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
     }
 
-    pub(super) fn receipt_handle(&self) -> &str {
-        self.message.receipt_handle().unwrap_or_default()
+    fn id(&self) -> &str {
+        &self.receipt.message_id
     }
 
-    /// The id that its message first had, as it says itself. SQS keeps it when it moves a message by itself.
-    pub(super) fn original_id(&self) -> &str {
+    /// The id that its message first had, by its attribute. SQS keeps the id when it moves a message itself.
+    pub fn original_id(&self) -> &str {
         self.origin
             .as_ref()
             .map_or_else(|| self.id(), |origin| &origin.id)
     }
 
-    /// By which it is known again when it comes back. The body is part of it, so that a letter with a forged
-    /// id is not taken for another.
-    pub(super) fn digest(&self) -> u64 {
+    /// Identifies its message when it comes back. The body is part of it, so a forged id does not make it another
+    /// message.
+    pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.original_id(), self.body()).hash(&mut hasher);
         hasher.finish()
@@ -82,56 +81,62 @@ impl Letter {
         self.message.body().unwrap_or_default()
     }
 
-    /// Why it failed, where the function has said so.
-    pub(super) fn reason(&self) -> Option<&Reason> {
+    /// Why it failed, if the function sent it.
+    pub fn reason(&self) -> Option<&Reason> {
         self.reason.as_ref()
     }
 
-    /// The ARN of the queue that it comes from, where that is known. What SQS says counts before what the
-    /// message says, which its sender may have written.
-    pub(super) fn source(&self) -> Option<&str> {
-        let said = || self.origin.as_ref()?.queue();
-        self.system(Name::DeadLetterQueueSourceArn).or_else(said)
+    /// The ARN of the queue that it comes from, if that is known. SQS's own attribute takes precedence over the
+    /// message's, which its sender may have written.
+    pub fn source(&self) -> Option<&str> {
+        let claimed = || self.origin.as_ref()?.queue();
+        self.system(Name::DeadLetterQueueSourceArn).or_else(claimed)
     }
 
-    pub(super) fn group(&self) -> Option<&str> {
+    /// Its message group.
+    pub fn group(&self) -> Option<&str> {
         self.system(Name::MessageGroupId)
     }
 
-    /// The message as it was, with its origin; or why it cannot be sent.
-    pub(super) fn back(
+    /// The message as it was, with its origin.
+    ///
+    /// # Errors
+    /// It cannot be sent.
+    pub fn returned(
         &self,
         number: usize,
         is_fifo: bool,
         origins: &Origins,
-    ) -> Result<Returned, &'static str> {
+    ) -> Result<Returned, Unsendable> {
         let (origin, notes) = self.origin_to_send(origins);
-        let attributes = self.attributes(&origin)?;
+        let of_message = self.message.message_attributes().into_iter().flatten();
+        let of_message = of_message.map(|(name, value)| (name.clone(), value.clone()));
+        let attributes = attributes(of_message, &[(ORIGIN, origin)])?;
         let group = self.group().or_else(|| is_fifo.then(|| self.original_id()));
-        // That of its first sending would make SQS drop it for five minutes. This one stays the same
-        // where a redrive that was killed is run again.
+        // With the id of its first sending, SQS would drop it for five minutes. This one stays the same when a
+        // redrive that was killed is run again.
         let deduplication = is_fifo.then(|| format!("redrive-{}", self.id()));
         let entry = SendMessageBatchRequestEntry::builder()
             .message_body(self.body())
             .set_message_attributes(Some(attributes))
             .set_message_group_id(group.map(str::to_owned))
             .set_message_deduplication_id(deduplication);
-        let message = Outgoing::new(number, entry).ok_or("it cannot be sent")?;
+        let message = Outgoing::new(number, entry).ok_or(Unsendable::NoBody)?;
         if message.bytes > MAX_BYTES {
-            return Err(TOO_LARGE);
+            return Err(Unsendable::TooLarge);
         }
         Ok(Returned { message, notes })
     }
 
-    /// The text of its origin. One that is signed goes back as it is: the function verifies it, and this key
-    /// may not be the function's.
+    /// The text of its origin. A signed one stays as it is: the function verifies it, and its key might differ
+    /// from the one given here.
     fn origin_to_send(&self, origins: &Origins) -> (String, Vec<Note>) {
         if let Some(origin) = &self.origin {
             let counts = origins.accepts(origin, self.body());
             if counts || origin.is_signed() {
-                let said = self.attribute(ORIGIN).unwrap_or_default();
+                let text = self.attribute(ORIGIN).unwrap_or_default();
                 let notes = (!counts).then_some(Note::Unverified);
-                return (said.to_owned(), notes.into_iter().collect());
+                return (text.to_owned(), notes.into_iter().collect());
             }
         }
         let sent_at = self.system(Name::SentTimestamp);
@@ -146,32 +151,11 @@ impl Letter {
         (origins.text(origin, self.body()), notes)
     }
 
-    /// SQS keeps the time of a message that it moves to a dead-letter queue, but not of a FIFO queue's.
+    /// SQS keeps the time of a message that it moves from a standard queue, and resets it from a FIFO queue.
     /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html> (2026-11).
     fn has_lost_its_time(&self) -> bool {
-        let source = self.system(Name::DeadLetterQueueSourceArn);
-        source.is_some_and(|arn| arn.ends_with(".fifo"))
-    }
-
-    /// Its own attributes and its origin.
-    fn attributes(
-        &self,
-        origin: &str,
-    ) -> Result<HashMap<String, MessageAttributeValue>, &'static str> {
-        let mut attributes = HashMap::new();
-        for (name, value) in self.message.message_attributes().into_iter().flatten() {
-            if is_own_attribute(name, value.string_value().unwrap_or_default()) {
-                attributes.insert(name.clone(), value.clone());
-            }
-        }
-        if attributes.contains_key(ORIGIN) {
-            return Err(NAME_TAKEN);
-        }
-        attributes.extend(text_attribute(origin).map(|origin| (ORIGIN.to_owned(), origin)));
-        if attributes.len() > MAX_ATTRIBUTES {
-            return Err(TOO_MANY);
-        }
-        Ok(attributes)
+        self.system(Name::DeadLetterQueueSourceArn)
+            .is_some_and(is_fifo)
     }
 
     fn attribute(&self, name: &str) -> Option<&str> {
@@ -184,13 +168,16 @@ impl Letter {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::HashMap;
+
+    use aws_sdk_sqs::types::MessageAttributeValue;
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    use sqs_to_postgres::mask::MaskKey;
 
     use super::*;
+    use crate::mask::MaskKey;
+    use crate::sqs::dead_letter::text_attribute;
 
     const QUEUE: &str = "arn:aws:sqs:eu-west-1:0:logins";
 
@@ -198,11 +185,11 @@ mod tests {
         text_attribute(value).unwrap()
     }
 
-    fn letter(attributes: &[(&str, &str)]) -> Letter {
+    fn dead_letter(attributes: &[(&str, &str)]) -> DeadLetter {
         from_queue(QUEUE, attributes)
     }
 
-    fn from_queue(arn: &str, attributes: &[(&str, &str)]) -> Letter {
+    fn from_queue(arn: &str, attributes: &[(&str, &str)]) -> DeadLetter {
         let message = Message::builder().message_id("m-2").body("{}");
         let message = attributes.iter().fold(message, |message, (name, value)| {
             message.message_attributes(*name, text(value))
@@ -211,7 +198,7 @@ mod tests {
             .attributes(Name::MessageGroupId, "anna")
             .attributes(Name::DeadLetterQueueSourceArn, arn)
             .attributes(Name::SentTimestamp, "1700000000123");
-        Letter::new(message.build())
+        DeadLetter::new(message.build())
     }
 
     fn keyed() -> Origins {
@@ -227,9 +214,9 @@ mod tests {
         Origins::new(None)
     }
 
-    /// The origin that a letter goes back with, whether it counts, and what is noted.
-    fn returned(letter: &Letter, origins: &Origins) -> (Origin, bool, Vec<Note>) {
-        let returned = letter.back(0, false, origins).unwrap();
+    /// The origin that a dead letter returns with, whether it counts, and the notes.
+    fn returned(dead: &DeadLetter, origins: &Origins) -> (Origin, bool, Vec<Note>) {
+        let returned = dead.returned(0, false, origins).unwrap();
         let attributes = returned.message.entry.message_attributes().unwrap();
         let origin = Origin::parse(attributes[ORIGIN].string_value().unwrap()).unwrap();
         let counts = origins.accepts(&origin, "{}");
@@ -237,16 +224,16 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_of_the_function_goes_back_as_it_was_with_its_origin() {
+    fn a_dead_letter_of_the_function_returns_as_it_was_with_its_origin() {
         for origins in [keyed(), unkeyed()] {
             let origin = Origin::new("m-1", Some(1_600_000_000_456), "arn");
             let origin = origins.text(origin, "{}");
-            let sent_by_function = letter(&[
+            let sent_by_function = dead_letter(&[
                 (REJECTION, r#"{"rule": "type", "column": "ip"}"#),
                 (ORIGIN, &origin),
                 ("tenant", "acme"),
             ]);
-            let back = sent_by_function.back(7, true, &origins).unwrap();
+            let back = sent_by_function.returned(7, true, &origins).unwrap();
             assert_eq!(back.notes, []);
             let entry = back.message.entry;
             let expected = [
@@ -266,19 +253,19 @@ mod tests {
     }
 
     #[test]
-    fn of_a_letter_that_sqs_moved_its_own_id_and_time_are_the_first() {
+    fn the_origin_of_a_message_that_sqs_moved_is_its_own_id_and_time() {
         let expected = Origin::new("m-2", Some(1_700_000_000_123), QUEUE);
-        let (origin, _, notes) = returned(&letter(&[]), &unkeyed());
+        let (origin, _, notes) = returned(&dead_letter(&[]), &unkeyed());
         assert_eq!((origin, notes), (expected, vec![Note::Unsigned]));
-        let (origin, counts, notes) = returned(&letter(&[]), &keyed());
+        let (origin, counts, notes) = returned(&dead_letter(&[]), &keyed());
         assert_eq!(origin.id, "m-2");
         assert!(counts && origin.is_signed() && notes.is_empty());
-        let back = letter(&[]).back(0, false, &unkeyed()).unwrap();
+        let back = dead_letter(&[]).returned(0, false, &unkeyed()).unwrap();
         assert_eq!(back.message.entry.message_deduplication_id(), None);
     }
 
     #[test]
-    fn of_a_letter_from_a_fifo_queue_it_is_said_that_sqs_has_reset_its_time() {
+    fn a_message_that_sqs_moved_from_a_fifo_queue_is_noted_for_its_reset_time() {
         let arn = format!("{QUEUE}.fifo");
         let (_, _, notes) = returned(&from_queue(&arn, &[]), &keyed());
         assert_eq!(notes, [Note::TimeReset]);
@@ -293,31 +280,38 @@ mod tests {
     fn a_forged_origin_does_not_become_a_signed_one() {
         let forged = Origin::new("victim", Some(1), QUEUE);
         let unsigned = unkeyed().text(forged.clone(), "{}");
-        let (origin, counts, _) = returned(&letter(&[(ORIGIN, &unsigned)]), &keyed());
+        let (origin, counts, _) = returned(&dead_letter(&[(ORIGIN, &unsigned)]), &keyed());
         assert_eq!((origin.id.as_str(), counts), ("m-2", true));
-        // It may be that of another key, which only the function can tell.
+        // It may be signed with another key: only the function knows.
         let of_another_key = with_key_from(1).text(forged, "{}");
-        let (origin, counts, notes) = returned(&letter(&[(ORIGIN, &of_another_key)]), &keyed());
+        let (origin, counts, notes) =
+            returned(&dead_letter(&[(ORIGIN, &of_another_key)]), &keyed());
         assert_eq!((origin.id.as_str(), counts), ("victim", false));
         assert_eq!(notes, [Note::Unverified]);
     }
 
     #[test]
-    fn where_a_letter_comes_from_is_what_sqs_says() {
+    fn the_source_queue_is_the_one_that_sqs_names() {
         let forged = unkeyed().text(Origin::new("m-1", None, "arn:other"), "{}");
-        assert_eq!(letter(&[(ORIGIN, &forged)]).source(), Some(QUEUE));
+        assert_eq!(dead_letter(&[(ORIGIN, &forged)]).source(), Some(QUEUE));
     }
 
     #[test]
-    fn a_letter_without_room_for_its_origin_cannot_keep_it() {
+    fn a_message_without_room_for_its_origin_is_not_sent() {
         let names: Vec<String> = (0..10).map(|number| format!("a{number}")).collect();
         let own: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
-        let refused = |letter: &Letter| letter.back(0, false, &unkeyed()).map(|_| ());
-        assert_eq!(refused(&letter(&own[..9])), Ok(()));
-        assert_eq!(refused(&letter(&own)), Err(TOO_MANY));
-        assert_eq!(refused(&letter(&[(ORIGIN, "web")])), Err(NAME_TAKEN));
+        let refused = |dead: &DeadLetter| dead.returned(0, false, &unkeyed()).map(|_| ());
+        assert_eq!(refused(&dead_letter(&own[..9])), Ok(()));
+        assert_eq!(
+            refused(&dead_letter(&own)),
+            Err(Unsendable::TooManyAttributes)
+        );
+        assert_eq!(
+            refused(&dead_letter(&[(ORIGIN, "web")])),
+            Err(Unsendable::NameTaken)
+        );
         let large = "x".repeat(MAX_BYTES - 10);
-        let large = Letter::new(Message::builder().message_id("m").body(large).build());
-        assert_eq!(refused(&large), Err(TOO_LARGE));
+        let large = DeadLetter::new(Message::builder().message_id("m").body(large).build());
+        assert_eq!(refused(&large), Err(Unsendable::TooLarge));
     }
 }

@@ -1,54 +1,37 @@
-//! What is asked of SQS for several messages at once, in requests that it takes.
+//! Batch requests: their limits, their retries, and how messages are packed into them.
 
 use std::time::Duration;
 
-use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::SdkError;
-use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchError;
 use aws_sdk_sqs::types::builders::SendMessageBatchRequestEntryBuilder;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
-};
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 
-/// The most entries of a batch request of any kind.
+/// Maximum entries of a batch request of any kind.
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html> (2026-11).
 pub const MAX_ENTRIES: usize = 10;
 
-/// The most bytes of a message, and of the messages of one request together; attributes count.
+/// Maximum bytes of a message, and of all messages of a request together, attributes included.
 pub const MAX_BYTES: usize = 1_048_576;
 
-/// The most attributes a message can have.
+/// Maximum attributes of a message.
 pub const MAX_ATTRIBUTES: usize = 10;
 
-/// Changes for how long deliveries, at most [`MAX_ENTRIES`] by their receipt handles, stay invisible from
-/// now on, and gives for how many of them that failed.
-///
-/// # Errors
-/// The request failed as a whole.
-pub async fn change_visibility(
-    sqs: &Client,
-    url: &str,
-    changes: impl Iterator<Item = (&str, Duration)>,
-) -> Result<usize, SdkError<ChangeMessageVisibilityBatchError>> {
-    let entries = changes.enumerate().filter_map(|(number, (handle, time))| {
-        ChangeMessageVisibilityBatchRequestEntry::builder()
-            .id(number.to_string())
-            .receipt_handle(handle)
-            .visibility_timeout(i32::try_from(time.as_secs()).unwrap_or(i32::MAX))
-            .build()
-            .ok()
-    });
-    let request = sqs.change_message_visibility_batch().queue_url(url);
-    let answer = request.set_entries(Some(entries.collect())).send().await?;
-    Ok(answer.failed.len())
-}
+/// Concurrent requests: a batch of 10,000 messages takes a thousand.
+pub(super) const CONCURRENT_REQUESTS: usize = 16;
 
-/// A message to send; the id of its entry is its number.
+/// The wait after each attempt at an entry that SQS fails to process by its own fault; none after the last.
+pub(super) const WAITS: [Option<Duration>; 4] = [
+    Some(Duration::from_millis(100)),
+    Some(Duration::from_millis(200)),
+    Some(Duration::from_millis(400)),
+    None,
+];
+
+/// A message to send.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// By which the sender knows it.
+    /// Identifies it to the sender; the id of its entry.
     pub number: usize,
-    /// What it counts against [`MAX_BYTES`].
+    /// Its size, as [`MAX_BYTES`] counts it.
     pub bytes: usize,
     /// The message itself.
     pub entry: SendMessageBatchRequestEntry,
@@ -84,27 +67,27 @@ pub struct Request {
 }
 
 impl Request {
-    /// How many there are.
+    /// The number of messages.
     pub fn len(&self) -> usize {
         self.messages.len()
     }
 
-    /// Whether there is none.
+    /// Whether it has no message.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// Whether SQS takes no further one.
+    /// Whether it has as many messages as SQS takes.
     pub fn is_full(&self) -> bool {
         self.messages.len() >= MAX_ENTRIES
     }
 
-    /// Whether there is room for a message of so many bytes.
+    /// Whether there is room for a message of this size.
     pub fn has_room(&self, bytes: usize) -> bool {
         !self.is_full() && self.bytes + bytes <= MAX_BYTES
     }
 
-    /// Adds a message, for which there is room.
+    /// Adds a message. The caller makes sure that there is room for it.
     pub fn push(&mut self, message: Outgoing) {
         self.bytes += message.bytes;
         self.messages.push(message);
@@ -116,7 +99,7 @@ impl Request {
     }
 }
 
-/// Messages in as few requests as keep their order.
+/// Packs messages into as few requests as possible, in their order.
 pub fn packed(messages: impl IntoIterator<Item = Outgoing>) -> Vec<Request> {
     let mut requests: Vec<Request> = Vec::new();
     for message in messages {
@@ -144,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_hold_ten_messages_and_a_mebibyte_at_most() {
+    fn a_request_holds_at_most_ten_messages_and_a_mebibyte() {
         let sizes = |bytes: usize, count: usize| {
             let messages = (0..count).map(|_| message(bytes));
             packed(messages)

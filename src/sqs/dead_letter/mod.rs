@@ -1,0 +1,114 @@
+//! A message on its way into the dead-letter queue, and back.
+//!
+//! Two attributes go with it, of the ten that SQS takes: its [`ORIGIN`] and, into the dead-letter queue, the
+//! [`REJECTION`].
+
+mod returned;
+mod sent;
+
+use std::collections::HashMap;
+
+use aws_sdk_sqs::types::MessageAttributeValue;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::batch::MAX_ATTRIBUTES;
+use crate::message::origin::{ORIGIN, Origin};
+use crate::rejection::{Rejection, Rule};
+pub use returned::{DeadLetter, Note, Returned};
+
+/// The message attribute in which a dead letter says why it failed.
+pub const REJECTION: &str = "rejection";
+
+/// The content of that attribute, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The name of the rule that it broke.
+    pub rule: String,
+    /// The column that could not be filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// The path of the column's value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl Reason {
+    fn of(rejection: &Rejection) -> Self {
+        let place = rejection.place.as_ref();
+        let refused_column = match &rejection.rule {
+            Rule::Refused(refusal) => refusal.column.clone(),
+            _ => None,
+        };
+        Self {
+            rule: rejection.rule.name().to_owned(),
+            column: place.map(|place| place.column.clone()).or(refused_column),
+            path: place.map(|place| place.path.clone()),
+        }
+    }
+
+    /// Reads the attribute's text. `None`: it has another form, so the attribute is the sender's own.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn text(&self) -> String {
+        // Texts always become JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Why a message cannot be sent with the attributes that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each variant says what its error says")]
+pub enum Unsendable {
+    #[error(
+        "it has ten attributes of its own, so there is no room for its origin: move it with `aws sqs start-message-move-task`, which gives it a new id"
+    )]
+    TooManyAttributes,
+    #[error(
+        "it has more than 1 MiB with its origin: move it with `aws sqs start-message-move-task`, which gives it a new id"
+    )]
+    TooLarge,
+    #[error(
+        "it has an attribute of its own with the name origin: move it with `aws sqs start-message-move-task`, which gives it a new id"
+    )]
+    NameTaken,
+    #[error("it has no body: delete it")]
+    NoBody,
+}
+
+/// The sender's own attributes, on which the row may depend, and ours. Those of an earlier failure are dropped.
+fn attributes(
+    of_message: impl Iterator<Item = (String, MessageAttributeValue)>,
+    ours: &[(&str, String)],
+) -> Result<HashMap<String, MessageAttributeValue>, Unsendable> {
+    let mut attributes: HashMap<_, _> = of_message
+        .filter(|(name, value)| is_senders(name, value.string_value().unwrap_or_default()))
+        .collect();
+    for (name, text) in ours {
+        let insert = |text| attributes.insert((*name).to_owned(), text);
+        if text_attribute(text).and_then(insert).is_some() {
+            return Err(Unsendable::NameTaken);
+        }
+    }
+    if attributes.len() > MAX_ATTRIBUTES {
+        return Err(Unsendable::TooManyAttributes);
+    }
+    Ok(attributes)
+}
+
+/// Whether an attribute is the sender's own, though it may have the name of one of ours.
+fn is_senders(name: &str, text: &str) -> bool {
+    match name {
+        ORIGIN => Origin::parse(text).is_none(),
+        REJECTION => Reason::parse(text).is_none(),
+        _ => true,
+    }
+}
+
+/// A message attribute with this text.
+fn text_attribute(text: &str) -> Option<MessageAttributeValue> {
+    let value = MessageAttributeValue::builder().data_type("String");
+    value.string_value(text).build().ok()
+}

@@ -1,0 +1,267 @@
+//! Into the dead-letter queue: a message that can never succeed, sent by the function.
+
+use std::collections::HashSet;
+
+use aws_sdk_sqs::primitives::Blob;
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, timeout_at};
+
+use super::{REJECTION, Reason, Unsendable, attributes};
+use crate::message::origin::{ORIGIN, Origin, Origins};
+use crate::message::{MessageAttribute, Record};
+use crate::rejection::Rejection;
+use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
+use crate::sqs::{Queue, Sqs, delivery};
+
+impl Sqs {
+    /// Sends messages that can never succeed to the dead-letter queue, where one is set, and returns the positions
+    /// in `rejected` of those that arrived. What Postgres refuses may succeed later, so it is sent only after some
+    /// deliveries: see [`Rule::dead_letter_from`](crate::rejection::Rule::dead_letter_from).
+    pub async fn dead_letter(
+        &self,
+        rejected: &[(&Record<'_>, Rejection)],
+        origins: &Origins,
+        until: Instant,
+    ) -> HashSet<usize> {
+        let mut arrived = HashSet::new();
+        let Some(url) = self.settings.dead_letter_queue_url.as_deref() else {
+            return arrived;
+        };
+        let queue = Queue::new(self.client().await, url);
+        let due = rejected
+            .iter()
+            .enumerate()
+            .filter(|(_, (record, rejection))| is_due(record, rejection));
+        // SQS's own redrive moves the ones that cannot be sent.
+        let messages = due.filter_map(|(position, (record, rejection))| {
+            dead_letter(position, record, rejection, origins, queue.is_fifo()).ok()
+        });
+        let mut sending = stream::iter(packed(messages))
+            .map(|request| send(&queue, request))
+            .buffer_unordered(CONCURRENT_REQUESTS);
+        let all = async {
+            while let Some(positions) = sending.next().await {
+                arrived.extend(positions);
+            }
+        };
+        // What was sent before time ran out still counts.
+        if timeout_at(until, all).await.is_err() {
+            tracing::warn!("dead letters could not be sent in time: they stay in the queue");
+        }
+        arrived
+    }
+}
+
+/// Sends a request, and returns the numbers of the messages that arrived.
+async fn send(queue: &Queue, request: Request) -> Vec<usize> {
+    match queue.send(&request.into_messages()).await {
+        Ok(answer) => {
+            if !answer.failed.is_empty() {
+                tracing::warn!(
+                    messages = answer.failed.len(),
+                    "dead letters were refused: they stay in the queue"
+                );
+            }
+            let sent = answer.successful.iter();
+            sent.filter_map(|sent| sent.id.parse().ok()).collect()
+        }
+        Err(error) => {
+            tracing::warn!(
+                reason = error.reason(),
+                "dead letters could not be sent: they stay in the queue"
+            );
+            Vec::new()
+        }
+    }
+}
+
+/// Whether a rejected message goes to the dead-letter queue now.
+fn is_due(record: &Record<'_>, rejection: &Rejection) -> bool {
+    let from = rejection.rule.dead_letter_from();
+    from.is_some_and(|from| delivery(record) >= from)
+}
+
+/// The message as it was, with its origin and the reason of its failure. Its group goes with it to any kind of queue,
+/// since a column may be made of it.
+fn dead_letter(
+    position: usize,
+    record: &Record<'_>,
+    rejection: &Rejection,
+    origins: &Origins,
+    is_fifo: bool,
+) -> Result<Outgoing, Unsendable> {
+    let body = record.body.as_deref().filter(|body| !body.is_empty());
+    let body = body.ok_or(Unsendable::NoBody)?;
+    let origin = Origin::new(
+        record.original_id(),
+        record.original_sent_at_millis(),
+        &record.event_source_arn,
+    );
+    let ours = [
+        (ORIGIN, origins.text(origin, body)),
+        (REJECTION, Reason::of(rejection).text()),
+    ];
+    let of_message = record.message_attributes.iter();
+    let of_message =
+        of_message.filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)));
+    let group = record.group_id();
+    let group = group.or_else(|| is_fifo.then_some(&*record.message_id));
+    let deduplication = is_fifo.then_some(&*record.message_id);
+    let entry = SendMessageBatchRequestEntry::builder()
+        .message_body(body)
+        .set_message_attributes(Some(attributes(of_message, &ours)?))
+        .set_message_group_id(group.map(str::to_owned))
+        .set_message_deduplication_id(deduplication.map(str::to_owned));
+    Outgoing::new(position, entry).ok_or(Unsendable::NoBody)
+}
+
+/// The attribute as it is sent; `None` if it has no value.
+fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
+    let sent = MessageAttributeValue::builder().data_type(&attribute.data_type);
+    let sent = match (&attribute.string_value, &attribute.binary_value) {
+        (Some(text), _) => sent.string_value(text),
+        (None, Some(base64)) => sent.binary_value(Blob::new(STANDARD.decode(base64).ok()?)),
+        (None, None) => return None,
+    };
+    sent.build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::refusal::Refusal;
+    use crate::rejection::{Place, Rule};
+
+    fn record(body: &str) -> Record<'static> {
+        Record::deserialize(json!({
+            "messageId": "m-1", "body": body, "eventSourceARN": "arn:aws:sqs:eu-west-1:0:logins.fifo",
+            "attributes": {"MessageGroupId": "anna", "SentTimestamp": "1700000000123"},
+            "messageAttributes": {"tenant": {"stringValue": "acme", "dataType": "String"}, "raw": {"binaryValue": "AAE=", "dataType": "Binary"}},
+        }))
+        .unwrap()
+    }
+
+    fn rejection() -> Rejection {
+        Rejection {
+            rule: Rule::Required,
+            place: Some(Place {
+                column: "masked_ip".into(),
+                path: "ip".into(),
+                is_key: false,
+            }),
+        }
+    }
+
+    fn dead_letter_of(record: &Record<'_>, rejection: &Rejection) -> Result<Outgoing, Unsendable> {
+        dead_letter(7, record, rejection, &Origins::new(None), false)
+    }
+
+    fn attribute<'m>(sent: &'m Outgoing, name: &str) -> &'m str {
+        let attributes = sent.entry.message_attributes().unwrap();
+        attributes[name].string_value().unwrap()
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_its_body_and_says_why() {
+        let dead = dead_letter_of(&record("{}"), &rejection()).unwrap();
+        let entry = &dead.entry;
+        let sent = (entry.id(), entry.message_body(), entry.message_group_id());
+        assert_eq!(sent, ("7", "{}", Some("anna")));
+        let origin = Origin::new(
+            "m-1",
+            Some(1_700_000_000_123),
+            "arn:aws:sqs:eu-west-1:0:logins.fifo",
+        );
+        assert_eq!(Origin::parse(attribute(&dead, ORIGIN)), Some(origin));
+        assert_eq!(
+            attribute(&dead, REJECTION),
+            r#"{"rule":"required","column":"masked_ip","path":"ip"}"#
+        );
+        assert_eq!(attribute(&dead, "tenant"), "acme");
+        let attributes = entry.message_attributes().unwrap();
+        assert_eq!(attributes["raw"].binary_value().unwrap().as_ref(), [0, 1]);
+    }
+
+    #[test]
+    fn a_dead_letter_of_a_fifo_queue_stays_in_its_group() {
+        let (record, origins) = (record("{}"), Origins::new(None));
+        let dead = dead_letter(7, &record, &rejection(), &origins, true).unwrap();
+        let entry = dead.entry;
+        assert_eq!(
+            (entry.message_group_id(), entry.message_deduplication_id()),
+            (Some("anna"), Some("m-1"))
+        );
+    }
+
+    #[test]
+    fn a_message_without_a_body_cannot_be_a_dead_letter() {
+        assert!(dead_letter_of(&record(""), &rejection()).is_err());
+    }
+
+    fn with_texts<'a>(texts: impl Iterator<Item = (String, &'a str)>) -> Record<'static> {
+        let mut record = record("{}");
+        let texts = texts
+            .map(|(name, text)| (name, json!({"stringValue": text, "dataType": "String"})))
+            .collect();
+        record.message_attributes = serde_json::from_value(texts).unwrap();
+        record
+    }
+
+    #[test]
+    fn a_message_without_room_for_two_attributes_is_left_to_sqs() {
+        let has_room = |count: usize| {
+            let record = with_texts((0..count).map(|number| (format!("a{number}"), "x")));
+            dead_letter_of(&record, &rejection()).is_ok()
+        };
+        assert_eq!([has_room(8), has_room(9)], [true, false]);
+    }
+
+    #[test]
+    fn an_attribute_of_the_sender_is_not_overwritten() {
+        for name in [ORIGIN, REJECTION] {
+            let record = with_texts([(name.to_owned(), "web")].into_iter());
+            let sent = dead_letter_of(&record, &rejection()).map(|_| ());
+            assert_eq!(sent, Err(Unsendable::NameTaken), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refused_message_becomes_a_dead_letter_on_its_third_delivery() {
+        let is_due_at = |count: &str, rule: Rule| {
+            let record =
+                json!({"messageId": "m", "attributes": {"ApproximateReceiveCount": count}});
+            is_due(&Record::deserialize(record).unwrap(), &rule.into())
+        };
+        let refused = || Rule::Refused(Box::default());
+        let counts = ["", "1", "2", "3", "4"];
+        assert_eq!(
+            counts.map(|count| is_due_at(count, refused())),
+            [false, false, false, true, true]
+        );
+        assert!(is_due_at("1", Rule::Required) && is_due_at("", Rule::BodyNotJson));
+        assert!(!is_due_at("9", Rule::GroupHeld) && !is_due_at("9", Rule::OutOfTime));
+    }
+
+    #[test]
+    fn the_reason_of_an_earlier_failure_is_replaced() {
+        let earlier = r#"{"rule": "type", "path": "old"}"#;
+        let record = with_texts([(REJECTION.to_owned(), earlier)].into_iter());
+        let refusal = Refusal {
+            sqlstate: "23502".into(),
+            column: Some("locale".into()),
+            ..Refusal::default()
+        };
+        let rejection = Rule::Refused(Box::new(refusal)).into();
+        let dead = dead_letter_of(&record, &rejection).unwrap();
+        assert_eq!(
+            attribute(&dead, REJECTION),
+            r#"{"rule":"refused","column":"locale"}"#
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! SQS: all calls to it are made here.
+//!
+//! The function receives its messages from Lambda. It calls SQS itself to back messages off in an outage and to send
+//! dead letters. The command-line tool also receives, sends and deletes messages.
+
+mod backoff;
+/// Batch requests: their limits, their retries, and how messages are packed into them.
+pub mod batch;
+/// A message on its way into the dead-letter queue, and back.
+pub mod dead_letter;
+/// Received messages, whose visibility timeout is extended until they are deleted or released.
+pub mod in_flight;
+mod queue;
+/// Sends messages with retries, and in order where the queue keeps one.
+pub mod send;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::aws::{Aws, AwsError, timeouts_of_attempts};
+use crate::config::QueueSettings;
+use crate::message::Record;
+pub use queue::{Attributes, Depth, Outcome, Queue, RedrivePolicy, is_fifo, name_of};
+
+/// The function's access to SQS. The client is built when it is first needed, which without failures is never.
+pub struct Sqs {
+    settings: QueueSettings,
+    aws: Arc<Aws>,
+    client: OnceCell<Client>,
+    /// The queues that batches came from, by ARN: a function can have several.
+    sources: Mutex<HashMap<String, Queue>>,
+}
+
+impl Sqs {
+    /// Does not connect yet.
+    pub fn new(settings: QueueSettings, aws: Arc<Aws>) -> Self {
+        Self {
+            settings,
+            aws,
+            client: OnceCell::new(),
+            sources: Mutex::default(),
+        }
+    }
+
+    async fn client(&self) -> &Client {
+        self.client
+            .get_or_init(|| async {
+                let config = self.aws.config().await;
+                let timeouts = timeouts_of_attempts(config);
+                Client::from_conf(Builder::from(config).timeout_config(timeouts).build())
+            })
+            .await
+    }
+
+    async fn source(&self, arn: &str) -> Result<Queue, AwsError> {
+        let mut sources = self.sources.lock().await;
+        if let Some(queue) = sources.get(arn) {
+            return Ok(queue.clone());
+        }
+        let queue = Queue::of_arn(self.client().await, arn).await?;
+        sources.insert(arn.to_owned(), queue.clone());
+        Ok(queue)
+    }
+}
+
+/// Which delivery of its message a record is.
+fn delivery(record: &Record<'_>) -> u32 {
+    let count = record.receive_count().and_then(|count| count.parse().ok());
+    count.unwrap_or(1)
+}
