@@ -21,7 +21,7 @@ Exit codes:
 
 The tool reads the same environment variables as the function; flags override them.";
 
-/// Load JSON messages from an SQS queue into a Postgres table: set up, check, load by hand
+/// Load JSON messages from an SQS queue into a Postgres table
 #[derive(Debug, Parser)]
 #[command(name = "sqs-to-postgres", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {

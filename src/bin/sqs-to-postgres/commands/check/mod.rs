@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
+use crate::cli::output::counted;
 use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, variable};
 use function::{DEAD_LETTER_QUEUE_URL, Function};
 use report::Report;
@@ -93,13 +94,10 @@ impl Check {
         report: &mut Report,
     ) -> Result<(), CliError> {
         let key: Vec<&str> = pipeline.key_names().collect();
-        let (columns, key) = (pipeline.columns.len(), key.join(", "));
+        let (columns, key) = (counted(pipeline.columns.len(), "column"), key.join(", "));
         report.ok(
             "mapping",
-            &format!(
-                "{file}: {columns} columns into {}, key {key}",
-                pipeline.table
-            ),
+            &format!("{file}: {columns} into {}, key {key}", pipeline.table),
         )?;
         let compiled = match self.mask.key(aws).await {
             Ok(key) => Transformer::new(file, pipeline, key.as_ref()).map_err(CliError::from),
@@ -109,7 +107,7 @@ impl Check {
         let masks = pipeline.columns.iter().filter(is_masked).count();
         match compiled {
             Ok(_) if masks == 0 => report.ok("masks", "none")?,
-            Ok(_) => report.ok("masks", &format!("{masks} masked columns"))?,
+            Ok(_) => report.ok("masks", &counted(masks, "masked column"))?,
             Err(error) => report.error("masks", &error)?,
         }
         for column in &pipeline.columns {
@@ -197,10 +195,7 @@ fn check_server(
         report.ok("database", &found)?;
     }
     if server.is_pooled {
-        report.ok(
-            "pooler",
-            "yes: nothing is sent for which it would pin a connection",
-        )
+        report.ok("pooler", "yes: nothing is sent that would pin a connection")
     } else {
         report.ok("pooler", "none")
     }

@@ -14,8 +14,12 @@ const DAYS_AHEAD: i32 = 30;
 
 const FIX: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
 
-/// Only the certificate authority is verified.
-const ANY_HOST: &str = "authority verified, but not the host name";
+/// What TLS verifies.
+enum Verified {
+    Nothing,
+    Authority,
+    AuthorityAndHost,
+}
 
 pub(super) async fn check(
     database: &mut Database,
@@ -34,42 +38,55 @@ pub(super) async fn check(
         Ok(None) => return off(host, report),
         Err(error) => return report.error("tls", &error.into()),
     };
-    let is_authority_named = database.tls_settings().authorities.file().is_some();
+    let has_authority = database.tls_settings().authorities.file().is_some();
     let verified = match mode {
-        SslMode::VerifyFull => Some("server and authority verified"),
-        SslMode::VerifyCa => Some(ANY_HOST),
-        SslMode::Require if is_authority_named => Some(ANY_HOST),
-        _ => None,
+        SslMode::VerifyFull => Verified::AuthorityAndHost,
+        SslMode::VerifyCa => Verified::Authority,
+        SslMode::Require if has_authority => Verified::Authority,
+        _ => Verified::Nothing,
     };
-    let Ok((days, until)) = days_left(&shown) else {
-        let fix = "inspect it with openssl s_client -starttls postgres";
-        return report.warning(
-            "tls",
-            "the expiry date of its certificate cannot be read",
-            fix,
-        );
-    };
+    match days_left(&shown) {
+        Ok((days, until)) => on(&verified, days, &until, host, report),
+        Err(_) => {
+            let text = "the expiry date of its certificate cannot be read";
+            let fix = "inspect it with openssl s_client -starttls postgres";
+            report.warning("tls", text, fix)
+        }
+    }
+}
+
+fn on(
+    verified: &Verified,
+    days: i32,
+    until: &str,
+    host: &str,
+    report: &mut Report,
+) -> Result<(), CliError> {
     match verified {
-        None => {
+        Verified::Nothing => {
             let expires = if days < 0 { "expired" } else { "expires" };
             let text = format!(
                 "on, but the server is not verified: an impostor can ask for the password in clear; its certificate {expires} on {until}"
             );
             report.warning("tls", &text, FIX)
         }
-        Some(_) if days < DAYS_AHEAD => {
+        _ if days < DAYS_AHEAD => {
             let text = format!("its certificate expires in {days} days, on {until}");
             report.warning("tls", &text, "renew it on the server")
         }
-        Some(ANY_HOST) if !is_loopback(host) => {
+        Verified::Authority if !is_loopback(host) => {
             let text = format!(
-                "{ANY_HOST}: any server with a certificate of that authority can impersonate it; certificate valid until {until}"
+                "authority verified, but not the host name: any server with a certificate of that authority can impersonate it; certificate valid until {until}"
             );
             report.warning("tls", &text, FIX)
         }
-        Some(verified) => report.ok(
+        Verified::Authority => report.ok(
             "tls",
-            &format!("{verified}; certificate valid until {until}"),
+            &format!("authority verified, but not the host name; certificate valid until {until}"),
+        ),
+        Verified::AuthorityAndHost => report.ok(
+            "tls",
+            &format!("server and authority verified; certificate valid until {until}"),
         ),
     }
 }
