@@ -1,15 +1,30 @@
-//! Drains an SQS queue of JSON messages into a Postgres table.
+//! Loads an SQS queue of JSON messages into a Postgres table.
 //!
 //! ```text
-//! Event ──extract──▶ Message ──transform──▶ Rows ──load──▶ Postgres
-//!            └───────── Rejection ◀─┴───── Rejection ◀──┘
-//!                           │
-//!               SqsBatchResponse { batchItemFailures }
+//! payload ──read_event──▶ Records ──extract──▶ Messages ──transform──▶ Rows ──load──▶ Postgres
+//!                            └────────── Rejection ◀──┴────── Rejection ◀──┘
+//!                                           │
+//!                       settle: metrics, log, dead letters ──▶ SqsBatchResponse { batchItemFailures }
 //! ```
 //!
-//! Data goes one way; every step hands on what passed and sets aside what did not, with a reason.
-//! `extract` and `transform` are pure, `load` alone speaks to Postgres about tables, and only
-//! `handler` sees the whole way.
+//! Data goes one way: every step passes on what succeeded and sets aside what did not, with a reason; no step
+//! calls back into an earlier one. The modules in the order of the data:
+//!
+//! - **Start**: [`config`] reads every environment variable, [`start`] makes a ready handler of the settings, and
+//!   [`prepare`] the transformer, whose mask key may have to be fetched.
+//! - **Mapping**: [`pipeline`] turns `pipeline.toml` into a checked mapping. Its words live with what implements
+//!   them: [`types`] of columns, [`steps`] that clean a value, [`mask`]s, and in [`message`] the envelopes and the
+//!   `@` metadata.
+//! - **Flow**: [`handler`] sees the whole way, top down; [`deadline`] divides the time of an invocation; [`message`]
+//!   reads the SQS event, record by record; `batch` makes rows and rejections of it and holds back FIFO groups;
+//!   [`transform`] picks, cleans, masks and converts the fields of a message; [`rows`] holds the result in
+//!   Postgres's binary format; [`rejection`] says which rule a message broke.
+//! - **Storing**: [`load`] stores rows in one statement and bisects what Postgres refuses; [`refusal`] is what an
+//!   SQLSTATE means; [`schema`] compares the table with the mapping and writes the SQL between the two;
+//!   [`database`] keeps one connection with TLS and rotating credentials; [`quote`] writes SQL names and strings.
+//! - **Queue**: [`sqs`] receives, sends, backs off, and knows in-flight and dead-lettered messages.
+//! - **Around**: [`aws`] and [`secret`] for clients and Secrets Manager, `backoff` between attempts, `causes` of
+//!   errors, [`telemetry`] for log lines and metrics.
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod aws;
@@ -23,8 +38,6 @@ pub mod handler;
 pub mod load;
 pub mod mask;
 pub mod message;
-pub use message as extract;
-pub use message::origin;
 pub mod pipeline;
 pub mod prepare;
 pub mod quote;

@@ -38,7 +38,7 @@ impl RotatingSecret {
     }
 
     /// Where the secret leads to, as it was last read, or read anew when that is long ago. While
-    /// Secrets Manager is out of reach an old one serves: if it is no good any more, Postgres will
+    /// Secrets Manager is unavailable an old one is used: if it was revoked, Postgres will
     /// say so.
     pub(super) async fn config(&mut self) -> Result<Config, DatabaseError> {
         if let Some((secret, read_at)) = &self.cached

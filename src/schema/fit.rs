@@ -15,7 +15,7 @@ pub struct Difference {
     /// What is wrong with it.
     pub fault: Fault,
     /// The statement that fixes the table.
-    pub mend: String,
+    pub fix: String,
     /// The one that can follow when the rows that are there have been dealt with.
     pub later: Option<String>,
 }

@@ -79,7 +79,7 @@ pub struct Permissions {
     /// Those of them that are not granted on every column that needs them.
     pub missing: Vec<&'static str>,
     /// The statement that grants them.
-    pub mend: String,
+    pub fix: String,
 }
 
 impl Inspection {
@@ -118,7 +118,7 @@ impl Inspection {
         };
         match (sqlstate, facts.unique_index) {
             (INSUFFICIENT_PRIVILEGE, _) if !facts.permissions.missing.is_empty() => {
-                let ddl = facts.permissions.mend;
+                let ddl = facts.permissions.fix;
                 TableError::NoPrivilege { table, ddl }
             }
             (NO_UNIQUE_INDEX, Err(ddl)) => TableError::NoUniqueIndex { table, ddl },
@@ -261,7 +261,7 @@ impl Permissions {
                 missing.push(*privilege);
             }
         }
-        let mend = format!(
+        let fix = format!(
             "GRANT {} ON {table} TO {};",
             missing.join(", "),
             quote_identifier(role)
@@ -269,7 +269,7 @@ impl Permissions {
         Ok(Self {
             needed: needed.iter().map(|(privilege, _)| *privilege).collect(),
             missing,
-            mend,
+            fix,
         })
     }
 }

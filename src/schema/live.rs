@@ -108,7 +108,7 @@ impl LiveTable {
             .map(|live| Difference {
                 column: live.name.clone(),
                 fault: Fault::UnmappedNotNull,
-                mend: drop_not_null(&table, &live.name),
+                fix: drop_not_null(&table, &live.name),
                 later: None,
             });
         mapped
@@ -124,16 +124,16 @@ impl LiveTable {
         Some(Difference {
             column: column.name.clone(),
             fault: Fault::NewerAsText(short(&live.full_type)),
-            mend: alter_type(&pipeline.table.to_string(), column),
+            fix: alter_type(&pipeline.table.to_string(), column),
             later: None,
         })
     }
 
     fn differences_of(&self, table: &str, column: &Column) -> Vec<Difference> {
-        let difference = |fault, mend| Difference {
+        let difference = |fault, fix| Difference {
             column: column.name.clone(),
             fault,
-            mend,
+            fix,
             later: None,
         };
         let Some(live) = self.column(&column.name) else {
@@ -146,10 +146,10 @@ impl LiveTable {
         let mut differences = Vec::new();
         if live.is_generated {
             let name = quote_identifier(&column.name);
-            let mend = format!(
+            let fix = format!(
                 "ALTER TABLE {table} ALTER COLUMN {name} DROP EXPRESSION IF EXISTS, ALTER COLUMN {name} DROP IDENTITY IF EXISTS;"
             );
-            differences.push(difference(Fault::Generated, mend));
+            differences.push(difference(Fault::Generated, fix));
         }
         let (actual, mapped) = (short(&live.full_type), column.column_type);
         let fault = match fit(column, live) {
@@ -168,8 +168,8 @@ impl LiveTable {
         };
         differences.extend(fault.map(|fault| difference(fault, alter_type(table, column))));
         if live.is_not_null && !column.is_never_null() {
-            let mend = drop_not_null(table, &column.name);
-            differences.push(difference(Fault::NotNull, mend));
+            let fix = drop_not_null(table, &column.name);
+            differences.push(difference(Fault::NotNull, fix));
         }
         differences
     }
@@ -206,7 +206,7 @@ impl LiveTable {
         Some(TableError::UnmappedNotNull {
             table: pipeline.table.to_string(),
             column: difference.column,
-            ddl: difference.mend,
+            ddl: difference.fix,
         })
     }
 

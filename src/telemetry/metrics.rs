@@ -211,7 +211,7 @@ impl Metrics {
         // Neither names and numbers nor a buffer can fail.
         _ = serde_json::to_writer(&mut text, line);
         text.push(b'\n');
-        // A log that nobody reads any more is no reason to fail a batch.
+        // A closed log does not fail a batch.
         _ = std::io::stdout().lock().write_all(&text);
     }
 }

@@ -126,7 +126,7 @@ async fn what_is_not_certain_before_the_deadline_is_reported_and_harmless() {
 }
 
 #[tokio::test]
-async fn a_table_that_does_not_fit_fails_the_invocation_with_its_mend() {
+async fn a_table_that_does_not_fit_fails_the_invocation_with_its_fix() {
     let cases = [
         (
             "",
@@ -149,7 +149,7 @@ async fn a_table_that_does_not_fit_fails_the_invocation_with_its_mend() {
             "CREATE UNIQUE INDEX CONCURRENTLY ON",
         ),
     ];
-    for (damage, wrong, mend) in cases {
+    for (damage, wrong, fix) in cases {
         let database = if damage.is_empty() {
             Database::new().await
         } else {
@@ -162,7 +162,7 @@ async fn a_table_that_does_not_fit_fails_the_invocation_with_its_mend() {
             .await
             .error();
         assert!(
-            error.contains(wrong) && error.contains(mend),
+            error.contains(wrong) && error.contains(fix),
             "{damage}: {error}"
         );
         database.drop().await;

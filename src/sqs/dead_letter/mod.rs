@@ -1,7 +1,7 @@
 //! A message on its way into the dead-letter queue, and back.
 //!
-//! Two attributes go with it, of the ten that SQS takes: its [`ORIGIN`] and, into the dead-letter queue, the
-//! [`REJECTION`].
+//! Two attributes go with it, of the ten that SQS takes: its `origin` and, into the dead-letter queue, the
+//! `rejection`.
 
 mod returned;
 mod sent;

@@ -106,7 +106,7 @@ fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
     let mut sql = String::new();
     for difference in table.columns.differences(pipeline) {
         let (column, fault) = (&difference.column, &difference.fault);
-        sql += &format!("-- {column:?} {fault}\n{}\n", difference.mend);
+        sql += &format!("-- {column:?} {fault}\n{}\n", difference.fix);
         if let Some(later) = difference.later {
             sql += &format!("-- new rows always have a value; once the old ones do: {later}\n");
         }

@@ -124,17 +124,14 @@ fn check_columns(
         }
     }
     for Difference {
-        column,
-        fault,
-        mend,
-        ..
+        column, fault, fix, ..
     } in &differences
     {
         let (name, fault_text) = (line_name(column), fault.to_string());
         if fault.is_mild() {
-            report.warning(&name, &fault_text, mend)?;
+            report.warning(&name, &fault_text, fix)?;
         } else {
-            report.failure(&name, &fault_text, mend)?;
+            report.failure(&name, &fault_text, fix)?;
         }
     }
     Ok(())
@@ -148,5 +145,5 @@ fn check_permissions(permissions: &Permissions, report: &mut Report) -> Result<(
         "{} not granted on the mapped columns",
         permissions.missing.join(", ")
     );
-    report.failure("grants", &text, &permissions.mend)
+    report.failure("grants", &text, &permissions.fix)
 }
