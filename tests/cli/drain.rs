@@ -588,7 +588,7 @@ mod alone {
             assert!(took < Duration::from_secs(10), "{options}: {took:?}");
             assert_eq!(ended.code, 1, "{options}: {}", ended.err);
             let said = if is_mute {
-                "because something did not answer"
+                "because a system did not respond"
             } else {
                 "interrupted"
             };

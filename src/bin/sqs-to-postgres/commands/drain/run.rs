@@ -1,0 +1,307 @@
+//! The work of a drain: gathers batches, stores them, and settles their messages, until there is nothing left to do.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqs_to_postgres::database::Database;
+use sqs_to_postgres::deadline::TimeBudget;
+use sqs_to_postgres::handler::{HandleError, Handler};
+use sqs_to_postgres::load::LoadError;
+use sqs_to_postgres::sqs::in_flight::Receipt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::batch::ReceivedBatch;
+use super::source::{Limits, Source};
+use super::status::{self, Status};
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::output::last_line;
+use crate::cli::progress::Progress;
+use crate::cli::signals::Stop;
+
+/// Batches at a time: one is gathered while the other is stored. A FIFO queue delivers nothing of a group with a
+/// message in flight, so there is only one.
+const BATCHES: usize = 2;
+
+/// How long a batch is retried while the database is unavailable, how long a statement may take (it may wait for a
+/// lock, for which the function has no time), and how long the rest may take.
+const RETRY_TIME: Duration = Duration::from_secs(30);
+const STATEMENT_TIME: Duration = Duration::from_secs(300);
+const SETTLE_TIME: Duration = Duration::from_secs(10);
+
+/// How long a batch may take after an end was requested: Docker kills after 10 seconds.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long an attempt to connect to the database may take.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long `--follow` waits if the database or the queue is unavailable.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How often the depth of the queue is read.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A batch, and its permit: one of [`BATCHES`].
+type PermittedBatch = (ReceivedBatch, OwnedSemaphorePermit);
+
+pub(super) struct DrainLoop<'s> {
+    pub(super) limits: Limits,
+    pub(super) is_following: bool,
+    pub(super) status: Status,
+    /// Digests of the messages whose last attempt failed. Not with `--follow`, where they would use more and more
+    /// memory.
+    pub(super) failed: RefCell<HashSet<u64>>,
+    pub(super) source: &'s Source,
+    pub(super) stop: Stop,
+}
+
+impl DrainLoop<'_> {
+    /// Drains until there is nothing left to do, and returns the error that ended it before that.
+    pub(super) async fn run(
+        &self,
+        handler: Handler,
+        mut database: Database,
+        progress: Progress,
+        metrics_addr: Option<SocketAddr>,
+    ) -> Result<Option<CliError>, CliError> {
+        let listener = match metrics_addr {
+            Some(address) => Some(status::listen(address).await?),
+            None => None,
+        };
+        let (sender, receiver) = mpsc::channel(BATCHES);
+        let draining = async {
+            if let Some(error) = self.wait_for(&mut database).await {
+                return Some(error);
+            }
+            let storing = self.store(handler, database, receiver);
+            let (gathered, stored) = tokio::join!(self.gather(sender), storing);
+            stored.or(gathered)
+        };
+        // The others never end.
+        let ended = tokio::select! {
+            ended = draining => ended,
+            never = self.watch(&progress, metrics_addr.is_some()) => match never {},
+            never = self.source.in_flight().extend() => match never {},
+            () = status::serve(listener, &self.status) => None,
+        };
+        self.status.show(&progress);
+        progress.end();
+        Ok(ended)
+    }
+
+    /// Waits until the database is available, so that an outage uses up no deliveries.
+    async fn wait_for(&self, database: &mut Database) -> Option<CliError> {
+        while !self.stop.is_asked() {
+            let until = Instant::now() + CONNECT_TIME;
+            let Err(error) = database.client(until).await.map(|_| ()) else {
+                self.status.database_works(true);
+                break;
+            };
+            self.status.database_works(false);
+            let error = CliError::from(error);
+            if !self.is_following || error.outcome() != Outcome::Unavailable {
+                return Some(error);
+            }
+            tracing::warn!(reason = %error, "waiting for the database");
+            _ = timeout(PAUSE, self.stop.clone().asked()).await;
+        }
+        database.disconnect();
+        None
+    }
+
+    /// Gathers batches until the queue is empty or an end is requested.
+    async fn gather(&self, batches: mpsc::Sender<PermittedBatch>) -> Option<CliError> {
+        let permits = if self.source.is_fifo() { 1 } else { BATCHES };
+        let permits = Arc::new(Semaphore::new(permits));
+        let mut stop = self.stop.clone();
+        // A message that fails, and becomes visible at once, would keep the queue from ever being empty.
+        let mut only_failures_for = Duration::ZERO;
+        loop {
+            let permit = tokio::select! {
+                biased;
+                () = stop.asked() => return None,
+                permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
+            };
+            let began = Instant::now();
+            match self.source.gather(&self.limits, &self.stop).await {
+                Ok(batch) => {
+                    self.status.queue_works(true);
+                    only_failures_for = match self.has_new(&batch) {
+                        true => Duration::ZERO,
+                        false => only_failures_for + began.elapsed(),
+                    };
+                    let is_over = batch.len() == 0 || only_failures_for >= self.limits.wait;
+                    let is_last = is_over && !self.is_following;
+                    self.status.received(batch.len());
+                    if batch.len() > 0 {
+                        batches.send((batch, permit)).await.ok()?;
+                    }
+                    if is_last {
+                        return None;
+                    }
+                }
+                Err(error) if !self.is_following => return Some(error.into()),
+                Err(error) => {
+                    tracing::warn!(reason = %error, "messages cannot be received: trying again");
+                    self.status.queue_works(false);
+                    _ = timeout(PAUSE, stop.asked()).await;
+                }
+            }
+        }
+    }
+
+    /// Whether a batch has a message whose last attempt did not fail.
+    fn has_new(&self, batch: &ReceivedBatch) -> bool {
+        let failed = self.failed.borrow();
+        let mut receipts = batch.receipts.iter();
+        receipts.any(|receipt| !failed.contains(&digest(&receipt.message_id)))
+    }
+
+    /// Stores batches until there are no more, or an error ends it, which it returns.
+    async fn store(
+        &self,
+        mut handler: Handler,
+        mut database: Database,
+        mut batches: mpsc::Receiver<PermittedBatch>,
+    ) -> Option<CliError> {
+        let mut ended = None;
+        while let Some((batch, _permit)) = batches.recv().await {
+            let (event, receipts) = batch.into_event();
+            if self.stop.is_asked() {
+                self.release(&receipts).await;
+                continue;
+            }
+            let handled = tokio::select! {
+                handled = handler.handle(&event, time()) => handled,
+                () = self.grace() => {
+                    self.release(&receipts).await;
+                    continue;
+                }
+            };
+            match handled {
+                Ok(answer) => {
+                    self.status.database_works(true);
+                    let named = answer.batch_item_failures;
+                    let named = named.into_iter().map(|failure| failure.item_identifier);
+                    self.settle(receipts, named.collect()).await;
+                }
+                Err(error) => {
+                    // The handler has backed them off.
+                    self.source.in_flight().leave(&receipts);
+                    self.status.left(receipts.len());
+                    self.status.database_works(false);
+                    let error = CliError::from(error);
+                    let is_over = !self.is_following || error.outcome() != Outcome::Unavailable;
+                    let error = if is_over {
+                        Some(error)
+                    } else {
+                        self.wait_for(&mut database).await
+                    };
+                    if error.is_some() {
+                        ended = ended.or(error);
+                        self.stop.ask();
+                    }
+                }
+            }
+        }
+        ended
+    }
+
+    /// Deletes the stored messages, and leaves the failed ones.
+    async fn settle(&self, receipts: Vec<Receipt>, named: HashSet<String>) {
+        let is_named = |receipt: &Receipt| named.contains(&receipt.message_id);
+        let (left, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(is_named);
+        let undeleted = self.source.delete(&done).await;
+        self.source.in_flight().leave(&left);
+        if self.is_following {
+            let failed = self.status.failed() + left.len();
+            return self.status.settled(done.len(), undeleted, failed);
+        }
+        let mut failed = self.failed.borrow_mut();
+        if !failed.is_empty() {
+            for receipt in &done {
+                failed.remove(&digest(&receipt.message_id));
+            }
+        }
+        failed.extend(left.iter().map(|receipt| digest(&receipt.message_id)));
+        self.status.settled(done.len(), undeleted, failed.len());
+    }
+
+    async fn release(&self, receipts: &[Receipt]) {
+        // If that fails, it is logged, and they become visible later.
+        _ = self.source.in_flight().release(receipts).await;
+        self.status.released(receipts.len());
+    }
+
+    /// Waits until an end is requested, and then as long as a batch may take.
+    async fn grace(&self) {
+        self.stop.clone().asked().await;
+        sleep(GRACE).await;
+    }
+
+    /// Updates the progress bar and the metrics, where there are any.
+    async fn watch(&self, progress: &Progress, has_metrics: bool) -> Infallible {
+        loop {
+            if progress.is_shown() || has_metrics {
+                if let Ok(depth) = self.source.depth().await {
+                    self.status.depth_is(depth);
+                }
+                self.status.in_flight(self.source.in_flight().len());
+                self.status.show(progress);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Prints the summary.
+    pub(super) async fn end(
+        self,
+        is_json: bool,
+        error: Option<CliError>,
+    ) -> Result<Outcome, CliError> {
+        if let Ok(depth) = self.source.depth().await {
+            self.status.depth_is(depth);
+        }
+        let is_interrupted = self.stop.is_asked() && error.is_none();
+        last_line(&self.status.summary(is_json, is_interrupted))?;
+        match error {
+            Some(error) => Err(error),
+            None if self.is_following => Ok(Outcome::Done),
+            None if is_interrupted || self.status.has_failures() => Ok(Outcome::SomeFailed),
+            None => Ok(Outcome::Done),
+        }
+    }
+}
+
+fn time() -> TimeBudget {
+    let now = Instant::now();
+    TimeBudget {
+        retry_until: now + RETRY_TIME,
+        stop_at: now + STATEMENT_TIME,
+        answer_by: now + STATEMENT_TIME + SETTLE_TIME,
+    }
+}
+
+/// A message id, in eight bytes.
+fn digest(message_id: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    message_id.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl From<HandleError> for CliError {
+    fn from(error: HandleError) -> Self {
+        match error {
+            HandleError::Payload(error) => Self::invalid(error),
+            HandleError::Prepare(error) => error.into(),
+            HandleError::Load(LoadError::Database(error)) => error.into(),
+            HandleError::Load(LoadError::Table(error)) => error.into(),
+        }
+    }
+}
