@@ -90,7 +90,7 @@ test-side-by-side: test-rust $(STACK_TEST_GROUPS:%=test-stack-%) test-stack-othe
 # Most tests wait most of the time.
 .PHONY: test-rust
 test-rust:
-	+@cargo test $(TESTED) --quiet -- --skip alone:: --test-threads=6
+	+@cargo test $(TESTED) --quiet --no-fail-fast -- --skip alone:: --test-threads=6
 
 .PHONY: $(STACK_TEST_GROUPS:%=test-stack-%)
 $(STACK_TEST_GROUPS:%=test-stack-%): test-stack-%:

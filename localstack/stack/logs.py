@@ -174,7 +174,7 @@ def _batch(fields: dict[str, Any]) -> list[Text]:
     def count(name: str, style: str) -> Text:
         return Text(f"{fields[name]:>5} {name.replace('_', ' ')}", style if fields[name] else "dim")
 
-    extras = [name for name in ("duplicates", "stale", "dead_lettered", "retries") if fields[name]]
+    extras = [name for name in ("duplicates", "stale", "dead_lettered", "retries") if fields.get(name)]
     return [
         count("received", ""),
         count("stored", "green"),

@@ -52,7 +52,9 @@ class Following:
         while text not in self.printed:
             readable, _, _ = select.select([self._output], [], [], PATIENCE_SECS)
             assert readable, self.printed
-            self.printed += os.read(self._output, 65_536).decode()
+            more = os.read(self._output, 65_536).decode()
+            assert more, f"it has ended: {self.printed}"
+            self.printed += more
 
 
 @contextmanager
