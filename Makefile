@@ -12,7 +12,7 @@ IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`mak
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers
-SHELL_FILES := .ci/run tests/fresh-machine.sh
+SHELL_FILES := .ci/run tests/busy-machine.sh tests/fresh-machine.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -77,8 +77,8 @@ run: install ## 100 messages from SQS through the function into Postgres, and th
 test: install ## every test, on the stack (started for it if it is not up)
 	@$(STACK) with $(MAKE) --no-print-directory test-all
 
-# Compiled first, because then nobody waits for cargo. Side by side, each group shows what it has to say when it is
-# done, but for cargo, which says it as it goes. What measures time comes last and alone.
+# Compiled first, because then nobody waits for cargo. Of the groups that run side by side, each shows its output when it
+# has ended. Tests that measure time, or need the stack to themselves, come last, one at a time.
 .PHONY: test-all
 test-all: export TESTED_PROGRAMS := $(TESTED_PROGRAMS)
 test-all:
@@ -94,7 +94,7 @@ test-side-by-side: test-rust $(STACK_TEST_GROUPS:%=test-stack-%) test-stack-othe
 # Most tests wait most of the time.
 .PHONY: test-rust
 test-rust:
-	+@cargo test $(TESTED) --quiet --no-fail-fast -- --skip alone:: --test-threads=6
+	@cargo test $(TESTED) --quiet --no-fail-fast -- --skip alone:: --test-threads=6
 
 .PHONY: $(STACK_TEST_GROUPS:%=test-stack-%)
 $(STACK_TEST_GROUPS:%=test-stack-%): test-stack-%:

@@ -128,6 +128,9 @@ async fn messages_whose_statement_times_out_are_backed_off() {
 mod alone {
     use super::*;
 
+    /// Alone, SQS needs less.
+    const TIME: Duration = Duration::from_secs(5);
+
     #[tokio::test]
     async fn an_outage_fails_the_invocation_and_backs_its_messages_off_exponentially() {
         const MESSAGES: usize = 12;

@@ -86,7 +86,7 @@ async fn a_row_that_somebody_has_locked_does_not_affect_the_others() {
             .lock_rows("user_logins", &format!("message_id = '{}'", locked[0]))
             .await;
         // Without a timeout the row is waited for until the time is nearly over.
-        let time = Duration::from_secs(20);
+        let time = Duration::from_secs(30);
         let answer = function.invoke_within(&batch, time).await;
         assert_eq!(answer.failed_ids(), locked, "{option}");
         assert_out_of_time(&function, 1).await;
