@@ -38,6 +38,7 @@ STACK_TESTS_guide := deploy_guide
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook
 TESTED := --locked --features cli
+TESTED_PROGRAMS := $(CURDIR)/target/tested
 
 # How many messages `make chaos` sends.
 MESSAGES ?= 20000
@@ -79,8 +80,11 @@ test: install ## every test, on the stack (started for it if it is not up)
 # Compiled first, because then nobody waits for cargo. Side by side, each group shows what it has to say when it is
 # done, but for cargo, which says it as it goes. What measures time comes last and alone.
 .PHONY: test-all
+test-all: export TESTED_PROGRAMS := $(TESTED_PROGRAMS)
 test-all:
 	cargo test $(TESTED) --no-run
+	@mkdir -p $(TESTED_PROGRAMS)
+	@ln -f $(addprefix target/$(CARGO_BUILD_TARGET)/debug/,bootstrap sqs-to-postgres) $(TESTED_PROGRAMS)
 	@$(MAKE) --no-print-directory --jobs --output-sync=target test-side-by-side
 	cargo test $(TESTED) --quiet -- alone:: --test-threads=1
 

@@ -73,8 +73,9 @@ def build_tool(settings: Settings) -> None:
 
 
 def tool(settings: Settings) -> Path:
-    """Where `build_tool` puts it, and `cargo test` too."""
-    return settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug" / "sqs-to-postgres"
+    """Where `build_tool` puts it, or `make test` keeps it."""
+    built = settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug"
+    return Path(os.environ.get("TESTED_PROGRAMS", built)) / "sqs-to-postgres"
 
 
 def send(settings: Settings, deployment: Deployment, bodies: list[str]) -> list[str]:

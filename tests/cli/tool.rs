@@ -1,6 +1,7 @@
 //! Runs the tool as a person would: `Tool::on(&database).run("check --json").await`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -9,10 +10,12 @@ use tokio::io::{
 };
 use tokio::process::{Child, Command};
 
-use crate::support::{Database, MASK_KEY, TempFile, eventually};
+use crate::support::{Database, MASK_KEY, TempFile, eventually, program};
 
 /// The tool itself.
-const TOOL: &str = env!("CARGO_BIN_EXE_sqs-to-postgres");
+fn path() -> PathBuf {
+    program("sqs-to-postgres", env!("CARGO_BIN_EXE_sqs-to-postgres"))
+}
 
 /// How the tool is started.
 pub(crate) struct Tool {
@@ -83,7 +86,7 @@ impl Tool {
 
     /// Starts it, for a test that has something to do meanwhile.
     pub(crate) fn start(&self, arguments: &str) -> Running {
-        self.spawn(Command::new(TOOL), arguments)
+        self.spawn(Command::new(path()), arguments)
     }
 
     /// Starts it as the first process of a container; `None` where this machine allows for none.
@@ -101,7 +104,7 @@ impl Tool {
         };
         let allowed = unshare().arg("true").status().await;
         let mut container = unshare();
-        container.arg(TOOL);
+        container.arg(path());
         let is_allowed = allowed.is_ok_and(|status| status.success());
         is_allowed.then(|| self.spawn(container, arguments))
     }

@@ -1,12 +1,11 @@
 //! A Postgres schema for one test, and the function as a process beside a Lambda Runtime API.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -34,18 +33,12 @@ pub(crate) fn origins(mask_key: &str) -> Origins {
 /// How the Runtime API calls the function as an extension.
 const EXTENSION: &str = "extension";
 
-/// The function under a name of its own: a build for the local stack replaces the file that cargo made for the
-/// tests, which run beside it.
-static BOOTSTRAP: LazyLock<PathBuf> = LazyLock::new(|| {
-    let link = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(concat!("bootstrap-of-", env!("CARGO_CRATE_NAME")));
-    std::fs::remove_file(&link).ok();
-    while let Err(error) = std::fs::hard_link(env!("CARGO_BIN_EXE_bootstrap"), &link) {
-        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-        std::thread::yield_now();
-    }
-    link
-});
+/// A program as cargo has built it, or where `make test` keeps it: a build for the local stack, which may run
+/// beside the tests, moves away what cargo has built.
+pub(crate) fn program(name: &str, built: &str) -> PathBuf {
+    let kept = std::env::var_os("TESTED_PROGRAMS");
+    kept.map_or_else(|| built.into(), |folder| PathBuf::from(folder).join(name))
+}
 
 /// How long a test waits for an answer before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -517,7 +510,7 @@ impl Function {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        let mut process = Command::new(&*BOOTSTRAP)
+        let mut process = Command::new(program("bootstrap", env!("CARGO_BIN_EXE_bootstrap")))
             .env_clear()
             .envs(&setup.environment)
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
