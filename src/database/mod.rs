@@ -273,7 +273,7 @@ impl Database {
         }
     }
 
-    /// Connects with the credentials at hand; where they are refused, with those that a rotation
+    /// Connects with the known credentials; if they are refused, with those that a rotation
     /// has put or is about to put in their place.
     async fn connect(&mut self, until: Instant) -> Result<Session, DatabaseError> {
         let secret = match &mut self.credentials {

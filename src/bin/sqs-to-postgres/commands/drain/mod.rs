@@ -2,7 +2,7 @@
 //!
 //! Messages are gathered into a batch while the previous one is stored. Each batch goes to the handler as the event
 //! that Lambda would make of it. Stored messages are deleted, failed ones are left. When an end is requested, the
-//! batches at hand are finished soon, or their messages are released.
+//! batches under way are finished soon, or their messages are released.
 
 mod batch;
 mod metrics;
