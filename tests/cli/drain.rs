@@ -457,7 +457,8 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
     let mut ids = send_logins(&queue, MESSAGES / 2).await;
     for signal in ["TERM", "KILL", "TERM", "KILL", "TERM", "KILL"] {
         let drain = start(&queue, &database, "--follow --batch-size 100");
-        sleep(Duration::from_millis(fastrand::u64(50..600))).await;
+        drain.handles_signals().await;
+        sleep(Duration::from_millis(fastrand::u64(0..600))).await;
         drain.signal(signal);
         let code = drain.end_or_killed().await;
         let expected = if signal == "KILL" { None } else { Some(0) };

@@ -146,6 +146,21 @@ impl Running {
         line
     }
 
+    /// Waits until it takes SIGTERM for a request: before that the signal kills it, as any program.
+    pub(crate) async fn handles_signals(&self) {
+        const SIGTERM: u32 = 15;
+        let status = format!("/proc/{}/status", self.process.id().unwrap());
+        eventually("it handles signals", async || {
+            let status = std::fs::read_to_string(&status).ok()?;
+            let caught = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+            (caught >> (SIGTERM - 1) & 1 == 1).then_some(())
+        })
+        .await;
+    }
+
     /// Sends it a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         assert!(kill(name, &self.process.id().unwrap().to_string()));
