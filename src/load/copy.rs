@@ -123,7 +123,7 @@ impl CopyIn {
             return Ok(Copied::Skipped);
         }
         let statement = self.begin(client).await?;
-        match self.copy(client, &statement, rows, chosen).await? {
+        match self.copy(client, statement, rows, chosen).await? {
             Ok(Some(written)) => Ok(Copied::Rows(written)),
             Ok(None) => {
                 self.table = Table::Unknown;
@@ -133,8 +133,7 @@ impl CopyIn {
         }
     }
 
-    /// Begins the transaction. The statement is closed as soon as it runs, within the transaction: the next
-    /// client of a pooled connection finds its name free.
+    /// Begins the transaction and prepares the statement.
     async fn begin(&mut self, client: &Client) -> Result<Statement, DatabaseError> {
         let begun = async {
             tokio::try_join!(
@@ -159,13 +158,15 @@ impl CopyIn {
     async fn copy(
         &self,
         client: &Client,
-        statement: &Statement,
+        statement: Statement,
         rows: &Rows,
         chosen: &[usize],
     ) -> Result<Result<Option<u64>, DatabaseError>, DatabaseError> {
         // A COPY that is refused before it takes data leaves tokio-postgres one answer behind: every later
         // answer would be read as that of the request before it.
-        let mut sink = pin!(client.copy_in(statement).await?);
+        let mut sink = pin!(client.copy_in(&statement).await?);
+        // Closes it within the transaction: on a pooled connection the next client finds its name free.
+        drop(statement);
         let mut out = BytesMut::from(HEADER);
         for &row in chosen {
             put_row(rows, row, &mut out);
