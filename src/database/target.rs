@@ -15,11 +15,11 @@ use crate::secret::{DatabaseSecret, SecretError};
 pub(super) const DEFAULT_PORT: u16 = 5432;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A peer that dropped out silently is noticed this long after something was sent to it.
+/// A peer that disappeared silently is noticed this long after something was sent to it.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
-/// Where a secret leads to, completed by the environment.
+/// The connection settings of a secret, completed by the environment.
 pub(super) fn config_of_secret(
     settings: &DatabaseSecretSettings,
     secret: &DatabaseSecret,

@@ -77,7 +77,7 @@ impl Envelope {
         Self::NAMES.iter().map(|&(_, envelope)| envelope)
     }
 
-    /// What a body that is not in it breaks; `None` where every body fits.
+    /// The rule and reason for a body that is not in it; `None` if every body fits.
     pub fn mismatch(self) -> Option<NotInEnvelope> {
         match self {
             Self::None => None,

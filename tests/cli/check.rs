@@ -133,7 +133,7 @@ async fn each_single_mistake_in_the_table_is_named_with_its_fix() {
             "ALTER TABLE user_logins ALTER user_id TYPE varchar(127)",
             "column user_id",
             failure,
-            "varchar(127) in the table is too narrow for varchar(128), so that Postgres refuses what does not fit ALTER TABLE \"user_logins\" ALTER COLUMN \"user_id\" TYPE varchar(128)",
+            "varchar(127) in the table is too narrow for varchar(128): Postgres refuses values that do not fit ALTER TABLE \"user_logins\" ALTER COLUMN \"user_id\" TYPE varchar(128)",
         ),
         (
             "ALTER TABLE user_logins ALTER masked_ip TYPE varchar(63)",
@@ -151,7 +151,7 @@ async fn each_single_mistake_in_the_table_is_named_with_its_fix() {
             "ALTER TABLE user_logins ALTER app_version TYPE boolean USING false",
             "column app_version",
             failure,
-            "boolean in the table takes no integer",
+            "boolean in the table cannot store integer",
         ),
         (
             "ALTER TABLE user_logins ALTER create_date TYPE timestamptz",
@@ -232,7 +232,7 @@ async fn a_column_that_keeps_fewer_digits_is_said_to_round() {
     let found = complaints(&tool.run("check --json").await);
     assert_eq!(found.len(), 2, "{found:?}");
     for (_, _, said) in found {
-        assert!(said.contains("rounds to the digits it keeps"), "{said}");
+        assert!(said.contains("rounds to the digits it stores"), "{said}");
     }
     database.drop().await;
 }

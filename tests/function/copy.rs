@@ -441,7 +441,7 @@ async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
     assert!(error.contains("has no column"), "{error}");
     assert_eq!(
         function
-            .lines("rows could not be copied: they are inserted on a new connection")
+            .lines("rows could not be copied: inserting them on a new connection")
             .len(),
         1
     );

@@ -31,7 +31,7 @@ async fn stored(function: &mut Function, name: &str) {
 /// What a start has left to the first batch.
 fn left(function: &Function) -> usize {
     let lines = function.log();
-    lines.matches("the first batch tries again").count()
+    lines.matches("retrying with the first batch").count()
 }
 
 #[tokio::test]
