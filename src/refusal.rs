@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_of_sqlstate_has_its_remedy() {
+    fn every_class_of_sqlstate_has_its_action() {
         let cases = [
             (
                 RetryAction::Bisect,

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_come_back_as_they_were_put() {
+    fn cells_are_read_as_they_were_written() {
         let mut rows = Rows::new(2);
         push(&mut rows, b"ab");
         rows.push_null();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_row_is_cut_off() {
+    fn an_unfinished_row_is_truncated() {
         let mut rows = Rows::new(2);
         rows.push_null();
         rows.push_null();

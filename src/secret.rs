@@ -47,7 +47,7 @@ pub enum SecretError {
         "secret {id:?} could not be read ({reason}): check the network access to Secrets Manager (in a VPC: an interface endpoint or NAT)"
     )]
     Unavailable { id: String, reason: String },
-    #[error("secret {id:?} is not a JSON object of the fields it needs: store {expected}")]
+    #[error("secret {id:?} is not a JSON object with the required fields: store {expected}")]
     NotJson { id: String, expected: &'static str },
     #[error("secret {id:?} has no {field}: add it, or set {variable}")]
     MissingField {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_another_shape_is_refused_without_its_text() {
+    fn a_secret_of_another_structure_is_refused_without_its_text() {
         for json in [
             "hunter2",
             r#"{"username": "hunter2"}"#,
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_inside_the_mask_key_do_not_spoil_its_secret() {
+    fn line_breaks_inside_the_mask_key_are_ignored() {
         let json = "{\r\n\t\"mask_key\": \"a2V5\r\na2V5\n\"\n}\n";
         let key = parse_mask_key("m", &json.into()).unwrap();
         let digits = key.expose_secret().split_ascii_whitespace();

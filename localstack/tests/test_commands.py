@@ -109,7 +109,7 @@ def test_what_was_up_before_stays_up_when_the_rest_cannot_start(
         emulator.daemon(broken_postgres).stop()
 
 
-def test_a_port_that_is_none_is_refused(
+def test_an_invalid_port_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCALSTACK_PORT", "4566a")
@@ -117,6 +117,6 @@ def test_a_port_that_is_none_is_refused(
     assert "LOCALSTACK_PORT=4566a is no port number" in capsys.readouterr().err
 
 
-def test_invoke_wants_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invoke_requires_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert stack(monkeypatch, "invoke", "events/none.json") == 1
     assert "there is no file 'events/none.json'" in capsys.readouterr().err

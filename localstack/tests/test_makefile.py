@@ -27,7 +27,7 @@ def sam_deploy(*words: str) -> str:
     return line
 
 
-def test_a_deployment_asks_for_the_parameters_only_when_it_is_told_to() -> None:
+def test_a_deployment_asks_for_the_parameters_only_on_request() -> None:
     assert "--guided" in sam_deploy("GUIDED=1")
     assert "--guided" not in sam_deploy()
     assert "--guided" not in sam_deploy("PARAMETERS=Profile=bulk")
@@ -69,7 +69,7 @@ def test_a_function_is_built_and_deployed_for_the_processor_of_the_machine(machi
     assert ("--arm64" in printed) == (name == "aarch64")
 
 
-def test_arm64_is_built_anywhere_and_x86_64_only_at_home(machine: tuple[str, str]) -> None:
+def test_arm64_is_built_anywhere_and_x86_64_only_on_x86_64(machine: tuple[str, str]) -> None:
     name, path = machine
     assert make("build", "ARCHITECTURE=arm64", path=path).returncode == 0
     refused = make("build", "ARCHITECTURE=x86_64", path=path)

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_postgres_did_not_write_is_stale_only_under_newer() {
+    fn rows_that_postgres_did_not_write_are_stale_only_under_newer() {
         let of = |has_newer: bool| Collapsed {
             unique: vec![0, 1, 2],
             older: 0,

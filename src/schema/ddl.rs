@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partitioned_table_has_a_part_for_each_month_and_one_for_the_rest() {
+    fn a_partitioned_table_has_a_partition_for_each_month_and_a_default() {
         let pipeline = keyed_by("\"message_id\", \"create_date\"");
         let sql = pipeline
             .create_partitioned("create_date", time::macros::date!(2026 - 11 - 21))
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_cannot_part_the_table_is_refused() {
+    fn a_column_that_cannot_partition_the_table_is_refused() {
         let today = time::macros::date!(2026 - 11 - 21);
         let refused =
             |key: &str, by: &str| keyed_by(key).create_partitioned(by, today).unwrap_err();

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_its_grammar_is_left_out() {
+    fn parts_outside_the_grammar_are_left_out() {
         let others = [
             "Self=1-67891234-12456789abcdef012345678",
             "userId=alice@example.com",
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_root_there_is_none() {
+    fn a_header_without_a_root_is_left_out() {
         for header in [
             "",
             "Sampled=1",

@@ -93,7 +93,7 @@ clear = true
 "#;
 
 #[tokio::test]
-async fn what_is_in_clear_on_purpose_and_what_says_which_row_is_newer_are_comments() {
+async fn columns_in_clear_on_purpose_and_the_newer_column_are_comments() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(IN_CLEAR);
     let ddl = tool.run("ddl").await;
@@ -112,7 +112,7 @@ async fn what_is_in_clear_on_purpose_and_what_says_which_row_is_newer_are_commen
 }
 
 #[tokio::test]
-async fn a_missing_table_is_what_the_difference_prints_whole() {
+async fn for_a_missing_table_diff_prints_the_whole_statement() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     assert_eq!(tool.run("ddl --diff").await.out, tool.run("ddl").await.out);
@@ -120,7 +120,7 @@ async fn a_missing_table_is_what_the_difference_prints_whole() {
 }
 
 #[tokio::test]
-async fn the_difference_makes_a_table_fit_that_has_rows() {
+async fn diff_fixes_a_table_that_has_rows() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     let old = "CREATE TABLE every_type (id uuid NOT NULL, \"select\" varchar(3) NOT NULL, small text, big integer,
@@ -149,7 +149,7 @@ async fn the_difference_makes_a_table_fit_that_has_rows() {
 }
 
 #[tokio::test]
-async fn a_partitioned_table_takes_rows_of_every_time() {
+async fn a_partitioned_table_stores_rows_of_every_time() {
     let database = Database::new().await;
     let mapping = include_str!("../../pipeline.toml");
     let by_day = mapping.replace(
@@ -181,7 +181,7 @@ async fn a_partitioned_table_takes_rows_of_every_time() {
 }
 
 #[tokio::test]
-async fn a_partition_that_the_key_does_not_hold_is_refused() {
+async fn a_partition_column_outside_the_key_is_refused() {
     let ddl = Tool::bare().run("ddl --partition-by create_date").await;
     assert_eq!((ddl.code, ddl.out.as_str()), (2, ""));
     assert!(

@@ -184,7 +184,7 @@ async fn what_looks_personal_is_masked_by_its_name_or_its_values() {
 }
 
 #[tokio::test]
-async fn objects_are_taken_apart_and_maps_of_data_are_not() {
+async fn objects_become_columns_and_maps_of_data_do_not() {
     let nested = json!({"user": {"id": 7, "geo": {"city": "Bern", "ip": "192.0.2.1"}}, "tags": ["a"], "a.b": {"@type": 1}, "a b": 1, "ids": {"a b": 1}});
     let mapping = inferred(&nested.to_string()).await;
     assert_eq!(
@@ -231,7 +231,7 @@ async fn messages_that_came_through_sns_are_unwrapped() {
 }
 
 #[tokio::test]
-async fn names_that_clash_are_told_apart() {
+async fn clashing_names_get_numbers() {
     let clash = json!({"message_id": "m", "sent_at": 1, "a": {"b": 1}, "a_b": 2, "aB": 3, "x".repeat(70): 4});
     let mapping = inferred(&clash.to_string()).await;
     for name in [

@@ -219,7 +219,7 @@ async fn each_single_mistake_in_the_function_is_named() {
 }
 
 #[tokio::test]
-async fn a_queue_without_a_way_for_dead_letters_is_warned_of() {
+async fn a_queue_without_a_usable_dead_letter_queue_is_a_warning() {
     let house = House::new().await;
     let check = format!("check --json --queue-url {}", house.queue.url);
     house
@@ -246,7 +246,7 @@ async fn a_queue_without_a_way_for_dead_letters_is_warned_of() {
 }
 
 #[tokio::test]
-async fn the_deployed_function_is_asked_of_lambda_itself() {
+async fn the_deployed_function_is_read_from_lambda() {
     let house = House::new().await;
     let check = house
         .tool()
@@ -268,7 +268,7 @@ async fn the_deployed_function_is_asked_of_lambda_itself() {
 
 /// SQS counts the deliveries of the messages behind a bad one, too.
 #[tokio::test]
-async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_warned_of() {
+async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
     let house = House::of(Queue::fifo().await, Queue::fifo().await).await;
     let good = Lambda::good(&house.queue);
     let with = |environment: Value| Lambda {

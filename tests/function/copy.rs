@@ -156,7 +156,7 @@ async fn refused_rows_of_a_large_batch_do_not_affect_the_others_which_are_copied
 
 /// More than are looked for one by one.
 #[tokio::test]
-async fn a_large_batch_of_mostly_refused_rows_is_told_apart() {
+async fn the_good_rows_of_a_large_batch_of_mostly_refused_ones_are_stored() {
     let (database, mut function) = started().await;
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
@@ -209,7 +209,7 @@ async fn a_key_that_lost_its_index_is_noticed_by_a_large_batch() {
 }
 
 #[tokio::test]
-async fn a_table_for_which_copy_is_something_else_is_inserted_into() {
+async fn a_table_for_which_copy_differs_from_insert_is_inserted_into() {
     let differences = [
         "ALTER TABLE user_logins ALTER app_version TYPE bigint",
         "CREATE TYPE platform AS ENUM ('ios'); ALTER TABLE user_logins ALTER device_type TYPE platform USING NULL",
@@ -244,7 +244,7 @@ async fn a_large_batch_that_is_not_copied_in_time_is_reported_and_harmless() {
 
 /// What is asked of Postgres for a batch leaves before the batch is read.
 #[tokio::test]
-async fn a_large_payload_that_is_no_event_fails_alone_and_leaves_nothing_behind() {
+async fn a_large_payload_that_is_not_an_event_fails_alone_and_leaves_nothing_behind() {
     let (database, mut function) = started().await;
     function.invoke(&many("j").event()).await;
     let mut payload = many("k").event();
@@ -380,7 +380,7 @@ async fn a_column_that_became_an_identity_is_noticed() {
 
 /// As a deployment of two schemas that take turns does it.
 #[tokio::test]
-async fn a_table_of_a_schema_that_took_the_place_of_another_is_noticed() {
+async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
     let database = Database::with_user_logins().await;
     let (schema, next) = (&database.schema, format!("{}_next", database.schema));
     let mapping = include_str!("../../pipeline.toml").replace(
@@ -408,7 +408,7 @@ async fn a_table_of_a_schema_that_took_the_place_of_another_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
+async fn a_large_batch_notices_a_table_that_is_earlier_in_the_search_path() {
     let (database, before) = (noting_database().await, Database::new().await);
     let paths = (
         format!("search_path%3D{}", database.schema),
@@ -433,7 +433,7 @@ async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
 
 /// tokio-postgres would read every later answer as that of the request before it.
 #[tokio::test]
-async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
+async fn a_copy_that_is_refused_before_it_accepts_rows_ends_the_connection() {
     let database = Database::new().await;
     let mut function = copied_into(&database, ["bigint", "bigint"], "text").await;
     database.execute("ALTER TABLE t RENAME a TO other").await;

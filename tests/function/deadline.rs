@@ -38,7 +38,7 @@ mod alone {
     use super::*;
 
     #[tokio::test]
-    async fn a_locked_table_never_costs_the_answer_and_leaves_nobody_waiting() {
+    async fn a_locked_table_never_prevents_the_answer_and_leaves_no_session_waiting() {
         const FUNCTIONS: usize = 10;
         const TRIALS: usize = 5;
         let database = Database::with_user_logins().await;
@@ -63,7 +63,7 @@ mod alone {
     }
 
     #[tokio::test]
-    async fn a_server_that_falls_silent_in_a_statement_never_costs_the_answer() {
+    async fn a_server_that_stops_responding_in_a_statement_never_prevents_the_answer() {
         let database = Database::with_user_logins().await;
         let proxy = Proxy::before(server_address()).await;
         // With TLS a request to cancel begins by waiting for the server, in vain.

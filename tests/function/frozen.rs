@@ -88,7 +88,7 @@ async fn a_peer_that_fell_silent_while_the_function_was_idle_is_replaced() {
 
 /// The proxy takes no more bytes, so that the kernel's user timeout ends the connection.
 #[tokio::test]
-async fn a_peer_that_takes_no_bytes_any_more_is_replaced() {
+async fn a_peer_that_stops_reading_is_replaced() {
     let (database, proxy, mut function) = start().await;
     proxy.freeze();
     let locale = "x".repeat(32);
@@ -104,7 +104,7 @@ async fn a_peer_that_takes_no_bytes_any_more_is_replaced() {
 
 /// As in a failover, when the old primary's machine lives on and its Postgres does not.
 #[tokio::test]
-async fn a_server_that_lets_in_and_says_nothing_is_left_for_one_that_does() {
+async fn a_server_that_stalls_the_handshake_is_abandoned_for_one_that_answers() {
     let (database, proxy, mut function) = start().await;
     proxy.cut();
     proxy.freeze_next();
@@ -118,7 +118,7 @@ async fn a_server_that_lets_in_and_says_nothing_is_left_for_one_that_does() {
 /// A peer that takes a statement and never answers is no different from a locked table: the batch
 /// comes again, and finds a new connection.
 #[tokio::test]
-async fn a_peer_that_takes_a_statement_and_never_answers_is_left_with_it() {
+async fn a_peer_that_never_answers_a_statement_is_abandoned() {
     let (database, proxy, mut function) = start().await;
     proxy.freeze();
     let time = Duration::from_millis(1_500);
@@ -130,7 +130,7 @@ async fn a_peer_that_takes_a_statement_and_never_answers_is_left_with_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_became_read_only_is_left_until_one_is_not() {
+async fn a_server_that_became_read_only_is_abandoned_for_a_writable_one() {
     let database = Database::with_user_logins().await;
     let role = database.role("p").await;
     let proxy = Proxy::before(server_address()).await;
@@ -231,7 +231,7 @@ impl House {
 
 /// Lambda's own clock may stand still meanwhile or not; here it goes on.
 #[tokio::test]
-async fn a_freeze_before_the_first_invocation_is_asked_for_costs_no_delivery() {
+async fn a_freeze_before_the_first_invocation_is_requested_costs_no_delivery() {
     let cases = PEERS.map(async |peers| {
         let mut house = House::new(Mood::Holds).await;
         house.secrets.asked(1).await;
@@ -275,7 +275,7 @@ async fn a_freeze_after_the_first_request_and_between_invocations_costs_no_deliv
 
 /// The connection to SQS is as old as the last dead letter.
 #[tokio::test]
-async fn a_freeze_between_two_dead_letters_keeps_none_from_its_queue() {
+async fn a_freeze_between_two_dead_letters_loses_neither() {
     let cases = PEERS.map(async |peers| {
         let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
         let aws = Proxy::before(endpoint_address()).await;

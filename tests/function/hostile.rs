@@ -166,7 +166,7 @@ fn config() -> ProptestConfig {
 }
 
 #[test]
-fn bytes_of_any_kind_are_a_row_or_a_rejection() {
+fn bytes_of_any_kind_become_a_row_or_a_rejection() {
     let ways = envelopes();
     proptest!(config(), |(bytes in vec(any::<u8>(), 0..300))| {
         for way in &ways {
@@ -176,7 +176,7 @@ fn bytes_of_any_kind_are_a_row_or_a_rejection() {
 }
 
 #[test]
-fn text_and_json_of_any_kind_are_a_row_or_a_rejection_without_a_value() {
+fn text_and_json_of_any_kind_become_a_row_or_a_rejection_without_a_value() {
     let ways = envelopes();
     proptest!(config(), |(text in text(), body in body(), cut in any::<prop::sample::Index>(), insert in text())| {
         let wrapped = json!({"Type": "Notification", "MessageId": text, "TopicArn": text, "Message": body}).to_string();
@@ -278,7 +278,7 @@ fn work_on_plain_text(way: &Way) -> Duration {
 }
 
 #[test]
-fn giants_are_a_row_or_a_rejection_in_no_time() {
+fn huge_messages_become_a_row_or_a_rejection_quickly() {
     const MULTIPLE: u32 = 50;
     let [bare, sns] = envelopes();
     let most = MULTIPLE * work_on_plain_text(&bare);
@@ -348,7 +348,7 @@ async fn ten_thousand_messages_take_a_small_multiple_of_their_size() {
 /// Postgres keeps `1e131071` in a few bytes and prints it as 131,072 digits: of 74 KB so many that no
 /// text can hold them.
 #[tokio::test]
-async fn numbers_that_would_expand_beyond_reading_cost_their_message() {
+async fn a_message_with_numbers_that_would_expand_beyond_reading_is_rejected() {
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (id uuid PRIMARY KEY, j jsonb, n numeric)")

@@ -6,7 +6,6 @@
 
 mod aws;
 mod batch;
-mod bet;
 mod canary;
 mod copy;
 mod dead_letters;
@@ -24,6 +23,7 @@ mod mapping;
 mod metrics;
 mod names;
 mod newer;
+mod optimistic;
 mod origin;
 mod outage;
 mod pgbouncer;

@@ -21,7 +21,7 @@ async fn refusal(head: &str, columns: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_key_with_a_default_stops_the_start() {
+async fn a_key_with_a_default_prevents_startup() {
     for default in ["default = 0", "default = \"\"\ntransform = [\"trim\"]"] {
         let column_type = if default.contains('"') {
             "text"
@@ -70,7 +70,7 @@ async fn a_message_without_its_key_is_rejected_and_no_default_is_recommended() {
 }
 
 #[tokio::test]
-async fn what_cannot_say_which_message_is_newer_stops_the_start() {
+async fn a_newer_column_without_an_order_prevents_startup() {
     let update = "key = [\"k\"]\non_conflict = \"update\"\nnewer = \"v\"";
     let ignore = "key = [\"k\"]\nnewer = \"v\"";
     let of = |lines: &str| {
@@ -114,7 +114,7 @@ async fn what_cannot_say_which_message_is_newer_stops_the_start() {
 }
 
 #[tokio::test]
-async fn a_column_that_gives_away_what_another_masks_stops_the_start_unless_it_is_meant() {
+async fn a_column_that_exposes_what_another_masks_prevents_startup_unless_it_is_intended() {
     let masked = "[[column]]\nname = \"masked_ip\"\ntype = \"text\"\nfrom = \"client.ip\"\nmask = \"sha256\"\n";
     let other = |from: &str, lines: &str| {
         format!(
@@ -156,7 +156,7 @@ async fn a_column_that_gives_away_what_another_masks_stops_the_start_unless_it_i
 }
 
 #[tokio::test]
-async fn an_identity_that_anybody_may_claim_overwrites_no_row_unless_the_mapping_trusts_it() {
+async fn an_id_that_anybody_can_claim_overwrites_no_row_unless_the_mapping_trusts_it() {
     let update = "key = [\"id\"]\non_conflict = \"update\"";
     let reason = refusal(update, ID).await;
     assert!(
@@ -223,7 +223,7 @@ async fn keys_with_dots_and_at_signs_are_read_by_quoted_steps() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_json_is_stored_where_no_column_reads_a_part_of_it() {
+async fn a_body_that_is_not_json_is_stored_if_no_column_reads_a_part_of_it() {
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (digest text PRIMARY KEY, body text, tree jsonb)")

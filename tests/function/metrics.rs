@@ -91,7 +91,7 @@ fn text(value: &Value, most: usize) -> &str {
 /// Every rule of the specification that a line can break, and those of what CloudWatch makes of it.
 /// Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 /// with its schema, and for names and values <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
-fn assert_keeps_to_the_format(root: &Value) {
+fn assert_follows_the_format(root: &Value) {
     assert!(root.to_string().len() < 256 * 1024);
     let metadata = members(&root["_aws"], &["CloudWatchMetrics", "Timestamp"]);
     assert!(metadata["Timestamp"].as_u64().unwrap() > 1_700_000_000_000);
@@ -119,7 +119,7 @@ fn assert_keeps_to_the_format(root: &Value) {
 }
 
 #[tokio::test]
-async fn every_line_keeps_to_the_published_format() {
+async fn every_line_follows_the_published_format() {
     let (database, dead) = (Database::new().await, Queue::new().await);
     database
         .execute("CREATE TABLE größe (id uuid PRIMARY KEY, n integer)")
@@ -133,7 +133,7 @@ async fn every_line_keeps_to_the_published_format() {
         .await;
     function.lines_of("batch", 1).await;
     let lines = metric_lines(&function);
-    lines.iter().for_each(assert_keeps_to_the_format);
+    lines.iter().for_each(assert_follows_the_format);
     for what in [
         "ColdStartMillis",
         "MessagesReceived",
@@ -174,7 +174,7 @@ async fn a_start_writes_once_how_long_it_took_and_does_not_wait_for_a_batch() {
 }
 
 #[tokio::test]
-async fn a_batch_writes_what_became_of_it_and_of_each_rule() {
+async fn a_batch_writes_its_counts_and_those_of_each_rule() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let batch = Batch::new()
@@ -225,7 +225,7 @@ async fn the_line_of_a_batch_and_its_metrics_are_one() {
         .invoke(&Batch::new().body("a", login()).event())
         .await;
     let line = function.lines_of("batch", 1).await[0].take();
-    assert_keeps_to_the_format(&line);
+    assert_follows_the_format(&line);
     assert_eq!(
         (&line["received"], &line["MessagesReceived"]),
         (&json!(1), &json!(1.0))
@@ -258,7 +258,7 @@ async fn metrics_do_not_depend_on_the_level_nor_the_format_of_the_log() {
             .await;
         assert_eq!(counted(&function, "RowsStored").await, 1.0);
         let line = &with_metric(&function, "RowsStored")[0];
-        assert_keeps_to_the_format(line);
+        assert_follows_the_format(line);
         assert_eq!((line.get("message"), line.get("received")), (None, None));
         let log = function.end().await;
         let text = log
@@ -270,7 +270,7 @@ async fn metrics_do_not_depend_on_the_level_nor_the_format_of_the_log() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_not_stored_in_time_writes_them_too() {
+async fn a_batch_that_is_not_stored_in_time_writes_its_metrics_too() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let lock = database.lock("user_logins").await;

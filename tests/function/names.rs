@@ -24,7 +24,7 @@ fn batch(number: usize) -> Value {
 }
 
 #[tokio::test]
-async fn postgres_plans_the_statement_of_a_batch_once_a_connection() {
+async fn postgres_plans_the_statement_of_a_batch_once_per_connection() {
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     let url = database.url_through(proxy.address);
@@ -49,7 +49,7 @@ async fn postgres_plans_the_statement_of_a_batch_once_a_connection() {
 
 /// The name is asked for behind the rows, and has to wait for whoever came in between.
 #[tokio::test]
-async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_to_wait() {
+async fn a_stored_batch_is_acknowledged_although_preparing_its_statement_has_to_wait() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     for number in 0..BEFORE_NAMING {
@@ -81,7 +81,7 @@ async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_t
 
 /// Whatever takes the name away: here a trigger.
 #[tokio::test]
-async fn a_statement_that_lost_its_name_costs_no_message() {
+async fn a_prepared_statement_that_was_removed_costs_no_message() {
     let database = Database::with_user_logins().await;
     database
         .execute(

@@ -65,7 +65,7 @@ async fn two_functions_with_the_same_messages_store_each_once_and_never_deadlock
 }
 
 #[tokio::test]
-async fn a_deadlock_with_somebody_else_is_tried_again() {
+async fn a_deadlock_with_another_session_is_retried() {
     let database = with_table().await;
     let mapping = mapping(&database, "ignore");
     // Who looks for the deadlock gives way: the function, after the time that the cycle takes to close.

@@ -64,7 +64,7 @@ async fn start(database: &Database) -> Function {
 }
 
 #[tokio::test]
-async fn a_row_that_postgres_refuses_costs_only_itself() {
+async fn a_row_that_postgres_refuses_does_not_affect_the_others() {
     let database = Database::new().await;
     let mut function = start(&database).await;
     let refused = [
@@ -117,7 +117,7 @@ async fn a_row_that_postgres_refuses_costs_only_itself() {
 
 /// `1.0` and `1.00` are one key to Postgres, and no two rows of a statement may update one row.
 #[tokio::test]
-async fn keys_that_only_postgres_knows_to_be_equal_cost_nothing() {
+async fn keys_that_only_postgres_knows_to_be_equal_do_no_harm() {
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (k numeric PRIMARY KEY, v integer)")
@@ -212,7 +212,7 @@ async fn refused_rows_of_a_large_batch_are_found_in_few_statements() {
 
 /// Its SQLSTATE is that of a missing privilege, which is no fault of a row.
 #[tokio::test]
-async fn a_row_that_a_row_security_policy_refuses_costs_only_itself() {
+async fn a_row_that_a_row_security_policy_refuses_does_not_affect_the_others() {
     let database = Database::with_user_logins().await;
     let role = database.role("p").await;
     database
@@ -243,7 +243,7 @@ async fn a_row_that_a_row_security_policy_refuses_costs_only_itself() {
 
 /// A fault of the table's must not fill the dead-letter queue.
 #[tokio::test]
-async fn what_every_row_is_refused_for_fails_the_invocation_and_no_message() {
+async fn a_refusal_of_every_row_fails_the_invocation_and_no_message() {
     for code in ["42P01", "XX000"] {
         let database = Database::with_user_logins().await;
         database

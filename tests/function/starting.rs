@@ -35,7 +35,7 @@ fn left(function: &Function) -> usize {
 }
 
 #[tokio::test]
-async fn everything_is_done_side_by_side_before_the_first_invocation_is_asked_for() {
+async fn everything_is_done_concurrently_before_the_first_invocation_is_requested() {
     let database = Database::with_user_logins().await;
     let role = database.role("p").await;
     let server = server_address();
@@ -64,7 +64,7 @@ async fn everything_is_done_side_by_side_before_the_first_invocation_is_asked_fo
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_never_answered_is_made_again_within_the_start() {
+async fn an_attempt_that_is_never_answered_is_repeated_during_startup() {
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     proxy.freeze_next();
@@ -84,7 +84,7 @@ async fn an_attempt_that_is_never_answered_is_made_again_within_the_start() {
 }
 
 #[tokio::test]
-async fn what_does_not_answer_in_nine_seconds_is_left_to_the_first_batch() {
+async fn a_system_that_does_not_answer_in_nine_seconds_is_left_to_the_first_batch() {
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     proxy.freeze_all();
@@ -107,7 +107,7 @@ async fn what_does_not_answer_in_nine_seconds_is_left_to_the_first_batch() {
 
 /// Until the mask key is there, nothing can be stored; from then on nothing was lost.
 #[tokio::test]
-async fn a_mask_secret_that_is_throttled_at_the_start_is_tried_again_by_the_first_batch() {
+async fn a_mask_secret_that_is_throttled_at_startup_is_retried_by_the_first_batch() {
     let database = Database::with_user_logins().await;
     let secrets = SecretsManager::new(Mood::Throttles).await;
     let setup = Setup::on(&database).on_aws();
@@ -127,7 +127,8 @@ async fn a_mask_secret_that_is_throttled_at_the_start_is_tried_again_by_the_firs
 }
 
 #[tokio::test]
-async fn a_mask_secret_that_cannot_be_had_in_time_backs_the_batch_off_and_the_function_lives() {
+async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_function_continues()
+{
     let cases = [Mood::Throttles, Mood::Stalls].map(async |mood| {
         let database = Database::with_user_logins().await;
         let (queue, secrets) = (Queue::new().await, SecretsManager::new(mood).await);
@@ -160,7 +161,7 @@ async fn a_mask_secret_that_cannot_be_had_in_time_backs_the_batch_off_and_the_fu
 
 /// Whatever the mask key, an event that is not SQS's is refused as such.
 #[tokio::test]
-async fn an_event_that_is_not_from_sqs_is_refused_without_the_mask_key_too() {
+async fn an_event_that_is_not_from_sqs_is_refused_even_without_the_mask_key() {
     let database = Database::with_user_logins().await;
     let secrets = SecretsManager::new(Mood::Throttles).await;
     let setup = Setup::on(&database).on_aws();
@@ -172,7 +173,7 @@ async fn an_event_that_is_not_from_sqs_is_refused_without_the_mask_key_too() {
 
 /// As one that is being restored under its name.
 #[tokio::test]
-async fn a_database_that_comes_to_exist_after_the_start_is_connected_to_by_the_first_batch() {
+async fn a_database_that_is_created_after_startup_is_connected_to_by_the_first_batch() {
     let maintenance = Database::with_user_logins().await;
     let (name, template) = (
         format!("{}_db", maintenance.schema),

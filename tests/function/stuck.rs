@@ -69,7 +69,7 @@ async fn a_row_that_takes_longer_than_statement_timeout_does_not_affect_the_othe
 }
 
 #[tokio::test]
-async fn a_row_that_somebody_has_locked_does_not_affect_the_others() {
+async fn a_locked_row_does_not_affect_the_others() {
     let mapping = include_str!("../../pipeline.toml")
         .replace("on_conflict = \"ignore\"", "on_conflict = \"update\"");
     for option in ["lock_timeout%3D1000", "lock_timeout%3D0"] {

@@ -177,7 +177,7 @@ async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
 /// A stand-in, because a real server does not fall silent when told: it refuses TLS until the batch has tried, and
 /// then only listens.
 #[tokio::test]
-async fn what_is_wrong_with_a_server_is_told_though_the_last_tries_were_cut_short() {
+async fn the_fault_of_a_server_is_reported_although_the_last_attempts_were_cut_short() {
     let house = House::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -147,7 +147,7 @@ def test_the_same_batch_again_adds_no_row(
     assert stored_rows(settings, list(sent)) == before
 
 
-def test_only_the_bad_message_of_a_batch_is_given_back(settings: Settings, deployment: Deployment) -> None:
+def test_only_the_bad_message_of_a_batch_is_reported(settings: Settings, deployment: Deployment) -> None:
     bodies = {
         "00000000-0000-4000-8000-00000000000a": json.dumps(GOOD_BODY),
         "00000000-0000-4000-8000-00000000000b": "no JSON",

@@ -78,7 +78,7 @@ def failed(function: RuntimeApi, event: bytes, timeout_secs: float = PATIENCE_SE
 
 
 @pytest.mark.parametrize("size", [2, 3_000])  # inserted, and perhaps copied
-def test_what_no_standby_has_is_not_acknowledged(server: Settings, function: RuntimeApi, size: int) -> None:
+def test_rows_on_no_standby_are_not_acknowledged(server: Settings, function: RuntimeApi, size: int) -> None:
     warm, _ = batch(1)
     assert failed(function, warm) == set()
     event, ids = batch(size)

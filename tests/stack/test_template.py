@@ -148,7 +148,7 @@ def test_parameters_that_need_each_other_are_given_together(
         ("arn:aws:kms:eu-central-2:000000000000:alias/mine", False),
     ],
 )
-def test_a_kms_key_is_no_alias(template: dict[str, Any], arn: str, taken: bool) -> None:
+def test_a_kms_key_must_not_be_an_alias(template: dict[str, Any], arn: str, taken: bool) -> None:
     pattern = template["Parameters"]["KmsKeyArn"]["AllowedPattern"]
     assert bool(re.fullmatch(pattern, arn)) == taken
 
@@ -164,7 +164,7 @@ def test_a_kms_key_is_no_alias(template: dict[str, Any], arn: str, taken: bool) 
         ({"DeadLetters": "redrive", "QueueType": "fifo"}, False),
     ],
 )
-def test_on_a_fifo_queue_a_bad_message_takes_no_good_one_along_unless_asked_to(
+def test_on_a_fifo_queue_a_bad_message_moves_no_good_one_unless_requested(
     template: dict[str, Any], given: dict[str, str], *, direct: bool
 ) -> None:
     values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given

@@ -1,6 +1,6 @@
-//! A message on its way into the dead-letter queue, and back.
+//! Messages to the dead-letter queue, and back.
 //!
-//! Two attributes go with it, of the ten that SQS takes: its `origin` and, into the dead-letter queue, the
+//! Each carries two of the ten attributes that SQS allows: its `origin` and, in the dead-letter queue, the
 //! `rejection`.
 
 mod returned;
@@ -67,7 +67,7 @@ pub enum Unsendable {
     )]
     TooManyAttributes,
     #[error(
-        "it has more than 1 MiB with its origin: move it with `aws sqs start-message-move-task`, which gives it a new id"
+        "it is larger than 1 MiB with its origin: move it with `aws sqs start-message-move-task`, which gives it a new id"
     )]
     TooLarge,
     #[error(
