@@ -1,4 +1,4 @@
-//! `check`: clean where all is well, and every single mistake is named.
+//! `check`: no complaints if everything is right, and every single mistake is named.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::tool::{Ended, Tool};
 
 const USER_LOGINS: &str = include_str!("../../pipeline.toml");
 
-/// What is not ok, as name, status and all that is said.
+/// The lines that are not ok, as name, status and text.
 pub(crate) fn complaints(ended: &Ended) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let lines = ended
@@ -99,7 +99,7 @@ async fn columns_in_clear_on_purpose_and_trusted_origins_have_a_line_each() {
     database.drop().await;
 }
 
-/// Does something to the table of the shipped mapping, and gives what `check` complains about then.
+/// Runs SQL on the table of the shipped mapping, and returns what `check` then complains about.
 async fn after(sql: &str) -> Vec<(String, String, String)> {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(USER_LOGINS);
@@ -316,7 +316,7 @@ async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
         );
         assert!(text.contains(said), "{sql}: {text}");
     }
-    // Just what is needed, column by column, is enough.
+    // Exactly the necessary privileges, column by column, are enough.
     let columns = "message_id, user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date";
     let enough = format!(
         "{grants}GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT INSERT ({columns}), SELECT (message_id) ON user_logins TO {role}"
@@ -403,7 +403,7 @@ async fn flags_override_the_environment() {
     database.drop().await;
 }
 
-/// The shipped mapping into partitions, by day as it is or by instant.
+/// The shipped mapping into partitions, by date as it is or by time.
 fn partitioned(by_instant: bool) -> String {
     let by_day = USER_LOGINS.replace(
         "key = [\"message_id\"]",
@@ -558,7 +558,7 @@ async fn timeouts_are_shown_and_short_ones_are_warnings() {
     }
 }
 
-/// What `check` complains about, and all that it says, where sessions begin with these options.
+/// The complaints and the whole output of `check`, for sessions with these options.
 async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
     let database = Database::new().await;
     create(&Tool::on(&database), &database).await;
@@ -659,7 +659,7 @@ async fn an_authority_alone_is_not_enough_beyond_this_machine() {
     let authority = Authority::new();
     let front = front(authority.identity("elsewhere", 2100)).await;
     let (user, password) = superuser();
-    // The resolver takes the first for loopback, and nobody else does.
+    // Only the resolver considers the first to be loopback.
     for (host, expected) in [("127.1", "warning"), ("localhost", "ok")] {
         let url = format!(
             "postgresql://{user}:{password}@{host}:{}/{}?options=-c%20search_path%3D{}&sslmode=verify-ca&sslrootcert={}",

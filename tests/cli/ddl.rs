@@ -1,4 +1,4 @@
-//! `ddl`: what it prints makes the table, or makes it fit.
+//! `ddl`: its output creates the table, or fixes it.
 
 use crate::support::Database;
 use crate::tool::Tool;
@@ -60,14 +60,14 @@ type = "varchar(64)"
 mask = "hmac-sha256"
 "#;
 
-/// Makes the table of the tool's mapping.
+/// Creates the table of the tool's mapping.
 pub(crate) async fn create(tool: &Tool, database: &Database) {
     let ddl = tool.run("ddl").await;
     assert_eq!((ddl.code, ddl.err.as_str()), (0, ""));
     database.execute(&ddl.out).await;
 }
 
-/// A mapping that stores in clear what it masks, because it says so, and keeps the newest row of a key.
+/// A mapping that stores in clear on purpose what it masks, and keeps the newest row of a key.
 pub(crate) const IN_CLEAR: &str = r#"
 table = "visits"
 key = ["visitor"]
@@ -129,9 +129,9 @@ async fn diff_fixes_a_table_that_has_rows() {
     database.execute(old).await;
     let difference = tool.run("ddl --diff").await;
     assert_eq!(difference.code, 0);
-    // A text column takes numbers too.
+    // A text column stores numbers too.
     assert!(!difference.out.contains("\"small\""), "{}", difference.out);
-    // One by one, as psql does: an index that is built beside writers wants no transaction around it.
+    // One by one, as psql does: an index cannot be built concurrently within a transaction.
     for statement in difference.out.split_inclusive(";\n") {
         database.execute(statement).await;
     }

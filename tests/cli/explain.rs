@@ -1,4 +1,4 @@
-//! `explain`: it says of each message what then happens, and shows no value unasked.
+//! `explain`: it says what will happen to each message, and shows no value unless requested.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `infer`: a mapping that loads the samples it was made of, with masks nobody asked for.
+//! `infer`: a mapping that loads its own samples, with masks for personal data.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
     let inferred = Tool::bare()
         .run(&format!("infer --table logins {file}"))
         .await;
-    // One of the lines is no JSON.
+    // One of the lines is not JSON.
     assert_eq!(inferred.code, 1);
     assert!(
         inferred.err.contains("1 message left out"),
@@ -207,7 +207,7 @@ async fn objects_become_columns_and_maps_of_data_do_not() {
         column(&mapping, "a_b_type")[1..],
         ["from = '\"a.b\".\"@type\"'", "required = true"]
     );
-    // What cannot be masked is left out.
+    // Fields that cannot be masked are left out.
     let inside =
         json!({"a": 1, "people": [{"email": CANARY}], "by_mail": {"x@example.org": 1}}).to_string();
     let mapping = inferred(&inside).await;
@@ -245,7 +245,7 @@ async fn clashing_names_get_numbers() {
     ] {
         column(&mapping, name);
     }
-    // What SQS says is told apart from what lies deeper too.
+    // The columns of SQS's metadata also differ from nested fields.
     let deeper = json!({"message": {"id": "m"}, "sent": {"at": 1}});
     let mapping = inferred(&deeper.to_string()).await;
     for name in ["message_id", "message_id_2", "sent_at", "sent_at_2"] {

@@ -115,7 +115,7 @@ async fn the_key_recovers_a_value() {
 #[tokio::test]
 async fn a_token_or_value_may_begin_with_a_hyphen() {
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
-    // None of them is a token of this key, so that each is named as what was looked at.
+    // None of them is a token of this key, so each is named in an error.
     let unmask = tool
         .run("unmask -hoHpoT3-IAHosYEHswbLhh5 --AHosYEHswbLhh5Zx -x")
         .await;

@@ -1,4 +1,4 @@
-//! What failure means: for the messages and for the invocation.
+//! Failures: their effect on the messages and on the invocation.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Mappings that would lose messages or give personal data away stop the start; and what paths and
-//! bodies a mapping can read.
+//! Mappings that would lose messages or expose personal data prevent startup; the paths and bodies that a mapping can
+//! read.
 
 use serde_json::{Value, json};
 
@@ -132,7 +132,7 @@ async fn a_column_that_exposes_what_another_masks_prevents_startup_unless_it_is_
     }
     let reason = refusal(key, &other("client.name", "clear = true")).await;
     assert!(reason.contains("clear = true has no effect"), "{reason}");
-    // What is meant is stored.
+    // With `clear = true` it is stored.
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (id uuid PRIMARY KEY, masked_ip text, other jsonb)")
@@ -243,7 +243,7 @@ async fn a_body_that_is_not_json_is_stored_if_no_column_reads_a_part_of_it() {
     let mut expected = bodies;
     expected.sort_unstable();
     assert_eq!(database.rows(stored).await.concat(), expected);
-    // A jsonb column of it has to be JSON.
+    // For a jsonb column the body must be JSON.
     let tree = format!("{text}[[column]]\nname = \"tree\"\ntype = \"jsonb\"\nfrom = \"@body\"\n");
     let mut function = Setup::on(&database).mapping(&tree).start().await;
     let batch = Batch::new().text("bad", "<xml/>").text("good", "[2]");

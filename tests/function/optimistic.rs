@@ -1,5 +1,4 @@
-//! Postgres is not asked to look for duplicates where there are none, and nothing that is promised
-//! changes.
+//! Batches are inserted without `ON CONFLICT` as long as there are no duplicates, and no promise changes.
 
 use serde_json::{Value, json};
 
@@ -14,8 +13,8 @@ fn batch(name: &str) -> Value {
     Batch::new().body(name, login()).event()
 }
 
-/// How many batches a warm function has stored, and how: with the second it learned of the key's
-/// constraint, and with the third it gave its statement a name.
+/// How many batches a warm function has stored, and how: with the second it read the key's constraint, and with the
+/// third it prepared its statement.
 const WARM: usize = 4;
 const HOW: [&str; WARM] = [SAFE, SAFE, PLAIN, PLAIN];
 
@@ -134,7 +133,7 @@ async fn a_table_that_is_earlier_in_the_search_path_is_noticed() {
     database.drop().await;
 }
 
-/// It can be dropped under a statement that counts on it.
+/// The index can be dropped while a statement relies on it.
 #[tokio::test]
 async fn a_key_with_only_a_unique_index_always_uses_on_conflict() {
     let database = noting_database().await;

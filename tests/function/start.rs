@@ -1,4 +1,4 @@
-//! What stops the function at start: one sentence and a non-zero exit, no panic, no backtrace.
+//! Errors at startup: one sentence and a non-zero exit code, no panic, no backtrace.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What a start waits for, and what it leaves to the first batch.
+//! The systems that a start waits for, and those that it leaves to the first batch.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const NOTHING: [String; 0] = [];
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);
 
-/// The time of an invocation that waits in vain, and then has three seconds for SQS.
+/// The time of an invocation that waits in vain, and then has three seconds left for SQS.
 const TIME: Duration = Duration::from_secs(9);
 
 async fn stored(function: &mut Function, name: &str) {
@@ -28,7 +28,7 @@ async fn stored(function: &mut Function, name: &str) {
     assert_eq!(function.invoke(&event).await.failed_ids(), NOTHING);
 }
 
-/// What a start has left to the first batch.
+/// The number of systems that a start has left to the first batch.
 fn left(function: &Function) -> usize {
     let lines = function.log();
     lines.matches("retrying with the first batch").count()
@@ -105,7 +105,7 @@ async fn a_system_that_does_not_answer_in_nine_seconds_is_left_to_the_first_batc
     database.drop().await;
 }
 
-/// Until the mask key is there, nothing can be stored; from then on nothing was lost.
+/// Nothing can be stored until the mask key is available; then it turns out that nothing was lost.
 #[tokio::test]
 async fn a_mask_secret_that_is_throttled_at_startup_is_retried_by_the_first_batch() {
     let database = Database::with_user_logins().await;
@@ -159,7 +159,7 @@ async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_f
     join_all(cases).await;
 }
 
-/// Whatever the mask key, an event that is not SQS's is refused as such.
+/// An event that is not from SQS is refused as such, with or without a mask key.
 #[tokio::test]
 async fn an_event_that_is_not_from_sqs_is_refused_even_without_the_mask_key() {
     let database = Database::with_user_logins().await;
@@ -171,7 +171,7 @@ async fn an_event_that_is_not_from_sqs_is_refused_even_without_the_mask_key() {
     database.drop().await;
 }
 
-/// As one that is being restored under its name.
+/// For example one that is being restored under its name.
 #[tokio::test]
 async fn a_database_that_is_created_after_startup_is_connected_to_by_the_first_batch() {
     let maintenance = Database::with_user_logins().await;

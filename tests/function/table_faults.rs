@@ -119,7 +119,7 @@ async fn with_enum(database: &Database) -> Function {
     function
 }
 
-/// As values of an enum are removed.
+/// This is how values of an enum are removed.
 #[tokio::test]
 async fn a_replaced_enum_type_is_noticed() {
     let database = Database::new().await;
@@ -149,7 +149,7 @@ async fn a_column_that_is_no_longer_an_enum_accepts_any_text() {
     database.drop().await;
 }
 
-/// What a trigger does for some rows is not what the role may do with the table.
+/// A trigger for some rows may need other privileges than the statement.
 #[tokio::test]
 async fn a_privilege_or_index_that_only_a_trigger_needs_is_the_fault_of_its_row() {
     for code in ["42501", "42P10", "55000"] {
@@ -179,7 +179,7 @@ async fn a_privilege_or_index_that_only_a_trigger_needs_is_the_fault_of_its_row(
     }
 }
 
-/// While an index of the key is built anew, Postgres may raise a violation of it in spite of `ON CONFLICT`.
+/// While an index of the key is rebuilt, Postgres may raise a violation of it in spite of `ON CONFLICT`.
 #[tokio::test]
 async fn a_violation_of_the_key_itself_is_retried() {
     let database = Database::new().await;
@@ -207,7 +207,7 @@ async fn a_violation_of_the_key_itself_is_retried() {
     database.drop().await;
 }
 
-/// Lambda sends the records of one queue; whoever invokes the function can send others.
+/// Lambda sends the records of one queue, but other callers can send any.
 #[tokio::test]
 async fn records_of_a_fifo_queue_and_of_another_in_one_event_are_stored() {
     let database = Database::with_user_logins().await;

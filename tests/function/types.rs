@@ -1,4 +1,4 @@
-//! Every type: what a JSON value becomes in Postgres, and what costs its message.
+//! Every type: how JSON values are stored in Postgres, and which values reject their message.
 
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::Origin;

@@ -67,7 +67,7 @@ pub enum Unsendable {
     )]
     TooManyAttributes,
     #[error(
-        "it is larger than 1 MiB with its origin: move it with `aws sqs start-message-move-task`, which gives it a new id"
+        "it has more than 1 MiB with its origin: move it with `aws sqs start-message-move-task`, which gives it a new id"
     )]
     TooLarge,
     #[error(
