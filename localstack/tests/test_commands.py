@@ -1,4 +1,4 @@
-"""What a person types when no stack is up."""
+"""The commands when no stack is up."""
 
 import socket
 import sys
@@ -14,7 +14,7 @@ from stack.settings import LOOPBACK, Settings
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Commands find a state folder of their own, where nothing runs."""
+    """Commands use their own state folder, in which nothing runs."""
     settings = Settings(Settings.of_repo().root, tmp_path)
     monkeypatch.setattr(Settings, "of_repo", lambda: settings)
     return settings
@@ -64,7 +64,7 @@ def test_a_taken_port_stops_up_before_anything_is_started(
 
 @pytest.fixture
 def broken_postgres(elsewhere: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Nothing is compiled, LocalStack starts, and Postgres cannot."""
+    """Nothing is compiled, LocalStack starts, and Postgres cannot start."""
     programs = elsewhere.state / "programs"
     programs.mkdir()
     for name in ("initdb", "postgres"):

@@ -1,4 +1,4 @@
-"""What a person reads whose machine cannot run the stack, and what the README says of it before."""
+"""The message on a machine that cannot run the stack, and the requirements in the README."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Log lines, as the function and Lambda write them, read for a person."""
+"""Log lines of the function and of Lambda, in readable form."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What `make` would run, without running it."""
+"""The commands that `make` would run, without running them."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ def test_the_mapping_is_read_before_the_long_build() -> None:
 
 @pytest.fixture(params=["x86_64", "aarch64"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
-    """The name that rustc gives this one, and a path on which it does."""
+    """The name that rustc gives this machine, and a path on which it does."""
     rustc = tmp_path / "rustc"
     rustc.write_text(f"#!/bin/sh\necho {request.param}-unknown-linux-gnu\n")
     rustc.chmod(0o755)

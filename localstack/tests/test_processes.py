@@ -1,4 +1,4 @@
-"""Background processes: known again, never confused with others, stopped for good."""
+"""Background processes: recognised later, never confused with others, reliably stopped."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the pages for analysts and for those who come from an older script say is so: each of their blocks
+"""The pages for analysts and for those who migrate from an older script work: each of their blocks
 runs, with the real command line tool, on a database of its own."""
 
 import base64
@@ -160,7 +160,7 @@ def test_plain_hashes_stay_as_they_were(shell: Shell) -> None:
 
 @pytest.fixture(scope="session")
 def drain_flags(tool: Path) -> set[str]:
-    """The flags that `drain` knows."""
+    """The flags of `drain`."""
     asked = subprocess.run([tool / "sqs-to-postgres", "drain", "--help"], capture_output=True, text=True)
     return set(re.findall(r"^ +(--[a-z-]+)", asked.stdout, re.MULTILINE))
 
@@ -183,16 +183,16 @@ def test_the_kubernetes_examples_start_drain_with_valid_options(
         [rule] = spec["podFailurePolicy"]["rules"]
         assert rule["onExitCodes"]["values"] == [1, 2]
         assert rule["onExitCodes"]["containerName"] == container["name"]
-        # Kubernetes takes such a policy with this one only.
+        # Kubernetes accepts such a policy only with this one.
         assert spec["template"]["spec"]["restartPolicy"] == "Never"
 
 
 class RetryError(Exception):
-    """Airflow tries such a task again."""
+    """Airflow retries such a task."""
 
 
 class FailError(Exception):
-    """Airflow does not try such a task again."""
+    """Airflow does not retry such a task."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What can be said of template.yaml by reading it."""
+"""Static checks of template.yaml."""
 
 import re
 import subprocess
@@ -51,7 +51,7 @@ def test_the_numbers_of_a_profile_fit_together(template: dict[str, Any], name: s
     assert numbers["OldestMessageSeconds"] > 3 * numbers["VisibilityTimeout"]
     assert numbers["DurationMillis"] == 800 * numbers["Timeout"]
     assert numbers["BatchSize"] <= 10 or numbers["BatchWindow"] >= 1
-    # With two tries left, an outage of an hour is over.
+    # After an outage of an hour, two tries are left.
     waits = [min(numbers["OutageBackoff"] * 2**tries, 900) for tries in range(numbers["MaxReceiveCount"] - 2)]
     assert sum(waits) >= HOUR_SECS
 
@@ -107,7 +107,7 @@ def holds(term: Any, values: dict[str, Any], conditions: dict[str, Any] | None =
 
 
 def refused_by(template: dict[str, Any], **given: str) -> list[str]:
-    """The rules that refuse parameters, the others having their defaults."""
+    """The rules that refuse these parameters, with defaults for all others."""
     values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
     for name, parameter in template["Parameters"].items():
         if parameter["Type"] == "CommaDelimitedList":
