@@ -366,7 +366,7 @@ def _check(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
     balance = {
         "good messages that are not stored": len(good - stored),
         "rows too many": (stored - good).total(),
-        "bad messages that are no dead letters": len(bad - dead),
+        "bad messages that are not dead letters": len(bad - dead),
         "dead letters that were good": len(dead - bad),
         "messages left in the queue": run.queue_depth(trouble.settings, deployment.queue_url),
     }

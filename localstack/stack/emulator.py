@@ -21,7 +21,7 @@ def start(settings: Settings) -> None:
     if server.pid() is not None:
         return
     require_free_port(settings.identity.localstack_port, "LocalStack", "LOCALSTACK_PORT")
-    # Its own folder, and -P: a folder `localstack` beside it would be taken for a part of the package.
+    # Its own folder, and -P: a folder `localstack` next to it would count as a part of the package.
     folder = settings.running / "localstack"
     folder.mkdir(exist_ok=True)
     server.start([sys.executable, "-P", "-m", "localstack.runtime.main"], _env(settings), folder)
