@@ -79,7 +79,7 @@ class Chaos:
         os.kill(pid, signal.SIGKILL)
         for member in family:
             wait_for_exit(member, 10)
-        # If init is slow to reap dead processes, Postgres would take the pid in this file for a running server.
+        # If init is slow to reap processes, Postgres would take the pid in this file for a running server.
         (self.settings.running / "postgres" / "data" / "postmaster.pid").unlink(missing_ok=True)
         time.sleep(OUTAGE_SECS)
         postgres.start(self.settings)

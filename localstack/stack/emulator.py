@@ -63,8 +63,7 @@ def _env(settings: Settings) -> dict[str, str]:
         "SERVICES": SERVICES,
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         "LAMBDA_SYNCHRONOUS_CREATE": "1",
-        # Polls a busy queue without a pause, and an idle one every second instead of every ten, because someone is
-        # waiting.
+        # Polls a busy queue without a pause, and an idle one every second instead of every ten: users wait.
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
         # Dashboards and saved queries, which it does not know, are left out.
