@@ -350,6 +350,43 @@ async fn a_rule_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
 }
 
 #[tokio::test]
+async fn an_explained_dead_letter_shows_what_it_would_become_and_stays() {
+    let queues = Queues::new().await;
+    let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+        [[column]]\nname = \"total\"\ntype = \"integer\"\n";
+    let reason = r#"{"rule": "required", "column": "total", "path": "total"}"#;
+    let now_null = queues.dead_letter("{}", &[("rejection", reason)]).await;
+    queues.dead_letter("{\"total\": \"c4n4ry\"}", &[]).await;
+    let redrive = |options: &str| {
+        let (queue, dead) = (&queues.queue.url, &queues.dead.url);
+        format!("redrive --queue-url {queue} --dead-letter-queue-url {dead} --explain {options}")
+    };
+    let tool = Tool::bare().on_aws().mapping(mapping);
+    let explained = tool.run(&redrive("")).await;
+    assert_eq!(explained.code, 1, "{}", explained.err);
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: BTreeSet<String> = explained.out.lines().map(words).collect();
+    let expected = [
+        "messages rule column path now",
+        "1 required total total a row",
+        "1 (moved by SQS itself) - - rejected: type (total)",
+        "would move 2 dead letters; 1 would be rejected again",
+    ];
+    assert_eq!(lines, expected.map(str::to_owned).into());
+    assert!(!explained.out.contains("c4n4ry"));
+    let json = tool.run(&redrive("--json --rule required")).await;
+    let [said] = &json.json()[..] else {
+        panic!("{}", json.out)
+    };
+    assert_eq!(
+        (json.code, &said["message_id"], &said["now"]["outcome"]),
+        (0, &now_null.into(), &"row".into())
+    );
+    queues.assert_visible(0, 2).await;
+    queues.delete().await;
+}
+
+#[tokio::test]
 async fn at_most_the_requested_number_is_moved() {
     let queues = Queues::new().await;
     queues.dead_letters_of("type", 30).await;

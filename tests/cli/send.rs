@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::aws::Queue;
 use crate::sqs_double::SqsDouble;
-use crate::support::TempFile;
+use crate::support::{Database, TempFile};
 use crate::tool::{Ended, Tool};
 
 #[tokio::test]
@@ -391,5 +391,88 @@ async fn a_closed_stdout_is_reported_as_incomplete() {
     let said = ended.err.split_whitespace().nth(1).unwrap();
     queue.receive_all(said.parse().expect(&ended.err)).await;
     assert!(queue.receive(1).await.is_empty());
+    queue.delete().await;
+}
+
+/// The row that `drain` makes of what `send` sent with these options.
+async fn row_of(options: &str, mapping: &str, envelope: &str) -> Vec<Vec<String>> {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    database
+        .execute("CREATE TABLE t (tenant text, priority text, name text PRIMARY KEY, topic text)")
+        .await;
+    let mapping = format!(
+        "table = \"t\"\nkey = [\"name\"]\nenvelope = \"{envelope}\"\n\
+         [[column]]\nname = \"name\"\ntype = \"text\"\nrequired = true\n\
+         [[column]]\nname = \"tenant\"\ntype = \"text\"\nfrom = \"@attribute.tenant\"\n\
+         [[column]]\nname = \"priority\"\ntype = \"text\"\nfrom = \"@attribute.priority\"\n{mapping}"
+    );
+    let tool = Tool::on(&database).on_aws().mapping(&mapping);
+    let tool = tool.input("{\"name\": \"a\", \"about\": {\"priority\": 7, \"none\": null}}\n");
+    let sent = tool
+        .run(&format!("send --queue-url {} {options}", queue.url))
+        .await;
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    let drained = tool
+        .run(&format!(
+            "drain --wait-time-seconds 1 --queue-url {}",
+            queue.url
+        ))
+        .await;
+    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    let rows = database
+        .rows("SELECT name, tenant, coalesce(priority, '-'), coalesce(topic, '-') FROM t")
+        .await;
+    queue.delete().await;
+    database.drop().await;
+    rows
+}
+
+#[tokio::test]
+async fn attributes_are_columns_of_the_mapping() {
+    let rows = row_of("--attribute tenant=a=b --attributes-from about", "", "none").await;
+    assert_eq!(rows, [["a", "a=b", "7", "-"]]);
+}
+
+#[tokio::test]
+async fn messages_that_seem_to_come_through_sns_are_read_with_the_envelope() {
+    let topic = "arn:aws:sns:eu-west-1:123456789012:users";
+    let column = "[[column]]\nname = \"topic\"\ntype = \"text\"\nfrom = \"@sns.topic_arn\"\n";
+    let options = format!("--sns {topic} --attribute tenant=acme --attributes-from about");
+    assert_eq!(
+        row_of(&options, column, "sns").await,
+        [["a", "acme", "7", topic]]
+    );
+}
+
+#[tokio::test]
+async fn an_attribute_that_cannot_be_sent_is_refused() {
+    let flag = Tool::bare()
+        .run("send --queue-url https://q --attribute tenant")
+        .await;
+    assert!(
+        flag.code == 2 && flag.err.contains("write name=value"),
+        "{}",
+        flag.err
+    );
+    let queue = Queue::new().await;
+    let tool = Tool::bare()
+        .on_aws()
+        .input("{\"a\": {\"b\": []}}\n{\"a\": 1}\n");
+    let sent = tool
+        .run(&format!(
+            "send --attributes-from a --queue-url {}",
+            queue.url
+        ))
+        .await;
+    assert_eq!(sent.code, 1, "{}", sent.err);
+    assert!(
+        sent.err
+            .contains("line 1 was not sent: an attribute at --attributes-from is not a text")
+            && sent
+                .err
+                .contains("line 2 was not sent: it has no object at the path"),
+        "{}",
+        sent.err
+    );
     queue.delete().await;
 }

@@ -58,6 +58,11 @@ impl DeadLetter {
         &self.receipt
     }
 
+    /// As it was received.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
     fn id(&self) -> &str {
         &self.receipt.message_id
     }

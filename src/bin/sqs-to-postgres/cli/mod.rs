@@ -1,6 +1,7 @@
 //! What several commands need: settings, input and output, signals, errors.
 
 pub(crate) mod error;
+pub(crate) mod event;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod samples;

@@ -42,7 +42,7 @@ impl Command {
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Drain(_) | Self::Send(_) => true,
-            Self::Redrive(redrive) => !redrive.dry_run,
+            Self::Redrive(redrive) => redrive.moves(),
             _ => false,
         }
     }

@@ -3,6 +3,7 @@
 //! Each is sent before it is deleted, so a crash loses none. A message that is in the queue twice for this reason is
 //! stored once, by its original id.
 
+mod explain;
 mod report;
 
 use std::cell::{Cell, RefCell};
@@ -26,8 +27,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::settings::{MaskFlags, QueueFlags, queue_url, queue_url_or};
+use crate::cli::settings::{MappingFlags, MaskFlags, QueueFlags, queue_url, queue_url_or};
 use crate::cli::signals::Stop;
+use explain::Explainer;
 use report::{CAME_BACK, Report};
 
 /// How long a receive request waits for a message.
@@ -48,6 +50,7 @@ const WORKERS: usize = 8;
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --dry-run
+  sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --explain --pipeline pipeline.toml
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --rate 50";
 
 /// Move dead letters back to their queue
@@ -78,7 +81,10 @@ pub(crate) struct Redrive {
     any_source: bool,
     /// Move nothing, and print what would be moved
     #[arg(long)]
-    pub(crate) dry_run: bool,
+    dry_run: bool,
+    /// Move nothing, and print what the messages would become under the mapping as it is now, before Postgres
+    #[arg(long, conflicts_with = "dry_run")]
+    explain: bool,
     /// Maximum messages per second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -90,6 +96,8 @@ pub(crate) struct Redrive {
     dead_letter_queue_url: Option<String>,
     #[command(flatten)]
     queue: QueueFlags,
+    #[command(flatten)]
+    mapping: MappingFlags,
     #[command(flatten)]
     mask: MaskFlags,
 }
@@ -118,6 +126,11 @@ enum RedriveError {
 }
 
 impl Redrive {
+    /// Whether it moves messages, rather than only print.
+    pub(crate) fn moves(&self) -> bool {
+        !self.dry_run && !self.explain
+    }
+
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let aws = Arc::new(self.queue.aws());
@@ -131,7 +144,11 @@ impl Redrive {
             let url = dead_letters.url().to_owned();
             return Err(CliError::invalid(RedriveError::SameQueue(url)));
         }
+        let explainer = self
+            .explain
+            .then(|| Explainer::new(&self.mapping, key.as_ref(), &to.arn));
         let workers = Workers {
+            explainer: explainer.transpose()?,
             is_fifo: queue.is_fifo() || dead_letters.is_fifo(),
             sender: Sender::new(queue),
             origins: Origins::new(key.as_ref()),
@@ -167,7 +184,7 @@ impl Redrive {
         let max = self.max.map_or(usize::MAX, |max| max as usize);
         // How many of them are of a rule is not known before they are received.
         let total = self.rule.is_none().then_some(waiting.min(max));
-        Report::new(self.json, self.dry_run, total)
+        Report::new(self.json, !self.moves(), total)
     }
 }
 
@@ -176,6 +193,7 @@ struct Workers<'a> {
     is_fifo: bool,
     sender: Sender,
     origins: Origins,
+    explainer: Option<Explainer>,
     to_arn: String,
     flags: &'a Redrive,
     stop: Stop,
@@ -247,7 +265,7 @@ impl Workers<'_> {
 
     /// Waits until the rate allows another request, or an end is requested.
     async fn pace(&self, requested: usize) {
-        let rate = self.flags.rate.filter(|_| !self.flags.dry_run);
+        let rate = self.flags.rate.filter(|_| self.flags.moves());
         if let Some(rate) = rate {
             let due = Duration::from_secs_f64(requested as f64 / f64::from(rate));
             let mut stop = self.stop.clone();
@@ -278,15 +296,19 @@ impl Workers<'_> {
         false
     }
 
-    /// Moves messages, or with `--dry-run` reports them.
+    /// Moves messages, or with `--dry-run` and `--explain` reports them.
     async fn process(&self, messages: &[DeadLetter]) -> Result<(), CliError> {
         let outgoing = self.prepare(messages)?;
-        if !self.flags.dry_run {
+        if self.flags.moves() {
             return self.move_back(messages, outgoing).await;
         }
         let mut report = self.report.borrow_mut();
         for message in outgoing.iter().filter_map(|out| messages.get(out.number)) {
-            report.would_move(message)?;
+            let now = self
+                .explainer
+                .as_ref()
+                .map(|explainer| explainer.explain(message));
+            report.would_move(message, now)?;
         }
         Ok(())
     }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::sqs::dead_letter::{DeadLetter, Note};
 
+use super::explain;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, last_line};
@@ -25,8 +27,10 @@ pub(super) struct Report {
     failed: usize,
     /// How many messages stay, by reason.
     left: BTreeMap<&'static str, usize>,
-    /// How many messages would be moved, by rule, column and path.
-    would_move: BTreeMap<[String; 3], usize>,
+    /// How many messages would be moved, by rule, column and path, and with `--explain` by what they would become.
+    would_move: BTreeMap<Vec<String>, usize>,
+    /// How many messages would be rejected again.
+    rejected: usize,
     /// How many messages have which note.
     notes: BTreeMap<Note, usize>,
 }
@@ -41,6 +45,7 @@ impl Report {
             failed: 0,
             left: BTreeMap::new(),
             would_move: BTreeMap::new(),
+            rejected: 0,
             notes: BTreeMap::new(),
         }
     }
@@ -70,15 +75,23 @@ impl Report {
         self.json(message, json!({"error": reason}))
     }
 
-    pub(super) fn would_move(&mut self, message: &DeadLetter) -> Result<(), CliError> {
+    /// `now` is what it would become.
+    pub(super) fn would_move(
+        &mut self,
+        message: &DeadLetter,
+        now: Option<Result<(), Rejection>>,
+    ) -> Result<(), CliError> {
         self.moved += 1;
         self.progress.advance(1);
         let [rule, column, path] = reason(message);
         let cells = [rule.or(Some(MOVED_BY_SQS)), column, path];
         // Every sender to the queue can write them.
         let cells = cells.map(|cell| escaped(cell.unwrap_or("-")));
-        *self.would_move.entry(cells).or_default() += 1;
-        self.json(message, json!({}))
+        let cells = cells.into_iter().chain(now.as_ref().map(explain::cell));
+        *self.would_move.entry(cells.collect()).or_default() += 1;
+        self.rejected += usize::from(matches!(now, Some(Err(_))));
+        let fields = now.map_or_else(|| json!({}), |now| json!({"now": explain::json(&now)}));
+        self.json(message, fields)
     }
 
     /// A line with these fields and those of the message.
@@ -110,7 +123,7 @@ impl Report {
             last_line(&summary)?;
         }
         result?;
-        if self.failed > 0 || came_back || is_interrupted {
+        if self.failed + self.rejected > 0 || came_back || is_interrupted {
             return Ok(Outcome::SomeFailed);
         }
         Ok(Outcome::Done)
@@ -130,6 +143,9 @@ impl Report {
         if self.failed > 0 {
             text.push_str(&format!("; {} not moved", counted(self.failed, "message")));
         }
+        if self.rejected > 0 {
+            text.push_str(&format!("; {} would be rejected again", self.rejected));
+        }
         if is_interrupted {
             text.push_str("; interrupted");
         }
@@ -141,12 +157,19 @@ impl Report {
         if self.would_move.is_empty() || self.is_json {
             return String::new();
         }
-        let mut table = Table::default();
-        table.row(["messages", "rule", "column", "path"].map(str::to_owned));
         let mut rows: Vec<_> = self.would_move.iter().collect();
         rows.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        for ([rule, column, path], count) in rows {
-            table.row([&count.to_string(), rule, column, path].map(String::clone));
+        let mut table = Table::default();
+        let now = rows
+            .first()
+            .and_then(|(cells, _)| cells.get(3))
+            .map(|_| "now");
+        let head = ["messages", "rule", "column", "path"]
+            .into_iter()
+            .chain(now);
+        table.row(head.map(str::to_owned).collect::<Vec<_>>());
+        for (cells, count) in rows {
+            table.row([&[count.to_string()], cells.as_slice()].concat());
         }
         table.to_string()
     }

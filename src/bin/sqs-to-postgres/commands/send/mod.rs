@@ -1,5 +1,7 @@
 //! `send`: JSON lines into a queue.
 
+mod attributes;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use crate::cli::output::{counted, last_line, line};
 use crate::cli::progress::Progress;
 use crate::cli::settings::QueueFlags;
 use crate::cli::signals::Stop;
+use attributes::{Attributes, attribute, value_at};
 
 /// Lines read ahead of what is sent.
 const LINES_AHEAD: usize = 100;
@@ -32,6 +35,7 @@ const LINGER: Duration = Duration::from_millis(50);
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
+  sqs-to-postgres send --queue-name users --sns arn:aws:sns:eu-west-1:123456789012:users --attribute tenant=acme users.jsonl
   tail -f app.log | sqs-to-postgres send --queue-name logins.fifo --group-id-from user_id";
 
 #[derive(Debug, Error)]
@@ -54,6 +58,15 @@ pub(crate) struct SendLines {
     /// Path in the message of its message group, within which a FIFO queue keeps the order
     #[arg(long, value_name = "PATH")]
     group_id_from: Option<String>,
+    /// A message attribute of every message; several by repeating the flag
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+    attributes: Vec<(String, String)>,
+    /// Path in the message of an object of message attributes
+    #[arg(long, value_name = "PATH")]
+    attributes_from: Option<String>,
+    /// Wrap the messages as SNS does without raw message delivery, with their attributes, as if from this topic
+    #[arg(long, value_name = "TOPIC_ARN")]
+    sns: Option<String>,
     /// Maximum messages per second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -86,6 +99,11 @@ impl SendLines {
             rate: self.rate,
             due: Instant::now(),
             group_id_from: self.group_id_from,
+            attributes: Attributes {
+                fixed: self.attributes,
+                from: self.attributes_from,
+                topic_arn: self.sns,
+            },
             run: is_fifo.then(|| format!("{:016x}", fastrand::u64(..))),
             next: None,
         };
@@ -164,6 +182,7 @@ struct Requests {
     /// When the rate allows the next request.
     due: Instant,
     group_id_from: Option<String>,
+    attributes: Attributes,
     /// On a FIFO queue, distinguishes the deduplication ids of this run from those of another.
     run: Option<String>,
     /// A message for which the last request had no room.
@@ -272,33 +291,33 @@ impl Requests {
         if body.trim().is_empty() {
             return Ok(None);
         }
-        if body.len() > MAX_BYTES {
-            return Err("it is larger than 1 MiB");
-        }
         let group = self
             .group_id_from
             .as_deref()
             .map(|path| group_id(&body, path))
             .transpose()?;
+        let (body, attributes) = self.attributes.apply(body)?;
         let deduplication = self.run.as_ref().map(|run| format!("{run}-{number}"));
         let entry = SendMessageBatchRequestEntry::builder()
             .message_body(body)
+            .set_message_attributes(Some(attributes.into_iter().collect()))
             .set_message_group_id(group)
             .set_message_deduplication_id(deduplication);
-        Ok(Outgoing::new(number, entry))
+        let message = Outgoing::new(number, entry);
+        match message
+            .as_ref()
+            .is_some_and(|message| message.bytes > MAX_BYTES)
+        {
+            true => Err("it has more than 1 MiB"),
+            false => Ok(message),
+        }
     }
 }
 
 /// The text or number at a path of the body.
 fn group_id(body: &str, path: &str) -> Result<String, &'static str> {
-    let body: Value =
-        serde_json::from_str(body).map_err(|_| "it is not JSON, so it has no group")?;
-    let pointer: String = path
-        .split('.')
-        .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
-        .collect();
-    match body.pointer(&pointer) {
-        Some(Value::String(group)) if !group.is_empty() => Ok(group.clone()),
+    match value_at(body, path).map_err(|_| "it is not JSON, so it has no group")? {
+        Some(Value::String(group)) if !group.is_empty() => Ok(group),
         Some(Value::Number(group)) => Ok(group.to_string()),
         _ => Err("it has no text or number at the path given by --group-id-from"),
     }
@@ -385,6 +404,11 @@ mod tests {
             rate: Some(40),
             due: now.checked_sub(Duration::from_secs(60)).unwrap(),
             group_id_from: None,
+            attributes: Attributes {
+                fixed: Vec::new(),
+                from: None,
+                topic_arn: None,
+            },
             run: None,
             next: None,
         };

@@ -1,0 +1,79 @@
+//! What dead letters would become under the mapping as it is now.
+
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::message::origin::Origins;
+use sqs_to_postgres::message::{Message, Record};
+use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::rejection::{Rejection, Rule};
+use sqs_to_postgres::rows::Rows;
+use sqs_to_postgres::sqs::dead_letter::DeadLetter;
+use sqs_to_postgres::transform::Transformer;
+
+use crate::cli::error::CliError;
+use crate::cli::event::EventRecord;
+use crate::cli::settings::MappingFlags;
+
+/// The present mapping.
+pub(super) struct Explainer {
+    pipeline: Pipeline,
+    transformer: Transformer,
+    origins: Origins,
+    queue_arn: String,
+}
+
+impl Explainer {
+    /// Without a key, masks are checked with a placeholder.
+    pub(super) fn new(
+        mapping: &MappingFlags,
+        key: Option<&MaskKey>,
+        queue_arn: &str,
+    ) -> Result<Self, CliError> {
+        let (file, pipeline) = mapping.read()?;
+        let placeholder = MaskKey::placeholder();
+        let transformer = Transformer::new(&file, &pipeline, Some(key.unwrap_or(&placeholder)))?;
+        Ok(Self {
+            pipeline,
+            transformer,
+            origins: Origins::new(key),
+            queue_arn: queue_arn.to_owned(),
+        })
+    }
+
+    /// What the message would become if it were moved. Postgres, which may refuse a row, is not asked.
+    pub(super) fn explain(&self, message: &DeadLetter) -> Result<(), Rejection> {
+        let record = EventRecord::new(message.message(), &self.queue_arn);
+        let json = serde_json::to_value(record).map_err(|_| Rule::Internal)?;
+        let mut record = Record::deserialize(json).map_err(|_| Rule::Internal)?;
+        record.read_origin(&self.origins);
+        let message = Message::extract(&record, self.pipeline.envelope)?;
+        let mut rows = Rows::new(self.pipeline.columns.len());
+        self.transformer.transform(&message, &mut rows)
+    }
+}
+
+/// In a cell: `a row`, or the rule that it would break.
+pub(super) fn cell(outcome: &Result<(), Rejection>) -> String {
+    match outcome {
+        Ok(()) => "a row".to_owned(),
+        Err(rejection) => match &rejection.place {
+            Some(place) => format!("rejected: {} ({})", rejection.rule.name(), place.column),
+            None => format!("rejected: {}", rejection.rule.name()),
+        },
+    }
+}
+
+/// The same as JSON.
+pub(super) fn json(outcome: &Result<(), Rejection>) -> Value {
+    match outcome {
+        Ok(()) => json!({"outcome": "row"}),
+        Err(rejection) => {
+            let place = rejection.place.as_ref();
+            json!({
+                "outcome": "rejected", "rule": rejection.rule.name(), "reason": rejection.to_string(),
+                "column": place.map(|place| &place.column), "path": place.map(|place| &place.path),
+            })
+        }
+    }
+}

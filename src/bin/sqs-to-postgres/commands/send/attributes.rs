@@ -1,0 +1,126 @@
+//! What goes with a line on its way into the queue: message attributes, and the envelope of SNS.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use aws_sdk_sqs::types::MessageAttributeValue;
+use serde_json::{Value, json};
+use sqs_to_postgres::sqs::batch::MAX_ATTRIBUTES;
+use time::OffsetDateTime;
+use uuid::Builder;
+
+const TEXT: &str = "String";
+const NUMBER: &str = "Number";
+
+/// Where the attributes of a message come from, and where they go.
+pub(super) struct Attributes {
+    /// Of every message, by name.
+    pub(super) fixed: Vec<(String, String)>,
+    /// The path in the message of an object with more of them.
+    pub(super) from: Option<String>,
+    /// The topic that the messages seem to come from.
+    pub(super) topic_arn: Option<String>,
+}
+
+/// A type of SQS and a value.
+type Attribute = (&'static str, String);
+
+/// `name=value`, from a flag.
+pub(super) fn attribute(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("write name=value"),
+    }
+}
+
+impl Attributes {
+    /// The body to send for a line, and the attributes beside it. In an envelope of SNS the attributes are part of
+    /// the body.
+    pub(super) fn apply(
+        &self,
+        line: String,
+    ) -> Result<(String, Vec<(String, MessageAttributeValue)>), &'static str> {
+        let attributes = self.of(&line)?;
+        if let Some(topic_arn) = &self.topic_arn {
+            return Ok((notification(topic_arn, &line, &attributes), Vec::new()));
+        }
+        let value = |(kind, text): Attribute| {
+            let value = MessageAttributeValue::builder().data_type(kind);
+            value.string_value(text).build().ok()
+        };
+        let attributes = attributes.into_iter();
+        let attributes = attributes.filter_map(|(name, attribute)| Some((name, value(attribute)?)));
+        Ok((line, attributes.collect()))
+    }
+
+    /// The attributes of a line, by name. Nulls are left out.
+    fn of(&self, line: &str) -> Result<BTreeMap<String, Attribute>, &'static str> {
+        let fixed = self.fixed.iter();
+        let mut attributes: BTreeMap<_, _> = fixed
+            .map(|(name, value)| (name.clone(), (TEXT, value.clone())))
+            .collect();
+        if let Some(path) = &self.from {
+            let Some(Value::Object(found)) = value_at(line, path)? else {
+                return Err("it has no object at the path given by --attributes-from");
+            };
+            for (name, value) in found {
+                let attribute = match value {
+                    Value::Null => continue,
+                    Value::String(text) if !text.is_empty() => (TEXT, text),
+                    Value::Number(number) => (NUMBER, number.to_string()),
+                    Value::Bool(bool) => (TEXT, bool.to_string()),
+                    _ => {
+                        return Err(
+                            "an attribute at --attributes-from is not a text or number, or is empty",
+                        );
+                    }
+                };
+                attributes.insert(name, attribute);
+            }
+        }
+        match attributes.len() > MAX_ATTRIBUTES && self.topic_arn.is_none() {
+            true => Err("it has more than ten attributes"),
+            false => Ok(attributes),
+        }
+    }
+}
+
+/// The value at a path of a line.
+pub(super) fn value_at(line: &str, path: &str) -> Result<Option<Value>, &'static str> {
+    let body: Value = serde_json::from_str(line).map_err(|_| "it is not JSON")?;
+    let pointer: String = path
+        .split('.')
+        .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
+        .collect();
+    Ok(body.pointer(&pointer).cloned())
+}
+
+/// A message as SNS wraps it, without a signature.
+/// Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html> (2026-11).
+fn notification(
+    topic_arn: &str,
+    message: &str,
+    attributes: &BTreeMap<String, Attribute>,
+) -> String {
+    let attributes = attributes.iter();
+    let attributes: BTreeMap<_, _> = attributes
+        .map(|(name, (kind, value))| (name, json!({"Type": kind, "Value": value})))
+        .collect();
+    let mut random = [0; 16];
+    fastrand::fill(&mut random);
+    json!({
+        "Type": "Notification", "MessageId": Builder::from_random_bytes(random).into_uuid().to_string(),
+        "TopicArn": topic_arn, "Message": message, "Timestamp": timestamp(), "MessageAttributes": attributes,
+    })
+    .to_string()
+}
+
+/// Now, as SNS writes it: `2026-01-31T23:59:59.500Z`.
+fn timestamp() -> String {
+    let now = OffsetDateTime::from(SystemTime::now());
+    let (date, [hour, minute, second]) = (now.date(), [now.hour(), now.minute(), now.second()]);
+    let millis = now.millisecond();
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
