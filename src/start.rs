@@ -27,6 +27,9 @@ use crate::telemetry::Metrics;
 /// The mapping, unless `PIPELINE_FILE` names another.
 const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
 
+/// The field of the line at start that identifies the mapping, by which `check` compares it with another.
+pub const MAPPING_DIGEST: &str = "mapping_digest";
+
 /// How long a start waits for systems that do not respond. Lambda gives a function ten seconds.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
 const START_TIME: Duration = Duration::from_secs(9);
@@ -57,6 +60,7 @@ pub async fn handler(
 ) -> Result<Handler, StartError> {
     let until = began + START_TIME;
     let (file, pipeline) = read_pipeline(settings.pipeline_file.as_deref())?;
+    tracing::info!(file, mapping_digest = pipeline.digest, "mapping read");
     let pipeline = Arc::new(pipeline);
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
     let mut database = Database::new(settings.database, settings.secret_ttl, Arc::clone(&secrets))?;

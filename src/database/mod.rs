@@ -189,6 +189,16 @@ impl Database {
         server::address(&self.config().await?)
     }
 
+    /// The database connected to, and the role connected as.
+    ///
+    /// # Errors
+    /// The secret that names them cannot be had.
+    pub async fn name_and_role(&mut self) -> Result<[String; 2], DatabaseError> {
+        let config = self.config().await?;
+        let role = config.get_user().unwrap_or_default();
+        Ok([config.get_dbname().unwrap_or(role), role].map(str::to_owned))
+    }
+
     async fn config(&mut self) -> Result<Config, DatabaseError> {
         match &mut self.credentials {
             Credentials::Url(url) => Ok(config_of_url(url)?.0),

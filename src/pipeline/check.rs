@@ -85,6 +85,7 @@ impl RawPipeline {
         clear::check(&columns)?;
         trust::check(self.trust_origin, on_conflict, &columns, &key)?;
         Ok(Pipeline {
+            digest: String::new(),
             table,
             columns,
             key,

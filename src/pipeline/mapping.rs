@@ -14,6 +14,8 @@ use crate::words::Word;
 /// A checked mapping from messages to the rows of one table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
+    /// Identifies the mapping: 16 hexadecimal digits of a hash of its TOML, without comments and layout.
+    pub digest: String,
     /// Where the rows go.
     pub table: Table,
     /// The columns in the order of the file.

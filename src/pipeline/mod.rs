@@ -19,6 +19,9 @@ mod problem;
 mod tests;
 mod trust;
 
+use base16ct::lower::encode_string;
+use sha2::{Digest as _, Sha256};
+
 pub(crate) use check::check_identifier;
 pub use mapping::{Column, OnConflict, Pipeline, Source, Table};
 pub use path::Path;
@@ -45,6 +48,15 @@ impl Pipeline {
     /// # Errors
     /// The first mistake found, in one sentence that says where it is and how to fix it.
     pub fn parse(file: &str, text: &str) -> Result<Self, PipelineError> {
-        check::parse(text).map_err(|mistake| mistake.in_file(file))
+        let pipeline = check::parse(text).map_err(|mistake| mistake.in_file(file))?;
+        let digest = digest(text);
+        Ok(Self { digest, ..pipeline })
     }
+}
+
+/// Of the TOML with its keys sorted, so that comments, layout and the version of this program do not matter.
+fn digest(text: &str) -> String {
+    let sorted = toml::from_str::<toml::Table>(text).unwrap_or_default();
+    let hash = Sha256::digest(sorted.to_string());
+    encode_string(hash.get(..8).unwrap_or_default())
 }

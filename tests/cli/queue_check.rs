@@ -3,13 +3,14 @@
 use aws_sdk_sqs::types::QueueAttributeName;
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
+use sqs_to_postgres::pipeline::Pipeline;
 
-use crate::aws::Queue;
+use crate::aws::{Queue, config, unique};
 use crate::check::complaints;
 use crate::ddl::create;
-use crate::support::Database;
+use crate::support::{Database, MASK_KEY, Setup};
 use crate::tool::Tool;
 
 /// Lambda's answers about one function, as its API documents them.
@@ -20,6 +21,10 @@ struct Lambda {
     reserved: Option<u64>,
     environment: Value,
     source: Value,
+    /// The line that the function wrote at its start.
+    log: String,
+    /// In which group of LocalStack it is instead.
+    log_group: Option<String>,
 }
 
 impl Lambda {
@@ -29,6 +34,8 @@ impl Lambda {
             timeout_secs: 10,
             reserved: None,
             environment: json!({"Variables": {}}),
+            log: start_of(SHIPPED),
+            log_group: None,
             source: json!({
                 "EventSourceArn": queue.arn, "State": "Enabled", "BatchSize": 100,
                 "FunctionResponseTypes": ["ReportBatchItemFailures"], "ScalingConfig": {"MaximumConcurrency": 5},
@@ -50,6 +57,7 @@ impl Lambda {
             )
             .route("/2019-09-30/functions/{name}/concurrency", get(concurrency))
             .route("/2015-03-31/event-source-mappings", get(sources))
+            .route("/", post(log_events))
             .with_state(self);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -60,7 +68,22 @@ impl Lambda {
 
 async fn configuration(State(lambda): State<Lambda>, Path(name): Path<String>) -> String {
     let (timeout, environment) = (lambda.timeout_secs, lambda.environment);
-    json!({"FunctionName": name, "Timeout": timeout, "Environment": environment}).to_string()
+    let modified = "2026-01-31T23:59:59.500+0000";
+    let group = lambda
+        .log_group
+        .unwrap_or_else(|| format!("/aws/lambda/{name}"));
+    json!({
+        "FunctionName": name, "Timeout": timeout, "Environment": environment, "LastModified": modified,
+        "LoggingConfig": {"LogGroup": group},
+    })
+    .to_string()
+}
+
+async fn log_events(State(lambda): State<Lambda>, request: String) -> String {
+    let request: Value = serde_json::from_str(&request).unwrap();
+    assert_eq!(request["logGroupName"], "/aws/lambda/f");
+    assert_eq!(request["startTime"], 1_769_903_999_500_u64);
+    json!({"events": [{"message": "INIT_START"}, {"message": lambda.log}]}).to_string()
 }
 
 async fn concurrency(State(lambda): State<Lambda>, Path(_): Path<String>) -> String {
@@ -70,6 +93,14 @@ async fn concurrency(State(lambda): State<Lambda>, Path(_): Path<String>) -> Str
 
 async fn sources(State(lambda): State<Lambda>) -> String {
     json!({"EventSourceMappings": [lambda.source]}).to_string()
+}
+
+const SHIPPED: &str = include_str!("../../pipeline.toml");
+
+/// A line as the function writes it at its start with this mapping.
+fn start_of(mapping: &str) -> String {
+    let pipeline = Pipeline::parse("pipeline.toml", mapping).unwrap();
+    json!({"message": "mapping read", "mapping_digest": pipeline.digest}).to_string()
 }
 
 /// A tool with the table, and a queue with a dead-letter queue that keeps messages for longer.
@@ -111,10 +142,23 @@ impl House {
         Tool::on(&self.database).on_aws()
     }
 
-    /// The complaints about a function that Lambda describes like this.
-    async fn complaints(&self, lambda: Lambda) -> Vec<(String, String, String)> {
+    /// The complaints about a function that Lambda describes like this. It has the database and the mask key of the
+    /// tool, unless it has others.
+    async fn complaints(&self, mut lambda: Lambda) -> Vec<(String, String, String)> {
+        if let Some(variables) = lambda.environment["Variables"].as_object_mut() {
+            for (name, value) in [
+                ("DATABASE_URL", self.database.url().as_str()),
+                ("MASK_KEY", MASK_KEY),
+            ] {
+                variables.entry(name).or_insert(value.into());
+            }
+        }
         let sqs = std::env::var("AWS_ENDPOINT_URL").unwrap();
         let tool = self.tool().set("AWS_ENDPOINT_URL_SQS", &sqs);
+        let tool = match lambda.log_group {
+            Some(_) => tool.set("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", &sqs),
+            None => tool,
+        };
         let tool = tool.set("AWS_ENDPOINT_URL", &lambda.serve().await);
         complaints(&tool.run("check --json --function f").await)
     }
@@ -252,10 +296,14 @@ async fn the_deployed_function_is_read_from_lambda() {
         .tool()
         .run("check --json --function sqs-to-postgres")
         .await;
-    assert_eq!(check.code, 0, "{}", check.out);
+    // It has a database, a role and a mask key of its own, and may not have started yet.
+    assert_eq!(check.code, 2, "{}", check.out);
     let found = complaints(&check);
-    assert!(
-        found.iter().all(|(name, ..)| name == "visibility"),
+    let failed = found.iter().filter(|(_, status, _)| status == "failure");
+    let failed: Vec<_> = failed.map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(
+        failed,
+        ["deployed database", "deployed mask key"],
         "{found:?}"
     );
     let nowhere = house.tool().run("check --json --function nowhere").await;
@@ -284,9 +332,14 @@ async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
     assert_eq!(house.complaints(with(direct)).await, []);
     // Without permission to read the variables there is no warning.
     let hidden = json!({"Error": {"ErrorCode": "AccessDeniedException", "Message": ""}});
-    assert_eq!(house.complaints(with(hidden)).await, []);
+    let found = house.complaints(with(hidden)).await;
+    assert_eq!(
+        (found.len(), found[0].0.as_str()),
+        (1, "deployed"),
+        "{found:?}"
+    );
     for environment in [
-        json!(null),
+        json!({"Variables": {}}),
         json!({"Variables": {"DEAD_LETTER_QUEUE_URL": ""}}),
     ] {
         let found = house.complaints(with(environment)).await;
@@ -307,4 +360,135 @@ async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
         .set("DEAD_LETTER_QUEUE_URL", &house.dead_letters.url);
     assert_eq!(complaints(&direct.run(&check).await), []);
     house.end().await;
+}
+
+#[tokio::test]
+async fn a_deployed_function_that_differs_from_what_is_checked_fails_the_check() {
+    let house = House::new().await;
+    let good = Lambda::good(&house.queue);
+    let with = |name: &str, value: &str| {
+        let environment = json!({"Variables": {name: value}});
+        Lambda {
+            environment,
+            ..good.clone()
+        }
+    };
+    let role = house.database.role("p").await;
+    let other_role = house
+        .database
+        .url_as(&role, "p", crate::support::server_address());
+    let other_key = "b3RoZXIga2V5IG9mIHRoZSBkZXBsb3llZCBmdW5jdGlvbiwgbG9uZyBlbm91Z2ggdG8gYmUgb25l";
+    let reordered = SHIPPED.replace("[[column]]", "  # another layout\n[[column]]");
+    let other_mapping = SHIPPED.replace("on_conflict = \"ignore\"", "on_conflict = \"update\"");
+    let same = Lambda {
+        log: start_of(&reordered),
+        ..good.clone()
+    };
+    assert_eq!(house.complaints(same).await, []);
+    let cases = [
+        (
+            Lambda {
+                log: start_of(&other_mapping),
+                ..good.clone()
+            },
+            (
+                "deployed mapping",
+                "failure",
+                "the function runs another mapping (digest ",
+            ),
+        ),
+        (
+            Lambda {
+                log: String::new(),
+                ..good.clone()
+            },
+            (
+                "deployed mapping",
+                "warning",
+                "no start since it was last changed",
+            ),
+        ),
+        (
+            with("DATABASE_URL", &other_role),
+            ("deployed database", "failure", role.as_str()),
+        ),
+        (
+            with("MASK_KEY", other_key),
+            (
+                "deployed mask key",
+                "failure",
+                "the function masks with another key",
+            ),
+        ),
+        (
+            with("DEAD_LETTER_QUEUE_URL", &house.queue.url),
+            ("dead letters", "failure", "the redrive policy names"),
+        ),
+    ];
+    for (lambda, (name, status, said)) in cases {
+        let found = house.complaints(lambda).await;
+        let [(check, found_status, text)] = &found[..] else {
+            panic!("{name}: {found:?}")
+        };
+        assert_eq!(
+            (check.as_str(), found_status.as_str()),
+            (name, status),
+            "{text}"
+        );
+        assert!(text.contains(said), "{text}");
+    }
+    house.database.drop_role(&role).await;
+    house.end().await;
+}
+
+/// The function's own line, in the real CloudWatch Logs of LocalStack.
+#[tokio::test]
+async fn the_mapping_of_a_function_is_recognised_by_the_line_that_it_writes_at_its_start() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    function.ready().await;
+    let log = function.end().await;
+    let [line] = &log
+        .lines()
+        .filter(|line| line.contains("mapping_digest"))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{log}")
+    };
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&config().await);
+    let group = unique("log");
+    logs.create_log_group()
+        .log_group_name(&group)
+        .send()
+        .await
+        .unwrap();
+    logs.create_log_stream()
+        .log_group_name(&group)
+        .log_stream_name("s")
+        .send()
+        .await
+        .unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let event = aws_sdk_cloudwatchlogs::types::InputLogEvent::builder().message(*line);
+    let event = event.timestamp(now.as_millis() as i64).build().unwrap();
+    let put = logs
+        .put_log_events()
+        .log_group_name(&group)
+        .log_stream_name("s");
+    put.log_events(event).send().await.unwrap();
+    let house = House::new().await;
+    let lambda = Lambda {
+        log_group: Some(group.clone()),
+        ..Lambda::good(&house.queue)
+    };
+    assert_eq!(house.complaints(lambda).await, []);
+    house.end().await;
+    logs.delete_log_group()
+        .log_group_name(&group)
+        .send()
+        .await
+        .unwrap();
+    database.drop().await;
 }

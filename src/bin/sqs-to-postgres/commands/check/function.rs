@@ -1,7 +1,10 @@
 //! The Lambda function: its event source, timeout and concurrency.
 
+use std::collections::HashMap;
+
 use aws_config::SdkConfig;
 use aws_sdk_lambda::Client;
+use aws_sdk_lambda::primitives::{DateTime, DateTimeFormat as Format};
 use aws_sdk_lambda::types::{
     EnvironmentResponse, EventSourceMappingConfiguration, FunctionResponseType,
 };
@@ -25,8 +28,12 @@ pub(super) struct Function {
     timeout_secs: u64,
     /// Reserved concurrency; `None`: the account's.
     reserved: Option<i32>,
-    /// Whether it sends dead letters itself; `None` if Lambda does not say.
-    sends_dead_letters: Option<bool>,
+    /// Its variables; `None` if Lambda does not say.
+    pub(super) variables: Option<HashMap<String, String>>,
+    /// Where its log is.
+    pub(super) log_group: String,
+    /// When it was last changed, in milliseconds since 1970.
+    pub(super) modified_millis: Option<i64>,
     /// Its event source mappings that read from SQS queues.
     sources: Vec<EventSourceMappingConfiguration>,
 }
@@ -47,6 +54,9 @@ impl Function {
         let sources = sources.map_err(|error| AwsError::of(&what, &error))?;
         let mut sources = sources.event_source_mappings.unwrap_or_default();
         sources.retain(|source| arn(source).contains(":sqs:"));
+        let log_group = configuration
+            .logging_config()
+            .and_then(|log| log.log_group());
         Ok(Self {
             name: name.to_owned(),
             timeout_secs: configuration
@@ -55,9 +65,17 @@ impl Function {
                 .unsigned_abs()
                 .into(),
             reserved: concurrency.reserved_concurrent_executions(),
-            sends_dead_letters: sends_dead_letters(configuration.environment()),
+            variables: variables(configuration.environment()),
+            log_group: log_group.map_or_else(|| format!("/aws/lambda/{name}"), str::to_owned),
+            modified_millis: configuration.last_modified().and_then(millis),
             sources,
         })
+    }
+
+    /// The value of a variable, if it is known and set.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        let value = self.variables.as_ref()?.get(name)?;
+        (!value.is_empty()).then(|| value.clone())
     }
 
     /// The queue it reads from, if there is exactly one.
@@ -79,7 +97,8 @@ impl Function {
         report.ok("function", &format!("{name}, timeout {timeout} s"))?;
         if let Some(queue) = queue {
             self.check_visibility(queue, report)?;
-            if let Some(are_direct) = self.sends_dead_letters {
+            if self.variables.is_some() {
+                let are_direct = self.variable(DEAD_LETTER_QUEUE_URL).is_some();
                 queue.check_order(are_direct, report)?;
             }
         }
@@ -157,16 +176,19 @@ impl Function {
 
 /// Without permission to decrypt the variables, Lambda returns an error in their place.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_EnvironmentResponse.html>.
-fn sends_dead_letters(environment: Option<&EnvironmentResponse>) -> Option<bool> {
+fn variables(environment: Option<&EnvironmentResponse>) -> Option<HashMap<String, String>> {
     let Some(environment) = environment else {
-        return Some(false);
+        return Some(HashMap::new());
     };
-    let variables = environment.variables();
-    let url = variables.and_then(|variables| variables.get(DEAD_LETTER_QUEUE_URL));
-    environment
-        .error()
-        .is_none()
-        .then(|| url.is_some_and(|url| !url.is_empty()))
+    let is_known = environment.error().is_none();
+    is_known.then(|| environment.variables().cloned().unwrap_or_default())
+}
+
+/// Lambda writes `2026-01-31T23:59:59.500+0000`.
+fn millis(modified: &str) -> Option<i64> {
+    let text = modified.replace("+0000", "Z");
+    let time = DateTime::from_str(&text, Format::DateTime).ok()?;
+    time.to_millis().ok()
 }
 
 fn arn(source: &EventSourceMappingConfiguration) -> &str {

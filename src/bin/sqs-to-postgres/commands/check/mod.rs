@@ -1,5 +1,6 @@
 //! `check`: whether mapping, keys, database, table, queue and function fit together.
 
+mod deployed;
 mod function;
 mod mapping;
 mod queue;
@@ -24,6 +25,7 @@ use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
 use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, variable};
+use deployed::Comparison;
 use function::{DEAD_LETTER_QUEUE_URL, Function};
 use report::Report;
 
@@ -46,7 +48,8 @@ const WIDEST_NAME: &str = "partial responses";
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Check {
-    /// Check this Lambda function too: its timeout, event source and concurrency
+    /// Check this Lambda function too: its timeout, event source and concurrency, and that mapping,
+    /// database, role, mask key and dead-letter queue are those checked here
     #[arg(long, value_name = "NAME", help_heading = "Queue")]
     function: Option<String>,
     /// Print one JSON object per line
@@ -82,7 +85,9 @@ impl Check {
         self.check_mapping(&file, &pipeline, &aws, &mut report)
             .await?;
         let server = self.check_database(&pipeline, &aws, &mut report).await?;
-        self.check_queue(&aws, server.as_ref(), &mut report).await?;
+        let mapping = (file.as_str(), &pipeline);
+        self.check_queue(mapping, &aws, server.as_ref(), &mut report)
+            .await?;
         report.end()
     }
 
@@ -154,7 +159,8 @@ impl Check {
 impl Check {
     async fn check_queue(
         &self,
-        aws: &Aws,
+        (file, pipeline): (&str, &Pipeline),
+        aws: &Arc<Aws>,
         server: Option<&Server>,
         report: &mut Report,
     ) -> Result<(), CliError> {
@@ -172,7 +178,15 @@ impl Check {
             (None, Some(arn)) => queue::check_arn(arn, &sqs, report).await?,
             (named, _) => named,
         };
-        function.check(queue.as_ref(), server, report)
+        function.check(queue.as_ref(), server, report)?;
+        let comparison = Comparison {
+            checked: self,
+            file,
+            pipeline,
+            aws,
+            function: &function,
+        };
+        comparison.check(queue.as_ref(), report).await
     }
 }
 

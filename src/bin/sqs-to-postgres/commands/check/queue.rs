@@ -17,6 +17,8 @@ pub(super) struct Queue {
     pub(super) visibility_secs: u64,
     /// After how many deliveries SQS moves a message to the dead-letter queue; empty if it never does.
     max_receives: String,
+    /// Where its redrive policy sends them.
+    pub(super) dead_letter_arn: Option<String>,
 }
 
 impl Queue {
@@ -90,6 +92,7 @@ async fn check_attributes(
     Ok(Some(Queue {
         arn: attributes.arn,
         visibility_secs,
+        dead_letter_arn: policy.as_ref().map(|policy| policy.dead_letter_arn.clone()),
         max_receives: policy.map_or(String::new(), |policy| policy.max_receive_count),
     }))
 }
