@@ -20,8 +20,12 @@ HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
 # The processor of the function on AWS, by default this machine's: make build ARCHITECTURE=arm64
 ARCHITECTURE ?= $(HOST_ARCHITECTURE)
 
-# Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: sam builds into an
-# empty folder, so that a deployment without them would stop a function that needs them.
+# The mapping to deploy: to AWS that of this folder by default; to the local stack also several, beside that one.
+PIPELINE ?=
+MAPPING = $(or $(PIPELINE),pipeline.toml)
+
+# Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: a deployment without
+# them would stop a function that needs them.
 CA_BUNDLE ?= $(wildcard .local/rds-ca.pem)
 
 # `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, sam's own word for it, does so quickly.
@@ -136,28 +140,28 @@ chart: ## keep the figures of the last bench: benches/results/, the chart, bench
 	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up
-up: install ## start the stack and deploy the function to it
-	@$(STACK) up
+up: install ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
+	@$(STACK) up $(PIPELINE)
 
 .PHONY: down
 down: ## stop the stack; its data is gone
 	@test ! -x $(VENV_PYTHON) || $(STACK) down
 
 .PHONY: env
-env: ## print what a shell needs to use aws and psql on the stack: eval "$$(make -s env)"
-	@$(IF_INSTALLED) $(STACK) env
+env: ## print what a shell needs to use the stack: eval "$$(make -s env)"; its queues of a mapping: PIPELINE=orders.toml
+	@$(IF_INSTALLED) $(STACK) env $(PIPELINE)
 
 .PHONY: status
-status: ## what runs, how much is in the queues and the table, and the last batch
+status: ## what runs, how much is in the queues and the tables, and the last batches
 	@$(IF_INSTALLED) $(STACK) status
 
 .PHONY: logs
-logs: ## follow the function's log, without its metrics or with them: make logs METRICS=1
-	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics)
+logs: ## follow the function's log: make logs PIPELINE=orders.toml; with its metrics: METRICS=1
+	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics) $(PIPELINE)
 
 .PHONY: watch
 watch: install ## run the function against the local Postgres, compiled anew at every change
-	@$(STACK) watch
+	@$(STACK) watch $(MAPPING)
 
 .PHONY: invoke
 invoke: install ## send an event to the function that is watched: make invoke EVENT=events/good-batch.json
@@ -195,10 +199,18 @@ cli: ## build the command line tool, fully optimised: takes minutes
 build: processor install mapping ## build the function for AWS, fully optimised: takes minutes
 	$(BUILD)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
-	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" .local/sam/default/Function/ca.pem)
+
+# What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). Compiled is it already, where
+# the progress can be seen.
+.PHONY: build-Function
+build-Function:
+	$(BUILD)
+	cp target/lambda/bootstrap/bootstrap "$(ARTIFACTS_DIR)"
+	cp "$(MAPPING)" "$(ARTIFACTS_DIR)/pipeline.toml"
+	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(ARTIFACTS_DIR)/ca.pem")
 
 .PHONY: deploy
-deploy: build ## deploy to AWS: make deploy PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each parameter
+deploy: build ## deploy to AWS: make deploy PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each parameter
 	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) \
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
@@ -239,18 +251,18 @@ $(CARGO_CYCLONEDX):
 clean: down ## stop the stack and remove all that was installed, built and written
 	rm -rf $(LOCAL) target
 
-# sam asks cargo-lambda for x86_64 by asking for nothing, which gives arm64 on arm64.
+# cargo-lambda's own word for x86_64 is none at all: it builds for this machine.
 .PHONY: processor
 processor:
 	$(if $(filter $(ARCHITECTURE),arm64 $(HOST_ARCHITECTURE)),,\
 		$(error ARCHITECTURE=$(ARCHITECTURE) cannot be built on $(HOST_ARCHITECTURE): leave it out, or build elsewhere))
 
-# The mapping is compiled in unread: without this, a mistake in it would stop the function on AWS. `explain` reads all
-# of it, also without a message and a key.
+# Without this, a mistake in the mapping would stop the function on AWS. `explain` reads all of it, also without a message
+# and a key.
 .PHONY: mapping
 mapping:
 	@cargo build $(TOOL)
-	@MASK_KEY= MASK_SECRET_ID= cargo run --quiet $(TOOL) -- explain --pipeline pipeline.toml /dev/null > /dev/null
+	@MASK_KEY= MASK_SECRET_ID= cargo run --quiet $(TOOL) -- explain --pipeline "$(MAPPING)" /dev/null > /dev/null
 
 .PHONY: install
 install:
