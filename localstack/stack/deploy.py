@@ -142,8 +142,10 @@ def build_env(settings: Settings) -> dict[str, str]:
 
 
 def sam(settings: Settings, command: str, options: list[str], **env: str) -> None:
+    # sam would look for it beside the template.
+    config = ["--config-file", str(settings.root / "samconfig.toml"), "--config-env", "local"]
     done = subprocess.run(
-        ["sam", command, "--config-env", "local", *options],
+        ["sam", command, *config, *options],
         cwd=settings.root,
         env=build_env(settings) | env,
         stdin=subprocess.DEVNULL,
