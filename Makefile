@@ -36,11 +36,12 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 export CARGO_BUILD_TARGET ?= $(HOST)
 
 # Tests of the stack that can run beside each other: those of a group share what they make, or use the same queue.
-STACK_TEST_GROUPS := chaos guide variants queue
+STACK_TEST_GROUPS := chaos guide variants queue journeys
 STACK_TESTS_chaos := chaos
 STACK_TESTS_guide := deploy_guide
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook
+STACK_TESTS_journeys := journeys
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
 
