@@ -1,4 +1,4 @@
-"""What the README and the tour of the command-line tool show to type, typed: it prints what they show."""
+"""The commands of the README and of the tour of the command-line tool print what the pages show."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from stack.settings import Settings
 
 @pytest.fixture
 def tour(settings: Settings, shell: Shell) -> Iterator[Shell]:
-    """A folder like the repository's, and a queue with another for its dead letters."""
+    """A folder like the repository's, a queue and its dead-letter queue."""
     (shell.folder / "events").symlink_to(settings.root / "events")
     sqs = deploy.client(settings, "sqs")
     dead = sqs.create_queue(QueueName=f"{shell.folder.name}-dead")["QueueUrl"]
