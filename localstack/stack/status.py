@@ -15,7 +15,7 @@ Row = tuple[str, str, str]
 def overview(settings: Settings, ports: Mapping[Daemon, int]) -> str:
     """As much of the state as is known while only parts of the stack run."""
     deployments = Deployment.all(settings)
-    tables = sorted({table for deployment in deployments for table in deployment.tables})
+    tables = dict.fromkeys(table for deployment in deployments for table in deployment.tables)
     rows = [(daemon.name, f"{LOOPBACK}:{port}", _process(daemon)) for daemon, port in ports.items()]
     if postgres.daemon(settings).pid():
         rows += [_table(settings, name) for name in tables]
@@ -30,7 +30,9 @@ def _process(daemon: Daemon) -> str:
 
 
 def _table(settings: Settings, name: str) -> Row:
-    return "table", name.replace('"', ""), f"{run.count_rows(settings, name)} rows"
+    there = postgres.query(settings, f"SELECT to_regclass($name${name}$name$)")
+    now = f"{run.count_rows(settings, name)} rows" if there else "does not exist"
+    return "table", name.replace('"', ""), now
 
 
 def _messages(settings: Settings, deployment: Deployment) -> list[Row]:
