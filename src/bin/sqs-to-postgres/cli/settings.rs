@@ -46,7 +46,7 @@ pub(crate) struct MaskFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseFlags {
-    /// libpq URL; other users of this machine can see its password [env: DATABASE_URL]
+    /// libpq URL; its password is visible to other users of this machine [env: DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "db_secret_id")]
     database_url: Option<String>,
     /// Secret with host, user and password, instead of a URL [env: DB_SECRET_ID]

@@ -1,4 +1,4 @@
-//! Values that `token` and `unmask` take: as arguments, or as lines of stdin.
+//! The values for `token` and `unmask`: arguments, or lines of stdin.
 
 use std::io::{self, BufRead as _};
 

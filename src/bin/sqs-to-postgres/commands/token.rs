@@ -38,15 +38,15 @@ enum TokenError {
 
 /// Print the tokens of values in a masked column, to find a person's rows
 ///
-/// Prints one line per value, after the transforms and the mask of the column.
+/// Applies the transforms and the mask of the column, and prints one line per value.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Token {
-    /// The values, after all flags; without any, one per line from stdin, which neither the shell's history
-    /// nor other users of this machine can see
+    /// The values, after all flags; if omitted, one per line from stdin, which is visible neither in the shell's
+    /// history nor to other users of this machine
     #[arg(allow_hyphen_values = true, value_parser = value)]
     values: Vec<String>,
-    /// The masked column, if they use different transforms or masks
+    /// The masked column; required if masked columns use different transforms or masks
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
     #[command(flatten)]

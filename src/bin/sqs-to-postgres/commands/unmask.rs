@@ -26,7 +26,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Unmask {
-    /// The tokens, after all flags; without any, one per line from stdin
+    /// The tokens, after all flags; if omitted, one per line from stdin
     #[arg(allow_hyphen_values = true, value_parser = value)]
     tokens: Vec<String>,
     /// Print one JSON object per line: the value, or null and the error

@@ -39,9 +39,9 @@ Examples:
 
 /// Drain the queue into the table, without Lambda
 ///
-/// Stores messages as the function would until the queue is empty, and prints a summary.
-/// Failed messages stay in the queue, for its dead-letter queue. Ctrl-C and SIGTERM end
-/// it within ten seconds: messages that are not stored by then become visible again.
+/// Stores messages as the function does, until the queue is empty, and prints a summary. Failed messages stay in the
+/// queue until its redrive policy moves them. Ctrl-C and SIGTERM end it within ten seconds; messages that are not
+/// stored by then become visible again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Drain {
@@ -51,16 +51,17 @@ pub(crate) struct Drain {
     /// Maximum messages per batch
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch_size: u16,
-    /// How long a batch waits for more messages after its first
+    /// How long to wait for more messages after the first of a batch
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=300))]
     batch_window: u64,
     /// Treat the queue as empty after this long without a message, or with only messages that failed before
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     wait_time_seconds: u64,
-    /// Concurrent receive requests; on a FIFO queue one, to keep the order
+    /// Concurrent receive requests; always one on a FIFO queue, to keep the order
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
     concurrency: u16,
-    /// With --follow: serve Prometheus metrics at /metrics, and /healthz; without an address, on loopback
+    /// With --follow: serve Prometheus metrics at /metrics and a health check at /healthz; on loopback if only a port
+    /// is given
     #[arg(long, value_name = "[ADDRESS:]PORT", requires = "follow", value_parser = status::address)]
     metrics_addr: Option<SocketAddr>,
     /// Print the summary as a JSON object
