@@ -30,9 +30,10 @@ Examples:
 pub(crate) struct Ddl {
     /// Partition by month on this column, a date or timestamptz of the key
     ///
-    /// Prints partitions for this month and the next two, and one for all other times. Create later ones before they
-    /// are needed, for example with pg_partman. The key is then unique only together with this column: a message that
-    /// is sent again at another time may be stored twice.
+    /// Prints partitions for this month and the next two, and one for all other times. Create
+    /// later ones before they are needed, for example with pg_partman. The key is then unique
+    /// only together with this column: a message that is sent again at another time may be
+    /// stored twice.
     #[arg(
         long,
         value_name = "COLUMN",

@@ -27,7 +27,8 @@ Examples:
 
 /// Show the row that each message becomes, or the rule it breaks and where
 ///
-/// Values are hidden. If a mask key is set, tokens are shown as the table would hold them. Does not need a database.
+/// Values are hidden. If a mask key is set, tokens are shown as the table would hold
+/// them. Does not need a database.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {

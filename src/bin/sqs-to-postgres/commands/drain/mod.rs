@@ -39,9 +39,10 @@ Examples:
 
 /// Drain the queue into the table, without Lambda
 ///
-/// Stores messages as the function does, until the queue is empty, and prints a summary. Failed messages stay in the
-/// queue until its redrive policy moves them. Ctrl-C and SIGTERM end it within ten seconds; messages that are not
-/// stored by then become visible again.
+/// Stores messages as the function does, until the queue is empty, and prints a summary.
+/// Failed messages stay in the queue until its redrive policy moves them. Ctrl-C and
+/// SIGTERM end it within ten seconds; messages that are not stored by then become visible
+/// again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Drain {

@@ -54,8 +54,8 @@ struct NoObject;
 
 /// Propose a mapping for sample messages, with masks for what looks like personal data
 ///
-/// Types, widths and required columns are inferred from the samples, so provide many. Comments explain each choice.
-/// No value of a sample is printed.
+/// Types, widths and required columns are inferred from the samples, so provide many.
+/// Comments explain each choice. No value of a sample is printed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {

@@ -56,11 +56,12 @@ Examples:
 /// itself moved the message from a FIFO queue, its time is that of the move, because
 /// SQS does not keep the original one.
 ///
-/// The attribute with the reason of the failure is removed. Messages of other queues stay, and so does a message that
-/// fails again while others are moved. Messages that stay become visible again at the end, with one more delivery. On
-/// a FIFO queue, a message that cannot be moved holds back the later ones of its group. SQS delivers nothing of a
-/// group while one of its messages is in flight, so messages behind one that stays are not received. The command ends
-/// when it receives nothing new.
+/// The attribute with the reason of the failure is removed. Messages of other queues
+/// stay, and so does a message that fails again while others are moved. Messages that
+/// stay become visible again at the end, with one more delivery. On a FIFO queue, a
+/// message that cannot be moved holds back the later ones of its group. SQS delivers
+/// nothing of a group while one of its messages is in flight, so messages behind one that
+/// stays are not received. The command ends when it receives nothing new.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
