@@ -76,13 +76,13 @@ impl Ddl {
 fn notes(pipeline: &Pipeline) -> String {
     let newer = pipeline.newer_column().map(|column| {
         format!(
-            "-- {:?}: a row is replaced only by one in which this is the same or newer\n",
+            "-- {:?}: a row is replaced only by one in which this is equal or newer\n",
             column.name
         )
     });
     let clear = pipeline.clear_columns().map(|(column, masked)| {
         format!(
-            "-- {:?}: in clear on purpose, though {:?} is masked\n",
+            "-- {:?}: in clear on purpose, although {:?} is masked\n",
             column.name, masked.name
         )
     });
