@@ -137,7 +137,7 @@ bench-smoke: install-peers ## check that all benches work, unoptimised and for s
 	@$(STACK) with cargo test --locked --bench function --bench stages
 
 .PHONY: chart
-chart: ## keep the figures of the last bench: benches/results/, the chart, benches/README.md, README.md
+chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
 	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up
@@ -145,7 +145,7 @@ up: install ## start the stack and deploy the function to it, or more of them: m
 	@$(STACK) up $(PIPELINE)
 
 .PHONY: down
-down: ## stop the stack; its data is gone
+down: ## stop the stack and delete its data
 	@test ! -x $(VENV_PYTHON) || $(STACK) down
 
 .PHONY: env

@@ -187,7 +187,7 @@ impl fmt::Debug for MaskKeySettings {
 pub struct LogSettings {
     /// `AWS_LAMBDA_LOG_FORMAT`: `Text` for people at a terminal; JSON lines otherwise.
     pub format: LogFormat,
-    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` where it is unset or unknown.
+    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` if it is unset or unknown.
     pub level: tracing::Level,
 }
 
@@ -227,7 +227,7 @@ impl LogSettings {
     }
 }
 
-/// Variables that Lambda sets for every function, and that nobody else has to set.
+/// Variables that Lambda sets for every function.
 const RUNTIME_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_LAMBDA_FUNCTION_NAME",

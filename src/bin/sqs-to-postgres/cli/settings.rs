@@ -46,7 +46,7 @@ pub(crate) struct MaskFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseFlags {
-    /// libpq URL; other users of this machine can see its password [env: DATABASE_URL]
+    /// libpq URL; its password is visible to other users of this machine [env: DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "db_secret_id")]
     database_url: Option<String>,
     /// Secret with host, user and password, instead of a URL [env: DB_SECRET_ID]
@@ -90,9 +90,9 @@ pub(crate) struct QueueFlags {
 #[error("no queue given: use --queue-url or --queue-name, or set QUEUE_URL")]
 struct NoQueue;
 
-/// A name where a URL belongs. LocalStack takes it for a URL, SQS does not.
+/// A name in place of a URL, which LocalStack accepts and SQS does not.
 #[derive(Debug, Error)]
-#[error("{place}{text:?} is not the URL of a queue, https://…: only --queue-name takes a name")]
+#[error("{place}{text:?} is not the URL of a queue, https://…: only --queue-name accepts a name")]
 pub(crate) struct NotAUrl {
     place: String,
     text: String,
