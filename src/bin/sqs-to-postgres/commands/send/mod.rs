@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_millis(50);
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
-  sqs-to-postgres send --queue-name users --sns arn:aws:sns:eu-west-1:123456789012:users --attribute tenant=acme users.jsonl
+  sqs-to-postgres send --queue-name users --sns \"$TOPIC_ARN\" --attribute tenant=acme users.jsonl
   tail -f app.log | sqs-to-postgres send --queue-name logins.fifo --group-id-from user_id";
 
 #[derive(Debug, Error)]
@@ -308,7 +308,7 @@ impl Requests {
             .as_ref()
             .is_some_and(|message| message.bytes > MAX_BYTES)
         {
-            true => Err("it has more than 1 MiB"),
+            true => Err("it is larger than 1 MiB"),
             false => Ok(message),
         }
     }
