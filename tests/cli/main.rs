@@ -14,6 +14,7 @@ mod ddl;
 mod drain;
 mod explain;
 mod infer;
+mod infer_samples;
 mod mask;
 #[path = "../function/pgbouncer.rs"]
 mod pgbouncer;

@@ -1,5 +1,5 @@
-//! Kinds of personal data, and the names of fields that say so. When in doubt, mask: a mask too many is
-//! removed by hand, a value in clear is not.
+//! Kinds of personal data, and the names of fields that suggest them. When in doubt, mask: a superfluous mask can be
+//! removed later, but a value that was stored in clear remains known.
 
 use std::fmt;
 
@@ -132,8 +132,15 @@ const NAMES: [Names; 10] = [
 ];
 
 /// Whether a word is in a list of words that are separated by spaces.
-fn is_in(list: &str, word: &str) -> bool {
+pub(super) fn is_in(list: &str, word: &str) -> bool {
     list.split_whitespace().any(|known| known == word)
+}
+
+/// Whether a name ends with a word that identifies something.
+pub(super) fn ends_with_identifier(name: &str) -> bool {
+    words(name)
+        .last()
+        .is_some_and(|last| is_in(IDENTIFIES, last))
 }
 
 /// The name of a part of an object. A name such as `id` or `first` is completed by that of the object.
@@ -147,7 +154,7 @@ pub(super) fn part_name(object: &str, part: &str) -> String {
 }
 
 impl Pii {
-    /// The kind that the name of a field says.
+    /// The kind that the name of a field suggests.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let words = words(name);
         let last = words.last()?.as_str();
