@@ -227,8 +227,11 @@ mod tests {
             8 => vec(any::<i32>(), 0..4).prop_map(Value::from).boxed(),
             9 => vec("[a-z]{0,9}", 0..4).prop_map(Value::from).boxed(),
             10 => "[a-z]{1,9}@example[.]com".prop_map(Value::from).boxed(),
-            11 => any_json()
-                .prop_map(|json| serde_json::json!([{"k": json}]))
+            11 => vec(of_kind(2), 0..3)
+                .prop_map(|names| {
+                    let object = |name| serde_json::json!({ "k": name, "l": [name] });
+                    names.iter().map(object).collect::<Vec<_>>().into()
+                })
                 .boxed(),
             _ => (of_kind(0), of_kind(2))
                 .prop_map(|(id, name)| serde_json::json!({"id": id, "name": name}))
