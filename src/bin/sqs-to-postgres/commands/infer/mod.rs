@@ -161,6 +161,7 @@ fn rejected(mapping: &str, samples: &[Sample]) -> Result<Vec<(usize, String)>, C
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
