@@ -3,11 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id, login, login_with};
-use crate::copy::{SAFE, SKIPPED, counted, noted, noting_database};
+use crate::support::batch::{Batch, id, login, login_with};
+use crate::support::statements::{SAFE, SKIPPED, counted, noted, noting_database};
 use crate::support::{Database, Function, Setup};
 
-const NOTHING: [String; 0] = [];
 const PLAIN: &str = "INSERT";
 
 fn batch(name: &str) -> Value {
@@ -29,7 +28,7 @@ async fn warm() -> (Database, Function) {
 async fn warm_up(function: &mut Function) {
     for number in 0..WARM {
         let batch = batch(&format!("warm{number}"));
-        assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+        function.invoke(&batch).await.assert_none_failed();
     }
 }
 
@@ -41,19 +40,18 @@ fn then(later: &[&'static str]) -> Vec<&'static str> {
 async fn new_messages_are_inserted_without_a_look_for_duplicates() {
     let (database, mut function) = warm().await;
     for name in ["a", "b"] {
-        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(name)).await.assert_none_failed();
     }
     assert_eq!(noted(&database).await, then(&[PLAIN, PLAIN]));
     assert_eq!(counted(&function, WARM + 1), [json!(1), json!(0), json!(0)]);
     assert_eq!(database.count("user_logins").await as usize, WARM + 2);
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn a_redelivered_message_is_stored_once_and_the_next_batches_look_for_duplicates() {
     let (database, mut function) = warm().await;
     let again = Batch::new().body("warm0", login()).body("new", login());
-    assert_eq!(function.invoke(&again.event()).await.failed_ids(), NOTHING);
+    function.invoke(&again.event()).await.assert_none_failed();
     assert_eq!(counted(&function, WARM), [json!(1), json!(1), json!(0)]);
     for number in 0..=SKIPPED {
         function.invoke(&batch(&number.to_string())).await;
@@ -65,7 +63,6 @@ async fn a_redelivered_message_is_stored_once_and_the_next_batches_look_for_dupl
         database.count("user_logins").await as usize,
         WARM + 2 + SKIPPED
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -84,7 +81,6 @@ async fn a_row_that_postgres_refuses_costs_only_itself_without_a_look_for_duplic
     );
     assert_eq!(noted(&database).await, then(&[PLAIN, PLAIN]));
     assert_eq!(database.count("user_logins").await as usize, WARM + 2);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -96,7 +92,6 @@ async fn a_key_that_lost_its_constraint_is_noticed() {
     let error = function.invoke(&batch("warm0")).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await as usize, WARM);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -108,7 +103,6 @@ async fn another_table_of_the_same_name_is_noticed() {
     let error = function.invoke(&batch("warm0")).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await, 0);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -126,12 +120,10 @@ async fn a_table_that_comes_before_in_the_search_path_is_noticed() {
         .execute(&format!("CREATE TABLE user_logins {like}"))
         .await;
     for name in ["a", "b"] {
-        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(name)).await.assert_none_failed();
     }
     assert_eq!(before.count("user_logins").await, 2);
     assert_eq!(database.count("user_logins").await as usize, WARM);
-    before.drop().await;
-    database.drop().await;
 }
 
 /// It can be dropped under a statement that counts on it.
@@ -143,9 +135,8 @@ async fn a_key_that_an_index_alone_makes_unique_is_always_looked_for() {
         .await;
     let mut function = Setup::on(&database).start().await;
     for name in ["a", "b", "b"] {
-        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(name)).await.assert_none_failed();
     }
     assert_eq!(noted(&database).await, [SAFE; 3]);
     assert_eq!(database.count("user_logins").await, 2);
-    database.drop().await;
 }

@@ -4,8 +4,6 @@
 //! test has a schema, queues and secrets of its own.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-mod aws;
-mod batch;
 mod bet;
 mod canary;
 mod copy;
@@ -17,7 +15,6 @@ mod fifo;
 mod fifo_model;
 mod frozen;
 mod hostile;
-mod impostor;
 mod load;
 mod log;
 mod mapping;
@@ -26,20 +23,16 @@ mod names;
 mod newer;
 mod origin;
 mod outage;
-mod pgbouncer;
 mod pooler;
-mod proxy;
 mod redelivery;
 mod refused;
 mod rotation;
-mod secrets_manager;
 mod shutdown;
 mod start;
 mod starting;
 mod stuck;
+#[path = "../support/mod.rs"]
 mod support;
 mod table_faults;
 mod tls;
-mod tls_front;
 mod types;
-mod yardstick;

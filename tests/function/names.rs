@@ -6,12 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::join;
 
-use crate::batch::{Batch, login};
-use crate::pooler::{messages, named_text};
-use crate::proxy::Proxy;
+use crate::support::batch::{Batch, login};
+use crate::support::protocol::{messages, named_text};
+use crate::support::proxy::Proxy;
 use crate::support::{Database, Setup, server_address};
-
-const NOTHING: [String; 0] = [];
 
 /// So many that each statement had a name long before the last.
 const BATCHES: usize = 12;
@@ -32,7 +30,7 @@ async fn postgres_plans_the_statement_of_a_batch_once_a_connection() {
     for connection in 0..2 {
         for number in 0..BATCHES {
             let batch = batch(BATCHES * connection + number);
-            assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+            function.invoke(&batch).await.assert_none_failed();
         }
         let sent = &proxy.sent()[connection];
         let messages = messages(sent);
@@ -44,7 +42,6 @@ async fn postgres_plans_the_statement_of_a_batch_once_a_connection() {
         proxy.cut();
     }
     assert_eq!(database.count("user_logins").await as usize, 2 * BATCHES);
-    database.drop().await;
 }
 
 /// The name is asked for behind the rows, and has to wait for whoever came in between.
@@ -53,7 +50,7 @@ async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_t
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     for number in 0..BEFORE_NAMING {
-        assert_eq!(function.invoke(&batch(number)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(number)).await.assert_none_failed();
     }
     let lock = database.lock("user_logins").await;
     let named = batch(BEFORE_NAMING);
@@ -68,15 +65,14 @@ async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_t
             next
         }
     );
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     drop(lock);
     assert_eq!(
         database.count("user_logins").await as usize,
         BEFORE_NAMING + 1
     );
     let next = batch(BEFORE_NAMING + 1);
-    assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
-    database.drop().await;
+    function.invoke(&next).await.assert_none_failed();
 }
 
 /// Whatever takes the name away: here a trigger.
@@ -92,7 +88,7 @@ async fn a_statement_that_lost_its_name_costs_no_message() {
         .await;
     let mut function = Setup::on(&database).start().await;
     for number in 0..BATCHES {
-        assert_eq!(function.invoke(&batch(number)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(number)).await.assert_none_failed();
     }
     assert_eq!(database.count("user_logins").await as usize, BATCHES);
     let log = function.end().await;
@@ -100,5 +96,4 @@ async fn a_statement_that_lost_its_name_costs_no_message() {
         log.contains("26000") && log.contains("trying again"),
         "{log}"
     );
-    database.drop().await;
 }
