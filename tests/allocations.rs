@@ -1,4 +1,4 @@
-//! How much work a message is, by a measure that does not depend on the machine's mood.
+//! The work per message, by a measure that does not depend on how busy the machine is.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -32,7 +32,7 @@ fn a_message_costs_few_allocations() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let table = runtime.block_on(support::Database::with_user_logins());
     let mut handler = handler(&table.url());
-    // What happens once is connecting.
+    // The first invocation also connects.
     handle(&runtime, &mut handler, &event());
     let event = event();
     let counted = allocation_counter::measure(|| handle(&runtime, &mut handler, &event));
@@ -67,7 +67,7 @@ fn event() -> String {
     json!({"Records": (0..BATCH).map(|_| record()).collect::<Vec<_>>()}).to_string()
 }
 
-/// As `main` puts it together.
+/// Assembled as in `main`.
 fn handler(url: &str) -> Handler {
     let text = include_str!("../pipeline.toml");
     let pipeline = Arc::new(Pipeline::parse("pipeline.toml", text).unwrap());

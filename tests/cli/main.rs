@@ -1,4 +1,4 @@
-//! The real command line tool, against a real Postgres and LocalStack.
+//! The real command-line tool, against a real Postgres and LocalStack.
 //!
 //! `make test` starts both.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]

@@ -1,4 +1,4 @@
-//! Large batches are copied, and nothing that is promised of small ones changes.
+//! Large batches are copied, and keep all promises of small ones.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn a_large_batch_is_copied_with_the_values_of_a_small_one() {
     assert_eq!(database.count("user_logins").await, MANY as i64 + 1);
 }
 
-/// Its rows do not come in the order of their keys, and two of them are one.
+/// Its rows are not in the order of their keys, and two of them have the same key.
 #[tokio::test]
 async fn a_key_from_the_body_is_copied_too() {
     let database = Database::new().await;
@@ -104,9 +104,9 @@ async fn refused_rows_of_a_large_batch_do_not_affect_the_others_which_are_copied
     );
 }
 
-/// More than are looked for one by one.
+/// More refused rows than are isolated one by one.
 #[tokio::test]
-async fn a_large_batch_of_mostly_refused_rows_is_told_apart() {
+async fn the_good_rows_of_a_large_batch_of_mostly_refused_ones_are_stored() {
     let (database, mut function) = started().await;
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
@@ -122,7 +122,7 @@ async fn a_large_batch_of_mostly_refused_rows_is_told_apart() {
     assert_eq!(database.count("user_logins").await, (MANY / 40) as i64);
 }
 
-/// An integer's four bytes would be another number as a real.
+/// The four bytes of an integer would be another number as a real.
 #[tokio::test]
 async fn a_column_whose_type_was_changed_gets_no_wrong_value() {
     let (database, mut function) = started().await;
@@ -156,7 +156,7 @@ async fn a_key_that_lost_its_index_is_noticed_by_a_large_batch() {
 }
 
 #[tokio::test]
-async fn a_table_for_which_copy_is_something_else_is_inserted_into() {
+async fn a_table_for_which_copy_differs_from_insert_is_inserted_into() {
     let differences = [
         "ALTER TABLE user_logins ALTER app_version TYPE bigint",
         "CREATE TYPE platform AS ENUM ('ios'); ALTER TABLE user_logins ALTER device_type TYPE platform USING NULL",
@@ -187,9 +187,9 @@ async fn a_large_batch_that_is_not_copied_in_time_is_reported_and_harmless() {
     assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
 }
 
-/// What is asked of Postgres for a batch leaves before the batch is read.
+/// A request to Postgres may be sent before the batch is fully read.
 #[tokio::test]
-async fn a_large_payload_that_is_no_event_fails_alone_and_leaves_nothing_behind() {
+async fn a_large_payload_that_is_not_an_event_fails_alone_and_leaves_nothing_behind() {
     let (database, mut function) = started().await;
     function.invoke(&many("j").event()).await;
     let mut payload = many("k").event();
@@ -202,7 +202,7 @@ async fn a_large_payload_that_is_no_event_fails_alone_and_leaves_nothing_behind(
     assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
 }
 
-/// Of the first batch nobody knows it before it is read.
+/// For the first batch this is unknown until it has been read.
 #[tokio::test]
 async fn large_batches_of_a_fifo_queue_are_stored_in_the_order_of_their_keys_too() {
     let (database, mut function) = started().await;
@@ -256,7 +256,7 @@ fn numbered(first: usize, value: &Value) -> Value {
         .event()
 }
 
-/// As an online migration does it: the new columns are filled, and then take the old names.
+/// As in an online migration: the new columns are filled, and then get the old names.
 #[tokio::test]
 async fn columns_that_were_renamed_get_no_value_of_another_type() {
     let changes = [
@@ -296,7 +296,7 @@ async fn a_type_that_was_changed_in_place_is_noticed() {
     assert_eq!(noted(&database).await, ["COPY", SAFE]);
 }
 
-/// Its values are Postgres's own, which COPY would overwrite and INSERT refuses.
+/// Postgres generates its values, which COPY would overwrite and INSERT refuses.
 #[tokio::test]
 async fn a_column_that_became_an_identity_is_noticed() {
     let database = Database::new().await;
@@ -308,9 +308,9 @@ async fn a_column_that_became_an_identity_is_noticed() {
     assert_eq!(database.count("t").await, 0);
 }
 
-/// As a deployment of two schemas that take turns does it.
+/// As in a deployment that alternates between two schemas.
 #[tokio::test]
-async fn a_table_of_a_schema_that_took_the_place_of_another_is_noticed() {
+async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
     let database = Database::with_user_logins().await;
     let (schema, next) = (&database.schema, format!("{}_next", database.schema));
     let mapping = Mapping::shipped().within(&database);
@@ -331,7 +331,7 @@ async fn a_table_of_a_schema_that_took_the_place_of_another_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
+async fn a_large_batch_notices_a_table_that_is_earlier_in_the_search_path() {
     let (database, before) = (noting_database().await, Database::new().await);
     let paths = (
         format!("search_path%3D{}", database.schema),
@@ -352,9 +352,9 @@ async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
     assert_eq!(database.count("user_logins").await, MANY as i64);
 }
 
-/// tokio-postgres would read every later answer as that of the request before it.
+/// Otherwise tokio-postgres would match every later response to the request before.
 #[tokio::test]
-async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
+async fn a_copy_that_is_refused_before_it_accepts_rows_ends_the_connection() {
     let database = Database::new().await;
     let mut function = copied_into(&database, ["bigint", "bigint"], "text").await;
     database.execute("ALTER TABLE t RENAME a TO other").await;
@@ -362,7 +362,7 @@ async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
     assert!(error.contains("has no column"), "{error}");
     assert_eq!(
         function
-            .lines("rows could not be copied: they are inserted on a new connection")
+            .lines("rows could not be copied: inserting them on a new connection")
             .len(),
         1
     );
@@ -372,7 +372,7 @@ async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
     assert_eq!(database.count("t").await, 2 * MANY as i64);
 }
 
-/// The refused row comes early: what comes before it is few, and must still be stored first.
+/// The refused row is early: the few rows before it must still be stored first.
 #[tokio::test]
 async fn a_large_batch_with_a_refused_row_is_stored_in_the_order_of_arrival() {
     const KEYS: usize = 100;

@@ -1,10 +1,9 @@
 //! The real function, driven over the Lambda Runtime API, against a real Postgres.
 //!
-//! `make test` starts Postgres and LocalStack, and sets `DATABASE_URL` and what AWS clients read. Each
-//! test has a schema, queues and secrets of its own.
+//! `make test` starts Postgres and LocalStack, and sets `DATABASE_URL` and what AWS clients read. Each test has its
+//! own schema, queues and secrets.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-mod bet;
 mod canary;
 mod copy;
 mod dead_letters;
@@ -21,6 +20,8 @@ mod mapping;
 mod metrics;
 mod names;
 mod newer;
+mod optimistic;
+mod order_model;
 mod origin;
 mod outage;
 mod pooler;

@@ -107,7 +107,7 @@ impl Database {
             .get(0)
     }
 
-    /// Keeps everybody from the table until what is given back is dropped.
+    /// Locks the table until the returned client is dropped.
     pub(crate) async fn lock(&self, table: &str) -> Client {
         let client = connect().await;
         let sql = format!("BEGIN; LOCK TABLE {}.{table}", self.schema);
@@ -115,7 +115,7 @@ impl Database {
         client
     }
 
-    /// Locks these rows until what is given back is dropped.
+    /// Locks these rows until the returned client is dropped.
     pub(crate) async fn lock_rows(&self, table: &str, condition: &str) -> Client {
         let client = connect().await;
         let sql = format!(
@@ -126,7 +126,7 @@ impl Database {
         client
     }
 
-    /// Waits until so many sessions wait for the table.
+    /// Waits until this many sessions wait for the table.
     pub(crate) async fn wait_for_waiting(&self, table: &str, count: i64) {
         let waiting = format!("pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
         eventually(&format!("{count} wait for {table}"), async || {

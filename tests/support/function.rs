@@ -22,7 +22,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Nothing is set but what Lambda sets.
+    /// Only with the variables that Lambda sets.
     pub(crate) fn bare() -> Self {
         let lambda = [
             ("AWS_LAMBDA_FUNCTION_NAME", "sqs-to-postgres"),
@@ -50,7 +50,7 @@ impl Setup {
             .set("MASK_KEY", MASK_KEY)
     }
 
-    /// A database that nobody serves.
+    /// A database that does not answer.
     pub(crate) fn away() -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!(
@@ -72,7 +72,7 @@ impl Setup {
         self
     }
 
-    /// Another mapping than the shipped one.
+    /// Replaces the shipped mapping.
     pub(crate) fn mapping(self, mapping: &(impl ToString + ?Sized)) -> Self {
         let file = TempFile::new(&mapping.to_string());
         let path = file.0.display().to_string();
@@ -82,7 +82,7 @@ impl Setup {
         }
     }
 
-    /// Beside a Runtime API that has no extensions, as that of an emulator may be.
+    /// With a Runtime API without extensions, like that of some emulators.
     pub(crate) fn without_extensions(self) -> Self {
         Self {
             has_extensions: false,
@@ -160,13 +160,13 @@ impl Function {
         }
     }
 
-    /// Puts an invocation before it, whose answer nobody waits for.
+    /// Queues an invocation without waiting for the answer.
     pub(crate) fn send(&self, event: &Value, time: Duration) {
         let payload = event.to_string();
         self.invocations.send(Invocation { payload, time }).unwrap();
     }
 
-    /// Waits until it has asked for its first invocation.
+    /// Waits until it has requested its first invocation.
     pub(crate) async fn ready(&mut self) {
         let mut asked = self.asked.clone();
         let mut ready = pin!(asked.wait_for(|asked| asked.contains(&Asked::Next)));
@@ -177,7 +177,7 @@ impl Function {
         }
     }
 
-    /// What it has asked the Runtime API for so far.
+    /// Its requests to the Runtime API so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.borrow().clone()
     }
@@ -195,12 +195,12 @@ impl Function {
         ended.expect("the function goes on").unwrap()
     }
 
-    /// The number of its process.
+    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id().unwrap()
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -214,7 +214,7 @@ impl Function {
         json.filter(|line| line["message"] == message).collect()
     }
 
-    /// The JSON lines with this message, once there are that many: they come by another way than the answer.
+    /// The JSON lines with this message, once there are this many: they do not arrive with the answer.
     pub(crate) async fn lines_of(&self, message: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} lines {message:?}"), async || {
             Some(self.lines(message)).filter(|lines| lines.len() >= count)
@@ -222,7 +222,7 @@ impl Function {
         .await
     }
 
-    /// Everything it wrote, once it has ended.
+    /// All its output, once it has ended.
     async fn whole_log(&mut self) -> String {
         for reader in self.readers.drain(..) {
             reader.await.unwrap();
@@ -230,7 +230,7 @@ impl Function {
         self.log()
     }
 
-    /// Ends it and gives everything it wrote.
+    /// Ends it and returns all its output.
     pub(crate) async fn end(mut self) -> String {
         self.process.start_kill().unwrap();
         self.process.wait().await.unwrap();

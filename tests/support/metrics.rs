@@ -13,19 +13,19 @@ pub(crate) fn metric_lines(function: &Function) -> Vec<Value> {
     lines.filter(|line| line.get("_aws").is_some()).collect()
 }
 
-/// Those that hold this one.
+/// The lines with this metric.
 pub(crate) fn with_metric(function: &Function, name: &str) -> Vec<Value> {
     let lines = metric_lines(function).into_iter();
     lines.filter(|line| line.get(name).is_some()).collect()
 }
 
-/// What a metric sums up to.
+/// The sum of a metric.
 pub(crate) fn sum(function: &Function, name: &str) -> f64 {
     let lines = with_metric(function, name);
     lines.iter().filter_map(|line| line[name].as_f64()).sum()
 }
 
-/// The same, once it is anything: lines come by another way than the answer.
+/// The same, once there is one: lines do not arrive with the answer.
 pub(crate) async fn counted(function: &Function, name: &str) -> f64 {
     eventually(name, async || {
         Some(sum(function, name)).filter(|sum| *sum > 0.0)

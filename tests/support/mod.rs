@@ -37,27 +37,27 @@ pub(crate) use function::{Function, Setup};
 pub(crate) use mapping::Mapping;
 pub(crate) use runtime_api::{Asked, Outcome};
 
-/// 64 bytes, of which the masks make tokens in every test.
+/// 64 bytes, the mask key of every test.
 pub(crate) const MASK_KEY: &str =
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
 
 /// How long a test waits for an answer before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What signs and verifies origins with a mask key, given in base64.
+/// Signs and verifies origins with a mask key in base64.
 pub(crate) fn origins(mask_key: &str) -> Origins {
     let key = (!mask_key.is_empty()).then(|| MaskKey::from_base64(mask_key).unwrap());
     Origins::new(key.as_ref())
 }
 
-/// A program as cargo has built it, or where `make test` keeps it: a build for the local stack, which may run
-/// beside the tests, moves away what cargo has built.
+/// A program as built by cargo, or where `make test` keeps it: a concurrent build for the local stack moves away what
+/// cargo has built.
 pub(crate) fn program(name: &str, built: &str) -> PathBuf {
     let kept = std::env::var_os("TESTED_PROGRAMS");
     kept.map_or_else(|| built.into(), |folder| PathBuf::from(folder).join(name))
 }
 
-/// Looks again and again until there is something, for as long as a test has patience.
+/// Repeats a check until it returns something, up to the patience of a test.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let patience = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(10);
@@ -67,7 +67,7 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
         }
         assert!(Instant::now() < patience, "it never came true: {what}");
         tokio::time::sleep(pause).await;
-        // Whoever is asked has other things to do too.
+        // Leaves time to the system that is polled.
         pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
@@ -82,7 +82,7 @@ fn clean_up<E: Debug>(work: impl Future<Output = Result<(), E>> + Send + 'static
     }
 }
 
-/// A file that is gone when the test ends.
+/// A file that is removed when the test ends.
 pub(crate) struct TempFile(pub(crate) std::path::PathBuf);
 
 impl TempFile {

@@ -17,7 +17,7 @@ pub(crate) fn messages(sent: &[u8]) -> Vec<Message<'_>> {
     messages
 }
 
-/// The text of a statement that is given a name.
+/// The text of a named statement.
 pub(crate) fn named_text((kind, content): Message<'_>) -> Option<String> {
     let mut parts = content.split(|byte| *byte == 0);
     let (name, text) = (parts.next()?, parts.next()?);

@@ -13,10 +13,10 @@ use axum::routing::{get, post};
 use serde_json::Value;
 use tokio::sync::{Mutex, mpsc, watch};
 
-/// How the Runtime API calls the function as an extension.
+/// The id that the Runtime API gives the function as an extension.
 const EXTENSION: &str = "extension";
 
-/// What the function answers to an invocation.
+/// The function's answer to an invocation.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// The response.
@@ -26,7 +26,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The ids of the answer, in its order.
+    /// The ids in the answer, in order.
     pub(crate) fn failed_ids(&self) -> Vec<String> {
         let Self::Answer(answer) = self else {
             panic!("no answer: {self:?}")
@@ -56,14 +56,14 @@ impl Outcome {
 /// What the function is to be invoked with.
 pub(super) struct Invocation {
     pub(super) payload: String,
-    /// From when it is handed over until the deadline.
+    /// The time from its delivery until the deadline.
     pub(super) time: Duration,
 }
 
-/// What the function has asked the Runtime API for, in its order.
+/// The requests of the function to the Runtime API, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// To be an extension, and for these events: the number of their kinds.
+    /// To register as an extension, with this number of kinds of events.
     Extension(usize),
     /// For the extension's next event.
     NextEvent,
@@ -136,7 +136,7 @@ async fn register(
     ([("lambda-extension-identifier", EXTENSION)], "{}")
 }
 
-/// There are no events for an extension that has subscribed to none.
+/// There are no events for an extension without subscriptions.
 async fn next_event(State(api): State<Arc<RuntimeApi>>, headers: HeaderMap) {
     assert_eq!(headers["lambda-extension-identifier"], EXTENSION);
     api.note(Asked::NextEvent);

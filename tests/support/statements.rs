@@ -13,14 +13,14 @@ pub(crate) const SKIPPED: usize = 8;
 
 pub(crate) const SAFE: &str = "INSERT ON CONFLICT";
 
-/// A large batch, the names of whose messages begin so.
+/// A large batch whose messages have names with this prefix.
 pub(crate) fn many(prefix: &str) -> Batch {
     (0..MANY).fold(Batch::new(), |batch, number| {
         batch.body(&format!("{prefix}{number}"), login())
     })
 }
 
-/// The table of logins, which notes how its rows came.
+/// The table of logins, which records the statements that wrote its rows.
 pub(crate) async fn noting_database() -> Database {
     let database = Database::with_user_logins().await;
     note(&database, "user_logins").await;
@@ -40,7 +40,7 @@ pub(crate) async fn note(database: &Database, table: &str) {
         .await;
 }
 
-/// What each statement that stored rows was.
+/// The kind of each statement that stored rows.
 pub(crate) async fn noted(database: &Database) -> Vec<String> {
     database
         .rows("SELECT how FROM noted ORDER BY at")
