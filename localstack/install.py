@@ -3,7 +3,7 @@ argument `peers` that of the functions which the bench compares with.
 
 Runs on the user's own Python, so it needs nothing but the standard library. It does nothing when the
 environments are there already. An environment knows its own path (the scripts in it start with it), so
-one of a moved or copied clone is built anew.
+one of a moved or copied clone is rebuilt.
 """
 
 import hashlib

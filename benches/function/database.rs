@@ -83,7 +83,7 @@ impl Database {
     /// Under row-level security Postgres does not allow `COPY` into a table, and without a constraint the function
     /// always uses `ON CONFLICT`.
     /// Source: <https://www.postgresql.org/docs/18/sql-copy.html>.
-    pub(crate) async fn forbid_bets(&self) {
+    pub(crate) async fn forbid_optimistic_inserts(&self) {
         self.execute(
             "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON user_logins USING (true);
              ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX of_key ON user_logins (message_id)",
@@ -91,7 +91,7 @@ impl Database {
         .await;
     }
 
-    pub(crate) async fn allow_bets(&self) {
+    pub(crate) async fn allow_optimistic_inserts(&self) {
         self.execute(
             "DROP POLICY everything ON user_logins; ALTER TABLE user_logins DISABLE ROW LEVEL SECURITY;
              DROP INDEX of_key; ALTER TABLE user_logins ADD PRIMARY KEY (message_id)",
@@ -200,7 +200,7 @@ fn type_without_length(column: &Column) -> String {
 fn element(array: &Type) -> Type {
     match array.kind() {
         Kind::Array(element) => element.clone(),
-        _ => panic!("{array} is no array"),
+        _ => panic!("{array} is not an array"),
     }
 }
 

@@ -130,10 +130,10 @@ async fn queue_with_duplicates(
         .map(|_| faulty(workload, &first.messages, Fault::Duplicates))
         .collect();
     let took = empty_queue(database, workload, ours, &first, &batches).await;
-    database.forbid_bets().await;
-    let took_without_bets = empty_queue(database, workload, ours, &first, &batches).await;
-    database.allow_bets().await;
-    took.as_secs_f64() / took_without_bets.as_secs_f64()
+    database.forbid_optimistic_inserts().await;
+    let took_without_optimism = empty_queue(database, workload, ours, &first, &batches).await;
+    database.allow_optimistic_inserts().await;
+    took.as_secs_f64() / took_without_optimism.as_secs_f64()
 }
 
 async fn empty_queue(

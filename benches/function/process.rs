@@ -12,7 +12,7 @@ use crate::messages::{Batch, MASK_KEY};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two checks for a connection.
-const GLANCE: Duration = Duration::from_micros(20);
+const POLL_INTERVAL: Duration = Duration::from_micros(20);
 
 /// The command and environment of a function.
 #[derive(Clone)]
@@ -164,7 +164,7 @@ impl Function {
                 "the function asks for no invocation ({ended:?}): see {}",
                 crate::LOG
             );
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 

@@ -101,7 +101,7 @@ def run_messages(settings: Settings, *_: object) -> None:
     up(settings)
     run.build_tool(settings)
     run.run(settings, Deployment.of(settings))
-    say("\nThe stack is still up. `make env` prints the variables for `aws` and `psql`, `make down` stops it.")
+    say("\nThe stack is still up. `make env` prints what `aws` and `psql` need, `make down` stops it.")
 
 
 def chaos_messages(settings: Settings, arguments: Namespace) -> None:

@@ -79,7 +79,7 @@ class Chaos:
         os.kill(pid, signal.SIGKILL)
         for member in family:
             wait_for_exit(member, 10)
-        # If init is slow to reap dead processes, Postgres would take the pid in this file for a running server.
+        # If init is slow to reap processes, Postgres would take the pid in this file for a running server.
         (self.settings.running / "postgres" / "data" / "postmaster.pid").unlink(missing_ok=True)
         time.sleep(OUTAGE_SECS)
         postgres.start(self.settings)
@@ -366,7 +366,7 @@ def _check(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
     balance = {
         "good messages that are not stored": len(good - stored),
         "rows too many": (stored - good).total(),
-        "bad messages that are no dead letters": len(bad - dead),
+        "bad messages that are not dead letters": len(bad - dead),
         "dead letters that were good": len(dead - bad),
         "messages left in the queue": run.queue_depth(trouble.settings, deployment.queue_url),
     }

@@ -93,7 +93,7 @@ def deploy_beside(settings: Settings, name: str, changes: Mapping[str, str]) -> 
 
 
 def stop_polling(functions: Any, function_name: str) -> None:  # noqa: ANN401 (a client of boto3)
-    """Stops a stack from polling. LocalStack cannot delete it, because it looks for resources that it does not support."""
+    """Stops a stack from polling. LocalStack cannot delete it: it looks for resources that it lacks."""
     for mapping in functions.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]:
         functions.delete_event_source_mapping(UUID=mapping["UUID"])
 

@@ -21,7 +21,7 @@ def start(settings: Settings) -> None:
     if server.pid() is not None:
         return
     require_free_port(settings.identity.localstack_port, "LocalStack", "LOCALSTACK_PORT")
-    # Its own folder, and -P: a folder `localstack` beside it would be taken for a part of the package.
+    # Its own folder, and -P: a folder `localstack` next to it would count as a part of the package.
     folder = settings.running / "localstack"
     folder.mkdir(exist_ok=True)
     server.start([sys.executable, "-P", "-m", "localstack.runtime.main"], _env(settings), folder)
@@ -63,8 +63,7 @@ def _env(settings: Settings) -> dict[str, str]:
         "SERVICES": SERVICES,
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         "LAMBDA_SYNCHRONOUS_CREATE": "1",
-        # Polls a busy queue without a pause, and an idle one every second instead of every ten, because someone is
-        # waiting.
+        # Polls a busy queue without a pause, and an idle one every second instead of every ten: users wait.
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
         # Dashboards and saved queries, which it does not know, are left out.

@@ -1,6 +1,6 @@
 """LocalStack's plugin that runs a Lambda function as a process of this machine.
 
-LocalStack's own executor wants Docker. This one starts the function's `bootstrap` beside a Runtime API
+LocalStack's own executor needs Docker. This one starts the function's `bootstrap` with a Runtime API
 server (`sandbox`), so everything else is LocalStack's: the event source mapping, retries, CloudWatch Logs.
 It is chosen by LAMBDA_RUNTIME_EXECUTOR=process.
 """

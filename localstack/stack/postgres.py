@@ -127,7 +127,7 @@ def _create_role(settings: Settings) -> None:
 
 
 def query(settings: Settings, sql: str, database: str = DATABASE) -> str:
-    """Runs SQL as the superuser, in one transaction. Returns the rows as lines, with their fields separated by `|`."""
+    """Runs SQL as the superuser, in one transaction. Returns lines, with fields separated by `|`."""
     done = _psql(settings, ["-qAt", "-c", sql], database, capture_output=True)
     if done.returncode:
         raise StackError(f"Postgres refused `{sql}`:\n{done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Features that the template needs and LocalStack 4.13.1 lacks; 4.14 has them, but requires a newer Python."""
+"""Features that the template needs and LocalStack 4.13.1 lacks; 4.14 has them, but needs a newer Python."""
 
 from localstack.services.cloudformation.engine.v2.change_set_model import (
     ChangeSetEntity,

@@ -1,7 +1,7 @@
 """One execution environment of a function: its process, and the Runtime API server it talks to.
 
 What goes wrong is answered the way Lambda answers it: `Sandbox.Timedout`, `Runtime.ExitError`, or
-`InitError` when the process never asked for its first event. Knows nothing of LocalStack.
+`InitError` if the process never requested its first event. Independent of LocalStack.
 """
 
 import os
@@ -32,7 +32,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class InitError(Exception):
-    """The process ended, or took too long, before it asked for its first event."""
+    """The process ended, or took too long, before it requested its first event."""
 
 
 class Sandbox:

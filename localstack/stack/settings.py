@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Settings:
-    """The folders. `state` holds everything; `make down` removes `running`, `make clean` removes everything."""
+    """The folders. `state` holds everything; `make down` removes `running`, `make clean` all of it."""
 
     root: Path
     state: Path

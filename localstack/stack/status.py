@@ -1,4 +1,4 @@
-"""The state of the stack in one table: processes, numbers of rows and messages, and the result of the last batch."""
+"""The state of the stack in one table: processes, rows, messages, and the result of the last batch."""
 
 from collections.abc import Mapping
 from datetime import datetime

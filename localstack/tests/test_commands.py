@@ -114,7 +114,7 @@ def test_an_invalid_port_is_refused(
 ) -> None:
     monkeypatch.setenv("LOCALSTACK_PORT", "4566a")
     assert stack(monkeypatch, "up") == 1
-    assert "LOCALSTACK_PORT=4566a is no port number" in capsys.readouterr().err
+    assert "LOCALSTACK_PORT=4566a is not a port number" in capsys.readouterr().err
 
 
 def test_invoke_requires_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,9 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_on_another_platform_the_error_says_what_to_use(installer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_platform_gets_an_error_with_a_way_out(
+    installer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(SystemExit, match=r"^darwin cannot run this: use Linux"):
         installer.main()

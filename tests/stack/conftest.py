@@ -76,7 +76,7 @@ def variants(stacks: Stacks) -> dict[str, Variant]:
 
 @pytest.fixture(scope="session")
 def tool(settings: Settings) -> Path:
-    """The folder of the command line tool."""
+    """The folder of the command-line tool."""
     return run.tool(settings).parent
 
 

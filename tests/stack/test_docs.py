@@ -1,5 +1,5 @@
 """The pages for analysts and for those who migrate from an older script work: each of their blocks
-runs, with the real command line tool, on a database of its own."""
+runs, with the real command-line tool, on a database of its own."""
 
 import base64
 import hashlib

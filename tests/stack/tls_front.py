@@ -38,7 +38,7 @@ def certify(file: Path) -> None:
 
 
 class TlsFront:
-    """Answers Postgres's SSLRequest as a server with TLS does; a client that does not ask for TLS gets none."""
+    """Answers Postgres's SSLRequest as a server with TLS does; a client that does not ask gets none."""
 
     def __init__(self, upstream_port: int, certificate: Path) -> None:
         self.tls_connections = 0
