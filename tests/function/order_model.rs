@@ -9,13 +9,13 @@ use crate::support::batch::{Batch, id};
 use crate::support::statements::{note, noted};
 use crate::support::{Database, Function, Mapping, Setup};
 
-/// A batch of this many is copied, and so is what follows a refused row in its first third.
-const MANY: usize = 9_000;
+/// A batch of this many is copied, and so is what follows a refused row in its first sixth.
+const MANY: usize = 6_000;
 const BATCHES: usize = 5;
 
 /// Keys of which a batch has many messages.
 const HOT_KEYS: i32 = 20;
-const PERCENT_HOT: u32 = 20;
+const PERCENT_HOT: u32 = 10;
 const FIRST_RARE_KEY: i32 = 1_000_000;
 const MOST_REFUSED: usize = 4;
 
@@ -39,7 +39,7 @@ impl Messages {
             0 => self.of(MANY, &[], 0),
             // Its copy is refused early, and its keys are not in the table yet: what follows could be copied.
             1 => {
-                let refused = self.random.usize(0..MANY / 3);
+                let refused = self.random.usize(0..MANY / 6);
                 self.of(MANY, &[refused], 1)
             }
             _ => {
