@@ -39,7 +39,7 @@ pub(super) struct LiveColumn {
 /// A column of an enum type.
 pub(crate) struct EnumColumn {
     pub(crate) column: String,
-    /// Quoted where needed.
+    /// Quoted if necessary.
     pub(crate) type_name: String,
 }
 
