@@ -29,6 +29,8 @@ impl Setup {
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
             ("AWS_DEFAULT_REGION", "eu-west-1"),
+            // Beside the function is the shipped mapping.
+            ("LAMBDA_TASK_ROOT", env!("CARGO_MANIFEST_DIR")),
             // Lambda has no such service, and other machines may.
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
