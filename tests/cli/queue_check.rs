@@ -7,9 +7,9 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use sqs_to_postgres::pipeline::Pipeline;
 
-use crate::aws::{Queue, config, unique};
 use crate::check::complaints;
 use crate::ddl::create;
+use crate::support::aws::{Queue, config, unique};
 use crate::support::{Database, MASK_KEY, Setup};
 use crate::tool::Tool;
 
@@ -162,12 +162,6 @@ impl House {
         let tool = tool.set("AWS_ENDPOINT_URL", &lambda.serve().await);
         complaints(&tool.run("check --json --function f").await)
     }
-
-    async fn end(self) {
-        self.queue.delete().await;
-        self.dead_letters.delete().await;
-        self.database.drop().await;
-    }
 }
 
 #[tokio::test]
@@ -177,7 +171,6 @@ async fn a_queue_and_a_function_that_work_are_clean() {
     let named = format!("check --json --queue-url {}", house.queue.url);
     let named = house.tool().run(&named).await;
     assert_eq!(complaints(&named), [], "{}", named.out);
-    house.end().await;
 }
 
 #[tokio::test]
@@ -259,7 +252,6 @@ async fn each_single_mistake_in_the_function_is_named() {
         json!("arn:aws:kinesis:eu-west-1:0:stream/s"),
     );
     assert_eq!(house.complaints(elsewhere).await[0].0, "event source");
-    house.end().await;
 }
 
 #[tokio::test]
@@ -286,7 +278,6 @@ async fn a_queue_without_a_usable_dead_letter_queue_is_a_warning() {
         (nowhere.code, complaints(&nowhere)[0].0.as_str()),
         (2, "queue")
     );
-    house.end().await;
 }
 
 #[tokio::test]
@@ -316,7 +307,6 @@ async fn the_deployed_function_is_read_from_lambda() {
         said.contains("function \"nowhere\" does not exist: check"),
         "{said}"
     );
-    house.end().await;
 }
 
 /// SQS counts the deliveries of the messages behind a bad one, too.
@@ -359,7 +349,6 @@ async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
         .tool()
         .set("DEAD_LETTER_QUEUE_URL", &house.dead_letters.url);
     assert_eq!(complaints(&direct.run(&check).await), []);
-    house.end().await;
 }
 
 #[tokio::test]
@@ -437,8 +426,6 @@ async fn a_deployed_function_that_differs_from_what_is_checked_fails_the_check()
         );
         assert!(text.contains(said), "{text}");
     }
-    house.database.drop_role(&role).await;
-    house.end().await;
 }
 
 /// The function's own line, in the real CloudWatch Logs of LocalStack.
@@ -484,11 +471,9 @@ async fn the_mapping_of_a_function_is_recognised_by_the_line_that_it_writes_at_i
         ..Lambda::good(&house.queue)
     };
     assert_eq!(house.complaints(lambda).await, []);
-    house.end().await;
     logs.delete_log_group()
         .log_group_name(&group)
         .send()
         .await
         .unwrap();
-    database.drop().await;
 }
