@@ -58,15 +58,20 @@ pub async fn handler(
 ) -> Result<Handler, StartError> {
     let until = began + START_TIME;
     let (file, pipeline) = read_pipeline(&settings.pipeline_files)?;
-    tracing::info!(file, mapping_digest = pipeline.digest, "mapping read");
     let pipeline = Arc::new(pipeline);
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
     let mut database = Database::new(settings.database, settings.secret_ttl, Arc::clone(&secrets))?;
-    let mut preparation = Preparation::new(file, Arc::clone(&pipeline), settings.mask_key, secrets);
+    let mut preparation = Preparation::new(
+        file.clone(),
+        Arc::clone(&pipeline),
+        settings.mask_key,
+        secrets,
+    );
     tokio::try_join!(
         prepare(&mut preparation, until),
         connect(&mut database, until)
     )?;
+    tracing::info!(file, mapping_digest = pipeline.digest, "mapping read");
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let sqs = Sqs::new(settings.queue, aws);
     let metrics = Metrics::new(settings.function_name, &pipeline.table.to_string());
