@@ -39,6 +39,7 @@ STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
+TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
 
 # How many messages `make chaos` sends.
 MESSAGES ?= 20000
@@ -130,6 +131,7 @@ bench-smoke: export BENCH_ROUNDS := 1
 bench-smoke: export BENCH_SECS := 0.05
 bench-smoke: install-peers ## whether all benches work, not optimised and for seconds only
 	@$(STACK) with cargo test --locked --bench function --bench stages
+	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(STACK) with cargo test --locked --bench function
 
 .PHONY: chart
 chart: ## keep the figures of the last bench: benches/results/, the chart, benches/README.md, README.md
