@@ -200,12 +200,6 @@ mod tests {
     }
 
     #[test]
-    fn a_managed_secret_holds_only_username_and_password() {
-        let secret = parse(r#"{"username": "u", "password": "p"}"#).unwrap();
-        assert!(secret.host.is_none() && secret.port.is_none() && secret.dbname.is_none());
-    }
-
-    #[test]
     fn a_secret_of_another_shape_is_refused_without_its_text() {
         for json in [
             "hunter2",

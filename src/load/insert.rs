@@ -1,7 +1,5 @@
 //! One statement for the rows of a part: run until it succeeds, fails for good, or time runs out.
 
-use std::time::Duration;
-
 use futures_util::future::{OptionFuture as Maybe, join3};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::ToSql;
@@ -95,13 +93,12 @@ impl Loader {
                     self.judge(error, is_optimistic, &mut tries, time).await
                 }
             };
-            let wait = match next {
+            match next {
                 Next::Again => continue,
                 Next::Fail(failure) => return Err(failure),
-                Next::Later(error) => tries.next_wait(Some(error), false, is_suspect, time)?,
-                Next::Stuck(error) => tries.next_wait(error, true, is_suspect, time)?,
-            };
-            sleep(wait).await;
+                Next::Later(error) => tries.wait(Some(error), false, is_suspect, time).await?,
+                Next::Stuck(error) => tries.wait(error, true, is_suspect, time).await?,
+            }
             self.retries += 1;
         }
     }
@@ -279,14 +276,14 @@ impl Loader {
 }
 
 impl Tries {
-    /// How long to wait before another try, if there is to be one.
-    fn next_wait(
+    /// Waits for another try, if there is to be one.
+    async fn wait(
         &mut self,
         error: Option<DatabaseError>,
         is_stuck: bool,
         is_suspect: bool,
         time: TimeBudget,
-    ) -> Result<Duration, Failure> {
+    ) -> Result<(), Failure> {
         self.stuck += u32::from(is_stuck);
         let wait = backoff(self.waits);
         let is_too_late = Instant::now() + wait >= time.retry_until;
@@ -309,8 +306,9 @@ impl Tries {
             wait_millis = wait.as_millis() as u64,
             "trying again"
         );
+        sleep(wait).await;
         self.waits += 1;
-        Ok(wait)
+        Ok(())
     }
 
     /// A try that got no answer in time does not know what is wrong; one before it may.

@@ -135,17 +135,6 @@ mod tests {
     }
 
     #[test]
-    fn an_sns_notification_is_unwrapped() {
-        let body = notification(r#"{"ip":"10.0.0.1"}"#);
-        let (message, wrapper) = Envelope::Sns.open(&body).unwrap();
-        assert_eq!(message, r#"{"ip":"10.0.0.1"}"#);
-        let sns = wrapper.sns().unwrap();
-        assert_eq!(sns.message_id, "n-1");
-        assert_eq!(sns.topic_arn, "arn:aws:sns:eu-west-1:0:logins");
-        assert_eq!(wrapper.attribute("tenant"), Some("acme"));
-    }
-
-    #[test]
     fn a_body_that_is_not_an_sns_notification_is_refused() {
         let confirmation =
             notification("{}").replace("\"Notification\"", "\"SubscriptionConfirmation\"");
