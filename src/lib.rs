@@ -24,7 +24,7 @@
 //!   [`database`] keeps one connection with TLS and rotating credentials; [`quote`] writes SQL names and strings.
 //! - **Queue**: [`sqs`] receives, sends, backs off, and knows in-flight and dead-lettered messages.
 //! - **Around**: [`aws`] and [`secret`] for clients and Secrets Manager, `backoff` between attempts, `causes` of
-//!   errors, [`telemetry`] for log lines and metrics.
+//!   errors, [`suggest`] for misspelt words, [`telemetry`] for log lines and metrics.
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod aws;
@@ -49,6 +49,7 @@ pub mod secret;
 pub mod sqs;
 pub mod start;
 pub mod steps;
+pub mod suggest;
 pub mod telemetry;
 pub mod transform;
 pub mod types;
