@@ -169,7 +169,6 @@ impl Handler {
     }
 }
 
-/// How long the oldest of the messages has waited.
 fn oldest_age(records: &[Record<'_>]) -> Option<Duration> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -72,7 +72,6 @@ impl RotatingSecret {
         std::mem::take(&mut self.refreshes)
     }
 
-    /// Where a version of the secret leads to.
     pub(super) fn config_of(&self, version: &DatabaseSecret) -> Result<Config, DatabaseError> {
         config_of_secret(&self.settings, version)
     }

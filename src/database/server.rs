@@ -76,10 +76,7 @@ impl Server {
              (current_setting('max_connections')::bigint - {reserved})::bigint, \
              current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off'"
         );
-        let rows = client.query_typed(&sql, &[]).await?;
-        let row = rows
-            .first()
-            .ok_or_else(|| DatabaseError::Lost("no answer".to_owned()))?;
+        let row = client.query_typed_one(&sql, &[]).await?;
         Ok(Self {
             version: row.try_get(0)?,
             database: row.try_get(1)?,
@@ -117,9 +114,9 @@ async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseEr
 /// Whether the process of the server that was announced is the one that answers. A pooler announces
 /// one of its own making.
 pub(super) async fn is_direct(client: &Client) -> Result<bool, DatabaseError> {
-    let rows = client.query_typed("SELECT pg_backend_pid()", &[]).await?;
-    let answering: Option<i32> = rows.first().map(|row| row.try_get(0)).transpose()?;
-    Ok(answering.is_some() && answering == announced_process(client).await)
+    let answering = client.query_typed_one("SELECT pg_backend_pid()", &[]);
+    let answering: i32 = answering.await?.try_get(0)?;
+    Ok(announced_process(client).await == Some(answering))
 }
 
 /// The process id that was announced when the connection was made. The client keeps it to itself,

@@ -10,7 +10,6 @@ use crate::pipeline::{Column, Pipeline};
 use crate::rows::Rows;
 use crate::types::ColumnType;
 
-/// One column of the chosen rows.
 pub(super) struct ColumnArray<'a> {
     pub(super) rows: &'a Rows,
     pub(super) chosen: &'a [usize],

@@ -103,7 +103,6 @@ impl Loader {
         }
     }
 
-    /// Runs the statement once.
     async fn try_insert(
         &mut self,
         rows: &Rows,
@@ -203,7 +202,7 @@ impl Loader {
             return Next::Fail(Failure::Table(error.into()));
         }
         let pipeline = &self.pipeline;
-        let is_mapped = |name: &str| pipeline.columns.iter().any(|column| column.name == name);
+        let is_mapped = |column: &str| pipeline.column_names().any(|name| name == column);
         match (&refusal.column, &refusal.constraint) {
             (Some(column), _) if refusal.is_of_a_null() && !is_mapped(column) => {
                 match look(&mut self.database, pipeline, time, LiveTable::of_pipeline).await {

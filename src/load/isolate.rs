@@ -53,7 +53,6 @@ struct Doubts {
 }
 
 impl Doubts {
-    /// What became of a single row that failed.
     fn outcome(&mut self, failure: Failure) -> RowOutcome {
         match failure {
             Failure::Row(refusal) => RowOutcome::Rejected(Box::new(refusal)),
@@ -76,7 +75,6 @@ impl Doubts {
         }
     }
 
-    /// The batch's error, if it has one.
     fn verdict(self, is_any_stored: bool) -> Result<(), LoadError> {
         match (self.table, self.other) {
             (Some(error), _) => Err(error),

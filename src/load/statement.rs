@@ -7,7 +7,6 @@ use crate::schema::EnumColumn;
 /// How a row that is in the table already is called, to compare it with the new one.
 const STORED: &str = "stored";
 
-/// The statements that store a batch.
 pub(super) struct Statements {
     /// What both begin with.
     insert: String,
@@ -31,7 +30,7 @@ enum Plain {
 impl Statements {
     /// Columns of an enum type are cast to it, because Postgres assigns no text to them.
     pub(super) fn new(pipeline: &Pipeline, enums: &[EnumColumn]) -> Self {
-        let columns = quote_list(pipeline.columns.iter().map(|column| column.name.as_str()));
+        let columns = quote_list(pipeline.column_names());
         let selected: Vec<_> = pipeline
             .columns
             .iter()
@@ -104,14 +103,8 @@ fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String
 }
 
 fn conflict_action(pipeline: &Pipeline) -> String {
-    let is_key = |name: &str| pipeline.key_names().any(|key| key == name);
-    let names = pipeline
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .filter(|name| !is_key(name));
+    let names = pipeline.other_names().map(quote_identifier);
     let updates: Vec<_> = names
-        .map(quote_identifier)
         .map(|name| format!("{name} = EXCLUDED.{name}"))
         .collect();
     match pipeline.on_conflict {

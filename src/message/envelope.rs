@@ -106,7 +106,6 @@ impl<'a> Notification<'a> {
 }
 
 impl<'a> Wrapper<'a> {
-    /// An attribute that the envelope carries.
     pub(super) fn attribute(&self, name: &str) -> Option<&str> {
         let attribute = self.sns()?.message_attributes.get(name)?;
         Some(&attribute.value)

@@ -132,7 +132,6 @@ fn after((year, month): (i32, Month)) -> (i32, Month) {
 }
 
 impl Column {
-    /// The column as `CREATE TABLE` takes it.
     fn definition(&self) -> String {
         let not_null = if self.is_never_null() {
             " NOT NULL"
@@ -204,6 +203,21 @@ mod tests {
         let shipped = include_str!("../../pipeline.toml");
         let text = shipped.replace("key = [\"message_id\"]", &format!("key = [{key}]"));
         Pipeline::parse("pipeline.toml", &text).unwrap()
+    }
+
+    #[test]
+    fn a_partitioned_table_has_a_part_for_each_month_and_one_for_the_rest() {
+        let pipeline = keyed_by("\"message_id\", \"create_date\"");
+        let sql = pipeline
+            .create_partitioned("create_date", time::macros::date!(2026 - 11 - 21))
+            .unwrap();
+        let end = "    PRIMARY KEY (\"message_id\", \"create_date\")\n\
+            ) PARTITION BY RANGE (\"create_date\");\n\
+            CREATE TABLE \"user_logins_2026_11\" PARTITION OF \"user_logins\" FOR VALUES FROM ('2026-11-01') TO ('2026-12-01');\n\
+            CREATE TABLE \"user_logins_2026_12\" PARTITION OF \"user_logins\" FOR VALUES FROM ('2026-12-01') TO ('2027-01-01');\n\
+            CREATE TABLE \"user_logins_2027_01\" PARTITION OF \"user_logins\" FOR VALUES FROM ('2027-01-01') TO ('2027-02-01');\n\
+            CREATE TABLE \"user_logins_default\" PARTITION OF \"user_logins\" DEFAULT;\n";
+        assert!(sql.ends_with(end), "{sql}");
     }
 
     #[test]

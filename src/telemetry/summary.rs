@@ -67,7 +67,6 @@ impl Summary {
         }
     }
 
-    /// Writes it as a line of its own.
     pub(super) fn log(&self) {
         let message = self.message();
         match self {
