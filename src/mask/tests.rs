@@ -5,14 +5,6 @@ use aes_siv::siv::Aes128Siv;
 use super::key::tests::key_of;
 use super::*;
 
-const VALUES: [&str; 5] = [
-    "",
-    "199.172.111.135",
-    "593-47-5928",
-    "é\u{1F600}",
-    "a value that is longer than one block of 64 bytes, so that two are hashed",
-];
-
 fn key() -> MaskKey {
     key_of((0..64).collect::<Vec<u8>>())
 }
@@ -110,15 +102,6 @@ fn aes_siv_tokens_are_those_of_openssl_through_another_library() {
 }
 
 #[test]
-fn the_key_gives_an_aes_siv_token_back() {
-    let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
-    for value in VALUES {
-        let token = token_by(&masker, value);
-        assert_eq!(masker.value(&token).as_deref(), Ok(value));
-    }
-}
-
-#[test]
 fn a_token_that_the_key_did_not_make_gives_no_value() {
     let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
     let whole = token_by(&masker, "10.0.0.1");
@@ -141,14 +124,6 @@ fn a_hash_says_that_it_cannot_be_unmasked() {
             panic!("{mask}")
         };
         assert!(names.split(" or ").any(|name| name == mask.to_string()));
-    }
-}
-
-#[test]
-fn equal_values_give_equal_tokens_and_others_other_ones() {
-    for &(_, mask) in Mask::NAMES {
-        assert_eq!(token(mask, "10.0.0.1"), token(mask, "10.0.0.1"));
-        assert_ne!(token(mask, "10.0.0.1"), token(mask, "10.0.0.2"));
     }
 }
 
