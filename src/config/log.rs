@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-/// How the function writes its log, as Lambda's logging configuration sets it.
+/// The format and level of the log, as Lambda's logging configuration sets them.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
@@ -22,7 +22,7 @@ pub enum LogFormat {
 }
 
 impl LogSettings {
-    /// Reads the settings. It never fails, because without a log nobody would see the error.
+    /// Reads the settings. Never fails, because without a log nobody would see the error.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let format = lookup("AWS_LAMBDA_LOG_FORMAT").unwrap_or_default();
         let level = lookup("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();

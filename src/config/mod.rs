@@ -1,8 +1,7 @@
 //! Every environment variable the function reads, in one place.
 //!
-//! Takes a look-up (the process's environment, or a map in a test) and returns [`Settings`] that do not contradict
-//! themselves, or one sentence with the variable and the fix. An empty variable counts as unset, so a template can
-//! always set it.
+//! From a look-up function (the process's environment, or a map in a test) to consistent [`Settings`], or to one
+//! sentence with the variable and the fix. An empty variable counts as unset, so a template can always set it.
 
 mod log;
 mod tls;
@@ -33,7 +32,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Where the mask key is: `MASK_SECRET_ID` or `MASK_KEY`.
     pub mask_key: Option<MaskKeySettings>,
-    /// What to do with messages that cannot be stored.
+    /// How messages that cannot be stored are handled.
     pub queue: QueueSettings,
     /// `AWS_LAMBDA_FUNCTION_NAME`: the name of the function in metrics; Lambda sets it.
     pub function_name: String,
@@ -43,7 +42,7 @@ pub struct Settings {
     pub secret_ttl: Duration,
 }
 
-/// How to find the database.
+/// Where the database is.
 #[derive(Debug)]
 pub enum DatabaseSettings {
     /// A libpq URL, which holds a password.
@@ -70,7 +69,7 @@ pub struct DatabaseSecretSettings {
     pub channel_binding: ChannelBinding,
 }
 
-/// What to do with messages that cannot be stored.
+/// How messages that cannot be stored are handled.
 #[derive(Debug)]
 pub struct QueueSettings {
     /// `OUTAGE_BACKOFF_SECS`: the visibility timeout that an outage gives a message after its first delivery;

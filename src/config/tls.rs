@@ -13,7 +13,7 @@ const PACKAGED_AUTHORITIES: &str = "ca.pem";
 /// TLS settings of the connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// What is verified, if that is set.
+    /// The mode, if it is set.
     pub mode: Option<SslMode>,
     /// Which certificate authorities are trusted.
     pub authorities: Authorities,

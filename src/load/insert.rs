@@ -17,21 +17,21 @@ use crate::refusal::{Refusal, RetryAction};
 use crate::rows::Rows;
 use crate::schema::{Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition};
 
-/// After this many tries that took too long or broke the connection, the rows are bisected.
+/// The rows are bisected after this many attempts that timed out or broke the connection.
 const MAX_STUCK: u32 = 2;
 
-/// How often a violation of the key itself is tried again. `ON CONFLICT (key)` rules it out, but while
-/// `REINDEX CONCURRENTLY` replaces the key's index Postgres may raise it.
+/// How often a violation of the key itself is retried. `ON CONFLICT (key)` rules it out, but while `REINDEX
+/// CONCURRENTLY` replaces the key's index Postgres may raise it.
 /// Source: <https://www.postgresql.org/docs/18/sql-insert.html#SQL-ON-CONFLICT>.
 const MAX_KEY_VIOLATIONS: u32 = 3;
 
-/// Why one try did not store the rows.
+/// Why one attempt did not store the rows.
 enum TryError {
     /// There is no connection.
     NoSession(DatabaseError),
     /// The statement failed.
     Statement(DatabaseError),
-    /// The time for this try is over, and nobody knows whether the rows are stored.
+    /// The attempt timed out, and it is unknown whether the rows are stored.
     TimedOut,
 }
 
@@ -39,15 +39,15 @@ enum TryError {
 enum Next {
     /// The statement was changed: run it at once.
     Again,
-    /// Another try may succeed after a wait.
+    /// Another attempt may succeed after a wait.
     Later(DatabaseError),
-    /// It took too long, or broke the connection: if that happens again, fewer rows may do better.
+    /// It timed out, or broke the connection: if that happens again, fewer rows may succeed.
     Stuck(Option<DatabaseError>),
-    /// No other try helps.
+    /// Retrying does not help.
     Fail(Failure),
 }
 
-/// What earlier tries of the same rows came to.
+/// The results of earlier attempts with the same rows.
 #[derive(Default)]
 struct Tries {
     waits: u32,
@@ -68,11 +68,11 @@ impl Loader {
         let mut tries = Tries::default();
         loop {
             let until = time.of_one_try(unique.len(), is_suspect);
-            let is_optimistic = self.optimistic.is_on() && self.statements.can_bet();
+            let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
             let tried = self.try_insert(rows, unique, is_optimistic, until, time);
             let next = match tried.await {
                 Ok(0) if is_optimistic => {
-                    // The constraint is gone, or a trigger takes every row away.
+                    // The constraint is gone, or a trigger discards every row.
                     self.statements.forget_guard();
                     self.optimistic.miss();
                     Next::Again
@@ -124,7 +124,7 @@ impl Loader {
         let types = arrays.iter().map(|array| array.column_type.array());
         let text = statements.text(is_optimistic);
         let named = names.get(text);
-        let is_unnamed = named.is_none();
+        let is_unprepared = named.is_none();
         let mut inserted = None;
         let inserting = async {
             inserted = Some(match execute(client, named, text, &arrays).await {
@@ -132,13 +132,13 @@ impl Loader {
                 written => written,
             });
         };
-        // What helps the next batches is asked in the same round trip, and not for the first batch, whose
-        // answer has waited for a start. It may wait for a lock that the rows did not wait for.
-        let is_naming = self.is_warm && is_unnamed;
-        let naming = is_naming.then(|| names.learn(client, text, types));
+        // Preparations for later batches share the round trip. The first batch skips them: its answer has already
+        // waited for a start, and they may wait for a lock that its rows do not need.
+        let is_preparing = self.is_warm && is_unprepared;
+        let preparing = is_preparing.then(|| names.prepare(client, text, types));
         let is_asking = self.is_warm && !statements.is_guard_known();
         let asking = is_asking.then(|| guard(client, pipeline));
-        let all = join3(inserting, Maybe::from(naming), Maybe::from(asking));
+        let all = join3(inserting, Maybe::from(preparing), Maybe::from(asking));
         match timeout_at(until, all).await {
             Ok((_, _, Some(guard))) if matches!(inserted, Some(Ok(_))) => {
                 statements.set_guard(guard);
@@ -161,9 +161,9 @@ impl Loader {
         tries: &mut Tries,
         time: TimeBudget,
     ) -> Next {
-        let remedy = error.action();
+        let action = error.action();
         if matches!(
-            remedy,
+            action,
             RetryAction::Reconnect | RetryAction::RefreshCredentials
         ) {
             self.database.disconnect();
@@ -175,7 +175,7 @@ impl Loader {
         if refusal.is_of_a_crash() {
             return Next::Stuck(Some(DatabaseError::Server(refusal)));
         }
-        match remedy {
+        match action {
             RetryAction::Bisect if is_optimistic && refusal.is_of_a_duplicate() => {
                 self.optimistic.miss();
                 Next::Again
@@ -195,7 +195,7 @@ impl Loader {
         }
     }
 
-    /// Decides about rows of which Postgres refuses one: it may be the table after all.
+    /// Decides about rows of which Postgres refuses one: the table may be at fault after all.
     async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
         if refusal.is_without_partition {
             let error = no_partition(&self.pipeline, refusal.table.as_deref());
@@ -205,7 +205,9 @@ impl Loader {
         let is_mapped = |column: &str| pipeline.column_names().any(|name| name == column);
         match (&refusal.column, &refusal.constraint) {
             (Some(column), _) if refusal.is_of_a_null() && !is_mapped(column) => {
-                match look(&mut self.database, pipeline, time, LiveTable::of_pipeline).await {
+                match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
+                    .await
+                {
                     Ok(table) => match table.unmapped_not_null(pipeline, column) {
                         Some(error) => Next::Fail(Failure::Table(error.into())),
                         None => Next::Fail(Failure::Row(refusal)),
@@ -215,7 +217,7 @@ impl Loader {
             }
             (_, Some(index)) if refusal.is_of_a_duplicate() => {
                 let index = index.clone();
-                let asked = look(
+                let asked = query_catalog(
                     &mut self.database,
                     pipeline,
                     time,
@@ -231,7 +233,9 @@ impl Loader {
                 }
             }
             _ if refusal.is_of_a_text() && self.statements.has_casts() => {
-                match look(&mut self.database, pipeline, time, LiveTable::of_pipeline).await {
+                match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
+                    .await
+                {
                     Ok(table) if self.rebuild(&table) => Next::Again,
                     Ok(_) => Next::Fail(Failure::Row(refusal)),
                     Err(error) => Next::Later(error),
@@ -243,7 +247,7 @@ impl Loader {
 
     /// Finds out why Postgres refuses the statement for any row.
     async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
-        let found = look(&mut self.database, &self.pipeline, time, Inspection::read).await;
+        let found = query_catalog(&mut self.database, &self.pipeline, time, Inspection::read).await;
         let found = match found {
             Ok(found) => found,
             Err(error) if error.action() == RetryAction::Fail => {
@@ -262,8 +266,7 @@ impl Loader {
         })
     }
 
-    /// Rebuilds the statement with the casts that the table's columns need now; `false` where it stays as
-    /// it is.
+    /// Rebuilds the statement with the casts that the table's columns need now; `false` if that changes nothing.
     fn rebuild(&mut self, table: &LiveTable) -> bool {
         let rebuilt = Statements::new(&self.pipeline, &table.enums());
         let is_changed = rebuilt.text(false) != self.statements.text(false);
@@ -275,7 +278,7 @@ impl Loader {
 }
 
 impl Tries {
-    /// Waits for another try, if there is to be one.
+    /// Waits until the next attempt, if there is to be one.
     async fn wait(
         &mut self,
         error: Option<DatabaseError>,
@@ -310,7 +313,7 @@ impl Tries {
         Ok(())
     }
 
-    /// A try that got no answer in time does not know what is wrong; one before it may.
+    /// An attempt without an answer does not say what is wrong; an earlier one may.
     fn note(&mut self, error: Option<DatabaseError>) {
         if self.last_error.is_none() || !matches!(error, None | Some(DatabaseError::Late)) {
             self.last_error = error;
@@ -318,7 +321,7 @@ impl Tries {
     }
 }
 
-/// Runs the statement, by its name if it has one.
+/// Runs the statement, prepared if it can be.
 async fn execute(
     client: &Client,
     named: Option<Statement>,
@@ -343,8 +346,8 @@ async fn guard(client: &Client, pipeline: &Pipeline) -> Option<String> {
     })
 }
 
-/// Asks the catalog something about the mapping's table.
-async fn look<T>(
+/// Queries the catalog about the mapping's table.
+async fn query_catalog<T>(
     database: &mut Database,
     pipeline: &Pipeline,
     time: TimeBudget,

@@ -102,7 +102,7 @@ fn aes_siv_tokens_are_those_of_openssl_through_another_library() {
 }
 
 #[test]
-fn a_token_that_the_key_did_not_make_gives_no_value() {
+fn a_token_of_another_key_cannot_be_unmasked() {
     let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
     let whole = token_by(&masker, "10.0.0.1");
     let changed = whole.replace(|_: char| true, "A");
@@ -124,6 +124,16 @@ fn a_hash_says_that_it_cannot_be_unmasked() {
             panic!("{mask}")
         };
         assert!(names.split(" or ").any(|name| name == mask.to_string()));
+    }
+}
+
+#[test]
+fn every_mask_is_written_as_it_is_read() {
+    for (name, mask) in Mask::NAMES {
+        assert_eq!(Mask::parse(name), Some(*mask));
+        assert_eq!(mask.to_string(), *name);
+        let shortest = token(*mask, "x").len();
+        assert_eq!(shortest, mask.min_token_chars(), "{name}");
     }
 }
 

@@ -1,9 +1,8 @@
 //! A line of metrics.
 //!
-//! One JSON object a line; its metrics, at most 100, and its dimensions, which are texts of printable
-//! ASCII, are members of its root, beside any others: where the log is JSON, the summary of a batch and its
-//! metrics are one line. The only dimension is the function, and the rule for the messages that broke it:
-//! CloudWatch charges for each set of dimensions anew.
+//! One JSON object per line. At most 100 metrics and the dimensions, strings of printable ASCII, are members of its
+//! root, next to any others: if the log is JSON, the summary of a batch and its metrics are one line. The only
+//! dimensions are the function and, for failed messages, the rule: CloudWatch charges for each set of dimensions.
 //! Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
 
@@ -23,15 +22,15 @@ use super::summary::Summary;
 
 const NAMESPACE: &str = "sqs-to-postgres";
 
-/// When a line is written, as `tracing` writes it.
+/// The current time, in the format of `tracing`.
 fn timestamp() -> String {
     let mut text = String::new();
-    // A string cannot fail.
+    // Writing to a string cannot fail.
     _ = time::SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }
 
-/// The span that we are in, as `tracing` writes it into the other lines; `None` where the log is not JSON.
+/// The current span, as `tracing` writes it into the other lines; `None` if the log is not JSON.
 pub(super) fn json_span() -> Option<Map<String, Value>> {
     let found = Span::current().with_subscriber(|(id, subscriber)| {
         let span = subscriber.downcast_ref::<Registry>()?.span(id)?;
@@ -90,7 +89,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What the other lines of the log have, too.
+/// The members of every log line.
 #[derive(Serialize)]
 pub(super) struct LogMembers<'a> {
     timestamp: String,
@@ -134,12 +133,12 @@ struct Directive<'a> {
 pub(super) struct Metric {
     name: &'static str,
     unit: Unit,
-    /// A member of the line's root, not of the metric's definition.
+    /// In the root of the line, not in the metric's definition.
     #[serde(skip)]
     value: f64,
 }
 
-/// By CloudWatch's names.
+/// CloudWatch's names of units.
 #[derive(Serialize)]
 enum Unit {
     Count,

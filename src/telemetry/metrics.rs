@@ -1,5 +1,5 @@
-//! What became of each batch, and metrics as CloudWatch reads them out of the log: the Embedded Metric Format,
-//! without an API call.
+//! The result of each batch, and metrics that CloudWatch extracts from the log: the Embedded Metric Format, without
+//! an API call.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -12,16 +12,16 @@ use super::Recovery;
 use super::line::{Line, LogMembers, Metric, json_span};
 use super::summary::Summary;
 
-/// Where the metrics of one function and its table go.
+/// Writes the metrics of one function and its table.
 pub struct Metrics {
     function: String,
     table: String,
-    /// Nobody at a terminal wants to read them, and without a function they belong to nothing.
+    /// They are not for a terminal, and without a function there is nothing to attribute them to.
     are_wanted: bool,
     totals: Arc<Mutex<Totals>>,
 }
 
-/// What all batches so far came to.
+/// The totals of all batches so far.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// Batches, stored or not.
@@ -30,9 +30,9 @@ pub struct Totals {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
-    /// Messages left out because there is a newer row.
+    /// Messages left out because a newer row exists.
     pub stale: u64,
-    /// Failed messages by rule, each as often as it failed.
+    /// Failed attempts of messages by rule.
     pub failed: BTreeMap<&'static str, u64>,
     /// Messages sent to the dead-letter queue.
     pub dead_lettered: u64,
@@ -58,7 +58,7 @@ impl Totals {
     }
 }
 
-/// What is known of a batch when Postgres is done with it.
+/// The figures of a batch once Postgres has answered.
 #[derive(Debug, Default)]
 pub struct BatchMetrics {
     /// Messages received.
@@ -67,7 +67,7 @@ pub struct BatchMetrics {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
-    /// Messages left out because there is a newer row.
+    /// Messages left out because a newer row exists.
     pub stale: u64,
     /// Retries, reconnects and secret refreshes.
     pub recovery: Recovery,
@@ -80,8 +80,8 @@ pub struct BatchMetrics {
 }
 
 impl Metrics {
-    /// For a function by its name in Lambda, and the table it writes to. Without a name no metrics are
-    /// written, and only the totals are kept.
+    /// For the function of this name in Lambda, and its table. Without a name no metrics are written, and only the
+    /// totals are kept.
     pub fn new(function: String, table: &str) -> Self {
         Self {
             are_wanted: !function.is_empty() && !std::io::stdout().is_terminal(),
@@ -91,7 +91,7 @@ impl Metrics {
         }
     }
 
-    /// What all batches so far came to.
+    /// The totals of all batches so far.
     pub fn totals(&self) -> Arc<Mutex<Totals>> {
         Arc::clone(&self.totals)
     }
@@ -100,13 +100,13 @@ impl Metrics {
         add(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Writes how long it took from the start of the process until it was ready for its first batch.
+    /// Writes the time from the start of the process until it was ready for its first batch.
     pub fn cold_start(&self, took: Duration) {
         let metric = [Metric::millis("ColdStartMillis", took)];
         self.write(&self.line(None, &metric));
     }
 
-    /// Writes what became of a batch; `failed` counts its failed messages by rule.
+    /// Writes the result of a batch; `failed` counts its failed messages by rule.
     pub fn batch_done(
         &self,
         batch: &BatchMetrics,
@@ -147,8 +147,8 @@ impl Metrics {
         self.write(&line);
     }
 
-    /// The members by which a line of metrics is a line of the log as well. Where it cannot be one, because metrics
-    /// are not wanted or the log is text, the summary has a line of its own.
+    /// The members that make a line of metrics a log line too. If metrics are not wanted or the log is text, the
+    /// summary has a line of its own.
     fn log_members<'a>(&self, summary: &'a Summary) -> Option<LogMembers<'a>> {
         let Some(span) = json_span().filter(|_| self.are_wanted) else {
             summary.log();
@@ -167,7 +167,7 @@ impl Metrics {
             return;
         }
         let mut text = Vec::new();
-        // Neither names and numbers nor a buffer can fail.
+        // Writing names and numbers to a buffer cannot fail.
         _ = serde_json::to_writer(&mut text, line);
         text.push(b'\n');
         // A closed log does not fail a batch.
@@ -176,7 +176,7 @@ impl Metrics {
 }
 
 impl BatchMetrics {
-    /// Of a batch that was received, and nothing else.
+    /// For a batch that was received and failed as a whole.
     pub fn of_nothing(received: usize) -> Self {
         Self {
             received,

@@ -7,7 +7,7 @@ use tracing::Level;
 
 use super::{BatchMetrics, millis};
 
-/// A batch as people want to read about it.
+/// The summary of a batch, for people.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Summary {

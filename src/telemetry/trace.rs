@@ -1,7 +1,7 @@
-//! The tracing header that a message may carry, cut down to the id of the trace.
+//! The tracing header that a message may carry, reduced to the id of the trace.
 
-/// `Root=1-<seconds since 1970, 8 digits>-<24 digits>`, hexadecimal, if the header has one. Whoever sends a message
-/// writes this header, so that nothing else of it may go into the log.
+/// `Root=1-<seconds since 1970, 8 digits>-<24 digits>`, hexadecimal, if the header has one. The sender of a message
+/// chooses this header, so nothing else of it may go into the log.
 /// Source: <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader> (2026-11).
 pub(super) fn root(header: &str) -> Option<&str> {
     header.split(';').map(str::trim).find(|part| {
