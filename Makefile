@@ -134,7 +134,7 @@ bench-smoke: install-peers ## check that all benches work, unoptimised and for s
 	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(STACK) with cargo test --locked --bench function
 
 .PHONY: chart
-chart: ## keep the figures of the last bench: benches/results/, the chart, benches/README.md, README.md
+chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
 	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up
@@ -142,7 +142,7 @@ up: install ## start the stack and deploy the function to it
 	@$(STACK) up
 
 .PHONY: down
-down: ## stop the stack; its data is gone
+down: ## stop the stack and delete its data
 	@test ! -x $(VENV_PYTHON) || $(STACK) down
 
 .PHONY: env
@@ -154,7 +154,7 @@ status: ## show what runs, the sizes of queues and table, and the last batch
 	@$(IF_INSTALLED) $(STACK) status
 
 .PHONY: logs
-logs: ## follow the function's log, without its metrics or with them: make logs METRICS=1
+logs: ## follow the function's log; with its metrics: make logs METRICS=1
 	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics)
 
 .PHONY: watch

@@ -8,7 +8,7 @@ use tracing::Level;
 pub struct LogSettings {
     /// `AWS_LAMBDA_LOG_FORMAT`: `Text` for people at a terminal; JSON lines otherwise.
     pub format: LogFormat,
-    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` where it is unset or unknown.
+    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` if it is unset or unknown.
     pub level: Level,
 }
 

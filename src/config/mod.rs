@@ -89,7 +89,7 @@ pub enum MaskKeySettings {
     Secret(String),
 }
 
-/// Variables that Lambda sets for every function, and that nobody else has to set.
+/// Variables that Lambda sets for every function.
 const RUNTIME_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_LAMBDA_FUNCTION_NAME",

@@ -10,7 +10,7 @@ use crate::steps::Step;
 use crate::types::ColumnType;
 use crate::words::Word as _;
 
-/// A mapping that cannot work: where, why, and what to do.
+/// An invalid mapping: the place, the mistake and the fix.
 #[derive(Debug, Error, PartialEq)]
 #[error("{file}: {}{problem}", .column.as_ref().map(|name| format!("column {name:?}: ")).unwrap_or_default())]
 pub struct PipelineError {

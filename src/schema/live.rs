@@ -38,7 +38,7 @@ pub(super) struct LiveColumn {
 
 pub(crate) struct EnumColumn {
     pub(crate) column: String,
-    /// Quoted where needed.
+    /// Quoted if necessary.
     pub(crate) type_name: String,
 }
 

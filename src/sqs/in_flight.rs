@@ -15,7 +15,7 @@ use crate::aws::AwsError;
 /// A visibility timeout is extended after this fraction of it.
 const EXTEND_AFTER: u32 = 3;
 
-/// How often to look for messages whose visibility timeout has to be extended.
+/// How often to look for messages whose visibility timeout must be extended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A shorter visibility timeout cannot be extended in time.
@@ -65,6 +65,11 @@ impl InFlight {
             deliveries: RefCell::default(),
             extending: Mutex::default(),
         }
+    }
+
+    /// For how long a message is invisible that was received and then left.
+    pub fn visibility_timeout(&self) -> Duration {
+        self.visibility_timeout
     }
 
     /// Receives messages. They are in flight once they are [added](Self::add).

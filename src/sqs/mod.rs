@@ -11,7 +11,7 @@ pub mod dead_letter;
 /// Received messages, whose visibility timeout is extended until they are deleted or released.
 pub mod in_flight;
 mod queue;
-/// Sends messages with retries, and in order where the queue keeps one.
+/// Sends messages with retries, and in order on a FIFO queue.
 pub mod send;
 
 use std::collections::HashMap;
@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::aws::{Aws, AwsError};
 use crate::config::QueueSettings;
 use crate::message::Record;
+pub use backoff::MAX_BACK_OFF;
 pub use queue::{Attributes, Depth, Outcome, Queue, RedrivePolicy, is_fifo, name_of};
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.

@@ -101,8 +101,8 @@ async fn columns_in_clear_on_purpose_and_the_newer_column_are_comments() {
     assert_eq!(
         comments,
         [
-            "-- \"seen_at\": a row is replaced only by one in which this is the same or newer",
-            "-- \"the \\nclient\": in clear on purpose, though \"masked_ip\" is masked",
+            "-- \"seen_at\": a row is replaced only by one in which this is equal or newer",
+            "-- \"the \\nclient\": in clear on purpose, although \"masked_ip\" is masked",
         ]
     );
     database.execute(&ddl.out).await;
