@@ -52,11 +52,20 @@ async fn a_broken_mapping() {
 
 #[tokio::test]
 async fn a_mapping_that_cannot_be_read() {
+    let log = refusal(with_database().set("PIPELINE_FILE", "/")).await;
+    assert!(log.contains("/: cannot be read"), "{log}");
+}
+
+#[tokio::test]
+async fn no_mapping() {
     let log = refusal(with_database().set("PIPELINE_FILE", "/nowhere/pipeline.toml")).await;
     assert!(
-        log.contains("/nowhere/pipeline.toml: cannot be read"),
+        log.contains("/nowhere/pipeline.toml: no such file"),
         "{log}"
     );
+    let log = refusal(with_database().set("LAMBDA_TASK_ROOT", "/nowhere")).await;
+    let tried = "/nowhere/pipeline.toml or /opt/pipeline.toml: no such file";
+    assert!(log.contains(tried), "{log}");
 }
 
 #[tokio::test]

@@ -267,6 +267,8 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         let lambda = [
             ("AWS_LAMBDA_FUNCTION_NAME", "sqs-to-postgres"),
+            // Beside the function is the shipped mapping.
+            ("LAMBDA_TASK_ROOT", env!("CARGO_MANIFEST_DIR")),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
             ("AWS_DEFAULT_REGION", "eu-west-1"),

@@ -276,6 +276,7 @@ async fn with_verify_full_the_packaged_authorities_add_to_those_of_the_system() 
     let package = house.ours.packaged();
     let setup = |server, mode| {
         let setup = house.setup(server, mode, None);
+        let setup = setup.set("PIPELINE_FILE", "pipeline.toml");
         let setup = setup.set("LAMBDA_TASK_ROOT", &package.path());
         let setup = setup.set("DB_SSLROOTCERT", &format!("{}/ca.pem", package.path()));
         trusting(&public, setup)

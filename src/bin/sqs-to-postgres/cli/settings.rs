@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::cli::error::CliError;
 
-/// A mapping in the current folder takes precedence over the one compiled in.
+/// The mapping, if none is named: in the current folder.
 const FILE_HERE: &str = "pipeline.toml";
 
 /// Variables of which only one can be set: a flag for one hides the other.
@@ -30,7 +30,7 @@ const RIVALS: [(&str, &str); 2] = [
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Mapping")]
 pub(crate) struct MappingFlags {
-    /// File of the mapping [env: PIPELINE_FILE; otherwise ./pipeline.toml, otherwise the mapping compiled in]
+    /// File of the mapping [env: PIPELINE_FILE; default: pipeline.toml]
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
 }
@@ -146,24 +146,13 @@ impl QueueFlags {
 impl MappingFlags {
     /// The mapping, and its name in error messages.
     pub(crate) fn read(&self) -> Result<(String, Pipeline), CliError> {
-        let (file, pipeline) = match self.file() {
-            Some(path) => read_pipeline(Some(&path))?,
-            None => {
-                let (file, pipeline) = read_pipeline(None)?;
-                (format!("{file} (compiled in)"), pipeline)
-            }
-        };
-        Ok((file, pipeline))
+        Ok(read_pipeline(&[self.file()])?)
     }
 
-    /// The file of the mapping, unless it is the one compiled in.
-    fn file(&self) -> Option<PathBuf> {
-        let named = self
-            .pipeline
-            .clone()
-            .or_else(|| variable("PIPELINE_FILE").map(PathBuf::from));
-        let here = || Some(PathBuf::from(FILE_HERE)).filter(|file| file.is_file());
-        named.or_else(here)
+    fn file(&self) -> PathBuf {
+        let named = || variable("PIPELINE_FILE").map(PathBuf::from);
+        let flag = self.pipeline.clone().or_else(named);
+        flag.unwrap_or_else(|| FILE_HERE.into())
     }
 }
 
@@ -215,7 +204,7 @@ pub(crate) fn settings(
     Ok(Settings {
         // Only a function has CloudWatch metrics.
         function_name: String::new(),
-        pipeline_file: mapping.file(),
+        pipeline_files: vec![mapping.file()],
         ..settings
     })
 }
