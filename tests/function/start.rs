@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::aws::Secret;
-use crate::support::{Database, MASK_KEY, Setup, database_url, server_address};
+use crate::support::aws::Secret;
+use crate::support::{Database, MASK_KEY, Mapping, Setup, database_url, server_address};
 
 async fn refusal(setup: Setup) -> String {
     let (status, log) = setup.set("RUST_BACKTRACE", "1").fail_to_start().await;
@@ -70,9 +70,10 @@ async fn no_mapping() {
 
 #[tokio::test]
 async fn a_default_that_does_not_fit() {
-    let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-        [[column]]\nname = \"a\"\ntype = \"integer\"\ndefault = \"x\"\n";
-    let log = refusal(with_database().mapping(mapping)).await;
+    let mapping = Mapping::by_message_id("t")
+        .column("a", "integer")
+        .with("default", "x");
+    let log = refusal(with_database().mapping(&mapping)).await;
     assert!(
         log.contains("column \"a\": the default does not fit (type)"),
         "{log}"
@@ -123,8 +124,6 @@ async fn a_password_that_is_refused_is_not_shown() {
         log.contains("refused user or password") && !log.contains("hunter2"),
         "{log}"
     );
-    database.execute(&format!("DROP ROLE {role}")).await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -154,5 +153,4 @@ async fn a_secret_that_is_not_json() {
             "{log}"
         );
     }
-    secret.delete().await;
 }
