@@ -410,10 +410,9 @@ async fn row_of(options: &str, mapping: &str, envelope: &str) -> Vec<Vec<String>
         ))
         .await;
     assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
-    let rows = database
+    database
         .rows("SELECT name, tenant, coalesce(priority, '-'), coalesce(topic, '-') FROM t")
-        .await;
-    rows
+        .await
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What goes with a line on its way into the queue: message attributes, and the envelope of SNS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use aws_sdk_sqs::types::MessageAttributeValue;
@@ -22,6 +22,9 @@ pub(super) struct Attributes {
     pub(super) topic_arn: Option<String>,
 }
 
+/// Attributes as SQS takes them.
+type Beside = HashMap<String, MessageAttributeValue>;
+
 /// A type of SQS and a value.
 type Attribute = (&'static str, String);
 
@@ -38,13 +41,10 @@ pub(super) fn attribute(text: &str) -> Result<(String, String), &'static str> {
 impl Attributes {
     /// The body to send for a line, and the attributes beside it. In an envelope of SNS the attributes are part of
     /// the body.
-    pub(super) fn apply(
-        &self,
-        line: String,
-    ) -> Result<(String, Vec<(String, MessageAttributeValue)>), &'static str> {
+    pub(super) fn apply(&self, line: String) -> Result<(String, Beside), &'static str> {
         let attributes = self.of(&line)?;
         if let Some(topic_arn) = &self.topic_arn {
-            return Ok((notification(topic_arn, &line, &attributes), Vec::new()));
+            return Ok((notification(topic_arn, &line, &attributes), Beside::new()));
         }
         let value = |(kind, text): Attribute| {
             let value = MessageAttributeValue::builder().data_type(kind);

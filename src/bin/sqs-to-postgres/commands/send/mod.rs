@@ -300,7 +300,7 @@ impl Requests {
         let deduplication = self.run.as_ref().map(|run| format!("{run}-{number}"));
         let entry = SendMessageBatchRequestEntry::builder()
             .message_body(body)
-            .set_message_attributes(Some(attributes.into_iter().collect()))
+            .set_message_attributes(Some(attributes))
             .set_message_group_id(group)
             .set_message_deduplication_id(deduplication);
         let message = Outgoing::new(number, entry);
