@@ -55,7 +55,6 @@ impl Rows {
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
-    /// Adds a null to the current row.
     pub(crate) fn push_null(&mut self) {
         self.bytes.put_i32(NULL_LENGTH);
         self.ends.push(self.bytes.len());
@@ -83,7 +82,6 @@ impl Rows {
         Ok(())
     }
 
-    /// How many cells a row has.
     pub(crate) fn width(&self) -> usize {
         self.width
     }

@@ -51,7 +51,6 @@ pub enum ColumnType {
 
 use ColumnType as T;
 
-/// The properties of a type.
 struct Entry {
     column_type: ColumnType,
     /// Its name in the mapping and in DDL.
@@ -131,7 +130,6 @@ impl fmt::Display for ColumnType {
 }
 
 impl ColumnType {
-    /// All names, with commas between them.
     pub(crate) fn list() -> String {
         let names: Vec<_> = TYPES.iter().map(|entry| entry.name).collect();
         names.join(", ")
@@ -147,7 +145,6 @@ impl ColumnType {
         matches!(self, Self::Text | Self::Varchar(_))
     }
 
-    /// Whether its values are numbers.
     pub(crate) fn is_number(self) -> bool {
         matches!(
             self,
@@ -155,7 +152,6 @@ impl ColumnType {
         )
     }
 
-    /// Whether its values are points in time.
     pub(crate) fn is_time(self) -> bool {
         matches!(self, Self::Date | Self::TimestampTz)
     }
