@@ -19,7 +19,7 @@ pub enum PartitionError {
     #[error("column {0:?} is not mapped: partition by a column of the mapping")]
     Unknown(String),
     #[error(
-        "column {0:?} is {1}, and partitions are months: partition by a column of type date or timestamptz"
+        "column {0:?} is {1}, and partitions are months: partition by a column of type date, timestamp or timestamptz"
     )]
     Type(String, ColumnType),
     #[error(

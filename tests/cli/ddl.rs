@@ -43,8 +43,17 @@ type = "double precision"
 name = "exact"
 type = "numeric"
 [[column]]
+name = "price"
+type = "numeric(12,2)"
+[[column]]
 name = "day"
 type = "date"
+[[column]]
+name = "opens"
+type = "time"
+[[column]]
+name = "local"
+type = "timestamp"
 [[column]]
 name = "instant"
 type = "timestamptz"
@@ -52,8 +61,26 @@ type = "timestamptz"
 name = "address"
 type = "inet"
 [[column]]
+name = "seal"
+type = "bytea"
+[[column]]
+name = "sent"
+type = "json"
+[[column]]
 name = "tree"
 type = "jsonb"
+[[column]]
+name = "tags"
+type = "text[]"
+[[column]]
+name = "prices"
+type = "numeric(12,2)[]"
+[[column]]
+name = "flags"
+type = "boolean[]"
+[[column]]
+name = "times"
+type = "timestamptz[]"
 [[column]]
 name = "token"
 type = "varchar(64)"
@@ -124,7 +151,7 @@ async fn the_difference_makes_a_table_fit_that_has_rows() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     let old = "CREATE TABLE every_type (id uuid NOT NULL, \"select\" varchar(3) NOT NULL, small text, big integer,
-        exact numeric(4, 1), day timestamptz, double real GENERATED ALWAYS AS (2.5) STORED, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
+        exact numeric(4, 1), price numeric(9, 2), tags varchar(3)[], local timestamp(3), day timestamptz, double real GENERATED ALWAYS AS (2.5) STORED, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
         INSERT INTO every_type (id, \"select\", small, big, exact, \"else\") VALUES (gen_random_uuid(), 'abc', '7', 8, 1.5, '')";
     database.execute(old).await;
     let difference = tool.run("ddl --diff").await;

@@ -28,7 +28,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ddl {
-    /// Partition by month on this column, a date or timestamptz of the key
+    /// Partition by month on this column, a date, timestamp or timestamptz of the key
     ///
     /// Prints partitions for this month and the next two, and one for all other times.
     /// Create later ones before they are needed, for example with pg_partman. A key is
