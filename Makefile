@@ -1,9 +1,9 @@
-# All that the local stack keeps is below .local/: its Python environments, caches, data and logs.
+# Everything of the local stack is below .local/: its Python environments, caches, data and logs.
 
 PYTHON ?= python3
 LOCAL := $(CURDIR)/.local
-# -P keeps the folder localstack/ from being taken for a part of the Python package localstack. The path lets a
-# clone that was moved while its stack is up still stop it.
+# -P prevents Python from taking the folder localstack/ for a part of the package localstack. The path allows a clone
+# that was moved while its stack is up to stop it.
 VENV_PYTHON := $(LOCAL)/venv/stack/bin/python
 STACK := PYTHONPATH=$(CURDIR)/localstack $(VENV_PYTHON) -P -m stack
 PYTEST := $(VENV_PYTHON) -P -m pytest -c localstack/pyproject.toml --rootdir . -p no:cacheprovider
@@ -24,14 +24,14 @@ ARCHITECTURE ?= $(HOST_ARCHITECTURE)
 # empty folder, so that a deployment without them would stop a function that needs them.
 CA_BUNDLE ?= $(wildcard .local/rds-ca.pem)
 
-# `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, sam's own word for it, does so quickly.
+# `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, a variable of sam, compiles quickly instead.
 CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 
-# `cargo lambda build` always names its target, and cargo keeps what is built for a named target apart. Named
-# here for all, the function, its tests and the lints share what they compile.
+# `cargo lambda build` always names its target, and cargo stores builds for a named target separately. Because it is
+# named here for all, the function, its tests and the lints share compiled code.
 export CARGO_BUILD_TARGET ?= $(HOST)
 
-# Tests of the stack that can run beside each other: those of a group share what they make, or use the same queue.
+# Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
 STACK_TEST_GROUPS := chaos guide variants queue
 STACK_TESTS_chaos := chaos
 STACK_TESTS_guide := deploy_guide
@@ -43,7 +43,7 @@ TESTED_PROGRAMS := $(CURDIR)/target/tested
 # How many messages `make chaos` sends.
 MESSAGES ?= 20000
 
-# What a release is made of, in $(DIST).
+# The files of a release, in $(DIST).
 CRATE_VERSION := $(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
 VERSION ?= $(CRATE_VERSION)
 NAME := sqs-to-postgres-$(VERSION)
@@ -55,7 +55,7 @@ BUILD = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked --bi
 TOOL := --locked --features cli --bin sqs-to-postgres
 CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked
 
-# Nothing is written outside, and no tool reports home.
+# Nothing is written outside the repository, and no tool sends telemetry.
 export TMPDIR := $(LOCAL)/tmp
 export XDG_CACHE_HOME := $(LOCAL)/cache
 export PIP_CACHE_DIR := $(LOCAL)/cache/pip
@@ -70,15 +70,15 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: install ## 100 messages from SQS through the function into Postgres, and the bad ones in the dead-letter queue
+run: install ## send 100 messages from SQS through the function into Postgres, and the bad ones to the dead-letter queue
 	@$(STACK) run
 
 .PHONY: test
-test: install ## every test, on the stack (started for it if it is not up)
+test: install ## run every test, on the stack (started for it if it is not up)
 	@$(STACK) with $(MAKE) --no-print-directory test-all
 
-# Compiled first, because then nobody waits for cargo. Of the groups that run side by side, each shows its output when it
-# has ended. Tests that measure time, or need the stack to themselves, come last, one at a time.
+# Compiled first, so that no group waits for cargo. Concurrent groups show their output when they have ended. Tests
+# that measure time, or need the stack to themselves, come last, one at a time.
 .PHONY: test-all
 test-all: export TESTED_PROGRAMS := $(TESTED_PROGRAMS)
 test-all:
@@ -91,7 +91,7 @@ test-all:
 .PHONY: test-side-by-side
 test-side-by-side: test-rust $(STACK_TEST_GROUPS:%=test-stack-%) test-stack-others
 
-# Most tests wait most of the time.
+# More threads than processors, because most tests spend their time waiting.
 .PHONY: test-rust
 test-rust:
 	@cargo test $(TESTED) --quiet --no-fail-fast -- --skip alone:: --test-threads=6
@@ -108,27 +108,27 @@ test-stack-others:
 		$(foreach group,$(STACK_TEST_GROUPS),$(STACK_TESTS_$(group):%=--ignore=tests/stack/test_%.py))
 
 .PHONY: chaos
-chaos: install ## faults under live traffic, and the balance afterwards: make chaos MESSAGES=20000
+chaos: install ## inject faults under live traffic, and check the balance: make chaos MESSAGES=20000
 	@$(STACK) chaos $(MESSAGES)
 
 .PHONY: bench
-bench: install ## the optimised function against the limit of Postgres: takes minutes to build
+bench: install ## measure the optimised function against the limit of Postgres: takes minutes to build
 	@$(STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-peers
 bench-peers: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
-bench-peers: install-peers ## the same, beside two functions in Python
+bench-peers: install-peers ## the same, with two functions in Python for comparison
 	@$(STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-stages
-bench-stages: install ## parse, transform, mask and load by themselves
+bench-stages: install ## measure parse, transform, mask and load separately
 	@$(STACK) with cargo bench --locked --bench stages
 
 .PHONY: bench-smoke
 bench-smoke: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-smoke: export BENCH_ROUNDS := 1
 bench-smoke: export BENCH_SECS := 0.05
-bench-smoke: install-peers ## whether all benches work, not optimised and for seconds only
+bench-smoke: install-peers ## check that all benches work, unoptimised and for seconds only
 	@$(STACK) with cargo test --locked --bench function --bench stages
 
 .PHONY: chart
@@ -148,7 +148,7 @@ env: ## print what a shell needs to use aws and psql on the stack: eval "$$(make
 	@$(IF_INSTALLED) $(STACK) env
 
 .PHONY: status
-status: ## what runs, how much is in the queues and the table, and the last batch
+status: ## show what runs, the sizes of queues and table, and the last batch
 	@$(IF_INSTALLED) $(STACK) status
 
 .PHONY: logs
@@ -156,15 +156,15 @@ logs: ## follow the function's log, without its metrics or with them: make logs 
 	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics)
 
 .PHONY: watch
-watch: install ## run the function against the local Postgres, compiled anew at every change
+watch: install ## run the function against the local Postgres, recompiled at every change
 	@$(STACK) watch
 
 .PHONY: invoke
-invoke: install ## send an event to the function that is watched: make invoke EVENT=events/good-batch.json
+invoke: install ## send an event to the function of make watch: make invoke EVENT=events/good-batch.json
 	@$(STACK) invoke "$(EVENT)"
 
 .PHONY: lint
-lint: install ## every check that needs no stack
+lint: install ## run every check that does not need the stack
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features cli -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
@@ -177,7 +177,7 @@ lint: install ## every check that needs no stack
 	$(CARGO_DENY) check bans licenses sources
 
 .PHONY: deny
-deny: install ## check the licences, sources and known vulnerabilities of all dependencies: asks the network
+deny: install ## check the licences, sources and known vulnerabilities of all dependencies: needs the network
 	$(CARGO_DENY) check
 
 .PHONY: fmt
@@ -187,7 +187,7 @@ fmt: install ## format Rust and Python
 	$(TOOLS)/ruff format $(RUFF_OPTIONS) $(LINTED_PYTHON)
 
 .PHONY: cli
-cli: ## build the command line tool, fully optimised: takes minutes
+cli: ## build the command-line tool, fully optimised: takes minutes
 	cargo build --release $(TOOL)
 	@echo "built target/$(CARGO_BUILD_TARGET)/release/sqs-to-postgres: copy it to a folder of your PATH"
 
@@ -203,7 +203,7 @@ deploy: build ## deploy to AWS: make deploy PARAMETERS="Profile=bulk …"; GUIDE
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
 .PHONY: release
-release: release-notes ## all files of a release, and its notes: make release VERSION=1.2.3
+release: release-notes ## build all files of a release, and its notes: make release VERSION=1.2.3
 	@test $(VERSION) = $(CRATE_VERSION) || { echo "Cargo.toml is of version $(CRATE_VERSION)" >&2; exit 1; }
 	rm -rf $(DIST)
 	$(MAKE) dist ARCHITECTURE=x86_64
@@ -211,23 +211,23 @@ release: release-notes ## all files of a release, and its notes: make release VE
 	$(MAKE) sbom checksums
 
 .PHONY: dist
-dist: processor install ## the function as a zip for Lambda: make dist ARCHITECTURE=arm64
+dist: processor install ## build the function as a zip for Lambda: make dist ARCHITECTURE=arm64
 	$(BUILD) --output-format zip
 	@mkdir -p $(DIST)
 	cp target/lambda/bootstrap/bootstrap.zip $(DIST)/$(NAME)-$(ARCHITECTURE).zip
 
 .PHONY: sbom
-sbom: $(CARGO_CYCLONEDX) ## what the function is made of, as CycloneDX
+sbom: $(CARGO_CYCLONEDX) ## list the components of the function, as CycloneDX
 	@mkdir -p $(DIST)
 	$(CARGO_CYCLONEDX) cyclonedx --quiet --format json --spec-version 1.5 --override-filename $(NAME).cdx
 	mv $(NAME).cdx.json $(DIST)
 
 .PHONY: checksums
-checksums: ## SHA256SUMS of the files of a release
+checksums: ## write SHA256SUMS of the files of a release
 	cd $(DIST) && sha256sum $(NAME)* > SHA256SUMS && cat SHA256SUMS
 
 .PHONY: release-notes
-release-notes: ## the section of a version in CHANGELOG.md: make release-notes VERSION=1.2.3
+release-notes: ## print the section of a version in CHANGELOG.md: make release-notes VERSION=1.2.3
 	@mkdir -p target
 	@awk '/^## / { found = ($$2 == "$(VERSION)"); next } found' CHANGELOG.md > target/release-notes.md
 	@grep . target/release-notes.md || { echo "CHANGELOG.md has no section \"## $(VERSION)\"" >&2; exit 1; }
@@ -236,17 +236,17 @@ $(CARGO_CYCLONEDX):
 	cargo install --quiet --locked --debug --root $(LOCAL)/cargo cargo-cyclonedx@0.5.9
 
 .PHONY: clean
-clean: down ## stop the stack and remove all that was installed, built and written
+clean: down ## stop the stack and remove everything that was installed, built and written
 	rm -rf $(LOCAL) target
 
-# sam asks cargo-lambda for x86_64 by asking for nothing, which gives arm64 on arm64.
+# For x86_64 sam passes no architecture to cargo-lambda, which then builds arm64 on arm64.
 .PHONY: processor
 processor:
 	$(if $(filter $(ARCHITECTURE),arm64 $(HOST_ARCHITECTURE)),,\
-		$(error ARCHITECTURE=$(ARCHITECTURE) cannot be built on $(HOST_ARCHITECTURE): leave it out, or build elsewhere))
+		$(error ARCHITECTURE=$(ARCHITECTURE) cannot be built on $(HOST_ARCHITECTURE): omit it, or build on another machine))
 
-# The mapping is compiled in unread: without this, a mistake in it would stop the function on AWS. `explain` reads all
-# of it, also without a message and a key.
+# The build does not read the mapping, so without this a mistake in it would stop the function on AWS. `explain`
+# checks all of it, even without a message and a key.
 .PHONY: mapping
 mapping:
 	@cargo build $(TOOL)

@@ -1,4 +1,4 @@
-//! The stages of a batch one by one, for whoever makes one of them quicker: `make bench-stages`.
+//! The stages of a batch one by one, for work on their speed: `make bench-stages`.
 //!
 //! A body is read while its fields are picked, so `bodies` is the transform of a mapping that picks none.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]

@@ -3,7 +3,7 @@ argument `peers` that of the functions which the bench compares with.
 
 Runs on the user's own Python, so it needs nothing but the standard library. It does nothing when the
 environments are there already. An environment knows its own path (the scripts in it start with it), so
-one of a moved or copied clone is built anew.
+one of a moved or copied clone is rebuilt.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def install(venv: Path, lock: Path) -> None:
-    """Builds one environment unless its stamp says that it is there already."""
+    """Builds one environment unless its stamp says that it already exists."""
     stamp, wanted = venv / "stamp", stamp_of(lock)
     if stamp.exists() and stamp.read_text() == wanted:
         return
@@ -65,7 +65,7 @@ def install_package(venv: Path) -> None:
 
 
 def tell_sam_that_it_is_pinned(folder: Path) -> None:
-    """Keeps sam from asking, once a week, whether there is a newer sam."""
+    """Prevents sam from checking weekly for a newer version."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"lastVersionCheck": FAR_AWAY, "telemetryEnabled": False}
     (folder / "metadata.json").write_text(json.dumps(settings))

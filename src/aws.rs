@@ -1,4 +1,4 @@
-//! What the clients of AWS share, built when the first of them is used: it is most of a cold start.
+//! The configuration that all AWS clients share, built when the first is used: it is most of a cold start.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::sync::OnceCell;
 
 use crate::causes::causes;
 
-/// A call that hangs (a VPC without a way to the service) has to leave time to say so.
+/// A call that hangs (a VPC without access to the service) must leave time to report it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// An attempt that hangs has to leave time for another: its connection may have died while the environment was
-/// frozen, or its answer may have been lost.
+/// An attempt that hangs must leave time for another: its connection may have died while the environment was frozen,
+/// or its response may have been lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Region, credentials and endpoint as the AWS SDK finds them in the environment.
@@ -28,7 +28,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// With another endpoint than the environment's.
+    /// With an endpoint that overrides the environment's.
     pub fn at(endpoint_url: Option<String>) -> Self {
         Self {
             endpoint_url,
@@ -45,7 +45,7 @@ impl Aws {
 }
 
 /// The timeouts of the function's own calls, which are retried. Commands have others: they send larger requests over
-/// slower lines, and receive requests wait.
+/// slower networks, and receive requests wait.
 pub(crate) fn timeouts_of_attempts(config: &SdkConfig) -> TimeoutConfig {
     let timeouts = config.timeout_config().map(TimeoutConfig::to_builder);
     timeouts
@@ -71,7 +71,7 @@ async fn load(endpoint_url: Option<String>) -> SdkConfig {
     }
 }
 
-/// Why AWS did not do what was requested.
+/// Why a request to AWS failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "each variant says what its error says")]
 pub enum AwsError {
@@ -84,7 +84,7 @@ pub enum AwsError {
 }
 
 impl AwsError {
-    /// The error of a call about something, for example `queue "logins"`.
+    /// The error of a call; `what` names its object, for example `queue "logins"`.
     pub fn of<E: ProvideErrorMetadata>(what: &str, error: &SdkError<E>) -> Self {
         let (what, reason) = (what.to_owned(), reason(error));
         let answer = error.raw_response();
@@ -105,20 +105,20 @@ impl AwsError {
     }
 }
 
-/// Why a call failed: the service's error code, or what stood in the way. Never the Debug form, which
-/// holds the answer's body and so perhaps a secret.
+/// Why a call failed: the service's error code, or what prevented the call. Never the Debug form, which contains the
+/// response's body and so perhaps a secret.
 pub fn reason<E: ProvideErrorMetadata>(error: &SdkError<E>) -> String {
     match error {
         SdkError::ServiceError(answer) => answer
             .err()
             .code()
-            .unwrap_or("an error without a code")
+            .unwrap_or("error without a code")
             .to_owned(),
-        SdkError::TimeoutError(_) => "no answer in time".to_owned(),
-        SdkError::ResponseError(_) => "an answer that cannot be read".to_owned(),
+        SdkError::TimeoutError(_) => "no response in time".to_owned(),
+        SdkError::ResponseError(_) => "unreadable response".to_owned(),
         SdkError::DispatchFailure(failure) => failure
             .as_connector_error()
             .map_or_else(|| "no connection".to_owned(), |error| causes(error)),
-        _ => "the request could not be made".to_owned(),
+        _ => "request could not be made".to_owned(),
     }
 }

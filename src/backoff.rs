@@ -1,4 +1,4 @@
-//! Trying again: how long to wait before the next try, and until when.
+//! Retrying: how long to wait before the next attempt, and until when.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 const BASE: Duration = Duration::from_millis(50);
 const CAP: Duration = Duration::from_secs(5);
 
-/// How long to wait after this try; the first has the number 0.
+/// How long to wait after this attempt; the first has the number 0.
 pub(crate) fn backoff(attempt: u32) -> Duration {
     ceiling(attempt).mul_f64(fastrand::f64())
 }
@@ -19,10 +19,10 @@ fn ceiling(attempt: u32) -> Duration {
     BASE.saturating_mul(2_u32.saturating_pow(attempt)).min(CAP)
 }
 
-/// Tries again while the error is transient and there is time for another try.
+/// Retries while the error is transient and there is time for another attempt.
 ///
 /// # Errors
-/// That of the last try. A try has to end by itself when time is up.
+/// The error of the last attempt. An attempt must end by itself when time is up.
 pub(crate) async fn retry<T, E: Display>(
     until: Instant,
     is_transient: impl Fn(&E) -> bool,

@@ -1,4 +1,4 @@
-//! Messages → rows and rejections, and what holds back the later messages of a FIFO group.
+//! Messages → rows and rejections; holds back the later messages of a FIFO group after a failure.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use crate::rejection::{Rejection, Rule};
 use crate::rows::Rows;
 use crate::transform::Transformer;
 
-/// The records of an event as rows to store, and those that make none.
+/// The records of an event: rows to store, and rejections.
 pub(crate) struct Batch<'a> {
     records: &'a [Record<'a>],
     pub(crate) rows: Rows,
@@ -23,8 +23,8 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Makes a row of each record, in their order, or says why not. After a rejected message no later one of its
-    /// FIFO group becomes a row.
+    /// Makes a row of each record in order, or rejects it. After a rejected message no later one of its FIFO group
+    /// becomes a row.
     pub(crate) fn of(
         records: &'a [Record<'a>],
         pipeline: &Pipeline,
@@ -63,7 +63,7 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// The records that are not stored, in their order, given what became of the rows.
+    /// The records that are not stored, in order, given the outcomes of the rows.
     pub(crate) fn rejections(
         &mut self,
         outcomes: &[RowOutcome],
@@ -88,7 +88,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Reads one record into a row. A panic, if there were one, costs this record.
+/// Reads one record into a row. A panic would reject only this record.
 fn make_row(
     record: &Record<'_>,
     pipeline: &Pipeline,
@@ -106,8 +106,8 @@ fn make_row(
     })
 }
 
-/// FIFO: only the first failure of a group is judged. A later message that was rejected before
-/// Postgres saw the first one would overtake it on the way to the dead-letter queue.
+/// FIFO: only the first failure of a group keeps its rule. A later message that was rejected before Postgres refused
+/// the first one would overtake it on the way to the dead-letter queue.
 fn hold_back(rejected: &mut [(&Record<'_>, Rejection)]) {
     let mut failed = HashSet::new();
     for (record, rejection) in rejected {

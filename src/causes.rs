@@ -1,9 +1,9 @@
-//! The sentence of an error with its sources.
+//! An error and its sources in one sentence.
 
 use std::error::Error;
 
-/// What an error and its sources say, each once. Only for errors whose texts quote no message: not
-/// for answers of Postgres, nor for serde's.
+/// The texts of an error and its sources, each once. Only for errors whose texts do not quote a message: not for
+/// those of Postgres or serde.
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
     let mut cause = error.source();

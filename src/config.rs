@@ -1,8 +1,7 @@
 //! Every environment variable the function reads, in one place.
 //!
-//! Takes a look-up (the process's environment, or a map in a test) and returns [`Settings`] that do not contradict
-//! themselves, or one sentence with the variable and the fix. An empty variable counts as unset, so a template can
-//! always set it.
+//! From a look-up function (the process's environment, or a map in a test) to consistent [`Settings`], or to one
+//! sentence with the variable and the fix. An empty variable counts as unset, so a template can always set it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Where the mask key is: `MASK_SECRET_ID` or `MASK_KEY`.
     pub mask_key: Option<MaskKeySettings>,
-    /// What to do with messages that cannot be stored.
+    /// How messages that cannot be stored are handled.
     pub queue: QueueSettings,
     /// `AWS_LAMBDA_FUNCTION_NAME`: the name of the function in metrics; Lambda sets it.
     pub function_name: String,
@@ -40,7 +39,7 @@ pub struct Settings {
     pub secret_ttl: Duration,
 }
 
-/// How to find the database.
+/// Where the database is.
 #[derive(Debug)]
 pub enum DatabaseSettings {
     /// A libpq URL, which holds a password.
@@ -67,7 +66,7 @@ pub struct DatabaseSecretSettings {
     pub channel_binding: ChannelBinding,
 }
 
-/// What to do with messages that cannot be stored.
+/// How messages that cannot be stored are handled.
 #[derive(Debug)]
 pub struct QueueSettings {
     /// `OUTAGE_BACKOFF_SECS`: the visibility timeout that an outage gives a message after its first delivery;
@@ -81,7 +80,7 @@ pub struct QueueSettings {
 /// TLS settings of the connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// What is verified, if that is set.
+    /// The mode, if it is set.
     pub mode: Option<SslMode>,
     /// Which certificate authorities are trusted.
     pub authorities: Authorities,
@@ -174,7 +173,7 @@ impl fmt::Debug for MaskKeySettings {
     }
 }
 
-/// How the function writes its log, as Lambda's logging configuration sets it.
+/// The format and level of the log, as Lambda's logging configuration sets them.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
@@ -194,7 +193,7 @@ pub enum LogFormat {
 }
 
 impl LogSettings {
-    /// Reads the settings. It never fails, because without a log nobody would see the error.
+    /// Reads the settings. Never fails, because without a log nobody would see the error.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let is_text = lookup("AWS_LAMBDA_LOG_FORMAT")
             .is_some_and(|format| format.eq_ignore_ascii_case("text"));

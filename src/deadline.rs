@@ -32,17 +32,17 @@ const LOG_MARGIN: Margin = Margin {
 /// Smaller values are not Unix timestamps but the time remaining; cargo-lambda sends those.
 const EARLIEST_TIMESTAMP_MILLIS: u64 = 1_000_000_000_000;
 
-/// A try shorter than this tells nothing about a lock, so that the time left is not divided further.
+/// An attempt shorter than this says nothing about a lock, so the time left is not divided further.
 const SHORTEST_TRY: Duration = Duration::from_millis(500);
 
 /// When to stop what, so that the answer is out before Lambda kills the function.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeBudget {
-    /// While the database is unavailable, it is tried again until then.
+    /// While the database is unavailable, retries end then.
     pub retry_until: Instant,
-    /// A statement under way is given up then.
+    /// A running statement is cancelled then.
     pub stop_at: Instant,
-    /// What is tidied up after that ends then.
+    /// Cleaning up after that ends then.
     pub answer_by: Instant,
 }
 
@@ -68,8 +68,8 @@ impl TimeBudget {
         }
     }
 
-    /// When to give up one try of a statement with `rows` rows. Of several rows one may wait for a lock that
-    /// the others do not need: time is left to try them again, and to bisect them.
+    /// When to cancel one attempt of a statement with `rows` rows. One of several rows may wait for a lock that the
+    /// others do not need: this leaves time to retry and to bisect them.
     pub(crate) fn of_one_try(&self, rows: usize, is_suspect: bool) -> Instant {
         let now = Instant::now();
         let left = self.stop_at.saturating_duration_since(now);

@@ -1,7 +1,7 @@
-//! The whole way of a batch: extract → transform → load → answer.
+//! The flow of a batch: extract → transform → load → answer.
 //!
-//! The only module that sees it. The answer is valid by construction: it names only messages that
-//! came in, each once.
+//! The only module that sees all of it. The answer is valid by construction: it names only messages that were
+//! received, each once.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -25,13 +25,13 @@ use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
 /// Why nothing of a batch is acknowledged.
 #[derive(Debug, Error, PartialEq)]
 pub enum HandleError {
-    /// It is none.
+    /// The payload is not an SQS event.
     #[error(transparent)]
     Payload(#[from] NotSqs),
-    /// The mask key cannot be had.
+    /// The mask key cannot be read.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// Nothing of it could be stored.
+    /// Nothing of the batch could be stored.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
@@ -46,7 +46,7 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// A handler of what its parts say.
+    /// Assembles a handler.
     pub fn new(
         pipeline: Arc<Pipeline>,
         preparation: Preparation,
@@ -63,24 +63,23 @@ impl Handler {
         }
     }
 
-    /// What all batches so far came to.
+    /// The totals of all batches so far.
     pub fn totals(&self) -> Arc<Mutex<Totals>> {
         self.metrics.totals()
     }
 
-    /// Gives up the connection to the database. After a panic it may be within a transaction, of which the
-    /// next batch would be a part.
+    /// Drops the connection to the database. After a panic it may be within a transaction, which the next batch would
+    /// become a part of.
     pub fn disconnect(&mut self) {
         self.loader.disconnect();
     }
 
-    /// Ends the connection to the database, because the program ends.
+    /// Closes the connection to the database when the program ends.
     pub async fn close(&mut self) {
         self.loader.close().await;
     }
 
-    /// Stores what can be stored in time and answers with the rest. `payload` is an SQS event, as
-    /// [`read_event`] takes it.
+    /// Stores what can be stored in time, and answers with the rest. `payload` is an SQS event, see [`read_event`].
     ///
     /// # Errors
     /// The payload is not an SQS event, or the batch as a whole cannot be stored: the mask key cannot be fetched, the
@@ -140,8 +139,7 @@ impl Handler {
         error
     }
 
-    /// Does for the rejected messages what can be done, reports what became of the batch, and answers with
-    /// the rest.
+    /// Sends dead letters, backs messages off, reports the batch, and answers with the messages that failed.
     async fn settle(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
@@ -150,7 +148,7 @@ impl Handler {
         time: TimeBudget,
     ) -> SqsBatchResponse {
         telemetry::messages_failed(rejected);
-        // What Postgres did not answer to in time may be an outage as well.
+        // If Postgres did not answer in time, that may be an outage too.
         let unknown = rejected
             .iter()
             .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
@@ -169,7 +167,7 @@ impl Handler {
     }
 }
 
-/// How long the oldest of the messages has waited.
+/// How long the oldest message has waited.
 fn oldest_age(records: &[Record<'_>]) -> Option<Duration> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -188,7 +186,7 @@ fn by_rule(rejected: &[(&Record<'_>, Rejection)]) -> BTreeMap<&'static str, usiz
     failed
 }
 
-/// Lambda takes an empty, unknown or repeated id for a failure of the whole batch.
+/// To Lambda an empty, unknown or repeated id means that the whole batch failed.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
 fn answer<'a>(failed: impl Iterator<Item = &'a Record<'a>>) -> SqsBatchResponse {
     let mut named = HashSet::new();

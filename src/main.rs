@@ -1,5 +1,5 @@
 //! The Lambda function: reads its settings, starts, and handles batches until Lambda ends it.
-// The handler within the layers of the runtime is deeper than the compiler looks by itself.
+// The handler within the layers of the runtime is nested deeper than the compiler's default limit.
 #![recursion_limit = "256"]
 
 mod lambda;

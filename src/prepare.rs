@@ -1,7 +1,7 @@
 //! Mapping and mask key → the transformer.
 //!
-//! The mask key may be in Secrets Manager, which may be unavailable for longer than a start may take: then the
-//! key is fetched for the first batch, as often as it takes.
+//! The mask key may be in Secrets Manager, which may be unavailable for longer than a start may take. Then every
+//! batch tries to fetch it until one succeeds.
 
 use std::sync::Arc;
 
@@ -29,15 +29,15 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
-    /// Whether another try may succeed without anybody changing anything.
+    /// Whether another attempt may succeed although nobody fixes anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Secret(error) if error.is_transient())
     }
 }
 
-/// The transformer of a mapping, or what it takes to make it.
+/// The transformer of a mapping, or everything needed to make it.
 pub struct Preparation {
-    /// How errors call the mapping.
+    /// The name of the mapping in errors.
     file: String,
     pipeline: Arc<Pipeline>,
     mask_key: Option<MaskKeySettings>,
@@ -46,7 +46,7 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Nothing is fetched yet. `file` is how errors call the mapping.
+    /// Does not fetch anything yet. `file` is the name of the mapping in errors.
     pub fn new(
         file: String,
         pipeline: Arc<Pipeline>,
@@ -62,10 +62,10 @@ impl Preparation {
         }
     }
 
-    /// The transformer. Its mask key is fetched until then, unless an earlier call has done so.
+    /// The transformer. Fetches its mask key until then, unless an earlier call has done so.
     ///
     /// # Errors
-    /// The key cannot be had, or does not fit the mapping.
+    /// The key cannot be read, or does not fit the mapping.
     pub async fn transformer(&mut self, until: Instant) -> Result<Arc<Transformer>, PrepareError> {
         let transformer = match self.transformer.take() {
             Some(transformer) => transformer,
@@ -88,12 +88,12 @@ impl Preparation {
             Some(MaskKeySettings::Secret(id)) => id.clone(),
             _ => String::new(),
         };
-        let reason = "no answer in time".to_owned();
+        let reason = "no response in time".to_owned();
         SecretError::Unavailable { id, reason }.into()
     }
 }
 
-/// The key that keyed masks need, where one is set.
+/// The mask key, if one is set.
 ///
 /// # Errors
 /// It cannot be fetched, or is not a key.

@@ -1,6 +1,6 @@
 //! Names and strings as SQL writes them.
 
-/// Quotes a name so that Postgres takes it letter by letter: `a"b` becomes `"a""b"`.
+/// Quotes a name so that Postgres reads it verbatim: `a"b` becomes `"a""b"`.
 ///
 /// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
 pub fn quote_identifier(name: &str) -> String {
@@ -16,7 +16,7 @@ pub(crate) fn quote_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String
         .join(", ")
 }
 
-/// A string as SQL writes it, whatever `standard_conforming_strings` says.
+/// A string as an SQL literal, whatever `standard_conforming_strings` is.
 pub(crate) fn quote_literal(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('\'', "''");
     format!("E'{escaped}'")

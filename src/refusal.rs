@@ -1,4 +1,4 @@
-//! What Postgres says about a statement that it refuses, and what must happen next.
+//! Why Postgres refused a statement, and what must happen next.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use tokio_postgres::error::{DbError, SqlState};
 pub enum RetryAction {
     /// The row is at fault: find it and set it aside.
     Bisect,
-    /// Another try may succeed on the same connection.
+    /// Another attempt may succeed on the same connection.
     Retry,
-    /// It took too long: another try may succeed on the same connection, or one with fewer rows.
+    /// It timed out: another attempt may succeed on the same connection, or one with fewer rows.
     RetryThenBisect,
-    /// Another try may succeed on a new connection.
+    /// Another attempt may succeed on a new connection.
     Reconnect,
     /// The credentials were refused: read them again.
     RefreshCredentials,
@@ -22,28 +22,28 @@ pub enum RetryAction {
 }
 
 impl RetryAction {
-    /// What an SQLSTATE asks for.
+    /// The action for an SQLSTATE.
     ///
-    /// A row alone can be refused by its data (22), a constraint (23), a view (44), a limit such as
-    /// the size of an index entry (54), and a trigger, with any code that its author likes; and two
-    /// rows whose keys only Postgres knows to be equal cannot go in one statement (21). So every
-    /// class counts as the row's fault of which it is not known to be the server's or the mapping's.
+    /// A row alone can be refused by its data (22), a constraint (23), a view (44), a limit such as the size of an
+    /// index entry (54), and a trigger, with any code that its author chooses; and two rows whose keys only Postgres
+    /// knows to be equal cannot be in one statement (21). So every class that is not known to be the fault of the
+    /// server or the mapping counts as the fault of the row.
     /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
     pub fn of_sqlstate(code: &str) -> Self {
         match code.get(..2).unwrap_or_default() {
             "28" => Self::RefreshCredentials,
-            // Cancelled by `statement_timeout`, which leaves the connection whole, or by `lock_timeout`.
+            // Cancelled by `statement_timeout` or `lock_timeout`, which leave the connection intact.
             "57" | "55" if matches!(code, "57014" | "55P03") => Self::RetryThenBisect,
             // An object that is not in the state that the statement needs, for example a view.
             "55" if code == "55000" => Self::Fail,
             "40" | "55" => Self::Retry,
             "08" | "53" | "58" | "XX" => Self::Reconnect,
             "57" => Self::Reconnect,
-            // Read-only: the server was demoted by a failover, and its name leads elsewhere now. Or a
-            // transaction failed and was left open: another connection has none. Or it took too long,
-            // which ends the connection, as behind a lock.
+            // Read-only: the server was demoted by a failover, and its name now resolves elsewhere. Or a failed
+            // transaction was left open, which a new connection does not have. Or a timeout ended the connection, for
+            // example behind a lock.
             "25" if matches!(code, "25006" | "25P02" | "25P03" | "25P04") => Self::Reconnect,
-            // A statement lost its name, which another connection gives it anew.
+            // A prepared statement is gone; a new connection prepares it again.
             "26" => Self::Reconnect,
             "" | "0A" | "0L" | "0P" | "24" | "25" | "2B" | "2D" | "34" | "3B" | "3D" | "3F"
             | "42" | "F0" => Self::Fail,
@@ -52,7 +52,7 @@ impl RetryAction {
     }
 }
 
-/// What Postgres says when it refuses, without the texts of its messages, which quote rows.
+/// An error from Postgres, without the texts of its messages, which quote rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// Five characters, for example `23514` (check_violation).
@@ -62,18 +62,18 @@ pub struct Refusal {
     pub is_by_policy: bool,
     /// Whether the table has no partition for the row.
     pub is_without_partition: bool,
-    /// The table, where one is named.
+    /// The table, if one is named.
     pub table: Option<String>,
-    /// The column, where one is named.
+    /// The column, if one is named.
     pub column: Option<String>,
-    /// The constraint, where one is named.
+    /// The constraint, if one is named.
     pub constraint: Option<String>,
-    /// The row at which a `COPY` stopped, counted from 0, where one is named.
+    /// The row at which a `COPY` stopped, counted from 0, if one is named.
     pub copied_row: Option<usize>,
 }
 
 impl Refusal {
-    /// What an answer says, without its texts.
+    /// The fields of an error, without its texts.
     pub(crate) fn of(answer: &DbError) -> Self {
         Self {
             sqlstate: answer.code().code().to_owned(),
@@ -91,17 +91,17 @@ impl Refusal {
         self.sqlstate == "23505"
     }
 
-    /// Whether a column that takes no null has none (not_null_violation).
+    /// Whether a column that must not be null is (not_null_violation).
     pub(crate) fn is_of_a_null(&self) -> bool {
         self.sqlstate == "23502"
     }
 
-    /// Whether a text is not one that a type takes (invalid_text_representation).
+    /// Whether a text is not valid for a type (invalid_text_representation).
     pub(crate) fn is_of_a_text(&self) -> bool {
         self.sqlstate == "22P02"
     }
 
-    /// Whether a process of the server crashed (crash_shutdown): perhaps that of this connection.
+    /// Whether a server process crashed (crash_shutdown), perhaps that of this connection.
     pub(crate) fn is_of_a_crash(&self) -> bool {
         self.sqlstate == "57P02"
     }
@@ -127,16 +127,16 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether a policy refused a row, which has the SQLSTATE of a missing privilege: identified by the function
-/// of Postgres that holds a row against policies.
+/// Whether a policy refused a row. Because this has the SQLSTATE of a missing privilege, it is identified by the
+/// function of Postgres that checks policies.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execMain.c>.
 fn is_by_policy(answer: &DbError) -> bool {
     *answer.code() == SqlState::INSUFFICIENT_PRIVILEGE
         && answer.routine() == Some("ExecWithCheckOptions")
 }
 
-/// Whether a partitioned table has no partition for a row, which has the SQLSTATE of a CHECK: identified by the function
-/// of Postgres that looks for the partition.
+/// Whether a partitioned table has no partition for a row. Because this has the SQLSTATE of a CHECK, it is identified
+/// by the function of Postgres that looks for the partition.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execPartition.c>.
 fn is_without_partition(answer: &DbError) -> bool {
     *answer.code() == SqlState::CHECK_VIOLATION
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_of_sqlstate_has_its_remedy() {
+    fn every_class_of_sqlstate_has_its_action() {
         let cases = [
             (
                 RetryAction::Bisect,
@@ -204,9 +204,9 @@ mod tests {
                 ],
             ),
         ];
-        for (remedy, codes) in cases {
+        for (action, codes) in cases {
             for code in codes {
-                assert_eq!(RetryAction::of_sqlstate(code), remedy, "{code}");
+                assert_eq!(RetryAction::of_sqlstate(code), action, "{code}");
             }
         }
     }

@@ -10,9 +10,9 @@ use crate::types::{ColumnType, MAX_DIGITS};
 /// A message that cannot be stored as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// What it broke.
+    /// The rule that it broke.
     pub rule: Rule,
-    /// Where; `None` where the whole message is at fault.
+    /// The value that broke it; `None` if the whole message is at fault.
     pub place: Option<Place>,
 }
 
@@ -23,11 +23,11 @@ pub struct Place {
     pub column: String,
     /// The path in the body, or the metadata's name.
     pub path: String,
-    /// Whether the column is part of the key, for which nothing can stand in.
+    /// Whether the column is part of the key, which cannot have a default.
     pub is_key: bool,
 }
 
-/// What a message can break.
+/// The rules that a message can break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// The record has no body.
@@ -36,7 +36,7 @@ pub enum Rule {
     BodyNotJson,
     /// The body is not in the envelope that the mapping names.
     NotInEnvelope(NotInEnvelope),
-    /// Null, missing or empty where a value is needed.
+    /// The value is null, missing or empty, and the column is required.
     Required,
     /// The value is of another type than the column.
     Type(ColumnType),
@@ -46,7 +46,7 @@ pub enum Rule {
     Length(usize),
     /// Holds U+0000, which Postgres cannot store.
     NulCharacter,
-    /// Holds half of a surrogate pair, which is not a character.
+    /// Holds half of a surrogate pair, which is not a character by itself.
     LoneSurrogate,
     /// Nested deeper than this.
     Nesting(usize),
@@ -62,13 +62,13 @@ pub enum Rule {
     Internal,
 }
 
-/// What Postgres refuses may pass by itself: the row that a foreign key refers to is stored a moment later. Two
+/// A refusal may pass by itself, for example when the row that a foreign key refers to is stored a moment later. Two
 /// more deliveries give it the time of two visibility timeouts.
 const REFUSED_DELIVERIES: u32 = 3;
 
 impl Rule {
-    /// The delivery from which on the function may send the message to the dead-letter queue by itself.
-    /// `None`: it never may, because the message itself is not at fault. What breaks the mapping never succeeds.
+    /// The first delivery after which the function may send the message to the dead-letter queue itself; `None`:
+    /// never, because the message is not at fault. A message that does not fit the mapping can never succeed.
     pub fn dead_letter_from(&self) -> Option<u32> {
         match self {
             Self::GroupHeld | Self::OutOfTime | Self::Internal => None,
@@ -124,9 +124,9 @@ impl fmt::Display for Rule {
             Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
             Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
-            Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: correct its producer, or map text"),
-            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: correct its producer, or map numeric"),
-            Self::Range(ColumnType::Jsonb) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: correct its producer"),
+            Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or map text"),
+            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or map numeric"),
+            Self::Range(ColumnType::Jsonb) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: fix the producer"),
             Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
             Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
             Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
@@ -136,7 +136,7 @@ impl fmt::Display for Rule {
             Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
             Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
             Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
-            Self::Internal => f.write_str("internal error on this message: report it with the shape of the message"),
+            Self::Internal => f.write_str("internal error on this message: report it with the structure of the message"),
         }
     }
 }
@@ -146,7 +146,7 @@ impl fmt::Display for Rejection {
         if let Some(place) = &self.place {
             write!(f, "column {:?} from {:?}: ", place.column, place.path)?;
             if place.is_key && self.rule == Rule::Required {
-                return f.write_str("the value is null, missing or empty, and it is part of the key: correct its producer");
+                return f.write_str("the value is null, missing or empty, and it is part of the key: fix the producer");
             }
         }
         self.rule.fmt(f)

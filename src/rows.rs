@@ -1,8 +1,7 @@
-//! Rows in the binary form that Postgres takes, in one buffer.
+//! Rows in Postgres's binary format, in one buffer.
 //!
-//! A cell is its length in bytes as a 32-bit integer and then its bytes, or the length −1 for a
-//! null: the form that arrays and `COPY` share. Eight thousand rows so need no allocation each,
-//! and a row that turns out bad is cut off again.
+//! A cell is its length in bytes as a 32-bit integer and then its bytes, or the length −1 for a null: the format that
+//! arrays and `COPY` share. So rows need no allocation of their own, and a bad one is simply truncated.
 
 use std::fmt;
 
@@ -21,7 +20,7 @@ pub struct Rows {
     ends: Vec<usize>,
 }
 
-/// Says how many rows there are and nothing of their values.
+/// Shows the number of rows, but no values.
 impl fmt::Debug for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rows")
@@ -51,25 +50,25 @@ impl Rows {
         self.ends.is_empty()
     }
 
-    /// Takes off the rows from position `len` on, and a row that was left unfinished.
+    /// Removes the rows from position `len` on, and an unfinished row.
     pub fn truncate(&mut self, len: usize) {
         self.ends.truncate(len * self.width);
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
-    /// Adds a null to the row under way.
+    /// Adds a null to the current row.
     pub(crate) fn push_null(&mut self) {
         put_null(&mut self.bytes);
         self.ends.push(self.bytes.len());
     }
 
-    /// Adds a cell to the row under way, from its length and bytes as [`cell`](Self::cell) gives them.
+    /// Adds a cell to the current row, from its length and bytes as [`cell`](Self::cell) returns them.
     pub(crate) fn push_cell(&mut self, cell: &[u8]) {
         self.bytes.put_slice(cell);
         self.ends.push(self.bytes.len());
     }
 
-    /// Adds a value to the row under way, written by `write`. If that fails, the row is to be taken off.
+    /// Adds a value to the current row, written by `write`. If that fails, the row must be truncated.
     pub(crate) fn push_value<E>(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
@@ -84,7 +83,7 @@ impl Rows {
         self.width
     }
 
-    /// The cells of a row, one behind the other.
+    /// The cells of a row, one after the other.
     pub(crate) fn row(&self, row: usize) -> &[u8] {
         let first = row * self.width;
         &self.bytes[self.start(first)..self.start(first + self.width)]
@@ -105,7 +104,7 @@ impl Rows {
         prefix(self.cell(row, column).split_at(size_of::<i32>()).1)
     }
 
-    /// The cell's bytes, `None` for a null.
+    /// The cell's bytes; `None` for a null.
     pub fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
         let (length, bytes) = self.cell(row, column).split_at(size_of::<i32>());
         (length != NULL_LENGTH.to_be_bytes()).then_some(bytes)
@@ -126,7 +125,7 @@ pub(crate) fn put_value<E>(
     out.put_i32(0);
     write(out)?;
     let length = out.len() - start - size_of::<i32>();
-    // A value comes out of a message of at most 1 MiB; its length always fits.
+    // A value comes from a message of at most 1 MiB, so its length always fits.
     let length = i32::try_from(length).unwrap_or(i32::MAX);
     out[start..start + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
     Ok(())
@@ -151,8 +150,8 @@ pub(crate) fn put_array_head(out: &mut BytesMut, element: &Type, elements: usize
     }
 }
 
-/// The first bytes as a number that sorts like them, so that most values are distinguished
-/// without a look at them, wherever they are.
+/// The first bytes as a number that sorts like them, which distinguishes most values without reading them from
+/// memory.
 pub(crate) fn prefix(value: &[u8]) -> u64 {
     let mut prefix = [0; size_of::<u64>()];
     let length = value.len().min(prefix.len());
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_come_back_as_they_were_put() {
+    fn cells_are_read_as_they_were_written() {
         let mut rows = Rows::new(2);
         push(&mut rows, b"ab");
         rows.push_null();
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_row_is_cut_off() {
+    fn an_unfinished_row_is_truncated() {
         let mut rows = Rows::new(2);
         rows.push_null();
         rows.push_null();

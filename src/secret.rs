@@ -1,4 +1,4 @@
-//! Secrets Manager: names → secrets, in the two shapes the function knows.
+//! Secrets Manager: names → secrets, in the two formats that the function knows.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Stage {
     }
 }
 
-/// A secret that could not be had; no variant holds any of its text.
+/// Why a secret could not be read; no variant holds any of its text.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]
 pub enum SecretError {
@@ -44,10 +44,10 @@ pub enum SecretError {
     )]
     Denied { id: String, code: String },
     #[error(
-        "secret {id:?} could not be read ({reason}): check the way to Secrets Manager (in a VPC: an interface endpoint or NAT)"
+        "secret {id:?} could not be read ({reason}): check the network access to Secrets Manager (in a VPC: an interface endpoint or NAT)"
     )]
     Unavailable { id: String, reason: String },
-    #[error("secret {id:?} is not a JSON object of the fields it needs: store {expected}")]
+    #[error("secret {id:?} is not a JSON object with the required fields: store {expected}")]
     NotJson { id: String, expected: &'static str },
     #[error("secret {id:?} has no {field}: add it, or set {variable}")]
     MissingField {
@@ -64,14 +64,14 @@ impl SecretError {
     }
 }
 
-/// The way to Secrets Manager.
+/// Reads secrets from Secrets Manager.
 pub struct Secrets {
     aws: Arc<Aws>,
     client: OnceCell<Client>,
 }
 
 impl Secrets {
-    /// Nothing is connected yet.
+    /// Does not connect yet.
     pub fn new(aws: Arc<Aws>) -> Self {
         Self {
             aws,
@@ -110,7 +110,7 @@ impl Secrets {
     }
 }
 
-/// Only what a person has to fix is final; everything else may pass.
+/// Errors that only a person can fix are final; all others may pass.
 fn explain(id: &str, error: &SdkError<GetSecretValueError>) -> SecretError {
     let (id, reason) = (id.to_owned(), reason(error));
     match reason.as_str() {
@@ -125,7 +125,7 @@ fn explain(id: &str, error: &SdkError<GetSecretValueError>) -> SecretError {
     }
 }
 
-/// The RDS shape of a database secret; an RDS-managed one has only the first two fields.
+/// A database secret in the format of RDS; one that RDS manages has only the first two fields.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>.
 #[derive(Debug, Deserialize)]
 pub struct DatabaseSecret {
@@ -170,8 +170,8 @@ impl DatabaseSecret {
     }
 }
 
-/// Takes the base64 mask key out of its secret. Line breaks within it are ignored, as all white space in a
-/// key is, though JSON allows none in a string: `openssl rand -base64 64` prints one.
+/// Takes the base64 mask key out of its secret. Line breaks within it are ignored, like all white space in a key,
+/// although JSON does not allow them in a string: `openssl rand -base64 64` prints one.
 ///
 /// # Errors
 /// The secret is not a JSON object with a `mask_key`.
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_another_shape_is_refused_without_its_text() {
+    fn a_secret_of_another_structure_is_refused_without_its_text() {
         for json in [
             "hunter2",
             r#"{"username": "hunter2"}"#,
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_inside_the_mask_key_do_not_spoil_its_secret() {
+    fn line_breaks_inside_the_mask_key_are_ignored() {
         let json = "{\r\n\t\"mask_key\": \"a2V5\r\na2V5\n\"\n}\n";
         let key = parse_mask_key("m", &json.into()).unwrap();
         let digits = key.expose_secret().split_ascii_whitespace();

@@ -1,8 +1,8 @@
-//! Settings → what a program of this library works with: the mapping and the handler.
+//! Settings → the mapping and the handler that a program works with.
 //!
 //! Everything that can fail or takes time is done here, before the first message: Lambda gives a start a full
-//! processor, and may freeze the function as soon as it has asked for a message. What is wrong is said in one
-//! sentence. What only does not answer stops no start: it is tried again with the first batch.
+//! processor, and may freeze the function as soon as it has requested a message. An invalid setting ends the start
+//! with one sentence. A system that does not respond does not: it is retried with the first batch.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::secret::Secrets;
 use crate::sqs::Sqs;
 use crate::telemetry::Metrics;
 
-/// The mapping that is used unless `PIPELINE_FILE` names another.
+/// The mapping, unless `PIPELINE_FILE` names another.
 const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
 
-/// How long a start waits for what does not respond. Lambda gives a function ten seconds.
+/// How long a start waits for systems that do not respond. Lambda gives a function ten seconds.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
 const START_TIME: Duration = Duration::from_secs(9);
 
@@ -45,11 +45,11 @@ pub enum StartError {
     Database(#[from] DatabaseError),
 }
 
-/// A handler of what the settings say, in a program that `began` then. Fetches and connects at the same
-/// time, until nine seconds are over.
+/// A handler with these settings, in a program that `began` then. Fetches secrets and connects concurrently, for at
+/// most nine seconds.
 ///
 /// # Errors
-/// Something that only a person can fix.
+/// An error that only a person can fix.
 pub async fn handler(
     settings: Settings,
     aws: Arc<Aws>,
@@ -68,12 +68,12 @@ pub async fn handler(
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let sqs = Sqs::new(settings.queue, aws);
     let metrics = Metrics::new(settings.function_name, &pipeline.table.to_string());
-    // Until now, not until the first answer: a batch may come hours after the start.
+    // Until now, not until the first answer: the first batch may come hours after the start.
     metrics.cold_start(began.elapsed());
     Ok(Handler::new(pipeline, preparation, loader, sqs, metrics))
 }
 
-/// The mapping of a file, or the one compiled in, and how errors call it.
+/// The mapping of a file, or the one compiled in, and its name in errors.
 ///
 /// # Errors
 /// The file cannot be read, or the mapping cannot work.
@@ -98,7 +98,7 @@ pub fn read_pipeline(file: Option<&Path>) -> Result<(String, Pipeline), Pipeline
 async fn prepare(preparation: &mut Preparation, until: Instant) -> Result<(), StartError> {
     match preparation.transformer(until).await {
         Err(error) if error.is_transient() => {
-            tracing::warn!(reason = %error, "not ready yet: the first batch tries again");
+            tracing::warn!(reason = %error, "not ready yet: retrying with the first batch");
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -111,7 +111,7 @@ async fn connect(database: &mut Database, until: Instant) -> Result<(), StartErr
     let connect = async || database.client(until).await.map(|_| ());
     match retry(until, is_transient, connect).await {
         Err(error) if is_transient(&error) => {
-            tracing::warn!(reason = %error, "not connected yet: the first batch tries again");
+            tracing::warn!(reason = %error, "not connected yet: retrying with the first batch");
             Ok(())
         }
         Err(error) => Err(error.into()),

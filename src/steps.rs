@@ -77,7 +77,7 @@ impl Step {
             Self::Lowercase => Cleaned::Text(Cow::Owned(text.to_lowercase())),
             Self::Uppercase => Cleaned::Text(Cow::Owned(text.to_uppercase())),
             Self::Ip => canonical_ip(&text),
-            // Has been applied already, when the text was read.
+            // Already applied when the text was read.
             Self::StripNul => Cleaned::Text(text),
             Self::Major => version_number(text, 0),
             Self::Minor => version_number(text, 1),

@@ -12,9 +12,9 @@ use crate::suggest::similar;
 /// Source: <https://www.postgresql.org/docs/18/datatype-character.html>.
 const MAX_VARCHAR_CHARS: usize = 10_485_760;
 
-/// The most digits that a number may have before the point, and as many after it: those of the largest
-/// precision that a `numeric` column can declare. Without a precision Postgres stores 131,072 and 16,383 digits,
-/// zeros in next to no space, and prints every one of them to everybody who reads the table.
+/// Maximum digits of a number before the point, and after it: the largest precision that a `numeric` column can
+/// declare. Without a precision Postgres stores up to 131,072 and 16,383 digits, zeros in almost no space, and prints
+/// every one of them whenever the table is read.
 /// Source: <https://www.postgresql.org/docs/18/datatype-numeric.html#DATATYPE-NUMERIC-DECIMAL>.
 pub(crate) const MAX_DIGITS: usize = 1_000;
 
@@ -66,15 +66,15 @@ pub enum ColumnType {
 
 use ColumnType as T;
 
-/// What there is to know of a type.
+/// The properties of a type.
 struct Entry {
     column_type: ColumnType,
     /// Its name in the mapping and in DDL.
     name: &'static str,
-    /// What the driver calls it, and an array of it: with their OIDs.
+    /// Its type and array type in the driver, which know their OIDs.
     element: Type,
     array: Type,
-    /// The longest text that Postgres prints of a value; `None` where there is no limit.
+    /// The longest text that Postgres prints for a value; `None` if there is no limit.
     longest: Option<&'static str>,
 }
 
@@ -272,7 +272,7 @@ impl ColumnType {
         self.is_json() || matches!(self, Self::Array(_))
     }
 
-    /// The maximum number of characters; `None` where there is no limit.
+    /// The maximum number of characters; `None` if there is no limit.
     pub fn max_chars(self) -> Option<usize> {
         match self {
             Self::Varchar(chars) => Some(chars),
@@ -280,7 +280,7 @@ impl ColumnType {
         }
     }
 
-    /// How many characters Postgres prints of a value, at most; `None` where there is no limit.
+    /// Maximum characters that Postgres prints for a value; `None` if there is no limit.
     pub(crate) fn max_printed_chars(self) -> Option<usize> {
         /// A sign, a zero before the point, and the point.
         const BESIDE_DIGITS: usize = 3;
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!("numeric(5)".parse(), Ok(T::NumericOf(5, 0)));
     }
 
-    /// By postgres_types an array of `int4` is `_int4`.
+    /// In postgres_types an array of `int4` is `_int4`.
     #[test]
     fn every_array_type_is_that_of_its_element() {
         for Entry { element, array, .. } in TYPES {

@@ -1,4 +1,4 @@
-//! The words of `pipeline.toml`: each vocabulary is one table, from which its names are read, written and listed.
+//! The words of `pipeline.toml`: each vocabulary is one table that is used to read, write and list its names.
 
 /// A value with one name.
 pub(crate) trait Word: Clone + PartialEq + 'static {

@@ -1,4 +1,4 @@
-//! How much work a message is, by a measure that does not depend on the machine's mood.
+//! The work per message, by a measure that does not depend on how busy the machine is.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
@@ -40,7 +40,7 @@ fn a_message_costs_few_allocations() {
         ),
     );
     let mut handler = handler(&format!("{server}?options=-c%20search_path%3D{schema}"));
-    // What happens once is connecting.
+    // The first invocation also connects.
     handle(&runtime, &mut handler, &event());
     let event = event();
     let counted = allocation_counter::measure(|| handle(&runtime, &mut handler, &event));
@@ -86,7 +86,7 @@ fn event() -> String {
     json!({"Records": (0..BATCH).map(|_| record()).collect::<Vec<_>>()}).to_string()
 }
 
-/// As `main` puts it together.
+/// Assembled as in `main`.
 fn handler(url: &str) -> Handler {
     let text = include_str!("../pipeline.toml");
     let pipeline = Arc::new(Pipeline::parse("pipeline.toml", text).unwrap());

@@ -7,7 +7,7 @@
 #
 # It clones the last commit. Rust is this machine's, mounted read-only. Debian's packages come from the mirror that
 # apt uses here, unless MIRROR names another; pip and cargo are configured as they are here. The folder, below
-# .local/fresh/, is made anew by each run, and stays for a look around.
+# .local/fresh/, is recreated by each run, and stays for inspection.
 set -euo pipefail
 
 suite=${1:?name a suite of Debian: sid, trixie or bookworm}

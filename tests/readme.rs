@@ -1,4 +1,4 @@
-//! What the README and the documents say is so.
+//! The README and the documents match the code.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ const CONFIGURATION: &str = include_str!("../docs/CONFIGURATION.md");
 const OBSERVABILITY: &str = include_str!("../docs/OBSERVABILITY.md");
 const GUARANTEES: &str = include_str!("../docs/GUARANTEES.md");
 
-/// As long as one is willing to read before trying.
+/// The length that people read before they try something.
 const MAX_README_LINES: usize = 200;
 
 fn root() -> &'static Path {
@@ -73,7 +73,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
     headings.map(of_heading).chain(set).collect()
 }
 
-/// Whether a mapping takes a body.
+/// Whether a mapping accepts a body.
 fn takes(mapping: &str, body: &str) -> bool {
     let pipeline = Pipeline::parse("README.md", mapping).unwrap();
     let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();

@@ -1,4 +1,4 @@
-//! The runbook describes all there is, and nothing else.
+//! The runbook describes every alarm, rule and error, and nothing else.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ fn alarms(template: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// What happened, by each sentence of an error type: its longest part that is the same every time.
+/// For each sentence of an error type, its longest constant part.
 fn sentences(source: &str) -> Vec<String> {
     let attributes = source
         .split("#[error(")

@@ -1,4 +1,4 @@
-//! Messages per second by batch size as an SVG that reads in light and in dark.
+//! Messages per second by batch size, as an SVG for light and dark backgrounds.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 76.0;
 const BOTTOM: f64 = 78.0;
-/// Of the room of a batch size, for its bars.
+/// The share of a batch size's width that its bars take up.
 const FILLED: f64 = 0.86;
 const GRID_STEP: f64 = 100_000.0;
-/// About how many characters of the note make a line.
+/// About how many characters of the note fit on a line.
 const NOTE_CHARS: usize = 140;
 
 /// The limits in gray, ours in blue, the peers in warm colours; each in light and in dark.
@@ -59,7 +59,7 @@ fn head(results: &Results) -> String {
     )
 }
 
-/// For those who hear the chart.
+/// The description for screen readers.
 fn in_words(results: &Results) -> String {
     let races = results.throughput.iter().map(|race| {
         let standings = race.standings.iter().map(|standing| {
@@ -135,7 +135,7 @@ fn legend(svg: &mut String, race: &Race) {
     }
 }
 
-/// The machine and the versions, in as many lines as it takes.
+/// The machine and the versions, wrapped.
 fn note(svg: &mut String, machine: &str) {
     let mut lines = vec![String::new()];
     for part in machine.split_inclusive(' ') {

@@ -16,8 +16,8 @@ use crate::results::{ColdStart, Spread};
 
 const BATCH: usize = 10;
 
-/// How long Secrets Manager takes to answer, which is taken off: once, since both secrets can be asked
-/// for at once.
+/// How long Secrets Manager takes to answer, which is subtracted once, since both secrets can be requested
+/// concurrently.
 const SECRETS_ANSWER_TIME: Duration = Duration::from_millis(5);
 
 pub(crate) const WITH_SECRETS: &str = "sqs-to-postgres, two secrets";

@@ -1,4 +1,4 @@
-//! The tables of the bench, and the limits: what the same Postgres takes of rows that are ready.
+//! The tables of the bench, and the limits: the rates at which the same Postgres stores ready-made rows.
 
 use std::time::Instant;
 
@@ -14,8 +14,7 @@ use crate::messages::{Batch, Message, REFUSED_DEVICE, Workload};
 /// Source: <https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-BINARY-FORMAT>.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// A schema and a role of the bench's own. The role is no superuser, so that row-level security
-/// counts for it.
+/// The bench's own schema and role. The role is not a superuser, so that row-level security applies to it.
 pub(crate) struct Database {
     client: Client,
     /// The role's.
@@ -81,10 +80,10 @@ impl Database {
             .await;
     }
 
-    /// Under row-level security Postgres allows no `COPY` into a table, and without a constraint the
-    /// function always has Postgres look for duplicates.
+    /// Under row-level security Postgres does not allow `COPY` into a table, and without a constraint the function
+    /// always uses `ON CONFLICT`.
     /// Source: <https://www.postgresql.org/docs/18/sql-copy.html>.
-    pub(crate) async fn forbid_bets(&self) {
+    pub(crate) async fn forbid_optimistic_inserts(&self) {
         self.execute(
             "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON user_logins USING (true);
              ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX of_key ON user_logins (message_id)",
@@ -92,7 +91,7 @@ impl Database {
         .await;
     }
 
-    pub(crate) async fn allow_bets(&self) {
+    pub(crate) async fn allow_optimistic_inserts(&self) {
         self.execute(
             "DROP POLICY everything ON user_logins; ALTER TABLE user_logins DISABLE ROW LEVEL SECURITY;
              DROP INDEX of_key; ALTER TABLE user_logins ADD PRIMARY KEY (message_id)",
@@ -105,8 +104,8 @@ impl Database {
         self.execute(&format!("TRUNCATE {table}; CHECKPOINT")).await;
     }
 
-    /// The table, read in the order of its key, is byte for byte what was sent: each row once and
-    /// whole, and no other.
+    /// The table, read in the order of its key, equals the sent rows byte for byte: each row once and complete, and
+    /// no other.
     pub(crate) async fn verify<'a>(
         &self,
         workload: &Workload,
@@ -133,7 +132,7 @@ impl Database {
         );
     }
 
-    /// Seconds for one binary `COPY` a batch.
+    /// Seconds for one binary `COPY` per batch.
     pub(crate) async fn copy(&self, workload: &Workload, batches: &[Batch]) -> f64 {
         let ready: Vec<Bytes> = batches
             .iter()
@@ -150,7 +149,7 @@ impl Database {
         started.elapsed().as_secs_f64()
     }
 
-    /// Seconds for one `INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING` a batch.
+    /// Seconds for one `INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING` per batch.
     pub(crate) async fn insert(&self, workload: &Workload, batches: &[Batch]) -> f64 {
         let statement = self
             .client
@@ -201,7 +200,7 @@ fn type_without_length(column: &Column) -> String {
 fn element(array: &Type) -> Type {
     match array.kind() {
         Kind::Array(element) => element.clone(),
-        _ => panic!("{array} is no array"),
+        _ => panic!("{array} is not an array"),
     }
 }
 

@@ -18,7 +18,7 @@ const BATCH_SIZES: [usize; 3] = [10, 100, 1_000];
 const ONE_WAY: Duration = Duration::from_micros(500);
 const SAMPLES: usize = 15;
 
-/// A sleep takes so much longer than it should, which adds up over the pieces of a large batch.
+/// How much longer a sleep takes than it should, which adds up over the pieces of a large batch.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(60);
 
 /// Each batch size through a proxy that delays what passes and counts how often the function sends
@@ -36,7 +36,7 @@ pub(crate) async fn round_trips(
     let mut sent = Vec::new();
     let mut results = Vec::new();
     for size in BATCH_SIZES {
-        // What the first one of a size finds out is known to the others.
+        // The first batch of a size warms the function up for the others.
         let warm = workload.batches(1, size);
         warm.iter().for_each(|batch| _ = function.handle(batch));
         sent.extend(warm);
@@ -58,7 +58,7 @@ pub(crate) async fn round_trips(
     results
 }
 
-/// How often the client spoke after the server.
+/// How often the client sent something after the server.
 #[derive(Default)]
 struct Trips {
     count: AtomicUsize,
@@ -91,8 +91,7 @@ fn url_through(url: &str, trips: Arc<Trips>) -> String {
     format!("{user}@{proxy}/{name}")
 }
 
-/// Passes on what comes, so much later, until either side closes. What is under way does not hold up
-/// what follows.
+/// Passes bytes on after a delay, until either side closes. Delayed bytes do not hold up those behind them.
 fn pass_on(from: &TcpStream, to: &TcpStream, noted: impl Fn() + Send + 'static) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     to.set_nodelay(true).unwrap();
@@ -117,7 +116,7 @@ fn pass_on(from: &TcpStream, to: &TcpStream, noted: impl Fn() + Send + 'static) 
                 break;
             }
         }
-        // Fails where the peer was quicker, which is as good.
+        // Fails if the peer was faster, which is fine.
         to.shutdown(std::net::Shutdown::Both).ok();
     });
 }

@@ -1,4 +1,4 @@
-//! How the time grows: with the number of columns, with messages that are bad, with duplicates.
+//! How the time grows with the number of columns, with bad messages, and with duplicates.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const REFUSED_ROWS: usize = 10;
 /// Of a batch in a round, of which the median counts.
 const SAMPLES: usize = 3;
 const BATCHES_OF_A_QUEUE: usize = 20;
-/// Where there are few rounds the queue is shorter too.
+/// With few rounds the queue is shorter too.
 const BATCHES_A_ROUND: usize = 3;
 
 /// The function against the limit, by number of columns.
@@ -38,7 +38,7 @@ pub(crate) async fn widths(database: &Database, ours: &Launch, effort: Effort) -
     races
 }
 
-/// What one batch holds besides good messages.
+/// The faults in a batch.
 #[derive(Clone, Copy)]
 enum Fault {
     None,
@@ -46,7 +46,7 @@ enum Fault {
     Invalid,
     /// The table's CHECK refuses ten rows.
     Refused,
-    /// The row of 1 message in 100 is there already.
+    /// The row of 1 message in 100 already exists.
     Duplicates,
 }
 
@@ -91,8 +91,7 @@ pub(crate) async fn bad_messages(
     }
 }
 
-/// Seconds for one batch, by a function that has seen one clean batch before, so that it remembers no
-/// fault.
+/// Seconds for one batch, in a function that has handled only one clean batch before.
 async fn sample(database: &Database, workload: &Workload, ours: &Launch, fault: Fault) -> f64 {
     database.empty(workload).await;
     let first = workload.batch(LARGE_BATCH);
@@ -117,8 +116,8 @@ fn faulty(workload: &Workload, stored: &[Message], fault: Fault) -> Batch {
     Batch::new((0..LARGE_BATCH).map(message).collect())
 }
 
-/// How much longer a queue takes that has duplicates in every batch than it would if the function
-/// always stored so that duplicates do no harm: on a table with which it cannot bet that there are none.
+/// The time for a queue with duplicates in every batch, relative to a function that always tolerates them: on a table
+/// for which it never inserts without `ON CONFLICT`.
 async fn queue_with_duplicates(
     database: &Database,
     workload: &Workload,
@@ -131,10 +130,10 @@ async fn queue_with_duplicates(
         .map(|_| faulty(workload, &first.messages, Fault::Duplicates))
         .collect();
     let took = empty_queue(database, workload, ours, &first, &batches).await;
-    database.forbid_bets().await;
-    let took_without_bets = empty_queue(database, workload, ours, &first, &batches).await;
-    database.allow_bets().await;
-    took.as_secs_f64() / took_without_bets.as_secs_f64()
+    database.forbid_optimistic_inserts().await;
+    let took_without_optimism = empty_queue(database, workload, ours, &first, &batches).await;
+    database.allow_optimistic_inserts().await;
+    took.as_secs_f64() / took_without_optimism.as_secs_f64()
 }
 
 async fn empty_queue(

@@ -1,13 +1,12 @@
-//! The least of HTTP/1.1 that the Lambda Runtime API and Secrets Manager need, so that they cost next
-//! to nothing beside what is measured.
+//! The minimum of HTTP/1.1 that the Lambda Runtime API and Secrets Manager need, so that its cost is negligible.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
-/// Up to here it is quicker to copy a body behind its head than to send the two apart.
+/// Up to this size it is faster to copy a body behind its head than to send the two separately.
 const PIECE_BYTES: usize = 1 << 18;
 
-/// What a client asks for.
+/// The request of a client.
 pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) body: String,

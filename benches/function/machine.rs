@@ -1,4 +1,4 @@
-//! The machine and the versions, without which figures say little.
+//! The machine and the versions, without which figures mean little.
 
 use std::path::Path;
 use std::process::Command;

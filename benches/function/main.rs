@@ -1,10 +1,10 @@
-//! The function over the Lambda Runtime API, against the limit: what the same Postgres takes of rows
-//! that are ready, in the same table.
+//! The function over the Lambda Runtime API, against the limit: the rate at which the same Postgres stores ready-made
+//! rows in the same table.
 //!
-//! `make bench` starts Postgres and sets `DATABASE_URL`; `make bench-peers` adds the functions of
-//! `benches/peers/`, run by the Python that `BENCH_PEERS` names. `BENCH_ROUNDS` and `BENCH_SECS` set the
-//! effort. All that is compared takes turns in rounds, and the table is verified after every turn.
-//! Figures go to stdout as tables and to `.local/bench/bench.json`; `make chart` keeps them.
+//! `make bench` starts Postgres and sets `DATABASE_URL`; `make bench-peers` adds the functions of `benches/peers/`,
+//! run by the Python that `BENCH_PEERS` names. `BENCH_ROUNDS` and `BENCH_SECS` set the effort. The contenders take
+//! turns in rounds, and the table is verified after every turn. Figures go to stdout as tables and to
+//! `.local/bench/bench.json`; `make chart` keeps them.
 //!
 //! - `messages`, `process`, `http`, `database`: what is sent, the function, its Runtime API, the limits;
 //! - `race`, `growth`, `distance`, `cold`: what is measured;
@@ -51,7 +51,7 @@ const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench/function.lo
 #[derive(Clone, Copy)]
 struct Effort {
     rounds: usize,
-    /// About so long is a turn.
+    /// The approximate length of a turn.
     secs: f64,
 }
 

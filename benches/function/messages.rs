@@ -1,4 +1,4 @@
-//! Messages, each with the row it has to become in Postgres's binary form.
+//! Messages, each with its expected row in Postgres's binary format.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -40,7 +40,7 @@ const TYPES: [&str; 14] = [
     "jsonb",
 ];
 
-/// What is wrong with a message.
+/// The flaw of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
     Nothing,
@@ -60,7 +60,7 @@ pub(crate) struct Message {
     sent_at_millis: u128,
 }
 
-/// What one invocation brings.
+/// The messages of one invocation.
 pub(crate) struct Batch {
     pub(crate) messages: Vec<Message>,
     pub(crate) event: String,

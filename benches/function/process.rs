@@ -11,10 +11,10 @@ use crate::messages::{Batch, MASK_KEY};
 /// How long a function may take to ask for its first invocation.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long it looks for a connection before it looks again.
-const GLANCE: Duration = Duration::from_micros(20);
+/// The pause between two checks for a connection.
+const POLL_INTERVAL: Duration = Duration::from_micros(20);
 
-/// What a function is started as.
+/// The command and environment of a function.
 #[derive(Clone)]
 pub(crate) struct Launch {
     program: PathBuf,
@@ -50,7 +50,7 @@ impl Launch {
             .set("MASK_KEY", MASK_KEY)
     }
 
-    /// In place of an earlier value.
+    /// Replaces an earlier value.
     pub(crate) fn set(self, name: &str, value: &str) -> Self {
         let mut launch = self.without(name);
         launch.environment.push((name.to_owned(), value.to_owned()));
@@ -75,7 +75,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Returns when it has asked for its first invocation.
+    /// Returns when it has requested its first invocation.
     pub(crate) fn start(launch: &Launch) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -101,8 +101,8 @@ impl Function {
         function
     }
 
-    /// How long it takes to answer to a batch; the answer, which must name the messages that have to
-    /// fail, is checked when that is known.
+    /// How long it takes to answer a batch. The answer, which must name the messages that must fail, is checked
+    /// afterwards.
     pub(crate) fn handle(&mut self, batch: &Batch) -> Duration {
         let started = Instant::now();
         let response = self.invoke(&batch.event);
@@ -116,7 +116,7 @@ impl Function {
         took
     }
 
-    /// Answers its `/next` with the event, and gives its response.
+    /// Answers its `/next` with the event, and returns its response.
     fn invoke(&mut self, event: &str) -> String {
         let deadline = (SystemTime::now() + Duration::from_secs(60))
             .duration_since(UNIX_EPOCH)
@@ -164,7 +164,7 @@ impl Function {
                 "the function asks for no invocation ({ended:?}): see {}",
                 crate::LOG
             );
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Messages per second: the limits and the functions take turns with the same messages, so that all
-//! meet the same mood of the machine.
+//! Messages per second: the limits and the functions take turns with the same messages, so that all meet the same
+//! conditions.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) const OURS: &str = "sqs-to-postgres";
 
 const MOST_BATCHES: f64 = 3_000.0;
 
-/// What a contender is taken to do before it was measured, in messages per second.
+/// The assumed messages per second of a contender before it was measured.
 const FIRST_GUESS_PER_SEC: f64 = 5_000.0;
 
 pub(crate) struct Contender {
@@ -61,14 +61,14 @@ struct Turn {
     usage: Option<Usage>,
 }
 
-/// What a function used in one turn.
+/// The resources that a function used in one turn.
 #[derive(Clone, Copy)]
 struct Usage {
     cpu_secs_per_million: f64,
     peak_mib: f64,
 }
 
-/// What one contender did in all its turns.
+/// The results of a contender in all its turns.
 #[derive(Default)]
 struct Record {
     messages_per_sec: Vec<f64>,
@@ -77,7 +77,7 @@ struct Record {
     peak_mib: Vec<f64>,
 }
 
-/// In another order every time, so that none always comes after the same other one.
+/// In a different order every time, so that none always follows the same other one.
 pub(crate) fn shuffled(count: usize) -> Vec<usize> {
     let mut places: Vec<usize> = (0..count).collect();
     fastrand::shuffle(&mut places);
@@ -153,7 +153,7 @@ impl Contender {
 
 fn drive(launch: &Launch, warm_up: &Batch, batches: &[Batch]) -> Turn {
     let mut function = Function::start(launch);
-    // What happens once is a matter of cold starts.
+    // One-time work belongs to cold starts.
     function.handle(warm_up);
     let cpu_before = function.cpu_secs();
     let took: Duration = batches.iter().map(|batch| function.handle(batch)).sum();
@@ -189,7 +189,7 @@ impl Record {
     }
 }
 
-/// Limits have no figures of a function.
+/// Limits do not have the figures of a function.
 fn spread_of_some(figures: Vec<f64>) -> Option<Spread> {
     (!figures.is_empty()).then(|| Spread::of(figures))
 }

@@ -1,4 +1,4 @@
-//! Figures as tables, in Markdown that reads well in a terminal too, and where they are kept.
+//! Figures as tables, in Markdown that is also readable in a terminal, and the files that keep them.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
 
 /// The figures of the last run that was optimised.
 const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench/bench.json");
-/// And of the last one that was not, which means nothing.
+/// The figures of the last unoptimised run, which mean nothing.
 const DEBUG_FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench/debug.json");
 
 /// On both pages the figures stand between these two lines.
@@ -92,7 +92,7 @@ fn throughput(races: &[Race]) -> String {
     })
 }
 
-/// A row for each batch size, a column for each contender; `cell` also learns whether it is the limit.
+/// A row for each batch size, a column for each contender; `cell` is also told whether it is the limit.
 fn throughput_table(races: &[Race], cell: impl Fn(&Standing, bool) -> String) -> String {
     let mut rows = vec![vec!["messages/s".to_owned()]];
     let contenders = &races[0].standings;
@@ -106,7 +106,7 @@ fn throughput_table(races: &[Race], cell: impl Fn(&Standing, bool) -> String) ->
     table(&rows)
 }
 
-/// What a function needs to start and to run.
+/// The resources that a function needs to start and to run.
 fn functions(results: &Results) -> String {
     let names = [
         "function",

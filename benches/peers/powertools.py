@@ -1,4 +1,4 @@
-"""A Python function as the documentation of Powertools for AWS Lambda advises: a record at a time.
+"""A Python function as the documentation of Powertools for AWS Lambda advises: one record at a time.
 
 Source: https://docs.aws.amazon.com/powertools/python/latest/utilities/batch/ (2026-11).
 """
@@ -17,12 +17,12 @@ INSERT = "INSERT INTO user_logins VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CON
 
 connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
 cursor = connection.cursor()
-# Bad messages are no error of the function, even where a batch has no other.
+# Bad messages are not an error of the function, even if a batch has no others.
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 def store(record: SQSRecord) -> None:
-    # The raw record, because orjson reads its body quicker than record.json_body does.
+    # The raw record, because orjson parses its body faster than record.json_body does.
     cursor.execute(INSERT, login(record.raw_event), prepare=True)
 
 

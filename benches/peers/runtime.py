@@ -1,4 +1,4 @@
-"""The loop of a Lambda function: asks the Runtime API for events and sends the answers back.
+"""The loop of a Lambda function: requests events from the Runtime API and sends the answers back.
 
 In place of awslambdaric, Lambda's own loop, because it is quicker: one socket kept open, orjson for the event
 and the answer. So the peers are measured at their best, and not for what the standard library's json costs.

@@ -1,4 +1,4 @@
-"""A Python function as quick as we could make it: psycopg 3, orjson, one statement a batch.
+"""The fastest Python function that we could write: psycopg 3, orjson, one statement per batch.
 
 Of ten ways to store a batch through psycopg (arrays in text, in binary and as literals through unnest, json
 and jsonb record sets, executemany, COPY by rows and as one text, COPY to a temporary table), one text by COPY
@@ -45,7 +45,7 @@ class Function:
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     def store(self, rows: list[Login]) -> list[str]:
-        """Stores what Postgres takes, and gives the ids of what it refuses."""
+        """Stores the rows that Postgres accepts, and returns the ids of those that it refuses."""
         if not rows:
             return []
         try:
@@ -74,5 +74,5 @@ def _cell(value: str | int | None) -> str:
 
 
 if __name__ == "__main__":
-    gc.disable()  # nothing here makes cycles, and a batch makes a hundred thousand objects
+    gc.disable()  # nothing here creates cycles, and a batch creates a hundred thousand objects
     serve(Function().handle)

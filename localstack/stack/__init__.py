@@ -2,18 +2,18 @@
 
 | module       | its job                                                                       |
 |--------------|-------------------------------------------------------------------------------|
-| `__main__`   | what a person types: `up`, `down`, `run`, …                                   |
+| `__main__`   | the commands: `up`, `down`, `run`, …                                          |
 | `settings`   | where everything is: folders, ports, generated passwords                      |
-| `processes`  | start a process, know it again by its pid, stop it                            |
+| `processes`  | start a process, recognise it by its pid, stop it                             |
 | `postgres`   | a Postgres server of our own: database, role, schema                          |
 | `emulator`   | LocalStack                                                                    |
 | `deploy`     | secrets, `sam build`, `sam deploy`                                            |
 | `run`        | the 100 messages: send, wait, check the numbers                               |
-| `chaos`      | faults under live traffic, and the balance afterwards                          |
-| `proxy`      | a proxy before Postgres that can cut connections                              |
-| `report`     | what a person sees: steps with their time, tables, progress                   |
+| `chaos`      | faults under live traffic, and the balance afterwards                         |
+| `proxy`      | a proxy in front of Postgres that can cut connections                         |
+| `report`     | output for people: steps with their time, tables, progress                    |
 | `executor`   | LocalStack's plugin that runs a Lambda function as a process                  |
-| `sandbox`    | one such process (knows no LocalStack)                                        |
-| `runtime_api`| the Lambda Runtime API server beside it                                       |
+| `sandbox`    | one such process, independent of LocalStack                                   |
+| `runtime_api`| the Lambda Runtime API server that it talks to                                |
 | `server`     | LocalStack's plugin that keeps its web server on the loopback interface       |
 """

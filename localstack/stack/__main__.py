@@ -1,4 +1,4 @@
-"""What a person types, through the Makefile: `python -m stack up`, `down`, `run`, …"""
+"""The commands behind the Makefile: `python -m stack up`, `down`, `run`, …"""
 
 import argparse
 import contextlib
@@ -55,10 +55,10 @@ def _parser() -> ArgumentParser:
 
 
 def up(settings: Settings, *_: object) -> None:
-    """Starts the stack and deploys the template to it; what runs already goes on running."""
+    """Starts the stack and deploys the template to it. Parts that already run keep running."""
     with one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
-        emulator.start(settings)  # takes a while: waited for when the rest is ready
+        emulator.start(settings)  # takes a while, so it is awaited once the rest is ready
         deploy.build(settings)
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
@@ -68,7 +68,7 @@ def up(settings: Settings, *_: object) -> None:
 
 
 def down(settings: Settings, *_: object) -> None:
-    """Stops the stack and forgets its data."""
+    """Stops the stack and deletes its data."""
     with one_at_a_time(settings):
         stopped = [daemon.name for daemon in _daemons(settings) if daemon.stop()]
         postgres.daemon(chaos.database(settings)).stop()
@@ -85,7 +85,7 @@ def env(settings: Settings, *_: object) -> None:
 
 
 def status(settings: Settings, *_: object) -> None:
-    """Says what runs, how much is in the queues and in the table, and what the last batch came to."""
+    """Prints what runs, the sizes of queues and table, and the result of the last batch."""
     show(overview(settings, _ports(settings)))
 
 
@@ -97,11 +97,11 @@ def logs_of_function(settings: Settings, arguments: Namespace) -> int:
 
 
 def run_messages(settings: Settings, *_: object) -> None:
-    """Brings the stack up, sends events/logins.jsonl through it and checks what comes of it."""
+    """Starts the stack, sends events/logins.jsonl through it and checks the result."""
     up(settings)
     run.build_tool(settings)
     run.run(settings, Deployment.of(settings))
-    say("\nThe stack is still up. `make env` shows how to look around in it, `make down` stops it.")
+    say("\nThe stack is still up. `make env` prints what `aws` and `psql` need, `make down` stops it.")
 
 
 def chaos_messages(settings: Settings, arguments: Namespace) -> None:
@@ -129,7 +129,7 @@ def _left_as_found(settings: Settings) -> Iterator[None]:
 
 
 def watch(settings: Settings, *_: object) -> None:
-    """Runs the function against the local Postgres, compiled anew whenever a file changes."""
+    """Runs the function against the local Postgres, recompiled whenever a file changes."""
     with one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
         with step(f"Postgres on port {settings.identity.postgres_port}"):
@@ -158,7 +158,7 @@ def invoke(settings: Settings, arguments: Namespace) -> int:
 
 @contextmanager
 def _stopped_on_failure(settings: Settings) -> Iterator[None]:
-    """What is started inside is stopped again when the rest cannot start, or is interrupted."""
+    """Whatever is started inside is stopped again if the rest cannot start, or on an interrupt."""
     found_up = [daemon for daemon in _daemons(settings) if daemon.pid()]
     try:
         yield
@@ -172,7 +172,7 @@ def _stopped_on_failure(settings: Settings) -> Iterator[None]:
 def _prepare(settings: Settings) -> None:
     """A folder for the run, and free ports, before anything is started or compiled."""
     if not any(daemon.pid() for daemon in _daemons(settings)):
-        shutil.rmtree(settings.running, ignore_errors=True)  # what a crash has left
+        shutil.rmtree(settings.running, ignore_errors=True)  # left by a crash
     settings.running.mkdir(parents=True, exist_ok=True)
     for (daemon, port), variable in zip(_ports(settings).items(), PORT_VARIABLES, strict=True):
         if daemon.pid() is None:
@@ -210,7 +210,7 @@ def _env(settings: Settings) -> dict[str, str]:
 
 
 def _links(settings: Settings) -> Path:
-    """A folder with the two programs a person wants, and not the dozens beside them."""
+    """A folder with only the two programs that users need, not the dozens next to them."""
     folder = settings.state / "bin"
     folder.mkdir(exist_ok=True)
     for program in (Path(sys.executable).parent / "aws", postgres.programs() / "psql"):

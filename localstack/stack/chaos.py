@@ -34,19 +34,19 @@ from stack.settings import APP_ROLE, Settings, StackError
 
 SETTLE_TIMEOUT_SECS = 900
 STATEMENT_TIMEOUT_SECS = 120
-SEND_BATCH_SIZE = 10  # the most that SQS takes in a request
+SEND_BATCH_SIZE = 10  # the maximum of a request
 SENDERS = 4
 BAD_SHARE = 20
-"""One message in so many is bad, and one in so many is sent twice."""
+"""One in this many messages is bad, or is sent twice."""
 LOCK_SECS = 7
 """Longer than the function's timeout."""
 LOCK = "LOCK TABLE user_logins IN ACCESS EXCLUSIVE MODE"
 REFUSED = "refused"
-"""What a CHECK constraint of this test does not let into the table."""
+"""The value that a CHECK constraint of this test refuses."""
 OUTAGE_SECS = 15
 """Several times the function's timeout and the queue's visibility timeout."""
 MAX_RECEIVE_COUNT = 10
-"""As in the profiles for traffic: try-out's three tries would not outlast the faults."""
+"""As in the profiles for traffic: the three tries of try-out would not outlast the faults."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class Message:
     id: str
     body: str
     rule: str | None = None
-    """What a bad message breaks."""
+    """The rule that a bad message breaks."""
 
 
 @dataclass
 class Chaos:
-    """What the faults work on, and what they have done so far."""
+    """The targets of the faults, and the faults injected so far."""
 
     settings: Settings
     """Of a Postgres of this test's own, and the stack's LocalStack."""
     proxy: Proxy
     emulator: Daemon
     run: str
-    """What the identities of this run begin with, and a part of the function's name."""
+    """The prefix of this run's identities, and a part of the function's name."""
     injected: Counter[str] = field(default_factory=Counter)
 
     def kill_postgres(self) -> None:
@@ -79,7 +79,7 @@ class Chaos:
         os.kill(pid, signal.SIGKILL)
         for member in family:
             wait_for_exit(member, 10)
-        # Where init is slow to bury its dead, Postgres would take the pid in this file for a running server.
+        # If init is slow to reap processes, Postgres would take the pid in this file for a running server.
         (self.settings.running / "postgres" / "data" / "postmaster.pid").unlink(missing_ok=True)
         time.sleep(OUTAGE_SECS)
         postgres.start(self.settings)
@@ -137,7 +137,7 @@ class Chaos:
 
     @contextmanager
     def _insert_under_way(self) -> Iterator[None]:
-        """While a statement of the function waits for a lock, so that the fault meets it for sure."""
+        """While a statement of the function waits for a lock, so that the fault certainly affects it."""
         locking = threading.Thread(target=self._hold_lock, daemon=True)
         locking.start()
         waiting = f"usename = '{APP_ROLE}' AND wait_event_type = 'Lock'"
@@ -175,13 +175,13 @@ def chaos(settings: Settings, messages: int) -> None:
 
 
 def database(settings: Settings) -> Settings:
-    """A Postgres of this test's own, so that its faults meet nobody else."""
+    """A Postgres of this test's own, so that its faults affect nobody else."""
     return Settings(settings.root, settings.running / "chaos")
 
 
 @contextmanager
 def _stage(settings: Settings) -> Iterator[tuple[Chaos, Deployment]]:
-    """The template under a name of its own, whose function meets Postgres through a proxy."""
+    """The template under a name of its own, whose function reaches Postgres through a proxy."""
     with _database(settings) as own, _proxy(own) as proxy:
         trouble = Chaos(own, proxy, emulator.daemon(settings), run=secrets.token_hex(4))
         with step("deploying template.yaml once more (sam)"):
@@ -222,7 +222,7 @@ def _proxy(settings: Settings) -> Iterator[Proxy]:
 
 
 def _give_many_tries(settings: Settings, deployment: Deployment) -> None:
-    """The queue gives a message as many tries as it has on AWS."""
+    """The queue allows a message as many tries as on AWS."""
     sqs, queue = client(settings, "sqs"), {"QueueUrl": deployment.queue_url}
     found = sqs.get_queue_attributes(**queue, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
     many = json.dumps(json.loads(found) | {"maxReceiveCount": MAX_RECEIVE_COUNT})
@@ -264,7 +264,7 @@ def _bad(id: str) -> dict[str, str]:
 
 
 def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -> None:
-    """In batches of ten, several at a time. A repetition is told by the identity it carries."""
+    """In batches of ten, several at a time. A repetition is recognised by the identity it carries."""
     sqs = client(settings, "sqs")
 
     def send(batch: list[Message]) -> None:
@@ -280,7 +280,7 @@ def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -
         ]
         reply = sqs.send_message_batch(QueueUrl=deployment.queue_url, Entries=entries)
         if reply.get("Failed"):
-            raise StackError(f"SQS took not all messages: {reply['Failed'][0]['Message']}")
+            raise StackError(f"SQS did not accept all messages: {reply['Failed'][0]['Message']}")
 
     size = SEND_BATCH_SIZE
     batches = [messages[start : start + size] for start in range(0, len(messages), size)]
@@ -366,11 +366,11 @@ def _check(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
     balance = {
         "good messages that are not stored": len(good - stored),
         "rows too many": (stored - good).total(),
-        "bad messages that are no dead letters": len(bad - dead),
+        "bad messages that are not dead letters": len(bad - dead),
         "dead letters that were good": len(dead - bad),
         "messages left in the queue": run.queue_depth(trouble.settings, deployment.queue_url),
     }
     say("\nbalance")
     say(table([("difference", "count"), *((name, str(count)) for name, count in balance.items())]))
     if any(balance.values()):
-        raise StackError("what arrived is not what was sent: the differences are above.")
+        raise StackError("the messages that arrived are not those that were sent: the differences are above.")

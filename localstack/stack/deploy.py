@@ -24,7 +24,7 @@ OUTPUT_LINES_SHOWN = 40
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the template's outputs say."""
+    """The outputs of the template."""
 
     queue_url: str
     dead_letter_queue_url: str
@@ -41,7 +41,7 @@ class Deployment:
 
     @classmethod
     def read(cls, settings: Settings, stack_name: str) -> "Deployment":
-        """Of any stack that the template has made."""
+        """Those of any stack made from the template."""
         stacks = client(settings, "cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
         return cls(
@@ -73,7 +73,7 @@ def build(settings: Settings) -> None:
 
 
 def deploy(settings: Settings) -> None:
-    """Creates or updates what the template says."""
+    """Creates or updates the stack of the template."""
     with step("deploying template.yaml (sam)"):
         put_database_secret(settings, settings.identity.app_password)
         _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
@@ -86,14 +86,14 @@ def deploy(settings: Settings) -> None:
 
 
 def deploy_beside(settings: Settings, name: str, changes: Mapping[str, str]) -> Deployment:
-    """What `deploy` has built, once more under another name, with a queue and parameters of its own."""
+    """Deploys the build of `deploy` again under another name, with its own queue and parameters."""
     given = _overrides(settings, {"QueueName": name, **changes})
     sam(settings, "deploy", ["--stack-name", name, *given])
     return Deployment.read(settings, name)
 
 
 def stop_polling(functions: Any, function_name: str) -> None:  # noqa: ANN401 (a client of boto3)
-    """Ends what a stack would go on doing. LocalStack cannot delete it: it looks for what is not in it."""
+    """Stops a stack from polling. LocalStack cannot delete it: it looks for resources that it lacks."""
     for mapping in functions.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]:
         functions.delete_event_source_mapping(UUID=mapping["UUID"])
 
@@ -133,7 +133,7 @@ def sam(settings: Settings, command: str, options: list[str]) -> None:
 
 
 def parameters(settings: Settings, changes: Mapping[str, str]) -> dict[str, str]:
-    """Those of samconfig.toml, changed: sam takes the ones of its command line instead, not besides."""
+    """Those of samconfig.toml, changed: for sam, parameters on the command line replace all of them."""
     config = tomllib.loads((settings.root / "samconfig.toml").read_text())
     given = dict(
         pair.split("=", 1) for pair in config["local"]["deploy"]["parameters"]["parameter_overrides"]

@@ -21,7 +21,7 @@ def start(settings: Settings) -> None:
     if server.pid() is not None:
         return
     require_free_port(settings.identity.localstack_port, "LocalStack", "LOCALSTACK_PORT")
-    # Its own folder, and -P: a folder `localstack` beside it would be taken for a part of the package.
+    # Its own folder, and -P: a folder `localstack` next to it would count as a part of the package.
     folder = settings.running / "localstack"
     folder.mkdir(exist_ok=True)
     server.start([sys.executable, "-P", "-m", "localstack.runtime.main"], _env(settings), folder)
@@ -40,7 +40,7 @@ def _is_healthy(endpoint: str) -> bool:
 
 
 def _env(settings: Settings) -> dict[str, str]:
-    """All of it, instead of the user's own environment: no AWS profile or proxy of theirs shall matter."""
+    """The whole environment, instead of the user's: their AWS profile and proxy settings must not matter."""
     folder = settings.running / "localstack"
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
@@ -63,12 +63,12 @@ def _env(settings: Settings) -> dict[str, str]:
         "SERVICES": SERVICES,
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         "LAMBDA_SYNCHRONOUS_CREATE": "1",
-        # Polls a busy queue without a pause, an idle one every second instead of every ten: a person waits.
+        # Polls a busy queue without a pause, and an idle one every second instead of every ten: users wait.
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
         # Dashboards and saved queries, which it does not know, are left out.
         "CFN_IGNORE_UNSUPPORTED_RESOURCE_TYPES": "1",
-        # Without these it asks the network: for a certificate, for statistics, for names.
+        # Without these it uses the network, for a certificate, statistics and names.
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DISABLE_EVENTS": "1",
         "DNS_ADDRESS": "0",

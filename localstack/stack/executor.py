@@ -1,6 +1,6 @@
 """LocalStack's plugin that runs a Lambda function as a process of this machine.
 
-LocalStack's own executor wants Docker. This one starts the function's `bootstrap` beside a Runtime API
+LocalStack's own executor needs Docker. This one starts the function's `bootstrap` with a Runtime API
 server (`sandbox`), so everything else is LocalStack's: the event source mapping, retries, CloudWatch Logs.
 It is chosen by LAMBDA_RUNTIME_EXECUTOR=process.
 """
@@ -79,7 +79,7 @@ class ProcessExecutor(RuntimeExecutor):
         return LOOPBACK
 
     def get_runtime_endpoint(self) -> str:
-        """Where LocalStack's own init program would report to; our functions speak to their sandbox."""
+        """Where LocalStack's own init program would report to; our functions talk to their sandbox."""
         return f"http://{LOOPBACK}:{config.GATEWAY_LISTEN[0].port}"
 
     @classmethod
@@ -88,13 +88,13 @@ class ProcessExecutor(RuntimeExecutor):
 
     @classmethod
     def cleanup_version(cls, function_version: FunctionVersion) -> None:
-        """Nothing: a version whose settings alone have changed shares its code with the one before it."""
+        """Does nothing: a version with only changed settings shares its code with the one before it."""
 
     def _code(self) -> Path:
         return Path(self.function_version.config.code.get_unzipped_code_location())
 
     def _ready_sandbox(self) -> Sandbox:
-        """The running process, or a new one that is up."""
+        """The running process, or a new one that is ready."""
         if self._stopped:
             raise LambdaRuntimeException(f"the execution environment {self.id} has been stopped")
         if self._sandbox and self._sandbox.alive:

@@ -1,4 +1,4 @@
-"""The function's log, as a person wants to read it: one aligned line for each of its JSON lines.
+"""The function's log in readable form: one aligned line for each of its JSON lines.
 
 What only machines read is left out: metrics, and Lambda's own lines around an invocation that went well.
 """
@@ -18,7 +18,7 @@ from stack.deploy import Deployment, client
 from stack.settings import Settings, StackError
 
 HISTORY = 50
-"""How many events are read first of those that are there already."""
+"""How many existing events are read first."""
 POLL_SECS = 0.5
 LATE_MS = 10_000
 """LocalStack writes the lines of an invocation when it ends; others may have written theirs since."""
@@ -43,7 +43,7 @@ def follow(settings: Settings, deployment: Deployment, *, metrics: bool) -> None
 
 
 def log_lines(settings: Settings, deployment: Deployment) -> list[dict[str, Any]]:
-    """What the function has logged so far: the lines that are JSON objects."""
+    """The lines that the function has logged so far and that are JSON objects."""
     events = _events(settings, deployment, 0)
     return [line for event in events if (line := _parsed(event["message"]))]
 
@@ -83,10 +83,10 @@ class Line:
 
 
 def readable(events: Iterable[Event], *, metrics: bool = False) -> Iterator[Text]:
-    """Log events as lines for a person. What one has told, the next does not tell again."""
+    """Log events as readable lines. What one line has said, the next does not repeat."""
     last, told = Line(_local(0)), ""
     for line in (line for event in events for line in _lines(event)):
-        # The runtime and Lambda repeat the error of an invocation, which the function has told in detail.
+        # The runtime and Lambda repeat the error of an invocation, which the function has logged in detail.
         repeated = line.reason if line.message == INVOCATION_FAILED else line.message
         if (line.message == METRICS and not metrics) or (told and told in repeated):
             continue
@@ -120,7 +120,7 @@ def _local(secs: float) -> datetime:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """A JSON object; empty when it is something else."""
+    """A JSON object; empty if it is something else."""
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError:
@@ -134,7 +134,7 @@ def _of_lambda(error: str) -> str:
 
 
 def _take_metrics(parsed: dict[str, Any]) -> dict[str, str]:
-    """The metrics of a line, and the rule that they are of, which it then has no longer."""
+    """Removes the metrics of a line and their rule, and returns them."""
     if "_aws" not in parsed:
         return {}
     definitions = parsed.pop("_aws")["CloudWatchMetrics"][0]["Metrics"]

@@ -79,7 +79,7 @@ def _initdb(prefix: list[str], data: Path, password: str) -> None:
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """What to put before a command so that it does not run as root; nothing when we are not root."""
+    """What to put before a command so that it does not run as root; nothing if we are not root."""
     if os.geteuid() != 0:
         return []
     if _works([*USER_NAMESPACE, "true"]):
@@ -106,7 +106,7 @@ def _env() -> dict[str, str]:
 
 
 def fill(settings: Settings) -> None:
-    """Creates the database, the role and the table that are not there yet."""
+    """Creates the database, the role and the table if they do not exist."""
     if query(settings, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'", database="postgres") == "":
         query(settings, f"CREATE DATABASE {DATABASE}", database="postgres")
     if query(settings, f"SELECT 1 FROM pg_roles WHERE rolname = '{APP_ROLE}'") == "":
@@ -127,7 +127,7 @@ def _create_role(settings: Settings) -> None:
 
 
 def query(settings: Settings, sql: str, database: str = DATABASE) -> str:
-    """Runs SQL as the superuser, in one transaction; gives the rows as lines, their fields apart by `|`."""
+    """Runs SQL as the superuser, in one transaction. Returns lines, with fields separated by `|`."""
     done = _psql(settings, ["-qAt", "-c", sql], database, capture_output=True)
     if done.returncode:
         raise StackError(f"Postgres refused `{sql}`:\n{done.stderr.strip()}")

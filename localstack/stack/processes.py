@@ -25,7 +25,7 @@ LOG_LINES_SHOWN = 15
 
 @contextmanager
 def one_at_a_time(settings: Settings) -> Iterator[None]:
-    """Two commands that build, start or stop the stack at once would get in each other's way."""
+    """Serialises commands that build, start or stop the stack, which would interfere with each other."""
     settings.state.mkdir(exist_ok=True)
     with (settings.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -71,7 +71,7 @@ class Daemon:
         self._record.write_text(json.dumps(record))
 
     def wait_until(self, ready: Callable[[], bool], timeout_secs: float) -> None:
-        """Waits for a condition that cannot come true any more when the process ends."""
+        """Waits for a condition that can no longer become true once the process has ended."""
         pid = self.pid()
         for _ in range(int(timeout_secs * 10)):
             if ready():
@@ -81,7 +81,7 @@ class Daemon:
         raise StackError(f"{self.name} was not ready after {timeout_secs:g} seconds.{self.last_words()}")
 
     def stop(self, patience_secs: float = 15) -> bool:
-        """Ends the process; False when there was none."""
+        """Ends the process; False if there was none."""
         pid = self.pid()
         if pid is not None:
             os.kill(pid, self.stop_signal)
@@ -97,7 +97,7 @@ class Daemon:
 
 
 def started_at(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; None when there is no such process, or a dead one."""
+    """When a process began, in clock ticks since boot; None if it does not exist or is dead."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -108,7 +108,7 @@ def started_at(pid: int) -> int | None:
 
 
 def wait_for_exit(pid: int, timeout_secs: float) -> bool:
-    """Waits for any process to end, also one that is not our child."""
+    """Waits for any process to end, even one that is not our child."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:

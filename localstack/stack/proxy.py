@@ -1,4 +1,4 @@
-"""A TCP proxy before Postgres that can cut every connection at once, in the middle of whatever they do."""
+"""A TCP proxy in front of Postgres that can cut every connection at once, in the middle of anything."""
 
 import contextlib
 import socket
@@ -22,7 +22,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> int:
-        """Ends all connections without a farewell; gives their number."""
+        """Ends all connections abruptly, and returns their number."""
         with self._lock:
             ends, self._sockets = self._sockets, set()
         for end in ends:

@@ -1,4 +1,4 @@
-"""What the template needs and LocalStack 4.13.1 cannot do; 4.14, which wants a newer Python, can."""
+"""Features that the template needs and LocalStack 4.13.1 lacks; 4.14 has them, but needs a newer Python."""
 
 from localstack.services.cloudformation.engine.v2.change_set_model import (
     ChangeSetEntity,

@@ -1,4 +1,4 @@
-"""What a person sees: steps with the time they took, a progress line, short tables."""
+"""Output for people: steps with the time they took, a progress line, short tables."""
 
 import shutil
 import sys
@@ -10,18 +10,18 @@ STEP_WIDTH = 62
 
 
 def say(text: str = "") -> None:
-    """What goes on meanwhile: to stderr."""
+    """Progress, to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """What was asked for: to stdout."""
+    """Results, to stdout."""
     print(text, flush=True)
 
 
 @contextmanager
 def step(text: str, *, chatty: bool = False) -> Iterator[None]:
-    """Says what is being done, then how long it took. A chatty step has output of its own in between."""
+    """Prints what is being done, then how long it took. A chatty step has output of its own in between."""
     began = time.monotonic()
     print(f"· {text} ".ljust(STEP_WIDTH), end="\n" if chatty else "", file=sys.stderr, flush=True)
     try:

@@ -1,4 +1,4 @@
-"""The 100 messages: send them, wait for what comes of them, show it, and check the numbers.
+"""The 100 messages: send them, wait for the results, show them, and check the numbers.
 
 Whatever is in the table or in the dead-letter queue already does not matter: everything is counted by the
 ids of the messages of this run.
@@ -45,12 +45,12 @@ class Arrived:
 
 
 def run(settings: Settings, deployment: Deployment) -> None:
-    """Raises `StackError` when not exactly the good messages are stored and the bad ones set aside."""
+    """Raises `StackError` unless exactly the good messages are stored and the bad ones are dead letters."""
     began = time.monotonic()
     rows_before = count_rows(settings)
     with step(f"sending the messages of {MESSAGES}"):
         ids = send(settings, deployment, (settings.root / MESSAGES).read_text().splitlines())
-    say("· waiting until the queue is empty: bad messages are tried again, three times in all")
+    say("· waiting until the queue is empty: bad messages are tried three times in all")
     arrived = wait_until_settled(settings, deployment, ids)
     took = time.monotonic() - began
     show_rows(settings, ids)
@@ -66,10 +66,10 @@ def run(settings: Settings, deployment: Deployment) -> None:
 
 
 def build_tool(settings: Settings) -> None:
-    """Compiles the command line tool, which shares with the function what is compiled already."""
-    with step("compiling the command line tool", chatty=True):
+    """Compiles the command-line tool, which shares its dependencies with the function."""
+    with step("compiling the command-line tool", chatty=True):
         if subprocess.run(["cargo", "build", *TOOL], cwd=settings.root, env=build_env(settings)).returncode:
-            raise StackError("the command line tool does not compile: cargo's message is above.")
+            raise StackError("the command-line tool does not compile: cargo's message is above.")
 
 
 def tool(settings: Settings) -> Path:
@@ -79,7 +79,7 @@ def tool(settings: Settings) -> Path:
 
 
 def send(settings: Settings, deployment: Deployment, bodies: list[str]) -> list[str]:
-    """Sends every body, of one line each; gives the ids of the messages, in the same order."""
+    """Sends every body, of one line each, and returns the ids of the messages in the same order."""
     done = subprocess.run(
         [tool(settings), "send", "--json", "--queue-url", deployment.queue_url],
         cwd=settings.root,
@@ -114,7 +114,7 @@ def where_are(settings: Settings, deployment: Deployment, ids: list[str]) -> Arr
 
 
 def until(condition: Callable[[], T], timeout_secs: float, otherwise: str) -> T:
-    """Waits for a condition, and gives what it said."""
+    """Waits for a condition, and returns its result."""
     deadline = time.monotonic() + timeout_secs
     while not (result := condition()):
         if time.monotonic() > deadline:
@@ -133,7 +133,7 @@ def queue_depth(settings: Settings, queue_url: str) -> int:
 
 
 def queue_depths(settings: Settings, queue_url: str) -> dict[str, int]:
-    """How many messages of a queue are to be received, in flight (or kept away), or not yet due."""
+    """How many messages of a queue can be received, are in flight (or backed off), or are not yet due."""
     reply = client(settings, "sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
     suffixes = {"waiting": "", "in flight": "NotVisible", "delayed": "Delayed"}
     number = "ApproximateNumberOfMessages"
@@ -182,7 +182,7 @@ def wait_for_reasons(settings: Settings, deployment: Deployment, ids: frozenset[
 
 
 def _last_error(settings: Settings, deployment: Deployment) -> str:
-    """What an invocation that failed as a whole has said, if there is one."""
+    """The reason of an invocation that failed as a whole, if there is one."""
     records = [line.get("record") for line in log_lines(settings, deployment)]
     errors = [record["error"] for record in records if record and "error" in record]
     return f" The function's last error: {errors[-1]}" if errors else ""

@@ -27,7 +27,7 @@ ANSWER = re.compile(rf"{API}/invocation/(?P<request_id>[^/]+)/(?P<kind>response|
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an invocation came to: the body that Lambda gives its caller."""
+    """The result of an invocation: the body that Lambda returns to its caller."""
 
     payload: bytes
     is_error: bool = False
@@ -80,7 +80,7 @@ class RuntimeApi:
         return f"127.0.0.1:{self._server.server_port}"
 
     def start(self, invocation: Invocation) -> "Future[Outcome]":
-        """Puts an event before the function. After `fail` it fails at once."""
+        """Queues an event for the function. After `fail` it fails at once."""
         with self._lock:
             self._running = invocation
             if self._failure:
@@ -89,7 +89,7 @@ class RuntimeApi:
         return invocation.outcome
 
     def fail(self, outcome: Outcome) -> None:
-        """The function is gone: ends the running invocation, and every later one, with this error."""
+        """The function has ended: ends the running invocation, and every later one, with this error."""
         with self._lock:
             self._failure = outcome
             if self._running and not self._running.outcome.done():
@@ -101,7 +101,7 @@ class RuntimeApi:
         self._server.shutdown()
         self._server.server_close()
 
-    # What the function's requests do.
+    # The requests of the function.
 
     def next(self) -> Invocation | None:
         """Waits for the next event; None when the server closes."""
@@ -115,7 +115,7 @@ class RuntimeApi:
         self._closed.wait()
 
     def answer(self, request_id: str, outcome: Outcome) -> bool:
-        """Takes an answer. False when no invocation of this id waits for one."""
+        """Accepts an answer. False if no invocation of this id waits for one."""
         with self._lock:
             running = self._running
             if running is None or running.request_id != request_id or running.outcome.done():

@@ -1,7 +1,7 @@
 """One execution environment of a function: its process, and the Runtime API server it talks to.
 
 What goes wrong is answered the way Lambda answers it: `Sandbox.Timedout`, `Runtime.ExitError`, or
-`InitError` when the process never asked for its first event. Knows nothing of LocalStack.
+`InitError` if the process never requested its first event. Independent of LocalStack.
 """
 
 import os
@@ -32,11 +32,11 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class InitError(Exception):
-    """The process ended, or took too long, before it asked for its first event."""
+    """The process ended, or took too long, before it requested its first event."""
 
 
 class Sandbox:
-    """A function's process. It runs as soon as the constructor returns; `wait_ready` tells when it is up."""
+    """A function's process. It runs as soon as the constructor returns; `wait_ready` waits until it is up."""
 
     def __init__(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
         self._api = RuntimeApi()
@@ -71,7 +71,7 @@ class Sandbox:
             raise InitError(self._with_output(str(error))) from None
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        """Hands over one event; returns the answer, or an error when the process ends or time is up."""
+        """Passes one event; returns the answer, or an error if the process ends or time is up."""
         outcome = self._api.start(invocation)
         try:
             return outcome.result(invocation.timeout_secs)
@@ -106,7 +106,7 @@ class Sandbox:
     def _live(
         self, spawned: "Future[subprocess.Popen[bytes]]", command: list[str], env: dict[str, str], cwd: Path
     ) -> None:
-        """Starts the process, waits for its end and tells it to whoever waits for an answer."""
+        """Starts the process, waits for its end, and reports it to any caller that waits for an answer."""
         try:
             process = self._spawn(command, env, cwd)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Where the stack keeps what, which ports it uses, and the secrets it makes up for itself."""
+"""The folders of the stack, its ports, and the secrets it generates."""
 
 import base64
 import json
@@ -18,12 +18,12 @@ APP_ROLE = "sqs_to_postgres"
 
 
 class StackError(Exception):
-    """What went wrong, in one sentence that says what to do."""
+    """An error, as one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells one stack from another: kept in a file while it is up, so every command finds the same."""
+    """The identity of a stack: kept in a file while it is up, so that every command finds the same one."""
 
     localstack_port: int
     postgres_port: int
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Settings:
-    """The folders. `state` holds all there is; `make down` removes `running`, `make clean` all of it."""
+    """The folders. `state` holds everything; `make down` removes `running`, `make clean` all of it."""
 
     root: Path
     state: Path
@@ -69,12 +69,12 @@ class Settings:
 
     @cached_property
     def identity(self) -> Identity:
-        """The running stack's, or a new one for the stack to come."""
+        """That of the running stack, or a new one."""
         file = self._identity_file
         return Identity(**json.loads(file.read_text())) if file.exists() else Identity.new()
 
     def keep_identity(self, identity: Identity | None = None) -> None:
-        """For every later command. A given one has to come before the first look."""
+        """Kept for every later command. A given identity must be set before the first access."""
         text = json.dumps(asdict(identity or self.identity), indent=2)
         self.running.mkdir(parents=True, exist_ok=True)
         self._identity_file.touch(mode=0o600)
@@ -112,5 +112,5 @@ class Settings:
 def _port(variable: str, default: int) -> int:
     value = os.environ.get(variable) or str(default)
     if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise StackError(f"{variable}={value} is no port number: set one from 1 to 65535, or leave it unset.")
+        raise StackError(f"{variable}={value} is not a port number: set one from 1 to 65535, or unset it.")
     return int(value)

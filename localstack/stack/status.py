@@ -1,4 +1,4 @@
-"""How the stack does, in one table: what runs, how much is where, and what the last batch came to."""
+"""The state of the stack in one table: processes, rows, messages, and the result of the last batch."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +13,7 @@ Row = tuple[str, str, str]
 
 
 def overview(settings: Settings, ports: Mapping[Daemon, int]) -> str:
-    """Whatever of it can be said while not all of it runs."""
+    """As much of the state as is known while only parts of the stack run."""
     rows = [(daemon.name, f"{LOOPBACK}:{port}", _process(daemon)) for daemon, port in ports.items()]
     if postgres.daemon(settings).pid():
         rows.append(("table", "user_logins", f"{run.count_rows(settings)} rows"))

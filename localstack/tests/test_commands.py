@@ -1,4 +1,4 @@
-"""What a person types when no stack is up."""
+"""The commands when no stack is up."""
 
 import socket
 import sys
@@ -14,7 +14,7 @@ from stack.settings import LOOPBACK, Settings
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Commands find a state folder of their own, where nothing runs."""
+    """Commands use their own state folder, in which nothing runs."""
     settings = Settings(Settings.of_repo().root, tmp_path)
     monkeypatch.setattr(Settings, "of_repo", lambda: settings)
     return settings
@@ -64,7 +64,7 @@ def test_a_taken_port_stops_up_before_anything_is_started(
 
 @pytest.fixture
 def broken_postgres(elsewhere: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Nothing is compiled, LocalStack starts, and Postgres cannot."""
+    """Nothing is compiled, LocalStack starts, and Postgres cannot start."""
     programs = elsewhere.state / "programs"
     programs.mkdir()
     for name in ("initdb", "postgres"):
@@ -109,14 +109,14 @@ def test_what_was_up_before_stays_up_when_the_rest_cannot_start(
         emulator.daemon(broken_postgres).stop()
 
 
-def test_a_port_that_is_none_is_refused(
+def test_an_invalid_port_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCALSTACK_PORT", "4566a")
     assert stack(monkeypatch, "up") == 1
-    assert "LOCALSTACK_PORT=4566a is no port number" in capsys.readouterr().err
+    assert "LOCALSTACK_PORT=4566a is not a port number" in capsys.readouterr().err
 
 
-def test_invoke_wants_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invoke_requires_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert stack(monkeypatch, "invoke", "events/none.json") == 1
     assert "there is no file 'events/none.json'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a person reads whose machine cannot run the stack, and what the README says of it before."""
+"""The message on a machine that cannot run the stack, and the requirements in the README."""
 
 import importlib.util
 import sys
@@ -23,7 +23,9 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_another_platform_is_told_what_to_use(installer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_platform_gets_an_error_with_a_way_out(
+    installer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(SystemExit, match=r"^darwin cannot run this: use Linux"):
         installer.main()

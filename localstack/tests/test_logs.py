@@ -1,4 +1,4 @@
-"""Log lines, as the function and Lambda write them, read for a person."""
+"""Log lines of the function and of Lambda, in readable form."""
 
 import json
 
@@ -80,7 +80,7 @@ def test_a_batch_that_has_its_metrics_in_its_line_is_one_line_or_two() -> None:
     assert lines(failed, metrics=True) == [told, "       metrics               MessagesReceived=2"]
 
 
-def test_an_error_is_told_once_though_three_write_it() -> None:
+def test_an_error_is_shown_once_although_three_lines_report_it() -> None:
     runtime = ours("ERROR", f"Database: {REASON}")
     report = {"errorType": "Database", "errorMessage": REASON}
     of_lambda = event({"type": "platform.report", "record": {"error": json.dumps(report)}})
@@ -88,7 +88,7 @@ def test_an_error_is_told_once_though_three_write_it() -> None:
     assert told == [f"ERROR  batch failed          received=2  {REASON}"]
 
 
-def test_a_crash_of_which_only_lambda_tells_is_told() -> None:
+def test_a_crash_that_only_lambda_reports_is_shown() -> None:
     error = json.dumps({"errorType": "Runtime.ExitError", "errorMessage": "exit status 137"})
     crash = event({"type": "platform.report", "record": {"status": "error", "error": error}})
     assert lines(crash) == ["ERROR  invocation failed     Runtime.ExitError: exit status 137"]
@@ -100,6 +100,6 @@ def test_lambdas_lines_around_an_invocation_that_went_well_are_left_out() -> Non
     assert lines(start, report) == []
 
 
-def test_a_line_that_is_no_json_is_kept_as_it_is() -> None:
+def test_a_line_that_is_not_json_is_kept_unchanged() -> None:
     sentence = "sqs-to-postgres cannot start: no database is set"
     assert [line.strip() for line in lines(event(sentence), event(""))] == [sentence]

@@ -1,4 +1,4 @@
-"""What `make` would run, without running it."""
+"""The commands that `make` would run, without running them."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def sam_deploy(*words: str) -> str:
     return line
 
 
-def test_a_deployment_asks_for_the_parameters_only_when_it_is_told_to() -> None:
+def test_a_deployment_asks_for_the_parameters_only_on_request() -> None:
     assert "--guided" in sam_deploy("GUIDED=1")
     assert "--guided" not in sam_deploy()
     assert "--guided" not in sam_deploy("PARAMETERS=Profile=bulk")
@@ -55,7 +55,7 @@ def test_the_mapping_is_read_before_the_long_build() -> None:
 
 @pytest.fixture(params=["x86_64", "aarch64"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
-    """The name that rustc gives this one, and a path on which it does."""
+    """The name that rustc gives this machine, and a path on which it does."""
     rustc = tmp_path / "rustc"
     rustc.write_text(f"#!/bin/sh\necho {request.param}-unknown-linux-gnu\n")
     rustc.chmod(0o755)
@@ -69,7 +69,7 @@ def test_a_function_is_built_and_deployed_for_the_processor_of_the_machine(machi
     assert ("--arm64" in printed) == (name == "aarch64")
 
 
-def test_arm64_is_built_anywhere_and_x86_64_only_at_home(machine: tuple[str, str]) -> None:
+def test_arm64_is_built_anywhere_and_x86_64_only_on_x86_64(machine: tuple[str, str]) -> None:
     name, path = machine
     assert make("build", "ARCHITECTURE=arm64", path=path).returncode == 0
     refused = make("build", "ARCHITECTURE=x86_64", path=path)

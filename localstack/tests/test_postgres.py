@@ -17,7 +17,7 @@ REPO = Settings.of_repo().root
 
 @pytest.fixture(scope="module")
 def arguments() -> list[str]:
-    """All arguments of the programs that were run until the server was there."""
+    """All arguments of the programs that were run until the server was up."""
     return []
 
 
@@ -105,7 +105,7 @@ def test_after_a_stop_no_process_is_left(tmp_path: Path, monkeypatch: pytest.Mon
     assert pid
     assert server.stop()
     assert started_at(pid) is None
-    shutil.rmtree(settings.running)  # every file is ours to remove
+    shutil.rmtree(settings.running)  # we may remove every file
 
 
 def test_where_namespaces_are_forbidden_root_becomes_nobody_or_says_so(

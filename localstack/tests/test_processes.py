@@ -1,4 +1,4 @@
-"""Background processes: known again, never confused with others, stopped for good."""
+"""Background processes: recognised later, never confused with others, reliably stopped."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_a_pid_that_now_belongs_to_another_process_is_left_alone(tmp_path: Path)
     assert other.wait() == -signal.SIGKILL
 
 
-def test_one_that_ends_while_starting_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_one_that_ends_while_starting_is_reported_with_its_last_output(tmp_path: Path) -> None:
     daemon = Daemon("broken", tmp_path)
     daemon.start(["sh", "-c", "echo no such setting; exit 3"], {}, tmp_path)
     with pytest.raises(StackError, match=r"(?s)broken ended while starting.*no such setting"):

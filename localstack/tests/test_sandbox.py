@@ -90,7 +90,7 @@ def test_a_chunked_response_is_put_together(start: Start, event: Event) -> None:
         assert json.loads(sandbox.invoke(event(request_id=f"id-{number}")).payload) == {"partial": True}
 
 
-def test_a_crash_during_an_invocation_is_told_at_once(start: Start, event: Event) -> None:
+def test_a_crash_during_an_invocation_is_reported_at_once(start: Start, event: Event) -> None:
     sandbox = start("next_event(); print('about to fall', flush=True); os._exit(7)")
     outcome = sandbox.invoke(event(timeout_secs=600))
     assert outcome.is_error

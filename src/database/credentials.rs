@@ -1,4 +1,4 @@
-//! Credentials that rotate: kept for a while, read again when they are old or refused.
+//! Credentials that rotate: cached, and read again when they are old or refused.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,15 +10,15 @@ use super::target::config_of_secret;
 use crate::config::DatabaseSecretSettings;
 use crate::secret::{DatabaseSecret, SecretError, Secrets, Stage};
 
-/// The secret of the database. This copy of its password is wiped when it is dropped; those of the driver and
-/// of the answer of Secrets Manager are not.
+/// The secret of the database. This copy of its password is wiped when it is dropped; those of the driver and of
+/// Secrets Manager's response are not.
 pub(super) struct RotatingSecret {
     settings: DatabaseSecretSettings,
     secrets: Arc<Secrets>,
     ttl: Duration,
-    /// With the time of the wall clock at which it was read.
+    /// With the wall-clock time at which it was read.
     cached: Option<(DatabaseSecret, SystemTime)>,
-    /// How often it was read, but for the first time.
+    /// How often it was read again.
     refreshes: u64,
 }
 
@@ -37,9 +37,8 @@ impl RotatingSecret {
         }
     }
 
-    /// Where the secret leads to, as it was last read, or read anew when that is long ago. While
-    /// Secrets Manager is unavailable an old one is used: if it was revoked, Postgres will
-    /// say so.
+    /// The connection settings of the secret, read again if the cached one is too old. While Secrets Manager is
+    /// unavailable an old one is used: if it was revoked, Postgres refuses it.
     pub(super) async fn config(&mut self) -> Result<Config, DatabaseError> {
         if let Some((secret, read_at)) = &self.cached
             && read_at.elapsed().is_ok_and(|age| age < self.ttl)
@@ -53,26 +52,26 @@ impl RotatingSecret {
                 Ok(config)
             }
             (Err(error), Some((secret, _))) if error.is_transient() => {
-                tracing::warn!(reason = %error, "an old secret is used");
+                tracing::warn!(reason = %error, "using an old secret");
                 self.config_of(secret)
             }
             (Err(error), _) => Err(error.into()),
         }
     }
 
-    /// A version of the secret, as Secrets Manager has it now.
+    /// Reads a version of the secret.
     pub(super) async fn read(&mut self, stage: Stage) -> Result<DatabaseSecret, SecretError> {
         let text = self.secrets.fetch(&self.settings.id, stage).await?;
         self.refreshes += u64::from(self.cached.is_some());
         DatabaseSecret::parse(&self.settings.id, &text)
     }
 
-    /// How often it was read again since this was last asked.
+    /// How often it was read again since the last call.
     pub(super) fn take_refreshes(&mut self) -> u64 {
         std::mem::take(&mut self.refreshes)
     }
 
-    /// Where a version of the secret leads to.
+    /// The connection settings of a version of the secret.
     pub(super) fn config_of(&self, version: &DatabaseSecret) -> Result<Config, DatabaseError> {
         config_of_secret(&self.settings, version)
     }

@@ -1,4 +1,4 @@
-//! What an error of Postgres, or on the way to it, means.
+//! Errors of the connection to Postgres and of the server, and what must happen next.
 
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
@@ -7,7 +7,7 @@ use crate::causes::causes;
 use crate::refusal::{Refusal, RetryAction};
 use crate::secret::SecretError;
 
-/// An error on the way to Postgres or from it; no variant holds a value of a row.
+/// An error of the connection or the server; no variant holds a value of a row.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]
 pub enum DatabaseError {
@@ -17,7 +17,7 @@ pub enum DatabaseError {
         "Postgres cannot be reached (no connection in time): check host, port, security groups and TLS"
     )]
     Late,
-    #[error("the connection to Postgres was lost ({0}): a new one is tried")]
+    #[error("the connection to Postgres was lost ({0}): reconnecting")]
     Lost(String),
     #[error(
         "Postgres answered with {0}: see https://www.postgresql.org/docs/current/errcodes-appendix.html"
@@ -49,7 +49,7 @@ impl DatabaseError {
     /// What must happen next.
     pub fn action(&self) -> RetryAction {
         match self {
-            // A database may be on its way back under its name: it is being restored.
+            // A missing database may come back under its name: it is being restored.
             Self::Unreachable(_) | Self::Late | Self::Lost(_) | Self::NoDatabase(_) => {
                 RetryAction::Reconnect
             }
@@ -65,12 +65,12 @@ impl DatabaseError {
 }
 
 impl DatabaseError {
-    /// Whether the server's own code failed, or that of an extension, which may be for one row only.
+    /// Whether the server's own code or that of an extension failed, perhaps for one row only.
     pub(crate) fn is_internal(&self) -> bool {
         matches!(self, Self::Server(refusal) if refusal.sqlstate == SqlState::INTERNAL_ERROR.code())
     }
 
-    /// What Postgres said of a row; empty where the error is not Postgres's.
+    /// What Postgres said about a row; empty if the error is not Postgres's.
     pub(crate) fn into_refusal(self) -> Refusal {
         match self {
             Self::Server(refusal) => refusal,
@@ -79,7 +79,7 @@ impl DatabaseError {
     }
 }
 
-/// An error after the connection was made.
+/// An error of an established connection.
 impl From<tokio_postgres::Error> for DatabaseError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {

@@ -1,7 +1,7 @@
 //! The connection: credentials, TLS, reconnecting, and what an error of Postgres means.
 //!
-//! One connection per execution environment, kept across invocations. It knows nothing of rows:
-//! it gives a client that works, or an error that says what must happen next.
+//! One connection per execution environment, kept across invocations. It does not know about rows: it returns a
+//! client that works, or an error that says what must happen next.
 
 mod credentials;
 mod error;
@@ -30,14 +30,14 @@ pub use target::is_loopback;
 use target::{config_of_url, is_behind_rds_proxy, mode_of};
 use tls::{Tls, TlsOfMode};
 
-/// After this long without use the environment may have been frozen and the peer may be gone
-/// without a word, so that the connection is tried before a batch is given to it.
+/// After this long without use the environment may have been frozen and the server may be gone silently, so the
+/// connection is tested before a batch uses it.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A server that accepts a connection and then says nothing must leave time for another try, as its name may lead
-/// elsewhere soon: it has this share of the time that is left, within these bounds. A server that wakes up takes no
-/// longer, and one that is busy is not given up too soon.
+/// A stalled handshake must leave time for another attempt, because after a failover the name may resolve elsewhere:
+/// it gets this share of the time left, within these bounds. They are enough for a server that resumes from a pause,
+/// and for a busy one.
 const HANDSHAKE_SHARE: u32 = 3;
 const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
@@ -45,18 +45,18 @@ const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 /// A request to cancel a statement must not delay the answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Lambda kills an environment half a second after it was told that it ends.
+/// Lambda kills an environment half a second after SIGTERM.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A connection that is made when it is needed, and made anew when it broke.
+/// A connection that is made when it is needed, and replaced when it breaks.
 pub struct Database {
     credentials: Credentials,
     tls: Tls,
     session: Option<Session>,
-    /// Connections made since this was last asked, but for the first of all.
+    /// Connections made since the last call of `take_recovery`, without the first of all.
     reconnects: u64,
     was_connected: bool,
-    /// By the wall clock: the monotonic one may stand still while the environment is frozen.
+    /// By the wall clock: the monotonic clock may stop while the environment is frozen.
     last_used: SystemTime,
 }
 
@@ -65,7 +65,7 @@ enum Credentials {
     Secret(Box<RotatingSecret>),
 }
 
-/// A client, the names of its statements, and the task that moves its bytes.
+/// A client, its prepared statements, and the task that moves its bytes.
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
@@ -78,18 +78,18 @@ pub(crate) struct Session {
 struct Connection(JoinHandle<()>);
 
 impl Session {
-    /// Whether this is asked for the first time on this connection.
+    /// Whether this is the first call on this connection.
     pub(crate) fn take_is_new(&mut self) -> bool {
         std::mem::take(&mut self.is_new)
     }
 
-    /// For statements that have a name within a transaction, unless that would pin the connection.
+    /// For statements that are prepared within a transaction, unless that would pin the connection.
     pub(crate) fn client_for_names(&self) -> Option<&Client> {
         (!matches!(self.names, Names::Pinning)).then_some(&self.client)
     }
 }
 
-/// Left alone it would wait for the answer to a statement that was given up.
+/// Without this, it would wait for the answer to an abandoned statement.
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.abort();
@@ -97,8 +97,8 @@ impl Drop for Connection {
 }
 
 impl Database {
-    /// Reads the settings; nothing is connected yet. `secret_ttl` is the age from which a secret is
-    /// read again for a new connection.
+    /// Reads the settings, and does not connect yet. `secret_ttl` is the age after which a secret is read again for a
+    /// new connection.
     ///
     /// # Errors
     /// The URL or the file of certificates cannot be read.
@@ -132,19 +132,19 @@ impl Database {
         })
     }
 
-    /// A client whose connection works as far as can be told, if it can be had in time.
+    /// A client whose connection works, as far as can be known.
     ///
     /// # Errors
-    /// No connection could be made until then.
+    /// No connection could be made by then.
     pub async fn client(&mut self, until: Instant) -> Result<&Client, DatabaseError> {
         let session = self.session(until).await?;
         Ok(&session.client)
     }
 
-    /// The same, with the names of its statements.
+    /// The same, with its prepared statements.
     ///
     /// # Errors
-    /// No connection could be made until then.
+    /// No connection could be made by then.
     pub(crate) async fn session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
         timeout_at(until, self.working_session(until))
             .await
@@ -169,7 +169,7 @@ impl Database {
         let Some(client) = client.filter(|client| !client.is_closed()) else {
             return false;
         };
-        // A clock that was set back tells nothing, so that the connection is tried then too.
+        // After the clock was set back the age is unknown, so the connection is tested then too.
         let is_trusted = self
             .last_used
             .elapsed()
@@ -184,7 +184,7 @@ impl Database {
     /// Host and port of the server.
     ///
     /// # Errors
-    /// The secret that names them cannot be had, or the URL names no host.
+    /// The secret that names them cannot be read, or the URL does not name a host.
     pub async fn address(&mut self) -> Result<(String, u16), DatabaseError> {
         server::address(&self.config().await?)
     }
@@ -199,22 +199,21 @@ impl Database {
     /// How much of the connection is verified.
     ///
     /// # Errors
-    /// The secret that names the host cannot be had.
+    /// The secret that names the host cannot be read.
     pub async fn ssl_mode(&mut self) -> Result<SslMode, DatabaseError> {
         let config = self.config().await?;
         Ok(mode_of(&config, self.tls.settings()))
     }
 
-    /// What is set of how the connection is protected.
+    /// The TLS settings of the connection.
     pub fn tls_settings(&self) -> &TlsSettings {
         self.tls.settings()
     }
 
-    /// The server's certificate in DER, as it shows it to a connection of its own; `None` where it
-    /// offers no TLS.
+    /// The server's certificate in DER, read over a separate connection; `None` if it does not offer TLS.
     ///
     /// # Errors
-    /// The server is unavailable, or its certificate is not trusted as the settings ask.
+    /// The server is unavailable, or the settings do not trust its certificate.
     pub async fn certificate(&mut self) -> Result<Option<Vec<u8>>, DatabaseError> {
         let config = self.config().await?;
         let tls = self.tls.of(&config);
@@ -224,7 +223,7 @@ impl Database {
             .map_err(|_| DatabaseError::Lost("internal error".to_owned()))?
     }
 
-    /// What was done since this was last asked, but for statements, of which it knows nothing.
+    /// Reconnects and secret refreshes since the last call; the caller counts statements.
     pub fn take_recovery(&mut self) -> Recovery {
         let secret_refreshes = match &mut self.credentials {
             Credentials::Url(_) => 0,
@@ -237,12 +236,12 @@ impl Database {
         }
     }
 
-    /// Gives the connection up, so that the next use makes a new one.
+    /// Drops the connection, so that the next use makes a new one.
     pub fn disconnect(&mut self) {
         self.session = None;
     }
 
-    /// Ends the connection by saying so, for which the server need not notice that the environment has gone.
+    /// Ends the connection properly, so that the server need not find out that the environment has gone.
     pub async fn close(&mut self) {
         let Some(session) = self.session.take() else {
             return;
@@ -257,8 +256,8 @@ impl Database {
         _ = timeout(CLOSE_TIMEOUT, &mut connection.0).await;
     }
 
-    /// Gives up a connection whose statement ran out of time, and asks the server to stop it, so
-    /// that abandoned statements do not pile up behind a lock. Best effort, and short.
+    /// Drops a connection whose statement ran out of time, and asks the server to cancel it, so that abandoned
+    /// statements do not pile up behind a lock. Best effort, and short.
     pub async fn abandon(&mut self, until: Instant) {
         let Some(session) = self.session.take() else {
             return;
@@ -273,8 +272,8 @@ impl Database {
         }
     }
 
-    /// Connects with the known credentials; if they are refused, with those that a rotation
-    /// has put or is about to put in their place.
+    /// Connects with the known credentials; if they are refused, with those with which a rotation has replaced them
+    /// or is about to.
     async fn connect(&mut self, until: Instant) -> Result<Session, DatabaseError> {
         let secret = match &mut self.credentials {
             Credentials::Url(url) => {
@@ -291,11 +290,11 @@ impl Database {
             Err(DatabaseError::Credentials(_)) => {}
             opened => return opened,
         }
-        match open_afresh(secret, Stage::Current, &self.tls, until).await {
+        match open_version(secret, Stage::Current, &self.tls, until).await {
             Err(DatabaseError::Credentials(code)) => {
-                // While nothing rotates there is no pending version; the refusal is the better answer.
+                // Without a rotation there is no pending version; then the refusal is the better error.
                 let refused = |_| DatabaseError::Credentials(code);
-                open_afresh(secret, Stage::Pending, &self.tls, until)
+                open_version(secret, Stage::Pending, &self.tls, until)
                     .await
                     .map_err(refused)
             }
@@ -304,8 +303,8 @@ impl Database {
     }
 }
 
-/// Connects with a version of the secret as it is now, and remembers it if it was good.
-async fn open_afresh(
+/// Reads a version of the secret, connects with it, and keeps it if that succeeds.
+async fn open_version(
     secret: &mut RotatingSecret,
     stage: Stage,
     tls: &Tls,
@@ -326,7 +325,7 @@ async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, Data
         .map_err(|_| DatabaseError::Late)?
         .map_err(|error| explain(&config, error))?;
     let moving_bytes = tokio::spawn(async move {
-        // The client learns of the end of its connection by itself, and reports it.
+        // The client notices the end of its connection by itself, and reports it.
         if let Err(error) = connection.await {
             tracing::debug!(reason = %DatabaseError::from(error), "connection ended");
         }
@@ -340,7 +339,7 @@ async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, Data
     })
 }
 
-/// What an error means while connecting.
+/// The meaning of an error while connecting.
 fn explain(config: &Config, error: tokio_postgres::Error) -> DatabaseError {
     let Some(answer) = error.as_db_error() else {
         return DatabaseError::Unreachable(causes(&error));

@@ -1,5 +1,5 @@
-//! Names of statements. Postgres parses and plans a statement that has one once a connection, in place of
-//! once a batch: that is a quarter of what it does for a batch of 10.
+//! Prepared statements. Postgres parses and plans a prepared statement once per connection instead of once per batch,
+//! which is a quarter of its work for a batch of 10.
 
 use std::collections::HashMap;
 
@@ -9,17 +9,17 @@ use tokio_postgres::{Client, Statement};
 use super::DatabaseError;
 use super::server::is_direct;
 
-/// How long a name lasts on a connection.
+/// How long a prepared statement lasts.
 pub(crate) enum Names {
-    /// RDS Proxy would keep a connection of the server's for us alone.
+    /// Nothing is prepared: RDS Proxy would pin a connection to the server to this client.
     /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>.
     Pinning,
     /// Not known yet.
     Unknown,
-    /// For a transaction: a pooler may give the next one to another process of the server, where another
-    /// client's statement may have the same name.
+    /// For a transaction: a pooler may run the next one in another server process, where another client's statement
+    /// may have the same name.
     Transaction,
-    /// As long as the connection; those given, by their statement's text.
+    /// As long as the connection; the prepared statements, by their text.
     Connection(HashMap<String, Statement>),
 }
 
@@ -32,7 +32,7 @@ impl Names {
         }
     }
 
-    /// The statement, if it has a name.
+    /// The statement, if it is prepared.
     pub(crate) fn get(&self, text: &str) -> Option<Statement> {
         match self {
             Self::Connection(named) => named.get(text).cloned(),
@@ -40,21 +40,21 @@ impl Names {
         }
     }
 
-    /// Takes one step towards a name for a statement that has none, if it can have one. Where Postgres
-    /// refuses, no other gets one either.
-    pub(crate) async fn learn(
+    /// Prepares the statement if the connection supports it, one step per batch. If Postgres refuses, no other
+    /// statement is prepared either.
+    pub(crate) async fn prepare(
         &mut self,
         client: &Client,
         text: &str,
         types: impl Iterator<Item = Type>,
     ) {
-        if let Err(error) = self.try_learn(client, text, types).await {
-            tracing::debug!(reason = %error, "statements get no names");
+        if let Err(error) = self.try_prepare(client, text, types).await {
+            tracing::debug!(reason = %error, "statements are not prepared");
             *self = Self::Transaction;
         }
     }
 
-    async fn try_learn(
+    async fn try_prepare(
         &mut self,
         client: &Client,
         text: &str,

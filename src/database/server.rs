@@ -1,4 +1,4 @@
-//! What there is to know of a server before it is trusted with batches.
+//! Properties of a server that `check` reports, and whether a pooler is in between.
 
 use std::future::{Ready, ready};
 use std::io::{self, Read, Write};
@@ -24,8 +24,7 @@ use crate::causes::causes;
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 const SSL_ACCEPTED: u8 = b'S';
 
-/// A request to cancel: its length, its code, and then the process id that was announced at the
-/// start of the connection.
+/// A cancel request: its length, its code, and then the process id that was announced at the start of the connection.
 const CANCEL_REQUEST_BYTES: usize = 16;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,15 +38,15 @@ pub struct Server {
     pub database: String,
     /// The role connected as.
     pub role: String,
-    /// A standby, or a server set to read only.
+    /// A standby, or a read-only server.
     pub is_read_only: bool,
-    /// How many connections it has for roles like this one.
+    /// How many connections it allows for roles like this one.
     pub connections: i64,
-    /// A pooler announced another process than the one that answers.
+    /// Whether a pooler announced a process id that is not that of the server.
     pub is_pooled: bool,
-    /// Whether a crash of the server loses nothing that was committed by this role.
+    /// What commits of this role wait for, and so survive.
     pub durability: Durability,
-    /// The limits on time that are set for this role, by their names.
+    /// The timeouts that are set for this role, by their names.
     pub timeouts: Vec<(String, Duration)>,
 }
 
@@ -66,7 +65,7 @@ impl Server {
     /// Asks the server.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection failed.
     pub async fn read(client: &Client) -> Result<Self, DatabaseError> {
         let reserved = "(SELECT coalesce(sum(setting::bigint), 0) FROM pg_settings \
             WHERE name IN ('superuser_reserved_connections', 'reserved_connections'))";
@@ -97,7 +96,7 @@ impl Server {
     }
 }
 
-/// Those that can stop a batch, and are not 0, which means none. All of them are in milliseconds.
+/// The timeouts that can stop a batch, in milliseconds; 0 means none and is left out.
 /// Source: <https://www.postgresql.org/docs/18/runtime-config-client.html>.
 async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseError> {
     let sql = "SELECT name, setting::bigint FROM pg_settings WHERE setting <> '0' AND name IN \
@@ -114,16 +113,15 @@ async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseEr
     Ok(timeouts)
 }
 
-/// Whether the process of the server that was announced is the one that answers. A pooler announces
-/// one of its own making.
+/// Whether the announced process id is that of the process that answers. A pooler announces an id of its own.
 pub(super) async fn is_direct(client: &Client) -> Result<bool, DatabaseError> {
     let rows = client.query_typed("SELECT pg_backend_pid()", &[]).await?;
     let answering: Option<i32> = rows.first().map(|row| row.try_get(0)).transpose()?;
     Ok(answering.is_some() && answering == announced_process(client).await)
 }
 
-/// The process id that was announced when the connection was made. The client keeps it to itself,
-/// so it is read from a cancel request that is never sent.
+/// The process id that was announced when the connection was made. The client does not expose it, so it is read from
+/// a cancel request that is never sent.
 async fn announced_process(client: &Client) -> Option<i32> {
     let (ours, mut theirs) = tokio::io::duplex(CANCEL_REQUEST_BYTES);
     let cancel = client.cancel_token();
@@ -143,7 +141,7 @@ async fn announced_process(client: &Client) -> Option<i32> {
     process
 }
 
-/// What stands in for TLS where bytes go nowhere.
+/// Replaces TLS for a request that is not sent.
 struct Plain;
 
 struct PlainStream(DuplexStream);
@@ -192,7 +190,7 @@ impl AsyncWrite for PlainStream {
     }
 }
 
-/// The certificate that the server shows, in DER; `None` where it offers no TLS.
+/// The server's certificate in DER; `None` if it does not offer TLS.
 pub(super) fn certificate(
     config: &Config,
     tls: &TlsOfMode,
@@ -218,18 +216,18 @@ pub(super) fn certificate(
     certificate.map_err(|error| DatabaseError::Unreachable(causes(&error)))
 }
 
-/// Host and port, of which a URL may name several: the first.
+/// The first host and port; a URL may name several.
 pub(super) fn address(config: &Config) -> Result<(String, u16), DatabaseError> {
     let Some(Host::Tcp(host)) = config.get_hosts().first() else {
-        return Err(DatabaseError::Url("it names no host"));
+        return Err(DatabaseError::Url("it does not name a host"));
     };
     let port = config.get_ports().first().copied();
     Ok((host.clone(), port.unwrap_or(DEFAULT_PORT)))
 }
 
-/// A name may lead to several addresses, of which the server may listen on one.
+/// A name may resolve to several addresses, and the server may listen on only one.
 fn dial(address: (&str, u16)) -> io::Result<TcpStream> {
-    let mut result = Err(io::Error::other("its name leads nowhere"));
+    let mut result = Err(io::Error::other("its name does not resolve"));
     for found in address.to_socket_addrs()? {
         result = TcpStream::connect_timeout(&found, TIMEOUT);
         if result.is_ok() {

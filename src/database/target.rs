@@ -15,11 +15,11 @@ use crate::secret::{DatabaseSecret, SecretError};
 pub(super) const DEFAULT_PORT: u16 = 5432;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A peer that dropped out silently is noticed this long after something was sent to it.
+/// A peer that disappeared silently is noticed this long after something was sent to it.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
-/// Where a secret leads to, completed by the environment.
+/// The connection settings of a secret, completed by the environment.
 pub(super) fn config_of_secret(
     settings: &DatabaseSecretSettings,
     secret: &DatabaseSecret,
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_libpq_url_is_understood_with_its_tls_parameters() {
+    fn a_libpq_url_is_read_with_its_tls_parameters() {
         let url = "postgresql://u:p%40ss@db.internal:6432/analytics?sslmode=verify-ca&sslrootcert=a%20b.pem&connect_timeout=3";
         let (config, tls) = config_of_url(&url.into()).unwrap();
         assert_eq!(config.get_user(), Some("u"));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn rds_proxy_is_told_by_its_host() {
+    fn rds_proxy_is_recognised_by_its_host() {
         let hosts = [
             ("logins.proxy-czz8vq.eu-central-1.rds.amazonaws.com", true),
             ("logins.proxy-czz8vq.cn-north-1.rds.amazonaws.com.cn", true),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_managed_secret_lacks_is_named_with_its_variable() {
+    fn a_field_missing_from_a_managed_secret_is_named_with_its_variable() {
         let settings = DatabaseSecretSettings {
             id: "rds!x".into(),
             host: None,

@@ -22,7 +22,7 @@ pub(super) struct Tls(Arc<Parts>);
 
 struct Parts {
     settings: TlsSettings,
-    /// Those of the file, if one is named.
+    /// The authorities of the file, if one is named.
     root_certs: Vec<Certificate>,
     /// Made when a server first wants TLS, because reading the system's authorities takes longer than the
     /// rest of a start. All connections of a mode share it.

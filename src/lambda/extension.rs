@@ -1,7 +1,7 @@
-//! How the function learns that Lambda ends its environment.
+//! Notice of the end of the environment.
 //!
-//! Lambda kills a function without a word, unless it has an extension: then it sends SIGTERM half a second before.
-//! So the function registers itself as an internal extension, which subscribes to no events.
+//! Lambda kills a function without notice, unless it has an extension: then it sends SIGTERM half a second before. So
+//! the function registers itself as an internal extension, which subscribes to no events.
 //! Sources: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
 
@@ -21,14 +21,14 @@ const ID: &str = "Lambda-Extension-Identifier";
 /// The Extensions API is on the same machine.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Registers the function, which Lambda allows before its first `/next` only, and gives a future that is over when the
-/// environment ends.
+/// Registers the function, which Lambda allows only before its first `/next`, and returns a future that completes
+/// when the environment ends.
 ///
-/// Not every emulator of Lambda has extensions: without one, SIGTERM ends the function all the same, should it come.
+/// Not every emulator of Lambda has extensions. Without one, SIGTERM still ends the function.
 pub(super) async fn end_of_environment() -> impl Future<Output = ()> {
     let signal = signal(SignalKind::terminate());
     let registered = timeout(TIMEOUT, register()).await;
-    if let Err(reason) = registered.unwrap_or_else(|_| Err("no answer in time".into())) {
+    if let Err(reason) = registered.unwrap_or_else(|_| Err("no response in time".into())) {
         tracing::debug!(
             reason,
             "not registered as an extension: the end of the environment is not announced"
@@ -56,7 +56,7 @@ async fn register() -> Result<(), Error> {
         .uri(NEXT)
         .header(ID, id)
         .body(Body::empty())?;
-    // Without it Lambda waits for the extension; as there are no events, it is not answered.
+    // Without this request Lambda waits for the extension; without events it is never answered.
     tokio::spawn(client.call(next));
     Ok(())
 }

@@ -37,7 +37,7 @@ async fn run(handler: Arc<Mutex<Handler>>) -> Result<(), Error> {
     let mut is_first = true;
     let service = service_fn(move |event: LambdaEvent<()>| {
         let (handler, payload) = (Arc::clone(&handler), taken.take());
-        // Of the highest level, so that every line has it whatever the level.
+        // Of the highest level, so that every line has it whatever the log level.
         let span = tracing::error_span!(
             "invocation",
             request_id = event.context.request_id,
@@ -76,8 +76,8 @@ impl Payload {
     }
 }
 
-/// Keeps the payload from `lambda_runtime`, which would read it with an allocation for the path to
-/// every value, and could lend nothing of it to the handler.
+/// Keeps `lambda_runtime` from parsing the payload: it would allocate the path of every value, and the handler could
+/// not borrow from it.
 struct Unread<S> {
     service: S,
     payload: Payload,
@@ -150,7 +150,8 @@ async fn answer(
             handler.disconnect();
             Err(Failed {
                 error_type: "Internal",
-                message: "internal error: see the log line with the place of the panic".to_owned(),
+                message: "internal error: see the log line with the location of the panic"
+                    .to_owned(),
             })
         }
     }

@@ -1,4 +1,4 @@
-//! One row of each key: several in one statement are more than `ON CONFLICT` can take.
+//! One row per key: `ON CONFLICT` cannot handle several in one statement.
 
 use std::cmp::Ordering;
 
@@ -8,24 +8,24 @@ use crate::types::ColumnType;
 
 /// The rows of a part that are to be stored.
 pub(super) struct Collapsed {
-    /// One of each key, sorted by key, so that concurrent batches take locks in one order.
+    /// One per key, sorted by key, so that concurrent batches take locks in the same order.
     pub(super) unique: Vec<usize>,
-    /// How many were left out because another one of their key is newer.
+    /// How many were left out because another one with their key is newer.
     older: u64,
     has_newer: bool,
 }
 
 impl Collapsed {
-    /// How many rows are stale, where Postgres has written this many of the unique ones: under `newer` it
-    /// leaves out those of which the table has a newer one.
+    /// The number of stale rows if Postgres wrote this many of the unique ones: under `newer` it leaves out those
+    /// that are older than the table's.
     pub(super) fn stale(&self, written: u64) -> u64 {
         let unwritten = (self.unique.len() as u64).saturating_sub(written);
         self.older + if self.has_newer { unwritten } else { 0 }
     }
 }
 
-/// Chooses among the rows of each key as if they came one by one: the first under `ignore`; under
-/// `update` the newest, and of those the last.
+/// Chooses among the rows of each key as if they arrived one by one: the first under `ignore`; under `update` the
+/// newest, and of those the last.
 pub(super) fn collapse(pipeline: &Pipeline, rows: &Rows, part: &[usize]) -> Collapsed {
     let key = |row: usize| {
         pipeline
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_postgres_did_not_write_is_stale_only_under_newer() {
+    fn rows_that_postgres_did_not_write_are_stale_only_under_newer() {
         let of = |has_newer: bool| Collapsed {
             unique: vec![0, 1, 2],
             older: 0,

@@ -18,21 +18,21 @@ use crate::refusal::RetryAction;
 use crate::rows::Rows;
 use crate::schema::{Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition};
 
-/// After this many tries that took too long or broke the connection, the rows are bisected.
+/// The rows are bisected after this many attempts that timed out or broke the connection.
 const MAX_STUCK: u32 = 2;
 
-/// How often a violation of the key itself is tried again. `ON CONFLICT (key)` rules it out, but while
-/// `REINDEX CONCURRENTLY` replaces the key's index Postgres may raise it.
+/// How often a violation of the key itself is retried. `ON CONFLICT (key)` rules it out, but while `REINDEX
+/// CONCURRENTLY` replaces the key's index Postgres may raise it.
 /// Source: <https://www.postgresql.org/docs/18/sql-insert.html#SQL-ON-CONFLICT>.
 const MAX_KEY_VIOLATIONS: u32 = 3;
 
-/// Why one try did not store the rows.
+/// Why one attempt did not store the rows.
 enum TryError {
     /// There is no connection.
     NoSession(DatabaseError),
     /// The statement failed.
     Statement(DatabaseError),
-    /// The time for this try is over, and nobody knows whether the rows are stored.
+    /// The attempt timed out, and it is unknown whether the rows are stored.
     TimedOut,
 }
 
@@ -40,15 +40,15 @@ enum TryError {
 enum Next {
     /// The statement was changed: run it at once.
     Again,
-    /// Another try may succeed after a wait.
+    /// Another attempt may succeed after a wait.
     Later(DatabaseError),
-    /// It took too long, or broke the connection: if that happens again, fewer rows may do better.
+    /// It timed out, or broke the connection: if that happens again, fewer rows may succeed.
     Stuck(Option<DatabaseError>),
-    /// No other try helps.
+    /// Retrying does not help.
     Fail(Failure),
 }
 
-/// What earlier tries of the same rows came to.
+/// The results of earlier attempts with the same rows.
 #[derive(Default)]
 struct Tries {
     waits: u32,
@@ -69,13 +69,13 @@ impl Loader {
         let mut tries = Tries::default();
         loop {
             let until = time.of_one_try(unique.len(), is_suspect);
-            let is_optimistic = self.optimistic.is_on() && self.statements.can_bet();
+            let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
             let next = match self
                 .try_insert(rows, unique, is_optimistic, until, time)
                 .await
             {
                 Ok(0) if is_optimistic => {
-                    // The constraint is gone, or a trigger takes every row away.
+                    // The constraint is gone, or a trigger discards every row.
                     self.statements.forget_guard();
                     self.optimistic.miss();
                     Next::Again
@@ -155,14 +155,14 @@ impl Loader {
         let session = self.database.session(time.retry_until).await;
         let session = session.map_err(TryError::NoSession)?;
         if session.take_is_new() {
-            // The table may be another one by now.
+            // By now the table may be a different one.
             self.statements = Statements::new(&self.pipeline, &[]);
             self.copy.forget_table();
         }
         let Session { client, names, .. } = session;
         let text = self.statements.text(is_optimistic);
         let named = names.get(text);
-        let is_naming = self.is_warm && named.is_none();
+        let is_preparing = self.is_warm && named.is_none();
         let mut inserted = None;
         let inserting = async {
             let written = match named {
@@ -178,11 +178,11 @@ impl Loader {
                 written => written,
             });
         };
-        // What helps the next batches is asked in the same round trip, and not for the first batch, whose
-        // answer has waited for a start. It may wait for a lock that the rows did not wait for.
-        let naming = async {
-            if is_naming {
-                names.learn(client, text, types.clone()).await;
+        // Preparations for later batches share the round trip. The first batch skips them: its answer has already
+        // waited for a start, and they may wait for a lock that its rows do not need.
+        let preparing = async {
+            if is_preparing {
+                names.prepare(client, text, types.clone()).await;
             }
         };
         let is_asking = self.is_warm && !self.statements.is_guard_known();
@@ -196,7 +196,7 @@ impl Loader {
                 None
             }))
         };
-        match timeout_at(until, async { join!(inserting, naming, guard) }).await {
+        match timeout_at(until, async { join!(inserting, preparing, guard) }).await {
             Ok(((), (), Some(guard))) if matches!(inserted, Some(Ok(_))) => {
                 self.statements.set_guard(guard);
             }
@@ -218,9 +218,9 @@ impl Loader {
         tries: &mut Tries,
         time: TimeBudget,
     ) -> Next {
-        let remedy = error.action();
+        let action = error.action();
         if matches!(
-            remedy,
+            action,
             RetryAction::Reconnect | RetryAction::RefreshCredentials
         ) {
             self.database.disconnect();
@@ -232,7 +232,7 @@ impl Loader {
         if refusal.is_of_a_crash() {
             return Next::Stuck(Some(DatabaseError::Server(refusal)));
         }
-        match remedy {
+        match action {
             RetryAction::Bisect if is_optimistic && refusal.is_of_a_duplicate() => {
                 self.optimistic.miss();
                 Next::Again
@@ -252,7 +252,7 @@ impl Loader {
         }
     }
 
-    /// Decides about rows of which Postgres refuses one: it may be the table after all.
+    /// Decides about rows of which Postgres refuses one: the table may be at fault after all.
     async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
         if refusal.is_without_partition {
             let error = no_partition(&self.pipeline, refusal.table.as_deref());
@@ -262,7 +262,9 @@ impl Loader {
         let is_mapped = |name: &str| pipeline.columns.iter().any(|column| column.name == name);
         match (&refusal.column, &refusal.constraint) {
             (Some(column), _) if refusal.is_of_a_null() && !is_mapped(column) => {
-                match look(&mut self.database, pipeline, time, LiveTable::of_pipeline).await {
+                match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
+                    .await
+                {
                     Ok(table) => match table.unmapped_not_null(pipeline, column) {
                         Some(error) => Next::Fail(Failure::Table(error.into())),
                         None => Next::Fail(Failure::Row(refusal)),
@@ -272,7 +274,7 @@ impl Loader {
             }
             (_, Some(index)) if refusal.is_of_a_duplicate() => {
                 let index = index.clone();
-                let asked = look(
+                let asked = query_catalog(
                     &mut self.database,
                     pipeline,
                     time,
@@ -288,7 +290,9 @@ impl Loader {
                 }
             }
             _ if refusal.is_of_a_text() && self.statements.has_casts() => {
-                match look(&mut self.database, pipeline, time, LiveTable::of_pipeline).await {
+                match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
+                    .await
+                {
                     Ok(table) if self.rebuild(&table) => Next::Again,
                     Ok(_) => Next::Fail(Failure::Row(refusal)),
                     Err(error) => Next::Later(error),
@@ -300,7 +304,7 @@ impl Loader {
 
     /// Finds out why Postgres refuses the statement for any row.
     async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
-        let found = look(&mut self.database, &self.pipeline, time, Inspection::read).await;
+        let found = query_catalog(&mut self.database, &self.pipeline, time, Inspection::read).await;
         let found = match found {
             Ok(found) => found,
             Err(error) if error.action() == RetryAction::Fail => {
@@ -319,8 +323,7 @@ impl Loader {
         })
     }
 
-    /// Rebuilds the statement with the casts that the table's columns need now; `false` where it stays as
-    /// it is.
+    /// Rebuilds the statement with the casts that the table's columns need now; `false` if that changes nothing.
     fn rebuild(&mut self, table: &LiveTable) -> bool {
         let rebuilt = Statements::new(&self.pipeline, &table.enums());
         let is_changed = rebuilt.text(false) != self.statements.text(false);
@@ -332,7 +335,7 @@ impl Loader {
 }
 
 impl Tries {
-    /// A try that got no answer in time does not know what is wrong; one before it may.
+    /// An attempt without an answer does not say what is wrong; an earlier one may.
     fn cause(self, error: Option<DatabaseError>) -> DatabaseError {
         match (error, self.last_error) {
             (None | Some(DatabaseError::Late), Some(before)) => before,
@@ -341,8 +344,8 @@ impl Tries {
     }
 }
 
-/// Asks the catalog something about the mapping's table.
-async fn look<T>(
+/// Queries the catalog about the mapping's table.
+async fn query_catalog<T>(
     database: &mut Database,
     pipeline: &Pipeline,
     time: TimeBudget,

@@ -1,9 +1,9 @@
 //! Finds the rows of a batch that cannot be stored, and stores all others.
 //!
-//! A part of the batch is stored whole or not at all. A part with a row at fault is split, at the row where
-//! it is known, else in the middle: O(bad · log n) statements. Parts are stored in the order of arrival,
-//! always: under `ignore` the first message of a key counts, under `update` the last or newest, and a failed
-//! message holds back the later ones of its FIFO group.
+//! A part of the batch is stored whole or not at all. A part with a row at fault is split, at that row if it is
+//! known, otherwise in the middle: O(bad · log n) statements. Parts are always stored in the order of arrival: under
+//! `ignore` the first message of a key counts, under `update` the last or newest, and a failed message holds back the
+//! later ones of its FIFO group.
 
 use std::collections::HashSet;
 
@@ -11,8 +11,8 @@ use super::{Failure, LoadError, Loaded, Loader, RowOutcome};
 use crate::deadline::TimeBudget;
 use crate::rows::Rows;
 
-/// A batch is given up as a whole after this many single rows for which the table or the server may be
-/// at fault, if no row could be stored.
+/// A batch fails as a whole after this many single rows for which the table or the server may be at fault, if no row
+/// was stored.
 const MAX_DOUBTS: usize = 8;
 
 /// Rows of a batch in the order of arrival.
@@ -41,13 +41,13 @@ impl Part {
     }
 }
 
-/// What single rows failed of for which the batch as a whole may be at fault.
+/// Errors of single rows that may be due to the table or the server.
 #[derive(Default)]
 struct Doubts {
     count: usize,
-    /// Of the table: the batch fails, whatever else was stored.
+    /// An error of the table: the batch fails, whatever else was stored.
     table: Option<LoadError>,
-    /// Of a row, unless no other row is stored.
+    /// An error of a row, or of the server if no other row is stored.
     other: Option<LoadError>,
 }
 

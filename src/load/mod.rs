@@ -1,10 +1,9 @@
 //! Rows → the table, in one statement and one round trip.
 //!
-//! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, typed, and unnamed
-//! where a pooler may be in between; its text does not grow with the batch. While there are no duplicates
-//! Postgres is not asked to look for them, and large batches are copied. A batch that Postgres refuses
-//! because of a row is bisected until the row is found: O(bad · log n) statements, and the others are
-//! stored. The only module that speaks to Postgres about tables.
+//! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, typed, and unnamed where a pooler may
+//! be in between; its text does not grow with the batch. As long as there are no duplicates the statement omits `ON
+//! CONFLICT`, and large batches are copied. A batch that Postgres refuses because of a row is bisected until the row
+//! is found: O(bad · log n) statements, and the others are stored. The only module that writes to tables.
 
 mod array;
 mod collapse;
@@ -61,7 +60,7 @@ pub struct Loaded {
 /// Why a batch failed as a whole.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum LoadError {
-    /// The database is unavailable, or does not let us in.
+    /// The database is unavailable, or refuses the connection.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The table does not fit the mapping.
@@ -82,8 +81,7 @@ pub struct Loader {
 }
 
 impl Loaded {
-    /// Notes that the rows of a part are in the table, `written` of them just now, or a newer one of their
-    /// key is.
+    /// Records that each row of a part, or a newer one with its key, is in the table; `written` of them are new.
     fn add(&mut self, part: &[usize], Stored { written, stale }: Stored) {
         for &row in part {
             self.outcomes[row] = RowOutcome::Stored;
@@ -117,17 +115,17 @@ struct Stored {
 enum Failure {
     /// One of its rows is at fault.
     Row(Refusal),
-    /// The row at this position of the batch is at fault, as it seems.
+    /// Probably the row at this position of the batch is at fault.
     RowAt(usize),
     /// One of its rows is at fault, or else the table or the server: blamed on the row only once another row
     /// has been stored.
     Doubt(Refusal, LoadError),
     /// The table is at fault, at least for one of the rows.
     Table(LoadError),
-    /// It timed out or lost its connection twice: fewer rows may do better. With the error that stands for
-    /// the batch if nothing at all can be stored.
+    /// It timed out or lost its connection twice: fewer rows may succeed. Holds the error of the batch, in case
+    /// nothing at all can be stored.
     Stuck(Option<LoadError>),
-    /// The time of the batch is over, and nobody knows whether the rows are stored.
+    /// Time ran out, and it is unknown whether the rows are stored.
     OutOfTime,
     /// None of its rows is at fault.
     Batch(LoadError),
@@ -147,17 +145,17 @@ impl Loader {
         }
     }
 
-    /// Gives up the connection, so that the next batch has a new one.
+    /// Drops the connection, so that the next batch uses a new one.
     pub fn disconnect(&mut self) {
         self.database.disconnect();
     }
 
-    /// Closes the connection, so that the server knows of it at once.
+    /// Closes the connection properly, so that the server notices at once.
     pub async fn close(&mut self) {
         self.database.close().await;
     }
 
-    /// Retries, reconnects and secret refreshes since this was last asked.
+    /// Retries, reconnects and secret refreshes since the last call.
     pub fn take_recovery(&mut self) -> Recovery {
         Recovery {
             retries: std::mem::take(&mut self.retries),
@@ -165,8 +163,8 @@ impl Loader {
         }
     }
 
-    /// Stores the rows of a batch in time. After a failed row no later one of its FIFO group is stored;
-    /// `groups` has the group of each row. Where it cannot go on, some may be stored already.
+    /// Stores the rows of a batch until time runs out. After a failed row no later one of its FIFO group is stored;
+    /// `groups` has the group of each row. After an error, some rows may be stored.
     ///
     /// # Errors
     /// The database is unavailable until time runs out, or the table does not fit the mapping.
@@ -230,7 +228,7 @@ impl Loader {
         self.insert(rows, unique, is_suspect, time).await
     }
 
-    /// Copies rows. Where that fails for another reason than a row, they are to be inserted.
+    /// Copies rows. If that fails for any reason other than a row, they must be inserted.
     async fn copy(
         &mut self,
         rows: &Rows,
@@ -238,7 +236,7 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Copied, Failure> {
         let until = time.of_one_try(unique.len(), false);
-        // Why there is no connection is reported by the insert.
+        // The insert reports why there is no connection.
         let Ok(session) = self.database.session(time.retry_until).await else {
             return Ok(Copied::Skipped);
         };
@@ -253,7 +251,7 @@ impl Loader {
         match timeout_at(until, copied).await {
             Ok(Ok(copied)) => Ok(copied),
             Ok(Err(error)) => {
-                tracing::warn!(reason = %error, "rows could not be copied: they are inserted on a new connection");
+                tracing::warn!(reason = %error, "rows could not be copied: inserting them on a new connection");
                 self.database.disconnect();
                 self.retries += 1;
                 Ok(Copied::Skipped)

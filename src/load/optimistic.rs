@@ -1,8 +1,8 @@
 //! Optimistic insert: assume no row exists yet and omit `ON CONFLICT`, which saves Postgres about a third
 //! of the work. A wrong guess costs one failed statement.
 
-/// How many batches look for duplicates after a wrong guess. Doubled after the next one, up to the
-/// maximum, so that a queue with many duplicates loses next to nothing.
+/// Batches that are stored with `ON CONFLICT` after a wrong guess. Doubles with each further one, up to the maximum,
+/// so that a queue with many duplicates loses almost nothing.
 const FEWEST_SKIPPED: u32 = 8;
 const MAX_SKIPPED: u32 = 128;
 

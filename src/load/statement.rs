@@ -5,12 +5,12 @@ use crate::quote::{quote_identifier, quote_list};
 use crate::schema::EnumColumn;
 use crate::types::ColumnType;
 
-/// How a row that is in the table already is called, to compare it with the new one.
+/// Alias of the row that is in the table, to compare it with the new one.
 const STORED: &str = "stored";
 
 /// The statements that store a batch.
 pub(super) struct Statements {
-    /// What both begin with.
+    /// The beginning of both.
     insert: String,
     /// Stores rows, whether or not they are in the table.
     safe: String,
@@ -18,9 +18,8 @@ pub(super) struct Statements {
     has_casts: bool,
 }
 
-/// The statement for rows of which none is in the table: without a clause for conflicts, for which
-/// Postgres would look for every row first. What keeps a row from being stored twice is then the
-/// table's constraint alone.
+/// The statement for rows that are not in the table: without `ON CONFLICT`, which makes Postgres look for every row
+/// first. Then only the table's constraint keeps a row from being stored twice.
 enum Plain {
     Unknown,
     /// No constraint makes the key unique.
@@ -58,19 +57,19 @@ impl Statements {
         }
     }
 
-    /// The one that counts on it that no row is in the table, where there is one, or the one that does not.
-    pub(super) fn text(&self, is_bet: bool) -> &str {
+    /// The optimistic statement if it is wanted and there is one, otherwise the safe one.
+    pub(super) fn text(&self, is_optimistic: bool) -> &str {
         match &self.plain {
-            Plain::Statement(plain) if is_bet => plain,
+            Plain::Statement(plain) if is_optimistic => plain,
             _ => &self.safe,
         }
     }
 
-    pub(super) fn can_bet(&self) -> bool {
+    pub(super) fn can_be_optimistic(&self) -> bool {
         matches!(self.plain, Plain::Statement(_))
     }
 
-    /// Whether values are cast to what the table's columns were when it was last looked at.
+    /// Whether values are cast to the column types last read from the catalog.
     pub(super) fn has_casts(&self) -> bool {
         self.has_casts
     }
@@ -79,7 +78,7 @@ impl Statements {
         !matches!(self.plain, Plain::Unknown)
     }
 
-    /// Takes the condition under which a constraint makes the key unique, if one does.
+    /// Sets the condition under which a constraint makes the key unique, if one does.
     pub(super) fn set_guard(&mut self, guard: Option<String>) {
         let guarded = |guard| Plain::Statement(format!("{} WHERE {guard}", self.insert));
         self.plain = guard.map_or(Plain::Never, guarded);
@@ -90,8 +89,8 @@ impl Statements {
     }
 }
 
-/// Arrays of one length unnest in step. In the list of a `SELECT` Postgres hands their elements on one
-/// by one; `FROM unnest(…)` would write them to a store of tuples first.
+/// Arrays of equal length unnest in parallel. In the list of a `SELECT` Postgres passes on one element at a time;
+/// `FROM unnest(…)` would first write all of them to a tuplestore.
 /// Source: <https://www.postgresql.org/docs/18/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
 fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String {
     let is_text = match column.column_type {
@@ -133,8 +132,8 @@ fn conflict_action(pipeline: &Pipeline) -> String {
     }
 }
 
-/// Keeps a row that is newer than the one that comes. Postgres looks at the row as it is once it has
-/// locked it, so that this holds between concurrent batches too.
+/// Keeps a row that is newer than the incoming one. Postgres compares after it has locked the row, so this also holds
+/// between concurrent batches.
 fn unless_newer(pipeline: &Pipeline) -> String {
     let Some(column) = pipeline.newer_column() else {
         return String::new();

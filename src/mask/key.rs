@@ -19,7 +19,7 @@ const MIN_KEY_BYTES: usize = 32;
 /// A random key of 32 bytes has about 30 distinct ones; a key with fewer than this was not made at random.
 const MIN_DISTINCT_BYTES: usize = 16;
 
-/// The bytes of a derived key: a block of SHA-256, which HMAC takes as it is.
+/// The bytes of a derived key: one block of SHA-256, which HMAC uses unchanged.
 const DERIVED_BYTES: usize = 64;
 
 /// The secret that keyed masks need. Redacted when printed. This copy is wiped when dropped; the state that
@@ -43,7 +43,7 @@ pub enum KeyError {
         "the mask key repeats itself: {0} different bytes, where a random key has at least {MIN_DISTINCT_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
     )]
     NotRandom(usize),
-    /// A mask needs one.
+    /// A mask needs a key, and there is none.
     #[error("mask {0} needs a key and none is set: set MASK_SECRET_ID or MASK_KEY")]
     Missing(Mask),
     /// A mask cannot use a key of this length.

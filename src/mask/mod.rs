@@ -1,8 +1,8 @@
 //! `mask`: values → tokens, from which nobody can read the value, or only with the key.
 //!
-//! Equal values give equal tokens, so duplicates can be counted without seeing a value. The hashes are
-//! lower-case hex over the UTF-8 bytes of the value, as `openssl dgst` and pgcrypto print them; aes-siv is
-//! RFC 5297 with a 512-bit key and no associated data, base64url without padding of SIV‖ciphertext.
+//! Equal values give equal tokens, so duplicates can be counted without seeing a value. The hashes are lower-case hex
+//! over the UTF-8 bytes of the value, as `openssl dgst` and pgcrypto print them; aes-siv is RFC 5297 with a 512-bit
+//! key, without associated data, base64url without padding of SIV‖ciphertext.
 //!
 //! Everything about a mask is in this file; `key` has the key that some of them need.
 
@@ -38,7 +38,7 @@ pub enum Mask {
     Sha512,
     /// HMAC-SHA-256 with the mask key, lower-case hex.
     HmacSha256,
-    /// AES-256-SIV with the mask key, base64url without padding; the key gives the value back.
+    /// AES-256-SIV with the mask key, base64url without padding; the key recovers the value.
     AesSiv,
 }
 
@@ -86,7 +86,7 @@ impl Mask {
         }
     }
 
-    /// The length of its longest token, in characters; `None` where there is no limit.
+    /// The length of its longest token, in characters; `None` if there is no limit.
     pub(crate) fn max_token_chars(self) -> Option<usize> {
         match self.form() {
             Form::Hash(chars) => Some(chars),
@@ -94,7 +94,7 @@ impl Mask {
         }
     }
 
-    /// The hashes that the token looks like: nothing in a hash says which one it is.
+    /// The hashes that the token may be: nothing in a hash says which one it is.
     fn hashes_like(token: &str) -> Vec<&'static str> {
         let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if !token.bytes().all(is_hex) {
@@ -110,7 +110,7 @@ impl Mask {
 #[derive(Debug, PartialEq, Eq)]
 pub struct MaskFailed;
 
-/// Why a token does not give its value back.
+/// Why a token cannot be unmasked.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant says what its error says")]
 pub enum UnmaskError {
@@ -140,7 +140,7 @@ pub enum Masker {
 pub struct AesSivKey(Zeroizing<[u8; AES_SIV_KEY_BYTES]>);
 
 impl Masker {
-    /// Prepares a mask with the key, where it needs one.
+    /// Prepares a mask with the key, if it needs one.
     ///
     /// # Errors
     /// The mask needs a key and there is none, or the key has the wrong length.
@@ -157,7 +157,7 @@ impl Masker {
     /// Appends the token of a value to `out`. Tokens are ASCII.
     ///
     /// # Errors
-    /// None are documented, but the interface of the ciphers permits them.
+    /// The cipher fails, for which no reason is documented.
     pub fn write_token(&self, value: &str, out: &mut BytesMut) -> Result<(), MaskFailed> {
         match self {
             Self::Sha256 => write_hex(&Sha256::digest(value), out),
@@ -229,7 +229,7 @@ impl AesSivKey {
             .map_err(|_| MaskFailed)
     }
 
-    /// `None` where the SIV does not match, as with a wrong key.
+    /// `None` if the SIV does not match, for example with a wrong key.
     fn decrypt(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let no_associated_data: [&[u8]; 0] = [];
         Aes256Siv::new((&*self.0).into())

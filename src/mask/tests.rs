@@ -151,7 +151,7 @@ fn aes_siv_tokens_are_those_of_openssl_through_another_library() {
 }
 
 #[test]
-fn the_key_gives_an_aes_siv_token_back() {
+fn the_key_recovers_the_value_of_an_aes_siv_token() {
     let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
     for value in VALUES {
         let token = token_by(&masker, value);
@@ -160,7 +160,7 @@ fn the_key_gives_an_aes_siv_token_back() {
 }
 
 #[test]
-fn a_token_that_the_key_did_not_make_gives_no_value() {
+fn a_token_of_another_key_cannot_be_unmasked() {
     let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
     let whole = token_by(&masker, "10.0.0.1");
     let changed = whole.replace(|_: char| true, "A");
@@ -196,7 +196,7 @@ fn every_mask_is_written_as_it_is_read() {
 }
 
 #[test]
-fn equal_values_give_equal_tokens_and_others_other_ones() {
+fn equal_values_have_equal_tokens_and_different_values_different_ones() {
     for &(_, mask) in Mask::NAMES {
         assert_eq!(token(mask, "10.0.0.1"), token(mask, "10.0.0.1"));
         assert_ne!(token(mask, "10.0.0.1"), token(mask, "10.0.0.2"));

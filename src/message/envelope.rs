@@ -1,4 +1,4 @@
-//! `envelope`: what the body of an SQS message is wrapped in, and how the message is taken out.
+//! `envelope`: how the body of an SQS message wraps the message, and how it is unwrapped.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::words::Word;
 
-/// What the body of an SQS message is wrapped in.
+/// How the body of an SQS message wraps the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Envelope {
     /// Nothing: the body is the message.
@@ -41,7 +41,7 @@ const NOT_SNS: NotInEnvelope = NotInEnvelope {
     reason: "the body is not an SNS notification: set envelope = \"none\", or subscribe the queue without raw message delivery",
 };
 
-/// What surrounded the message, for [`Metadata`](super::Metadata).
+/// The wrapping of the message, for [`Metadata`](super::Metadata).
 pub(super) enum Wrapper<'a> {
     None,
     Sns(Notification<'a>),
@@ -77,7 +77,7 @@ impl Envelope {
         Self::NAMES.iter().map(|&(_, envelope)| envelope)
     }
 
-    /// What a body that is not in it breaks; `None` where every body fits.
+    /// The rule and reason for a body that is not in it; `None` if every body fits.
     pub fn mismatch(self) -> Option<NotInEnvelope> {
         match self {
             Self::None => None,
@@ -85,7 +85,7 @@ impl Envelope {
         }
     }
 
-    /// The message, and what surrounded it.
+    /// The message and its wrapping.
     pub(super) fn open(self, body: &str) -> Result<(Cow<'_, str>, Wrapper<'_>), NotInEnvelope> {
         match self {
             Self::None => Ok((Cow::Borrowed(body), Wrapper::None)),

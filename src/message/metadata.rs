@@ -1,4 +1,4 @@
-//! `from = "@…"`: what is known of a message besides the fields of its body.
+//! `from = "@…"`: facts about a message besides the fields of its body.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::{Envelope, Message};
 use crate::types::ColumnType;
 use crate::words::Word;
 
-/// What is known of a message besides the fields of its body.
+/// A fact about a message besides the fields of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Metadata {
     /// `@message_id`: the id that the message first had.
@@ -36,7 +36,7 @@ pub enum Metadata {
     BodySha256,
 }
 
-/// What `@attribute.NAME` begins with.
+/// The prefix of `@attribute.NAME`.
 const ATTRIBUTE: &str = "@attribute.";
 
 impl Word for Metadata {
@@ -72,7 +72,7 @@ impl fmt::Display for Metadata {
     }
 }
 
-/// A value as SQS or the envelope gives it. It may be personal, so it cannot be printed.
+/// A value from SQS or the envelope. It may be personal, so it cannot be printed.
 pub(crate) enum MetadataValue<'a> {
     /// An instant, in milliseconds since 1970.
     Millis(i64),

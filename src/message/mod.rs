@@ -1,8 +1,8 @@
 //! The payload of an invocation → [`Record`]s → [`Message`]s.
 //!
-//! `event` reads the payload, `record` is one message as Lambda delivers it, `envelope` takes the message out of
-//! its wrapping, `metadata` answers what a mapping asks besides the body, and `origin` keeps the id and time that
-//! a message first had. Pure: no I/O, no clock.
+//! `event` reads the payload, `record` is one message as Lambda delivers it, `envelope` takes the message out of its
+//! wrapping, `metadata` has everything besides the body that a mapping can read, and `origin` keeps the id and time
+//! that a message first had. Pure: no I/O, no clock.
 
 mod envelope;
 mod event;
@@ -22,14 +22,14 @@ pub use record::{Record, Text};
 
 use envelope::Wrapper;
 
-/// A message out of its envelope, with all that a mapping can ask of it.
+/// A message out of its envelope, with everything that a mapping can read.
 pub struct Message<'a> {
     record: &'a Record<'a>,
     body: Cow<'a, str>,
     wrapper: Wrapper<'a>,
 }
 
-/// Why a record gives no message.
+/// Why a record does not contain a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtractError {
     /// The record has no body.
@@ -49,8 +49,8 @@ impl<'a> Message<'a> {
     /// Takes the body of a record out of its envelope.
     ///
     /// # Errors
-    /// There is no body, or it is not in this envelope. Whether it is JSON is found out when its fields are
-    /// picked, so that it is read only once.
+    /// There is no body, or it is not in this envelope. Whether it is JSON is checked when its fields are picked, so
+    /// that it is parsed only once.
     pub fn extract(record: &'a Record<'a>, envelope: Envelope) -> Result<Self, ExtractError> {
         let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
         let (body, wrapper) = envelope.open(body).map_err(ExtractError::NotInEnvelope)?;

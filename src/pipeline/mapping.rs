@@ -22,8 +22,8 @@ pub struct Pipeline {
     pub key: Vec<usize>,
     /// What happens if the table already has a row with the key.
     pub on_conflict: OnConflict,
-    /// Position in `columns` of the one that tells which of two rows with the same key is newer: a row is
-    /// replaced only by one that is as new or newer.
+    /// Position in `columns` of the one that says which of two rows with the same key is newer: a row is replaced
+    /// only by one that is as new or newer.
     pub newer: Option<usize>,
     /// What the body of an SQS message is wrapped in.
     pub envelope: Envelope,

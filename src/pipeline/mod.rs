@@ -1,9 +1,9 @@
-//! The mapping: what `pipeline.toml` says, checked once at start.
+//! The mapping: `pipeline.toml`, read and checked once at start.
 //!
-//! Takes the text of the file, gives a [`Pipeline`] in which every column has a known type, a source that exists
-//! and nothing that cannot work; or one sentence that names the file, the column and the fix. What needs the mask
-//! key or a value (`mask` without a key, a `default` that does not fit its type) is checked when the mapping is
-//! compiled, by [`Transformer::new`](crate::transform::Transformer::new).
+//! From the text of the file to a valid [`Pipeline`], in which every column has a known type and an existing source;
+//! or to one sentence that names the file, the column and the fix. What needs the mask key or a value (`mask` without
+//! a key, a `default` that does not fit its type) is checked when the mapping is compiled, by
+//! [`Transformer::new`](crate::transform::Transformer::new).
 //!
 //! The words that a mapping uses are elsewhere, each with its implementation: types in [`types`](crate::types),
 //! transforms in [`steps`](crate::steps), masks in [`mask`](crate::mask), metadata and envelopes in

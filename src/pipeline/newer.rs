@@ -1,11 +1,11 @@
-//! `newer`: the column that tells which of two messages with the same key is newer.
+//! `newer`: the column that says which of two messages with the same key is newer.
 
 use super::{Column, Mistake, OnConflict, Pipeline, Problem, Source};
 use crate::message::Metadata;
 use crate::types::ColumnType;
 
 impl Pipeline {
-    /// The column that tells which of two rows with the same key is newer, if there is one.
+    /// The column that says which of two rows with the same key is newer, if there is one.
     pub fn newer_column(&self) -> Option<&Column> {
         self.columns.get(self.newer?)
     }

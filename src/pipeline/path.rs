@@ -11,8 +11,8 @@ const QUOTE: char = '"';
 pub struct Path(pub Vec<String>);
 
 impl Path {
-    /// Reads steps with dots between them. A step that contains a dot, or begins with `@` or a quote, is quoted; a
-    /// quote within quotes is doubled, as in SQL.
+    /// Parses steps separated by dots. A step that contains a dot, or begins with `@` or a quote, is quoted; a quote
+    /// within quotes is doubled, as in SQL.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let mut steps = Vec::new();
         let mut rest = text;

@@ -1,4 +1,4 @@
-//! What can be wrong with a mapping: one sentence per mistake.
+//! The mistakes that a mapping can have, one sentence each.
 
 use thiserror::Error;
 
@@ -30,7 +30,7 @@ pub enum Problem {
     Unreadable(String),
     #[error("line {line}: {message}: correct the line")]
     Toml { line: usize, message: String },
-    #[error("{what} {name:?} is not a name that Postgres keeps: use 1 to 63 bytes without NUL")]
+    #[error("{what} {name:?} is not a valid Postgres name: use 1 to 63 bytes without NUL")]
     Identifier { what: &'static str, name: String },
     #[error("table {0:?} has too many parts: write \"table\" or \"schema.table\"")]
     TableParts(String),
@@ -75,7 +75,7 @@ pub enum Problem {
     )]
     NewerKey,
     #[error(
-        "newer names it, but values of type {0} do not tell which is newer: name a column of type date, timestamp, timestamptz or a number"
+        "newer names it, but values of type {0} do not show which message is newer: name a column of type date, timestamp, timestamptz or a number"
     )]
     NewerType(ColumnType),
     #[error(

@@ -9,7 +9,7 @@ use crate::pipeline::{Column, Pipeline, Table, check_identifier};
 use crate::quote::{quote_identifier, quote_list};
 use crate::types::ColumnType;
 
-/// How many months get a partition of their own at once: time enough to set up what makes the next.
+/// How many months get a partition at once: enough time to automate the later ones.
 const MONTHS: usize = 3;
 
 /// A column by which the table cannot be partitioned.
@@ -23,17 +23,17 @@ pub enum PartitionError {
     )]
     Type(String, ColumnType),
     #[error(
-        "Postgres keeps a key unique across partitions only if it holds the column they are made by: add {0:?} to the key of the mapping"
+        "Postgres enforces a key across partitions only if it contains the partition column: add {0:?} to the key of the mapping"
     )]
     NotInKey(String),
     #[error(
-        "the names of its partitions would be longer than Postgres keeps: shorten the name of table {0}"
+        "the names of its partitions would be too long for Postgres: shorten the name of table {0}"
     )]
     Name(String),
 }
 
 impl Pipeline {
-    /// The statement that creates the table the mapping writes to.
+    /// The statement that creates the table of the mapping.
     ///
     /// ```sql
     /// CREATE TABLE "user_logins" (
@@ -56,8 +56,8 @@ impl Pipeline {
         sql + &format!("    PRIMARY KEY ({key})\n){end}\n")
     }
 
-    /// The statements that create the table in parts, one for each month by a column of time, from
-    /// the month of `today` on, and one for all other times.
+    /// The statements that create the table partitioned by a column of time: one partition per month from that of
+    /// `today` on, and one for all other times.
     ///
     /// ```sql
     /// CREATE TABLE "user_logins" (
@@ -72,7 +72,7 @@ impl Pipeline {
     /// # Errors
     /// The table cannot be partitioned by that column.
     pub fn create_partitioned(&self, by: &str, today: Date) -> Result<String, PartitionError> {
-        // A bare day would be midnight in whatever time zone the session has.
+        // A date alone would mean midnight in the time zone of the session.
         let midnight = match self.check_partition(by)? {
             ColumnType::TimestampTz => " 00:00:00+00",
             _ => "",
@@ -132,7 +132,7 @@ fn after((year, month): (i32, Month)) -> (i32, Month) {
 }
 
 impl Column {
-    /// The column as `CREATE TABLE` takes it.
+    /// The column's definition in `CREATE TABLE`.
     fn definition(&self) -> String {
         let not_null = if self.is_never_null() {
             " NOT NULL"
@@ -147,7 +147,7 @@ impl Column {
     }
 }
 
-/// Rows that are there already have no value, so that the column cannot be `NOT NULL` at once.
+/// Existing rows do not have a value, so the column cannot be `NOT NULL` at once.
 pub(super) fn add_column(table: &str, column: &Column) -> String {
     let (name, column_type) = (quote_identifier(&column.name), column.column_type);
     format!("ALTER TABLE {table} ADD COLUMN {name} {column_type};")
@@ -172,7 +172,7 @@ pub(super) fn alter_type(table: &str, column: &Column) -> String {
     )
 }
 
-/// Built beside the writers of the table, which a partitioned one does not offer.
+/// Built without blocking writers, which Postgres does not offer for partitioned tables.
 /// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
 pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String {
     let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
@@ -183,7 +183,7 @@ pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String 
     )
 }
 
-/// The statement that makes a partition for all rows that no other one takes.
+/// The statement that creates a partition for all rows without another one.
 pub(super) fn default_partition(table: &Table) -> String {
     let rest = Table {
         name: format!("{}_default", table.name),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partitioned_table_has_a_part_for_each_month_and_one_for_the_rest() {
+    fn a_partitioned_table_has_a_partition_for_each_month_and_a_default() {
         let pipeline = keyed_by("\"message_id\", \"create_date\"");
         let sql = pipeline
             .create_partitioned("create_date", time::macros::date!(2026 - 11 - 21))
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_cannot_part_the_table_is_refused() {
+    fn a_column_that_cannot_partition_the_table_is_refused() {
         let today = time::macros::date!(2026 - 11 - 21);
         let refused =
             |key: &str, by: &str| keyed_by(key).create_partitioned(by, today).unwrap_err();

@@ -1,4 +1,4 @@
-//! What can be wrong with a table as a whole.
+//! Faults of a table as a whole.
 
 use thiserror::Error;
 

@@ -1,4 +1,4 @@
-//! Conditions on the table that a statement counts on, as SQL that Postgres checks in the same transaction.
+//! Conditions on the table that a statement relies on, as SQL that Postgres checks in the same transaction.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
@@ -18,16 +18,16 @@ pub(super) fn key_of(pipeline: &Pipeline) -> Vec<&str> {
     key
 }
 
-/// A query that tells whether rows may be copied into the table that the mapping names now.
+/// A query that returns whether rows can be copied into the table that the mapping now names.
 pub(crate) fn copy_fit(pipeline: &Pipeline) -> String {
     let name = quote_literal(&pipeline.table.to_string());
     let fits = takes_copies(pipeline);
     format!("SELECT {fits} FROM pg_class c WHERE c.oid = to_regclass({name})")
 }
 
-/// A query that tells, at the end of a transaction, whether the table that it wrote to is the one that the mapping
-/// names and takes copies: its lock keeps the table from changing until the transaction ends. The lock also
-/// says which table it was, since a schema can be renamed at any time.
+/// A query that returns, at the end of a transaction, whether the table that it wrote to is the one that the mapping
+/// names and can be copied into: its lock keeps the table from changing until the transaction ends. The lock also
+/// identifies the table, since a schema can be renamed at any time.
 /// Source: <https://www.postgresql.org/docs/18/explicit-locking.html#LOCKING-TABLES>.
 pub(crate) fn copy_check(pipeline: &Pipeline) -> String {
     let name = quote_literal(&pipeline.table.to_string());
@@ -41,8 +41,8 @@ pub(crate) fn copy_check(pipeline: &Pipeline) -> String {
     )
 }
 
-/// A condition on the class `c`: its columns have just the mapped types, its key is unique, and neither rules nor
-/// policies nor identities come in between, for which `COPY` and `INSERT` differ.
+/// A condition on the `pg_class` row `c`: its columns have exactly the mapped types, its key is unique, and it has no
+/// rules, policies or identity columns, with which `COPY` and `INSERT` differ.
 fn takes_copies(pipeline: &Pipeline) -> String {
     let key: Vec<_> = key_of(pipeline).into_iter().map(quote_literal).collect();
     let mapped = pipeline.columns.iter().map(|column| {
@@ -61,10 +61,10 @@ fn takes_copies(pipeline: &Pipeline) -> String {
     )
 }
 
-/// A condition that holds as long as the constraint is there which makes the table's key unique, if one
-/// does. It costs next to nothing, and suffices of a constraint: whoever takes that away waits for
-/// statements under way, which an index alone can be dropped without (`CONCURRENTLY`). The table's name is
-/// looked up whenever the statement runs, also where it was planned long before.
+/// A condition that holds as long as the constraint exists that makes the table's key unique; `None` without such a
+/// constraint. It costs almost nothing. A unique index alone is not enough: dropping a constraint waits for running
+/// statements, but an index can be dropped `CONCURRENTLY`. The table's name is looked up whenever the statement runs,
+/// even if it was planned long before.
 /// Source: <https://www.postgresql.org/docs/18/sql-dropindex.html>.
 pub(crate) async fn key_guard(
     client: &Client,

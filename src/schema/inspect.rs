@@ -1,4 +1,4 @@
-//! Whether the loader's statement is going to work on the table, asked before the first batch.
+//! Whether the loader's statement will work on the table.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -13,20 +13,20 @@ use crate::quote::quote_identifier;
 /// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
 const NO_UNIQUE_INDEX: &str = "42P10";
 
-/// What there is to know of the mapping's table.
+/// The state of the mapping's table.
 #[derive(Debug)]
 pub enum Inspection {
     /// Its schema does not exist; the statement that creates it.
     NoSchema(String),
-    /// It does not exist, or not in a schema that the role may use; the statement that creates it.
+    /// It does not exist in a schema that the role may use; the statement that creates it.
     NoTable(String),
-    /// The role must not use its schema; the statement that allows it.
+    /// The role may not use its schema; the statement that grants it.
     SchemaClosed(String),
-    /// It is there.
+    /// It exists.
     Table(Box<TableFacts>),
 }
 
-/// What there is to know of a table.
+/// The properties of a table.
 #[derive(Debug)]
 pub struct TableFacts {
     /// Its schema.
@@ -35,28 +35,28 @@ pub struct TableFacts {
     pub kind: Kind,
     /// Its columns.
     pub columns: LiveTable,
-    /// The unique index on the key of the mapping, or the statement that makes one.
+    /// The unique index on the key of the mapping, or the statement that creates one.
     pub unique_index: Result<String, String>,
-    /// What the role may do.
+    /// The role's privileges.
     pub permissions: Permissions,
     /// Whether policies decide which rows the role may write.
     pub has_row_security: bool,
-    /// The table or those of its partitions that a crash of the server empties, quoted.
+    /// The table, or its partitions, that a crash of the server empties; quoted.
     pub unlogged: Vec<String>,
-    /// Rows that no partition takes.
+    /// Rows without a partition.
     pub partition_gap: Option<PartitionGap>,
 }
 
-/// Rows of now or soon that no partition takes, where there is none for all others.
+/// Rows of now or soon for which there is neither a partition nor a default one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PartitionGap {
     /// The column by which the table is partitioned.
     pub column: String,
     /// The value from which on there is no partition.
     pub from: String,
-    /// Whether rows of this moment are among them.
+    /// Whether rows of the current time are among them.
     pub is_now: bool,
-    /// The statement that makes a partition for all other rows.
+    /// The statement that creates a default partition.
     pub fix: String,
 }
 
@@ -65,9 +65,9 @@ pub struct PartitionGap {
 pub enum Kind {
     /// A table.
     Table,
-    /// A table in that many partitions.
+    /// A table with this many partitions.
     Partitioned(i64),
-    /// A view, foreign table or whatever else takes no `INSERT … ON CONFLICT (key)`.
+    /// A view, a foreign table or another relation without `INSERT … ON CONFLICT (key)`.
     Other,
 }
 
@@ -83,10 +83,10 @@ pub struct Permissions {
 }
 
 impl Inspection {
-    /// Reads it from the catalog.
+    /// Reads the state from the catalog.
     ///
     /// # Errors
-    /// The connection broke, or Postgres refuses to say.
+    /// The connection failed, or Postgres refused a query.
     pub async fn read(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
         let role: String = one(client, "SELECT current_user::text", &[]).await?;
         let columns = match LiveTable::read(client, &pipeline.table).await {
@@ -103,7 +103,7 @@ impl Inspection {
         )))
     }
 
-    /// What is wrong with the table, by the SQLSTATE of a statement that Postgres refuses for any row.
+    /// The fault of the table, given the SQLSTATE of a statement that Postgres refuses for any row.
     pub(crate) fn explain(self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
         let table = pipeline.table.to_string();
         let create = one_line(&pipeline.create_table());
@@ -187,8 +187,7 @@ impl TableFacts {
 }
 
 impl PartitionGap {
-    /// Looks for one in a table that is partitioned by ranges of a time. Only the first level of partitions
-    /// is looked at.
+    /// Looks for a gap in a table that is partitioned by ranges of a time, at the first level of partitions only.
     async fn read(client: &Client, pipeline: &Pipeline) -> Result<Option<Self>, DatabaseError> {
         let by_time = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_partitioned_table p \
                        JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
@@ -200,7 +199,7 @@ impl PartitionGap {
             return Ok(None);
         };
         let (column, time): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        // The bounds as Postgres writes them: FOR VALUES FROM ('2026-11-01') TO (MAXVALUE).
+        // The bounds as Postgres prints them: FOR VALUES FROM ('2026-11-01') TO (MAXVALUE).
         let next = format!(
             "WITH part AS (SELECT coalesce(substring(bound FROM 'FROM \\(''([^'']*)''')::{time}, '-infinity') AS low, \
                                   coalesce(substring(bound FROM 'TO \\(''([^'']*)''')::{time}, 'infinity') AS high \
@@ -274,7 +273,7 @@ impl Permissions {
     }
 }
 
-/// The index that Postgres takes for `ON CONFLICT (key)`: unique at once, whole, on just these
+/// The index that Postgres uses for `ON CONFLICT (key)`: unique and not deferrable, not partial, on exactly these
 /// columns in any order.
 /// Source: `infer_arbiter_indexes` in
 /// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/optimizer/util/plancat.c>.
@@ -301,8 +300,8 @@ async fn unique_index_of_key(
     Ok(None)
 }
 
-/// Whether an index of the mapping's table has just the columns of its key; also one that is being built
-/// or replaced.
+/// Whether an index of the mapping's table has exactly the columns of its key, even one that is being built or
+/// replaced.
 pub(crate) async fn is_index_of_key(
     client: &Client,
     pipeline: &Pipeline,
@@ -331,7 +330,7 @@ fn grant_usage(pipeline: &Pipeline, role: &str) -> String {
     )
 }
 
-/// The one value that a query of text parameters gives.
+/// The value that a query with text parameters returns.
 async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(
     client: &Client,
     sql: &str,

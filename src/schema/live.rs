@@ -1,5 +1,5 @@
-//! The table as it is, and how it takes what the mapping gives. The loader asks only when Postgres
-//! refuses a statement for any row.
+//! The table as it is, and how it differs from the mapping. The loader reads it only when Postgres refuses a
+//! statement for any row.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -11,30 +11,30 @@ use crate::database::DatabaseError;
 use crate::pipeline::{Column, Pipeline, Table};
 use crate::quote::quote_identifier;
 
-/// The columns that the catalog knows of a table; none where it does not exist or is hidden.
+/// The columns of a table in the catalog; none if it does not exist or is hidden.
 #[derive(Debug, Default)]
 pub struct LiveTable {
     columns: Vec<LiveColumn>,
 }
 
-/// A column as the catalog has it. Of a domain the type is the one below it.
+/// A column in the catalog. For a domain the type is its base type.
 #[derive(Debug)]
 pub(super) struct LiveColumn {
     pub(super) name: String,
-    /// As Postgres writes it, without a length; of an array the type of its elements.
+    /// As Postgres prints it, without a length; of an array, the type of its elements.
     pub(super) type_name: String,
-    /// As Postgres writes it, with its length.
+    /// As Postgres prints it, with its length.
     full_type: String,
     pub(super) is_array: bool,
-    /// Whether it, or an element of it, is of an enum type.
+    /// Whether it, or an element of it, is an enum.
     pub(super) is_enum: bool,
-    /// Whether Postgres assigns every type to it, or to an element of it.
+    /// Any type can be assigned to it, or to an element of it.
     pub(super) is_string: bool,
-    /// What goes with the type: a length, or precision and scale; −1 for none.
+    /// A length, or precision and scale; −1 for none.
     pub(super) type_modifier: i32,
     is_not_null: bool,
     has_default: bool,
-    /// Postgres makes the values itself and takes none.
+    /// Postgres generates the values and does not accept any.
     is_generated: bool,
 }
 
@@ -49,7 +49,7 @@ impl LiveTable {
     /// Reads the columns from the catalog.
     ///
     /// # Errors
-    /// The connection broke, or the role has no privilege on the schema.
+    /// The connection failed, or the role has no privilege on the schema.
     pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
         let sql = "SELECT a.attname::text, format_type(e.oid, NULL), format_type(b.oid, m), e.typtype = 'e', e.typcategory = 'S', m, \
                    a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '', \
@@ -86,7 +86,7 @@ impl LiveTable {
         self.columns.is_empty()
     }
 
-    /// What a column is, for a sentence: `varchar(64), not null`.
+    /// A description of a column for a sentence: `varchar(64), not null`.
     pub fn description(&self, column: &str) -> Option<String> {
         let live = self.column(column)?;
         let not_null = if live.is_not_null { ", not null" } else { "" };
@@ -97,8 +97,8 @@ impl LiveTable {
         self.columns.iter().find(|live| live.name == name)
     }
 
-    /// All that keeps the table from taking what the mapping gives, in the order of the mapping,
-    /// and then the columns that only the table has.
+    /// All differences that prevent or change the storing of values, in the order of the mapping, and then the
+    /// columns that only the table has.
     pub fn differences(&self, pipeline: &Pipeline) -> Vec<Difference> {
         let table = pipeline.table.to_string();
         let mapped = pipeline
@@ -121,7 +121,7 @@ impl LiveTable {
             .collect()
     }
 
-    /// A column of text takes any value, but `newer` would then go by the collation.
+    /// A text column stores any value, but `newer` would then compare by collation.
     fn newer_as_text(&self, pipeline: &Pipeline) -> Option<Difference> {
         let column = pipeline.newer_column()?;
         let is_text = |live: &&LiveColumn| live.is_string && !live.is_array;
@@ -192,7 +192,7 @@ impl LiveTable {
             .collect()
     }
 
-    /// Reads the columns of the mapping's table; none where the catalog is closed to the role.
+    /// Reads the columns of the mapping's table; none if the role cannot read them.
     pub(crate) async fn of_pipeline(
         client: &Client,
         pipeline: &Pipeline,
@@ -205,7 +205,7 @@ impl LiveTable {
         }
     }
 
-    /// The fault of a column that Postgres wants a value for and the mapping does not know.
+    /// The fault of a column that requires a value and is not mapped.
     pub(crate) fn unmapped_not_null(&self, pipeline: &Pipeline, name: &str) -> Option<TableError> {
         let is_it = |difference: &Difference| {
             difference.column == name && difference.fault == Fault::UnmappedNotNull
@@ -245,7 +245,7 @@ impl LiveTable {
     }
 }
 
-/// Postgres's long names of types as people write them.
+/// Short names of types in place of Postgres's long ones.
 pub(super) fn short(type_name: &str) -> String {
     let name = type_name
         .replace("character varying", "varchar")

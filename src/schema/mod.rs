@@ -17,5 +17,5 @@ pub use inspect::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
 pub(crate) use live::EnumColumn;
 pub use live::LiveTable;
 
-/// Something is not granted (insufficient_privilege).
+/// A privilege is missing (insufficient_privilege).
 const INSUFFICIENT_PRIVILEGE: &str = "42501";

@@ -18,7 +18,7 @@ pub const MAX_ATTRIBUTES: usize = 10;
 /// Concurrent requests: a batch of 10,000 messages takes a thousand.
 pub(super) const CONCURRENT_REQUESTS: usize = 16;
 
-/// The wait after each attempt at an entry that SQS fails to process by its own fault; none after the last.
+/// The wait after each attempt at an entry that SQS failed to process through its own fault; none after the last.
 pub(super) const WAITS: [Option<Duration>; 4] = [
     Some(Duration::from_millis(100)),
     Some(Duration::from_millis(200)),
@@ -77,7 +77,7 @@ impl Request {
         self.messages.is_empty()
     }
 
-    /// Whether it has as many messages as SQS takes.
+    /// Whether it has as many messages as SQS allows.
     pub fn is_full(&self) -> bool {
         self.messages.len() >= MAX_ENTRIES
     }

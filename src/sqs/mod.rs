@@ -6,7 +6,7 @@
 mod backoff;
 /// Batch requests: their limits, their retries, and how messages are packed into them.
 pub mod batch;
-/// A message on its way into the dead-letter queue, and back.
+/// Messages to the dead-letter queue, and back.
 pub mod dead_letter;
 /// Received messages, whose visibility timeout is extended until they are deleted or released.
 pub mod in_flight;

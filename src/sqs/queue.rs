@@ -22,7 +22,7 @@ use crate::aws::AwsError;
 /// How long a receive request may take in addition to its wait for messages.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What became of many entries: the positions of those that failed, and why requests failed as a whole.
+/// The result of many entries: the positions of those that failed, and why requests failed as a whole.
 pub type Outcome = (HashSet<usize>, Result<(), AwsError>);
 
 /// A queue, by its URL.

@@ -59,7 +59,7 @@ impl Sender {
     /// is in the queue, and so it is part of the result.
     ///
     /// # Errors
-    /// SQS takes none of the other messages: the queue does not exist, a permission is missing, or SQS cannot be
+    /// SQS accepts none of the other messages: the queue does not exist, a permission is missing, or SQS cannot be
     /// reached.
     pub async fn send(&self, request: Request) -> (Vec<Sent>, Result<(), AwsError>) {
         let (mut sent, mut left) = (Vec::new(), request.into_messages());

@@ -1,10 +1,9 @@
-//! What became of each batch, and metrics as CloudWatch reads them out of the log: the Embedded Metric Format,
-//! without an API call.
+//! The result of each batch, and metrics that CloudWatch extracts from the log: the Embedded Metric Format, without
+//! an API call.
 //!
-//! One JSON object a line; its metrics, at most 100, and its dimensions, which are texts of printable
-//! ASCII, are members of its root, beside any others: where the log is JSON, the summary of a batch and its
-//! metrics are one line. The only dimension is the function, and the rule for the messages that broke it:
-//! CloudWatch charges for each set of dimensions anew.
+//! One JSON object per line. At most 100 metrics and the dimensions, strings of printable ASCII, are members of its
+//! root, next to any others: if the log is JSON, the summary of a batch and its metrics are one line. The only
+//! dimensions are the function and, for failed messages, the rule: CloudWatch charges for each set of dimensions.
 //! Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
 
@@ -28,16 +27,16 @@ use super::millis;
 
 const NAMESPACE: &str = "sqs-to-postgres";
 
-/// Where the metrics of one function and its table go.
+/// Writes the metrics of one function and its table.
 pub struct Metrics {
     function: String,
     table: String,
-    /// Nobody at a terminal wants to read them, and without a function they belong to nothing.
+    /// They are not for a terminal, and without a function there is nothing to attribute them to.
     are_wanted: bool,
     totals: Arc<Mutex<Totals>>,
 }
 
-/// What all batches so far came to.
+/// The totals of all batches so far.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// Batches, stored or not.
@@ -46,9 +45,9 @@ pub struct Totals {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
-    /// Messages left out because there is a newer row.
+    /// Messages left out because a newer row exists.
     pub stale: u64,
-    /// Failed messages by rule, each as often as it failed.
+    /// Failed attempts of messages by rule.
     pub failed: BTreeMap<&'static str, u64>,
     /// Messages sent to the dead-letter queue.
     pub dead_lettered: u64,
@@ -74,7 +73,7 @@ impl Totals {
     }
 }
 
-/// What is known of a batch when Postgres is done with it.
+/// The figures of a batch once Postgres has answered.
 #[derive(Debug, Default)]
 pub struct BatchMetrics {
     /// Messages received.
@@ -83,7 +82,7 @@ pub struct BatchMetrics {
     pub stored: u64,
     /// Messages whose row was there already.
     pub duplicates: u64,
-    /// Messages left out because there is a newer row.
+    /// Messages left out because a newer row exists.
     pub stale: u64,
     /// Retries, reconnects and secret refreshes.
     pub recovery: Recovery,
@@ -96,8 +95,8 @@ pub struct BatchMetrics {
 }
 
 impl Metrics {
-    /// For a function by its name in Lambda, and the table it writes to. Without a name no metrics are
-    /// written, and only the totals are kept.
+    /// For the function of this name in Lambda, and its table. Without a name no metrics are written, and only the
+    /// totals are kept.
     pub fn new(function: String, table: &str) -> Self {
         Self {
             are_wanted: !function.is_empty() && !std::io::stdout().is_terminal(),
@@ -107,7 +106,7 @@ impl Metrics {
         }
     }
 
-    /// What all batches so far came to.
+    /// The totals of all batches so far.
     pub fn totals(&self) -> Arc<Mutex<Totals>> {
         Arc::clone(&self.totals)
     }
@@ -116,13 +115,13 @@ impl Metrics {
         add(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Writes how long it took from the start of the process until it was ready for its first batch.
+    /// Writes the time from the start of the process until it was ready for its first batch.
     pub fn cold_start(&self, took: Duration) {
         let metric = [Metric::millis("ColdStartMillis", took)];
         self.write(&self.line(None, &metric));
     }
 
-    /// Writes what became of a batch; `failed` counts its failed messages by rule.
+    /// Writes the result of a batch; `failed` counts its failed messages by rule.
     pub fn batch_done(
         &self,
         batch: &BatchMetrics,
@@ -163,8 +162,8 @@ impl Metrics {
         });
     }
 
-    /// The members by which a line of metrics is a line of the log as well. Where it cannot be one, because metrics
-    /// are not wanted or the log is text, the summary has a line of its own.
+    /// The members that make a line of metrics a log line too. If metrics are not wanted or the log is text, the
+    /// summary has a line of its own.
     fn log_members<'a>(&self, summary: &'a Summary) -> Option<LogMembers<'a>> {
         let Some(span) = json_span().filter(|_| self.are_wanted) else {
             summary.log();
@@ -208,7 +207,7 @@ impl Metrics {
             return;
         }
         let mut text = Vec::new();
-        // Neither names and numbers nor a buffer can fail.
+        // Writing names and numbers to a buffer cannot fail.
         _ = serde_json::to_writer(&mut text, line);
         text.push(b'\n');
         // A closed log does not fail a batch.
@@ -217,7 +216,7 @@ impl Metrics {
 }
 
 impl BatchMetrics {
-    /// Of a batch that was received, and nothing else.
+    /// For a batch that was received and failed as a whole.
     pub fn of_nothing(received: usize) -> Self {
         Self {
             received,
@@ -244,7 +243,7 @@ impl BatchMetrics {
     }
 }
 
-/// A batch as people want to read about it.
+/// The summary of a batch, for people.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Summary {
@@ -338,15 +337,15 @@ impl Summary {
     }
 }
 
-/// When a line is written, as `tracing` writes it.
+/// The current time, in the format of `tracing`.
 fn timestamp() -> String {
     let mut text = String::new();
-    // A string cannot fail.
+    // Writing to a string cannot fail.
     _ = time::SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }
 
-/// The span that we are in, as `tracing` writes it into the other lines; `None` where the log is not JSON.
+/// The current span, as `tracing` writes it into the other lines; `None` if the log is not JSON.
 fn json_span() -> Option<Map<String, Value>> {
     let found = Span::current().with_subscriber(|(id, subscriber)| {
         let span = subscriber.downcast_ref::<Registry>()?.span(id)?;
@@ -374,7 +373,7 @@ struct Line<'a> {
     values: &'a [Metric],
 }
 
-/// What the other lines of the log have, too.
+/// The members of every log line.
 #[derive(Serialize)]
 struct LogMembers<'a> {
     timestamp: String,
@@ -406,12 +405,12 @@ struct Directive<'a> {
 struct Metric {
     name: &'static str,
     unit: Unit,
-    /// A member of the line's root, not of the metric's definition.
+    /// In the root of the line, not in the metric's definition.
     #[serde(skip)]
     value: f64,
 }
 
-/// By CloudWatch's names.
+/// CloudWatch's names of units.
 #[derive(Serialize)]
 enum Unit {
     Count,

@@ -1,7 +1,7 @@
 //! Logs and metrics: one line per batch, one per failed message up to a limit, none with a field's value.
 //!
-//! Only our own lines are written. The libraries below would print whole payloads at `TRACE`, so
-//! they are kept to warnings whatever the level.
+//! Libraries would print whole payloads at `TRACE`, so only their warnings and errors are written, whatever the
+//! level.
 
 mod metrics;
 mod trace;
@@ -23,18 +23,18 @@ use crate::message::Record;
 use crate::rejection::Rejection;
 pub use metrics::{BatchMetrics, Metrics, Totals};
 
-/// How many failed messages of one rule get a line in one batch. Otherwise 10,000 bad messages would write 3 MB of
-/// log with every delivery.
+/// Maximum lines per rule and batch for failed messages. Without a limit, 10,000 bad messages would write 3 MB of log
+/// with every delivery.
 const LINES_PER_RULE: usize = 100;
 
 /// Retries, reconnects and secret refreshes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Statements tried again.
+    /// Statements that were retried.
     pub retries: u64,
-    /// Connections made in the place of an earlier one.
+    /// Connections that replaced an earlier one.
     pub reconnects: u64,
-    /// How often the secret was read again.
+    /// Repeated reads of the secret.
     pub secret_refreshes: u64,
 }
 
@@ -44,7 +44,7 @@ pub fn init(settings: LogSettings) {
     init_to(settings, std::io::stdout, is_terminal);
 }
 
-/// Starts a log, and makes panics write their place only: their message may quote a value.
+/// Starts a log, and makes panics write only their location: their message may quote a value.
 pub fn init_to<W>(settings: LogSettings, writer: W, is_terminal: bool)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -73,7 +73,7 @@ where
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(place, "panic: report it with this place");
+        tracing::error!(place, "panic: report it with this location");
     }));
 }
 
@@ -110,7 +110,7 @@ fn message_failed(record: &Record<'_>, rejection: &Rejection) {
     );
 }
 
-/// To the microsecond.
+/// Rounded to the microsecond.
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1_000.0
 }

@@ -1,10 +1,10 @@
-//! The tracing header that a message may carry, cut down to what is one.
+//! The tracing header that a message may carry, reduced to its valid parts.
 
-/// More than any service sends; a header that is longer was made by hand.
+/// More than any service sends.
 const LONGEST_LINEAGE: usize = 256;
 
-/// The parts of a tracing header that keep to its grammar, in its order; `None` where it has no root.
-/// Whoever sends a message writes this header, so that nothing else of it may go into the log.
+/// The parts of a tracing header that follow its grammar, in its order; `None` if it has no root. The sender of a
+/// message chooses this header, so nothing else of it may go into the log.
 ///
 /// ```text
 /// Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0
@@ -43,8 +43,7 @@ fn is_trace_id(value: &str) -> bool {
     matches!(parts[..], ["1", seconds, unique] if is_hex(seconds, 8) && is_hex(unique, 24))
 }
 
-/// How often a chain of functions went round: `<hash, 8 hexadecimal digits>:<count>`, perhaps with
-/// another count before it.
+/// The iterations of a loop of functions: `<hash, 8 hexadecimal digits>:<count>`, optionally after another count.
 fn is_hop(hop: &str) -> bool {
     let is_count =
         |text: &str| matches!(text.len(), 1..=5) && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_its_grammar_is_left_out() {
+    fn parts_outside_the_grammar_are_left_out() {
         let others = [
             "Self=1-67891234-12456789abcdef012345678",
             "userId=alice@example.com",
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_root_there_is_none() {
+    fn a_header_without_a_root_is_left_out() {
         for header in [
             "",
             "Sampled=1",

@@ -1,4 +1,4 @@
-//! Values → cells. Everything about a value is checked here, so that Postgres has nothing to refuse.
+//! Values → cells. Values are fully checked here, so that Postgres does not refuse them.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -93,7 +93,7 @@ pub(crate) fn write(
     }
 }
 
-/// Whether a text can be stored in a column of the type.
+/// Whether a column of the type can store a text.
 pub fn takes(column_type: ColumnType, text: &str) -> bool {
     let value = Value::Text(Cow::Borrowed(text));
     write(&value, column_type, &mut BytesMut::new()).is_ok()

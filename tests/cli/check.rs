@@ -1,4 +1,4 @@
-//! `check`: clean where all is well, and every single mistake is named.
+//! `check`: no complaints if everything is right, and every single mistake is named.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::tool::{Ended, Tool};
 
 const USER_LOGINS: &str = include_str!("../../pipeline.toml");
 
-/// What is not ok, as name, status and all that is said.
+/// The lines that are not ok, as name, status and text.
 pub(crate) fn complaints(ended: &Ended) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let lines = ended
@@ -26,7 +26,7 @@ pub(crate) fn complaints(ended: &Ended) -> Vec<(String, String, String)> {
 }
 
 #[tokio::test]
-async fn what_ddl_makes_is_clean() {
+async fn a_table_made_by_ddl_passes() {
     for mapping in [USER_LOGINS, EVERY_TYPE] {
         let database = Database::new().await;
         let tool = Tool::on(&database).mapping(mapping);
@@ -39,7 +39,7 @@ async fn what_ddl_makes_is_clean() {
 }
 
 #[tokio::test]
-async fn what_update_means_without_newer_is_a_warning() {
+async fn update_without_newer_is_a_warning() {
     let mapping = "table = \"t\"\nkey = [\"k\"]\non_conflict = \"update\"\n\
         [[column]]\nname = \"k\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"date\"\n";
     let database = Database::new().await;
@@ -78,7 +78,7 @@ async fn what_update_means_without_newer_is_a_warning() {
 }
 
 #[tokio::test]
-async fn what_is_in_clear_on_purpose_and_who_is_trusted_have_a_line_each() {
+async fn columns_in_clear_on_purpose_and_trusted_origins_have_a_line_each() {
     let database = Database::new().await;
     let trusting = "table = \"t\"\nkey = [\"id\"]\non_conflict = \"update\"\nnewer = \"at\"\ntrust_origin = true\n\
         [[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
@@ -99,7 +99,7 @@ async fn what_is_in_clear_on_purpose_and_who_is_trusted_have_a_line_each() {
     database.drop().await;
 }
 
-/// Does something to the table of the shipped mapping, and gives what `check` complains about then.
+/// Runs SQL on the table of the shipped mapping, and returns what `check` then complains about.
 async fn after(sql: &str) -> Vec<(String, String, String)> {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(USER_LOGINS);
@@ -133,7 +133,7 @@ async fn each_single_mistake_in_the_table_is_named_with_its_fix() {
             "ALTER TABLE user_logins ALTER user_id TYPE varchar(127)",
             "column user_id",
             failure,
-            "varchar(127) in the table is too narrow for varchar(128), so that Postgres refuses what does not fit ALTER TABLE \"user_logins\" ALTER COLUMN \"user_id\" TYPE varchar(128)",
+            "varchar(127) in the table is too narrow for varchar(128): Postgres refuses values that do not fit ALTER TABLE \"user_logins\" ALTER COLUMN \"user_id\" TYPE varchar(128)",
         ),
         (
             "ALTER TABLE user_logins ALTER masked_ip TYPE varchar(63)",
@@ -151,7 +151,7 @@ async fn each_single_mistake_in_the_table_is_named_with_its_fix() {
             "ALTER TABLE user_logins ALTER app_version TYPE boolean USING false",
             "column app_version",
             failure,
-            "boolean in the table takes no integer",
+            "boolean in the table cannot store integer",
         ),
         (
             "ALTER TABLE user_logins ALTER create_date TYPE timestamptz",
@@ -221,7 +221,7 @@ async fn each_single_mistake_in_the_table_is_named_with_its_fix() {
 
 /// Postgres does so silently: https://www.postgresql.org/docs/18/datatype-numeric.html.
 #[tokio::test]
-async fn a_column_that_keeps_fewer_digits_is_said_to_round() {
+async fn a_column_with_fewer_digits_is_reported_as_rounding() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     create(&tool, &database).await;
@@ -232,13 +232,13 @@ async fn a_column_that_keeps_fewer_digits_is_said_to_round() {
     let found = complaints(&tool.run("check --json").await);
     assert_eq!(found.len(), 2, "{found:?}");
     for (_, _, said) in found {
-        assert!(said.contains("rounds to the digits it keeps"), "{said}");
+        assert!(said.contains("rounds to the digits it stores"), "{said}");
     }
     database.drop().await;
 }
 
 #[tokio::test]
-async fn what_only_looks_like_a_mistake_is_none() {
+async fn what_only_looks_like_a_mistake_is_not_reported() {
     let fine = [
         "ALTER TABLE user_logins ALTER user_id TYPE text",
         "ALTER TABLE user_logins ALTER app_version TYPE bigint",
@@ -316,7 +316,7 @@ async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
         );
         assert!(text.contains(said), "{sql}: {text}");
     }
-    // Just what is needed, column by column, is enough.
+    // Exactly the necessary privileges, column by column, are enough.
     let columns = "message_id, user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date";
     let enough = format!(
         "{grants}GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT INSERT ({columns}), SELECT (message_id) ON user_logins TO {role}"
@@ -374,7 +374,7 @@ async fn a_mapping_a_key_or_a_setting_that_cannot_work_is_named() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_has_an_exit_code_of_its_own() {
+async fn an_unavailable_database_has_its_own_exit_code() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgresql://u:s3cret@{}/d", free.local_addr().unwrap());
     drop(free);
@@ -385,7 +385,7 @@ async fn a_database_that_is_away_has_an_exit_code_of_its_own() {
 }
 
 #[tokio::test]
-async fn flags_win_over_the_environment() {
+async fn flags_override_the_environment() {
     let database = Database::new().await;
     create(&Tool::on(&database), &database).await;
     let tool = Tool::on(&database)
@@ -403,7 +403,7 @@ async fn flags_win_over_the_environment() {
     database.drop().await;
 }
 
-/// The shipped mapping into partitions, by day as it is or by instant.
+/// The shipped mapping into partitions, by date as it is or by time.
 fn partitioned(by_instant: bool) -> String {
     let by_day = USER_LOGINS.replace(
         "key = [\"message_id\"]",
@@ -417,7 +417,7 @@ fn partitioned(by_instant: bool) -> String {
 }
 
 #[tokio::test]
-async fn a_partition_that_will_be_missing_is_warned_of_before_it_is() {
+async fn a_missing_next_partition_is_a_warning() {
     for by_instant in [false, true] {
         let database = Database::new().await;
         let tool = Tool::on(&database).mapping(&partitioned(by_instant));
@@ -493,7 +493,7 @@ async fn a_unique_index_of_a_partitioned_table_is_not_built_concurrently() {
 }
 
 #[tokio::test]
-async fn a_server_that_forgets_what_is_acknowledged_is_warned_of() {
+async fn a_server_that_can_lose_acknowledged_rows_is_a_warning() {
     let found = after("ALTER TABLE user_logins SET UNLOGGED").await;
     let [(name, status, said)] = &found[..] else {
         panic!("{found:?}")
@@ -515,7 +515,7 @@ async fn a_server_that_forgets_what_is_acknowledged_is_warned_of() {
 }
 
 #[tokio::test]
-async fn an_unlogged_partition_is_warned_of() {
+async fn an_unlogged_partition_is_a_warning() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(&partitioned(false));
     let ddl = tool.run("ddl --partition-by create_date").await;
@@ -533,7 +533,7 @@ async fn an_unlogged_partition_is_warned_of() {
 }
 
 #[tokio::test]
-async fn limits_on_time_are_shown_and_short_ones_warned_of() {
+async fn timeouts_are_shown_and_short_ones_are_warnings() {
     let (found, check) = with_options("-c statement_timeout=30s -c lock_timeout=2s").await;
     assert_eq!(found, []);
     assert_eq!(
@@ -558,7 +558,7 @@ async fn limits_on_time_are_shown_and_short_ones_warned_of() {
     }
 }
 
-/// What `check` complains about, and all that it says, where sessions begin with these options.
+/// The complaints and the whole output of `check`, for sessions with these options.
 async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
     let database = Database::new().await;
     create(&Tool::on(&database), &database).await;
@@ -573,7 +573,7 @@ async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
 }
 
 #[tokio::test]
-async fn a_mask_without_a_key_is_warned_of() {
+async fn a_mask_without_a_key_is_a_warning() {
     let database = Database::new().await;
     let mapping = USER_LOGINS.replacen("hmac-sha256", "sha256", 1);
     let tool = Tool::on(&database).mapping(&mapping);
@@ -659,7 +659,7 @@ async fn an_authority_alone_is_not_enough_beyond_this_machine() {
     let authority = Authority::new();
     let front = front(authority.identity("elsewhere", 2100)).await;
     let (user, password) = superuser();
-    // The resolver takes the first for loopback, and nobody else does.
+    // Only the resolver considers the first to be loopback.
     for (host, expected) in [("127.1", "warning"), ("localhost", "ok")] {
         let url = format!(
             "postgresql://{user}:{password}@{host}:{}/{}?options=-c%20search_path%3D{}&sslmode=verify-ca&sslrootcert={}",

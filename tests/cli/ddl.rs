@@ -1,4 +1,4 @@
-//! `ddl`: what it prints makes the table, or makes it fit.
+//! `ddl`: its output creates the table, or fixes it.
 
 use crate::support::Database;
 use crate::tool::Tool;
@@ -87,14 +87,14 @@ type = "varchar(64)"
 mask = "hmac-sha256"
 "#;
 
-/// Makes the table of the tool's mapping.
+/// Creates the table of the tool's mapping.
 pub(crate) async fn create(tool: &Tool, database: &Database) {
     let ddl = tool.run("ddl").await;
     assert_eq!((ddl.code, ddl.err.as_str()), (0, ""));
     database.execute(&ddl.out).await;
 }
 
-/// A mapping that stores in clear what it masks, because it says so, and keeps the newest row of a key.
+/// A mapping that stores in clear on purpose what it masks, and keeps the newest row of a key.
 pub(crate) const IN_CLEAR: &str = r#"
 table = "visits"
 key = ["visitor"]
@@ -120,7 +120,7 @@ clear = true
 "#;
 
 #[tokio::test]
-async fn what_is_in_clear_on_purpose_and_what_says_which_row_is_newer_are_comments() {
+async fn columns_in_clear_on_purpose_and_the_newer_column_are_comments() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(IN_CLEAR);
     let ddl = tool.run("ddl").await;
@@ -139,7 +139,7 @@ async fn what_is_in_clear_on_purpose_and_what_says_which_row_is_newer_are_commen
 }
 
 #[tokio::test]
-async fn a_missing_table_is_what_the_difference_prints_whole() {
+async fn for_a_missing_table_diff_prints_the_whole_statement() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     assert_eq!(tool.run("ddl --diff").await.out, tool.run("ddl").await.out);
@@ -147,7 +147,7 @@ async fn a_missing_table_is_what_the_difference_prints_whole() {
 }
 
 #[tokio::test]
-async fn the_difference_makes_a_table_fit_that_has_rows() {
+async fn diff_fixes_a_table_that_has_rows() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     let old = "CREATE TABLE every_type (id uuid NOT NULL, \"select\" varchar(3) NOT NULL, small text, big integer,
@@ -156,9 +156,9 @@ async fn the_difference_makes_a_table_fit_that_has_rows() {
     database.execute(old).await;
     let difference = tool.run("ddl --diff").await;
     assert_eq!(difference.code, 0);
-    // A text column takes numbers too.
+    // A text column stores numbers too.
     assert!(!difference.out.contains("\"small\""), "{}", difference.out);
-    // One by one, as psql does: an index that is built beside writers wants no transaction around it.
+    // One by one, as psql does: an index cannot be built concurrently within a transaction.
     for statement in difference.out.split_inclusive(";\n") {
         database.execute(statement).await;
     }
@@ -176,7 +176,7 @@ async fn the_difference_makes_a_table_fit_that_has_rows() {
 }
 
 #[tokio::test]
-async fn a_partitioned_table_takes_rows_of_every_time() {
+async fn a_partitioned_table_stores_rows_of_every_time() {
     let database = Database::new().await;
     let mapping = include_str!("../../pipeline.toml");
     let by_day = mapping.replace(
@@ -208,7 +208,7 @@ async fn a_partitioned_table_takes_rows_of_every_time() {
 }
 
 #[tokio::test]
-async fn a_partition_that_the_key_does_not_hold_is_refused() {
+async fn a_partition_column_outside_the_key_is_refused() {
     let ddl = Tool::bare().run("ddl --partition-by create_date").await;
     assert_eq!((ddl.code, ddl.out.as_str()), (2, ""));
     assert!(

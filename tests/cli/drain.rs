@@ -15,7 +15,7 @@ use crate::support::{Database, eventually, server_address};
 use crate::tool::{Running, Tool};
 use crate::yardstick::Yardstick;
 
-/// Sends bodies, each with its group where it has one, and gives the ids in their order.
+/// Sends bodies, each with its group if it has one, and returns the ids in order.
 async fn send(queue: &Queue, bodies: &[(Option<&str>, Value)]) -> Vec<String> {
     let mut ids = Vec::new();
     for (number, ten) in bodies.chunks(10).enumerate() {
@@ -464,7 +464,7 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
         let expected = if signal == "KILL" { None } else { Some(0) };
         assert_eq!(code, expected, "{signal}");
     }
-    // What a killed drain held comes back.
+    // Messages that a killed drain held become visible again.
     eventually("nothing is invisible", async || {
         (queue.invisible().await == 0).then_some(())
     })

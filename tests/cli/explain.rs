@@ -1,4 +1,4 @@
-//! `explain`: it says of each message what then happens, and shows no value unasked.
+//! `explain`: it says what will happen to each message, and shows no value unless requested.
 
 use serde_json::{Value, json};
 
@@ -124,7 +124,7 @@ async fn a_rejected_message_is_named_with_its_rule_and_place() {
 }
 
 #[tokio::test]
-async fn lines_one_message_and_events_are_told_apart() {
+async fn lines_one_message_and_events_are_distinguished() {
     let pretty = serde_json::to_string_pretty(&login()).unwrap();
     let lines = format!("{}\n\n{}\n", login(), login());
     let event = Batch::new()
@@ -168,7 +168,7 @@ async fn without_a_key_no_token_is_shown_and_with_one_the_real_one() {
 }
 
 #[tokio::test]
-async fn no_value_is_shown_unless_it_is_asked_for() {
+async fn no_value_is_shown_unless_requested() {
     let mut messages = vec![login_with("user_id", json!(CANARY.repeat(30)))];
     for field in [
         "user_id",
@@ -205,7 +205,7 @@ pub(crate) const STEERING: &str =
     "\u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[8m\u{9b}2J\u{1b}]52;c;eA==\u{7}\r\n\u{202e}end";
 
 #[tokio::test]
-async fn what_steers_a_terminal_is_shown_and_not_obeyed() {
+async fn text_that_controls_a_terminal_is_escaped() {
     let message = login_with("user_id", json!(STEERING)).to_string();
     // As at a terminal.
     let tool = Tool::bare().set("CLICOLOR_FORCE", "1").input(&message);

@@ -1,4 +1,4 @@
-//! `infer`: a mapping that loads the samples it was made of, with masks nobody asked for.
+//! `infer`: a mapping that loads its own samples, with masks for personal data.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
     let inferred = Tool::bare()
         .run(&format!("infer --table logins {file}"))
         .await;
-    // One of the lines is no JSON.
+    // One of the lines is not JSON.
     assert_eq!(inferred.code, 1);
     assert!(
         inferred.err.contains("1 message left out"),
@@ -184,7 +184,7 @@ async fn what_looks_personal_is_masked_by_its_name_or_its_values() {
 }
 
 #[tokio::test]
-async fn objects_are_taken_apart_and_maps_of_data_are_not() {
+async fn objects_become_columns_and_maps_of_data_do_not() {
     let nested = json!({"user": {"id": 7, "geo": {"city": "Bern", "ip": "192.0.2.1"}}, "tags": ["a"], "a.b": {"@type": 1}, "a b": 1, "ids": {"a b": 1}});
     let mapping = inferred(&nested.to_string()).await;
     assert_eq!(
@@ -207,7 +207,7 @@ async fn objects_are_taken_apart_and_maps_of_data_are_not() {
         column(&mapping, "a_b_type")[1..],
         ["from = '\"a.b\".\"@type\"'", "required = true"]
     );
-    // What cannot be masked is left out.
+    // Fields that cannot be masked are left out.
     let inside =
         json!({"a": 1, "people": [{"email": CANARY}], "by_mail": {"x@example.org": 1}}).to_string();
     let mapping = inferred(&inside).await;
@@ -231,7 +231,7 @@ async fn messages_that_came_through_sns_are_unwrapped() {
 }
 
 #[tokio::test]
-async fn names_that_clash_are_told_apart() {
+async fn clashing_names_get_numbers() {
     let clash = json!({"message_id": "m", "sent_at": 1, "a": {"b": 1}, "a_b": 2, "aB": 3, "x".repeat(70): 4});
     let mapping = inferred(&clash.to_string()).await;
     for name in [
@@ -245,7 +245,7 @@ async fn names_that_clash_are_told_apart() {
     ] {
         column(&mapping, name);
     }
-    // What SQS says is told apart from what lies deeper too.
+    // The columns of SQS's metadata also differ from nested fields.
     let deeper = json!({"message": {"id": "m"}, "sent": {"at": 1}});
     let mapping = inferred(&deeper.to_string()).await;
     for name in ["message_id", "message_id_2", "sent_at", "sent_at_2"] {

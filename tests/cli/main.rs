@@ -1,6 +1,6 @@
-//! The real command line tool, against a real Postgres and LocalStack.
+//! The real command-line tool, against a real Postgres and LocalStack.
 //!
-//! `make test` starts both. Parts of the tests of the function serve here too.
+//! `make test` starts both. Some support code is shared with the tests of the function.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 #[path = "../function/aws.rs"]

@@ -71,7 +71,7 @@ async fn a_key_works_as_openssl_prints_it_also_in_a_secret() {
 }
 
 #[tokio::test]
-async fn a_value_takes_the_way_of_its_column() {
+async fn a_value_is_processed_like_those_of_its_column() {
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
     let canonical = tool.run("token --column ip 2001:db8::1").await.out;
     assert_eq!(
@@ -99,7 +99,7 @@ async fn a_value_takes_the_way_of_its_column() {
 }
 
 #[tokio::test]
-async fn the_key_gives_back_what_stdin_hid() {
+async fn the_key_recovers_a_value() {
     let values = "198.51.100.7\né\u{1F600}\n";
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
     let tokens = tool.input(values).run("token --column reversible").await;
@@ -115,7 +115,7 @@ async fn the_key_gives_back_what_stdin_hid() {
 #[tokio::test]
 async fn a_token_or_value_may_begin_with_a_hyphen() {
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
-    // None of them is a token of this key, so that each is named as what was looked at.
+    // None of them is a token of this key, so each is named in an error.
     let unmask = tool
         .run("unmask -hoHpoT3-IAHosYEHswbLhh5 --AHosYEHswbLhh5Zx -x")
         .await;
@@ -184,7 +184,7 @@ async fn without_a_key_there_is_no_token() {
 }
 
 #[tokio::test]
-async fn each_token_gives_one_line_whatever_its_value_is() {
+async fn each_token_prints_one_line_whatever_its_value() {
     let key = MaskKey::from_base64(MASK_KEY).unwrap();
     let masker = Masker::new(Mask::AesSiv, Some(&key)).unwrap();
     let mut token = BytesMut::new();

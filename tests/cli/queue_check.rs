@@ -23,7 +23,7 @@ struct Lambda {
 }
 
 impl Lambda {
-    /// All is as it should be.
+    /// Everything is correct.
     fn good(queue: &Queue) -> Self {
         Self {
             timeout_secs: 10,
@@ -111,7 +111,7 @@ impl House {
         Tool::on(&self.database).on_aws()
     }
 
-    /// What is not ok of a function that Lambda describes so.
+    /// The complaints about a function that Lambda describes like this.
     async fn complaints(&self, lambda: Lambda) -> Vec<(String, String, String)> {
         let sqs = std::env::var("AWS_ENDPOINT_URL").unwrap();
         let tool = self.tool().set("AWS_ENDPOINT_URL_SQS", &sqs);
@@ -219,7 +219,7 @@ async fn each_single_mistake_in_the_function_is_named() {
 }
 
 #[tokio::test]
-async fn a_queue_without_a_way_for_dead_letters_is_warned_of() {
+async fn a_queue_without_a_usable_dead_letter_queue_is_a_warning() {
     let house = House::new().await;
     let check = format!("check --json --queue-url {}", house.queue.url);
     house
@@ -246,7 +246,7 @@ async fn a_queue_without_a_way_for_dead_letters_is_warned_of() {
 }
 
 #[tokio::test]
-async fn the_deployed_function_is_asked_of_lambda_itself() {
+async fn the_deployed_function_is_read_from_lambda() {
     let house = House::new().await;
     let check = house
         .tool()
@@ -268,7 +268,7 @@ async fn the_deployed_function_is_asked_of_lambda_itself() {
 
 /// SQS counts the deliveries of the messages behind a bad one, too.
 #[tokio::test]
-async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_warned_of() {
+async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
     let house = House::of(Queue::fifo().await, Queue::fifo().await).await;
     let good = Lambda::good(&house.queue);
     let with = |environment: Value| Lambda {
@@ -277,7 +277,7 @@ async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_warned_of() {
     };
     let direct = json!({"Variables": {"DEAD_LETTER_QUEUE_URL": house.dead_letters.url}});
     assert_eq!(house.complaints(with(direct)).await, []);
-    // Without the right to see them nothing is said.
+    // Without permission to read the variables there is no warning.
     let hidden = json!({"Error": {"ErrorCode": "AccessDeniedException", "Message": ""}});
     assert_eq!(house.complaints(with(hidden)).await, []);
     for environment in [

@@ -184,7 +184,7 @@ async fn a_line_that_cannot_be_sent_does_not_affect_others() {
         .await;
     assert_eq!(
         (sent.code, sent.err.as_str()),
-        (1, "line 2 was not sent: it has more than 1 MiB\n")
+        (1, "line 2 was not sent: it is larger than 1 MiB\n")
     );
     assert!(
         sent.out.starts_with("sent 4 messages") && sent.out.ends_with("1 line not sent\n"),

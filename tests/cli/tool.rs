@@ -32,7 +32,7 @@ pub(crate) struct Ended {
 }
 
 impl Tool {
-    /// Nothing is set.
+    /// Without any setting.
     pub(crate) fn bare() -> Self {
         let bare = Self {
             environment: HashMap::new(),
@@ -49,7 +49,7 @@ impl Tool {
         tool.set("MASK_KEY", MASK_KEY)
     }
 
-    /// With the way to LocalStack.
+    /// With access to LocalStack.
     pub(crate) fn on_aws(self) -> Self {
         let is_aws = |name: &str| name.starts_with("AWS_");
         let variables = std::env::vars().filter(|(name, _)| is_aws(name));
@@ -61,7 +61,7 @@ impl Tool {
         self
     }
 
-    /// Another mapping than the shipped one.
+    /// Replaces the shipped mapping.
     pub(crate) fn mapping(self, text: &str) -> Self {
         let file = TempFile::new(text);
         let path = file.0.display().to_string();
@@ -71,7 +71,7 @@ impl Tool {
         }
     }
 
-    /// What it reads from stdin.
+    /// Its input on stdin.
     pub(crate) fn input(self, text: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         Self {
             input: text.as_ref().to_owned(),
@@ -79,17 +79,17 @@ impl Tool {
         }
     }
 
-    /// Runs it with these arguments, which have no blanks in them.
+    /// Runs it with these arguments, separated by spaces.
     pub(crate) async fn run(&self, arguments: &str) -> Ended {
         self.start(arguments).end().await
     }
 
-    /// Starts it, for a test that has something to do meanwhile.
+    /// Starts it, for a test that does something in the meantime.
     pub(crate) fn start(&self, arguments: &str) -> Running {
         self.spawn(Command::new(path()), arguments)
     }
 
-    /// Starts it as the first process of a container; `None` where this machine allows for none.
+    /// Starts it as the first process of a container; `None` if this machine does not permit that.
     pub(crate) async fn start_in_container(&self, arguments: &str) -> Option<Running> {
         let unshare = || {
             let mut unshare = Command::new("unshare");
@@ -122,7 +122,7 @@ impl Tool {
             .unwrap();
         let (mut stdin, input) = (process.stdin.take().unwrap(), self.input.clone());
         tokio::spawn(async move {
-            // What does not read its input may close it.
+            // A command that does not read its input may close it.
             stdin.write_all(&input).await.ok();
         });
         Running {
@@ -146,7 +146,7 @@ impl Running {
         line
     }
 
-    /// Waits until it takes SIGTERM for a request: before that the signal kills it, as any program.
+    /// Waits until it handles SIGTERM: before that the signal kills it, like any program.
     pub(crate) async fn handles_signals(&self) {
         const SIGTERM: u32 = 15;
         let status = format!("/proc/{}/status", self.process.id().unwrap());
@@ -179,7 +179,7 @@ impl Running {
         .await;
     }
 
-    /// Waits until it ends; `None` where a signal ended it.
+    /// Waits until it ends; `None` if a signal ended it.
     pub(crate) async fn end_or_killed(mut self) -> Option<i32> {
         let mut stderr = self.process.stderr.take().unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -191,7 +191,7 @@ impl Running {
         status.unwrap().code()
     }
 
-    /// The memory that it has now; `None` once it has ended.
+    /// Its current memory; `None` once it has ended.
     pub(crate) fn resident_bytes(&self) -> Option<u64> {
         const PAGE_BYTES: u64 = 4_096;
         let path = format!("/proc/{}/statm", self.process.id()?);
@@ -200,13 +200,13 @@ impl Running {
         (pages > 0).then_some(pages * PAGE_BYTES)
     }
 
-    /// Reads no more of its output, and waits until it ends.
+    /// Stops reading its output, and waits until it ends.
     pub(crate) async fn end_unread(mut self) -> Ended {
         self.out = Box::new(tokio::io::empty());
         self.end().await
     }
 
-    /// Waits until it ends, and gives what it wrote and nobody has read.
+    /// Waits until it ends, and returns its unread output.
     pub(crate) async fn end(mut self) -> Ended {
         let mut err = String::new();
         let mut out = String::new();
@@ -233,7 +233,7 @@ fn kill(name: &str, id: &str) -> bool {
 }
 
 impl Ended {
-    /// The JSON objects that it wrote, one a line.
+    /// The JSON objects that it wrote, one per line.
     pub(crate) fn json(&self) -> Vec<Value> {
         let lines = self.out.lines();
         lines

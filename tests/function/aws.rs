@@ -33,7 +33,7 @@ pub(crate) fn endpoint_address() -> SocketAddr {
 }
 
 impl Setup {
-    /// With the way to LocalStack.
+    /// With access to LocalStack.
     pub(crate) fn on_aws(self) -> Self {
         VARIABLES
             .iter()
@@ -41,7 +41,7 @@ impl Setup {
     }
 }
 
-/// What the test's own clients are built of.
+/// The configuration of the test's own clients.
 pub(crate) async fn config() -> SdkConfig {
     let http_client = Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
@@ -87,7 +87,7 @@ impl Secret {
     }
 }
 
-/// The longest that a received message stays away by itself.
+/// The visibility timeout of a received message, unless it is changed.
 const VISIBILITY_SECS: i32 = 60;
 
 /// A queue of SQS.
@@ -141,7 +141,7 @@ impl Queue {
         answer.attributes.unwrap()[&name].clone()
     }
 
-    /// How many messages were received and may come again.
+    /// The number of messages in flight.
     pub(crate) async fn invisible(&self) -> usize {
         let name = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
         self.attribute(name).await.parse().unwrap()
@@ -152,7 +152,7 @@ impl Queue {
         send.message_body(body).send().await.unwrap();
     }
 
-    /// What can be received now, ten messages at most, which then stay away for so long.
+    /// Receives at most ten messages, with this visibility timeout.
     pub(crate) async fn receive(&self, visibility_secs: i32) -> Vec<Message> {
         let receive = self.client.receive_message().queue_url(&self.url);
         let receive = receive
@@ -163,7 +163,7 @@ impl Queue {
         receive.send().await.unwrap().messages.unwrap_or_default()
     }
 
-    /// So many messages, once they are there.
+    /// Receives this many messages, once they are there.
     pub(crate) async fn receive_all(&self, count: usize) -> Vec<Message> {
         let mut messages = Vec::new();
         eventually(&format!("{count} messages"), async || {
@@ -175,7 +175,7 @@ impl Queue {
         messages
     }
 
-    /// The same, and each is deleted: of a FIFO queue's group nothing comes while some of it is out.
+    /// The same, and deletes each: SQS delivers nothing of a FIFO group while one of its messages is in flight.
     #[allow(dead_code, reason = "only the tests of the tool do so")]
     pub(crate) async fn take_all(&self, count: usize) -> Vec<Message> {
         let mut messages = Vec::new();
@@ -193,7 +193,7 @@ impl Queue {
         messages
     }
 
-    /// The record in which Lambda hands over a received message.
+    /// The record in which Lambda passes a received message.
     pub(crate) fn record(&self, message: &Message) -> Value {
         let attributes = message.attributes.iter().flatten();
         let attributes: Map<String, Value> = attributes
@@ -221,7 +221,7 @@ fn message_attributes(message: &Message) -> Map<String, Value> {
     json.collect()
 }
 
-/// What a message attribute holds; bytes in base64.
+/// The value of a message attribute; bytes in base64.
 pub(crate) fn attribute(message: &Message, name: &str) -> Option<String> {
     let attribute = message.message_attributes.as_ref()?.get(name)?;
     let bytes = || Some(STANDARD.encode(attribute.binary_value.as_ref()?));

@@ -34,7 +34,7 @@ pub(crate) fn login() -> Value {
     json!({"user_id": "u-1", "app_version": "2.3.0", "device_type": "ios", "ip": "192.0.2.1", "locale": "DE", "device_id": "d-1"})
 }
 
-/// A login with one field changed; `null` takes it out.
+/// A login with one field changed; `null` removes it.
 pub(crate) fn login_with(field: &str, value: Value) -> Value {
     let mut login = login();
     login[field] = value;
@@ -88,7 +88,7 @@ impl Batch {
         self
     }
 
-    /// The same on another delivery, as SQS counts them for each message.
+    /// The same on a later delivery, as SQS counts them for each message.
     pub(crate) fn delivered(mut self, times: usize) -> Self {
         for record in &mut self.records {
             record["attributes"]["ApproximateReceiveCount"] = json!(times.to_string());

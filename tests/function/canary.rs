@@ -1,5 +1,5 @@
-//! No value ever leaves the function but into its row: recognisable values go down every way of
-//! failing, and nothing of them may stand in what the function wrote or answered.
+//! No value leaves the function except into its row: recognisable values go through every kind of failure, and must
+//! not appear in anything that the function writes or answers.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::support::{
     Database, Function, Outcome, Setup, database_name, server_address, superuser,
 };
 
-/// What every value holds, texts and numbers.
+/// Part of every value, in texts and in numbers.
 const TEXT: &str = "zq9canary";
 const NUMBER: i64 = 918_273_645_546;
 
-/// What a tracing header may say.
+/// The allowed parts of a tracing header.
 const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 
 /// A mask key of 66 bytes.
@@ -25,7 +25,7 @@ const KEY: &str =
 /// An attribute's bytes as Lambda delivers them.
 const BINARY: &str = "enE5Y2FuYXJ5";
 
-/// Every rule but that of a panic, which no message is known to cause.
+/// Every rule except that of a panic, which no message is known to cause.
 const RULES: [&str; 14] = [
     "body_missing",
     "body_not_json",
@@ -90,7 +90,7 @@ fn mapping(schema: &str, envelope: &str) -> String {
     format!("table = \"{schema}.t\"\nkey = [\"id\"]\nenvelope = \"{envelope}\"\n{columns}")
 }
 
-/// A message that is stored, with a canary in every place that takes one.
+/// A message that is stored, with a canary in every possible place.
 fn good() -> Value {
     json!({"present": TEXT, "note": TEXT, "needed": TEXT, "document": {TEXT: [TEXT, NUMBER]}, TEXT: {TEXT: NUMBER}, "unmapped": TEXT})
 }
@@ -120,7 +120,7 @@ fn batch(batch: Batch, bodies: &[String]) -> Value {
         .event()
 }
 
-/// A body for each rule that a message can break by itself, and for each way of Postgres to refuse a row.
+/// A body for each rule that a message can break by itself, and for each reason of Postgres to refuse a row.
 fn bad_bodies() -> Vec<String> {
     let deep = format!("{}\"{TEXT}\"{}", "[".repeat(1_001), "]".repeat(1_001));
     let mut bodies = vec![
@@ -150,7 +150,7 @@ fn bad_bodies() -> Vec<String> {
     bodies
 }
 
-/// Everything that came out of functions.
+/// All output of functions.
 struct Witness {
     format: &'static str,
     heard: Vec<String>,
@@ -175,7 +175,7 @@ impl Witness {
         self.hear(function.invoke(event).await);
     }
 
-    /// Where it waits in vain.
+    /// With too little time to succeed.
     async fn invoke_briefly(&mut self, function: &mut Function, event: &Value) {
         let brief = Duration::from_millis(1_500);
         self.hear(function.invoke_within(event, brief).await);
@@ -198,7 +198,7 @@ impl Witness {
         self.heard.push(log);
     }
 
-    /// What was said of failed messages, whichever the format.
+    /// The log of failed messages, in any format.
     fn assert_said(&self, word: &str) {
         let said = self.heard.iter().any(|text| text.contains(word));
         assert!(said, "{}: nobody said {word}", self.format);
@@ -219,7 +219,7 @@ impl Witness {
     }
 }
 
-/// Messages that cost themselves.
+/// Messages that fail alone.
 async fn bad_messages(witness: &mut Witness) {
     let database = Database::new().await;
     database.execute(TABLE).await;
@@ -291,7 +291,7 @@ async fn broken_systems(witness: &mut Witness) {
         Setup::on(&database)
             .mapping(&mapping(&database.schema, "none"))
             .set("DATABASE_URL", &database.url_through(proxy.address))
-            // Neither queue can be reached, by a way that is closed.
+            // Neither queue can be reached, because the address is closed.
             .set("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
             .set("AWS_ACCESS_KEY_ID", TEXT)
             .set("AWS_SECRET_ACCESS_KEY", TEXT)
@@ -331,7 +331,7 @@ async fn wrong_secrets(witness: &mut Witness) {
             witness.setup(Setup::bare().set("DATABASE_URL", &crate::support::database_url()));
         witness.fail_to_start(setup.set("MASK_KEY", &key)).await;
     }
-    // A password that is right, and a server that then goes away.
+    // The password is right, but then the server becomes unavailable.
     let database = Database::with_user_logins().await;
     let password = format!("{TEXT}-password");
     let role = database.role(&password).await;
@@ -364,7 +364,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
     bad_messages(&mut witness).await;
     broken_systems(&mut witness).await;
     wrong_secrets(&mut witness).await;
-    // A way that was not gone would prove nothing.
+    // A failure that did not happen would prove nothing.
     for rule in RULES {
         witness.assert_said(&if format == "JSON" {
             format!("\"rule\":\"{rule}\"")

@@ -1,4 +1,4 @@
-//! Large batches are copied, and nothing that is promised of small ones changes.
+//! Large batches are copied, and keep all promises of small ones.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::support::{Database, Function, Setup};
 
 const NOTHING: [String; 0] = [];
 
-/// So many rows are copied.
+/// Batches of this many rows are copied.
 pub(crate) const MANY: usize = 8_000;
 
-/// After a batch with a duplicate so many are taken for such.
+/// This many batches after one with a duplicate use `ON CONFLICT`.
 pub(crate) const SKIPPED: usize = 8;
 
 pub(crate) const SAFE: &str = "INSERT ON CONFLICT";
 
-/// A large batch, the names of whose messages begin so.
+/// A large batch whose messages have names with this prefix.
 pub(crate) fn many(prefix: &str) -> Batch {
     (0..MANY).fold(Batch::new(), |batch, number| {
         batch.body(&format!("{prefix}{number}"), login())
     })
 }
 
-/// The table of logins, which notes how its rows came.
+/// The table of logins, which records the statements that wrote its rows.
 pub(crate) async fn noting_database() -> Database {
     let database = Database::with_user_logins().await;
     note(&database, "user_logins").await;
@@ -44,7 +44,7 @@ pub(crate) async fn note(database: &Database, table: &str) {
         .await;
 }
 
-/// What each statement that stored rows was.
+/// The kind of each statement that stored rows.
 pub(crate) async fn noted(database: &Database) -> Vec<String> {
     database
         .rows("SELECT how FROM noted ORDER BY at")
@@ -81,7 +81,7 @@ async fn a_large_batch_is_copied_with_the_values_of_a_small_one() {
     database.drop().await;
 }
 
-/// Its rows do not come in the order of their keys, and two of them are one.
+/// Its rows are not in the order of their keys, and two of them have the same key.
 #[tokio::test]
 async fn a_key_from_the_body_is_copied_too() {
     let database = Database::new().await;
@@ -154,9 +154,9 @@ async fn refused_rows_of_a_large_batch_do_not_affect_the_others_which_are_copied
     database.drop().await;
 }
 
-/// More than are looked for one by one.
+/// More refused rows than are isolated one by one.
 #[tokio::test]
-async fn a_large_batch_of_mostly_refused_rows_is_told_apart() {
+async fn the_good_rows_of_a_large_batch_of_mostly_refused_ones_are_stored() {
     let (database, mut function) = started().await;
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
@@ -173,7 +173,7 @@ async fn a_large_batch_of_mostly_refused_rows_is_told_apart() {
     database.drop().await;
 }
 
-/// An integer's four bytes would be another number as a real.
+/// The four bytes of an integer would be another number as a real.
 #[tokio::test]
 async fn a_column_whose_type_was_changed_gets_no_wrong_value() {
     let (database, mut function) = started().await;
@@ -209,7 +209,7 @@ async fn a_key_that_lost_its_index_is_noticed_by_a_large_batch() {
 }
 
 #[tokio::test]
-async fn a_table_for_which_copy_is_something_else_is_inserted_into() {
+async fn a_table_for_which_copy_differs_from_insert_is_inserted_into() {
     let differences = [
         "ALTER TABLE user_logins ALTER app_version TYPE bigint",
         "CREATE TYPE platform AS ENUM ('ios'); ALTER TABLE user_logins ALTER device_type TYPE platform USING NULL",
@@ -242,9 +242,9 @@ async fn a_large_batch_that_is_not_copied_in_time_is_reported_and_harmless() {
     database.drop().await;
 }
 
-/// What is asked of Postgres for a batch leaves before the batch is read.
+/// A request to Postgres may be sent before the batch is fully read.
 #[tokio::test]
-async fn a_large_payload_that_is_no_event_fails_alone_and_leaves_nothing_behind() {
+async fn a_large_payload_that_is_not_an_event_fails_alone_and_leaves_nothing_behind() {
     let (database, mut function) = started().await;
     function.invoke(&many("j").event()).await;
     let mut payload = many("k").event();
@@ -258,7 +258,7 @@ async fn a_large_payload_that_is_no_event_fails_alone_and_leaves_nothing_behind(
     database.drop().await;
 }
 
-/// Of the first batch nobody knows it before it is read.
+/// For the first batch this is unknown until it has been read.
 #[tokio::test]
 async fn large_batches_of_a_fifo_queue_are_stored_in_the_order_of_their_keys_too() {
     let (database, mut function) = started().await;
@@ -323,7 +323,7 @@ fn numbered(first: usize, value: &Value) -> Value {
         .event()
 }
 
-/// As an online migration does it: the new columns are filled, and then take the old names.
+/// As in an online migration: the new columns are filled, and then get the old names.
 #[tokio::test]
 async fn columns_that_were_renamed_get_no_value_of_another_type() {
     let changes = [
@@ -365,7 +365,7 @@ async fn a_type_that_was_changed_in_place_is_noticed() {
     database.drop().await;
 }
 
-/// Its values are Postgres's own, which COPY would overwrite and INSERT refuses.
+/// Postgres generates its values, which COPY would overwrite and INSERT refuses.
 #[tokio::test]
 async fn a_column_that_became_an_identity_is_noticed() {
     let database = Database::new().await;
@@ -378,9 +378,9 @@ async fn a_column_that_became_an_identity_is_noticed() {
     database.drop().await;
 }
 
-/// As a deployment of two schemas that take turns does it.
+/// As in a deployment that alternates between two schemas.
 #[tokio::test]
-async fn a_table_of_a_schema_that_took_the_place_of_another_is_noticed() {
+async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
     let database = Database::with_user_logins().await;
     let (schema, next) = (&database.schema, format!("{}_next", database.schema));
     let mapping = include_str!("../../pipeline.toml").replace(
@@ -408,7 +408,7 @@ async fn a_table_of_a_schema_that_took_the_place_of_another_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
+async fn a_large_batch_notices_a_table_that_is_earlier_in_the_search_path() {
     let (database, before) = (noting_database().await, Database::new().await);
     let paths = (
         format!("search_path%3D{}", database.schema),
@@ -431,9 +431,9 @@ async fn a_large_batch_notices_a_table_that_comes_before_in_the_search_path() {
     database.drop().await;
 }
 
-/// tokio-postgres would read every later answer as that of the request before it.
+/// Otherwise tokio-postgres would match every later response to the request before.
 #[tokio::test]
-async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
+async fn a_copy_that_is_refused_before_it_accepts_rows_ends_the_connection() {
     let database = Database::new().await;
     let mut function = copied_into(&database, ["bigint", "bigint"], "text").await;
     database.execute("ALTER TABLE t RENAME a TO other").await;
@@ -441,7 +441,7 @@ async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
     assert!(error.contains("has no column"), "{error}");
     assert_eq!(
         function
-            .lines("rows could not be copied: they are inserted on a new connection")
+            .lines("rows could not be copied: inserting them on a new connection")
             .len(),
         1
     );
@@ -452,7 +452,7 @@ async fn a_copy_that_is_refused_before_it_takes_rows_ends_the_connection() {
     database.drop().await;
 }
 
-/// The refused row comes early: what comes before it is few, and must still be stored first.
+/// The refused row is early: the few rows before it must still be stored first.
 #[tokio::test]
 async fn a_large_batch_with_a_refused_row_is_stored_in_the_order_of_arrival() {
     const KEYS: usize = 100;

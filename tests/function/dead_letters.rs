@@ -1,5 +1,5 @@
-//! Messages that can never succeed go to the dead-letter queue at once, and say why. What Postgres refuses
-//! gets two more deliveries.
+//! Messages that can never succeed go to the dead-letter queue at once, with the reason. A message that Postgres
+//! refuses gets two more deliveries.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn bad() -> Vec<(String, [Option<&'static str>; 3])> {
             login_with("user_id", json!("refused")).to_string(),
             [Some("refused"), None, None],
         ),
-        // A body is sent as it came, whatever its characters and spaces.
+        // The body is unchanged, whatever its characters and spaces.
         (
             " {\"user_id\":\t\"é\u{1F600}\\u0041\"}\n".to_owned(),
             [Some("required"), Some("masked_ip"), Some("ip")],

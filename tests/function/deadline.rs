@@ -1,4 +1,4 @@
-//! The answer is out before Lambda kills the function, whatever Postgres does.
+//! The answer is sent before Lambda kills the function, whatever Postgres does.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn batch() -> serde_json::Value {
         .event()
 }
 
-/// Invokes with so little time that the answer can only be that nothing is certain.
+/// Invokes with so little time that no message is certain to be stored.
 async fn try_in_vain(yardstick: &Yardstick, function: &mut Function, trial: usize, time: Duration) {
     let started = Instant::now();
     let answer = function.invoke_within(&batch(), time).await;
@@ -38,7 +38,7 @@ mod alone {
     use super::*;
 
     #[tokio::test]
-    async fn a_locked_table_never_costs_the_answer_and_leaves_nobody_waiting() {
+    async fn a_locked_table_never_prevents_the_answer_and_leaves_no_session_waiting() {
         const FUNCTIONS: usize = 10;
         const TRIALS: usize = 5;
         let database = Database::with_user_logins().await;
@@ -63,10 +63,10 @@ mod alone {
     }
 
     #[tokio::test]
-    async fn a_server_that_falls_silent_in_a_statement_never_costs_the_answer() {
+    async fn a_server_that_stops_responding_in_a_statement_never_prevents_the_answer() {
         let database = Database::with_user_logins().await;
         let proxy = Proxy::before(server_address()).await;
-        // With TLS a request to cancel begins by waiting for the server, in vain.
+        // With TLS a cancel request first waits for the server, in vain.
         let url = database.url_through(proxy.address);
         let url = url.replace("sslmode=disable", "sslmode=prefer");
         let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;

@@ -1,4 +1,4 @@
-//! What failure means: for the messages and for the invocation.
+//! Failures: their effect on the messages and on the invocation.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Outcome, Setup, server_address};
 
 #[tokio::test]
-async fn a_bad_message_costs_only_itself() {
+async fn a_bad_message_does_not_affect_the_others() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let batch = Batch::new()
@@ -33,7 +33,7 @@ async fn a_bad_message_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn a_batch_of_only_bad_messages_is_no_function_error() {
+async fn a_batch_of_only_bad_messages_is_not_a_function_error() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let answer = function
@@ -44,7 +44,7 @@ async fn a_batch_of_only_bad_messages_is_no_function_error() {
 }
 
 #[tokio::test]
-async fn an_id_that_came_twice_is_named_once() {
+async fn an_id_that_occurs_twice_is_reported_once() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let answer = function
@@ -69,7 +69,7 @@ async fn an_empty_batch_is_answered() {
 }
 
 #[tokio::test]
-async fn a_payload_that_is_no_sqs_event_fails_the_invocation_without_its_values() {
+async fn a_payload_that_is_not_an_sqs_event_fails_the_invocation_without_its_values() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let error = function
@@ -85,7 +85,7 @@ async fn a_payload_that_is_no_sqs_event_fails_the_invocation_without_its_values(
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_fails_the_invocation_at_its_deadline() {
+async fn an_unavailable_database_fails_the_invocation_at_its_deadline() {
     let mut function = Setup::away().start().await;
     let error = function
         .invoke_within(
@@ -99,7 +99,7 @@ async fn a_database_that_is_away_fails_the_invocation_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn what_is_not_certain_before_the_deadline_is_reported_and_harmless() {
+async fn rows_that_may_be_stored_at_the_deadline_are_reported_and_harmless() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let batch = Batch::new().body("a", login()).text("b", "x");

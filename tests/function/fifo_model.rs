@@ -48,7 +48,7 @@ fn messages() -> impl Strategy<Value = Vec<Message>> {
     vec(message, 1..40)
 }
 
-/// Which messages are to be stored: one after the other, and of a group none after its first failure.
+/// Which messages must be stored: of each group, those before its first failure.
 fn model(messages: &[Message]) -> Vec<bool> {
     let mut failed = BTreeSet::new();
     let stored = messages.iter().map(|message| {

@@ -1,5 +1,5 @@
-//! A connection that died while nobody looked is replaced within the invocation that finds it so, and an environment
-//! that Lambda freezes at any moment goes on where it was.
+//! A connection that died unnoticed is replaced within the invocation that finds it dead, and an environment that
+//! Lambda froze at any moment continues.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::{Database, Function, Setup, eventually, server_address};
 
 const NOTHING: [String; 0] = [];
 
-/// From here on the function tries a connection before it gives it a batch.
+/// After this much idle time the function tests a connection before a batch uses it.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
 fn event(name: &str) -> Value {
@@ -61,7 +61,7 @@ async fn a_connection_that_is_cut_in_a_statement_is_replaced() {
     let (answer, ()) = join!(function.invoke(&later), async {
         database.wait_for_waiting("user_logins", 1).await;
         proxy.cut();
-        // The cut statement and the one that takes its place.
+        // The cut statement and the one that replaces it.
         database.wait_for_waiting("user_logins", 2).await;
         drop(lock);
     });
@@ -74,11 +74,11 @@ async fn a_connection_that_is_cut_in_a_statement_is_replaced() {
 async fn a_peer_that_fell_silent_while_the_function_was_idle_is_replaced() {
     let (database, proxy, mut function) = start().await;
     proxy.freeze();
-    // What is waited for is the time itself.
+    // This waits for time itself to pass.
     tokio::time::sleep(TRUSTED_IDLE).await;
     let answer = function.invoke(&event("later")).await;
     assert_eq!(answer.failed_ids(), NOTHING);
-    // Given to the silent peer, the batch would have waited for the kernel to end the connection.
+    // On the dead connection, the batch would have waited for the kernel to end it.
     let summary = &function.lines_of("batch", 2).await[1];
     assert_eq!(summary["retries"], 0, "{summary}");
     assert_eq!(database.count("user_logins").await, 2);
@@ -86,9 +86,9 @@ async fn a_peer_that_fell_silent_while_the_function_was_idle_is_replaced() {
     database.drop().await;
 }
 
-/// The proxy takes no more bytes, so that the kernel's user timeout ends the connection.
+/// The proxy stops reading, so that the kernel's user timeout ends the connection.
 #[tokio::test]
-async fn a_peer_that_takes_no_bytes_any_more_is_replaced() {
+async fn a_peer_that_stops_reading_is_replaced() {
     let (database, proxy, mut function) = start().await;
     proxy.freeze();
     let locale = "x".repeat(32);
@@ -102,9 +102,9 @@ async fn a_peer_that_takes_no_bytes_any_more_is_replaced() {
     database.drop().await;
 }
 
-/// As in a failover, when the old primary's machine lives on and its Postgres does not.
+/// As in a failover, when the old primary's machine still runs, but not its Postgres.
 #[tokio::test]
-async fn a_server_that_lets_in_and_says_nothing_is_left_for_one_that_does() {
+async fn a_server_that_stalls_the_handshake_is_abandoned_for_one_that_answers() {
     let (database, proxy, mut function) = start().await;
     proxy.cut();
     proxy.freeze_next();
@@ -115,10 +115,10 @@ async fn a_server_that_lets_in_and_says_nothing_is_left_for_one_that_does() {
     database.drop().await;
 }
 
-/// A peer that takes a statement and never answers is no different from a locked table: the batch
-/// comes again, and finds a new connection.
+/// A peer that never answers a statement is no different from a locked table: the batch is delivered again, and gets
+/// a new connection.
 #[tokio::test]
-async fn a_peer_that_takes_a_statement_and_never_answers_is_left_with_it() {
+async fn a_peer_that_never_answers_a_statement_is_abandoned() {
     let (database, proxy, mut function) = start().await;
     proxy.freeze();
     let time = Duration::from_millis(1_500);
@@ -130,7 +130,7 @@ async fn a_peer_that_takes_a_statement_and_never_answers_is_left_with_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_became_read_only_is_left_until_one_is_not() {
+async fn a_server_that_became_read_only_is_abandoned_for_a_writable_one() {
     let database = Database::with_user_logins().await;
     let role = database.role("p").await;
     let proxy = Proxy::before(server_address()).await;
@@ -157,17 +157,17 @@ async fn a_server_that_became_read_only_is_left_until_one_is_not() {
     database.drop().await;
 }
 
-/// Longer than any timeout of a start, and than a connection is trusted.
+/// Longer than any timeout of a start, and than a connection is trusted without a test.
 const FREEZE: Duration = Duration::from_secs(15);
 
-/// What the peers of a frozen function do, whose connections go through these proxies.
+/// The behaviour of the peers of a frozen function, whose connections go through these proxies.
 #[derive(Debug, Clone, Copy)]
 enum Peers {
-    /// They stay as they are; what they have sent waits.
+    /// They keep their connections; bytes that they have sent wait.
     Answer,
     /// They close.
     Reset,
-    /// They know nothing of the connections any more, and say nothing.
+    /// They have forgotten the connections, and do not respond.
     Forget,
 }
 
@@ -201,7 +201,7 @@ impl House {
         }
     }
 
-    /// Lambda freezes it, and its peers go on without it.
+    /// Lambda freezes it, while its peers continue.
     async fn freeze(&self, peers: Peers) {
         self.function.signal("STOP").await;
         match peers {
@@ -216,7 +216,7 @@ impl House {
             }
         }
         self.secrets.is(Mood::Answers);
-        // What is waited for is the time itself.
+        // This waits for time itself to pass.
         tokio::time::sleep(FREEZE).await;
         self.function.signal("CONT").await;
     }
@@ -229,9 +229,9 @@ impl House {
     }
 }
 
-/// Lambda's own clock may stand still meanwhile or not; here it goes on.
+/// Lambda's clock may or may not stop meanwhile; here it continues.
 #[tokio::test]
-async fn a_freeze_before_the_first_invocation_is_asked_for_costs_no_delivery() {
+async fn a_freeze_before_the_first_invocation_is_requested_costs_no_delivery() {
     let cases = PEERS.map(async |peers| {
         let mut house = House::new(Mood::Holds).await;
         house.secrets.asked(1).await;
@@ -242,7 +242,7 @@ async fn a_freeze_before_the_first_invocation_is_asked_for_costs_no_delivery() {
     join_all(cases).await;
 }
 
-/// Where nothing waits in the queue, as with provisioned concurrency, a freeze comes right after the request.
+/// If the queue is empty, as with provisioned concurrency, the freeze comes right after the request.
 #[tokio::test]
 async fn a_freeze_at_the_first_request_for_an_invocation_costs_no_delivery() {
     let cases = PEERS.map(async |peers| {
@@ -262,7 +262,7 @@ async fn a_freeze_after_the_first_request_and_between_invocations_costs_no_deliv
     let cases = PEERS.map(async |peers| {
         let mut house = House::new(Mood::Answers).await;
         house.function.ready().await;
-        // Long enough that it has nothing left to do.
+        // Long enough for it to become idle.
         tokio::time::sleep(Duration::from_secs(1)).await;
         house.freeze(peers).await;
         house.stores("a").await;
@@ -275,7 +275,7 @@ async fn a_freeze_after_the_first_request_and_between_invocations_costs_no_deliv
 
 /// The connection to SQS is as old as the last dead letter.
 #[tokio::test]
-async fn a_freeze_between_two_dead_letters_keeps_none_from_its_queue() {
+async fn a_freeze_between_two_dead_letters_loses_neither() {
     let cases = PEERS.map(async |peers| {
         let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
         let aws = Proxy::before(endpoint_address()).await;

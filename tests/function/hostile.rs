@@ -1,4 +1,4 @@
-//! Messages that want to do harm: no panic, no value in an error, and memory within bounds.
+//! Malicious messages: no panic, no value in an error, and bounded memory.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::support::{Database, MASK_KEY, Setup};
 
 const MEBIBYTE: usize = 1_048_576;
 
-/// What no error may quote.
+/// A value that no error may quote.
 const CANARY: &str = "zq9canary";
 
 /// Every type, transform and mask, and every kind of source; the fields a to q, and none required.
@@ -47,7 +47,7 @@ fn field(number: usize) -> char {
     char::from(b'a' + number as u8)
 }
 
-/// A message's way up to its row.
+/// The stages of a message up to its row.
 struct Way {
     transformer: Transformer,
     envelope: Envelope,
@@ -71,7 +71,7 @@ impl Way {
         }
     }
 
-    /// Takes a body down the way; a row is either whole or not there.
+    /// Runs a body through the stages; a row is either complete or absent.
     fn go(&self, body: &str) -> Result<(), Rejection> {
         let event = json!({"Records": [{"messageId": "m", "body": body}]}).to_string();
         let mut rows = Rows::new(COLUMNS.len() + 1);
@@ -96,7 +96,7 @@ fn envelopes() -> [Way; 2] {
     [Envelope::None, Envelope::Sns].map(Way::new)
 }
 
-/// Text of every plane, with the characters that mean something to JSON and to us.
+/// Text of every plane, with the characters that are special in JSON and in our code.
 fn text() -> impl Strategy<Value = String> {
     let meaningful = prop::sample::select(vec![
         "\"",
@@ -129,7 +129,7 @@ fn text() -> impl Strategy<Value = String> {
     vec(piece, 0..20).prop_map(|pieces| pieces.concat())
 }
 
-/// JSON that our columns may take, or nearly.
+/// JSON that our columns accept, or almost accept.
 fn value() -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         any::<i64>().prop_map(Value::from),
@@ -166,7 +166,7 @@ fn config() -> ProptestConfig {
 }
 
 #[test]
-fn bytes_of_any_kind_are_a_row_or_a_rejection() {
+fn bytes_of_any_kind_become_a_row_or_a_rejection() {
     let ways = envelopes();
     proptest!(config(), |(bytes in vec(any::<u8>(), 0..300))| {
         for way in &ways {
@@ -176,7 +176,7 @@ fn bytes_of_any_kind_are_a_row_or_a_rejection() {
 }
 
 #[test]
-fn text_and_json_of_any_kind_are_a_row_or_a_rejection_without_a_value() {
+fn text_and_json_of_any_kind_become_a_row_or_a_rejection_without_a_value() {
     let ways = envelopes();
     proptest!(config(), |(text in text(), body in body(), cut in any::<prop::sample::Index>(), insert in text())| {
         let wrapped = json!({"Type": "Notification", "MessageId": text, "TopicArn": text, "Message": body}).to_string();
@@ -237,7 +237,7 @@ fn nested(open: &str, close: &str) -> String {
     format!("{}1{}", open.repeat(LEVELS), close.repeat(LEVELS))
 }
 
-/// Bodies of a mebibyte that are giants as a whole.
+/// Bodies that are huge as a whole, of a mebibyte.
 fn giant_bodies() -> Vec<(&'static str, String)> {
     let fill = |unit: &str| unit.repeat(MEBIBYTE / unit.len());
     let keys: Vec<_> = (0..90_000).map(|key| format!("\"k{key}\":0")).collect();
@@ -256,7 +256,7 @@ fn giant_bodies() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What this thread has worked so far: on a busy machine it waits longer, and works no more.
+/// The processor time of this thread, which does not depend on how busy the machine is.
 fn worked() -> Duration {
     // Two fields after the name, in ticks: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     const TICK: Duration = Duration::from_millis(10);
@@ -278,7 +278,7 @@ fn work_on_plain_text(way: &Way) -> Duration {
 }
 
 #[test]
-fn giants_are_a_row_or_a_rejection_in_no_time() {
+fn huge_messages_become_a_row_or_a_rejection_quickly() {
     const MULTIPLE: u32 = 50;
     let [bare, sns] = envelopes();
     let most = MULTIPLE * work_on_plain_text(&bare);
@@ -304,7 +304,7 @@ fn giants_are_a_row_or_a_rejection_in_no_time() {
     }
 }
 
-/// The most memory that a process had so far.
+/// The peak memory of a process.
 fn peak_bytes(process: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let peak = status
@@ -345,10 +345,10 @@ async fn ten_thousand_messages_take_a_small_multiple_of_their_size() {
     database.drop().await;
 }
 
-/// Postgres keeps `1e131071` in a few bytes and prints it as 131,072 digits: of 74 KB so many that no
-/// text can hold them.
+/// Postgres stores `1e131071` in a few bytes and prints it as 131,072 digits: a message of 74 KB has more digits than
+/// a text can hold.
 #[tokio::test]
-async fn numbers_that_would_expand_beyond_reading_cost_their_message() {
+async fn a_message_with_numbers_that_would_expand_beyond_reading_is_rejected() {
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (id uuid PRIMARY KEY, j jsonb, n numeric)")
@@ -363,7 +363,7 @@ async fn numbers_that_would_expand_beyond_reading_cost_their_message() {
     let bad = [
         format!(r#"{{"j": {}}}"#, of("1e131071", 8_200)),
         format!(r#"{{"j": {}}}"#, of("1e-16383", 8_200)),
-        // Each of these is small enough, and all together they are not.
+        // Each of these is small enough, but all together are not.
         format!(r#"{{"j": {}}}"#, of("1E+999", 2_000)),
         r#"{"j": {"a": [{"b": -1.5e1001}]}}"#.to_owned(),
         r#"{"j": 1e9999999999999999999999}"#.to_owned(),

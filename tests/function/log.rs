@@ -1,4 +1,4 @@
-//! What an engineer finds in the log.
+//! The log, as an engineer reads it.
 
 use serde_json::{Value, json};
 

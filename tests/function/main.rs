@@ -1,12 +1,11 @@
 //! The real function, driven over the Lambda Runtime API, against a real Postgres.
 //!
-//! `make test` starts Postgres and LocalStack, and sets `DATABASE_URL` and what AWS clients read. Each
-//! test has a schema, queues and secrets of its own.
+//! `make test` starts Postgres and LocalStack, and sets `DATABASE_URL` and what AWS clients read. Each test has its
+//! own schema, queues and secrets.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod aws;
 mod batch;
-mod bet;
 mod canary;
 mod copy;
 mod dead_letters;
@@ -24,6 +23,7 @@ mod mapping;
 mod metrics;
 mod names;
 mod newer;
+mod optimistic;
 mod origin;
 mod outage;
 mod pgbouncer;

@@ -1,5 +1,5 @@
-//! Mappings that would lose messages or give personal data away stop the start; and what paths and
-//! bodies a mapping can read.
+//! Mappings that would lose messages or expose personal data prevent startup; the paths and bodies that a mapping can
+//! read.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ async fn refusal(head: &str, columns: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_key_with_a_default_stops_the_start() {
+async fn a_key_with_a_default_prevents_startup() {
     for default in ["default = 0", "default = \"\"\ntransform = [\"trim\"]"] {
         let column_type = if default.contains('"') {
             "text"
@@ -70,7 +70,7 @@ async fn a_message_without_its_key_is_rejected_and_no_default_is_recommended() {
 }
 
 #[tokio::test]
-async fn what_cannot_say_which_message_is_newer_stops_the_start() {
+async fn a_newer_column_without_an_order_prevents_startup() {
     let update = "key = [\"k\"]\non_conflict = \"update\"\nnewer = \"v\"";
     let ignore = "key = [\"k\"]\nnewer = \"v\"";
     let of = |lines: &str| {
@@ -114,7 +114,7 @@ async fn what_cannot_say_which_message_is_newer_stops_the_start() {
 }
 
 #[tokio::test]
-async fn a_column_that_gives_away_what_another_masks_stops_the_start_unless_it_is_meant() {
+async fn a_column_that_exposes_what_another_masks_prevents_startup_unless_it_is_intended() {
     let masked = "[[column]]\nname = \"masked_ip\"\ntype = \"text\"\nfrom = \"client.ip\"\nmask = \"sha256\"\n";
     let other = |from: &str, lines: &str| {
         format!(
@@ -132,7 +132,7 @@ async fn a_column_that_gives_away_what_another_masks_stops_the_start_unless_it_i
     }
     let reason = refusal(key, &other("client.name", "clear = true")).await;
     assert!(reason.contains("clear = true has no effect"), "{reason}");
-    // What is meant is stored.
+    // With `clear = true` it is stored.
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (id uuid PRIMARY KEY, masked_ip text, other jsonb)")
@@ -156,7 +156,7 @@ async fn a_column_that_gives_away_what_another_masks_stops_the_start_unless_it_i
 }
 
 #[tokio::test]
-async fn an_identity_that_anybody_may_claim_overwrites_no_row_unless_the_mapping_trusts_it() {
+async fn an_id_that_anybody_can_claim_overwrites_no_row_unless_the_mapping_trusts_it() {
     let update = "key = [\"id\"]\non_conflict = \"update\"";
     let reason = refusal(update, ID).await;
     assert!(
@@ -223,7 +223,7 @@ async fn keys_with_dots_and_at_signs_are_read_by_quoted_steps() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_json_is_stored_where_no_column_reads_a_part_of_it() {
+async fn a_body_that_is_not_json_is_stored_if_no_column_reads_a_part_of_it() {
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (digest text PRIMARY KEY, body text, tree jsonb)")
@@ -243,7 +243,7 @@ async fn a_body_that_is_not_json_is_stored_where_no_column_reads_a_part_of_it() 
     let mut expected = bodies;
     expected.sort_unstable();
     assert_eq!(database.rows(stored).await.concat(), expected);
-    // A jsonb column of it has to be JSON.
+    // For a jsonb column the body must be JSON.
     let tree = format!("{text}[[column]]\nname = \"tree\"\ntype = \"jsonb\"\nfrom = \"@body\"\n");
     let mut function = Setup::on(&database).mapping(&tree).start().await;
     let batch = Batch::new().text("bad", "<xml/>").text("good", "[2]");

@@ -1,4 +1,4 @@
-//! The metrics that CloudWatch reads out of the log.
+//! The metrics that CloudWatch extracts from the log.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ const UNITS: [&str; 27] = [
     "None",
 ];
 
-/// A table whose name is more than ASCII.
+/// A table whose name is not ASCII.
 const LARGE: &str =
     "table = \"größe\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n
     [[column]]\nname = \"n\"\ntype = \"integer\"\nrequired = true";
@@ -54,19 +54,19 @@ fn metric_lines(function: &Function) -> Vec<Value> {
     lines.filter(|line| line.get("_aws").is_some()).collect()
 }
 
-/// Those that hold this one.
+/// The lines with this metric.
 fn with_metric(function: &Function, name: &str) -> Vec<Value> {
     let lines = metric_lines(function).into_iter();
     lines.filter(|line| line.get(name).is_some()).collect()
 }
 
-/// What a metric sums up to.
+/// The sum of a metric.
 pub(crate) fn sum(function: &Function, name: &str) -> f64 {
     let lines = with_metric(function, name);
     lines.iter().filter_map(|line| line[name].as_f64()).sum()
 }
 
-/// The same, once it is anything: lines come by another way than the answer.
+/// The same, once there is one: lines do not arrive with the answer.
 pub(crate) async fn counted(function: &Function, name: &str) -> f64 {
     eventually(name, async || {
         Some(sum(function, name)).filter(|sum| *sum > 0.0)
@@ -81,17 +81,17 @@ fn members<'a>(object: &'a Value, names: &[&str]) -> &'a Map<String, Value> {
     object
 }
 
-/// A text of so many characters at most, and at least one.
+/// A text of at most this many characters, and at least one.
 fn text(value: &Value, most: usize) -> &str {
     let text = value.as_str().unwrap();
     assert!((1..=most).contains(&text.chars().count()), "{text:?}");
     text
 }
 
-/// Every rule of the specification that a line can break, and those of what CloudWatch makes of it.
+/// Every rule of the specification that a line can break, and CloudWatch's rules for names and values.
 /// Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 /// with its schema, and for names and values <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
-fn assert_keeps_to_the_format(root: &Value) {
+fn assert_follows_the_format(root: &Value) {
     assert!(root.to_string().len() < 256 * 1024);
     let metadata = members(&root["_aws"], &["CloudWatchMetrics", "Timestamp"]);
     assert!(metadata["Timestamp"].as_u64().unwrap() > 1_700_000_000_000);
@@ -119,7 +119,7 @@ fn assert_keeps_to_the_format(root: &Value) {
 }
 
 #[tokio::test]
-async fn every_line_keeps_to_the_published_format() {
+async fn every_line_follows_the_published_format() {
     let (database, dead) = (Database::new().await, Queue::new().await);
     database
         .execute("CREATE TABLE größe (id uuid PRIMARY KEY, n integer)")
@@ -133,7 +133,7 @@ async fn every_line_keeps_to_the_published_format() {
         .await;
     function.lines_of("batch", 1).await;
     let lines = metric_lines(&function);
-    lines.iter().for_each(assert_keeps_to_the_format);
+    lines.iter().for_each(assert_follows_the_format);
     for what in [
         "ColdStartMillis",
         "MessagesReceived",
@@ -174,7 +174,7 @@ async fn a_start_writes_once_how_long_it_took_and_does_not_wait_for_a_batch() {
 }
 
 #[tokio::test]
-async fn a_batch_writes_what_became_of_it_and_of_each_rule() {
+async fn a_batch_writes_its_counts_and_those_of_each_rule() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let batch = Batch::new()
@@ -225,7 +225,7 @@ async fn the_line_of_a_batch_and_its_metrics_are_one() {
         .invoke(&Batch::new().body("a", login()).event())
         .await;
     let line = function.lines_of("batch", 1).await[0].take();
-    assert_keeps_to_the_format(&line);
+    assert_follows_the_format(&line);
     assert_eq!(
         (&line["received"], &line["MessagesReceived"]),
         (&json!(1), &json!(1.0))
@@ -243,7 +243,7 @@ async fn the_line_of_a_batch_and_its_metrics_are_one() {
     );
 }
 
-/// What is left out of the log is left out of the line, and the metrics are not.
+/// The level can leave the summary out of the line, but not the metrics.
 #[tokio::test]
 async fn metrics_do_not_depend_on_the_level_nor_the_format_of_the_log() {
     let settings = [
@@ -258,7 +258,7 @@ async fn metrics_do_not_depend_on_the_level_nor_the_format_of_the_log() {
             .await;
         assert_eq!(counted(&function, "RowsStored").await, 1.0);
         let line = &with_metric(&function, "RowsStored")[0];
-        assert_keeps_to_the_format(line);
+        assert_follows_the_format(line);
         assert_eq!((line.get("message"), line.get("received")), (None, None));
         let log = function.end().await;
         let text = log
@@ -270,7 +270,7 @@ async fn metrics_do_not_depend_on_the_level_nor_the_format_of_the_log() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_not_stored_in_time_writes_them_too() {
+async fn a_batch_that_is_not_stored_in_time_writes_its_metrics_too() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     let lock = database.lock("user_logins").await;
@@ -306,7 +306,7 @@ async fn an_outage_writes_its_retries() {
     assert!(reason.contains("cannot be reached"), "{reason}");
 }
 
-/// Two rows in one statement are refused for one of them, and then the second for a reason of the table's.
+/// Two rows in one statement are refused because of one; then the second is refused because of the table.
 #[tokio::test]
 async fn rows_that_were_stored_before_a_batch_failed_are_counted() {
     let database = Database::new().await;

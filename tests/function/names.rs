@@ -1,5 +1,5 @@
-//! A statement gets a name where it lasts, so that Postgres plans it once, and nothing that is promised
-//! changes. That poolers see no such names: `pooler`.
+//! A statement is prepared if that lasts, so that Postgres plans it once, and no promise changes. `pooler` shows that
+//! poolers see no prepared statements.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::support::{Database, Setup, server_address};
 
 const NOTHING: [String; 0] = [];
 
-/// So many that each statement had a name long before the last.
+/// So many that each statement was prepared long before the last.
 const BATCHES: usize = 12;
 
-/// The first batch of a start asks for nothing, the second whether a name would last.
+/// The first batch prepares nothing; the second finds out whether a prepared statement would last.
 const BEFORE_NAMING: usize = 2;
 
 fn batch(number: usize) -> Value {
@@ -24,7 +24,7 @@ fn batch(number: usize) -> Value {
 }
 
 #[tokio::test]
-async fn postgres_plans_the_statement_of_a_batch_once_a_connection() {
+async fn postgres_plans_the_statement_of_a_batch_once_per_connection() {
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     let url = database.url_through(proxy.address);
@@ -47,9 +47,9 @@ async fn postgres_plans_the_statement_of_a_batch_once_a_connection() {
     database.drop().await;
 }
 
-/// The name is asked for behind the rows, and has to wait for whoever came in between.
+/// The statement is prepared after the rows are sent, and waits for any session in between.
 #[tokio::test]
-async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_to_wait() {
+async fn a_stored_batch_is_acknowledged_although_preparing_its_statement_has_to_wait() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     for number in 0..BEFORE_NAMING {
@@ -79,9 +79,9 @@ async fn a_batch_that_is_stored_is_acknowledged_though_its_statements_name_has_t
     database.drop().await;
 }
 
-/// Whatever takes the name away: here a trigger.
+/// Whatever deallocates the statement, here a trigger.
 #[tokio::test]
-async fn a_statement_that_lost_its_name_costs_no_message() {
+async fn a_prepared_statement_that_was_removed_costs_no_message() {
     let database = Database::with_user_logins().await;
     database
         .execute(

@@ -8,8 +8,8 @@ use crate::support::{Database, Function, Setup};
 
 const NOTHING: [String; 0] = [];
 
-/// Every type that `newer` takes, with an older and a newer value, which compared as text or as bytes
-/// would be in the wrong order.
+/// Every type that `newer` accepts, with an older and a newer value that would be in the wrong order as text or as
+/// bytes.
 const TYPES: [(&str, &str, &str); 8] = [
     (
         "timestamptz",
@@ -58,7 +58,7 @@ fn batch(messages: &[(i32, &str, &str)]) -> Value {
     messages.iter().fold(Batch::new(), add).event()
 }
 
-/// Stored, duplicate and stale, of a batch that was acknowledged whole.
+/// The stored, duplicate and stale messages of a fully acknowledged batch.
 async fn counted(function: &mut Function, event: &Value) -> [u64; 3] {
     let batches = function.lines("batch").len();
     let answer = function.invoke(event).await;
@@ -85,7 +85,7 @@ async fn an_older_message_that_comes_later_changes_nothing_and_is_acknowledged()
             "{column_type}"
         );
         assert_eq!(value(&database, 1).await, "paid", "{column_type}");
-        // Of the same time: the later one is stored.
+        // Of equal times, the later message is stored.
         let sent = batch(&[(1, newer, "sent")]);
         assert_eq!(counted(&mut function, &sent).await, [1, 0, 0]);
         assert_eq!(value(&database, 1).await, "sent", "{column_type}");
@@ -94,7 +94,7 @@ async fn an_older_message_that_comes_later_changes_nothing_and_is_acknowledged()
 }
 
 #[tokio::test]
-async fn of_one_batch_the_newest_message_of_a_key_is_stored() {
+async fn the_newest_message_of_a_key_in_a_batch_is_stored() {
     for (column_type, older, newer) in TYPES {
         let (database, mut function) = start(column_type).await;
         let event = batch(&[
@@ -135,7 +135,7 @@ async fn null_is_older_than_any_value() {
 }
 
 #[tokio::test]
-async fn where_the_newest_of_a_batch_is_refused_the_one_before_it_is_stored() {
+async fn if_the_newest_of_a_batch_is_refused_the_one_before_it_is_stored() {
     let (database, mut function) = start("integer").await;
     let event = batch(&[(1, "3", "refused"), (1, "1", "placed"), (1, "2", "paid")]);
     let answer = function.invoke(&event).await;
@@ -145,7 +145,7 @@ async fn where_the_newest_of_a_batch_is_refused_the_one_before_it_is_stored() {
 }
 
 #[tokio::test]
-async fn what_is_stale_is_a_metric() {
+async fn stale_messages_are_counted_by_a_metric() {
     let (database, mut function) = start("integer").await;
     function.invoke(&batch(&[(1, "2", "paid")])).await;
     function.invoke(&batch(&[(1, "1", "placed")])).await;

@@ -1,4 +1,4 @@
-//! The id that a message says it first had counts only where it is known to be true.
+//! The original id that a message claims counts only if it is proven.
 
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::Origin;
@@ -8,7 +8,7 @@ use crate::support::{Database, Function, MASK_KEY, Setup, origins};
 
 const NOTHING: [String; 0] = [];
 
-/// Another key than the function's.
+/// A key that is not the function's.
 const OTHER_KEY: &str = "//8CAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A function with this mask key, and a row for each id.
@@ -51,7 +51,7 @@ async fn a_forged_origin_overwrites_no_row() {
         ("origin", unsigned.clone()),
         ("origin", unsigned.replace('}', ",\"hmac\":\"\"}")),
         ("origin", origins(OTHER_KEY).text(of("victim"), bad)),
-        // Seen in the dead-letter queue, and put on another message.
+        // Copied from a message in the dead-letter queue to another message.
         ("origin", origins(MASK_KEY).text(of("victim"), good)),
         ("original_message_id", id("victim")),
     ];

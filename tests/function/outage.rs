@@ -81,7 +81,7 @@ async fn a_server_without_free_connections_is_retried_until_it_has_one() {
 
 /// A function can have several event source mappings.
 #[tokio::test]
-async fn messages_of_two_queues_are_backed_off_in_their_own() {
+async fn messages_of_two_queues_are_backed_off_each_in_its_own() {
     let proxy = closed().await;
     let url = format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address);
     let mut function = Setup::bare()

@@ -1,4 +1,4 @@
-//! A real PgBouncer before the local Postgres, in transaction mode.
+//! A real PgBouncer in front of the local Postgres, in transaction mode.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ pub(crate) struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// `None` where the program is not installed, which is said.
+    /// `None` if the program is not installed, which is reported.
     pub(crate) async fn before(server: SocketAddr) -> Option<Self> {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
@@ -50,7 +50,7 @@ impl PgBouncer {
         let mut process = match process {
             Ok(process) => process,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // Past the test harness, which keeps the output of tests that pass to itself.
+                // Bypasses the test harness, which hides the output of tests that pass.
                 let what = b"\nNOT RUN: a test of poolers: install pgbouncer\n";
                 std::io::stderr().write_all(what).unwrap();
                 return None;

@@ -78,7 +78,7 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
         .iter()
         .filter(|how| *how == "COPY")
         .count();
-    // Perhaps not every time: while other tests run, Postgres may seem to be far away.
+    // Perhaps not every time: while other tests run, Postgres may seem distant.
     assert!((1..=2 * LARGE_ROUNDS).contains(&copied), "{copied}");
     assert_eq!(server.opened(), 1, "both functions share one connection");
     let sent = server.sent();
@@ -111,14 +111,14 @@ pub(crate) fn messages(sent: &[u8]) -> Vec<Message<'_>> {
     messages
 }
 
-/// The text of a statement that is given a name.
+/// The text of a named statement.
 pub(crate) fn named_text((kind, content): Message<'_>) -> Option<String> {
     let mut parts = content.split(|byte| *byte == 0);
     let (name, text) = (parts.next()?, parts.next()?);
     (kind == 'P' && !name.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
-/// What a pooler would have to pin the connection for.
+/// Whether a pooler would have to pin the connection for this.
 fn pins((kind, content): &Message<'_>) -> bool {
     const MOST_PINNED_BYTES: usize = 16 * 1024;
     match kind {
@@ -134,11 +134,11 @@ fn pins((kind, content): &Message<'_>) -> bool {
         }
         // Bind: its portal, then the statement.
         'B' => content[..2] != [0, 0],
-        // Describe and Close: of what, then its name.
+        // Describe and Close: the kind, then the name.
         'D' | 'C' => content[1] != 0,
         // Execute: its portal.
         'E' => content[0] != 0,
-        // A simple query, of which the probe's is empty.
+        // A simple query; that of the connection test is empty.
         'Q' => *content != [0],
         // Sync, the end, and the answers to the server's questions for a password.
         'S' | 'X' | 'p' => false,
@@ -153,7 +153,7 @@ async fn nothing_is_sent_for_which_rds_proxy_pins() {
         .execute("CREATE TYPE platform AS ENUM ('ios'); ALTER TABLE user_logins ALTER device_type TYPE platform USING NULL; ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
         .await;
     let proxy = Proxy::before(server_address()).await;
-    // An endpoint of RDS Proxy as far as its name tells, and the address is that of this machine.
+    // By its name an endpoint of RDS Proxy, but with the address of this machine.
     let rds_proxy = format!(
         "logins.proxy-czz8vq.eu-central-1.rds.amazonaws.com:{}",
         proxy.address.port()
@@ -185,7 +185,7 @@ async fn nothing_is_sent_for_which_rds_proxy_pins() {
         .await;
     function.invoke(&late).await.error();
     let connections = proxy.sent();
-    // A request to cancel is a connection of its own, which holds nothing else.
+    // A cancel request is a separate connection with no other message.
     let all: Vec<_> = connections.iter().flat_map(|sent| messages(sent)).collect();
     assert!(all.iter().filter(|(kind, _)| *kind == 'P').count() > 10);
     for message in &all {

@@ -1,4 +1,4 @@
-//! A TCP proxy before a server, which breaks what goes through it when it is told to.
+//! A TCP proxy in front of a server that breaks connections on request.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,10 +12,10 @@ use tokio::sync::watch;
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
 const READY: [u8; 6] = [b'Z', 0, 0, 0, 5, b'I'];
 
-/// So little that a proxy that stops reading soon stops its peer from sending.
+/// So small that a proxy that stops reading soon stops its peer from sending.
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 
-/// What happens to connections, by their number in the order of their making.
+/// The faults of connections, by their number in the order of arrival.
 #[derive(Debug, Clone, Copy, Default)]
 struct Faults {
     opened: usize,
@@ -26,7 +26,7 @@ struct Faults {
     loses_answer: bool,
 }
 
-/// The proxy; it goes on until the test ends.
+/// The proxy, which runs until the test ends.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     faults: watch::Sender<Faults>,
@@ -76,7 +76,7 @@ impl Proxy {
         }
     }
 
-    /// How many connections were let in so far.
+    /// How many connections were accepted so far.
     pub(crate) fn opened(&self) -> usize {
         self.faults.borrow().opened
     }
@@ -86,18 +86,18 @@ impl Proxy {
         self.faults.borrow().refused
     }
 
-    /// Closes what is open.
+    /// Closes all open connections.
     pub(crate) fn cut(&self) {
         self.faults
             .send_modify(|faults| faults.cut_below = faults.opened);
     }
 
-    /// Closes new connections at once, or no longer.
+    /// Closes new connections at once, or stops doing so.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.faults.send_modify(|faults| faults.refuses = refuses);
     }
 
-    /// Reads no more from the connections that are open, keeps them so, and serves new ones.
+    /// Stops reading from the open connections without closing them, and serves new ones.
     pub(crate) fn freeze(&self) {
         self.faults
             .send_modify(|faults| faults.frozen_below = faults.opened);
@@ -109,7 +109,7 @@ impl Proxy {
             .send_modify(|faults| faults.frozen_below = faults.opened + 1);
     }
 
-    /// Reads no more from any connection, new ones included.
+    /// Stops reading from all connections, including new ones.
     pub(crate) fn freeze_all(&self) {
         self.faults
             .send_modify(|faults| faults.frozen_below = usize::MAX);
@@ -120,7 +120,7 @@ impl Proxy {
         self.faults.send_modify(|faults| faults.frozen_below = 0);
     }
 
-    /// Lets the next statement be done, and cuts its connection in place of the answer.
+    /// Lets the next statement run, and cuts its connection instead of passing on the answer.
     pub(crate) fn lose_next_answer(&self) {
         self.faults.send_modify(|faults| faults.loses_answer = true);
     }

@@ -1,4 +1,4 @@
-//! What SQS delivers twice is stored once, whoever delivers it, and when.
+//! A message that SQS delivers twice is stored once, whoever receives it, and when.
 
 use serde_json::json;
 use tokio::join;
@@ -65,10 +65,10 @@ async fn two_functions_with_the_same_messages_store_each_once_and_never_deadlock
 }
 
 #[tokio::test]
-async fn a_deadlock_with_somebody_else_is_tried_again() {
+async fn a_deadlock_with_another_session_is_retried() {
     let database = with_table().await;
     let mapping = mapping(&database, "ignore");
-    // Who looks for the deadlock gives way: the function, after the time that the cycle takes to close.
+    // The session that detects the deadlock is aborted: the function, which started to wait first.
     let patient = "%20-c%20deadlock_timeout%3D6s";
     let url = database.url_through(server_address()) + patient;
     database.execute("SET deadlock_timeout = '60s'").await;

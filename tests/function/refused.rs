@@ -1,4 +1,4 @@
-//! Rows that Postgres refuses cost themselves alone, and few statements.
+//! Rows that Postgres refuses do not affect the others, and cost few statements.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::batch::{Batch, id, ids, login_with};
 use crate::support::{Database, Function, Setup, server_address};
 
-/// A table that refuses rows in every way a row alone can be refused.
+/// A table that refuses rows for every reason that concerns a single row.
 const STRICT: &str = "
     CREATE TYPE mood AS ENUM ('happy', 'sad');
     CREATE DOMAIN even AS integer CHECK (VALUE % 2 = 0);
@@ -46,7 +46,7 @@ fn strict_mapping(schema: &str) -> String {
     )
 }
 
-/// A row that the table takes; `positive` tells it from the others.
+/// A row that the table accepts; `positive` identifies it.
 fn good(positive: usize) -> Value {
     json!({"positive": positive, "parent": "p", "mood": "happy", "narrow": "abc", "even": 2, "present": "x", "sole": positive.to_string()})
 }
@@ -64,7 +64,7 @@ async fn start(database: &Database) -> Function {
 }
 
 #[tokio::test]
-async fn a_row_that_postgres_refuses_costs_only_itself() {
+async fn a_row_that_postgres_refuses_does_not_affect_the_others() {
     let database = Database::new().await;
     let mut function = start(&database).await;
     let refused = [
@@ -117,7 +117,7 @@ async fn a_row_that_postgres_refuses_costs_only_itself() {
 
 /// `1.0` and `1.00` are one key to Postgres, and no two rows of a statement may update one row.
 #[tokio::test]
-async fn keys_that_only_postgres_knows_to_be_equal_cost_nothing() {
+async fn keys_that_only_postgres_knows_to_be_equal_do_no_harm() {
     let database = Database::new().await;
     database
         .execute("CREATE TABLE t (k numeric PRIMARY KEY, v integer)")
@@ -140,7 +140,7 @@ async fn keys_that_only_postgres_knows_to_be_equal_cost_nothing() {
     database.drop().await;
 }
 
-/// Counts statements, also those that are rolled back: a sequence is not.
+/// Counts statements, even those that are rolled back, because a sequence is not.
 const COUNTER: &str = "
     CREATE SEQUENCE statements;
     CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('statements'); RETURN NULL; END $$;
@@ -159,7 +159,7 @@ fn refused_row(kind: usize, positive: usize) -> Value {
     }
 }
 
-/// The statements that halving needs at most: each refused row costs two on every level below the whole.
+/// The maximum number of statements for bisecting: two per refused row on every level below the whole.
 fn most_statements(rows: usize, refused: usize) -> i64 {
     let levels = rows.next_power_of_two().trailing_zeros() as usize;
     (1 + 2 * refused * levels) as i64
@@ -210,9 +210,9 @@ async fn refused_rows_of_a_large_batch_are_found_in_few_statements() {
     database.drop().await;
 }
 
-/// Its SQLSTATE is that of a missing privilege, which is no fault of a row.
+/// Its SQLSTATE is that of a missing privilege, which is not the fault of a row.
 #[tokio::test]
-async fn a_row_that_a_row_security_policy_refuses_costs_only_itself() {
+async fn a_row_that_a_row_security_policy_refuses_does_not_affect_the_others() {
     let database = Database::with_user_logins().await;
     let role = database.role("p").await;
     database
@@ -241,9 +241,9 @@ async fn a_row_that_a_row_security_policy_refuses_costs_only_itself() {
     database.drop().await;
 }
 
-/// A fault of the table's must not fill the dead-letter queue.
+/// A fault of the table must not fill the dead-letter queue.
 #[tokio::test]
-async fn what_every_row_is_refused_for_fails_the_invocation_and_no_message() {
+async fn a_refusal_of_every_row_fails_the_invocation_and_no_message() {
     for code in ["42P01", "XX000"] {
         let database = Database::with_user_logins().await;
         database

@@ -19,7 +19,7 @@ struct House {
     proxy: Proxy,
     role: String,
     secret: Secret,
-    /// The way to Secrets Manager.
+    /// The proxy in front of Secrets Manager.
     aws: Proxy,
     batches: i64,
 }
@@ -50,7 +50,7 @@ impl House {
             .set("DB_SSLMODE", "disable")
     }
 
-    /// Stores one more message while something happens, to which is said how many connections there were.
+    /// Stores one more message while something happens, which receives the number of connections so far.
     async fn flow_while(
         &mut self,
         function: &mut Function,
@@ -91,7 +91,7 @@ impl House {
         put.version_stages(stage).send().await.unwrap();
     }
 
-    /// Waits until two tries have failed: each has the cached password refused, and the current one.
+    /// Waits until two attempts have failed, each with the cached password and with the current one.
     async fn two_tries(&self, before: usize) {
         eventually("two tries", async || {
             (self.proxy.opened() >= before + 4).then_some(())
@@ -116,7 +116,7 @@ impl House {
     }
 }
 
-/// Stores a message by this setup and gives its token of the address.
+/// Stores a message with this setup and returns its token of the address.
 async fn token(database: &Database, setup: Setup, name: &str) -> Value {
     let mut function = setup.start().await;
     let event = Batch::new().body(name, login()).event();
@@ -145,7 +145,7 @@ async fn credentials_and_mask_key_come_from_secrets_manager() {
         token(&house.database, of_whole, "whole").await,
         token(&house.database, of_url, "url").await
     );
-    // A secret that RDS manages knows no host; House completes it.
+    // A secret that RDS manages has no host; House completes it.
     token(&house.database, house.setup(), "managed").await;
     whole.delete().await;
     key.delete().await;
@@ -198,7 +198,7 @@ async fn a_password_that_changes_in_the_secret_first_fails_no_batch() {
         house.flow(&mut function).await;
         house.put_secret("AWSCURRENT").await;
         house.proxy.cut();
-        // A young secret is not read again, and the old password goes on; an old one waits for the database.
+        // A recent secret is not read again, so the old password is still used; an old secret waits for the database.
         let database_follows = async |house: &House, before| {
             house.two_tries(before).await;
             house.change_password().await;

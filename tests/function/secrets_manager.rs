@@ -21,16 +21,16 @@ pub(crate) const MASK_SECRET: &str = "mask";
 
 const SLOWLY: Duration = Duration::from_millis(300);
 
-/// What becomes of a request.
+/// The treatment of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Answers,
-    /// Answers after a while, so that there is time for something to happen meanwhile.
+    /// Answers after a while, so that something can happen meanwhile.
     AnswersSlowly,
     Throttles,
-    /// Says nothing, until the mood is another one; the requests before that are never answered.
+    /// Does not answer while this mood lasts; these requests are never answered.
     Stalls,
-    /// Says nothing, and answers when the mood is another one.
+    /// Answers once this mood ends.
     Holds,
 }
 
@@ -41,7 +41,7 @@ struct Shared {
     asked: watch::Sender<Vec<String>>,
 }
 
-/// The stand-in; it goes on until the test ends.
+/// The stand-in, which runs until the test ends.
 pub(crate) struct SecretsManager {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,

@@ -8,11 +8,11 @@ use crate::support::{Asked, Database, Setup, eventually, server_address};
 
 const NOTHING: [String; 0] = [];
 
-/// How a client of Postgres says that it closes the connection.
+/// The message with which a client of Postgres closes the connection.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
 const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
-/// A silent end leaves the session on the server, until its keepalive finds out.
+/// Without it the session stays on the server until its keepalive fails.
 #[tokio::test]
 async fn an_environment_that_ends_closes_its_connection() {
     for has_extensions in [true, false] {
@@ -58,7 +58,7 @@ async fn the_function_is_an_extension_without_events_before_its_first_invocation
     database.drop().await;
 }
 
-/// The batch is not answered, and comes again.
+/// The batch is not answered, and is delivered again.
 #[tokio::test]
 async fn an_end_in_the_middle_of_a_batch_is_quick_too() {
     let database = Database::with_user_logins().await;

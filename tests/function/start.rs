@@ -1,4 +1,4 @@
-//! What stops the function at start: one sentence and a non-zero exit, no panic, no backtrace.
+//! Errors at startup: one sentence and a non-zero exit code, no panic, no backtrace.
 
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ async fn a_mask_without_its_key() {
 }
 
 #[tokio::test]
-async fn a_mask_key_that_is_none() {
+async fn an_invalid_mask_key() {
     assert!(
         refusal(with_database().set("MASK_KEY", "hunter2!"))
             .await
@@ -139,7 +139,7 @@ async fn a_secret_that_is_not_json() {
         };
         let log = refusal(setup.on_aws().set(variable, &secret.id)).await;
         assert!(
-            log.contains("is not a JSON object of the fields it needs: store")
+            log.contains("is not a JSON object with the required fields: store")
                 && log.contains(expected)
                 && !log.contains("hunter2"),
             "{log}"

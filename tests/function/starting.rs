@@ -1,4 +1,4 @@
-//! What a start waits for, and what it leaves to the first batch.
+//! The systems that a start waits for, and those that it leaves to the first batch.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const NOTHING: [String; 0] = [];
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);
 
-/// The time of an invocation that waits in vain, and then has three seconds for SQS.
+/// The time of an invocation that waits in vain, and then has three seconds left for SQS.
 const TIME: Duration = Duration::from_secs(9);
 
 async fn stored(function: &mut Function, name: &str) {
@@ -28,14 +28,14 @@ async fn stored(function: &mut Function, name: &str) {
     assert_eq!(function.invoke(&event).await.failed_ids(), NOTHING);
 }
 
-/// What a start has left to the first batch.
+/// The number of systems that a start has left to the first batch.
 fn left(function: &Function) -> usize {
     let lines = function.log();
-    lines.matches("the first batch tries again").count()
+    lines.matches("retrying with the first batch").count()
 }
 
 #[tokio::test]
-async fn everything_is_done_side_by_side_before_the_first_invocation_is_asked_for() {
+async fn everything_is_done_concurrently_before_the_first_invocation_is_requested() {
     let database = Database::with_user_logins().await;
     let role = database.role("p").await;
     let server = server_address();
@@ -64,7 +64,7 @@ async fn everything_is_done_side_by_side_before_the_first_invocation_is_asked_fo
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_never_answered_is_made_again_within_the_start() {
+async fn an_attempt_that_is_never_answered_is_repeated_during_startup() {
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     proxy.freeze_next();
@@ -84,7 +84,7 @@ async fn an_attempt_that_is_never_answered_is_made_again_within_the_start() {
 }
 
 #[tokio::test]
-async fn what_does_not_answer_in_nine_seconds_is_left_to_the_first_batch() {
+async fn a_system_that_does_not_answer_in_nine_seconds_is_left_to_the_first_batch() {
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     proxy.freeze_all();
@@ -105,9 +105,9 @@ async fn what_does_not_answer_in_nine_seconds_is_left_to_the_first_batch() {
     database.drop().await;
 }
 
-/// Until the mask key is there, nothing can be stored; from then on nothing was lost.
+/// Nothing can be stored until the mask key is available; then it turns out that nothing was lost.
 #[tokio::test]
-async fn a_mask_secret_that_is_throttled_at_the_start_is_tried_again_by_the_first_batch() {
+async fn a_mask_secret_that_is_throttled_at_startup_is_retried_by_the_first_batch() {
     let database = Database::with_user_logins().await;
     let secrets = SecretsManager::new(Mood::Throttles).await;
     let setup = Setup::on(&database).on_aws();
@@ -127,7 +127,8 @@ async fn a_mask_secret_that_is_throttled_at_the_start_is_tried_again_by_the_firs
 }
 
 #[tokio::test]
-async fn a_mask_secret_that_cannot_be_had_in_time_backs_the_batch_off_and_the_function_lives() {
+async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_function_continues()
+{
     let cases = [Mood::Throttles, Mood::Stalls].map(async |mood| {
         let database = Database::with_user_logins().await;
         let (queue, secrets) = (Queue::new().await, SecretsManager::new(mood).await);
@@ -158,9 +159,9 @@ async fn a_mask_secret_that_cannot_be_had_in_time_backs_the_batch_off_and_the_fu
     join_all(cases).await;
 }
 
-/// Whatever the mask key, an event that is not SQS's is refused as such.
+/// An event that is not from SQS is refused as such, with or without a mask key.
 #[tokio::test]
-async fn an_event_that_is_not_from_sqs_is_refused_without_the_mask_key_too() {
+async fn an_event_that_is_not_from_sqs_is_refused_even_without_the_mask_key() {
     let database = Database::with_user_logins().await;
     let secrets = SecretsManager::new(Mood::Throttles).await;
     let setup = Setup::on(&database).on_aws();
@@ -170,9 +171,9 @@ async fn an_event_that_is_not_from_sqs_is_refused_without_the_mask_key_too() {
     database.drop().await;
 }
 
-/// As one that is being restored under its name.
+/// For example one that is being restored under its name.
 #[tokio::test]
-async fn a_database_that_comes_to_exist_after_the_start_is_connected_to_by_the_first_batch() {
+async fn a_database_that_is_created_after_startup_is_connected_to_by_the_first_batch() {
     let maintenance = Database::with_user_logins().await;
     let (name, template) = (
         format!("{}_db", maintenance.schema),

@@ -21,20 +21,20 @@ use tokio::sync::{mpsc, watch};
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// 64 bytes, of which the masks make tokens in every test.
+/// 64 bytes, the mask key of every test.
 pub(crate) const MASK_KEY: &str =
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
 
-/// What signs and verifies origins with a mask key, given in base64.
+/// Signs and verifies origins with a mask key in base64.
 pub(crate) fn origins(mask_key: &str) -> Origins {
     let key = (!mask_key.is_empty()).then(|| MaskKey::from_base64(mask_key).unwrap());
     Origins::new(key.as_ref())
 }
-/// How the Runtime API calls the function as an extension.
+/// The id that the Runtime API gives the function as an extension.
 const EXTENSION: &str = "extension";
 
-/// A program as cargo has built it, or where `make test` keeps it: a build for the local stack, which may run
-/// beside the tests, moves away what cargo has built.
+/// A program as built by cargo, or where `make test` keeps it: a concurrent build for the local stack moves away what
+/// cargo has built.
 pub(crate) fn program(name: &str, built: &str) -> PathBuf {
     let kept = std::env::var_os("TESTED_PROGRAMS");
     kept.map_or_else(|| built.into(), |folder| PathBuf::from(folder).join(name))
@@ -76,7 +76,7 @@ pub(crate) fn superuser() -> (String, String) {
     (server.get_user().unwrap().to_owned(), password)
 }
 
-/// Looks again and again until there is something, for as long as a test has patience.
+/// Repeats a check until it returns something, up to the patience of a test.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let patience = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(10);
@@ -86,7 +86,7 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
         }
         assert!(Instant::now() < patience, "it never came true: {what}");
         tokio::time::sleep(pause).await;
-        // Whoever is asked has other things to do too.
+        // Leaves time to the system that is polled.
         pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
@@ -99,7 +99,7 @@ async fn connect() -> Client {
     client
 }
 
-/// A schema of its own, gone with everything in it when the test ends well.
+/// A schema for the test, dropped with everything in it if the test passes.
 pub(crate) struct Database {
     pub(crate) client: Client,
     pub(crate) schema: String,
@@ -158,7 +158,7 @@ impl Database {
             .get(0)
     }
 
-    /// Keeps everybody from the table until what is given back is dropped.
+    /// Locks the table until the returned client is dropped.
     pub(crate) async fn lock(&self, table: &str) -> Client {
         let client = connect().await;
         let sql = format!("BEGIN; LOCK TABLE {}.{table}", self.schema);
@@ -166,7 +166,7 @@ impl Database {
         client
     }
 
-    /// Locks these rows until what is given back is dropped.
+    /// Locks these rows until the returned client is dropped.
     pub(crate) async fn lock_rows(&self, table: &str, condition: &str) -> Client {
         let client = connect().await;
         let sql = format!(
@@ -177,7 +177,7 @@ impl Database {
         client
     }
 
-    /// Waits until so many sessions wait for the table.
+    /// Waits until this many sessions wait for the table.
     pub(crate) async fn wait_for_waiting(&self, table: &str, count: i64) {
         let waiting = format!("pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
         eventually(&format!("{count} wait for {table}"), async || {
@@ -215,7 +215,7 @@ impl Database {
         )
     }
 
-    /// A role that may do everything in the schema, gone by `drop_role`.
+    /// A role with all privileges in the schema, to be dropped by `drop_role`.
     pub(crate) async fn role(&self, password: &str) -> String {
         let (schema, role) = (&self.schema, format!("{}_role", self.schema));
         self.execute(&format!(
@@ -237,7 +237,7 @@ impl Database {
     }
 }
 
-/// A file that is gone when the test ends.
+/// A file that is removed when the test ends.
 pub(crate) struct TempFile(pub(crate) std::path::PathBuf);
 
 impl TempFile {
@@ -263,7 +263,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Nothing is set but what Lambda sets.
+    /// Only with the variables that Lambda sets.
     pub(crate) fn bare() -> Self {
         let lambda = [
             ("AWS_LAMBDA_FUNCTION_NAME", "sqs-to-postgres"),
@@ -291,7 +291,7 @@ impl Setup {
             .set("MASK_KEY", MASK_KEY)
     }
 
-    /// A database that nobody serves.
+    /// A database that does not answer.
     pub(crate) fn away() -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!(
@@ -313,7 +313,7 @@ impl Setup {
         self
     }
 
-    /// Another mapping than the shipped one.
+    /// Replaces the shipped mapping.
     pub(crate) fn mapping(self, text: &str) -> Self {
         let file = TempFile::new(text);
         let path = file.0.display().to_string();
@@ -323,7 +323,7 @@ impl Setup {
         }
     }
 
-    /// Beside a Runtime API that has no extensions, as that of an emulator may be.
+    /// With a Runtime API without extensions, like that of some emulators.
     pub(crate) fn without_extensions(self) -> Self {
         Self {
             has_extensions: false,
@@ -343,7 +343,7 @@ impl Setup {
     }
 }
 
-/// What the function answers to an invocation.
+/// The function's answer to an invocation.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// The response.
@@ -353,7 +353,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The ids of the answer, in its order.
+    /// The ids in the answer, in order.
     pub(crate) fn failed_ids(&self) -> Vec<String> {
         let Self::Answer(answer) = self else {
             panic!("no answer: {self:?}")
@@ -375,14 +375,14 @@ impl Outcome {
 
 struct Invocation {
     payload: String,
-    /// From when it is handed over until the deadline.
+    /// The time from its delivery until the deadline.
     time: Duration,
 }
 
-/// What the function has asked the Runtime API for, in its order.
+/// The requests of the function to the Runtime API, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// To be an extension, and for these events: the number of their kinds.
+    /// To register as an extension, with this number of kinds of events.
     Extension(usize),
     /// For the extension's next event.
     NextEvent,
@@ -414,7 +414,7 @@ async fn register(
     ([("lambda-extension-identifier", EXTENSION)], "{}")
 }
 
-/// There are no events for an extension that has subscribed to none.
+/// There are no events for an extension without subscriptions.
 async fn next_event(State(api): State<Arc<RuntimeApi>>, headers: HeaderMap) {
     assert_eq!(headers["lambda-extension-identifier"], EXTENSION);
     api.note(Asked::NextEvent);
@@ -549,13 +549,13 @@ impl Function {
         }
     }
 
-    /// Puts an invocation before it, whose answer nobody waits for.
+    /// Queues an invocation without waiting for the answer.
     pub(crate) fn send(&self, event: &Value, time: Duration) {
         let payload = event.to_string();
         self.invocations.send(Invocation { payload, time }).unwrap();
     }
 
-    /// Waits until it has asked for its first invocation.
+    /// Waits until it has requested its first invocation.
     pub(crate) async fn ready(&mut self) {
         let mut asked = self.asked.clone();
         let mut ready = pin!(asked.wait_for(|asked| asked.contains(&Asked::Next)));
@@ -566,7 +566,7 @@ impl Function {
         }
     }
 
-    /// What it has asked the Runtime API for so far.
+    /// Its requests to the Runtime API so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.borrow().clone()
     }
@@ -584,12 +584,12 @@ impl Function {
         ended.expect("the function goes on").unwrap()
     }
 
-    /// The number of its process.
+    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id().unwrap()
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -603,7 +603,7 @@ impl Function {
         json.filter(|line| line["message"] == message).collect()
     }
 
-    /// The JSON lines with this message, once there are that many: they come by another way than the answer.
+    /// The JSON lines with this message, once there are this many: they do not arrive with the answer.
     pub(crate) async fn lines_of(&self, message: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} lines {message:?}"), async || {
             Some(self.lines(message)).filter(|lines| lines.len() >= count)
@@ -611,7 +611,7 @@ impl Function {
         .await
     }
 
-    /// Everything it wrote, once it has ended.
+    /// All its output, once it has ended.
     async fn whole_log(&mut self) -> String {
         for reader in self.readers.drain(..) {
             reader.await.unwrap();
@@ -619,7 +619,7 @@ impl Function {
         self.log()
     }
 
-    /// Ends it and gives everything it wrote.
+    /// Ends it and returns all its output.
     pub(crate) async fn end(mut self) -> String {
         self.process.start_kill().unwrap();
         self.process.wait().await.unwrap();

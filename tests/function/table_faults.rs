@@ -54,7 +54,7 @@ async fn a_missing_partition_fails_the_invocation_and_blames_no_message() {
 }
 
 #[tokio::test]
-async fn rows_that_have_a_partition_are_stored_beside_those_that_have_none() {
+async fn rows_with_a_partition_are_stored_and_do_not_wait_for_those_without() {
     let database = partitioned().await;
     let mut function = Setup::on(&database).mapping(DAYS).start().await;
     let batch = (0..20).fold(Batch::new(), |batch, number| {
@@ -72,7 +72,7 @@ async fn rows_that_have_a_partition_are_stored_beside_those_that_have_none() {
 }
 
 #[tokio::test]
-async fn a_new_column_that_takes_no_null_fails_the_invocation_and_blames_no_message() {
+async fn a_new_not_null_column_fails_the_invocation_and_blames_no_message() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     database
@@ -119,9 +119,9 @@ async fn with_enum(database: &Database) -> Function {
     function
 }
 
-/// As values of an enum are removed.
+/// This is how values of an enum are removed.
 #[tokio::test]
-async fn an_enum_that_another_one_replaced_is_noticed() {
+async fn a_replaced_enum_type_is_noticed() {
     let database = Database::new().await;
     let mut function = with_enum(&database).await;
     database
@@ -137,7 +137,7 @@ async fn an_enum_that_another_one_replaced_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_column_that_is_no_longer_an_enum_takes_every_text() {
+async fn a_column_that_is_no_longer_an_enum_accepts_any_text() {
     let database = Database::new().await;
     let mut function = with_enum(&database).await;
     database
@@ -149,9 +149,9 @@ async fn a_column_that_is_no_longer_an_enum_takes_every_text() {
     database.drop().await;
 }
 
-/// What a trigger does for some rows is not what the role may do with the table.
+/// A trigger for some rows may need other privileges than the statement.
 #[tokio::test]
-async fn a_privilege_or_index_that_only_a_trigger_misses_is_the_fault_of_its_row() {
+async fn a_privilege_or_index_that_only_a_trigger_needs_is_the_fault_of_its_row() {
     for code in ["42501", "42P10", "55000"] {
         let database = Database::with_user_logins().await;
         database
@@ -179,9 +179,9 @@ async fn a_privilege_or_index_that_only_a_trigger_misses_is_the_fault_of_its_row
     }
 }
 
-/// While an index of the key is built anew, Postgres may raise a violation of it in spite of `ON CONFLICT`.
+/// While an index of the key is rebuilt, Postgres may raise a violation of it in spite of `ON CONFLICT`.
 #[tokio::test]
-async fn a_violation_of_the_key_itself_is_tried_again() {
+async fn a_violation_of_the_key_itself_is_retried() {
     let database = Database::new().await;
     database
         .execute(
@@ -207,7 +207,7 @@ async fn a_violation_of_the_key_itself_is_tried_again() {
     database.drop().await;
 }
 
-/// Lambda sends the records of one queue; whoever invokes the function can send others.
+/// Lambda sends the records of one queue, but other callers can send any.
 #[tokio::test]
 async fn records_of_a_fifo_queue_and_of_another_in_one_event_are_stored() {
     let database = Database::with_user_logins().await;

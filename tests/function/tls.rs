@@ -1,4 +1,4 @@
-//! Whom the function takes for its database: certificates of an own authority, right and wrong.
+//! Which servers the function trusts: valid and invalid certificates of a private authority.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use crate::impostor::Impostor;
 use crate::support::{Database, Outcome, Setup, database_name, eventually, server_address};
 use crate::tls_front::{Authority, front};
 
-/// A database that is entered by a secret, and certificates of every kind.
+/// A database with its secret, and certificates of every kind.
 struct House {
     database: Database,
     role: String,
@@ -50,7 +50,7 @@ impl House {
         front(self.ours.identity("db.internal", 2100)).await
     }
 
-    /// A function that finds the database there by its secret.
+    /// A function that connects to this server with the secret.
     fn setup(&self, server: SocketAddr, mode: Option<&str>, root: Option<&Authority>) -> Setup {
         let setup = Setup::bare()
             .on_aws()
@@ -69,7 +69,7 @@ impl House {
         }
     }
 
-    /// The same by a URL.
+    /// The same with a URL.
     fn url_setup(&self, server: SocketAddr, parameters: &str) -> Setup {
         let url = format!(
             "postgresql://{}:p@localhost:{}/{}?{parameters}",
@@ -174,10 +174,10 @@ async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
     house.drop().await;
 }
 
-/// A stand-in, because a real server does not fall silent when told: it refuses TLS until the batch has tried, and
-/// then only listens.
+/// A stand-in, because a real server does not stop responding on request: it refuses TLS until the batch has tried,
+/// and then only listens.
 #[tokio::test]
-async fn what_is_wrong_with_a_server_is_told_though_the_last_tries_were_cut_short() {
+async fn the_fault_of_a_server_is_reported_although_the_last_attempts_were_cut_short() {
     let house = House::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

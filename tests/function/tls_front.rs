@@ -1,4 +1,4 @@
-//! TLS before the local Postgres, which was built without it, with certificates of an own authority.
+//! TLS in front of the local Postgres, which was built without it, with certificates of a private authority.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tokio_native_tls::native_tls::{self, Identity};
 
 use crate::support::{TempFile, server_address};
 
-/// What a client of Postgres asks before it begins with TLS.
+/// The request that a client of Postgres sends before TLS.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (SSLRequest).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
@@ -23,7 +23,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// A private one. They all have the same name, so that only their keys distinguish them.
+    /// A private one. All have the same name, so that only their keys distinguish them.
     pub(crate) fn new() -> Self {
         Self::named("Authority of a test")
     }
@@ -59,7 +59,7 @@ impl Authority {
         package
     }
 
-    /// A server's certificate for this host that ends with this year.
+    /// A server's certificate for this host that expires with this year.
     pub(crate) fn identity(&self, host: &str, last_year: i32) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
@@ -70,7 +70,7 @@ impl Authority {
     }
 }
 
-/// The folder of a function's code, gone when the test ends.
+/// The folder of a function's code, removed when the test ends.
 pub(crate) struct Package(PathBuf);
 
 impl Package {
@@ -85,7 +85,7 @@ impl Drop for Package {
     }
 }
 
-/// Puts TLS before the local Postgres, which was built without it.
+/// Puts TLS in front of the local Postgres, which was built without it.
 pub(crate) async fn front(identity: Identity) -> SocketAddr {
     let acceptor = native_tls::TlsAcceptor::new(identity).unwrap();
     let acceptor = Arc::new(TlsAcceptor::from(acceptor));

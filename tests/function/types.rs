@@ -1,4 +1,4 @@
-//! Every type: what a JSON value becomes in Postgres, and what costs its message.
+//! Every type: how JSON values are stored in Postgres, and which values reject their message.
 
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::Origin;
@@ -628,7 +628,7 @@ async fn jsonb_keeps_any_value_as_it_is() {
 }
 
 #[tokio::test]
-async fn strip_nul_takes_out_what_postgres_cannot_store() {
+async fn strip_nul_removes_what_postgres_cannot_store() {
     check_with(
         "jsonb",
         "transform = [\"strip_nul\"]",
@@ -663,7 +663,7 @@ async fn required_refuses_null_missing_and_empty() {
 }
 
 #[tokio::test]
-async fn a_default_stands_in_for_null_and_missing_and_takes_the_same_way() {
+async fn a_default_replaces_null_and_missing_and_is_processed_like_a_value() {
     let accepted = [("null", "'xy'"), (r#""AB""#, "'ab'"), (r#""""#, "''")];
     check_with(
         "text",
@@ -696,7 +696,7 @@ async fn a_default_stands_in_for_null_and_missing_and_takes_the_same_way() {
 }
 
 #[tokio::test]
-async fn transforms_work_in_order_and_take_a_number_by_its_text() {
+async fn transforms_run_in_order_and_read_a_number_as_its_text() {
     check_with(
         "integer",
         "transform = [\"trim\", \"major\"]",
@@ -822,7 +822,7 @@ async fn a_message_that_redrive_moved_keeps_its_first_id() {
 }
 
 #[tokio::test]
-async fn all_masks_give_the_tokens_that_others_compute() {
+async fn all_masks_produce_the_tokens_that_other_programs_compute() {
     let database = Database::new().await;
     let masks = ["sha256", "sha512", "hmac-sha256", "aes-siv"];
     let columns: Vec<String> = masks

@@ -1,4 +1,4 @@
-//! What the machine itself takes: a test that measures time allows for it, so that it holds on a busy machine.
+//! Measures how much time a busy machine withholds, so that tests that measure time can allow for it.
 //!
 //! Such tests are in modules named `alone`: `make test` runs them one at a time, after all others.
 
@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A nap and some work, as a program does that waits for others.
+/// A nap and some work, like a program that waits for others.
 const NAP: Duration = Duration::from_millis(5);
 const WORK: u64 = 20_000;
 
-/// A thread that naps and works, round after round, and notes what each round took.
+/// A thread that naps and works in rounds, and records the duration of each.
 pub(crate) struct Yardstick {
     rounds: Arc<Mutex<Vec<Round>>>,
     _running: Sender<()>,
@@ -35,14 +35,14 @@ impl Yardstick {
         }
     }
 
-    /// What went by since then, without what the machine has withheld: by how much all rounds together were
-    /// longer than if each had been as quick as the quickest.
+    /// The time since then, without the time that the machine has withheld: the excess of all rounds over the same
+    /// number of the fastest.
     pub(crate) fn own_time_since(&self, started: Instant) -> Duration {
         let passed = started.elapsed();
         passed.saturating_sub(self.withheld_since(started))
     }
 
-    /// What the machine has withheld since then.
+    /// The time that the machine has withheld since then.
     pub(crate) fn withheld_since(&self, started: Instant) -> Duration {
         self.wait_for_a_round_after(Instant::now());
         let rounds = self.rounds.lock().unwrap();
@@ -54,7 +54,7 @@ impl Yardstick {
             .sum()
     }
 
-    /// The round that is under way may be the one in which the machine stood still.
+    /// The machine may have stood still in the current round.
     fn wait_for_a_round_after(&self, now: Instant) {
         let is_after = |round: &Round| round.ended > now;
         while !self.rounds.lock().unwrap().last().is_some_and(is_after) {

@@ -1,4 +1,4 @@
-"""What the tests of the stack share: each thing is made once."""
+"""The fixtures that the tests of the stack share, each made once."""
 
 import base64
 import os
@@ -53,7 +53,7 @@ def packaged(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> st
 
 @pytest.fixture
 def steady_build(settings: Settings) -> Iterator[None]:
-    """Meanwhile nobody replaces the function in `target`, as `make up` does."""
+    """Keeps others, such as `make up`, from replacing the function in `target` meanwhile."""
     with one_at_a_time(settings):
         yield
 
@@ -76,7 +76,7 @@ def variants(stacks: Stacks) -> dict[str, Variant]:
 
 @pytest.fixture(scope="session")
 def tool(settings: Settings) -> Path:
-    """The folder of the command line tool."""
+    """The folder of the command-line tool."""
     return run.tool(settings).parent
 
 

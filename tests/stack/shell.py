@@ -1,4 +1,4 @@
-"""The shell of a person who has the command line tool, psql and a database."""
+"""A user's shell with the command-line tool, psql and a database."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Shell:
-    """A person's shell in a folder, with the tool, psql, and a database."""
+    """A user's shell in a folder, with the tool, psql, and a database."""
 
     folder: Path
     env: dict[str, str]
@@ -31,7 +31,7 @@ class Shell:
         self.sql(f"INSERT INTO {table} SELECT * FROM {source}")
 
     def store(self, table: str, messages: str, **env: str) -> None:
-        """Makes the table and puts into it what the messages become."""
+        """Creates the table and stores the messages in it."""
         self.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1', **env)
         explained = self.run("sqs-to-postgres explain --json --show-values", messages, **env)
         rows = [json.loads(line) for line in explained.stdout.splitlines()]

@@ -1,4 +1,4 @@
-"""Stacks beside the running one, which they do not disturb: one for each way to use the template."""
+"""Stacks next to the running one, which they do not disturb: one for each way to use the template."""
 
 import json
 import secrets
@@ -26,7 +26,7 @@ class Variant:
 
 
 def existing_queue(settings: Settings, suffix: str = "") -> dict[str, str]:
-    """A queue that somebody else made, and its dead-letter queue."""
+    """An existing queue, and its dead-letter queue."""
     names = {"QueueArn": f"was-there-before{suffix}", "DeadLetterQueueArn": f"was-there-too{suffix}"}
     fifo = {"FifoQueue": "true"} if suffix else {}
     for name in names.values():
@@ -37,7 +37,7 @@ def existing_queue(settings: Settings, suffix: str = "") -> dict[str, str]:
 
 
 def every_option(settings: Settings) -> dict[str, str]:
-    """A key, a topic and a network of one's own, which LocalStack takes without enforcing anything."""
+    """A customer's key, topic and network, which LocalStack accepts without enforcing anything."""
     ec2 = client(settings, "ec2")
     return {
         "Profile": "try-out",
@@ -75,7 +75,7 @@ def send_both(settings: Settings, name: str, deployment: Deployment) -> Variant:
 
 
 class Stacks:
-    """Makes, updates and in the end stops them. Their names end in a word of this session's own."""
+    """Creates, updates and finally stops them. Their names end in a suffix of this session."""
 
     def __init__(self, settings: Settings, packaged: str) -> None:
         self.settings = settings
@@ -85,7 +85,7 @@ class Stacks:
         self._names: list[str] = []
 
     def create(self, kind: str, parameters: dict[str, str]) -> str:
-        """Begins to, and gives the stack's name; `wait` for it."""
+        """Begins to deploy, and returns the stack's name; `wait` for it."""
         self._names.append(f"{kind}-{self._session}")
         self._cloudformation.create_stack(**self._request(self._names[-1], parameters, self._packaged))
         return self._names[-1]

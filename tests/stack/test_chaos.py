@@ -1,4 +1,4 @@
-"""Nothing lost and nothing twice under real faults; `make chaos` does the same with more messages."""
+"""Under real faults nothing is lost or stored twice; `make chaos` does the same with more messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""docs/DEPLOY.md, typed literally into an account that is empty.
+"""docs/DEPLOY.md, typed literally into an empty account.
 
 AWS is LocalStack, where another access key is another account; Postgres is the stack's own behind a TLS
 front, since RDS wants TLS. All else is as on the page, but for the compiler: no optimisations.
@@ -37,7 +37,7 @@ def blocks(guide: str, kind: str) -> list[str]:
 
 @pytest.fixture
 def front(settings: Settings) -> Iterator[TlsFront]:
-    """Its certificate is where the guide puts the one of RDS."""
+    """Its certificate is where the guide puts that of RDS."""
     certificate = settings.state / "rds-ca.pem"
     certify(certificate)
     front = TlsFront(settings.identity.postgres_port, certificate)
@@ -48,7 +48,7 @@ def front(settings: Settings) -> Iterator[TlsFront]:
 
 @pytest.fixture
 def shell(settings: Settings, front: TlsFront) -> dict[str, str]:
-    """The newcomer's: an account of which nobody has heard, and a server that they administer."""
+    """The newcomer's environment: an unused account, and a server that they administer."""
     return build_env(settings) | {
         "PATH": f"{_links(settings)}{os.pathsep}{os.environ['PATH']}",
         "AWS_ACCESS_KEY_ID": str(random.randrange(10**11, 10**12)),

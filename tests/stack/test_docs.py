@@ -1,5 +1,5 @@
-"""What the pages for analysts and for those who come from an older script say is so: each of their blocks
-runs, with the real command line tool, on a database of its own."""
+"""The pages for analysts and for those who migrate from an older script work: each of their blocks
+runs, with the real command-line tool, on a database of its own."""
 
 import base64
 import hashlib
@@ -148,7 +148,7 @@ def test_the_kind_of_a_token_is_recognised_by_its_pattern(old: Shell) -> None:
     assert told == {**dict.fromkeys(kinds, "1"), "probably AES-ECB in base64": "5"}
 
 
-def test_plain_hashes_go_on_as_they_were(shell: Shell) -> None:
+def test_plain_hashes_stay_as_they_were(shell: Shell) -> None:
     (shell.folder / "pipeline.toml").write_text(block("MIGRATING.md", "toml", 'mask = "sha512"'))
     message = json.dumps({"ip": ADDRESSES[0], "device_id": "dev-é"})
     shell.store("user_logins", message)
@@ -160,13 +160,13 @@ def test_plain_hashes_go_on_as_they_were(shell: Shell) -> None:
 
 @pytest.fixture(scope="session")
 def drain_flags(tool: Path) -> set[str]:
-    """The flags that `drain` knows."""
+    """The flags of `drain`."""
     asked = subprocess.run([tool / "sqs-to-postgres", "drain", "--help"], capture_output=True, text=True)
     return set(re.findall(r"^ +(--[a-z-]+)", asked.stdout, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("kind", "place"), [("Deployment", []), ("CronJob", ["jobTemplate", "spec"])])
-def test_the_kubernetes_examples_start_drain_as_it_wants_to_be(
+def test_the_kubernetes_examples_start_drain_with_valid_options(
     kind: str, place: list[str], drain_flags: set[str]
 ) -> None:
     spec = yaml.safe_load(block("MIGRATING.md", "yaml", f"kind: {kind}"))["spec"]
@@ -183,22 +183,22 @@ def test_the_kubernetes_examples_start_drain_as_it_wants_to_be(
         [rule] = spec["podFailurePolicy"]["rules"]
         assert rule["onExitCodes"]["values"] == [1, 2]
         assert rule["onExitCodes"]["containerName"] == container["name"]
-        # Kubernetes takes such a policy with this one only.
+        # Kubernetes accepts such a policy only with this one.
         assert spec["template"]["spec"]["restartPolicy"] == "Never"
 
 
 class RetryError(Exception):
-    """Airflow tries such a task again."""
+    """Airflow retries such a task."""
 
 
 class FailError(Exception):
-    """Airflow does not try such a task again."""
+    """Airflow does not retry such a task."""
 
 
 @pytest.mark.parametrize(
     ("code", "raised"), [(0, None), (1, None), (2, FailError), (3, RetryError), (101, FailError)]
 )
-def test_the_airflow_example_tries_again_what_may_succeed_later(
+def test_the_airflow_example_retries_what_may_succeed_later(
     code: int, raised: type[Exception] | None, drain_flags: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = block("MIGRATING.md", "python", "drain_logins.py")

@@ -23,7 +23,7 @@ GOOD_BODY = {"user_id": "u-1", "app_version": "4.2", "ip": "192.0.2.1", "device_
 
 @pytest.fixture(scope="session")
 def mask_key(settings: Settings) -> bytes:
-    """The key as the function gets it, from Secrets Manager."""
+    """The key from Secrets Manager, as for the function."""
     secrets_manager = deploy.client(settings, "secretsmanager")
     secret = secrets_manager.get_secret_value(SecretId=deploy.MASK_SECRET)["SecretString"]
     return b64decode(json.loads(secret)["mask_key"])
@@ -42,7 +42,7 @@ def arrived(settings: Settings, deployment: Deployment, sent: dict[str, str]) ->
 
 
 def expected_row(message_id: str, body: str, key: bytes) -> dict[str, object] | None:
-    """The row of a message, or None when it must not be stored. All but the day."""
+    """The row of a message without the date, or None if it must not be stored."""
     try:
         message = json.loads(body)
         version = message.get("app_version")
@@ -66,7 +66,7 @@ def stored_rows(settings: Settings, ids: list[str]) -> dict[str, dict[str, Any]]
 
 
 def event_of(bodies: dict[str, str], queue_arn: str) -> dict[str, object]:
-    """What the event source mapping would hand to the function."""
+    """The event that the event source mapping would pass to the function."""
     now_ms = str(int(time.time() * 1000))
     attributes = {
         "ApproximateReceiveCount": "2",
@@ -86,7 +86,7 @@ def event_of(bodies: dict[str, str], queue_arn: str) -> dict[str, object]:
 
 
 def invoke(settings: Settings, deployment: Deployment, bodies: dict[str, str]) -> set[str]:
-    """Calls the function through the Lambda API; gives the ids that it reports as failed."""
+    """Calls the function through the Lambda API, and returns the ids that it reports as failed."""
     queue = {"QueueUrl": deployment.queue_url, "AttributeNames": ["QueueArn"]}
     queue_arn = deploy.client(settings, "sqs").get_queue_attributes(**queue)["Attributes"]["QueueArn"]
     answer = deploy.client(settings, "lambda").invoke(
@@ -147,7 +147,7 @@ def test_the_same_batch_again_adds_no_row(
     assert stored_rows(settings, list(sent)) == before
 
 
-def test_only_the_bad_message_of_a_batch_is_given_back(settings: Settings, deployment: Deployment) -> None:
+def test_only_the_bad_message_of_a_batch_is_reported(settings: Settings, deployment: Deployment) -> None:
     bodies = {
         "00000000-0000-4000-8000-00000000000a": json.dumps(GOOD_BODY),
         "00000000-0000-4000-8000-00000000000b": "no JSON",

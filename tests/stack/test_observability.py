@@ -1,4 +1,4 @@
-"""What alarms, the dashboard and the saved queries name is what the real function writes.
+"""Alarms, the dashboard and the saved queries name what the real function writes.
 
 One side is the template and what was deployed of it, the other are the lines in the log groups: neither a
 metric nor a field can be renamed on one side alone.
@@ -43,7 +43,7 @@ STRINGS = re.compile(r'"[^"]*"')
 
 @pytest.fixture(scope="module")
 def lines(settings: Settings, variants: dict[str, Variant]) -> list[Line]:
-    """What the functions of all variants wrote, once each bad message has its line."""
+    """The logs of the functions of all variants, once each bad message has its line."""
     direct = [variant for kind, variant in variants.items() if kind not in ("low-latency", "bulk")]
 
     def written() -> list[Line]:
@@ -86,7 +86,7 @@ def test_every_alarm_watches_a_metric_of_this_function(
 
 
 def dashboard(template: dict[str, Any]) -> dict[str, Any]:
-    """As the template has it, each name in place of its value: LocalStack makes no dashboards."""
+    """The dashboard of the template, with names in place of values: LocalStack does not create dashboards."""
     body, variables = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     names = set(re.findall(r"\$\{([\w:.]+)\}", body))
     references = {name.partition(".")[0] for name in names - set(variables) if not name.startswith("AWS::")}

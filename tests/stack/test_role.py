@@ -1,4 +1,4 @@
-"""The function's role may do what is done with it, and nothing else.
+"""The function's role allows what is used, and nothing else.
 
 LocalStack does not enforce roles, so what is used is read from the other side: the SDK's operations that the
 Rust code calls, and what Lambda itself does with the role by AWS's documentation.
@@ -76,7 +76,7 @@ def test_the_role_allows_exactly_what_is_used(
 ) -> None:
     called = called_by_the_function(settings)
     assert "sqs:SendMessage" in called
-    # Only where dead letters are direct does the function send any.
+    # The function sends dead letters only if they are direct.
     unused = set() if kind == "every-option" else {"sqs:SendMessage"}
     allowed = [actions_of(statement) for statement in allowing(settings, variants[kind])]
     assert set().union(*allowed) == (called - unused) | LAMBDA_POLLS | LAMBDA_LOGS | more
@@ -92,7 +92,7 @@ def test_every_statement_is_for_one_resource(
         actions, resource = actions_of(statement), statement["Resource"]
         assert isinstance(resource, str)
         assert not any("*" in action for action in actions)
-        if actions == LAMBDA_JOINS_A_VPC:  # which take no narrower one
+        if actions == LAMBDA_JOINS_A_VPC:  # which do not accept a narrower one
             assert resource == "*"
         elif actions == {"secretsmanager:GetSecretValue"}:
             assert re.fullmatch(r"arn:aws:secretsmanager:.+:secret:[\w/-]+-\?{6}", resource)

@@ -1,4 +1,4 @@
-"""What docs/RUNBOOK.md tells to type works: flow stopped, dead letters replayed."""
+"""The commands of docs/RUNBOOK.md work: the flow is stopped, dead letters are replayed."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def deployment(settings: Settings) -> Iterator[Deployment]:
-    """Flowing again afterwards, with nothing left that was replayed."""
+    """Afterwards the flow is resumed, and the replayed messages are removed."""
     deployment = Deployment.of(settings)
     yield deployment
     for url in (deployment.queue_url, deployment.dead_letter_queue_url):
@@ -44,7 +44,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def typed(settings: Settings) -> str:
-    """All that it tells to type, but for what throws dead letters away."""
+    """All of its commands, except the one that discards dead letters."""
     text = (settings.root / "docs" / "RUNBOOK.md").read_text()
     blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]

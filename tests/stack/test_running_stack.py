@@ -1,4 +1,4 @@
-"""What a person types, on the running stack."""
+"""The commands on the running stack."""
 
 import contextlib
 import os
@@ -36,14 +36,14 @@ def send_bad() -> str:
 
 @pytest.fixture(scope="module")
 def told() -> str:
-    """The id of a bad message of which the log tells."""
+    """The id of a bad message that the log mentions."""
     message_id, settings = send_bad(), Settings.of_repo()
     assert run.wait_for_reasons(settings, Deployment.of(settings), frozenset([message_id]))
     return message_id
 
 
 class Following:
-    """`logs` at work, and what it has printed so far."""
+    """`logs` while it runs, and its output so far."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", output: int) -> None:
         self.process, self._output, self.printed = process, output, ""
@@ -59,7 +59,7 @@ class Following:
 
 @contextmanager
 def following(stdout: int, output: int | None = None) -> Iterator[Following]:
-    """Interrupts it in the end, which it takes for a good end."""
+    """Interrupts it at the end, which counts as success."""
     command = [sys.executable, "-P", "-m", "stack", "logs"]
     environment = os.environ | {"TERM": "xterm"}
     with subprocess.Popen(command, stdout=stdout, env=environment, preexec_fn=_heed_interrupts) as process:
@@ -72,7 +72,7 @@ def following(stdout: int, output: int | None = None) -> Iterator[Following]:
 
 
 def _heed_interrupts() -> None:
-    """A shell has what it runs in the background ignore them, and so all that this starts."""
+    """A shell makes background processes, and so everything started here, ignore interrupts."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

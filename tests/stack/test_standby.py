@@ -1,4 +1,4 @@
-"""A server whose commits wait for a standby that is not there: nothing is acknowledged meanwhile."""
+"""A server whose commits wait for an absent standby: meanwhile nothing is acknowledged."""
 
 import json
 import socket
@@ -15,13 +15,13 @@ from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
 
 IN_VAIN_SECS = 5
-"""For what waits for the standby until the deadline."""
+"""For an invocation that waits for the standby until the deadline."""
 PATIENCE_SECS = 180
 
 
 @pytest.fixture
 def server(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """A server of its own, since all sessions of a server wait for its standbys."""
+    """A separate server, since all sessions of a server wait for its standbys."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         monkeypatch.setenv("POSTGRES_PORT", str(free.getsockname()[1]))
     own = Settings(settings.root, tmp_path)
@@ -60,7 +60,7 @@ def wait_for_standby(server: Settings, name: str) -> None:
 def batch(size: int) -> tuple[bytes, set[str]]:
     """An event of messages that are all good, and their ids."""
     body = json.dumps({"user_id": "u", "ip": "192.0.2.1", "device_id": "d"})
-    # The time of sending is part of every event of SQS.
+    # Every event of SQS contains the time of sending.
     sent = {"SentTimestamp": str(int(time.time() * 1000)), "ApproximateReceiveCount": "1"}
     ids = {str(uuid.uuid4()) for _ in range(size)}
     records = [{"messageId": id_, "body": body, "attributes": sent} for id_ in sorted(ids)]
@@ -78,13 +78,13 @@ def failed(function: RuntimeApi, event: bytes, timeout_secs: float = PATIENCE_SE
 
 
 @pytest.mark.parametrize("size", [2, 3_000])  # inserted, and perhaps copied
-def test_what_no_standby_has_is_not_acknowledged(server: Settings, function: RuntimeApi, size: int) -> None:
+def test_rows_on_no_standby_are_not_acknowledged(server: Settings, function: RuntimeApi, size: int) -> None:
     warm, _ = batch(1)
     assert failed(function, warm) == set()
     event, ids = batch(size)
     wait_for_standby(server, "nobody")
     assert failed(function, event, IN_VAIN_SECS) == ids
-    # Postgres has committed all the same, on its own, because the function asked it to stop waiting.
+    # Postgres has committed locally, because the function asked it to stop waiting.
     patience = time.monotonic() + PATIENCE_SECS
     while postgres.query(server, "SELECT count(*) FROM user_logins") != str(size + 1):
         assert time.monotonic() < patience

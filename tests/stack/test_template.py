@@ -1,4 +1,4 @@
-"""What can be said of template.yaml by reading it."""
+"""Static checks of template.yaml."""
 
 import re
 import subprocess
@@ -51,7 +51,7 @@ def test_the_numbers_of_a_profile_fit_together(template: dict[str, Any], name: s
     assert numbers["OldestMessageSeconds"] > 3 * numbers["VisibilityTimeout"]
     assert numbers["DurationMillis"] == 800 * numbers["Timeout"]
     assert numbers["BatchSize"] <= 10 or numbers["BatchWindow"] >= 1
-    # With two tries left, an outage of an hour is over.
+    # After an outage of an hour, two tries are left.
     waits = [min(numbers["OutageBackoff"] * 2**tries, 900) for tries in range(numbers["MaxReceiveCount"] - 2)]
     assert sum(waits) >= HOUR_SECS
 
@@ -107,7 +107,7 @@ def holds(term: Any, values: dict[str, Any], conditions: dict[str, Any] | None =
 
 
 def refused_by(template: dict[str, Any], **given: str) -> list[str]:
-    """The rules that refuse parameters, the others having their defaults."""
+    """The rules that refuse these parameters, with defaults for all others."""
     values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
     for name, parameter in template["Parameters"].items():
         if parameter["Type"] == "CommaDelimitedList":
@@ -148,7 +148,7 @@ def test_parameters_that_need_each_other_are_given_together(
         ("arn:aws:kms:eu-central-2:000000000000:alias/mine", False),
     ],
 )
-def test_a_kms_key_is_no_alias(template: dict[str, Any], arn: str, taken: bool) -> None:
+def test_a_kms_key_must_not_be_an_alias(template: dict[str, Any], arn: str, taken: bool) -> None:
     pattern = template["Parameters"]["KmsKeyArn"]["AllowedPattern"]
     assert bool(re.fullmatch(pattern, arn)) == taken
 
@@ -164,7 +164,7 @@ def test_a_kms_key_is_no_alias(template: dict[str, Any], arn: str, taken: bool) 
         ({"DeadLetters": "redrive", "QueueType": "fifo"}, False),
     ],
 )
-def test_on_a_fifo_queue_a_bad_message_takes_no_good_one_along_unless_asked_to(
+def test_on_a_fifo_queue_a_bad_message_moves_no_good_one_unless_requested(
     template: dict[str, Any], given: dict[str, str], *, direct: bool
 ) -> None:
     values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given

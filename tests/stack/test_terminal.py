@@ -1,5 +1,5 @@
 """At a terminal the function, as `make watch` runs it, writes lines for a person and no metrics, and the tool
-shows what others wrote without handing it to the terminal."""
+escapes text from others."""
 
 import json
 import os
@@ -62,7 +62,7 @@ type = "text"
 
 
 def at_a_terminal(shell: Shell, command: str) -> str:
-    """What a terminal gets to see of a command."""
+    """The output of a command at a terminal."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         ["bash", "-c", command], cwd=shell.folder, env=shell.env | {"TERM": "xterm"}, stdout=theirs
@@ -78,7 +78,7 @@ def _read(terminal: int) -> bytes:
     assert select.select([terminal], [], [], PATIENCE_SECS)[0]
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # nobody writes to it any more
+    except OSError:  # the writer has closed it
         return b""
 
 

@@ -1,4 +1,4 @@
-"""What the README and the tour of the command-line tool show to type, typed: it prints what they show."""
+"""The commands of the README and of the tour of the command-line tool print what the pages show."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from stack.settings import Settings
 
 @pytest.fixture
 def tour(settings: Settings, shell: Shell) -> Iterator[Shell]:
-    """A folder like the repository's, and a queue with another for its dead letters."""
+    """A folder like the repository's, a queue and its dead-letter queue."""
     (shell.folder / "events").symlink_to(settings.root / "events")
     sqs = deploy.client(settings, "sqs")
     dead = sqs.create_queue(QueueName=f"{shell.folder.name}-dead")["QueueUrl"]
@@ -40,7 +40,7 @@ def steps(page: str, section: str) -> list[tuple[str, str]]:
 
 
 def pattern(output: str) -> str:
-    """Of an output in which `…` stands for some text, or in a line of its own for some lines."""
+    """A pattern for an output in which `…` stands for some text, or on a line of its own for some lines."""
     lines = (re.escape(line).replace("…", ".*") for line in output.splitlines())
     return "".join("(.*\n)*" if line == ".*" else f"{line}\n" for line in lines)
 
@@ -79,5 +79,5 @@ def test_the_five_commands_of_the_readme_lead_to_a_table_that_is_ready(tour: She
     (tour.folder / "orders.jsonl").write_text("\n".join(orders))
     for command, _ in typed:
         tour.output(f"set -o pipefail; {command}")
-    # What is left of it is typed in docs/DEPLOY.md.
+    # The test of docs/DEPLOY.md runs the rest.
     assert deploy_command == "make deploy GUIDED=1"

@@ -27,7 +27,7 @@ CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_s
 CREATE TRIGGER slowly BEFORE INSERT ON user_logins
     FOR EACH ROW WHEN (NEW.user_id = '{USER}') EXECUTE FUNCTION slowly();
 """
-"""So that there are always some that are not stored yet."""
+"""So that some are always not yet stored."""
 NEW_START = """#!/bin/sh
 export PIPELINE_FILE="$LAMBDA_TASK_ROOT/pipeline.toml"
 exec "$LAMBDA_TASK_ROOT/function"
@@ -65,7 +65,7 @@ def new_version(settings: Settings, packaged: str) -> str:
 
 
 def stored(settings: Settings, ids: list[str]) -> Counter[str]:
-    """How many of the messages are rows, by what became of their locale."""
+    """How many of the messages are rows, by the spelling of their locale."""
     among = f"message_id = ANY ('{{{','.join(ids)}}}')"
     rows = postgres.query(settings, f"SELECT locale FROM user_logins WHERE {among}")
     return Counter(rows.splitlines())
@@ -73,7 +73,7 @@ def stored(settings: Settings, ids: list[str]) -> Counter[str]:
 
 @contextmanager
 def traffic(settings: Settings, deployment: Deployment) -> Iterator[list[str]]:
-    """Messages all the time, and in the end the ids of all of them."""
+    """Sends messages continuously, and finally returns the ids of all of them."""
     ids: list[str] = []
     over = threading.Event()
 

@@ -13,7 +13,7 @@ from stacks import VARIANTS, Variant
 PROFILES = ("low-latency", "standard", "bulk")
 DIRECT = ("standard", "fifo", "existing-queue", "existing-fifo", "every-option")
 TIMEOUT_SECS = 300
-"""A bulk batch waits half a minute to be filled, and the machine may be busy."""
+"""A bulk batch waits up to half a minute for messages, and the machine may be busy."""
 
 
 def queue_attributes(settings: Settings, url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the workflows of GitHub may do."""
+"""The permissions of the GitHub workflows."""
 
 import re
 from typing import Any

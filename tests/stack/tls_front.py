@@ -1,4 +1,4 @@
-"""Postgres with TLS: the local one has none, so it gets a front with a real handshake."""
+"""Postgres with TLS: the local one has none, so a front adds it with a real handshake."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ def certify(file: Path) -> None:
 
 
 class TlsFront:
-    """Answers Postgres's SSLRequest as a server with TLS does; whoever asks for none gets none."""
+    """Answers Postgres's SSLRequest as a server with TLS does; a client that does not ask gets none."""
 
     def __init__(self, upstream_port: int, certificate: Path) -> None:
         self.tls_connections = 0

@@ -1,6 +1,6 @@
-//! A message on its way into the dead-letter queue, and back.
+//! Messages to the dead-letter queue, and back.
 //!
-//! Two attributes go with it, of the ten that SQS takes: its `origin` and, into the dead-letter queue, the
+//! Each carries two of the ten attributes that SQS allows: its `origin` and, in the dead-letter queue, the
 //! `rejection`.
 
 mod returned;

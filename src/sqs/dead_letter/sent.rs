@@ -84,8 +84,8 @@ fn is_due(record: &Record<'_>, rejection: &Rejection) -> bool {
     from.is_some_and(|from| delivery(record) >= from)
 }
 
-/// The message as it was, with its origin and the reason of its failure. Its group goes with it to any kind of queue,
-/// since a column may be made of it.
+/// The message as it was, with its origin and the reason of its failure. It keeps its group in any kind of queue,
+/// since a column may be mapped from it.
 fn dead_letter(
     position: usize,
     record: &Record<'_>,

@@ -1,6 +1,6 @@
-//! Why a command ended early, by what the user has to do next.
+//! Why a command ended early, by what the user must do next.
 //!
-//! A command that can fail in ways of its own has its own error type, beside the code that finds them out.
+//! A command with failures of its own has its own error type next to its code.
 
 use std::error::Error as StdError;
 use std::io;
@@ -23,14 +23,14 @@ type Reason = Box<dyn StdError + Send + Sync>;
 /// What stopped a command.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
-    /// The command line, a setting, the mapping, the table or the input has to be corrected.
+    /// The command line, a setting, the mapping, the table or the input must be corrected.
     #[error("{0}")]
     Invalid(Reason),
-    /// A system that the command needs is unavailable: another try may succeed.
+    /// A system that the command needs is unavailable: another attempt may succeed.
     #[error("{0}")]
     Unavailable(Reason),
     /// Standard output is closed or full.
-    #[error("cannot write the output ({0}): check where it goes")]
+    #[error("cannot write the output ({0}): check its destination")]
     Output(#[from] io::Error),
 }
 

@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
     Done,
     /// Some messages failed or were left.
     SomeFailed,
-    /// The command line, a setting, the mapping or the table has to be corrected.
+    /// The command line, a setting, the mapping or the table must be corrected.
     Invalid,
     /// A system is unavailable.
     Unavailable,

@@ -192,7 +192,7 @@ impl Explainer {
         json
     }
 
-    /// The source of a value, what is done to it, and its role.
+    /// The source of a value, its processing, and its role.
     fn way(&self, column: &Column) -> String {
         let mut way = format!("from {}", column.source);
         for transform in &column.transforms {

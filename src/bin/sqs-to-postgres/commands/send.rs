@@ -273,7 +273,7 @@ impl Requests {
             return Ok(None);
         }
         if body.len() > MAX_BYTES {
-            return Err("it has more than 1 MiB");
+            return Err("it is larger than 1 MiB");
         }
         let group = self
             .group_id_from

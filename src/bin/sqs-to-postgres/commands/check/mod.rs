@@ -30,10 +30,10 @@ use report::Report;
 /// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum duration of the statement of a large batch on a busy server.
+/// Time that the statement of a large batch may take on a busy server.
 const SHORT_STATEMENT: Duration = Duration::from_secs(5);
 
-/// Maximum duration of other statements on the same rows, and of the pauses between two of our own.
+/// Time that other statements on the same rows may take, and pauses between our own.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest name of a check that does not depend on the mapping.
@@ -201,7 +201,7 @@ fn check_server(
     }
 }
 
-/// Anyone with the table can hash all possible values and compare, if the hash needs no key.
+/// If the hash needs no key, anyone who can read the table can hash all possible values and compare.
 fn check_mask(column: &Column, report: &mut Report) -> Result<(), CliError> {
     let Some(mask) = column.mask.filter(|mask| !mask.needs_key()) else {
         return Ok(());

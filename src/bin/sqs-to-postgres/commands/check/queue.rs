@@ -11,16 +11,16 @@ use crate::cli::settings::QueueFlags;
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>.
 pub(super) const ADVISED_VISIBILITY: u64 = 6;
 
-/// What was found out of a queue.
+/// The findings about a queue.
 pub(super) struct Queue {
     pub(super) arn: String,
     pub(super) visibility_secs: u64,
-    /// After how many deliveries SQS moves a message to the dead-letter queue; empty where it does not.
+    /// After how many deliveries SQS moves a message to the dead-letter queue; empty if it never does.
     max_receives: String,
 }
 
 impl Queue {
-    /// Writes the line of a FIFO queue's dead letters; `are_direct` where the function sends them itself.
+    /// Writes the line of a FIFO queue's dead letters; `are_direct` if the function sends them itself.
     pub(super) fn check_order(
         &self,
         are_direct: bool,
@@ -46,7 +46,7 @@ impl Queue {
     }
 }
 
-/// Writes the lines of the named queue, and gives what the function is compared with.
+/// Writes the lines of the named queue, and returns the values to compare with the function's.
 pub(super) async fn check(
     flags: &QueueFlags,
     sqs: &Client,
@@ -59,7 +59,7 @@ pub(super) async fn check(
     }
 }
 
-/// The same of a queue by its ARN.
+/// The same for a queue by its ARN.
 pub(super) async fn check_arn(
     arn: &str,
     sqs: &Client,

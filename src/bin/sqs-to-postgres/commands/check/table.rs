@@ -76,7 +76,7 @@ fn check_kind(
     }
     if !table.unlogged.is_empty() {
         let text = format!(
-            "{} is UNLOGGED: a crash of the server empties it, though its messages were acknowledged",
+            "{} is UNLOGGED: a crash of the server empties it, although its messages were acknowledged",
             table.unlogged.join(", ")
         );
         let fix = |name: &String| format!("ALTER TABLE {name} SET LOGGED;");
@@ -101,9 +101,8 @@ fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {
     } else {
         format!("rows with {column} from {from} on")
     };
-    let text = format!(
-        "no partition takes {rows}, and there is no DEFAULT partition: batches with such rows fail"
-    );
+    let text =
+        format!("no partition for {rows}, and no DEFAULT partition: batches with these rows fail");
     let fix = format!("create the next partition, or {}", gap.fix);
     report.warning("partitions", &text, &fix)
 }

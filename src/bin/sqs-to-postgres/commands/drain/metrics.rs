@@ -1,4 +1,4 @@
-//! What a drain has done, as Prometheus reads it.
+//! The metrics of a drain, for Prometheus.
 
 use std::fmt;
 
@@ -38,27 +38,31 @@ impl Collector for Status {
         let mut all = Metrics(encoder);
         all.counter("messages_received", "Messages received.", counts.received)?;
         all.counter("rows_stored", "Rows written.", totals.stored)?;
-        let help = "Messages whose row was there already.";
+        let help = "Messages whose row already existed.";
         all.counter("rows_duplicate", help, totals.duplicates)?;
-        let help = "Messages left out because there is a newer row.";
+        let help = "Messages older than their row.";
         all.counter("rows_stale", help, totals.stale)?;
-        let help = "Tries of messages that failed, by rule.";
+        let help = "Failed attempts to store messages, by rule.";
         all.family("messages_failed", help, "rule", failed.map(counter))?;
         let help = "Messages sent to the dead-letter queue.";
         all.counter("messages_dead_lettered", help, totals.dead_lettered)?;
         let help = "Messages deleted from the queue.";
         all.counter("messages_deleted", help, deleted)?;
-        let help = "Messages of batches that could not be stored as a whole.";
+        let help = "Messages of batches that failed as a whole.";
         all.counter("messages_left", help, counts.left)?;
         all.counter("batches", "Batches, stored or not.", totals.batches)?;
-        let help = "Time from messages to Postgres's answer.";
+        let help = "Time from messages to the answer of Postgres.";
         all.counter("batch_seconds", help, took)?;
         let (retries, reconnects) = (totals.recovery.retries, totals.recovery.reconnects);
-        all.counter("database_retries", "Statements tried again.", retries)?;
-        all.counter("database_reconnects", "Connections made anew.", reconnects)?;
-        let help = "Messages received and not yet settled.";
+        all.counter("database_retries", "Statements that were retried.", retries)?;
+        all.counter(
+            "database_reconnects",
+            "Connections that replaced an earlier one.",
+            reconnects,
+        )?;
+        let help = "Messages received, but not yet deleted or released.";
         all.gauge("messages_held", help, counts.in_flight)?;
-        let help = "Messages of the queue, as SQS says approximately.";
+        let help = "Approximate number of messages in the queue.";
         all.family("queue_messages", help, "state", depth.map(gauge))
     }
 }

@@ -28,8 +28,8 @@ use crate::cli::signals::Stop;
 /// message in flight, so there is only one.
 const BATCHES: usize = 2;
 
-/// How long a batch is retried while the database is unavailable, how long a statement may take (it may wait for a
-/// lock, for which the function has no time), and how long the rest may take.
+/// Time to retry a batch while the database is unavailable, time for a statement (longer than in the function, so
+/// that it can wait for a lock), and time for the rest.
 const RETRY_TIME: Duration = Duration::from_secs(30);
 const STATEMENT_TIME: Duration = Duration::from_secs(300);
 const SETTLE_TIME: Duration = Duration::from_secs(10);
@@ -147,7 +147,7 @@ impl DrainLoop<'_> {
                 }
                 Err(error) if !self.is_following => return Some(error.into()),
                 Err(error) => {
-                    tracing::warn!(reason = %error, "messages cannot be received: trying again");
+                    tracing::warn!(reason = %error, "messages cannot be received: retrying");
                     self.status.queue_works(false);
                     _ = timeout(PAUSE, stop.asked()).await;
                 }

@@ -198,13 +198,13 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 #[error("cannot listen on {0} ({1}): name a free port and an address of this machine")]
 struct ListenError(SocketAddr, io::Error);
 
-/// Binds the address, so an unusable one stops the start.
+/// Binds the address at startup, so an unusable one is reported at once.
 pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| CliError::invalid(ListenError(address, error)))
 }
 
-/// Answers for as long as this is waited for.
+/// Answers requests while this future is polled.
 pub(super) async fn serve(listener: Option<TcpListener>, status: &Status) {
     let Some(listener) = listener else {
         return std::future::pending().await;
@@ -228,7 +228,7 @@ async fn serve_connections(mut listener: TcpListener, routes: Router) -> ! {
             TokioIo::new(stream),
             TowerToHyperService::new(routes.clone()),
         );
-        // An error concerns only a client that has disconnected.
+        // An error only affects a client that has disconnected.
         connections.spawn(async { timeout(CONNECTION_TIMEOUT, answering).await.map(drop) });
     }
 }

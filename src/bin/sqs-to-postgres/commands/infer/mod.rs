@@ -149,7 +149,7 @@ fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
         "# Proposed by `sqs-to-postgres infer` for {total}: review it before you deploy it. Types and\n"
     );
     draft.text +=
-        "# widths fit the samples, with room to spare. What every sample had is required.\n\n";
+        "# widths fit the samples, with room to spare. Fields in every sample are required.\n\n";
     let id = free_name(shape, "message_id");
     draft.line("table", table, "");
     draft.text += &commented(

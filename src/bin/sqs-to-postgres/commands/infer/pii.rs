@@ -1,5 +1,5 @@
-//! Kinds of personal data, and the names of fields that say so. When in doubt, mask: a mask too many is
-//! removed by hand, a value in clear is not.
+//! Kinds of personal data, and the names of fields that suggest them. When in doubt, mask: a superfluous mask can be
+//! removed later, but a value that was stored in clear remains known.
 
 use std::fmt;
 
@@ -147,7 +147,7 @@ pub(super) fn part_name(object: &str, part: &str) -> String {
 }
 
 impl Pii {
-    /// The kind that the name of a field says.
+    /// The kind that the name of a field suggests.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let words = words(name);
         let last = words.last()?.as_str();

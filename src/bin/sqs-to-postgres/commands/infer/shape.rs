@@ -105,7 +105,7 @@ pub(super) struct Shape {
     items: Option<Box<Shape>>,
 }
 
-/// The types that texts are tried for, the narrowest first.
+/// The types that texts are tested for, the narrowest first.
 pub(super) const TEXT_TYPES: [(&str, ColumnType); 3] = [
     ("uuid", ColumnType::Uuid),
     ("timestamptz", ColumnType::TimestampTz),
@@ -234,8 +234,8 @@ fn reason(name: &str, values: usize, all: usize, kind: Pii) -> String {
     let counted = format!("{values} of {all} values");
     match (name.is_empty(), values) {
         (true, _) => format!("{counted} look like {kind}"),
-        (false, 0) => format!("{name} says {kind}"),
-        (false, _) => format!("{name} says {kind}, and {counted} look like one"),
+        (false, 0) => format!("{name} suggests {kind}"),
+        (false, _) => format!("{name} suggests {kind}, and {counted} look like one"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::pii::Pii;
 
-/// The kinds that a value alone can show, in the order in which they are tried.
+/// The kinds that a value alone can reveal, in the order in which they are tested.
 pub(super) const KINDS: [Pii; 6] = [
     Pii::IpAddress,
     Pii::Email,

@@ -1,5 +1,4 @@
-//! Postgres is not asked to look for duplicates where there are none, and nothing that is promised
-//! changes.
+//! Batches are inserted without `ON CONFLICT` as long as there are no duplicates, and no promise changes.
 
 use serde_json::{Value, json};
 
@@ -14,8 +13,8 @@ fn batch(name: &str) -> Value {
     Batch::new().body(name, login()).event()
 }
 
-/// How many batches a warm function has stored, and how: with the second it learned of the key's
-/// constraint, and with the third it gave its statement a name.
+/// How many batches a warm function has stored, and how: with the second it read the key's constraint, and with the
+/// third it prepared its statement.
 const WARM: usize = 4;
 const HOW: [&str; WARM] = [SAFE, SAFE, PLAIN, PLAIN];
 
@@ -38,7 +37,7 @@ fn then(later: &[&'static str]) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn new_messages_are_inserted_without_a_look_for_duplicates() {
+async fn new_messages_are_inserted_without_on_conflict() {
     let (database, mut function) = warm().await;
     for name in ["a", "b"] {
         assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
@@ -50,7 +49,7 @@ async fn new_messages_are_inserted_without_a_look_for_duplicates() {
 }
 
 #[tokio::test]
-async fn a_redelivered_message_is_stored_once_and_the_next_batches_look_for_duplicates() {
+async fn a_redelivered_message_is_stored_once_and_the_next_batches_use_on_conflict() {
     let (database, mut function) = warm().await;
     let again = Batch::new().body("warm0", login()).body("new", login());
     assert_eq!(function.invoke(&again.event()).await.failed_ids(), NOTHING);
@@ -69,7 +68,7 @@ async fn a_redelivered_message_is_stored_once_and_the_next_batches_look_for_dupl
 }
 
 #[tokio::test]
-async fn a_row_that_postgres_refuses_costs_only_itself_without_a_look_for_duplicates_too() {
+async fn a_row_that_postgres_refuses_does_not_affect_the_others_without_on_conflict() {
     let (database, mut function) = warm().await;
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
@@ -112,7 +111,7 @@ async fn another_table_of_the_same_name_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_table_that_comes_before_in_the_search_path_is_noticed() {
+async fn a_table_that_is_earlier_in_the_search_path_is_noticed() {
     let (database, before) = (noting_database().await, Database::new().await);
     let paths = (
         format!("search_path%3D{}", database.schema),
@@ -134,9 +133,9 @@ async fn a_table_that_comes_before_in_the_search_path_is_noticed() {
     database.drop().await;
 }
 
-/// It can be dropped under a statement that counts on it.
+/// The index can be dropped while a statement relies on it.
 #[tokio::test]
-async fn a_key_that_an_index_alone_makes_unique_is_always_looked_for() {
+async fn a_key_with_only_a_unique_index_always_uses_on_conflict() {
     let database = noting_database().await;
     database
         .execute("ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX ON user_logins (message_id)")
