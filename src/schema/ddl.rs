@@ -33,6 +33,17 @@ pub enum PartitionError {
 }
 
 impl Pipeline {
+    /// The statement that creates the schema of the table; empty where the mapping names none.
+    pub fn create_schema(&self) -> String {
+        let create = |schema: &String| {
+            format!(
+                "CREATE SCHEMA IF NOT EXISTS {};\n",
+                quote_identifier(schema)
+            )
+        };
+        self.table.schema.as_ref().map_or_else(String::new, create)
+    }
+
     /// The statement that creates the table of the mapping.
     ///
     /// ```sql

@@ -1,6 +1,6 @@
 //! `ddl`: its output creates the table, or fixes it.
 
-use crate::support::Database;
+use crate::support::{Database, server_address};
 use crate::tool::Tool;
 
 /// A mapping with a column of every type.
@@ -172,6 +172,60 @@ async fn diff_fixes_a_table_that_has_rows() {
         1
     );
     assert_eq!(tool.run("check").await.code, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_schema_that_the_mapping_names_is_created_first() {
+    let database = Database::new().await;
+    let schema = format!("{}_shop", database.schema);
+    let mapping = IN_CLEAR.replace("\"visits\"", &format!("\"{schema}.visits\""));
+    let tool = Tool::on(&database).mapping(&mapping);
+    let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\";\n");
+    let ddl = tool.run("ddl").await.out;
+    let partitioned = IN_CLEAR.replace("key = [\"visitor\"]", "key = [\"visitor\", \"seen_at\"]");
+    let partitioned = partitioned.replace("newer = \"seen_at\"\n", "").replace(
+        "type = \"timestamptz\"",
+        "type = \"timestamp\"\nrequired = true",
+    );
+    let partitioned = partitioned.replace("\"visits\"", &format!("\"{schema}.parts\""));
+    let by_time = Tool::on(&database).mapping(&partitioned);
+    let parts = by_time.run("ddl --partition-by seen_at").await.out;
+    for out in [&ddl, &tool.run("ddl --diff").await.out, &parts] {
+        assert!(out.starts_with(&create), "{out}");
+    }
+    // The second finds the schema there.
+    database.execute(&ddl).await;
+    database.execute(&parts).await;
+    assert_eq!(tool.run("ddl --diff").await.out, "");
+    assert_eq!(by_time.run("check").await.code, 0);
+    database
+        .execute(&format!("DROP SCHEMA {schema} CASCADE"))
+        .await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_privilege_that_is_not_granted_is_granted_to_the_role_that_is_logged_in() {
+    let database = Database::new().await;
+    let (schema, password) = (&database.schema, "p");
+    let mapping = IN_CLEAR.replace("\"visits\"", &format!("\"{schema}.visits\""));
+    let owner = Tool::on(&database).mapping(&mapping);
+    create(&owner, &database).await;
+    let role = database.role(password).await;
+    database
+        .execute(&format!("REVOKE ALL ON visits FROM {role}"))
+        .await;
+    let url = database.url_as(&role, password, server_address());
+    let tool = Tool::on(&database)
+        .set("DATABASE_URL", &url)
+        .mapping(&mapping);
+    let difference = tool.run("ddl --diff").await.out;
+    let grant = format!("GRANT INSERT, SELECT, UPDATE ON \"{schema}\".\"visits\" TO \"{role}\";");
+    assert!(difference.contains(&grant), "{difference}");
+    database.execute(&difference).await;
+    assert_eq!(tool.run("ddl --diff").await.out, "");
+    database.drop_role(&role).await;
     database.drop().await;
 }
 
