@@ -71,10 +71,31 @@ async fn load(endpoint_url: Option<String>) -> SdkConfig {
     }
 }
 
+/// Words of the SDK's texts, for which it has no types, where a request cannot be signed. A test of the tool runs
+/// without region and without credentials.
+const REGION: &str = "region";
+const CREDENTIALS: &str = "credential";
+
+/// The codes of what does not exist: a queue, by its newer and its older name, and a function or secret.
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html> (2026-11).
+const MISSING: [&str; 3] = [
+    "QueueDoesNotExist",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "ResourceNotFoundException",
+];
+
 /// Why a request to AWS failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "each variant says what its error says")]
 pub enum AwsError {
+    #[error("no AWS region is set: set AWS_REGION, or region in ~/.aws/config")]
+    NoRegion,
+    #[error(
+        "no AWS credentials can be loaded: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in with `aws sso login`"
+    )]
+    NoCredentials,
+    #[error("{what} does not exist: check its name, the region and the account")]
+    Missing { what: String, reason: String },
     #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
     Refused { what: String, reason: String },
     #[error(
@@ -90,6 +111,13 @@ impl AwsError {
         let answer = error.raw_response();
         let is_down = answer.is_some_and(|answer| answer.status().is_server_error());
         match error {
+            SdkError::DispatchFailure(_) if reason.to_lowercase().contains(REGION) => {
+                Self::NoRegion
+            }
+            SdkError::DispatchFailure(_) if reason.contains(CREDENTIALS) => Self::NoCredentials,
+            SdkError::ServiceError(_) if MISSING.contains(&reason.as_str()) => {
+                Self::Missing { what, reason }
+            }
             SdkError::ServiceError(_) | SdkError::ConstructionFailure(_) if !is_down => {
                 Self::Refused { what, reason }
             }
@@ -100,7 +128,11 @@ impl AwsError {
     /// The service's error code, or what prevented the call.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Refused { reason, .. } | Self::Unavailable { reason, .. } => reason,
+            Self::NoRegion => "no region",
+            Self::NoCredentials => "no credentials",
+            Self::Missing { reason, .. }
+            | Self::Refused { reason, .. }
+            | Self::Unavailable { reason, .. } => reason,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Sqs, delivery};
 use crate::message::Record;
 
 /// The longest time for which an outage backs a message off.
-const CAP: Duration = Duration::from_secs(900);
+pub const MAX_BACK_OFF: Duration = Duration::from_secs(900);
 
 impl Sqs {
     /// Extends the visibility timeout of messages, exponentially with the number of their deliveries, so that an
@@ -60,7 +60,7 @@ impl Sqs {
 /// base × 2^(delivery − 1), up to the cap.
 fn delay(base: Duration, delivery: u32) -> Duration {
     base.saturating_mul(2_u32.saturating_pow(delivery.saturating_sub(1)))
-        .min(CAP)
+        .min(MAX_BACK_OFF)
 }
 
 #[cfg(test)]

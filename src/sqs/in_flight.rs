@@ -67,6 +67,11 @@ impl InFlight {
         }
     }
 
+    /// For how long a message is invisible that was received and then left.
+    pub fn visibility_timeout(&self) -> Duration {
+        self.visibility_timeout
+    }
+
     /// Receives messages. They are in flight once they are [added](Self::add).
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::aws::{Aws, AwsError, timeouts_of_attempts};
 use crate::config::QueueSettings;
 use crate::message::Record;
+pub use backoff::MAX_BACK_OFF;
 pub use queue::{Attributes, Depth, Outcome, Queue, RedrivePolicy, is_fifo, name_of};
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.

@@ -117,13 +117,13 @@ async fn a_token_or_value_may_begin_with_a_hyphen() {
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
     // None of them is a token of this key, so each is named in an error.
     let unmask = tool
-        .run("unmask -hoHpoT3-IAHosYEHswbLhh5 --AHosYEHswbLhh5Zx -x")
+        .run("unmask -hoHpoT3-IAHosYEHswbLhh5 -AHosYEHswbLhh5Zx -x")
         .await;
     assert_eq!((unmask.code, unmask.err.lines().count()), (1, 3));
     let values = "-h5 --x -c\n";
-    let token = format!("token --column reversible {values}");
+    let token = format!("token --column reversible -- {values}");
     let tokens = tool.run(&token).await.out;
-    let back = tool.run(&format!("unmask {tokens}")).await;
+    let back = tool.run(&format!("unmask -- {tokens}")).await;
     assert_eq!(
         back.out.split_whitespace().collect::<Vec<_>>().join(" "),
         values.trim()
@@ -136,13 +136,28 @@ async fn a_token_or_value_may_begin_with_a_hyphen() {
             help.out
         );
     }
-    let late = tool.run("token 10.0.0.1 --column ip").await;
-    assert_eq!((late.code, late.out.as_str()), (2, ""));
-    assert!(
-        late.err.contains("flags must come before the values"),
-        "{}",
-        late.err
-    );
+}
+
+#[tokio::test]
+async fn an_unknown_or_late_flag_is_refused_and_not_masked() {
+    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);
+    let cases = [
+        ("token --colum ip x", "did you mean \"--column\"?"),
+        ("token --column ip x --show", "not a flag here"),
+        ("token 10.0.0.1 --column ip", "flags come before the values"),
+        ("token --colum=ip x", "did you mean \"--column\"?"),
+        ("token --json x", "not a flag here"),
+        ("unmask --jsn x", "did you mean \"--json\"?"),
+        (
+            "unmask x --mask-secret-id y",
+            "flags come before the values",
+        ),
+    ];
+    for (command, said) in cases {
+        let ended = tool.run(command).await;
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{command}");
+        assert!(ended.err.contains(said), "{command}: {}", ended.err);
+    }
 }
 
 #[tokio::test]

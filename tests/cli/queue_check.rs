@@ -263,6 +263,11 @@ async fn the_deployed_function_is_read_from_lambda() {
         (nowhere.code, complaints(&nowhere)[0].0.as_str()),
         (2, "function")
     );
+    let said = &complaints(&nowhere)[0].2;
+    assert!(
+        said.contains("function \"nowhere\" does not exist: check"),
+        "{said}"
+    );
     house.end().await;
 }
 

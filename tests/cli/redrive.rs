@@ -292,7 +292,9 @@ async fn only_messages_of_the_rule_are_moved_and_the_others_become_visible_at_on
     assert_eq!(redriven.code, 0, "{}", redriven.err);
     assert!(
         redriven.out.starts_with("moved 15 messages")
-            && redriven.out.ends_with("left 13 of another rule\n"),
+            && redriven.out.ends_with(
+                "left 12 of another rule; left 1 without a rule, because SQS itself moved them\n"
+            ),
         "{}",
         redriven.out
     );
@@ -320,7 +322,7 @@ async fn a_dry_run_counts_by_reason_and_moves_nothing() {
             .iter()
             .map(String::as_str)
             .collect::<BTreeSet<_>>(),
-        BTreeSet::from(["1 none, SQS moved it - -", "1 required masked_ip ip"])
+        BTreeSet::from(["1 (moved by SQS itself) - -", "1 required masked_ip ip"])
     );
     assert_eq!(words[4], "would move 13 dead letters");
     let json = queues
@@ -333,6 +335,18 @@ async fn a_dry_run_counts_by_reason_and_moves_nothing() {
     );
     queues.assert_visible(0, 13).await;
     queues.delete().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
+    let refused = Tool::bare().run("redrive --rule typ --dry-run").await;
+    assert_eq!(refused.code, 2, "{}", refused.out);
+    assert!(
+        refused.err.contains("the rules are body_missing,")
+            && refused.err.contains("did you mean \"type\"?"),
+        "{}",
+        refused.err
+    );
 }
 
 #[tokio::test]
@@ -549,7 +563,7 @@ async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
     let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect()).await;
     double.fail_sends("3", usize::MAX);
     let redrive = format!(
-        "redrive --json --queue-name double.fifo --dead-letter-queue-url dead.fifo --endpoint-url {}",
+        "redrive --json --queue-name double.fifo --dead-letter-queue-url http://double/dead.fifo --endpoint-url {}",
         double.endpoint
     );
     let redriven = Tool::bare().on_aws().run(&redrive).await;
@@ -575,7 +589,7 @@ async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
 async fn messages_that_arrived_before_an_error_are_moved() {
     let double = SqsDouble::with(10, &json!({})).await;
     let redrive = format!(
-        "redrive --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
+        "redrive --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
     );
     let redriven = Tool::bare().on_aws().run(&redrive).await;
@@ -595,7 +609,7 @@ async fn messages_that_were_sent_but_cannot_be_deleted_are_reported() {
     double.fail_sends("none of them", 0);
     double.refuse_deletes();
     let redrive = format!(
-        "redrive --json --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
+        "redrive --json --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
     );
     let redriven = Tool::bare().on_aws().run(&redrive).await;
@@ -614,7 +628,7 @@ async fn messages_that_reappear_do_not_keep_it_from_ending() {
     let double = SqsDouble::with(60, &json!({})).await;
     double.hold_none();
     let redrive = format!(
-        "redrive --dry-run --queue-name double --dead-letter-queue-url dead --endpoint-url {}",
+        "redrive --dry-run --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
     );
     let tool = Tool::bare().on_aws();

@@ -245,6 +245,51 @@ async fn a_read_error_ends_the_command_and_says_that_the_rest_was_not_tried() {
 }
 
 #[tokio::test]
+async fn a_name_where_a_url_belongs_is_refused_before_anything_is_sent() {
+    let tool = Tool::bare().on_aws().input("a\n");
+    let said = "\"orders\" is not the URL of a queue";
+    for command in [
+        "send --queue-url orders",
+        "redrive --queue-name q --dead-letter-queue-url orders",
+        "drain --queue-name q --dead-letter-queue-url orders",
+    ] {
+        let ended = tool.run(command).await;
+        assert!(
+            ended.code == 2 && ended.err.contains(said),
+            "{command}: {}",
+            ended.err
+        );
+    }
+    let of_variable = tool.set("QUEUE_URL", "orders").run("send").await;
+    assert!(
+        of_variable.code == 2 && of_variable.err.contains(&format!("QUEUE_URL: {said}")),
+        "{}",
+        of_variable.err
+    );
+}
+
+#[tokio::test]
+async fn without_credentials_or_a_region_it_says_what_to_set() {
+    let queue = "send --queue-url https://sqs.eu-west-1.amazonaws.com/0/q";
+    let tool = || Tool::bare().set("HOME", "/nonexistent").input("a\n");
+    let key = |tool: Tool| {
+        tool.set("AWS_ACCESS_KEY_ID", "a")
+            .set("AWS_SECRET_ACCESS_KEY", "b")
+    };
+    let cases = [
+        (
+            tool().set("AWS_REGION", "eu-west-1"),
+            "no AWS credentials can be loaded: set AWS_PROFILE",
+        ),
+        (key(tool()), "no AWS region is set: set AWS_REGION"),
+    ];
+    for (tool, said) in cases {
+        let ended = tool.run(queue).await;
+        assert!(ended.code == 2 && ended.err.contains(said), "{}", ended.err);
+    }
+}
+
+#[tokio::test]
 async fn a_missing_queue_and_an_unreachable_sqs_have_different_exit_codes() {
     let tool = Tool::bare().on_aws().input("a\n");
     let unnamed = tool.run("send").await;
@@ -255,7 +300,10 @@ async fn a_missing_queue_and_an_unreachable_sqs_have_different_exit_codes() {
     );
     let nowhere = tool.run("send --queue-name nowhere").await;
     assert!(
-        nowhere.code == 2 && nowhere.err.contains("NonExistentQueue"),
+        nowhere.code == 2
+            && nowhere
+                .err
+                .contains("queue \"nowhere\" does not exist: check its name"),
         "{}",
         nowhere.err
     );

@@ -71,8 +71,8 @@ impl CliError {
 impl From<AwsError> for CliError {
     fn from(error: AwsError) -> Self {
         match error {
-            AwsError::Refused { .. } => Self::invalid(error),
             AwsError::Unavailable { .. } => Self::Unavailable(error.into()),
+            _ => Self::invalid(error),
         }
     }
 }

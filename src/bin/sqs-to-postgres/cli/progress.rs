@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     messages: usize,
     began: Instant,
+    /// How long it took until the last message was done, without the wait for more.
+    worked: Duration,
     reported: Instant,
 }
 
@@ -39,6 +41,7 @@ impl Progress {
             bar,
             messages: 0,
             began: Instant::now(),
+            worked: Duration::ZERO,
             reported: Instant::now(),
         }
     }
@@ -74,6 +77,7 @@ impl Progress {
     /// Adds messages to those that are done.
     pub(crate) fn advance(&mut self, messages: usize) {
         self.messages += messages;
+        self.worked = self.began.elapsed();
         self.bar.set_position(self.messages as u64);
         if !stderr().is_terminal() && self.reported.elapsed() > REPORT_INTERVAL {
             self.reported = Instant::now();
@@ -89,13 +93,19 @@ impl Progress {
     /// Removes the bar and returns number, duration and rate.
     pub(crate) fn end(&self) -> String {
         self.bar.finish_and_clear();
-        let secs = self.began.elapsed().as_secs_f64();
-        let rate = self.messages as f64 / secs;
         format!(
-            "{} in {secs:.1} s, {rate:.0} a second",
-            counted(self.messages, "message")
+            "{} {}",
+            counted(self.messages, "message"),
+            rate(self.messages, self.worked)
         )
     }
+}
+
+/// Duration and rate of messages that were worked on for this long: `in 1.2 s, 40 a second`.
+pub(crate) fn rate(messages: usize, worked: Duration) -> String {
+    let secs = worked.as_secs_f64();
+    let rate = messages as f64 / secs.max(0.001);
+    format!("in {secs:.1} s, {rate:.0} a second")
 }
 
 /// Writes lines of a log above the bar.

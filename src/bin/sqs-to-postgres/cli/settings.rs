@@ -76,7 +76,7 @@ pub(crate) struct DatabaseFlags {
 #[command(next_help_heading = "Queue")]
 pub(crate) struct QueueFlags {
     /// URL of the queue [env: QUEUE_URL]
-    #[arg(long, value_name = "URL", conflicts_with = "queue_name")]
+    #[arg(long, value_name = "URL", conflicts_with = "queue_name", value_parser = queue_url)]
     queue_url: Option<String>,
     /// Name of the queue, instead of its URL
     #[arg(long, value_name = "NAME")]
@@ -90,6 +90,37 @@ pub(crate) struct QueueFlags {
 #[error("no queue given: use --queue-url or --queue-name, or set QUEUE_URL")]
 struct NoQueue;
 
+/// A name where a URL belongs. LocalStack takes it for a URL, SQS does not.
+#[derive(Debug, Error)]
+#[error("{place}{text:?} is not the URL of a queue, https://…: only --queue-name takes a name")]
+pub(crate) struct NotAUrl {
+    place: String,
+    text: String,
+}
+
+/// The URL of a queue, from a flag.
+pub(crate) fn queue_url(text: &str) -> Result<String, NotAUrl> {
+    let (place, text) = (String::new(), text.to_owned());
+    let is_url = text.starts_with("https://") || text.starts_with("http://");
+    if is_url {
+        Ok(text)
+    } else {
+        Err(NotAUrl { place, text })
+    }
+}
+
+/// The URL of a queue: the flag's, otherwise that in the variable, if it is set.
+pub(crate) fn queue_url_or(flag: Option<&String>, name: &str) -> Result<Option<String>, CliError> {
+    if flag.is_some() {
+        return Ok(flag.cloned());
+    }
+    let url = variable(name).map(|text| queue_url(&text)).transpose();
+    url.map_err(|NotAUrl { text, .. }| {
+        let place = format!("{name}: ");
+        CliError::invalid(NotAUrl { place, text })
+    })
+}
+
 impl QueueFlags {
     /// The AWS configuration.
     pub(crate) fn aws(&self) -> Aws {
@@ -98,11 +129,11 @@ impl QueueFlags {
 
     /// The queue, if one is named.
     pub(crate) async fn queue(&self, sqs: &Client) -> Result<Option<Queue>, CliError> {
-        match (&self.queue_url, &self.queue_name) {
-            (Some(url), _) => Ok(Some(Queue::new(sqs, url))),
-            (None, Some(name)) => Ok(Some(Queue::named(sqs, name).await?)),
-            (None, None) => Ok(variable("QUEUE_URL").map(|url| Queue::new(sqs, &url))),
+        if let Some(name) = &self.queue_name {
+            return Ok(Some(Queue::named(sqs, name).await?));
         }
+        let url = queue_url_or(self.queue_url.as_ref(), "QUEUE_URL")?;
+        Ok(url.map(|url| Queue::new(sqs, &url)))
     }
 
     /// The same for a command that requires a queue.

@@ -2,35 +2,56 @@
 
 use std::io::{self, BufRead as _};
 
+use clap::Args;
+use sqs_to_postgres::suggest::did_you_mean;
+
 use crate::cli::error::CliError;
 
 /// The flags of both commands.
-const FLAGS: [&str; 6] = [
+const FLAGS: [&str; 5] = [
     "--column",
     "--json",
     "--pipeline",
     "--mask-secret-id",
     "--help",
-    "-h",
 ];
 
-/// A value or token. One token in 64 begins with a hyphen, so hyphens are allowed; but a flag after the first
-/// value would count as a value, and is refused.
-pub(crate) fn value(text: &str) -> Result<String, &'static str> {
-    let flag = text.split_once('=').map_or(text, |(flag, _)| flag);
-    match FLAGS.contains(&flag) {
-        true => Err("flags must come before the values"),
-        false => Ok(text.to_owned()),
+/// The arguments, or the lines of stdin if there are none.
+#[derive(Debug, Args)]
+pub(crate) struct Values {
+    /// Values or tokens, after all flags; without any, one per line from stdin, which neither the shell's history
+    /// nor other users of this machine can see
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    values: Vec<String>,
+    /// The same, also if they begin with two hyphens
+    #[arg(last = true, value_name = "VALUES")]
+    any: Vec<String>,
+}
+
+impl Values {
+    /// All of them, in order.
+    pub(crate) fn read(self) -> Result<Vec<String>, CliError> {
+        let arguments = [self.values, self.any].concat();
+        if !arguments.is_empty() {
+            return Ok(arguments);
+        }
+        let lines: io::Result<Vec<String>> = io::stdin().lock().lines().collect();
+        lines.map_err(|error| CliError::input("stdin", &error))
     }
 }
 
-/// The arguments, or the lines of stdin if there are none.
-pub(crate) fn given(arguments: Vec<String>) -> Result<Vec<String>, CliError> {
-    if !arguments.is_empty() {
-        return Ok(arguments);
+/// A value or token. One token in 64 begins with a hyphen, so hyphens are allowed. Two hyphens begin a flag: a
+/// misspelt one, or one after the first value, must not count as a value.
+fn value(text: &str) -> Result<String, String> {
+    let flag = text.split_once('=').map_or(text, |(flag, _)| flag);
+    let is_known = flag == "-h" || FLAGS.contains(&flag);
+    let meant = did_you_mean(flag, FLAGS.into_iter().filter(|_| !is_known));
+    match is_known || flag.starts_with("--") {
+        true => Err(format!(
+            "not a flag here: flags come before the values, and -- before values that begin with two hyphens{meant}"
+        )),
+        false => Ok(text.to_owned()),
     }
-    let lines: io::Result<Vec<String>> = io::stdin().lock().lines().collect();
-    lines.map_err(|error| CliError::input("stdin", &error))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::line;
 use crate::cli::settings::{MappingFlags, MaskFlags};
-use crate::cli::values::{given, value};
+use crate::cli::values::Values;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,10 +42,8 @@ enum TokenError {
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Token {
-    /// The values, after all flags; without any, one per line from stdin, which neither the shell's history
-    /// nor other users of this machine can see
-    #[arg(allow_hyphen_values = true, value_parser = value)]
-    values: Vec<String>,
+    #[command(flatten)]
+    values: Values,
     /// The masked column, if they use different transforms or masks
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
@@ -61,7 +59,7 @@ impl Token {
         let key = self.mask.key(&Arc::new(Aws::default())).await?;
         let lookup = Lookup::new(&file, &pipeline, self.column.as_deref(), key.as_ref())?;
         let mut outcome = Outcome::Done;
-        for (value, number) in given(self.values)?.iter().zip(1..) {
+        for (value, number) in self.values.read()?.iter().zip(1..) {
             match lookup.token(value) {
                 Ok(token) => line(&token)?,
                 Err(rule) => {

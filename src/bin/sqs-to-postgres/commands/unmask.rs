@@ -11,7 +11,7 @@ use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, escaped, line};
 use crate::cli::settings::MaskFlags;
-use crate::cli::values::{given, value};
+use crate::cli::values::Values;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,9 +26,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Unmask {
-    /// The tokens, after all flags; without any, one per line from stdin
-    #[arg(allow_hyphen_values = true, value_parser = value)]
-    tokens: Vec<String>,
+    #[command(flatten)]
+    values: Values,
     /// Print one JSON object per line: the value, or null and the error
     #[arg(long)]
     json: bool,
@@ -41,7 +40,7 @@ impl Unmask {
         let key = self.mask.key(&Arc::new(Aws::default())).await?;
         let masker = Masker::new(Mask::AesSiv, key.as_ref()).map_err(CliError::invalid)?;
         let mut outcome = Outcome::Done;
-        for (token, number) in given(self.tokens)?.iter().zip(1..) {
+        for (token, number) in self.values.read()?.iter().zip(1..) {
             let unmasked = masker.value(token);
             match &unmasked {
                 Ok(value) if !self.json => line(&escaped(value))?,

@@ -19,13 +19,16 @@ use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::handler::Handler;
+use sqs_to_postgres::sqs::MAX_BACK_OFF;
 use sqs_to_postgres::start;
 use tokio::time::Instant;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
-use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, settings};
+use crate::cli::settings::{
+    DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, queue_url, queue_url_or, settings,
+};
 use crate::cli::signals::Stop;
 use run::DrainLoop;
 use source::{Limits, Source};
@@ -40,8 +43,9 @@ Examples:
 /// Drain the queue into the table, without Lambda
 ///
 /// Stores messages as the function would until the queue is empty, and prints a summary.
-/// Failed messages stay in the queue, for its dead-letter queue. Ctrl-C and SIGTERM end
-/// it within ten seconds: messages that are not stored by then become visible again.
+/// Failed messages stay in the queue, for its dead-letter queue. Messages that are still
+/// invisible at the end are counted, and the exit code is 1. Ctrl-C and SIGTERM end it
+/// within ten seconds: messages that are not stored by then become visible again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Drain {
@@ -57,6 +61,9 @@ pub(crate) struct Drain {
     /// Treat the queue as empty after this long without a message, or with only messages that failed before
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     wait_time_seconds: u64,
+    /// Wait for messages that others hold or an outage backed off, and end when none is invisible
+    #[arg(long, conflicts_with = "follow")]
+    wait_invisible: bool,
     /// Concurrent receive requests; on a FIFO queue one, to keep the order
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
     concurrency: u16,
@@ -66,6 +73,10 @@ pub(crate) struct Drain {
     /// Print the summary as a JSON object
     #[arg(long)]
     json: bool,
+    /// Send messages that can never be stored to this queue, with the reason [env: DEAD_LETTER_QUEUE_URL; otherwise
+    /// they stay, for the queue's redrive policy]
+    #[arg(long, value_name = "URL", help_heading = "Queue", value_parser = queue_url)]
+    dead_letter_queue_url: Option<String>,
     #[command(flatten)]
     queue: QueueFlags,
     #[command(flatten)]
@@ -84,10 +95,12 @@ impl Drain {
             eprintln!("interrupted before the first message");
             return Ok(self.interrupted());
         };
-        let (source, database, handler) = opened?;
+        let (source, database, handler, max_invisible) = opened?;
         let drain = DrainLoop {
             limits: self.limits(),
             is_following: self.follow,
+            waits_for_invisible: self.wait_invisible,
+            max_invisible,
             status: Status::new(handler.totals()),
             failed: RefCell::default(),
             source: &source,
@@ -99,16 +112,24 @@ impl Drain {
         drain.end(self.json, error).await
     }
 
-    /// The queue, the database, and the handler between them.
-    async fn open(&self) -> Result<(Source, Database, Handler), CliError> {
-        let settings = settings(&self.mapping, &self.mask, &self.database)?;
+    /// The queue, the database, and the handler between them; and for how long at most a message is invisible that
+    /// somebody has received and does not work on.
+    async fn open(&self) -> Result<(Source, Database, Handler, Duration), CliError> {
+        let mut settings = settings(&self.mapping, &self.mask, &self.database)?;
+        let flag = self.dead_letter_queue_url.as_ref();
+        settings.queue.dead_letter_queue_url = queue_url_or(flag, "DEAD_LETTER_QUEUE_URL")?;
+        let back_off = match settings.queue.outage_backoff {
+            Duration::ZERO => Duration::ZERO,
+            _ => MAX_BACK_OFF,
+        };
         let aws = Arc::new(self.queue.aws());
         let sqs = Client::new(aws.config().await);
         let queue = self.queue.required_queue(&sqs).await?;
         let source = Source::open(queue).await?;
+        let max_invisible = source.in_flight().visibility_timeout().max(back_off);
         let database = self.database.database(&aws)?;
         let handler = start::handler(settings, aws, Instant::now()).await?;
-        Ok((source, database, handler))
+        Ok((source, database, handler, max_invisible))
     }
 
     /// A drain with `--follow` ends only by an interrupt, so that is its success.

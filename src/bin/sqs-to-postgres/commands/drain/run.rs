@@ -52,6 +52,10 @@ type PermittedBatch = (ReceivedBatch, OwnedSemaphorePermit);
 pub(super) struct DrainLoop<'s> {
     pub(super) limits: Limits,
     pub(super) is_following: bool,
+    /// Whether messages that others made invisible are waited for.
+    pub(super) waits_for_invisible: bool,
+    /// For how long at most a message is invisible that nobody works on.
+    pub(super) max_invisible: Duration,
     pub(super) status: Status,
     /// Digests of the messages whose last attempt failed. Not with `--follow`, where they would use more and more
     /// memory.
@@ -128,7 +132,8 @@ impl DrainLoop<'_> {
                 permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
             let began = Instant::now();
-            match self.source.gather(&self.limits, &self.stop).await {
+            let gathered = self.source.gather(&self.limits, &self.stop, &self.status);
+            match gathered.await {
                 Ok(batch) => {
                     self.status.queue_works(true);
                     only_failures_for = match self.has_new(&batch) {
@@ -136,12 +141,11 @@ impl DrainLoop<'_> {
                         false => only_failures_for + began.elapsed(),
                     };
                     let is_over = batch.len() == 0 || only_failures_for >= self.limits.wait;
-                    let is_last = is_over && !self.is_following;
                     self.status.received(batch.len());
                     if batch.len() > 0 {
                         batches.send((batch, permit)).await.ok()?;
                     }
-                    if is_last {
+                    if is_over && !self.is_following && !self.awaits_invisible().await {
                         return None;
                     }
                 }
@@ -152,6 +156,28 @@ impl DrainLoop<'_> {
                     _ = timeout(PAUSE, stop.asked()).await;
                 }
             }
+        }
+    }
+
+    /// Whether to wait for messages that are invisible, and not only because they failed here.
+    async fn awaits_invisible(&self) -> bool {
+        if !self.waits_for_invisible {
+            return false;
+        }
+        let depth = self.source.depth().await.unwrap_or_default();
+        depth.waiting > 0 || depth.invisible > self.failed.borrow().len() as u64
+    }
+
+    /// Reads the depth of the queue at the end. It is approximate: what has just been deleted may be counted.
+    async fn look_at_the_end(&self) {
+        let until = Instant::now() + self.limits.wait;
+        while let Ok(depth) = self.source.depth().await {
+            self.status.depth_is(depth);
+            let is_explained = depth.invisible == 0 || self.status.has_failures();
+            if is_explained || self.stop.is_asked() || Instant::now() >= until {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
         }
     }
 
@@ -171,6 +197,7 @@ impl DrainLoop<'_> {
     ) -> Option<CliError> {
         let mut ended = None;
         while let Some((batch, _permit)) = batches.recv().await {
+            let began = Instant::now();
             let (event, receipts) = batch.into_event();
             if self.stop.is_asked() {
                 self.release(&receipts).await;
@@ -189,6 +216,7 @@ impl DrainLoop<'_> {
                     let named = answer.batch_item_failures;
                     let named = named.into_iter().map(|failure| failure.item_identifier);
                     self.settle(receipts, named.collect()).await;
+                    self.status.worked(began);
                 }
                 Err(error) => {
                     // The handler has backed them off.
@@ -264,15 +292,18 @@ impl DrainLoop<'_> {
         is_json: bool,
         error: Option<CliError>,
     ) -> Result<Outcome, CliError> {
-        if let Ok(depth) = self.source.depth().await {
-            self.status.depth_is(depth);
-        }
+        self.look_at_the_end().await;
         let is_interrupted = self.stop.is_asked() && error.is_none();
-        last_line(&self.status.summary(is_json, is_interrupted))?;
+        let at_most = match self.status.is_only_failed_invisible() {
+            true => self.source.in_flight().visibility_timeout(),
+            false => self.max_invisible,
+        };
+        let summary = self.status.summary(is_json, is_interrupted, at_most);
+        last_line(&summary)?;
         match error {
             Some(error) => Err(error),
             None if self.is_following => Ok(Outcome::Done),
-            None if is_interrupted || self.status.has_failures() => Ok(Outcome::SomeFailed),
+            None if is_interrupted || !self.status.is_drained() => Ok(Outcome::SomeFailed),
             None => Ok(Outcome::Done),
         }
     }

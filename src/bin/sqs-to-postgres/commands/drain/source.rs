@@ -13,6 +13,7 @@ use sqs_to_postgres::sqs::{Depth, Queue};
 use tokio::time::Instant;
 
 use super::batch::ReceivedBatch;
+use super::status::Status;
 use crate::cli::signals::Stop;
 
 /// A batch is at most as large as the payload that Lambda passes to a function. This bounds memory, whatever the size
@@ -24,6 +25,9 @@ const MAX_BATCH_BYTES: usize = 6 * 1024 * 1024;
 /// wait; SQS allows 20 seconds.
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html> (2026-11).
 const MAX_RECEIVE_WAIT: Duration = Duration::from_secs(4);
+
+/// A request that took longer has waited for its messages, which is not counted as work.
+const MAX_RECEIVE_TIME: Duration = Duration::from_millis(200);
 
 /// How messages are gathered into a batch.
 pub(super) struct Limits {
@@ -70,9 +74,10 @@ impl Source {
         &self,
         limits: &Limits,
         stop: &Stop,
+        status: &Status,
     ) -> Result<ReceivedBatch, AwsError> {
         let mut batch = ReceivedBatch::new();
-        let first = self.receive_first(limits, stop).await?;
+        let first = self.receive_first(limits, stop, status).await?;
         let mut is_over = first.is_empty();
         self.add(&mut batch, first);
         // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
@@ -97,7 +102,8 @@ impl Source {
                 }
                 requested += count;
                 let left = until.saturating_duration_since(Instant::now());
-                receiving.push(self.receive(count, left).map(move |result| (count, result)));
+                let received = self.receive(count, left, status);
+                receiving.push(received.map(move |result| (count, result)));
             }
             let Some((count, received)) = receiving.next().await else {
                 return Ok(batch);
@@ -118,20 +124,35 @@ impl Source {
     }
 
     /// Waits for the first messages of a batch: none if none came in time, or an end was requested.
-    async fn receive_first(&self, limits: &Limits, stop: &Stop) -> Result<Vec<Message>, AwsError> {
+    async fn receive_first(
+        &self,
+        limits: &Limits,
+        stop: &Stop,
+        status: &Status,
+    ) -> Result<Vec<Message>, AwsError> {
         let until = Instant::now() + limits.wait;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let messages = self.receive(limits.size, left).await?;
+            let messages = self.receive(limits.size, left, status).await?;
             if !messages.is_empty() || stop.is_asked() || Instant::now() >= until {
                 return Ok(messages);
             }
         }
     }
 
-    async fn receive(&self, count: usize, wait: Duration) -> Result<Vec<Message>, AwsError> {
-        let wait = wait.min(MAX_RECEIVE_WAIT);
-        self.in_flight.receive(count, wait).await
+    async fn receive(
+        &self,
+        count: usize,
+        wait: Duration,
+        status: &Status,
+    ) -> Result<Vec<Message>, AwsError> {
+        let (began, wait) = (Instant::now(), wait.min(MAX_RECEIVE_WAIT));
+        let messages = self.in_flight.receive(count, wait).await?;
+        if !messages.is_empty() {
+            let at_once = Instant::now().checked_sub(MAX_RECEIVE_TIME);
+            status.worked(at_once.map_or(began, |at_once| began.max(at_once)));
+        }
+        Ok(messages)
     }
 
     fn add(&self, batch: &mut ReceivedBatch, messages: Vec<Message>) {

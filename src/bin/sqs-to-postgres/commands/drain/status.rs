@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -21,12 +21,12 @@ use sqs_to_postgres::telemetry::Totals;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::metrics::{self, TEXT_FORMAT};
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, rate};
 
 /// How long a connection may take. A scrape takes milliseconds.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,15 +34,16 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shared by all parts of a drain.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
-    began: Instant,
     totals: Arc<Mutex<Totals>>,
     counts: Arc<Mutex<Counts>>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// The time until the last batch was settled, without the wait for an empty queue.
-    pub(super) worked: Duration,
+    /// The time at work, without waiting for messages.
+    worked: Duration,
+    /// From when to when it last worked without a pause; `worked` has all but this.
+    working: Option<(Instant, Instant)>,
     pub(super) received: usize,
     /// Stored, or sent to the dead-letter queue.
     pub(super) done: usize,
@@ -62,7 +63,6 @@ pub(super) struct Counts {
 impl Status {
     pub(super) fn new(totals: Arc<Mutex<Totals>>) -> Self {
         Self {
-            began: Instant::now(),
             totals,
             counts: Arc::default(),
         }
@@ -83,10 +83,21 @@ impl Status {
 
     pub(super) fn settled(&self, done: usize, undeleted: usize, failed: usize) {
         let mut counts = self.counts();
-        counts.worked = self.began.elapsed();
         counts.done += done;
         counts.undeleted += undeleted;
         counts.failed = failed;
+    }
+
+    /// Something was done from then until now. What was done at the same time counts once.
+    pub(super) fn worked(&self, began: Instant) {
+        let (mut counts, now) = (self.counts(), Instant::now());
+        let (from, to) = counts.working.unwrap_or((began, began));
+        counts.working = Some(if began <= to {
+            (from.min(began), now)
+        } else {
+            counts.worked += to - from;
+            (began, now)
+        });
     }
 
     pub(super) fn failed(&self) -> usize {
@@ -101,9 +112,22 @@ impl Status {
         self.counts().left += messages;
     }
 
+    /// Whether messages are left in the queue.
     pub(super) fn has_failures(&self) -> bool {
         let counts = self.counts();
         counts.failed + counts.left + counts.released > 0
+    }
+
+    /// Whether messages are invisible for no other reason than that they failed here.
+    pub(super) fn is_only_failed_invisible(&self) -> bool {
+        let counts = self.counts();
+        counts.left == 0 && counts.depth.invisible <= counts.failed as u64
+    }
+
+    /// Whether every message of the queue is stored.
+    pub(super) fn is_drained(&self) -> bool {
+        let is_invisible = self.counts().depth.invisible > 0;
+        !is_invisible && !self.has_failures() && self.totals().dead_lettered == 0
     }
 
     /// Whether messages could be received.
@@ -134,25 +158,30 @@ impl Status {
     }
 
     /// The summary, in a line.
-    pub(super) fn summary(&self, is_json: bool, is_interrupted: bool) -> String {
+    pub(super) fn summary(
+        &self,
+        is_json: bool,
+        is_interrupted: bool,
+        max_invisible: Duration,
+    ) -> String {
         let (counts, totals) = (self.counts(), self.totals());
-        let secs = counts.worked.as_secs_f64();
-        let stored = totals.stored + totals.duplicates;
+        let worked = counts.worked();
         if is_json {
             let json = json!({
-                "received": counts.received, "stored": stored, "duplicates": totals.duplicates, "stale": totals.stale, "failed": counts.failed,
+                "received": counts.received, "stored": totals.stored, "duplicates": totals.duplicates, "stale": totals.stale, "failed": counts.failed,
                 "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
-                "undeleted": counts.undeleted, "seconds": secs, "waiting": counts.depth.waiting,
-                "invisible": counts.depth.invisible, "interrupted": is_interrupted,
+                "undeleted": counts.undeleted, "seconds": worked.as_secs_f64(), "waiting": counts.depth.waiting,
+                "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
             });
             return json.to_string();
         }
+        let stored = totals.stored as usize;
         let mut summary = match counts.received {
             0 => "no messages".to_owned(),
             _ => format!(
-                "stored {} in {secs:.1} s, {:.0} a second",
-                counted(stored as usize, "message"),
-                stored as f64 / secs.max(0.001)
+                "stored {} {}",
+                counted(stored, "message"),
+                rate(stored, worked)
             ),
         };
         let rest = [
@@ -167,12 +196,12 @@ impl Status {
             (counts.released, "released to the queue"),
             (counts.undeleted, "stored, but not deleted"),
             (counts.depth.waiting as usize, "waiting in the queue"),
-            (counts.depth.invisible as usize, "invisible in the queue"),
         ];
         for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
             // Writing to a String cannot fail.
             _ = write!(summary, "; {count} {what}");
         }
+        summary += &counts.invisible(max_invisible);
         if is_interrupted {
             summary += "; interrupted";
         }
@@ -182,6 +211,26 @@ impl Status {
     fn is_well(&self) -> bool {
         let counts = self.counts();
         !counts.is_queue_down && !counts.is_database_down
+    }
+}
+
+impl Counts {
+    fn worked(&self) -> Duration {
+        self.worked + self.working.map_or(Duration::ZERO, |(from, to)| to - from)
+    }
+
+    /// How many messages are invisible, for how long at most, and why.
+    fn invisible(&self, at_most: Duration) -> String {
+        let (count, secs) = (self.depth.invisible, at_most.as_secs());
+        let why = match (count as usize).saturating_sub(self.failed + self.left) {
+            0 if count == 0 => return String::new(),
+            0 if self.left > 0 => "backed off, because their batch failed",
+            0 => "because they failed",
+            _ => {
+                "because others received them, or an outage backed them off; --wait-invisible waits for them"
+            }
+        };
+        format!("; {count} invisible in the queue for up to {secs} s, {why}")
     }
 }
 

@@ -14,17 +14,19 @@ use aws_sdk_sqs::Client;
 use clap::Args;
 use futures_util::future::join_all;
 use sqs_to_postgres::message::origin::Origins;
+use sqs_to_postgres::rejection::Rule;
 use sqs_to_postgres::sqs::batch::{MAX_ENTRIES, Outgoing, packed};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::sqs::in_flight::InFlight;
 use sqs_to_postgres::sqs::send::{GROUP_BLOCKED, Sender};
 use sqs_to_postgres::sqs::{Queue, RedrivePolicy};
+use sqs_to_postgres::suggest::did_you_mean;
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::settings::{MaskFlags, QueueFlags, variable};
+use crate::cli::settings::{MaskFlags, QueueFlags, queue_url, queue_url_or};
 use crate::cli::signals::Stop;
 use report::{CAME_BACK, Report};
 
@@ -66,7 +68,7 @@ Examples:
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
     /// Move only messages of this rule, by their attribute rejection; those that SQS itself moved have none
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", value_parser = rule)]
     rule: Option<String>,
     /// Move at most this many
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
@@ -84,12 +86,24 @@ pub(crate) struct Redrive {
     #[arg(long)]
     json: bool,
     /// URL of the dead-letter queue [env: DEAD_LETTER_QUEUE_URL; then the queue's redrive policy]
-    #[arg(long, value_name = "URL", help_heading = "Queue")]
+    #[arg(long, value_name = "URL", help_heading = "Queue", value_parser = queue_url)]
     dead_letter_queue_url: Option<String>,
     #[command(flatten)]
     queue: QueueFlags,
     #[command(flatten)]
     mask: MaskFlags,
+}
+
+/// The name of a rule.
+fn rule(text: &str) -> Result<String, String> {
+    let names: Vec<_> = Rule::names().collect();
+    match names.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => {
+            let meant = did_you_mean(text, names.iter().copied());
+            Err(format!("the rules are {}{meant}", names.join(", ")))
+        }
+    }
 }
 
 /// Why the dead-letter queue is unknown.
@@ -140,8 +154,8 @@ impl Redrive {
         sqs: &Client,
         policy: Option<RedrivePolicy>,
     ) -> Result<Queue, CliError> {
-        let named = self.dead_letter_queue_url.clone();
-        if let Some(url) = named.or_else(|| variable("DEAD_LETTER_QUEUE_URL")) {
+        let flag = self.dead_letter_queue_url.as_ref();
+        if let Some(url) = queue_url_or(flag, "DEAD_LETTER_QUEUE_URL")? {
             return Ok(Queue::new(sqs, &url));
         }
         let unknown = || CliError::invalid(RedriveError::NoDeadLetterQueue);
@@ -251,6 +265,8 @@ impl Workers<'_> {
         let message_rule = message.reason().map(|reason| reason.rule.as_str());
         let why = if message.source().is_some_and(is_other) {
             "of another queue (--any-source moves them too)"
+        } else if rule.is_some() && message_rule.is_none() {
+            "without a rule, because SQS itself moved them"
         } else if rule.is_some() && message_rule != rule {
             "of another rule"
         } else if self.moved.borrow().contains(&message.digest()) {

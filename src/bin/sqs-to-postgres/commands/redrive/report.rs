@@ -14,7 +14,7 @@ use crate::cli::progress::Progress;
 pub(super) const CAME_BACK: &str = "that failed again";
 
 /// Shown in place of the rule if there is none.
-const MOVED_BY_SQS: &str = "none, SQS moved it";
+const MOVED_BY_SQS: &str = "(moved by SQS itself)";
 
 pub(super) struct Report {
     is_json: bool,
