@@ -20,8 +20,12 @@ HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
 # The processor of the function on AWS, by default this machine's: make build ARCHITECTURE=arm64
 ARCHITECTURE ?= $(HOST_ARCHITECTURE)
 
-# Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: sam builds into an
-# empty folder, so that a deployment without them would stop a function that needs them.
+# The mapping to deploy: to AWS that of this folder by default; to the local stack also several, beside that one.
+PIPELINE ?=
+MAPPING = $(or $(PIPELINE),pipeline.toml)
+
+# Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: a deployment without
+# them would stop a function that needs them.
 CA_BUNDLE ?= $(wildcard .local/rds-ca.pem)
 
 # `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, a variable of sam, compiles quickly instead.
@@ -32,11 +36,12 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 export CARGO_BUILD_TARGET ?= $(HOST)
 
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
-STACK_TEST_GROUPS := chaos guide variants queue
+STACK_TEST_GROUPS := chaos guide variants queue journeys
 STACK_TESTS_chaos := chaos
 STACK_TESTS_guide := deploy_guide
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook
+STACK_TESTS_journeys := journeys
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
 
@@ -132,32 +137,32 @@ bench-smoke: install-peers ## check that all benches work, unoptimised and for s
 	@$(STACK) with cargo test --locked --bench function --bench stages
 
 .PHONY: chart
-chart: ## keep the figures of the last bench: benches/results/, the chart, benches/README.md, README.md
+chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
 	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up
-up: install ## start the stack and deploy the function to it
-	@$(STACK) up
+up: install ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
+	@$(STACK) up $(PIPELINE)
 
 .PHONY: down
-down: ## stop the stack; its data is gone
+down: ## stop the stack and delete its data
 	@test ! -x $(VENV_PYTHON) || $(STACK) down
 
 .PHONY: env
-env: ## print what a shell needs to use aws and psql on the stack: eval "$$(make -s env)"
-	@$(IF_INSTALLED) $(STACK) env
+env: ## print what a shell needs to use the stack: eval "$$(make -s env)"; its queues of a mapping: PIPELINE=orders.toml
+	@$(IF_INSTALLED) $(STACK) env $(PIPELINE)
 
 .PHONY: status
-status: ## show what runs, the sizes of queues and table, and the last batch
+status: ## show what runs, the sizes of queues and tables, and the last batches
 	@$(IF_INSTALLED) $(STACK) status
 
 .PHONY: logs
-logs: ## follow the function's log, without its metrics or with them: make logs METRICS=1
-	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics)
+logs: ## follow the function's log: make logs PIPELINE=orders.toml; with its metrics: METRICS=1
+	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics) $(PIPELINE)
 
 .PHONY: watch
 watch: install ## run the function against the local Postgres, recompiled at every change
-	@$(STACK) watch
+	@$(STACK) watch $(MAPPING)
 
 .PHONY: invoke
 invoke: install ## send an event to the function of make watch: make invoke EVENT=events/good-batch.json
@@ -195,10 +200,18 @@ cli: ## build the command-line tool, fully optimised: takes minutes
 build: processor install mapping ## build the function for AWS, fully optimised: takes minutes
 	$(BUILD)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
-	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" .local/sam/default/Function/ca.pem)
+
+# What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). Compiled is it already, where
+# the progress can be seen.
+.PHONY: build-Function
+build-Function:
+	$(BUILD)
+	cp target/lambda/bootstrap/bootstrap "$(ARTIFACTS_DIR)"
+	cp "$(MAPPING)" "$(ARTIFACTS_DIR)/pipeline.toml"
+	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(ARTIFACTS_DIR)/ca.pem")
 
 .PHONY: deploy
-deploy: build ## deploy to AWS: make deploy PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each parameter
+deploy: build ## deploy to AWS: make deploy PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each parameter
 	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) \
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
@@ -239,7 +252,7 @@ $(CARGO_CYCLONEDX):
 clean: down ## stop the stack and remove everything that was installed, built and written
 	rm -rf $(LOCAL) target
 
-# For x86_64 sam passes no architecture to cargo-lambda, which then builds arm64 on arm64.
+# cargo-lambda has an option for arm64 only; without it, it builds for this machine.
 .PHONY: processor
 processor:
 	$(if $(filter $(ARCHITECTURE),arm64 $(HOST_ARCHITECTURE)),,\
@@ -250,7 +263,7 @@ processor:
 .PHONY: mapping
 mapping:
 	@cargo build $(TOOL)
-	@MASK_KEY= MASK_SECRET_ID= cargo run --quiet $(TOOL) -- explain --pipeline pipeline.toml /dev/null > /dev/null
+	@MASK_KEY= MASK_SECRET_ID= cargo run --quiet $(TOOL) -- explain --pipeline "$(MAPPING)" /dev/null > /dev/null
 
 .PHONY: install
 install:

@@ -1,5 +1,5 @@
 """Installs the two Python environments of the local stack, each exactly as its lock file says, and with the
-argument `peers` that of the functions which the bench compares with.
+argument `peers` that of the Python functions in the bench.
 
 Runs on the user's own Python, so it needs nothing but the standard library. It does nothing when the
 environments are there already. An environment knows its own path (the scripts in it start with it), so
@@ -91,7 +91,7 @@ def pip(venv: Path, *arguments: str) -> None:
     command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", *arguments]
     done = subprocess.run([*command, "--disable-pip-version-check", "--no-input"])
     if done.returncode:
-        sys.exit("pip could not install what the lock file names: its message is above.")
+        sys.exit("pip could not install the packages of the lock file: its message is above.")
 
 
 if __name__ == "__main__":

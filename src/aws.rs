@@ -71,12 +71,12 @@ async fn load(endpoint_url: Option<String>) -> SdkConfig {
     }
 }
 
-/// Words of the SDK's texts, for which it has no types, where a request cannot be signed. A test of the tool runs
-/// without region and without credentials.
+/// Words in the SDK's texts for requests that cannot be signed, for which it has no error types. A test of the tool
+/// runs without region and credentials.
 const REGION: &str = "region";
 const CREDENTIALS: &str = "credential";
 
-/// The codes of what does not exist: a queue, by its newer and its older name, and a function or secret.
+/// The error codes for a missing queue (the newer and the older code), function or secret.
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html> (2026-11).
 const MISSING: [&str; 3] = [
     "QueueDoesNotExist",

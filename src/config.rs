@@ -18,6 +18,13 @@ pub const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
 /// The file of certificate authorities that `make build` packages with the function.
 const PACKAGED_AUTHORITIES: &str = "ca.pem";
 
+/// The file of the mapping, beside the function or in a layer.
+const PIPELINE_FILE: &str = "pipeline.toml";
+
+/// Where the files of layers are.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html> (2026-11).
+const LAYERS: &str = "/opt";
+
 /// Visibility timeout that an outage gives a message after its first delivery.
 const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -33,8 +40,9 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// `AWS_LAMBDA_FUNCTION_NAME`: the name of the function in metrics; Lambda sets it.
     pub function_name: String,
-    /// `PIPELINE_FILE`: a mapping that replaces the one compiled in.
-    pub pipeline_file: Option<PathBuf>,
+    /// Where the mapping is, in the order of looking: the file of `PIPELINE_FILE`, or else `pipeline.toml` beside the
+    /// function (`LAMBDA_TASK_ROOT`) or in a layer.
+    pub pipeline_files: Vec<PathBuf>,
     /// `SECRET_TTL_SECS`: the age after which credentials are read again for a new connection.
     pub secret_ttl: Duration,
 }
@@ -179,7 +187,7 @@ impl fmt::Debug for MaskKeySettings {
 pub struct LogSettings {
     /// `AWS_LAMBDA_LOG_FORMAT`: `Text` for people at a terminal; JSON lines otherwise.
     pub format: LogFormat,
-    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` where it is unset or unknown.
+    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` if it is unset or unknown.
     pub level: tracing::Level,
 }
 
@@ -219,7 +227,7 @@ impl LogSettings {
     }
 }
 
-/// Variables that Lambda sets for every function, and that nobody else has to set.
+/// Variables that Lambda sets for every function.
 const RUNTIME_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_LAMBDA_FUNCTION_NAME",
@@ -308,7 +316,7 @@ impl Settings {
                 dead_letter_queue_url: lookup("DEAD_LETTER_QUEUE_URL"),
             },
             function_name: lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
-            pipeline_file: lookup("PIPELINE_FILE").map(PathBuf::from),
+            pipeline_files: pipeline_files(&lookup),
             secret_ttl: number(&lookup, "SECRET_TTL_SECS")?
                 .map_or(DEFAULT_SECRET_TTL, Duration::from_secs),
         })
@@ -335,6 +343,18 @@ impl DatabaseSettings {
             })),
         }
     }
+}
+
+fn pipeline_files(lookup: &impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    if let Some(file) = lookup("PIPELINE_FILE") {
+        return vec![file.into()];
+    }
+    let folders = lookup("LAMBDA_TASK_ROOT")
+        .into_iter()
+        .chain([LAYERS.to_owned()]);
+    folders
+        .map(|folder| Path::new(&folder).join(PIPELINE_FILE))
+        .collect()
 }
 
 fn tls(lookup: &impl Fn(&str) -> Option<String>) -> Result<TlsSettings, ConfigError> {
@@ -451,10 +471,13 @@ mod tests {
             ("DB_SECRET_ID", ""),
             ("MASK_KEY", ""),
             ("PIPELINE_FILE", ""),
+            ("LAMBDA_TASK_ROOT", "/var/task"),
         ])
         .unwrap();
         assert!(matches!(settings.database, DatabaseSettings::Url(_)));
-        assert!(settings.mask_key.is_none() && settings.pipeline_file.is_none());
+        assert!(settings.mask_key.is_none());
+        let places = ["/var/task/pipeline.toml", "/opt/pipeline.toml"];
+        assert_eq!(settings.pipeline_files, places.map(PathBuf::from));
     }
 
     #[test]

@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         Err(error) => {
             let message = match error {
                 MainError::Start(_) => "cannot start",
-                MainError::Runtime(_) => "cannot go on",
+                MainError::Runtime(_) => "cannot continue",
             };
             tracing::error!(reason = %error, "{message}");
             ExitCode::FAILURE

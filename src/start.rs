@@ -4,7 +4,8 @@
 //! processor, and may freeze the function as soon as it has requested a message. An invalid setting ends the start
 //! with one sentence. A system that does not respond does not: it is retried with the first batch.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +24,6 @@ use crate::refusal::RetryAction;
 use crate::secret::Secrets;
 use crate::sqs::Sqs;
 use crate::telemetry::Metrics;
-
-/// The mapping, unless `PIPELINE_FILE` names another.
-const SHIPPED_PIPELINE: &str = include_str!("../pipeline.toml");
 
 /// How long a start waits for systems that do not respond. Lambda gives a function ten seconds.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
@@ -56,7 +54,7 @@ pub async fn handler(
     began: Instant,
 ) -> Result<Handler, StartError> {
     let until = began + START_TIME;
-    let (file, pipeline) = read_pipeline(settings.pipeline_file.as_deref())?;
+    let (file, pipeline) = read_pipeline(&settings.pipeline_files)?;
     let pipeline = Arc::new(pipeline);
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
     let mut database = Database::new(settings.database, settings.secret_ttl, Arc::clone(&secrets))?;
@@ -73,26 +71,29 @@ pub async fn handler(
     Ok(Handler::new(pipeline, preparation, loader, sqs, metrics))
 }
 
-/// The mapping of a file, or the one compiled in, and its name in errors.
+/// The mapping of the first of these files that exists, and its name in errors.
 ///
 /// # Errors
-/// The file cannot be read, or the mapping cannot work.
-pub fn read_pipeline(file: Option<&Path>) -> Result<(String, Pipeline), PipelineError> {
-    let Some(path) = file else {
-        return Ok((
-            "pipeline.toml".to_owned(),
-            Pipeline::parse("pipeline.toml", SHIPPED_PIPELINE)?,
-        ));
-    };
-    let file = path.display().to_string();
-    let unreadable = |error: std::io::Error| PipelineError {
-        file: file.clone(),
+/// None of them is there, the file cannot be read, or the mapping cannot work.
+pub fn read_pipeline(files: &[PathBuf]) -> Result<(String, Pipeline), PipelineError> {
+    let error = |file: String, problem| PipelineError {
+        file,
         column: None,
-        problem: Problem::Unreadable(error.to_string()),
+        problem,
     };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let pipeline = Pipeline::parse(&file, &text)?;
-    Ok((file, pipeline))
+    for path in files {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => return Pipeline::parse(&file, &text).map(|pipeline| (file, pipeline)),
+            Err(missing) if missing.kind() == ErrorKind::NotFound => {}
+            Err(reason) => return Err(error(file, Problem::Unreadable(reason.to_string()))),
+        }
+    }
+    let tried: Vec<String> = files
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    Err(error(tried.join(" or "), Problem::NoFile))
 }
 
 async fn prepare(preparation: &mut Preparation, until: Instant) -> Result<(), StartError> {

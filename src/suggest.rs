@@ -2,8 +2,8 @@
 
 use strsim::osa_distance;
 
-/// The known word that differs least from `word`, if it is similar: at most a third of the letters differ, upper and
-/// lower case apart.
+/// The known word that differs least from `word`, if it is similar: at most a third of the letters differ,
+/// ignoring case.
 pub fn similar<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let lower = word.to_lowercase();
     let allowed = lower.chars().count().max(3) / 3;

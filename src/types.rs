@@ -1,4 +1,4 @@
-//! `type`: the Postgres types that a column can have, by the names that Postgres gives them.
+//! `type`: the Postgres types that a column can have, by Postgres's names.
 
 use std::fmt;
 use std::mem::discriminant;

@@ -1,6 +1,8 @@
 //! The work per message, by a measure that does not depend on how busy the machine is.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,6 @@ use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::Sqs;
 use sqs_to_postgres::telemetry::Metrics;
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 /// From the bytes of the event to the answer, Postgres's included.
@@ -29,17 +30,8 @@ const LAMBDA_TIME_MILLIS: u64 = 60_000;
 #[test]
 fn a_message_costs_few_allocations() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let schema = format!("test_{:016x}", fastrand::u64(..));
-    let server = std::env::var("DATABASE_URL").expect("run the tests by `make test`");
-    execute(
-        &runtime,
-        &server,
-        &format!(
-            "CREATE SCHEMA {schema}; SET search_path = {schema}; {}",
-            include_str!("../localstack/schema.sql")
-        ),
-    );
-    let mut handler = handler(&format!("{server}?options=-c%20search_path%3D{schema}"));
+    let table = runtime.block_on(support::Database::with_user_logins());
+    let mut handler = handler(&table.url());
     // The first invocation also connects.
     handle(&runtime, &mut handler, &event());
     let event = event();
@@ -49,7 +41,6 @@ fn a_message_costs_few_allocations() {
         per_message <= MOST_ALLOCATIONS_PER_MESSAGE,
         "{per_message} allocations a message"
     );
-    execute(&runtime, &server, &format!("DROP SCHEMA {schema} CASCADE"));
 }
 
 fn handle(runtime: &Runtime, handler: &mut Handler, event: &str) {
@@ -61,16 +52,6 @@ fn handle(runtime: &Runtime, handler: &mut Handler, event: &str) {
             .batch_item_failures
             .is_empty()
     );
-}
-
-fn execute(runtime: &Runtime, url: &str, sql: &str) {
-    runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-        let connection = tokio::spawn(connection);
-        client.batch_execute(sql).await.unwrap();
-        drop(client);
-        connection.await.unwrap().unwrap();
-    });
 }
 
 fn event() -> String {

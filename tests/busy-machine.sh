@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs `make test` three times, or as often as the argument says, while loops keep the machine busy: four of them,
-# or LOOPS=… of them. No test may fail for that.
+# or LOOPS=… of them. No test may fail because of that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -20,7 +20,7 @@ if [ "$(id -u)" != 0 ]; then
     echo "this needs root, for debootstrap and chroot: sudo $0 $suite" >&2
     exit 1
 fi
-# In namespaces of its own, the mounts and the processes of the fresh machine end with this script.
+# In separate namespaces, so that the mounts and processes of the fresh machine end with this script.
 if [ -z "${FRESH_MACHINE_SYSROOT:-}" ]; then
     FRESH_MACHINE_SYSROOT=$(rustc --print sysroot)
     export FRESH_MACHINE_SYSROOT
@@ -33,7 +33,7 @@ debian_mirror() {
         head -n 1 | grep . || echo http://deb.debian.org/debian
 }
 
-# What packages and their registries are reached with here: certificates, names, and the files that configure clients.
+# The network configuration for package registries: certificates, names, and configuration files of clients.
 copy_network_configuration() {
     cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
     install -D -m 644 "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" \
@@ -72,7 +72,7 @@ as_newcomer() {
 
 rm -rf --one-file-system "$root"
 mkdir -p "$root"
-# Nothing that is mounted below is seen, or left behind, outside.
+# Mounts below are neither visible nor left behind outside.
 mount --make-rprivate /
 debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make,perl,python3,python3-venv \
     "$suite" "$root" "${MIRROR:-$(debian_mirror)}"

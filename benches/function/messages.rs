@@ -108,7 +108,7 @@ impl Message {
 /// A mapping and its messages.
 pub(crate) struct Workload {
     pub(crate) pipeline: Pipeline,
-    /// `None` for the mapping compiled in.
+    /// `None` for the shipped mapping.
     pub(crate) mapping_file: Option<PathBuf>,
     mac: Hmac<Sha256>,
 }

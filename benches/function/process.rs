@@ -46,6 +46,7 @@ impl Launch {
             .set("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .set("AWS_EC2_METADATA_DISABLED", "true")
+            .set("LAMBDA_TASK_ROOT", env!("CARGO_MANIFEST_DIR"))
             .set("DATABASE_URL", database_url)
             .set("MASK_KEY", MASK_KEY)
     }

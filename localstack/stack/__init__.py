@@ -7,7 +7,9 @@
 | `processes`  | start a process, recognise it by its pid, stop it                             |
 | `postgres`   | a Postgres server of our own: database, role, schema                          |
 | `emulator`   | LocalStack                                                                    |
+| `mapping`    | the mapping that is deployed, and under which name                            |
 | `deploy`     | secrets, `sam build`, `sam deploy`                                            |
+| `tool`       | the command-line tool: compile it, have it make the tables of a mapping       |
 | `run`        | the 100 messages: send, wait, check the numbers                               |
 | `chaos`      | faults under live traffic, and the balance afterwards                         |
 | `proxy`      | a proxy in front of Postgres that can cut connections                         |

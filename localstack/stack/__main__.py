@@ -12,21 +12,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack import chaos, deploy, emulator, logs, postgres, run
+from stack import chaos, deploy, emulator, logs, postgres, run, tool
 from stack.deploy import Deployment
+from stack.mapping import Mapping
 from stack.processes import Daemon, accepts_connections, one_at_a_time, require_free_port
 from stack.report import say, show, step
 from stack.settings import LOOPBACK, Settings, StackError
 from stack.status import overview
 
 PORT_VARIABLES = ("POSTGRES_PORT", "LOCALSTACK_PORT")
+NO_ARGUMENTS = Namespace(mappings=[])
 WATCH_PORT = 9000
 """Where `cargo lambda watch` listens."""
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
     try:
+        arguments = _parser().parse_args()
         return arguments.command(Settings.of_repo(), arguments) or 0
     except StackError as error:
         say(f"\nerror: {error}")
@@ -47,24 +49,43 @@ def _parser() -> ArgumentParser:
 
     for name, function in COMMANDS.items():
         add(name, function)
+    add("up", up).add_argument("mappings", type=_mapping, nargs="*")
+    add("env", env).add_argument("mapping", type=_mapping, nargs="?")
     add("with", with_stack).add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     add("chaos", chaos_messages).add_argument("messages", type=int)
     add("invoke", invoke).add_argument("event", type=Path)
-    add("logs", logs_of_function).add_argument("--metrics", action="store_true")
+    add("watch", watch).add_argument("mapping", type=_mapping)
+    logs_parser = add("logs", logs_of_function)
+    logs_parser.add_argument("--metrics", action="store_true")
+    logs_parser.add_argument("mapping", type=_mapping, nargs="?")
     return parser
 
 
-def up(settings: Settings, *_: object) -> None:
-    """Starts the stack and deploys the template to it. Parts that already run keep running."""
+def _mapping(file: str) -> Mapping:
+    if not Path(file).is_file():
+        raise StackError(f"there is no mapping '{file}': name one with PIPELINE=….toml")
+    return Mapping.of(Path(file))
+
+
+def up(settings: Settings, arguments: Namespace = NO_ARGUMENTS) -> None:
+    """Starts the stack and deploys the template to it, for the shipped mapping or for those that are named.
+
+    Parts that already run keep running.
+    """
     with one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
         emulator.start(settings)  # takes a while, so it is awaited once the rest is ready
         deploy.build(settings)
+        tool.build(settings)
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
         with step(f"LocalStack on port {settings.identity.localstack_port}"):
             emulator.wait_ready(settings)
-        deploy.deploy(settings)
+        shipped = [Mapping.shipped(settings)]
+        is_first = not Deployment.all(settings)
+        for mapping in (shipped if is_first else []) + arguments.mappings or shipped:
+            tool.make_tables(settings, mapping)
+            deploy.deploy(settings, mapping)
 
 
 def down(settings: Settings, *_: object) -> None:
@@ -76,9 +97,9 @@ def down(settings: Settings, *_: object) -> None:
     say(f"stopped {' and '.join(stopped)}" if stopped else "the stack was not up")
 
 
-def env(settings: Settings, *_: object) -> None:
-    """Prints the exports that let `aws` and `psql` find the stack."""
-    for name, value in _env(settings).items():
+def env(settings: Settings, arguments: Namespace) -> None:
+    """Prints the exports that let `aws`, `psql` and the command-line tool find the stack."""
+    for name, value in _env(settings, arguments.mapping).items():
         print(f"export {name}={shlex.quote(value)}")
     # Ours first: an `aws` from before 2023 does not know AWS_ENDPOINT_URL and would talk to AWS itself.
     print(f'export PATH={shlex.quote(str(_links(settings)))}:"$PATH"')
@@ -92,14 +113,13 @@ def status(settings: Settings, *_: object) -> None:
 def logs_of_function(settings: Settings, arguments: Namespace) -> int:
     """Follows the function's log until it is interrupted."""
     with contextlib.suppress(KeyboardInterrupt):
-        logs.follow(settings, Deployment.of(settings), metrics=arguments.metrics)
+        logs.follow(settings, Deployment.of(settings, arguments.mapping), metrics=arguments.metrics)
     return 0
 
 
 def run_messages(settings: Settings, *_: object) -> None:
     """Starts the stack, sends events/logins.jsonl through it and checks the result."""
     up(settings)
-    run.build_tool(settings)
     run.run(settings, Deployment.of(settings))
     say("\nThe stack is still up. `make env` prints what `aws` and `psql` need, `make down` stops it.")
 
@@ -128,7 +148,7 @@ def _left_as_found(settings: Settings) -> Iterator[None]:
             down(settings)
 
 
-def watch(settings: Settings, *_: object) -> None:
+def watch(settings: Settings, arguments: Namespace) -> None:
     """Runs the function against the local Postgres, recompiled whenever a file changes."""
     with one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
@@ -138,6 +158,7 @@ def watch(settings: Settings, *_: object) -> None:
     function_env = {
         "DATABASE_URL": settings.app_url,
         "MASK_KEY": settings.identity.mask_key,
+        "PIPELINE_FILE": str(arguments.mapping.file),
         "AWS_LAMBDA_LOG_FORMAT": "Text",
     }
     command = ["cargo", "lambda", "watch", "--invoke-address", LOOPBACK, "--invoke-port", str(WATCH_PORT)]
@@ -197,23 +218,25 @@ def _is_up(settings: Settings) -> bool:
     return all(daemon.pid() for daemon in _daemons(settings))
 
 
-def _env(settings: Settings) -> dict[str, str]:
+def _env(settings: Settings, mapping: Mapping | None = None) -> dict[str, str]:
     if not _is_up(settings):
         raise StackError("the stack is not up: run `make up` first.")
-    deployment = Deployment.of(settings)
+    deployment = Deployment.of(settings, mapping)
     return {
         "DATABASE_URL": settings.admin_url,
         **settings.aws_env(),
+        "MASK_SECRET_ID": deploy.MASK_SECRET,
         "QUEUE_URL": deployment.queue_url,
         "DLQ_URL": deployment.dead_letter_queue_url,
     }
 
 
 def _links(settings: Settings) -> Path:
-    """A folder with only the two programs that users need, not the dozens next to them."""
+    """A folder with only the three programs that users need, not the dozens next to them."""
     folder = settings.state / "bin"
     folder.mkdir(exist_ok=True)
-    for program in (Path(sys.executable).parent / "aws", postgres.programs() / "psql"):
+    aws, psql = Path(sys.executable).parent / "aws", postgres.programs() / "psql"
+    for program in (aws, psql, tool.path(settings)):
         link = folder / program.name
         link.unlink(missing_ok=True)
         link.symlink_to(program)
@@ -221,12 +244,9 @@ def _links(settings: Settings) -> Path:
 
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
-    "up": up,
     "down": down,
-    "env": env,
     "status": status,
     "run": run_messages,
-    "watch": watch,
 }
 
 if __name__ == "__main__":

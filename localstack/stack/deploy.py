@@ -1,43 +1,64 @@
-"""Builds the function and deploys `template.yaml` to LocalStack: the same template, by the same sam."""
+"""Builds the function and deploys `template.yaml` to LocalStack: the same template, by the same sam.
+
+Every mapping is a deployment of its own, of the same compiled function.
+"""
 
 import json
 import os
 import platform
 import subprocess
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections import abc
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import boto3
 
+from stack.mapping import Mapping
 from stack.report import step
 from stack.settings import APP_ROLE, DATABASE, LOOPBACK, REGION, Settings, StackError
 
-STACK_NAME = "sqs-to-postgres"
 ARTIFACTS_BUCKET = "sam-artifacts"
 DATABASE_SECRET = "sqs-to-postgres/database"
 MASK_SECRET = "sqs-to-postgres/mask-key"
 OUTPUT_LINES_SHOWN = 40
+OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PIPELINE")
+"""What `make up` tells the make that sam calls, which is another matter."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """The outputs of the template."""
+    """The outputs of the template, and the tables of its mapping."""
 
     queue_url: str
     dead_letter_queue_url: str
     function_name: str
     log_group: str
+    tables: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Deployment":
-        """The running stack's, as its last `deploy` left it."""
+    def of(cls, settings: Settings, mapping: Mapping | None = None) -> "Deployment":
+        """That of a mapping, or of the shipped one, as the last `deploy` left it."""
         try:
-            return cls(**json.loads(_record(settings).read_text()))
+            return cls._recorded(_record(settings, mapping or Mapping.shipped(settings)))
         except FileNotFoundError:
-            raise StackError("the stack is not up: run `make up` first.") from None
+            if mapping is None:
+                raise StackError("the stack is not up: run `make up` first.") from None
+            raise StackError(
+                f"{mapping.name} is not deployed: run `make up PIPELINE={mapping.file}` first."
+            ) from None
+
+    @classmethod
+    def all(cls, settings: Settings) -> list["Deployment"]:
+        """That of the shipped mapping first."""
+        shipped = _record(settings, Mapping.shipped(settings))
+        records = sorted(shipped.parent.glob("*.json"), key=lambda record: (record != shipped, record))
+        return [cls._recorded(record) for record in records]
+
+    @classmethod
+    def _recorded(cls, record: Path) -> "Deployment":
+        return cls(**json.loads(record.read_text()))
 
     @classmethod
     def read(cls, settings: Settings, stack_name: str) -> "Deployment":
@@ -72,21 +93,24 @@ def build(settings: Settings) -> None:
             raise StackError("the function does not compile: cargo's message is above.")
 
 
-def deploy(settings: Settings) -> None:
-    """Creates or updates the stack of the template."""
-    with step("deploying template.yaml (sam)"):
+def deploy(settings: Settings, mapping: Mapping) -> None:
+    """Creates or updates the stack of the template, under the name of the mapping."""
+    with step(f"deploying template.yaml as {mapping.name} (sam)"):
         put_database_secret(settings, settings.identity.app_password)
         _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
         _make_bucket(settings)
-        given = _overrides(settings, {})
-        sam(settings, "build", given)
-        sam(settings, "deploy", given)
-        deployment = Deployment.read(settings, STACK_NAME)
-    _record(settings).write_text(json.dumps(asdict(deployment), indent=2))
+        given, built = _overrides(settings, {"QueueName": mapping.name}), _built(settings, mapping)
+        sam(settings, "build", ["--build-dir", str(built), *given], PIPELINE=str(mapping.file))
+        template = ["--template-file", str(built / "template.yaml")]
+        sam(settings, "deploy", ["--stack-name", mapping.name, *template, *given])
+        deployment = replace(Deployment.read(settings, mapping.name), tables=mapping.tables())
+    record = _record(settings, mapping)
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(json.dumps(asdict(deployment), indent=2))
 
 
-def deploy_beside(settings: Settings, name: str, changes: Mapping[str, str]) -> Deployment:
-    """Deploys the build of `deploy` again under another name, with its own queue and parameters."""
+def deploy_beside(settings: Settings, name: str, changes: abc.Mapping[str, str]) -> Deployment:
+    """Deploys what was built for the shipped mapping again, with another name, queue and parameters."""
     given = _overrides(settings, {"QueueName": name, **changes})
     sam(settings, "deploy", ["--stack-name", name, *given])
     return Deployment.read(settings, name)
@@ -98,7 +122,7 @@ def stop_polling(functions: Any, function_name: str) -> None:  # noqa: ANN401 (a
         functions.delete_event_source_mapping(UUID=mapping["UUID"])
 
 
-def _overrides(settings: Settings, changes: Mapping[str, str]) -> list[str]:
+def _overrides(settings: Settings, changes: abc.Mapping[str, str]) -> list[str]:
     given = parameters(settings, changes)
     return ["--parameter-overrides", *(f"{name}={value}" for name, value in given.items())]
 
@@ -110,18 +134,20 @@ def build_env(settings: Settings) -> dict[str, str]:
     minutes, is for AWS. Cargo's own compiler instead of zig's makes what `cargo test` has compiled of use
     here: zig is only needed where the function meets an older glibc than this machine's.
     """
-    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", *OF_MAKE))}
     nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     quick = {"SAM_BUILD_MODE": "debug", "CARGO_LAMBDA_COMPILER": "cargo"}
     path = {"PATH": f"{settings.tools}{os.pathsep}{os.environ['PATH']}"}
     return env | settings.aws_env() | nowhere | quick | path
 
 
-def sam(settings: Settings, command: str, options: list[str]) -> None:
+def sam(settings: Settings, command: str, options: list[str], **env: str) -> None:
+    # sam would look for it beside the template.
+    config = ["--config-file", str(settings.root / "samconfig.toml"), "--config-env", "local"]
     done = subprocess.run(
-        ["sam", command, "--config-env", "local", *options],
+        ["sam", command, *config, *options],
         cwd=settings.root,
-        env=build_env(settings),
+        env=build_env(settings) | env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -132,7 +158,7 @@ def sam(settings: Settings, command: str, options: list[str]) -> None:
         raise StackError("\n".join([f"`sam {command}` failed:", *(f"  {line}" for line in lines)]))
 
 
-def parameters(settings: Settings, changes: Mapping[str, str]) -> dict[str, str]:
+def parameters(settings: Settings, changes: abc.Mapping[str, str]) -> dict[str, str]:
     """Those of samconfig.toml, changed: for sam, parameters on the command line replace all of them."""
     config = tomllib.loads((settings.root / "samconfig.toml").read_text())
     given = dict(
@@ -171,5 +197,12 @@ def _make_bucket(settings: Settings) -> None:
         s3.create_bucket(Bucket=ARTIFACTS_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
 
 
-def _record(settings: Settings) -> Path:
-    return settings.running / "deployment.json"
+def _record(settings: Settings, mapping: Mapping) -> Path:
+    return settings.running / "deployments" / f"{mapping.name}.json"
+
+
+def _built(settings: Settings, mapping: Mapping) -> Path:
+    """The folder for sam; of the shipped mapping that of samconfig.toml."""
+    if mapping == Mapping.shipped(settings):
+        return settings.state / "sam" / "local"
+    return settings.running / "sam" / mapping.name

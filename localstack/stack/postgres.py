@@ -111,11 +111,11 @@ def fill(settings: Settings) -> None:
         query(settings, f"CREATE DATABASE {DATABASE}", database="postgres")
     if query(settings, f"SELECT 1 FROM pg_roles WHERE rolname = '{APP_ROLE}'") == "":
         _create_role(settings)
+    # The function's role gets what the loader needs on every table made from now on; nothing more.
+    for grant in ("USAGE ON SCHEMAS", "SELECT, INSERT, UPDATE ON TABLES"):
+        query(settings, f"ALTER DEFAULT PRIVILEGES GRANT {grant} TO {APP_ROLE}")
     if query(settings, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == "":
-        # The function's role gets what the loader needs, here and on every table made later; nothing more.
-        grant = f"GRANT SELECT, INSERT, UPDATE ON TABLES TO {APP_ROLE}"
-        schema = (settings.root / "localstack" / "schema.sql").read_text()
-        query(settings, f"ALTER DEFAULT PRIVILEGES IN SCHEMA public {grant};\n{schema}")
+        query(settings, (settings.root / "localstack" / "schema.sql").read_text())
 
 
 def _create_role(settings: Settings) -> None:
@@ -132,6 +132,13 @@ def query(settings: Settings, sql: str, database: str = DATABASE) -> str:
     if done.returncode:
         raise StackError(f"Postgres refused `{sql}`:\n{done.stderr.strip()}")
     return done.stdout.strip()
+
+
+def execute(settings: Settings, sql: str) -> None:
+    """Runs statements as the superuser, each in its own transaction: CREATE INDEX CONCURRENTLY needs that."""
+    done = _psql(settings, ["-q"], capture_output=True, stdin=sql)
+    if done.returncode:
+        raise StackError(f"Postgres refused:\n{sql.strip()}\n{done.stderr.strip()}")
 
 
 def show(settings: Settings, sql: str) -> str:

@@ -5,7 +5,6 @@ ids of the messages of this run.
 """
 
 import json
-import os
 import subprocess
 import time
 import urllib.parse
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from stack import postgres
+from stack import postgres, tool
 from stack.deploy import Deployment, build_env, client
 from stack.logs import log_lines
 from stack.report import Progress, say, show, step, table
@@ -26,7 +25,6 @@ T = TypeVar("T")
 MESSAGES = Path("events/logins.jsonl")
 BAD_MESSAGES = 3
 """How many lines of that file break the mapping, each in its own way."""
-TOOL = ("--locked", "--features", "cli", "--bin", "sqs-to-postgres")
 TIMEOUT_SECS = 300
 LOGS_TIMEOUT_SECS = 60
 ROWS_SHOWN = 5
@@ -65,23 +63,10 @@ def run(settings: Settings, deployment: Deployment) -> None:
         )
 
 
-def build_tool(settings: Settings) -> None:
-    """Compiles the command-line tool, which shares its dependencies with the function."""
-    with step("compiling the command-line tool", chatty=True):
-        if subprocess.run(["cargo", "build", *TOOL], cwd=settings.root, env=build_env(settings)).returncode:
-            raise StackError("the command-line tool does not compile: cargo's message is above.")
-
-
-def tool(settings: Settings) -> Path:
-    """Where `build_tool` puts it, or `make test` keeps it."""
-    built = settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug"
-    return Path(os.environ.get("TESTED_PROGRAMS", built)) / "sqs-to-postgres"
-
-
 def send(settings: Settings, deployment: Deployment, bodies: list[str]) -> list[str]:
     """Sends every body, of one line each, and returns the ids of the messages in the same order."""
     done = subprocess.run(
-        [tool(settings), "send", "--json", "--queue-url", deployment.queue_url],
+        [tool.path(settings), "send", "--json", "--queue-url", deployment.queue_url],
         cwd=settings.root,
         env=build_env(settings),
         input="\n".join(bodies),
@@ -123,8 +108,8 @@ def until(condition: Callable[[], T], timeout_secs: float, otherwise: str) -> T:
     return result
 
 
-def count_rows(settings: Settings) -> int:
-    return int(postgres.query(settings, "SELECT count(*) FROM user_logins"))
+def count_rows(settings: Settings, table: str = "user_logins") -> int:
+    return int(postgres.query(settings, f"SELECT count(*) FROM {table}"))
 
 
 def queue_depth(settings: Settings, queue_url: str) -> int:

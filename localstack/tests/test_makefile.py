@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(*words: str, path: str = os.environ["PATH"]) -> "subprocess.CompletedProcess[str]":
-    named = ("MAKE", "ARCHITECTURE", "CA_BUNDLE")
+    named = ("MAKE", "ARCHITECTURE", "CA_BUNDLE", "PIPELINE")
     env = {name: value for name, value in os.environ.items() if not name.startswith(named)} | {"PATH": path}
     command = ["make", "--dry-run", "--no-print-directory", *words]
     return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True)
@@ -39,18 +39,23 @@ def test_a_deployment_names_its_processor_and_what_is_given_and_no_other_paramet
 
 
 def test_a_build_packs_the_certificates_that_are_there(tmp_path: Path) -> None:
-    packed = ".local/sam/default/Function/ca.pem"
-    elsewhere = makefile_beside(tmp_path)
-    assert packed not in make("build", *elsewhere).stdout
+    build = ["build-Function", "ARTIFACTS_DIR=packed", *makefile_beside(tmp_path)]
+    assert "ca.pem" not in make(*build).stdout
     (tmp_path / ".local").mkdir()
     (tmp_path / ".local" / "rds-ca.pem").touch()
-    assert f'cp ".local/rds-ca.pem" {packed}' in make("build", *elsewhere).stdout
-    assert f'cp "mine.pem" {packed}' in make("build", *elsewhere, "CA_BUNDLE=mine.pem").stdout
+    assert 'cp ".local/rds-ca.pem" "packed/ca.pem"' in make(*build).stdout
+    assert 'cp "mine.pem" "packed/ca.pem"' in make(*build, "CA_BUNDLE=mine.pem").stdout
+
+
+def test_a_build_packs_the_mapping_of_this_folder_or_the_one_that_is_named() -> None:
+    build = ["build-Function", "ARTIFACTS_DIR=packed"]
+    assert 'cp "pipeline.toml" "packed/pipeline.toml"' in make(*build).stdout
+    assert 'cp "orders.toml" "packed/pipeline.toml"' in make(*build, "PIPELINE=orders.toml").stdout
 
 
 def test_the_mapping_is_read_before_the_long_build() -> None:
-    printed = make("build").stdout
-    assert 0 < printed.index("explain --pipeline pipeline.toml") < printed.index("cargo lambda build")
+    printed = make("build", "PIPELINE=orders.toml").stdout
+    assert 0 < printed.index('explain --pipeline "orders.toml"') < printed.index("cargo lambda build")
 
 
 @pytest.fixture(params=["x86_64", "aarch64"])

@@ -1,4 +1,4 @@
-//! Settings and secrets → where to connect, and as whom.
+//! Settings and secrets → address and credentials.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -155,7 +155,7 @@ mod tests {
     use crate::message::{Envelope, Message, Record, read_event};
     use crate::transform::Transformer;
 
-    /// The rows of messages of which each has a key `k` and a value `v`, and what they collapse to.
+    /// The rows that messages with a key `k` and a value `v` collapse to.
     fn collapsed(head: &str, v: &str, bodies: &[String]) -> (Vec<usize>, u64) {
         let text = format!(
             "table = \"t\"\nkey = [\"k\"]\n{head}\n[[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\

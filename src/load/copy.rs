@@ -23,7 +23,7 @@ use crate::schema::{copy_check, copy_fit};
 
 /// Minimum rows for `COPY`. Measured on Postgres 18 with rows of 230 bytes, it saves 0.8 µs per row compared with an
 /// optimistic insert, and costs 0.3 ms and three more round trips: with the database 1 ms away it pays off from 4,000
-/// rows, and on the same machine it gains almost nothing below that.
+/// rows, and on the same machine it gains little below that.
 const MIN_ROWS: usize = 4_000;
 
 /// The server counts as gone if the start of a transaction, which no lock delays, takes longer than this.

@@ -252,7 +252,7 @@ impl Loader {
         }
     }
 
-    /// Decides about rows of which Postgres refuses one: the table may be at fault after all.
+    /// Decides what happens after Postgres refused a row: the table may be at fault after all.
     async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
         if refusal.is_without_partition {
             let error = no_partition(&self.pipeline, refusal.table.as_deref());

@@ -1,6 +1,6 @@
 //! `mask`: values → tokens, from which nobody can read the value, or only with the key.
 //!
-//! Equal values give equal tokens, so duplicates can be counted without seeing a value. The hashes are lower-case hex
+//! Equal values have equal tokens, so duplicates can be counted without seeing a value. The hashes are lower-case hex
 //! over the UTF-8 bytes of the value, as `openssl dgst` and pgcrypto print them; aes-siv is RFC 5297 with a 512-bit
 //! key, without associated data, base64url without padding of SIV‖ciphertext.
 //!
@@ -29,7 +29,7 @@ pub use key::{KeyError, MaskKey};
 /// Source: <https://www.rfc-editor.org/rfc/rfc5297#section-2.2>.
 const AES_SIV_KEY_BYTES: usize = 64;
 
-/// A way to hide a value so that equal values still give equal tokens.
+/// A way to hide a value so that equal values still have equal tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
     /// SHA-256, lower-case hex.

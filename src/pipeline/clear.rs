@@ -1,5 +1,5 @@
-//! `clear`: columns that store in clear what another column masks. The mapping has to say that this is intended: a
-//! mask is useless if the object that contains the value is stored next to it.
+//! `clear`: columns that store in clear what another column masks. The mapping must say that this is intended: a mask
+//! is useless if the object that contains the value is stored next to it.
 
 use super::{Column, Mistake, Pipeline, Problem, Source};
 use crate::message::Metadata;

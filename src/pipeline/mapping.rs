@@ -23,7 +23,7 @@ pub struct Pipeline {
     /// What happens if the table already has a row with the key.
     pub on_conflict: OnConflict,
     /// Position in `columns` of the one that says which of two rows with the same key is newer: a row is replaced
-    /// only by one that is as new or newer.
+    /// only by one that is at least as new.
     pub newer: Option<usize>,
     /// What the body of an SQS message is wrapped in.
     pub envelope: Envelope,
@@ -59,7 +59,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// One column: where its value comes from and what is done to it.
+/// One column: the source of its value and the processing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     /// The column's name in the table.
@@ -72,7 +72,7 @@ pub struct Column {
     pub required: bool,
     /// The value that replaces a null or missing one, as JSON text.
     pub default: Option<String>,
-    /// What is done to the string, in order.
+    /// The steps that clean the string, in order.
     pub transforms: Vec<Step>,
     /// How the value is masked, as the last step.
     pub mask: Option<Mask>,

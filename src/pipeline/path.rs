@@ -38,13 +38,13 @@ impl Path {
     }
 }
 
-/// A step and what follows it; `None` where it is empty.
+/// A step and the rest; `None` if it is empty.
 fn plain_step(text: &str) -> Option<(String, &str)> {
     let (step, after) = text.split_at(text.find('.').unwrap_or(text.len()));
     (!step.is_empty()).then(|| (step.to_owned(), after))
 }
 
-/// A step, from after its opening quote, and what follows its closing quote; `None` where it has none.
+/// A quoted step without its opening quote, and the rest; `None` if its closing quote is missing.
 fn quoted_step(text: &str) -> Option<(String, &str)> {
     let mut step = String::new();
     let mut rest = text;

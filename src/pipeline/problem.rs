@@ -10,7 +10,7 @@ use crate::steps::Step;
 use crate::types::ColumnType;
 use crate::words::Word as _;
 
-/// A mapping that cannot work: where, why, and what to do.
+/// An invalid mapping: the place, the mistake and the fix.
 #[derive(Debug, Error, PartialEq)]
 #[error("{file}: {}{problem}", .column.as_ref().map(|name| format!("column {name:?}: ")).unwrap_or_default())]
 pub struct PipelineError {
@@ -26,7 +26,13 @@ pub struct PipelineError {
 #[derive(Debug, Error, PartialEq)]
 #[expect(missing_docs, reason = "each variant says what its error says")]
 pub enum Problem {
-    #[error("cannot be read ({0}): set PIPELINE_FILE to the path of a readable file")]
+    #[error(
+        "no such file: put the mapping there, or name its file with PIPELINE_FILE or --pipeline"
+    )]
+    NoFile,
+    #[error(
+        "cannot be read ({0}): make the file readable, or name another with PIPELINE_FILE or --pipeline"
+    )]
     Unreadable(String),
     #[error("line {line}: {message}: correct the line")]
     Toml { line: usize, message: String },

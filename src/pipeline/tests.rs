@@ -1,4 +1,4 @@
-//! Mappings, as [`Pipeline::parse`] takes them.
+//! Mappings that [`Pipeline::parse`] accepts, and those that it refuses.
 
 use super::*;
 

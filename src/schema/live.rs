@@ -41,7 +41,7 @@ pub(super) struct LiveColumn {
 /// A column of an enum type.
 pub(crate) struct EnumColumn {
     pub(crate) column: String,
-    /// Quoted where needed.
+    /// Quoted if necessary.
     pub(crate) type_name: String,
 }
 

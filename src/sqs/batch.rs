@@ -38,7 +38,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// `None` where the entry has no body.
+    /// `None` if the entry does not have a body.
     pub fn new(number: usize, entry: SendMessageBatchRequestEntryBuilder) -> Option<Self> {
         let entry = entry.id(number.to_string()).build().ok()?;
         let attributes = entry.message_attributes.iter().flatten();

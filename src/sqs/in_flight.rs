@@ -15,7 +15,7 @@ use crate::aws::AwsError;
 /// A visibility timeout is extended after this fraction of it.
 const EXTEND_AFTER: u32 = 3;
 
-/// How often to look for messages whose visibility timeout has to be extended.
+/// How often to look for messages whose visibility timeout must be extended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A shorter visibility timeout cannot be extended in time.

@@ -11,7 +11,7 @@ pub mod dead_letter;
 /// Received messages, whose visibility timeout is extended until they are deleted or released.
 pub mod in_flight;
 mod queue;
-/// Sends messages with retries, and in order where the queue keeps one.
+/// Sends messages with retries, and in order on a FIFO queue.
 pub mod send;
 
 use std::collections::HashMap;

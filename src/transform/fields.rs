@@ -33,7 +33,7 @@ struct Node {
     children: HashMap<String, Node, FixedState>,
 }
 
-/// The JSON text of each path's value; `None` where the body has none.
+/// The JSON text of each path's value; `None` if the body does not have one.
 pub(crate) type Fields<'a> = SmallVec<[Option<&'a str>; INLINE_FIELDS]>;
 
 /// Mappings of up to this many paths need no allocation per message.

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::ddl::{EVERY_TYPE, IN_CLEAR, create};
-use crate::pgbouncer::PgBouncer;
-use crate::support::{Database, database_name, server_address, superuser};
-use crate::tls_front::{Authority, front};
+use crate::support::pgbouncer::PgBouncer;
+use crate::support::tls_front::{Authority, front};
+use crate::support::{Database, Mapping, database_name, server_address, superuser};
 use crate::tool::{Ended, Tool};
 
 const USER_LOGINS: &str = include_str!("../../pipeline.toml");
@@ -34,16 +34,18 @@ async fn a_table_made_by_ddl_passes() {
         let check = tool.run("check --json").await;
         assert_eq!(complaints(&check), [], "{}", check.out);
         assert_eq!(check.code, 0);
-        database.drop().await;
     }
 }
 
 #[tokio::test]
 async fn update_without_newer_is_a_warning() {
-    let mapping = "table = \"t\"\nkey = [\"k\"]\non_conflict = \"update\"\n\
-        [[column]]\nname = \"k\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"date\"\n";
+    let mapping = Mapping::of("t").key("k").set("on_conflict", "update");
+    let mapping = mapping
+        .column("k", "text")
+        .with("required", true)
+        .column("v", "date");
     let database = Database::new().await;
-    let tool = Tool::on(&database).mapping(mapping);
+    let tool = Tool::on(&database).mapping(&mapping);
     create(&tool, &database).await;
     let check = tool.run("check --json").await;
     let found = complaints(&check);
@@ -57,7 +59,7 @@ async fn update_without_newer_is_a_warning() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    let newer = mapping.replace("\"update\"", "\"update\"\nnewer = \"v\"");
+    let newer = mapping.set("newer", "v");
     let check = Tool::on(&database)
         .mapping(&newer)
         .run("check --json")
@@ -74,18 +76,20 @@ async fn update_without_newer_is_a_warning() {
     );
     database.execute(&tool.run("ddl --diff").await.out).await;
     assert_eq!(complaints(&tool.run("check --json").await), []);
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn columns_in_clear_on_purpose_and_trusted_origins_have_a_line_each() {
     let database = Database::new().await;
-    let trusting = "table = \"t\"\nkey = [\"id\"]\non_conflict = \"update\"\nnewer = \"at\"\ntrust_origin = true\n\
-        [[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-        [[column]]\nname = \"at\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"\n";
+    let trusting = Mapping::by_message_id("t").set("on_conflict", "update");
+    let trusting = trusting.set("newer", "at").set("trust_origin", true);
+    let trusting = trusting
+        .column("at", "timestamptz")
+        .with("from", "@sent_at")
+        .to_string();
     let cases = [
         (IN_CLEAR, "in clear", "masks (clear = true)"),
-        (trusting, "origin", "(trust_origin = true)"),
+        (trusting.as_str(), "origin", "(trust_origin = true)"),
     ];
     for (mapping, name, expected) in cases {
         let tool = Tool::on(&database).mapping(mapping);
@@ -96,7 +100,6 @@ async fn columns_in_clear_on_purpose_and_trusted_origins_have_a_line_each() {
         let line = lines.iter().find(|line| line["check"] == name).unwrap();
         assert!(line["text"].as_str().unwrap().contains(expected), "{line}");
     }
-    database.drop().await;
 }
 
 /// Runs SQL on the table of the shipped mapping, and returns what `check` then complains about.
@@ -109,7 +112,6 @@ async fn after(sql: &str) -> Vec<(String, String, String)> {
     let found = complaints(&check);
     let is_failure = found.iter().any(|(_, status, _)| status == "failure");
     assert_eq!(check.code, if is_failure { 2 } else { 0 }, "{}", check.out);
-    database.drop().await;
     found
 }
 
@@ -234,7 +236,6 @@ async fn a_column_with_fewer_digits_is_reported_as_rounding() {
     for (_, _, said) in found {
         assert!(said.contains("rounds to the digits it stores"), "{said}");
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -384,8 +385,6 @@ async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
         .set("DATABASE_URL", &url)
         .mapping(&qualified(USER_LOGINS));
     assert_eq!(complaints(&tool.run("check --json").await), []);
-    database.drop_role(&role).await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -404,7 +403,6 @@ async fn a_schema_that_does_not_exist_is_named() {
             .ends_with("CREATE SCHEMA IF NOT EXISTS \"nowhere\";"),
         "{found:?}"
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -430,7 +428,6 @@ async fn a_mapping_a_key_or_a_setting_that_cannot_work_is_named() {
         (check.code, complaints(&check)[0].0.as_str()),
         (2, "database")
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -460,7 +457,6 @@ async fn flags_override_the_environment() {
         json!({"check": "mapping", "status": "ok", "fix": null,
         "text": "pipeline.toml: 8 columns into \"user_logins\", key message_id"})
     );
-    database.drop().await;
 }
 
 /// The shipped mapping into partitions, by date as it is or by time.
@@ -528,7 +524,6 @@ async fn a_missing_next_partition_is_a_warning() {
                 "{said}"
             );
         }
-        database.drop().await;
     }
 }
 
@@ -549,7 +544,6 @@ async fn a_unique_index_of_a_partitioned_table_is_not_built_concurrently() {
     );
     database.execute(&format!("CREATE{fix}")).await;
     assert_eq!(complaints(&tool.run("check --json").await), []);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -589,7 +583,6 @@ async fn an_unlogged_partition_is_a_warning() {
         found[0].2.starts_with("user_logins_default is UNLOGGED"),
         "{found:?}"
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -628,7 +621,6 @@ async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
         .run("check --json")
         .await;
     assert_eq!(check.code, 0, "{}", check.out);
-    database.drop().await;
     (complaints(&check), check)
 }
 
@@ -649,7 +641,6 @@ async fn a_mask_without_a_key_is_a_warning() {
         "{said}"
     );
     assert_eq!(check.code, 0);
-    database.drop().await;
 }
 
 /// The lines of a check by their name.
@@ -709,7 +700,6 @@ async fn tls_says_what_is_verified_and_when_the_certificate_expires() {
     );
     let wrong = format!("sslmode=verify-full&sslrootcert={}", others.path());
     assert_eq!(tls(2100, &wrong).await.0, 3);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -739,7 +729,6 @@ async fn an_authority_alone_is_not_enough_beyond_this_machine() {
             "{found}"
         );
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -762,5 +751,4 @@ async fn a_pooler_in_between_is_noticed() {
         .await;
     let text = line(&check, "pooler")["text"].to_string();
     assert!(text.contains("yes: "), "{text}");
-    database.drop().await;
 }

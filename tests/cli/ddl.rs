@@ -128,14 +128,13 @@ async fn columns_in_clear_on_purpose_and_the_newer_column_are_comments() {
     assert_eq!(
         comments,
         [
-            "-- \"seen_at\": a row is replaced only by one in which this is the same or newer",
-            "-- \"the \\nclient\": in clear on purpose, though \"masked_ip\" is masked",
+            "-- \"seen_at\": a row is replaced only by one in which this is equal or newer",
+            "-- \"the \\nclient\": in clear on purpose, although \"masked_ip\" is masked",
         ]
     );
     database.execute(&ddl.out).await;
     assert_eq!(database.count("visits").await, 0);
     assert_eq!(tool.run("ddl --diff").await.out, "");
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -143,7 +142,6 @@ async fn for_a_missing_table_diff_prints_the_whole_statement() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     assert_eq!(tool.run("ddl --diff").await.out, tool.run("ddl").await.out);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -172,7 +170,6 @@ async fn diff_fixes_a_table_that_has_rows() {
         1
     );
     assert_eq!(tool.run("check").await.code, 0);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -258,7 +255,6 @@ async fn a_partitioned_table_stores_rows_of_every_time() {
         assert_eq!(check.code, 0, "{}", check.out);
         assert!(check.out.contains("4 partitions"), "{}", check.out);
     }
-    database.drop().await;
 }
 
 #[tokio::test]

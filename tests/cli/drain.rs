@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::aws::{Queue, config};
-use crate::batch::{login, login_with};
-use crate::proxy::Proxy;
 use crate::sqs_double::SqsDouble;
-use crate::support::{Database, eventually, server_address};
+use crate::support::aws::{Queue, config};
+use crate::support::batch::{login, login_with};
+use crate::support::proxy::Proxy;
+use crate::support::yardstick::Yardstick;
+use crate::support::{Database, Mapping, eventually, server_address};
 use crate::tool::{Running, Tool};
-use crate::yardstick::Yardstick;
 
 /// Sends bodies, each with its group if it has one, and returns the ids in order.
 async fn send(queue: &Queue, bodies: &[(Option<&str>, Value)]) -> Vec<String> {
@@ -113,8 +113,6 @@ async fn every_message_is_stored_and_deleted_and_a_bad_one_is_left() {
         .run(&format!("drain --wait-time-seconds 1 --queue-name {name}"))
         .await;
     assert!(empty.out.starts_with("no messages"), "{}", empty.out);
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -123,9 +121,12 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
     database
         .execute("CREATE TABLE t (k integer PRIMARY KEY, at integer, v text); INSERT INTO t VALUES (1, 2, 'paid')")
         .await;
-    let mapping = "table = \"t\"\nkey = [\"k\"]\non_conflict = \"update\"\nnewer = \"at\"\n\
-        [[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
-        [[column]]\nname = \"at\"\ntype = \"integer\"\n[[column]]\nname = \"v\"\ntype = \"text\"\n";
+    let mapping = Mapping::of("t")
+        .key("k")
+        .set("on_conflict", "update")
+        .set("newer", "at");
+    let mapping = mapping.column("k", "integer").with("required", true);
+    let mapping = mapping.column("at", "integer").column("v", "text");
     let older = json!({"k": 1, "at": 1, "v": "placed"});
     let drain = async |options: &str| {
         send(&queue, &[(None, older.clone())]).await;
@@ -135,7 +136,7 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
         );
         let drained = Tool::on(&database)
             .on_aws()
-            .mapping(mapping)
+            .mapping(&mapping)
             .run(&drain)
             .await;
         assert_eq!(drained.code, 0, "{}", drained.err);
@@ -159,8 +160,6 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
     );
     assert_eq!(database.count("t WHERE v = 'paid'").await, 1);
     assert_eq!((waiting(&queue).await, queue.invisible().await), (0, 0));
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -186,8 +185,6 @@ async fn stored_means_new_rows_and_duplicates_are_counted_apart() {
     let said = &tool.run(&format!("{drain} --json")).await.json()[0];
     let counts = ["received", "stored", "duplicates"].map(|name| said[name].as_u64().unwrap());
     assert_eq!(counts, [3, 2, 1]);
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -210,8 +207,6 @@ async fn the_rate_leaves_out_the_wait_for_more_messages() {
         worked > 0.0 && worked < took - 2.0 * WAIT + 0.5,
         "{worked} of {took} s"
     );
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -248,8 +243,6 @@ async fn messages_that_others_received_are_not_passed_over_in_silence() {
         "{}",
         waited.out
     );
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -274,19 +267,24 @@ async fn a_dead_lettered_message_counts_as_failed_for_the_exit_code() {
         (database.count("user_logins").await, waiting(&dead).await),
         (1, 1)
     );
-    queue.delete().await;
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn metadata_and_attributes_arrive_as_in_lambda() {
     let (queue, database) = (Queue::new().await, Database::new().await);
-    let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-        [[column]]\nname = \"tenant\"\ntype = \"text\"\nfrom = \"@attribute.tenant\"\n\
-        [[column]]\nname = \"bytes\"\ntype = \"text\"\nfrom = \"@attribute.bytes\"\n\
-        [[column]]\nname = \"count\"\ntype = \"integer\"\nfrom = \"@receive_count\"\n\
-        [[column]]\nname = \"sent\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"\n";
+    let mapping = Mapping::by_message_id("t");
+    let mapping = mapping
+        .column("tenant", "text")
+        .with("from", "@attribute.tenant");
+    let mapping = mapping
+        .column("bytes", "text")
+        .with("from", "@attribute.bytes");
+    let mapping = mapping
+        .column("count", "integer")
+        .with("from", "@receive_count");
+    let mapping = mapping
+        .column("sent", "timestamptz")
+        .with("from", "@sent_at");
     database.execute("CREATE TABLE t (id uuid PRIMARY KEY, tenant text, bytes text, count integer, sent timestamptz)").await;
     let attribute = || aws_sdk_sqs::types::MessageAttributeValue::builder();
     let tenant = attribute()
@@ -310,7 +308,7 @@ async fn metadata_and_attributes_arrive_as_in_lambda() {
         .send()
         .await
         .unwrap();
-    let tool = Tool::on(&database).on_aws().mapping(mapping);
+    let tool = Tool::on(&database).on_aws().mapping(&mapping);
     let drained = tool
         .run(&format!(
             "drain --wait-time-seconds 1 --queue-url {}",
@@ -322,8 +320,6 @@ async fn metadata_and_attributes_arrive_as_in_lambda() {
         .rows("SELECT tenant, bytes, count::text, (now() - sent < '1 minute')::text FROM t")
         .await;
     assert_eq!(rows, [["acme", "AP8=", "1", "true"]]);
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -344,8 +340,6 @@ async fn no_message_of_a_fifo_group_overtakes_one_that_failed() {
         .filter(|&number| !is_held(number))
         .map(|number| ids[number].clone());
     assert_eq!(stored(&database).await, sorted(expected.collect()));
-    queue.delete().await;
-    database.drop().await;
 }
 
 fn drain_from(double: &SqsDouble, options: &str) -> String {
@@ -366,7 +360,6 @@ async fn a_long_batch_window_gathers_one_batch() {
     let batches = drained.err.matches(r#""message":"batch""#).count();
     assert_eq!(batches, 1, "{}", drained.err);
     assert_eq!(database.count("user_logins").await, 25);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -387,7 +380,6 @@ async fn an_error_that_ends_a_batch_window_is_logged_and_loses_nothing() {
         (double.left(), database.count("user_logins").await),
         ((15, 0), 10)
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -398,8 +390,6 @@ async fn a_missing_table_ends_it_and_nothing_is_deleted() {
     assert_eq!(drained.code, 2, "{}", drained.err);
     assert!(drained.err.contains("CREATE TABLE"), "{}", drained.err);
     assert_eq!(waiting(&queue).await + queue.invisible().await, 12);
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -427,8 +417,6 @@ async fn an_outage_uses_up_no_deliveries() {
     .await;
     following.signal("TERM");
     assert_eq!(following.end().await.code, 0);
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -439,8 +427,6 @@ async fn repeated_failures_do_not_keep_it_from_ending() {
     let drained = start(&queue, &database, "--batch-window 3").end().await;
     assert_eq!(drained.code, 1, "{}", drained.err);
     assert!(drained.out.contains("; 1 failed"), "{}", drained.out);
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -459,7 +445,6 @@ async fn repeated_failures_do_not_block_other_messages() {
         (double.left(), database.count("user_logins").await),
         ((0, 0), 20)
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -477,7 +462,6 @@ async fn a_delete_that_sqs_fails_to_process_is_retried() {
         (double.left(), database.count("user_logins").await),
         ((0, 0), 30)
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -509,7 +493,6 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
         health.starts_with("HTTP/1.1 200") && health.ends_with("ok\n"),
         "{health}"
     );
-    queue.delete().await;
     let health = eventually("trouble with the queue", async || {
         let health = http_get(port, "/healthz").await?;
         health.starts_with("HTTP/1.1 503").then_some(health)
@@ -519,7 +502,6 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
     assert_eq!(body, "unavailable\n", "it tells the cause to every client");
     drain.signal("TERM");
     assert_eq!(drain.end().await.code, 0);
-    database.drop().await;
 }
 
 /// A connection without a request, and one whose request never ends.
@@ -546,8 +528,6 @@ async fn a_connection_with_an_unfinished_request_is_closed() {
     assert!(silent.unwrap().is_err() && slow.unwrap().is_err());
     drain.signal("TERM");
     assert_eq!(drain.end().await.code, 0);
-    queue.delete().await;
-    database.drop().await;
 }
 
 fn free_port() -> u16 {
@@ -603,8 +583,6 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
     assert!(at_work > 1, "one of them did it all");
     assert_eq!(stored(&database).await, sorted(ids));
     assert_eq!(waiting(&queue).await + queue.invisible().await, 0);
-    queue.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -630,7 +608,6 @@ async fn memory_does_not_grow_with_the_queue() {
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert_eq!(database.count("user_logins").await, MESSAGES as i64);
     assert!(0 < peak && peak < MOST_BYTES, "{} MiB", peak >> 20);
-    database.drop().await;
 }
 
 /// Tests that measure time, or need the stack to themselves.
@@ -654,8 +631,6 @@ mod alone {
         let drained = drain.end().await;
         assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
         assert_eq!(stored(&database).await, sorted(ids));
-        queue.delete().await;
-        database.drop().await;
     }
 
     #[tokio::test]
@@ -680,8 +655,6 @@ mod alone {
             );
             assert_eq!((waiting(&queue).await, queue.invisible().await), (60, 0));
             drop(lock);
-            queue.delete().await;
-            database.drop().await;
         });
         join_all(cases).await;
     }
@@ -721,7 +694,6 @@ mod alone {
             assert!(all.contains(said), "{options}: {all}");
         });
         join_all(waits).await;
-        database.drop().await;
     }
 
     #[tokio::test]
@@ -761,6 +733,5 @@ mod alone {
         let drained = drain.end().await;
         assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
         database.execute(&format!("DELETE {}", are(&ids))).await;
-        database.drop().await;
     }
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, login, login_with};
 use crate::ddl::{EVERY_TYPE, IN_CLEAR, create};
-use crate::support::{Database, MASK_KEY, Setup, TempFile};
+use crate::support::batch::{Batch, login, login_with};
+use crate::support::{Database, MASK_KEY, Mapping, Setup, TempFile};
 use crate::tool::Tool;
 
 const CANARY: &str = "c4n4ry";
@@ -66,7 +66,6 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
             assert_eq!(shown, stored, "{row} {name}");
         }
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -222,13 +221,11 @@ async fn text_that_controls_a_terminal_is_escaped() {
 
 #[tokio::test]
 async fn a_cell_may_be_as_long_as_a_message() {
-    let mapping = "table = \"t\"\nkey = [\"id\"]\n\
-        [[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-        [[column]]\nname = \"tree\"\ntype = \"jsonb\"\n\
-        [[column]]\nname = \"sealed\"\ntype = \"text\"\nmask = \"aes-siv\"";
+    let mapping = Mapping::by_message_id("t").column("tree", "jsonb");
+    let mapping = mapping.column("sealed", "text").with("mask", "aes-siv");
     let long = "x".repeat(70_000);
     let message = json!({"tree": [long], "sealed": long}).to_string();
-    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(mapping);
+    let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(&mapping);
     let shown = tool.input(&message).run("explain --show-values").await;
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert!(shown.out.contains(&long) && shown.out.contains("1 message: 1 row"));

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
 use crate::ddl::create;
+use crate::support::batch::Batch;
 use crate::support::{Database, MASK_KEY, Setup};
 use crate::tool::Tool;
 
@@ -62,7 +62,6 @@ async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
     assert_eq!(database.count(masked).await, 99);
     let in_clear = "logins WHERE logins::text ~ '198\\.51\\.100|203\\.0\\.113|dev-'";
     assert_eq!(database.count(in_clear).await, 0);
-    database.drop().await;
 }
 
 #[tokio::test]

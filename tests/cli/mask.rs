@@ -4,9 +4,9 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
 
-use crate::aws::Secret;
-use crate::batch::{Batch, login_with};
 use crate::explain::STEERING;
+use crate::support::aws::Secret;
+use crate::support::batch::{Batch, login_with};
 use crate::support::{Database, MASK_KEY, Setup};
 use crate::tool::Tool;
 
@@ -44,7 +44,6 @@ async fn a_token_finds_the_person_in_the_table() {
     let token = Tool::on(&database).run("token 198.51.100.7").await;
     let found = format!("user_logins WHERE masked_ip = '{}'", token.out.trim());
     assert_eq!((token.code, database.count(&found).await), (0, 1));
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -59,7 +58,6 @@ async fn a_key_works_as_openssl_prints_it_also_in_a_secret() {
     let from_secret = format!("token --mask-secret-id {} --column ip 10.0.0.1", secret.id);
     let from_secret = tool.run(&from_secret).await;
     assert_eq!(from_secret.code, 0, "{}", from_secret.err);
-    secret.delete().await;
     let token = tool.set("MASK_KEY", &printed);
     let token = token.run("token --column ip 10.0.0.1").await;
     assert_eq!(

@@ -6,10 +6,10 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use crate::aws::Queue;
 use crate::check::complaints;
 use crate::ddl::create;
 use crate::support::Database;
+use crate::support::aws::Queue;
 use crate::tool::Tool;
 
 /// Lambda's answers about one function, as its API documents them.
@@ -118,12 +118,6 @@ impl House {
         let tool = tool.set("AWS_ENDPOINT_URL", &lambda.serve().await);
         complaints(&tool.run("check --json --function f").await)
     }
-
-    async fn end(self) {
-        self.queue.delete().await;
-        self.dead_letters.delete().await;
-        self.database.drop().await;
-    }
 }
 
 #[tokio::test]
@@ -133,7 +127,6 @@ async fn a_queue_and_a_function_that_work_are_clean() {
     let named = format!("check --json --queue-url {}", house.queue.url);
     let named = house.tool().run(&named).await;
     assert_eq!(complaints(&named), [], "{}", named.out);
-    house.end().await;
 }
 
 #[tokio::test]
@@ -215,7 +208,6 @@ async fn each_single_mistake_in_the_function_is_named() {
         json!("arn:aws:kinesis:eu-west-1:0:stream/s"),
     );
     assert_eq!(house.complaints(elsewhere).await[0].0, "event source");
-    house.end().await;
 }
 
 #[tokio::test]
@@ -242,7 +234,6 @@ async fn a_queue_without_a_usable_dead_letter_queue_is_a_warning() {
         (nowhere.code, complaints(&nowhere)[0].0.as_str()),
         (2, "queue")
     );
-    house.end().await;
 }
 
 #[tokio::test]
@@ -268,7 +259,6 @@ async fn the_deployed_function_is_read_from_lambda() {
         said.contains("function \"nowhere\" does not exist: check"),
         "{said}"
     );
-    house.end().await;
 }
 
 /// SQS counts the deliveries of the messages behind a bad one, too.
@@ -306,5 +296,4 @@ async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
         .tool()
         .set("DEAD_LETTER_QUEUE_URL", &house.dead_letters.url);
     assert_eq!(complaints(&direct.run(&check).await), []);
-    house.end().await;
 }

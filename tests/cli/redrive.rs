@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::{Origin, Origins};
 use tokio::time::timeout;
 
-use crate::aws::{Queue, attribute};
-use crate::batch::login_with;
 use crate::sqs_double::SqsDouble;
-use crate::support::{Database, Function, MASK_KEY, PATIENCE, Setup, TempFile, eventually};
+use crate::support::aws::{Queue, attribute};
+use crate::support::batch::login_with;
+use crate::support::{
+    Database, Function, MASK_KEY, Mapping, PATIENCE, Setup, TempFile, eventually,
+};
 use crate::tool::{Ended, Tool};
 
 /// A queue and its dead-letter queue.
@@ -112,11 +114,6 @@ impl Queues {
         self.dead.take_all(dead).await;
         assert!(self.queue.receive(1).await.is_empty() && self.dead.receive(1).await.is_empty());
     }
-
-    async fn delete(self) {
-        self.queue.delete().await;
-        self.dead.delete().await;
-    }
 }
 
 /// The tool with the function's mask key.
@@ -136,7 +133,7 @@ async fn drain(queue: &Queue, function: &mut Function) {
             .map(|message| queue.record(message))
             .collect();
         let answer = function.invoke(&json!({"Records": records})).await;
-        assert_eq!(answer.failed_ids(), Vec::<String>::new());
+        answer.assert_none_failed();
         for message in &messages {
             delete(queue, message).await;
         }
@@ -176,19 +173,29 @@ async fn refused(queues: &Queues, function: &mut Function) -> (Message, Vec<Stri
 }
 
 /// A mapping without masks, which needs no key.
-const UNMASKED: &str = "table = \"user_logins\"\nkey = [\"message_id\"]\n\
-    [[column]]\nname = \"message_id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-    [[column]]\nname = \"user_id\"\ntype = \"varchar(128)\"\n\
-    [[column]]\nname = \"masked_ip\"\ntype = \"varchar(256)\"\nfrom = \"ip\"\n\
-    [[column]]\nname = \"masked_device_id\"\ntype = \"varchar(256)\"\nfrom = \"device_id\"\n\
-    [[column]]\nname = \"create_date\"\ntype = \"date\"\nfrom = \"@sent_at\"\n";
+fn unmasked() -> Mapping {
+    let mapping = Mapping::of("user_logins").key("message_id");
+    let mapping = mapping
+        .column("message_id", "uuid")
+        .with("from", "@message_id");
+    let mapping = mapping.column("user_id", "varchar(128)");
+    let mapping = mapping
+        .column("masked_ip", "varchar(256)")
+        .with("from", "ip");
+    let mapping = mapping
+        .column("masked_device_id", "varchar(256)")
+        .with("from", "device_id");
+    mapping
+        .column("create_date", "date")
+        .with("from", "@sent_at")
+}
 
 #[tokio::test]
 async fn a_message_that_the_function_dead_lettered_is_stored_once_under_its_original_id() {
     // Without a key on either side, with the same on both, and where only the function has it.
     for (function_key, tool_key) in [("", ""), (MASK_KEY, MASK_KEY), (MASK_KEY, "")] {
         let (database, queues) = (strict().await, Queues::new().await);
-        let setup = Setup::on(&database).on_aws().mapping(UNMASKED);
+        let setup = Setup::on(&database).on_aws().mapping(&unmasked());
         let setup = setup.set("MASK_KEY", function_key);
         let mut function = setup
             .set("DEAD_LETTER_QUEUE_URL", &queues.dead.url)
@@ -225,8 +232,6 @@ async fn a_message_that_the_function_dead_lettered_is_stored_once_under_its_orig
             .await;
         drain(&queues.queue, &mut function).await;
         assert_eq!(stored(&database).await, [first.message_id.unwrap()]);
-        database.drop().await;
-        queues.delete().await;
     }
 }
 
@@ -260,8 +265,6 @@ async fn a_message_that_sqs_moved_is_stored_once_under_its_original_id() {
     drain(&queues.queue, &mut function).await;
     assert_eq!(stored(&database).await, [id]);
     assert!(queues.dead.receive(0).await.is_empty());
-    database.drop().await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -279,7 +282,6 @@ async fn without_the_mask_key_unsigned_original_ids_are_reported() {
         );
     }
     queues.assert_visible(2, 0).await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -299,7 +301,6 @@ async fn only_messages_of_the_rule_are_moved_and_the_others_become_visible_at_on
         redriven.out
     );
     queues.assert_visible(15, 13).await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -334,7 +335,6 @@ async fn a_dry_run_counts_by_reason_and_moves_nothing() {
         "{json:?}"
     );
     queues.assert_visible(0, 13).await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -360,7 +360,6 @@ async fn at_most_the_requested_number_is_moved() {
         redriven.out
     );
     queues.assert_visible(17, 13).await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -397,7 +396,6 @@ async fn messages_of_a_fifo_queue_keep_their_group_and_order() {
         message.attributes.as_ref().unwrap()[&MessageSystemAttributeName::MessageGroupId].clone()
     };
     assert!(back.iter().all(|message| group(message) == "anna"));
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -424,8 +422,6 @@ async fn a_killed_redrive_loses_no_message_and_none_is_stored_twice() {
     let mut function = Setup::on(&database).start().await;
     drain(&queues.queue, &mut function).await;
     assert_eq!(stored(&database).await, ids.into_iter().collect::<Vec<_>>());
-    database.drop().await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -448,7 +444,6 @@ async fn ctrl_c_and_sigterm_leave_no_message_invisible() {
         let moved = ended.json().len() + 1;
         assert!(moved < 60);
         queues.assert_visible(moved, 80 - moved).await;
-        queues.delete().await;
     }
 }
 
@@ -482,7 +477,6 @@ async fn a_message_that_fails_again_is_not_moved_again() {
         redriven.out
     );
     assert_eq!(queues.dead.invisible().await, 0);
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -512,7 +506,6 @@ async fn a_message_that_cannot_be_moved_stays_and_does_not_affect_others() {
         assert!(redriven.err.contains(&said), "{}", redriven.err);
     }
     queues.assert_visible(1, 4).await;
-    queues.delete().await;
 }
 
 /// An origin that names another queue, as any sender can write it.
@@ -555,7 +548,6 @@ async fn a_forged_source_queue_does_not_prevent_a_move() {
     let moved = queues.redrive("--any-source").await;
     assert!(moved.out.starts_with("moved 1 message in"), "{}", moved.out);
     queues.assert_visible(1, 0).await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -653,7 +645,6 @@ async fn a_closed_stdout_of_a_redrive_is_reported_as_incomplete() {
     let said = ended.err.split_whitespace().nth(1).unwrap();
     let moved: usize = said.parse().expect(&ended.err);
     queues.assert_visible(moved, 60 - moved).await;
-    queues.delete().await;
 }
 
 #[tokio::test]
@@ -681,5 +672,4 @@ async fn without_a_dead_letter_queue_it_says_which_option_names_one() {
     );
     drop(free);
     assert_eq!(tool.run(&away).await.code, 3);
-    queue.delete().await;
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::aws::Queue;
 use crate::sqs_double::SqsDouble;
 use crate::support::TempFile;
+use crate::support::aws::Queue;
 use crate::tool::{Ended, Tool};
 
 #[tokio::test]
@@ -40,7 +40,6 @@ async fn every_line_becomes_one_message() {
         .collect();
     assert_eq!(received_ids, ids);
     assert_eq!(bodies, lines.iter().map(String::as_str).collect());
-    queue.delete().await;
 }
 
 #[tokio::test]
@@ -72,7 +71,6 @@ async fn groups_of_a_fifo_queue_keep_their_order() {
             .all(|group| group.len() == 20 && group.is_sorted()),
         "{groups:?}"
     );
-    queue.delete().await;
 }
 
 /// Sends these lines to a FIFO queue.
@@ -135,7 +133,6 @@ async fn a_pipe_given_as_the_file_is_read_once() {
         sent.out,
         sent.err
     );
-    queue.delete().await;
 }
 
 #[tokio::test]
@@ -168,7 +165,6 @@ async fn on_a_fifo_queue_nothing_is_sent_after_a_line_without_a_group() {
     );
     queue.take_all(15).await;
     assert!(queue.receive(1).await.is_empty());
-    queue.delete().await;
 }
 
 #[tokio::test]
@@ -192,7 +188,6 @@ async fn a_line_that_cannot_be_sent_does_not_affect_others() {
         sent.out
     );
     queue.receive_all(4).await;
-    queue.delete().await;
 }
 
 #[tokio::test]
@@ -221,7 +216,6 @@ async fn a_line_that_is_not_utf8_does_not_affect_others() {
         sent.out
     );
     queue.receive_all(3).await;
-    queue.delete().await;
 }
 
 #[tokio::test]
@@ -332,7 +326,6 @@ async fn the_rate_is_kept() {
         "{:?}",
         began.elapsed()
     );
-    queue.delete().await;
 }
 
 #[tokio::test]
@@ -352,7 +345,6 @@ async fn ctrl_c_and_sigterm_finish_the_current_requests() {
         assert!(said < 500);
         queue.receive_all(said).await;
         assert!(queue.receive(1).await.is_empty());
-        queue.delete().await;
     }
 }
 
@@ -391,5 +383,4 @@ async fn a_closed_stdout_is_reported_as_incomplete() {
     let said = ended.err.split_whitespace().nth(1).unwrap();
     queue.receive_all(said.parse().expect(&ended.err)).await;
     assert!(queue.receive(1).await.is_empty());
-    queue.delete().await;
 }

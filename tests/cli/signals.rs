@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::aws::unique;
+use crate::support::aws::unique;
 use crate::tool::Tool;
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use crate::batch::id;
+use crate::support::batch::id;
 
 #[derive(Default)]
 struct Messages {

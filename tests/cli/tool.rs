@@ -62,8 +62,8 @@ impl Tool {
     }
 
     /// Replaces the shipped mapping.
-    pub(crate) fn mapping(self, text: &str) -> Self {
-        let file = TempFile::new(text);
+    pub(crate) fn mapping(self, mapping: &(impl ToString + ?Sized)) -> Self {
+        let file = TempFile::new(&mapping.to_string());
         let path = file.0.display().to_string();
         Self {
             _mapping: Some(file),

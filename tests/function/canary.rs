@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, login, login_with};
-use crate::proxy::Proxy;
+use crate::support::batch::{Batch, login, login_with};
+use crate::support::proxy::Proxy;
 use crate::support::{
     Database, Function, Outcome, Setup, database_name, server_address, superuser,
 };
@@ -104,7 +104,7 @@ fn with(field: &str, value: Value) -> String {
 /// A record around a body, with a canary in everything else that comes from outside.
 fn record(batch: Batch, name: usize, body: Option<&str>) -> Batch {
     batch.record(json!({
-        "messageId": crate::batch::id(&name.to_string()), "body": body, "receiptHandle": TEXT,
+        "messageId": crate::support::batch::id(&name.to_string()), "body": body, "receiptHandle": TEXT,
         "attributes": {"MessageGroupId": TEXT, "SenderId": TEXT, "AWSTraceHeader": format!("{TRACE};Sampled={TEXT};{TEXT}=1")},
         "messageAttributes": {
             "tenant": {"stringValue": TEXT, "dataType": "String"}, "count": {"stringValue": NUMBER.to_string(), "dataType": "Number"},
@@ -259,7 +259,6 @@ async fn bad_messages(witness: &mut Witness) {
         1,
         "of two that must be unique, one is stored"
     );
-    database.drop().await;
 }
 
 /// Invocations that fail as a whole.
@@ -282,7 +281,6 @@ async fn broken_systems(witness: &mut Witness) {
         }
         let setup = Setup::on(&database).mapping(&mapping(&database.schema, "none"));
         witness.once(setup, &event).await;
-        database.drop().await;
     }
     let database = Database::new().await;
     database.execute(TABLE).await;
@@ -309,7 +307,6 @@ async fn broken_systems(witness: &mut Witness) {
     proxy.cut();
     witness.invoke_briefly(&mut function, &event).await;
     witness.end(function).await;
-    database.drop().await;
 }
 
 /// Passwords and keys that are refused.
@@ -352,8 +349,6 @@ async fn wrong_secrets(witness: &mut Witness) {
     proxy.cut();
     witness.invoke(&mut function, &event).await;
     witness.end(function).await;
-    database.drop_role(&role).await;
-    database.drop().await;
 }
 
 async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {

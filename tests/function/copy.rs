@@ -4,53 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id, login, login_with};
-use crate::support::{Database, Function, Setup};
-
-const NOTHING: [String; 0] = [];
-
-/// Batches of this many rows are copied.
-pub(crate) const MANY: usize = 8_000;
-
-/// This many batches after one with a duplicate use `ON CONFLICT`.
-pub(crate) const SKIPPED: usize = 8;
-
-pub(crate) const SAFE: &str = "INSERT ON CONFLICT";
-
-/// A large batch whose messages have names with this prefix.
-pub(crate) fn many(prefix: &str) -> Batch {
-    (0..MANY).fold(Batch::new(), |batch, number| {
-        batch.body(&format!("{prefix}{number}"), login())
-    })
-}
-
-/// The table of logins, which records the statements that wrote its rows.
-pub(crate) async fn noting_database() -> Database {
-    let database = Database::with_user_logins().await;
-    note(&database, "user_logins").await;
-    database
-}
-
-pub(crate) async fn note(database: &Database, table: &str) {
-    let sql = "CREATE TABLE noted (at bigserial, how text); \
-         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
-             EXECUTE format('INSERT INTO %I.noted (how) VALUES ($1)', TG_TABLE_SCHEMA) \
-             USING concat_ws(' ', split_part(current_query(), ' ', 1), substring(current_query() FROM 'ON CONFLICT')); \
-             RETURN NULL; END $$;";
-    database
-        .execute(&format!(
-            "{sql} CREATE TRIGGER note AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION note()"
-        ))
-        .await;
-}
-
-/// The kind of each statement that stored rows.
-pub(crate) async fn noted(database: &Database) -> Vec<String> {
-    database
-        .rows("SELECT how FROM noted ORDER BY at")
-        .await
-        .concat()
-}
+use crate::support::batch::{Batch, id, login, login_with};
+use crate::support::statements::{
+    MANY, SAFE, SKIPPED, counted, many, note, noted, noting_database,
+};
+use crate::support::{Database, Function, Mapping, Setup};
 
 async fn started() -> (Database, Function) {
     let database = noting_database().await;
@@ -58,16 +16,11 @@ async fn started() -> (Database, Function) {
     (database, function)
 }
 
-pub(crate) fn counted(function: &Function, batch: usize) -> [Value; 3] {
-    let summary = &function.lines("batch")[batch];
-    ["stored", "duplicates", "failed"].map(|name| summary[name].clone())
-}
-
 #[tokio::test]
 async fn a_large_batch_is_copied_with_the_values_of_a_small_one() {
     let (database, mut function) = started().await;
     let small = Batch::new().body("small", login());
-    assert_eq!(function.invoke(&small.event()).await.failed_ids(), NOTHING);
+    function.invoke(&small.event()).await.assert_none_failed();
     let batch = many("a").body("bad", login_with("ip", Value::Null));
     assert_eq!(
         function.invoke(&batch.event()).await.failed_ids(),
@@ -78,7 +31,6 @@ async fn a_large_batch_is_copied_with_the_values_of_a_small_one() {
     let different = "SELECT DISTINCT user_id, device_type, masked_ip, masked_device_id, locale, app_version::text, create_date::text FROM user_logins";
     assert_eq!(database.rows(different).await.len(), 1);
     assert_eq!(database.count("user_logins").await, MANY as i64 + 1);
-    database.drop().await;
 }
 
 /// Its rows are not in the order of their keys, and two of them have the same key.
@@ -89,18 +41,18 @@ async fn a_key_from_the_body_is_copied_too() {
         .execute("CREATE TABLE orders (number integer PRIMARY KEY)")
         .await;
     note(&database, "orders").await;
-    let mapping = "table = \"orders\"\nkey = [\"number\"]\n[[column]]\nname = \"number\"\ntype = \"integer\"\nrequired = true\n";
-    let mut function = Setup::on(&database).mapping(mapping).start().await;
+    let mapping = Mapping::of("orders").key("number");
+    let mapping = mapping.column("number", "integer").with("required", true);
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let batch = (0..MANY).fold(Batch::new(), |batch, number| {
         let mixed = number * 7_919 % MANY;
         batch.body(&number.to_string(), json!({"number": mixed}))
     });
     let batch = batch.body("again", json!({"number": 0}));
-    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    function.invoke(&batch.event()).await.assert_none_failed();
     assert_eq!(noted(&database).await, ["COPY"]);
     assert_eq!(counted(&function, 0), [json!(MANY), json!(1), json!(0)]);
     assert_eq!(database.count("orders").await, MANY as i64);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -109,10 +61,10 @@ async fn a_redelivered_message_in_a_large_batch_is_stored_once_and_the_next_batc
     function
         .invoke(&Batch::new().body("b7", login()).event())
         .await;
-    assert_eq!(
-        function.invoke(&many("b").event()).await.failed_ids(),
-        NOTHING
-    );
+    function
+        .invoke(&many("b").event())
+        .await
+        .assert_none_failed();
     assert_eq!(counted(&function, 1), [json!(MANY - 1), json!(1), json!(0)]);
     for number in 0..=SKIPPED {
         function.invoke(&many(&format!("{number}-")).event()).await;
@@ -124,7 +76,6 @@ async fn a_redelivered_message_in_a_large_batch_is_stored_once_and_the_next_batc
         database.count("user_logins").await,
         (MANY * (SKIPPED + 2)) as i64
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -151,7 +102,6 @@ async fn refused_rows_of_a_large_batch_do_not_affect_the_others_which_are_copied
         noted.len() <= 2 * bad.len() && noted.contains(&"COPY".to_owned()),
         "{noted:?}"
     );
-    database.drop().await;
 }
 
 /// More refused rows than are isolated one by one.
@@ -170,7 +120,6 @@ async fn the_good_rows_of_a_large_batch_of_mostly_refused_ones_are_stored() {
         .await;
     assert_eq!(answer.failed_ids().len(), MANY - MANY / 40);
     assert_eq!(database.count("user_logins").await, (MANY / 40) as i64);
-    database.drop().await;
 }
 
 /// The four bytes of an integer would be another number as a real.
@@ -181,10 +130,10 @@ async fn a_column_whose_type_was_changed_gets_no_wrong_value() {
     database
         .execute("ALTER TABLE user_logins ALTER app_version TYPE real")
         .await;
-    assert_eq!(
-        function.invoke(&many("e").event()).await.failed_ids(),
-        NOTHING
-    );
+    function
+        .invoke(&many("e").event())
+        .await
+        .assert_none_failed();
     assert_eq!(noted(&database).await, ["COPY", SAFE]);
     assert_eq!(
         database
@@ -192,7 +141,6 @@ async fn a_column_whose_type_was_changed_gets_no_wrong_value() {
             .await,
         [["2"]]
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -205,7 +153,6 @@ async fn a_key_that_lost_its_index_is_noticed_by_a_large_batch() {
     let error = function.invoke(&many("f").event()).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await, MANY as i64);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -219,12 +166,11 @@ async fn a_table_for_which_copy_differs_from_insert_is_inserted_into() {
     for difference in differences {
         let (database, mut function) = started().await;
         database.execute(difference).await;
-        assert_eq!(
-            function.invoke(&many("g").event()).await.failed_ids(),
-            NOTHING
-        );
+        function
+            .invoke(&many("g").event())
+            .await
+            .assert_none_failed();
         assert_eq!(noted(&database).await, [SAFE], "{difference}");
-        database.drop().await;
     }
 }
 
@@ -237,9 +183,8 @@ async fn a_large_batch_that_is_not_copied_in_time_is_reported_and_harmless() {
     let answer = function.invoke_within(&late, Duration::from_secs(3)).await;
     assert_eq!(answer.failed_ids().len(), MANY);
     drop(lock);
-    assert_eq!(function.invoke(&late).await.failed_ids(), NOTHING);
+    function.invoke(&late).await.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
-    database.drop().await;
 }
 
 /// A request to Postgres may be sent before the batch is fully read.
@@ -252,10 +197,9 @@ async fn a_large_payload_that_is_not_an_event_fails_alone_and_leaves_nothing_beh
     let error = function.invoke(&payload).await.error();
     assert!(error.contains("not an SQS event"), "{error}");
     let next = many("l").event();
-    assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
+    function.invoke(&next).await.assert_none_failed();
     assert_eq!(counted(&function, 1), [json!(MANY), json!(0), json!(0)]);
     assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
-    database.drop().await;
 }
 
 /// For the first batch this is unknown until it has been read.
@@ -278,7 +222,6 @@ async fn large_batches_of_a_fifo_queue_are_stored_in_the_order_of_their_keys_too
         );
     }
     assert_eq!(database.count("user_logins").await, 2 * MANY as i64);
-    database.drop().await;
 }
 
 /// A warm function that has copied into a table of a number and the columns `a` and `b`, which also has new
@@ -291,24 +234,14 @@ async fn copied_into(database: &Database, types: [&str; 2], new: &str) -> Functi
         ))
         .await;
     note(database, "t").await;
-    let mapping = format!(
-        r#"
-        table = "t"
-        key = ["k"]
-        [[column]]
-        name = "k"
-        type = "integer"
-        required = true
-        [[column]]
-        name = "a"
-        type = "{a}"
-        [[column]]
-        name = "b"
-        type = "{b}""#
-    );
+    let mapping = Mapping::of("t")
+        .key("k")
+        .column("k", "integer")
+        .with("required", true);
+    let mapping = mapping.column("a", a).column("b", b);
     let mut function = Setup::on(database).mapping(&mapping).start().await;
     let first = numbered(0, &json!(null));
-    assert_eq!(function.invoke(&first).await.failed_ids(), NOTHING);
+    function.invoke(&first).await.assert_none_failed();
     assert_eq!(noted(database).await, ["COPY"]);
     function
 }
@@ -346,7 +279,6 @@ async fn columns_that_were_renamed_get_no_value_of_another_type() {
         let error = function.invoke(&numbered(MANY, &value)).await.error();
         assert!(error.contains("and mapped as"), "{error}");
         assert_eq!(database.count("t").await, MANY as i64, "{other}");
-        database.drop().await;
     }
 }
 
@@ -360,9 +292,8 @@ async fn a_type_that_was_changed_in_place_is_noticed() {
         .await;
     let at = json!("2026-11-22T10:00:00+02:00");
     let next = numbered(MANY, &at);
-    assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
+    function.invoke(&next).await.assert_none_failed();
     assert_eq!(noted(&database).await, ["COPY", SAFE]);
-    database.drop().await;
 }
 
 /// Postgres generates its values, which COPY would overwrite and INSERT refuses.
@@ -375,7 +306,6 @@ async fn a_column_that_became_an_identity_is_noticed() {
         .await;
     function.invoke(&numbered(MANY, &json!(1))).await.error();
     assert_eq!(database.count("t").await, 0);
-    database.drop().await;
 }
 
 /// As in a deployment that alternates between two schemas.
@@ -383,15 +313,12 @@ async fn a_column_that_became_an_identity_is_noticed() {
 async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
     let database = Database::with_user_logins().await;
     let (schema, next) = (&database.schema, format!("{}_next", database.schema));
-    let mapping = include_str!("../../pipeline.toml").replace(
-        "table = \"user_logins\"",
-        &format!("table = \"{schema}.user_logins\""),
-    );
+    let mapping = Mapping::shipped().within(&database);
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
-    assert_eq!(
-        function.invoke(&many("o").event()).await.failed_ids(),
-        NOTHING
-    );
+    function
+        .invoke(&many("o").event())
+        .await
+        .assert_none_failed();
     database
         .execute(&format!(
             "CREATE SCHEMA {next}; CREATE TABLE {next}.user_logins (LIKE {schema}.user_logins); \
@@ -401,10 +328,6 @@ async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
     let error = function.invoke(&many("p").event()).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await, 0);
-    database
-        .execute(&format!("DROP SCHEMA {next}_old CASCADE"))
-        .await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -427,8 +350,6 @@ async fn a_large_batch_notices_a_table_that_is_earlier_in_the_search_path() {
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(before.count("user_logins").await, 0);
     assert_eq!(database.count("user_logins").await, MANY as i64);
-    before.drop().await;
-    database.drop().await;
 }
 
 /// Otherwise tokio-postgres would match every later response to the request before.
@@ -447,9 +368,8 @@ async fn a_copy_that_is_refused_before_it_accepts_rows_ends_the_connection() {
     );
     database.execute("ALTER TABLE t RENAME other TO a").await;
     let next = function.invoke(&numbered(MANY, &json!(1))).await;
-    assert_eq!(next.failed_ids(), NOTHING);
+    next.assert_none_failed();
     assert_eq!(database.count("t").await, 2 * MANY as i64);
-    database.drop().await;
 }
 
 /// The refused row is early: the few rows before it must still be stored first.
@@ -461,19 +381,11 @@ async fn a_large_batch_with_a_refused_row_is_stored_in_the_order_of_arrival() {
         database
             .execute("CREATE TABLE t (k integer PRIMARY KEY CHECK (k >= 0), v text)")
             .await;
-        let mapping = format!(
-            r#"
-            table = "t"
-            key = ["k"]
-            on_conflict = "{policy}"
-            [[column]]
-            name = "k"
-            type = "integer"
-            required = true
-            [[column]]
-            name = "v"
-            type = "text""#
-        );
+        let mapping = Mapping::of("t").key("k").set("on_conflict", policy);
+        let mapping = mapping
+            .column("k", "integer")
+            .with("required", true)
+            .column("v", "text");
         let mut function = Setup::on(&database).mapping(&mapping).start().await;
         let row = |batch: Batch, name: String, key: i64, value: &str| {
             batch.body(&name, json!({"k": key, "v": value}))
@@ -493,6 +405,5 @@ async fn a_large_batch_with_a_refused_row_is_stored_in_the_order_of_arrival() {
             ))
             .await;
         assert_eq!(values, [[expected, &KEYS.to_string()]], "{policy}");
-        database.drop().await;
     }
 }

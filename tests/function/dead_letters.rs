@@ -8,12 +8,11 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::Origin;
 
-use crate::aws::{Queue, attribute, endpoint_address, unique};
-use crate::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
-use crate::proxy::Proxy;
+use crate::support::aws::{Queue, attribute, endpoint_address, unique};
+use crate::support::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
+use crate::support::proxy::Proxy;
 use crate::support::{Database, Function, MASK_KEY, Setup, origins};
 
-const NOTHING: [String; 0] = [];
 const SOURCE_ARN: &str = "arn:aws:sqs:eu-west-1:123456789012:login-queue";
 
 async fn with_check() -> Database {
@@ -102,7 +101,7 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
     }
     let batch = batch.body("also", login()).delivered(3);
     let answer = function.invoke(&batch.event()).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2);
     let messages = by_original_id(dead.receive_all(bad.len()).await);
     for (number, (body, reason)) in bad.iter().enumerate() {
@@ -132,8 +131,6 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
         (&summary["failed"], &summary["dead_lettered"]),
         (&json!(23), &json!(23))
     );
-    database.drop().await;
-    dead.delete().await;
 }
 
 #[tokio::test]
@@ -155,8 +152,6 @@ async fn bad_messages_that_cannot_be_sent_stay_in_their_queue() {
                 .contains("dead letters could not be sent")
         );
     }
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -174,8 +169,6 @@ async fn a_message_that_sqs_refuses_does_not_affect_others() {
     assert_eq!(answer.failed_ids(), ids(&["large", "empty"]));
     let messages = by_original_id(dead.receive_all(2).await);
     assert!(messages.contains_key(&id("a")) && messages.contains_key(&id("b")));
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -201,13 +194,11 @@ async fn a_refusal_that_passes_does_not_make_a_dead_letter() {
     let answer = function.invoke(&again().delivered(2).event()).await;
     assert_eq!(answer.failed_ids(), [id("lost")]);
     let answer = function.invoke(&again().delivered(3).event()).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(stored(&database).await, [id("early")]);
     let messages = by_original_id(dead.receive_all(2).await);
     assert_eq!(rejection(&messages[&id("lost")])["rule"], "refused");
     assert_eq!(rejection(&messages[&id("bad")])["rule"], "body_not_json");
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -229,8 +220,6 @@ async fn a_refused_message_holds_back_its_fifo_group_until_it_is_a_dead_letter()
     let answer = function.invoke(&batch().delivered(3).event()).await;
     assert_eq!(answer.failed_ids(), ids(&["a2", "a3"]));
     assert_eq!(origin(&dead.receive_all(1).await[0]).id, id("a1"));
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -240,12 +229,10 @@ async fn a_dead_letter_of_a_standard_queue_keeps_its_group_id() {
     let batch = Batch::new()
         .grouped("anna", "grouped", login_with("ip", json!(null)))
         .text("alone", "x");
-    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    function.invoke(&batch.event()).await.assert_none_failed();
     let messages = by_original_id(dead.receive_all(2).await);
     let groups = ["grouped", "alone"].map(|name| group(&messages[&id(name)]));
     assert_eq!(groups, [Some(&"anna".to_owned()), None]);
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -271,7 +258,7 @@ async fn a_dead_letter_of_a_fifo_queue_keeps_the_order_of_its_group() {
     let answer = function.invoke(&again.delivered(4).event()).await;
     assert_eq!(answer.failed_ids(), [id("a4")]);
     let last = Batch::fifo().grouped("anna", "a4", login());
-    assert_eq!(function.invoke(&last.event()).await.failed_ids(), NOTHING);
+    function.invoke(&last.event()).await.assert_none_failed();
     assert_eq!(stored(&database).await, ids(&["a1", "a4", "b2", "c1"]));
     let messages = dead.receive_all(3).await;
     let of_anna = messages
@@ -279,8 +266,6 @@ async fn a_dead_letter_of_a_fifo_queue_keeps_the_order_of_its_group() {
         .filter(|message| group(message).unwrap() == "anna");
     let of_anna: Vec<_> = of_anna.map(|message| origin(message).id).collect();
     assert_eq!(of_anna, ids(&["a2", "a3"]));
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -306,8 +291,6 @@ async fn only_the_first_failure_of_a_fifo_group_can_become_a_dead_letter() {
     drop(lock);
     let messages = dead.receive_all(1).await;
     assert_eq!(origin(&messages[0]).id, id("a1"));
-    dead.delete().await;
-    database.drop().await;
 }
 
 async fn stored(database: &Database) -> Vec<String> {
@@ -330,7 +313,5 @@ mod alone {
         assert_eq!(answer.failed_ids(), [id("late")]);
         drop(lock);
         assert_eq!(dead.receive_all(1).await[0].body.as_deref(), Some("x"));
-        dead.delete().await;
-        database.drop().await;
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::batch::{Batch, id, ids, login};
-use crate::proxy::Proxy;
+use crate::support::batch::{Batch, id, ids, login};
+use crate::support::proxy::Proxy;
+use crate::support::yardstick::Yardstick;
 use crate::support::{Database, Function, Setup, server_address};
-use crate::yardstick::Yardstick;
 
 /// Two good messages and a bad one.
 fn batch() -> serde_json::Value {
@@ -59,7 +59,6 @@ mod alone {
             assert_eq!(function.invoke(&batch()).await.failed_ids(), [id("bad")]);
         }
         assert_eq!(database.count("user_logins").await, 2);
-        database.drop().await;
     }
 
     #[tokio::test]
@@ -79,6 +78,5 @@ mod alone {
         let took = yardstick.own_time_since(started);
         assert!(took < time, "{took:?} instead of {time:?}");
         assert_eq!(answer.failed_ids(), ids(&["a", "bad", "b"]));
-        database.drop().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::batch::Batch;
+use crate::support::batch::Batch;
 use crate::support::{Database, Function, Outcome, Setup};
 
 fn event(name: &str) -> Value {
@@ -39,7 +39,6 @@ async fn good_batch_and_redelivered_batch() {
         assert!(failed_numbers(&function.invoke(&event(name)).await).is_empty());
         assert_eq!(database.count("user_logins").await, 5);
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -65,7 +64,6 @@ async fn bad_records() {
     ];
     assert_eq!(rules(&function), expected);
     assert_eq!(database.count("user_logins").await, 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -77,7 +75,6 @@ async fn fifo_failing_group() {
         [202, 204, 206]
     );
     assert_eq!(database.count("user_logins").await, 4);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -91,7 +88,6 @@ async fn sns_batch() {
     );
     assert_eq!(rules(&function), ["not_sns"]);
     assert_eq!(database.count("user_logins").await, 3);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -108,5 +104,4 @@ async fn logins() {
     assert_eq!(function.invoke(&batch.event()).await.failed_ids().len(), 3);
     assert_eq!(rules(&function), ["required", "body_not_json", "transform"]);
     assert_eq!(database.count("user_logins").await, 97);
-    database.drop().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::batch::{Batch, id, ids, login, login_with};
+use crate::support::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Outcome, Setup, server_address};
 
 #[tokio::test]
@@ -29,7 +29,6 @@ async fn a_bad_message_does_not_affect_the_others() {
         function.lines("batch")[0]["failed_by_rule"],
         "body_missing=1 body_not_json=1 type=1"
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -40,7 +39,6 @@ async fn a_batch_of_only_bad_messages_is_not_a_function_error() {
         .invoke(&Batch::new().text("a", "x").text("b", "").event())
         .await;
     assert_eq!(answer.failed_ids(), ids(&["a", "b"]));
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -54,7 +52,6 @@ async fn an_id_that_occurs_twice_is_reported_once() {
         answer,
         Outcome::Answer(json!({"batchItemFailures": [{"itemIdentifier": id("a")}]}))
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -65,7 +62,6 @@ async fn an_empty_batch_is_answered() {
         function.invoke(&json!({"Records": []})).await,
         Outcome::Answer(json!({"batchItemFailures": []}))
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -81,7 +77,6 @@ async fn a_payload_that_is_not_an_sqs_event_fails_the_invocation_without_its_val
         "{error}"
     );
     assert!(!function.end().await.contains("s3cret"));
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -122,7 +117,6 @@ async fn rows_that_may_be_stored_at_the_deadline_are_reported_and_harmless() {
         [id("b")]
     );
     assert_eq!(database.count("user_logins").await, 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -165,7 +159,6 @@ async fn a_table_that_does_not_fit_fails_the_invocation_with_its_fix() {
             error.contains(wrong) && error.contains(fix),
             "{damage}: {error}"
         );
-        database.drop().await;
     }
 }
 
@@ -189,12 +182,4 @@ async fn a_role_without_privileges_fails_the_invocation_with_the_grant() {
         error.contains("has no privilege to write") && error.contains("GRANT INSERT"),
         "{error}"
     );
-    drop(function);
-    database
-        .execute(&format!(
-            "REVOKE ALL ON SCHEMA {} FROM {role}; DROP ROLE {role}",
-            database.schema
-        ))
-        .await;
-    database.drop().await;
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::batch::{Batch, id, ids, login, login_with};
+use crate::support::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Setup};
 
 #[tokio::test]
@@ -29,7 +29,6 @@ async fn a_rejected_message_holds_back_its_group_and_no_other() {
         .map(|line| line["rule"].clone())
         .collect();
     assert_eq!(rules, [json!("required"), json!("group_held")]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -55,7 +54,6 @@ async fn a_row_that_postgres_refuses_holds_back_its_group_and_no_other() {
             .await,
         [[id("a1")], [id("b1")], [id("b2")]]
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -70,5 +68,4 @@ async fn a_group_id_on_a_standard_queue_orders_nothing() {
         [id("a1")]
     );
     assert_eq!(database.count("user_logins").await, 1);
-    database.drop().await;
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id, login, login_with};
+use crate::support::batch::{Batch, id, login, login_with};
 use crate::support::{Database, Function, Setup};
 
 const CASES: u32 = 64;
@@ -105,5 +105,4 @@ fn of_each_group_a_prefix_is_stored_and_acknowledged_and_other_groups_complete()
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    runtime.block_on(database.drop());
 }

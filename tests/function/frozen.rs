@@ -7,14 +7,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::aws::{Queue, endpoint_address};
-use crate::batch::{Batch, id, login, login_with};
-use crate::metrics::counted;
-use crate::proxy::Proxy;
-use crate::secrets_manager::{Mood, SecretsManager};
+use crate::support::aws::{Queue, endpoint_address};
+use crate::support::batch::{Batch, id, login, login_with};
+use crate::support::metrics::counted;
+use crate::support::proxy::Proxy;
+use crate::support::secrets_manager::{Mood, SecretsManager};
 use crate::support::{Database, Function, Setup, eventually, server_address};
-
-const NOTHING: [String; 0] = [];
 
 /// After this much idle time the function tests a connection before a batch uses it.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
@@ -29,7 +27,7 @@ async fn start() -> (Database, Proxy, Function) {
     let proxy = Proxy::before(server_address()).await;
     let url = database.url_through(proxy.address);
     let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
-    assert_eq!(function.invoke(&event("first")).await.failed_ids(), NOTHING);
+    function.invoke(&event("first")).await.assert_none_failed();
     (database, proxy, function)
 }
 
@@ -47,10 +45,9 @@ async fn a_connection_that_the_server_ended_between_two_batches_is_replaced() {
         (database.count(&mine).await == 0).then_some(())
     })
     .await;
-    assert_eq!(function.invoke(&event("later")).await.failed_ids(), NOTHING);
+    function.invoke(&event("later")).await.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2);
     assert_eq!(proxy.opened(), 2);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -65,9 +62,8 @@ async fn a_connection_that_is_cut_in_a_statement_is_replaced() {
         database.wait_for_waiting("user_logins", 2).await;
         drop(lock);
     });
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -77,13 +73,12 @@ async fn a_peer_that_fell_silent_while_the_function_was_idle_is_replaced() {
     // This waits for time itself to pass.
     tokio::time::sleep(TRUSTED_IDLE).await;
     let answer = function.invoke(&event("later")).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     // On the dead connection, the batch would have waited for the kernel to end it.
     let summary = &function.lines_of("batch", 2).await[1];
     assert_eq!(summary["retries"], 0, "{summary}");
     assert_eq!(database.count("user_logins").await, 2);
     assert_eq!(proxy.opened(), 2);
-    database.drop().await;
 }
 
 /// The proxy stops reading, so that the kernel's user timeout ends the connection.
@@ -96,10 +91,9 @@ async fn a_peer_that_stops_reading_is_replaced() {
         batch.body(&number.to_string(), login_with("locale", json!(locale)))
     });
     let answer = function.invoke(&batch.event()).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2_001);
     assert_eq!(proxy.opened(), 2);
-    database.drop().await;
 }
 
 /// As in a failover, when the old primary's machine still runs, but not its Postgres.
@@ -109,10 +103,9 @@ async fn a_server_that_stalls_the_handshake_is_abandoned_for_one_that_answers() 
     proxy.cut();
     proxy.freeze_next();
     let answer = function.invoke(&event("later")).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2);
     assert_eq!(proxy.opened(), 3);
-    database.drop().await;
 }
 
 /// A peer that never answers a statement is no different from a locked table: the batch is delivered again, and gets
@@ -124,9 +117,8 @@ async fn a_peer_that_never_answers_a_statement_is_abandoned() {
     let time = Duration::from_millis(1_500);
     let answer = function.invoke_within(&event("later"), time).await;
     assert_eq!(answer.failed_ids(), [id("later")]);
-    assert_eq!(function.invoke(&event("later")).await.failed_ids(), NOTHING);
+    function.invoke(&event("later")).await.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -136,7 +128,7 @@ async fn a_server_that_became_read_only_is_abandoned_for_a_writable_one() {
     let proxy = Proxy::before(server_address()).await;
     let url = database.url_as(&role, "p", proxy.address);
     let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
-    assert_eq!(function.invoke(&event("first")).await.failed_ids(), NOTHING);
+    function.invoke(&event("first")).await.assert_none_failed();
     let read_only =
         |value: &str| format!("ALTER ROLE {role} SET default_transaction_read_only = {value}");
     database.execute(&read_only("on")).await;
@@ -150,11 +142,9 @@ async fn a_server_that_became_read_only_is_abandoned_for_a_writable_one() {
         .await;
         database.execute(&read_only("off")).await;
     });
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2);
     assert!(function.end().await.contains("25006"));
-    database.drop_role(&role).await;
-    database.drop().await;
 }
 
 /// Longer than any timeout of a start, and than a connection is trusted without a test.
@@ -224,7 +214,7 @@ impl House {
     async fn stores(&mut self, name: &str) {
         let before = self.database.count("user_logins").await;
         let answer = self.function.invoke(&event(name)).await;
-        assert_eq!(answer.failed_ids(), NOTHING, "{}", self.function.log());
+        assert!(answer.failed_ids().is_empty(), "{}", self.function.log());
         assert_eq!(self.database.count("user_logins").await, before + 1);
     }
 }
@@ -237,7 +227,6 @@ async fn a_freeze_before_the_first_invocation_is_requested_costs_no_delivery() {
         house.secrets.asked(1).await;
         house.freeze(peers).await;
         house.stores("a").await;
-        house.database.drop().await;
     });
     join_all(cases).await;
 }
@@ -252,7 +241,6 @@ async fn a_freeze_at_the_first_request_for_an_invocation_costs_no_delivery() {
         house.stores("a").await;
         let start = counted(&house.function, "ColdStartMillis").await;
         assert!(start < FREEZE.as_secs_f64() * 1e3, "{start}");
-        house.database.drop().await;
     });
     join_all(cases).await;
 }
@@ -268,7 +256,6 @@ async fn a_freeze_after_the_first_request_and_between_invocations_costs_no_deliv
         house.stores("a").await;
         house.freeze(peers).await;
         house.stores("b").await;
-        house.database.drop().await;
     });
     join_all(cases).await;
 }
@@ -287,7 +274,7 @@ async fn a_freeze_between_two_dead_letters_loses_neither() {
             .await;
         for name in ["a", "b"] {
             let bad = Batch::new().text(name, "x").event();
-            assert_eq!(function.invoke(&bad).await.failed_ids(), NOTHING);
+            function.invoke(&bad).await.assert_none_failed();
             if name == "a" {
                 function.signal("STOP").await;
                 match peers {
@@ -300,8 +287,6 @@ async fn a_freeze_between_two_dead_letters_loses_neither() {
             }
         }
         dead.receive_all(2).await;
-        dead.delete().await;
-        database.drop().await;
     });
     join_all(cases).await;
 }

@@ -12,8 +12,8 @@ use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 
-use crate::batch::{Batch, login_with};
-use crate::support::{Database, MASK_KEY, Setup};
+use crate::support::batch::{Batch, login_with};
+use crate::support::{Database, MASK_KEY, Mapping, Setup};
 
 const MEBIBYTE: usize = 1_048_576;
 
@@ -342,7 +342,6 @@ async fn ten_thousand_messages_take_a_small_multiple_of_their_size() {
         "{grown} bytes for an event of {size}"
     );
     assert_eq!(database.count("user_logins").await, RECORDS as i64 + 1);
-    database.drop().await;
 }
 
 /// Postgres stores `1e131071` in a few bytes and prints it as 131,072 digits: a message of 74 KB has more digits than
@@ -353,11 +352,8 @@ async fn a_message_with_numbers_that_would_expand_beyond_reading_is_rejected() {
     database
         .execute("CREATE TABLE t (id uuid PRIMARY KEY, j jsonb, n numeric)")
         .await;
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-         [[column]]\nname = \"j\"\ntype = \"jsonb\"\n[[column]]\nname = \"n\"\ntype = \"numeric\"\n",
-        database.schema
-    );
+    let mapping = Mapping::by_message_id("t").within(&database);
+    let mapping = mapping.column("j", "jsonb").column("n", "numeric");
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let of = |number: &str, count: usize| format!("[{}]", vec![number; count].join(","));
     let bad = [
@@ -394,5 +390,4 @@ async fn a_message_with_numbers_that_would_expand_beyond_reading_is_rejected() {
     let longest: usize = database.rows(readable).await[0][0].parse().unwrap();
     assert!(longest < 3 * MEBIBYTE, "{longest}");
     assert_eq!(database.count("t").await, good.len() as i64);
-    database.drop().await;
 }

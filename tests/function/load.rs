@@ -2,10 +2,18 @@
 
 use serde_json::json;
 
-use crate::batch::{Batch, id, login};
-use crate::support::{Database, Setup};
+use crate::support::batch::{Batch, id, login};
+use crate::support::{Database, Mapping, Setup};
 
-const NOTHING: [String; 0] = [];
+/// A table `t` of a key `k` and a value `v`.
+fn key_and_value(database: &Database, on_conflict: &str) -> Mapping {
+    let mapping = Mapping::of("t")
+        .within(database)
+        .key("k")
+        .set("on_conflict", on_conflict);
+    let mapping = mapping.column("k", "text").with("required", true);
+    mapping.column("v", "integer")
+}
 
 #[tokio::test]
 async fn a_good_batch_is_stored_whole() {
@@ -14,7 +22,7 @@ async fn a_good_batch_is_stored_whole() {
     let answer = function
         .invoke(&Batch::new().body("a", login()).body("b", login()).event())
         .await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     let rows = database.rows("SELECT message_id::text, user_id, device_type, locale, app_version::text, create_date::text FROM user_logins ORDER BY 1").await;
     let row = |name: &str| {
         [id(name).as_str(), "u-1", "ios", "DE", "2", "2026-01-31"]
@@ -36,7 +44,6 @@ async fn a_good_batch_is_stored_whole() {
         summary["span"]["request_id"],
         "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -48,14 +55,13 @@ async fn a_redelivered_message_is_stored_once() {
     let answer = function
         .invoke(&first.body("b", login()).body("c", login()).event())
         .await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 3);
     let summary = &function.lines("batch")[1];
     assert_eq!(
         (&summary["stored"], &summary["duplicates"]),
         (&json!(1), &json!(3))
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -65,30 +71,26 @@ async fn under_ignore_the_first_message_of_a_key_wins_and_under_update_the_last(
         database
             .execute("CREATE TABLE t (k text PRIMARY KEY, v integer)")
             .await;
-        let mapping = format!(
-            "table = \"{}.t\"\nkey = [\"k\"]\non_conflict = \"{on_conflict}\"\n[[column]]\nname = \"k\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"integer\"",
-            database.schema
-        );
+        let mapping = key_and_value(&database, on_conflict);
         let mut function = Setup::on(&database).mapping(&mapping).start().await;
         let batch = |first: i32| {
             Batch::new()
                 .body("a", json!({"k": "x", "v": first}))
                 .body("b", json!({"k": "x", "v": first + 1}))
         };
-        assert_eq!(
-            function.invoke(&batch(1).event()).await.failed_ids(),
-            NOTHING
-        );
+        function
+            .invoke(&batch(1).event())
+            .await
+            .assert_none_failed();
         assert_eq!(
             database.rows("SELECT v::text FROM t").await,
             [[after_one_batch]]
         );
-        assert_eq!(
-            function.invoke(&batch(3).event()).await.failed_ids(),
-            NOTHING
-        );
+        function
+            .invoke(&batch(3).event())
+            .await
+            .assert_none_failed();
         assert_eq!(database.rows("SELECT v::text FROM t").await, [[after_two]]);
-        database.drop().await;
     }
 }
 
@@ -98,10 +100,7 @@ async fn an_update_whose_last_row_is_refused_stores_the_one_before_it() {
     database
         .execute("CREATE TABLE t (k text PRIMARY KEY, v integer CHECK (v < 10))")
         .await;
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"k\"]\non_conflict = \"update\"\n[[column]]\nname = \"k\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"integer\"",
-        database.schema
-    );
+    let mapping = key_and_value(&database, "update");
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let answer = function
         .invoke(
@@ -113,7 +112,6 @@ async fn an_update_whose_last_row_is_refused_stores_the_one_before_it() {
         .await;
     assert_eq!(answer.failed_ids(), [id("b")]);
     assert_eq!(database.rows("SELECT v::text FROM t").await, [["1"]]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -122,15 +120,15 @@ async fn a_key_of_every_column_is_stored_under_update_too() {
     database
         .execute("CREATE TABLE t (k text PRIMARY KEY)")
         .await;
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"k\"]\non_conflict = \"update\"\n[[column]]\nname = \"k\"\ntype = \"text\"\nfrom = \"@body_sha256\"",
-        database.schema
-    );
+    let mapping = Mapping::of("t")
+        .within(&database)
+        .key("k")
+        .set("on_conflict", "update");
+    let mapping = mapping.column("k", "text").with("from", "@body_sha256");
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let twice = Batch::new().text("a", "{}").text("b", "{}").text("c", "[]");
-    assert_eq!(function.invoke(&twice.event()).await.failed_ids(), NOTHING);
+    function.invoke(&twice.event()).await.assert_none_failed();
     assert_eq!(database.count("t").await, 2);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -139,21 +137,16 @@ async fn names_that_need_quotes_are_quoted() {
     database
         .execute("CREATE TABLE \"select\" (\"order\" uuid PRIMARY KEY, \"a\"\"b c\" text)")
         .await;
-    let mapping = format!(
-        "table = \"{}.select\"\nkey = [\"order\"]\n[[column]]\nname = \"order\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n[[column]]\nname = \"a\\\"b c\"\ntype = \"text\"\nfrom = \"v\"",
-        database.schema
-    );
+    let mapping = Mapping::of("select").within(&database).key("order");
+    let mapping = mapping.column("order", "uuid").with("from", "@message_id");
+    let mapping = mapping.column("a\"b c", "text").with("from", "v");
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
-    assert_eq!(
-        function
-            .invoke(&Batch::new().body("a", json!({"v": "x"})).event())
-            .await
-            .failed_ids(),
-        NOTHING
-    );
+    function
+        .invoke(&Batch::new().body("a", json!({"v": "x"})).event())
+        .await
+        .assert_none_failed();
     assert_eq!(
         database.rows("SELECT \"a\"\"b c\" FROM \"select\"").await,
         [["x"]]
     );
-    database.drop().await;
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id, login, login_with};
+use crate::support::batch::{Batch, id, login, login_with};
 use crate::support::{Database, Setup};
 
 /// Of every invocation of these tests.
@@ -32,7 +32,6 @@ async fn the_line_of_a_failed_message_says_which_where_why_and_how_often() {
         "span": {"name": "invocation", "request_id": REQUEST_ID, "cold_start": true, "batch_size": 2},
     });
     assert_eq!(without(line, &["timestamp", "reason"]), expected);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -75,7 +74,6 @@ async fn thousands_of_bad_messages_write_a_hundred_lines_per_rule_and_a_count() 
         [100; 3]
     );
     assert_eq!(lines[0]["message_id"], id("b0"));
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -93,7 +91,6 @@ async fn only_the_first_invocation_is_a_cold_start() {
         .map(|line| line["span"]["cold_start"].as_bool())
         .collect();
     assert_eq!(cold, [true, false, false].map(Some));
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -107,7 +104,6 @@ async fn the_level_leaves_lines_out_and_the_others_whole() {
     let line = function.lines_of("message failed", 1).await[0].take();
     assert_eq!(line["span"]["request_id"], REQUEST_ID);
     assert_eq!(function.lines("batch"), [] as [Value; 0]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -132,5 +128,4 @@ async fn as_text_a_line_says_what_happened_before_the_details() {
         line.contains(&format!("request_id=\"{REQUEST_ID}\"")),
         "{line}"
     );
-    database.drop().await;
 }

@@ -4,8 +4,6 @@
 //! own schema, queues and secrets.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-mod aws;
-mod batch;
 mod canary;
 mod copy;
 mod dead_letters;
@@ -16,7 +14,6 @@ mod fifo;
 mod fifo_model;
 mod frozen;
 mod hostile;
-mod impostor;
 mod load;
 mod log;
 mod mapping;
@@ -24,22 +21,19 @@ mod metrics;
 mod names;
 mod newer;
 mod optimistic;
+mod order_model;
 mod origin;
 mod outage;
-mod pgbouncer;
 mod pooler;
-mod proxy;
 mod redelivery;
 mod refused;
 mod rotation;
-mod secrets_manager;
 mod shutdown;
 mod start;
 mod starting;
 mod stuck;
+#[path = "../support/mod.rs"]
 mod support;
 mod table_faults;
 mod tls;
-mod tls_front;
 mod types;
-mod yardstick;

@@ -3,10 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id};
-use crate::support::{Database, Setup, database_url};
-
-const NOTHING: [String; 0] = [];
+use crate::support::batch::{Batch, id};
+use crate::support::{Database, Mapping, Setup, database_url};
 
 const ID: &str = "[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n";
 
@@ -50,11 +48,9 @@ async fn a_message_without_its_key_is_rejected_and_no_default_is_recommended() {
     database
         .execute("CREATE TABLE t (k bigint PRIMARY KEY, v text NOT NULL)")
         .await;
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"k\"]\n[[column]]\nname = \"k\"\ntype = \"bigint\"\nrequired = true\n\
-         [[column]]\nname = \"v\"\ntype = \"text\"\nrequired = true",
-        database.schema
-    );
+    let mapping = Mapping::of("t").within(&database).key("k");
+    let mapping = mapping.column("k", "bigint").with("required", true);
+    let mapping = mapping.column("v", "text").with("required", true);
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let batch = Batch::new()
         .body("a", json!({"v": "x"}))
@@ -66,7 +62,6 @@ async fn a_message_without_its_key_is_rejected_and_no_default_is_recommended() {
     assert_eq!([&lines[0]["rule"], &lines[1]["rule"]], ["required"; 2]);
     assert!(!reasons[0].contains("default"), "{}", reasons[0]);
     assert!(reasons[1].contains("default"), "{}", reasons[1]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -145,14 +140,13 @@ async fn a_column_that_exposes_what_another_masks_prevents_startup_unless_it_is_
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let batch = Batch::new().body("a", json!({"client": {"ip": "192.0.2.1"}}));
     let answer = function.invoke(&batch.event()).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(
         database
             .rows("SELECT length(masked_ip)::text, other->>'ip' FROM t")
             .await,
         [["64", "192.0.2.1"]]
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -182,9 +176,8 @@ async fn an_id_that_anybody_can_claim_overwrites_no_row_unless_the_mapping_trust
         let mapping = format!("table = \"{}.t\"\n{update}\n{columns}", database.schema);
         let mut function = setup.mapping(&mapping).start().await;
         let answer = function.invoke(&Batch::new().text("a", "{}").event()).await;
-        assert_eq!(answer.failed_ids(), NOTHING, "{columns}");
+        assert!(answer.failed_ids().is_empty(), "{columns}");
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -193,13 +186,11 @@ async fn keys_with_dots_and_at_signs_are_read_by_quoted_steps() {
     database
         .execute("CREATE TABLE t (id uuid PRIMARY KEY, a text, b text, c text NOT NULL)")
         .await;
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"id\"]\n{ID}\
-         [[column]]\nname = \"a\"\ntype = \"text\"\nfrom = '\"a.b\".c'\n\
-         [[column]]\nname = \"b\"\ntype = \"text\"\nfrom = '\"@type\"'\n\
-         [[column]]\nname = \"c\"\ntype = \"text\"\nrequired = true\nfrom = 'x.\"say \"\"hi.\"\"\".1'\n",
-        database.schema
-    );
+    let mapping = Mapping::by_message_id("t").within(&database);
+    let mapping = mapping.column("a", "text").with("from", r#""a.b".c"#);
+    let mapping = mapping.column("b", "text").with("from", r#""@type""#);
+    let mapping = mapping.column("c", "text").with("required", true);
+    let mapping = mapping.with("from", r#"x."say ""hi.""".1"#);
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let body = |c: Value| json!({"a.b": {"c": "dotted"}, "a": {"b": {"c": "nested"}}, "@type": "at", "x": {"say \"hi.\"": c}});
     let batch = Batch::new()
@@ -213,7 +204,6 @@ async fn keys_with_dots_and_at_signs_are_read_by_quoted_steps() {
     );
     let line = &function.lines_of("message failed", 1).await[0];
     assert_eq!(line["path"], "x.\"say \"\"hi.\"\"\".1");
-    database.drop().await;
     let broken =
         |from: &str| format!("{ID}[[column]]\nname = \"a\"\ntype = \"text\"\nfrom = '{from}'\n");
     for from in ["\"a.b", "\"a\"b", "x.\"a\"\"", "\"a\".", "a.\"b\"c.d"] {
@@ -228,23 +218,23 @@ async fn a_body_that_is_not_json_is_stored_if_no_column_reads_a_part_of_it() {
     database
         .execute("CREATE TABLE t (digest text PRIMARY KEY, body text, tree jsonb)")
         .await;
-    let text = format!(
-        "table = \"{}.t\"\nkey = [\"digest\"]\n[[column]]\nname = \"digest\"\ntype = \"text\"\nfrom = \"@body_sha256\"\n\
-         [[column]]\nname = \"body\"\ntype = \"text\"\nfrom = \"@body\"\n",
-        database.schema
-    );
+    let mapping = Mapping::of("t").within(&database).key("digest");
+    let mapping = mapping
+        .column("digest", "text")
+        .with("from", "@body_sha256");
+    let text = mapping.column("body", "text").with("from", "@body");
     let mut function = Setup::on(&database).mapping(&text).start().await;
     let bodies = ["<xml/>", "a,b\n1,2", "{\"half\": ", "[1]"];
     let named = ["a", "b", "c", "d"].into_iter().zip(bodies);
     let batch = named.fold(Batch::new(), |batch, (name, body)| batch.text(name, body));
     let answer = function.invoke(&batch.event()).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     let stored = "SELECT body FROM t WHERE digest = encode(sha256(convert_to(body, 'UTF8')), 'hex') ORDER BY body COLLATE \"C\"";
     let mut expected = bodies;
     expected.sort_unstable();
     assert_eq!(database.rows(stored).await.concat(), expected);
     // For a jsonb column the body must be JSON.
-    let tree = format!("{text}[[column]]\nname = \"tree\"\ntype = \"jsonb\"\nfrom = \"@body\"\n");
+    let tree = text.column("tree", "jsonb").with("from", "@body");
     let mut function = Setup::on(&database).mapping(&tree).start().await;
     let batch = Batch::new().text("bad", "<xml/>").text("good", "[2]");
     let answer = function.invoke(&batch.event()).await;
@@ -252,5 +242,4 @@ async fn a_body_that_is_not_json_is_stored_if_no_column_reads_a_part_of_it() {
     let line = &function.lines_of("message failed", 1).await[0];
     assert_eq!(line["rule"], "body_not_json");
     assert_eq!(database.count("t WHERE tree = '[2]'").await, 1);
-    database.drop().await;
 }

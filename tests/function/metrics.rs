@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use crate::aws::Queue;
-use crate::batch::{Batch, login};
-use crate::support::{Database, Function, Setup, eventually};
+use crate::support::aws::Queue;
+use crate::support::batch::{Batch, login};
+use crate::support::metrics::{counted, metric_lines, with_metric};
+use crate::support::{Database, Mapping, Setup};
 
 /// CloudWatch's units.
 /// Source: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.
@@ -41,37 +42,9 @@ const UNITS: [&str; 27] = [
 ];
 
 /// A table whose name is not ASCII.
-const LARGE: &str =
-    "table = \"größe\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n
-    [[column]]\nname = \"n\"\ntype = \"integer\"\nrequired = true";
-
-/// The lines that are metrics.
-fn metric_lines(function: &Function) -> Vec<Value> {
-    let log = function.log();
-    let lines = log
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line.get("_aws").is_some()).collect()
-}
-
-/// The lines with this metric.
-fn with_metric(function: &Function, name: &str) -> Vec<Value> {
-    let lines = metric_lines(function).into_iter();
-    lines.filter(|line| line.get(name).is_some()).collect()
-}
-
-/// The sum of a metric.
-pub(crate) fn sum(function: &Function, name: &str) -> f64 {
-    let lines = with_metric(function, name);
-    lines.iter().filter_map(|line| line[name].as_f64()).sum()
-}
-
-/// The same, once there is one: lines do not arrive with the answer.
-pub(crate) async fn counted(function: &Function, name: &str) -> f64 {
-    eventually(name, async || {
-        Some(sum(function, name)).filter(|sum| *sum > 0.0)
-    })
-    .await
+fn large() -> Mapping {
+    let mapping = Mapping::by_message_id("größe");
+    mapping.column("n", "integer").with("required", true)
 }
 
 /// The members of an object, which has these and no others.
@@ -124,7 +97,7 @@ async fn every_line_follows_the_published_format() {
     database
         .execute("CREATE TABLE größe (id uuid PRIMARY KEY, n integer)")
         .await;
-    let setup = Setup::on(&database).on_aws().mapping(LARGE);
+    let setup = Setup::on(&database).on_aws().mapping(&large());
     let setup = setup.set("DEAD_LETTER_QUEUE_URL", &dead.url);
     let mut function = setup.start().await;
     let batch = Batch::new().body("a", json!({"n": 1})).text("b", "x");
@@ -153,8 +126,6 @@ async fn every_line_follows_the_published_format() {
         };
         assert_eq!(*sets, expected);
     }
-    dead.delete().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -170,7 +141,6 @@ async fn a_start_writes_once_how_long_it_took_and_does_not_wait_for_a_batch() {
     }
     function.lines_of("batch", 2).await;
     assert_eq!(with_metric(&function, "ColdStartMillis").len(), 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -213,7 +183,6 @@ async fn a_batch_writes_its_counts_and_those_of_each_rule() {
             (Some("required"), Some(1.0))
         ]
     );
-    database.drop().await;
 }
 
 /// One line costs less than two.
@@ -265,7 +234,6 @@ async fn metrics_do_not_depend_on_the_level_nor_the_format_of_the_log() {
             .lines()
             .filter(|line| line.contains("batch received=1 stored=1"));
         assert_eq!(text.count(), summaries, "{log}");
-        database.drop().await;
     }
 }
 
@@ -287,7 +255,6 @@ async fn a_batch_that_is_not_stored_in_time_writes_its_metrics_too() {
         with_metric(&function, "MessagesFailed")[0]["Rule"],
         "out_of_time"
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -327,5 +294,4 @@ async fn rows_that_were_stored_before_a_batch_failed_are_counted() {
     function.invoke(&batch.event()).await.error();
     assert_eq!(database.count("t").await, 1);
     assert_eq!(with_metric(&function, "RowsStored")[0]["RowsStored"], 1.0);
-    database.drop().await;
 }

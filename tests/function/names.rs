@@ -6,12 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::join;
 
-use crate::batch::{Batch, login};
-use crate::pooler::{messages, named_text};
-use crate::proxy::Proxy;
+use crate::support::batch::{Batch, login};
+use crate::support::protocol::{messages, named_text};
+use crate::support::proxy::Proxy;
 use crate::support::{Database, Setup, server_address};
-
-const NOTHING: [String; 0] = [];
 
 /// So many that each statement was prepared long before the last.
 const BATCHES: usize = 12;
@@ -32,7 +30,7 @@ async fn postgres_plans_the_statement_of_a_batch_once_per_connection() {
     for connection in 0..2 {
         for number in 0..BATCHES {
             let batch = batch(BATCHES * connection + number);
-            assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+            function.invoke(&batch).await.assert_none_failed();
         }
         let sent = &proxy.sent()[connection];
         let messages = messages(sent);
@@ -44,7 +42,6 @@ async fn postgres_plans_the_statement_of_a_batch_once_per_connection() {
         proxy.cut();
     }
     assert_eq!(database.count("user_logins").await as usize, 2 * BATCHES);
-    database.drop().await;
 }
 
 /// The statement is prepared after the rows are sent, and waits for any session in between.
@@ -53,7 +50,7 @@ async fn a_stored_batch_is_acknowledged_although_preparing_its_statement_has_to_
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
     for number in 0..BEFORE_NAMING {
-        assert_eq!(function.invoke(&batch(number)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(number)).await.assert_none_failed();
     }
     let lock = database.lock("user_logins").await;
     let named = batch(BEFORE_NAMING);
@@ -68,15 +65,14 @@ async fn a_stored_batch_is_acknowledged_although_preparing_its_statement_has_to_
             next
         }
     );
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     drop(lock);
     assert_eq!(
         database.count("user_logins").await as usize,
         BEFORE_NAMING + 1
     );
     let next = batch(BEFORE_NAMING + 1);
-    assert_eq!(function.invoke(&next).await.failed_ids(), NOTHING);
-    database.drop().await;
+    function.invoke(&next).await.assert_none_failed();
 }
 
 /// Whatever deallocates the statement, here a trigger.
@@ -92,7 +88,7 @@ async fn a_prepared_statement_that_was_removed_costs_no_message() {
         .await;
     let mut function = Setup::on(&database).start().await;
     for number in 0..BATCHES {
-        assert_eq!(function.invoke(&batch(number)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(number)).await.assert_none_failed();
     }
     assert_eq!(database.count("user_logins").await as usize, BATCHES);
     let log = function.end().await;
@@ -100,5 +96,4 @@ async fn a_prepared_statement_that_was_removed_costs_no_message() {
         log.contains("26000") && log.contains("trying again"),
         "{log}"
     );
-    database.drop().await;
 }

@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id};
-use crate::copy::{MANY, note, noted};
-use crate::support::{Database, Function, Setup};
-
-const NOTHING: [String; 0] = [];
+use crate::support::batch::{Batch, id};
+use crate::support::statements::{MANY, note, noted};
+use crate::support::{Database, Function, Mapping, Setup};
 
 /// Every type that `newer` accepts, with an older and a newer value that would be in the wrong order as text or as
 /// bytes.
@@ -29,13 +27,18 @@ const TYPES: [(&str, &str, &str); 8] = [
     ),
 ];
 
-fn mapping(schema: &str, column_type: &str) -> String {
-    format!(
-        "table = \"{schema}.t\"\nkey = [\"k\"]\non_conflict = \"update\"\nnewer = \"at \\\"q\\\"\"\n\
-         [[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
-         [[column]]\nname = \"at \\\"q\\\"\"\ntype = \"{column_type}\"\nfrom = \"at\"\n\
-         [[column]]\nname = \"v\"\ntype = \"text\"\n"
-    )
+fn mapping(database: &Database, column_type: &str) -> Mapping {
+    let newer = "at \"q\"";
+    let mapping = Mapping::of("t")
+        .within(database)
+        .key("k")
+        .set("on_conflict", "update");
+    let mapping = mapping
+        .set("newer", newer)
+        .column("k", "integer")
+        .with("required", true);
+    let mapping = mapping.column(newer, column_type).with("from", "at");
+    mapping.column("v", "text")
 }
 
 async fn start(column_type: &str) -> (Database, Function) {
@@ -45,7 +48,7 @@ async fn start(column_type: &str) -> (Database, Function) {
             "CREATE TABLE t (k integer PRIMARY KEY, \"at \"\"q\"\"\" {column_type}, v text CHECK (v <> 'refused'))"
         ))
         .await;
-    let mapping = mapping(&database.schema, column_type);
+    let mapping = mapping(&database, column_type);
     let function = Setup::on(&database).mapping(&mapping).start().await;
     (database, function)
 }
@@ -62,7 +65,7 @@ fn batch(messages: &[(i32, &str, &str)]) -> Value {
 async fn counted(function: &mut Function, event: &Value) -> [u64; 3] {
     let batches = function.lines("batch").len();
     let answer = function.invoke(event).await;
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     let lines = function.lines_of("batch", batches + 1).await;
     ["stored", "duplicates", "stale"].map(|name| lines[batches][name].as_u64().unwrap())
 }
@@ -89,7 +92,6 @@ async fn an_older_message_that_comes_later_changes_nothing_and_is_acknowledged()
         let sent = batch(&[(1, newer, "sent")]);
         assert_eq!(counted(&mut function, &sent).await, [1, 0, 0]);
         assert_eq!(value(&database, 1).await, "sent", "{column_type}");
-        database.drop().await;
     }
 }
 
@@ -113,7 +115,6 @@ async fn the_newest_message_of_a_key_in_a_batch_is_stored() {
         for (k, stored) in [(1, "paid"), (2, "shut"), (3, "two")] {
             assert_eq!(value(&database, k).await, stored, "{column_type} {k}");
         }
-        database.drop().await;
     }
 }
 
@@ -131,7 +132,6 @@ async fn null_is_older_than_any_value() {
     let event = batch(&[(1, "null", "f")]);
     assert_eq!(counted(&mut function, &event).await, [0, 0, 1]);
     assert_eq!(value(&database, 1).await, "d");
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -141,12 +141,11 @@ async fn if_the_newest_of_a_batch_is_refused_the_one_before_it_is_stored() {
     let answer = function.invoke(&event).await;
     assert_eq!(answer.failed_ids(), [id("refused")]);
     assert_eq!(value(&database, 1).await, "paid");
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn stale_messages_are_counted_by_a_metric() {
-    let (database, mut function) = start("integer").await;
+    let (_database, mut function) = start("integer").await;
     function.invoke(&batch(&[(1, "2", "paid")])).await;
     function.invoke(&batch(&[(1, "1", "placed")])).await;
     function.lines_of("batch", 2).await;
@@ -157,7 +156,6 @@ async fn stale_messages_are_counted_by_a_metric() {
         .filter_map(|line| line["RowsStale"].as_f64().map(|count| count as u64))
         .collect();
     assert_eq!(written, [0, 1]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -182,5 +180,4 @@ async fn large_batches_keep_the_newest_whether_they_are_copied_or_inserted() {
     assert_eq!(noted(&database).await, ["COPY", "INSERT ON CONFLICT"]);
     assert_eq!(database.count("t WHERE v = 'paid'").await, 2 * MANY as i64);
     assert_eq!(database.count("t").await, 2 * MANY as i64);
-    database.drop().await;
 }

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id, login, login_with};
-use crate::copy::{SAFE, SKIPPED, counted, noted, noting_database};
+use crate::support::batch::{Batch, id, login, login_with};
+use crate::support::statements::{SAFE, SKIPPED, counted, noted, noting_database};
 use crate::support::{Database, Function, Setup};
 
-const NOTHING: [String; 0] = [];
 const PLAIN: &str = "INSERT";
 
 fn batch(name: &str) -> Value {
@@ -28,7 +27,7 @@ async fn warm() -> (Database, Function) {
 async fn warm_up(function: &mut Function) {
     for number in 0..WARM {
         let batch = batch(&format!("warm{number}"));
-        assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+        function.invoke(&batch).await.assert_none_failed();
     }
 }
 
@@ -40,19 +39,18 @@ fn then(later: &[&'static str]) -> Vec<&'static str> {
 async fn new_messages_are_inserted_without_on_conflict() {
     let (database, mut function) = warm().await;
     for name in ["a", "b"] {
-        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(name)).await.assert_none_failed();
     }
     assert_eq!(noted(&database).await, then(&[PLAIN, PLAIN]));
     assert_eq!(counted(&function, WARM + 1), [json!(1), json!(0), json!(0)]);
     assert_eq!(database.count("user_logins").await as usize, WARM + 2);
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn a_redelivered_message_is_stored_once_and_the_next_batches_use_on_conflict() {
     let (database, mut function) = warm().await;
     let again = Batch::new().body("warm0", login()).body("new", login());
-    assert_eq!(function.invoke(&again.event()).await.failed_ids(), NOTHING);
+    function.invoke(&again.event()).await.assert_none_failed();
     assert_eq!(counted(&function, WARM), [json!(1), json!(1), json!(0)]);
     for number in 0..=SKIPPED {
         function.invoke(&batch(&number.to_string())).await;
@@ -64,7 +62,6 @@ async fn a_redelivered_message_is_stored_once_and_the_next_batches_use_on_confli
         database.count("user_logins").await as usize,
         WARM + 2 + SKIPPED
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -83,7 +80,6 @@ async fn a_row_that_postgres_refuses_does_not_affect_the_others_without_on_confl
     );
     assert_eq!(noted(&database).await, then(&[PLAIN, PLAIN]));
     assert_eq!(database.count("user_logins").await as usize, WARM + 2);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -95,7 +91,6 @@ async fn a_key_that_lost_its_constraint_is_noticed() {
     let error = function.invoke(&batch("warm0")).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await as usize, WARM);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -107,7 +102,6 @@ async fn another_table_of_the_same_name_is_noticed() {
     let error = function.invoke(&batch("warm0")).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await, 0);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -125,12 +119,10 @@ async fn a_table_that_is_earlier_in_the_search_path_is_noticed() {
         .execute(&format!("CREATE TABLE user_logins {like}"))
         .await;
     for name in ["a", "b"] {
-        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(name)).await.assert_none_failed();
     }
     assert_eq!(before.count("user_logins").await, 2);
     assert_eq!(database.count("user_logins").await as usize, WARM);
-    before.drop().await;
-    database.drop().await;
 }
 
 /// The index can be dropped while a statement relies on it.
@@ -142,9 +134,8 @@ async fn a_key_with_only_a_unique_index_always_uses_on_conflict() {
         .await;
     let mut function = Setup::on(&database).start().await;
     for name in ["a", "b", "b"] {
-        assert_eq!(function.invoke(&batch(name)).await.failed_ids(), NOTHING);
+        function.invoke(&batch(name)).await.assert_none_failed();
     }
     assert_eq!(noted(&database).await, [SAFE; 3]);
     assert_eq!(database.count("user_logins").await, 2);
-    database.drop().await;
 }

@@ -3,10 +3,8 @@
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::Origin;
 
-use crate::batch::{Batch, id};
-use crate::support::{Database, Function, MASK_KEY, Setup, origins};
-
-const NOTHING: [String; 0] = [];
+use crate::support::batch::{Batch, id};
+use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, origins};
 
 /// A key that is not the function's.
 const OTHER_KEY: &str = "//8CAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -16,11 +14,12 @@ async fn start(database: &Database, on_conflict: &str, mask_key: &str) -> Functi
     database
         .execute("CREATE TABLE t (id text PRIMARY KEY, v text, sent_at timestamptz)")
         .await;
-    let columns = "[[column]]\nname = \"id\"\ntype = \"text\"\nfrom = \"@message_id\"\n\
-        [[column]]\nname = \"v\"\ntype = \"text\"\n\
-        [[column]]\nname = \"sent_at\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"\n";
-    let mapping =
-        format!("table = \"t\"\nkey = [\"id\"]\non_conflict = \"{on_conflict}\"\n{columns}");
+    let mapping = Mapping::of("t").key("id").set("on_conflict", on_conflict);
+    let mapping = mapping.column("id", "text").with("from", "@message_id");
+    let mapping = mapping.column("v", "text");
+    let mapping = mapping
+        .column("sent_at", "timestamptz")
+        .with("from", "@sent_at");
     let setup = Setup::on(database).set("MASK_KEY", mask_key);
     setup.mapping(&mapping).start().await
 }
@@ -45,7 +44,7 @@ async fn a_forged_origin_overwrites_no_row() {
     let mut function = start(&database, "update", MASK_KEY).await;
     let (good, bad) = (r#"{"v": "good"}"#, r#"{"v": "bad"}"#);
     let victim = Batch::new().text("victim", good).event();
-    assert_eq!(function.invoke(&victim).await.failed_ids(), NOTHING);
+    function.invoke(&victim).await.assert_none_failed();
     let unsigned = origins("").text(of("victim"), bad);
     let forged = [
         ("origin", unsigned.clone()),
@@ -59,12 +58,11 @@ async fn a_forged_origin_overwrites_no_row() {
     for (number, (name, text)) in forged.iter().enumerate() {
         batch = batch.record(with(&number.to_string(), bad, name, text));
     }
-    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    function.invoke(&batch.event()).await.assert_none_failed();
     let rows = database
         .rows("SELECT v, count(*)::text, (min(sent_at) > '2020-01-01')::text FROM t GROUP BY v ORDER BY v")
         .await;
     assert_eq!(rows, [["bad", "5", "true"], ["good", "1", "true"]]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -77,10 +75,9 @@ async fn a_genuine_origin_sets_the_original_id_and_time_with_a_key_and_without()
         let origin = origins(key).text(of("first"), body);
         let moved = Batch::new().record(with("second", body, "origin", &origin));
         for event in [moved.event(), first] {
-            assert_eq!(function.invoke(&event).await.failed_ids(), NOTHING);
+            function.invoke(&event).await.assert_none_failed();
         }
         let rows = database.rows("SELECT id, sent_at::date::text FROM t").await;
         assert_eq!(rows, [[id("first"), "2000-01-01".to_owned()]]);
-        database.drop().await;
     }
 }

@@ -7,13 +7,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::join;
 
-use crate::aws::{Queue, endpoint_address, unique};
-use crate::batch::{Batch, login};
-use crate::proxy::Proxy;
+use crate::support::aws::{Queue, endpoint_address, unique};
+use crate::support::batch::{Batch, login};
+use crate::support::proxy::Proxy;
+use crate::support::yardstick::Yardstick;
 use crate::support::{Database, Setup, eventually, server_address};
-use crate::yardstick::Yardstick;
-
-const NOTHING: [String; 0] = [];
 
 /// The time of an invocation that waits for Postgres in vain, and then has three seconds for SQS.
 const TIME: Duration = Duration::from_secs(9);
@@ -45,14 +43,13 @@ async fn an_outage_shorter_than_an_invocation_costs_no_delivery() {
     for (round, name) in ["start", "later"].into_iter().enumerate() {
         let event = Batch::new().body(name, login()).event();
         let (answer, ()) = join!(function.invoke(&event), open_after_tries(&proxy, 3));
-        assert_eq!(answer.failed_ids(), NOTHING);
+        answer.assert_none_failed();
         assert_eq!(database.count("user_logins").await, round as i64 + 1);
         let summary = &function.lines_of("batch", round + 1).await[round];
         assert!(summary["retries"].as_u64().unwrap() >= 2, "{summary}");
         proxy.refuse(true);
         proxy.cut();
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -72,11 +69,9 @@ async fn a_server_without_free_connections_is_retried_until_it_has_one() {
         .await;
         database.execute(&limit(-1)).await;
     });
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 1);
     assert!(function.end().await.contains("53300"));
-    database.drop_role(&role).await;
-    database.drop().await;
 }
 
 /// A function can have several event source mappings.
@@ -100,7 +95,6 @@ async fn messages_of_two_queues_are_backed_off_each_in_its_own() {
             .lines_of("visibility timeout extended", number + 1)
             .await[number];
         assert_eq!(extended["failed"], 0);
-        queue.delete().await;
     }
 }
 
@@ -120,8 +114,6 @@ async fn messages_whose_statement_times_out_are_backed_off() {
         (&extended["messages"], &extended["failed"]),
         (&json!(1), &json!(0))
     );
-    queue.delete().await;
-    database.drop().await;
 }
 
 /// Tests that measure time, or need the stack to themselves.
@@ -197,7 +189,6 @@ mod alone {
             );
         }
         assert!(seen.iter().all(|messages| *messages > 0), "{seen:?}");
-        queue.delete().await;
     }
 
     #[tokio::test]
@@ -256,6 +247,5 @@ mod alone {
             assert!(log.contains(warning), "{warning}: {log}");
         });
         join_all(cases).await;
-        queue.delete().await;
     }
 }

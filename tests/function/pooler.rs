@@ -6,21 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::join;
 
-use crate::batch::{Batch, id, login, login_with};
-use crate::copy::{MANY, many, noted, noting_database};
-use crate::pgbouncer::PgBouncer;
-use crate::proxy::Proxy;
-use crate::support::{Database, Setup, database_name, server_address};
-
-const NOTHING: [String; 0] = [];
-
-/// The shipped mapping for a table that is found without a search path.
-fn mapping(database: &Database) -> String {
-    include_str!("../../pipeline.toml").replace(
-        "table = \"user_logins\"",
-        &format!("table = \"{}.user_logins\"", database.schema),
-    )
-}
+use crate::support::batch::{Batch, id, login, login_with};
+use crate::support::pgbouncer::PgBouncer;
+use crate::support::protocol::{Message, messages, named_text};
+use crate::support::proxy::Proxy;
+use crate::support::statements::{MANY, many, noted, noting_database};
+use crate::support::{Database, Mapping, Setup, database_name, server_address};
 
 #[tokio::test]
 async fn the_load_works_through_pgbouncer_in_transaction_mode() {
@@ -42,7 +33,7 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
     let setup = || {
         Setup::on(&database)
             .set("DATABASE_URL", &url)
-            .mapping(&mapping(&database))
+            .mapping(&Mapping::shipped().within(&database))
     };
     let (mut one, mut other) = join!(setup().start(), setup().start());
     for round in 0..ROUNDS {
@@ -64,10 +55,8 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
         let batch = |function: &str| many(&format!("{function}{round}-")).event();
         let (batch_of_one, batch_of_other) = (batch("a"), batch("b"));
         let (first, second) = join!(one.invoke(&batch_of_one), other.invoke(&batch_of_other));
-        assert_eq!(
-            (first.failed_ids(), second.failed_ids()),
-            (NOTHING.into(), NOTHING.into())
-        );
+        first.assert_none_failed();
+        second.assert_none_failed();
     }
     assert_eq!(
         database.count("user_logins").await as usize,
@@ -91,31 +80,6 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
     for function in [one, other] {
         assert!(!function.end().await.contains("trying again"));
     }
-    database.drop().await;
-}
-
-/// A message of a client: its type and its content.
-/// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
-type Message<'a> = (char, &'a [u8]);
-
-/// The messages of one connection, without the first one, which has no type.
-pub(crate) fn messages(sent: &[u8]) -> Vec<Message<'_>> {
-    let length = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
-    let mut rest = &sent[length(sent)..];
-    let mut messages = Vec::new();
-    while let [kind, after @ ..] = rest {
-        let (message, next) = after.split_at(length(after));
-        messages.push((char::from(*kind), &message[4..]));
-        rest = next;
-    }
-    messages
-}
-
-/// The text of a named statement.
-pub(crate) fn named_text((kind, content): Message<'_>) -> Option<String> {
-    let mut parts = content.split(|byte| *byte == 0);
-    let (name, text) = (parts.next()?, parts.next()?);
-    (kind == 'P' && !name.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 /// Whether a pooler would have to pin the connection for this.
@@ -179,7 +143,7 @@ async fn nothing_is_sent_for_which_rds_proxy_pins() {
         [id("late")]
     );
     drop(lock);
-    assert_eq!(function.invoke(&late).await.failed_ids(), NOTHING);
+    function.invoke(&late).await.assert_none_failed();
     database
         .execute("ALTER TABLE user_logins DROP locale")
         .await;
@@ -196,5 +160,4 @@ async fn nothing_is_sent_for_which_rds_proxy_pins() {
             String::from_utf8_lossy(message.1)
         );
     }
-    database.drop().await;
 }

@@ -3,18 +3,19 @@
 use serde_json::json;
 use tokio::join;
 
-use crate::batch::Batch;
-use crate::proxy::Proxy;
-use crate::support::{Database, Setup, eventually, server_address};
+use crate::support::batch::Batch;
+use crate::support::proxy::Proxy;
+use crate::support::{Database, Mapping, Setup, eventually, server_address};
 
-const NOTHING: [String; 0] = [];
 const MODES: [&str; 2] = ["ignore", "update"];
 
-fn mapping(database: &Database, on_conflict: &str) -> String {
-    format!(
-        "table = \"{}.t\"\nkey = [\"k\"]\non_conflict = \"{on_conflict}\"\n[[column]]\nname = \"k\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"integer\"",
-        database.schema
-    )
+fn mapping(database: &Database, on_conflict: &str) -> Mapping {
+    let mapping = Mapping::of("t")
+        .within(database)
+        .key("k")
+        .set("on_conflict", on_conflict);
+    let mapping = mapping.column("k", "text").with("required", true);
+    mapping.column("v", "integer")
 }
 
 async fn with_table() -> Database {
@@ -51,8 +52,8 @@ async fn two_functions_with_the_same_messages_store_each_once_and_never_deadlock
                     database.wait_for_waiting("t", 2).await;
                     drop(lock);
                 });
-            assert_eq!(first.failed_ids(), NOTHING);
-            assert_eq!(second.failed_ids(), NOTHING);
+            first.assert_none_failed();
+            second.assert_none_failed();
         }
         assert_eq!(database.count("t").await, (ROUNDS * MESSAGES) as i64);
         assert_eq!(database.count("t WHERE k NOT LIKE '% ' || v").await, 0);
@@ -60,7 +61,6 @@ async fn two_functions_with_the_same_messages_store_each_once_and_never_deadlock
             let log = function.end().await;
             assert!(!log.contains("40P01"), "{on_conflict}: {log}");
         }
-        database.drop().await;
     }
 }
 
@@ -96,11 +96,9 @@ async fn a_deadlock_with_another_session_is_retried() {
             .execute("INSERT INTO t VALUES ('1', 2); COMMIT")
             .await;
     });
-    assert_eq!(answer.failed_ids(), NOTHING);
+    answer.assert_none_failed();
     assert_eq!(database.count("t WHERE v = 2").await, 2);
     assert!(function.end().await.contains("40P01"));
-    watcher.drop().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -123,7 +121,7 @@ async fn a_batch_whose_answer_was_lost_after_its_commit_is_stored_once_by_the_sa
             .await;
         proxy.lose_next_answer();
         let answer = function.invoke(&batch("lost")).await;
-        assert_eq!(answer.failed_ids(), NOTHING);
+        answer.assert_none_failed();
         assert_eq!(database.count("t WHERE k = 'lost' AND v = 1").await, 1);
         let committed = if on_conflict == "update" { 2 } else { 1 };
         assert_eq!(
@@ -137,6 +135,5 @@ async fn a_batch_whose_answer_was_lost_after_its_commit_is_stored_once_by_the_sa
             (&summary["received"], &summary["retries"]),
             (&json!(1), &json!(1))
         );
-        database.drop().await;
     }
 }

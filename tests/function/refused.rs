@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, id, ids, login_with};
-use crate::support::{Database, Function, Setup, server_address};
+use crate::support::batch::{Batch, id, ids, login_with};
+use crate::support::{Database, Function, Mapping, Setup, server_address};
 
 /// A table that refuses rows for every reason that concerns a single row.
 const STRICT: &str = "
@@ -24,7 +24,7 @@ const STRICT: &str = "
             IF NEW.positive = 90010 THEN RAISE EXCEPTION 'as an extension does' USING ERRCODE = 'XX000'; END IF; NEW.span := int4range(NEW.positive, NEW.positive + 1); RETURN NEW; END $$;
     CREATE TRIGGER no_seven BEFORE INSERT ON strict FOR EACH ROW EXECUTE FUNCTION no_seven();";
 
-fn strict_mapping(schema: &str) -> String {
+fn strict_mapping(database: &Database) -> Mapping {
     let columns = [
         ("positive", "integer"),
         ("parent", "text"),
@@ -34,16 +34,12 @@ fn strict_mapping(schema: &str) -> String {
         ("present", "text"),
         ("sole", "text"),
     ];
-    let columns: Vec<String> = columns
+    let mapping = Mapping::by_message_id("strict").within(database);
+    columns
         .iter()
-        .map(|(name, column_type)| {
-            format!("[[column]]\nname = \"{name}\"\ntype = \"{column_type}\"\n")
+        .fold(mapping, |mapping, (name, column_type)| {
+            mapping.column(name, column_type)
         })
-        .collect();
-    format!(
-        "table = \"{schema}.strict\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n{}",
-        columns.concat()
-    )
 }
 
 /// A row that the table accepts; `positive` identifies it.
@@ -59,7 +55,7 @@ fn with(positive: usize, field: &str, value: Value) -> Value {
 
 async fn start(database: &Database) -> Function {
     database.execute(STRICT).await;
-    let mapping = strict_mapping(&database.schema);
+    let mapping = strict_mapping(database);
     Setup::on(database).mapping(&mapping).start().await
 }
 
@@ -112,7 +108,6 @@ async fn a_row_that_postgres_refuses_does_not_affect_the_others() {
         !log.contains("angry") && !log.contains("nobody") && !log.contains("abcd"),
         "{log}"
     );
-    database.drop().await;
 }
 
 /// `1.0` and `1.00` are one key to Postgres, and no two rows of a statement may update one row.
@@ -122,22 +117,23 @@ async fn keys_that_only_postgres_knows_to_be_equal_do_no_harm() {
     database
         .execute("CREATE TABLE t (k numeric PRIMARY KEY, v integer)")
         .await;
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"k\"]\non_conflict = \"update\"\n[[column]]\nname = \"k\"\ntype = \"numeric\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"integer\"",
-        database.schema
-    );
+    let mapping = Mapping::of("t")
+        .within(&database)
+        .key("k")
+        .set("on_conflict", "update");
+    let mapping = mapping.column("k", "numeric").with("required", true);
+    let mapping = mapping.column("v", "integer");
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let batch = ["1.0", "2", "1.00", "3"].iter().enumerate();
     let batch = batch.fold(Batch::new(), |batch, (number, key)| {
         batch.body(&number.to_string(), json!({"k": key, "v": number}))
     });
     let answer = function.invoke(&batch.event()).await;
-    assert_eq!(answer.failed_ids(), Vec::<String>::new());
+    answer.assert_none_failed();
     assert_eq!(
         database.rows("SELECT v::text FROM t ORDER BY k").await,
         [["2"], ["1"], ["3"]]
     );
-    database.drop().await;
 }
 
 /// Counts statements, even those that are rolled back, because a sequence is not.
@@ -207,7 +203,6 @@ async fn refused_rows_of_a_large_batch_are_found_in_few_statements() {
             .execute("TRUNCATE strict; ALTER SEQUENCE statements RESTART")
             .await;
     }
-    database.drop().await;
 }
 
 /// Its SQLSTATE is that of a missing privilege, which is not the fault of a row.
@@ -237,8 +232,6 @@ async fn a_row_that_a_row_security_policy_refuses_does_not_affect_the_others() {
         reason.contains("SQLSTATE 42501 by a row-level security policy"),
         "{reason}"
     );
-    database.drop_role(&role).await;
-    database.drop().await;
 }
 
 /// A fault of the table must not fill the dead-letter queue.
@@ -259,6 +252,5 @@ async fn a_refusal_of_every_row_fails_the_invocation_and_no_message() {
         });
         let error = function.invoke(&batch.event()).await.error();
         assert!(error.contains(code), "{error}");
-        database.drop().await;
     }
 }

@@ -3,15 +3,13 @@
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::aws::{Secret, endpoint_address};
-use crate::batch::{Batch, login};
-use crate::metrics::{counted, sum};
-use crate::proxy::Proxy;
+use crate::support::aws::{Secret, endpoint_address};
+use crate::support::batch::{Batch, login};
+use crate::support::metrics::{counted, sum};
+use crate::support::proxy::Proxy;
 use crate::support::{
     Database, Function, MASK_KEY, Setup, database_name, eventually, server_address,
 };
-
-const NOTHING: [String; 0] = [];
 
 /// A table behind a proxy, a role whose password is `old`, and the secret that says so.
 struct House {
@@ -61,7 +59,7 @@ impl House {
             .event();
         let before = self.proxy.opened();
         let (answer, ()) = join!(function.invoke(&event), meanwhile(self, before));
-        assert_eq!(answer.failed_ids(), NOTHING);
+        answer.assert_none_failed();
         self.batches += 1;
         assert_eq!(self.database.count("user_logins").await, self.batches);
     }
@@ -108,22 +106,16 @@ impl House {
         sent.map(|text| text.matches("secretsmanager.GetSecretValue").count())
             .sum()
     }
-
-    async fn drop(self) {
-        self.database.drop_role(&self.role).await;
-        self.database.drop().await;
-        self.secret.delete().await;
-    }
 }
 
 /// Stores a message with this setup and returns its token of the address.
 async fn token(database: &Database, setup: Setup, name: &str) -> Value {
     let mut function = setup.start().await;
     let event = Batch::new().body(name, login()).event();
-    assert_eq!(function.invoke(&event).await.failed_ids(), NOTHING);
+    function.invoke(&event).await.assert_none_failed();
     let sql = format!(
         "SELECT masked_ip FROM user_logins WHERE message_id = '{}'",
-        crate::batch::id(name)
+        crate::support::batch::id(name)
     );
     database.rows(&sql).await[0][0].clone().into()
 }
@@ -147,9 +139,6 @@ async fn credentials_and_mask_key_come_from_secrets_manager() {
     );
     // A secret that RDS manages has no host; House completes it.
     token(&house.database, house.setup(), "managed").await;
-    whole.delete().await;
-    key.delete().await;
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -171,7 +160,6 @@ async fn a_rotation_by_its_pending_version_fails_no_batch() {
     house.put_secret("AWSCURRENT").await;
     house.flow_anew(&mut function).await;
     assert_eq!(house.reads(), 3, "what worked is kept");
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -187,7 +175,6 @@ async fn a_password_that_changes_in_the_database_first_fails_no_batch() {
     };
     house.flow_while(&mut function, secret_follows).await;
     house.flow_anew(&mut function).await;
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -210,7 +197,6 @@ async fn a_password_that_changes_in_the_secret_first_fails_no_batch() {
             house.change_password().await;
         }
         house.flow_anew(&mut function).await;
-        house.drop().await;
     }
 }
 
@@ -228,6 +214,5 @@ async fn a_secret_is_read_again_for_a_new_connection_once_it_is_old() {
         assert_eq!(counted(&function, "Reconnects").await, 1.0);
         let refreshes = sum(&function, "SecretRefreshes");
         assert_eq!(refreshes, reads as f64 - 1.0, "SECRET_TTL_SECS={ttl}");
-        house.drop().await;
     }
 }

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use crate::batch::{Batch, login};
-use crate::proxy::Proxy;
+use crate::support::batch::{Batch, login};
+use crate::support::proxy::Proxy;
 use crate::support::{Asked, Database, Setup, eventually, server_address};
-
-const NOTHING: [String; 0] = [];
 
 /// The message with which a client of Postgres closes the connection.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
@@ -26,7 +24,7 @@ async fn an_environment_that_ends_closes_its_connection() {
         };
         let mut function = setup.start().await;
         let event = Batch::new().body("a", login()).event();
-        assert_eq!(function.invoke(&event).await.failed_ids(), NOTHING);
+        function.invoke(&event).await.assert_none_failed();
         function.signal("TERM").await;
         let status = function.ends().await;
         assert!(status.success(), "{status}");
@@ -39,7 +37,6 @@ async fn an_environment_that_ends_closes_its_connection() {
             (database.count(&mine).await == 0).then_some(())
         })
         .await;
-        database.drop().await;
     }
 }
 
@@ -55,7 +52,6 @@ async fn the_function_is_an_extension_without_events_before_its_first_invocation
     .await;
     assert_eq!(function.asked()[0], Asked::Extension(0));
     assert_eq!(function.asked().len(), 3);
-    database.drop().await;
 }
 
 /// The batch is not answered, and is delivered again.
@@ -70,5 +66,4 @@ async fn an_end_in_the_middle_of_a_batch_is_quick_too() {
     function.signal("TERM").await;
     assert!(function.ends().await.success());
     drop(lock);
-    database.drop().await;
 }

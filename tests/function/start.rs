@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::aws::Secret;
-use crate::support::{Database, MASK_KEY, Setup, database_url, server_address};
+use crate::support::aws::Secret;
+use crate::support::{Database, MASK_KEY, Mapping, Setup, database_url, server_address};
 
 async fn refusal(setup: Setup) -> String {
     let (status, log) = setup.set("RUST_BACKTRACE", "1").fail_to_start().await;
@@ -52,18 +52,28 @@ async fn a_broken_mapping() {
 
 #[tokio::test]
 async fn a_mapping_that_cannot_be_read() {
+    let log = refusal(with_database().set("PIPELINE_FILE", "/")).await;
+    assert!(log.contains("/: cannot be read"), "{log}");
+}
+
+#[tokio::test]
+async fn no_mapping() {
     let log = refusal(with_database().set("PIPELINE_FILE", "/nowhere/pipeline.toml")).await;
     assert!(
-        log.contains("/nowhere/pipeline.toml: cannot be read"),
+        log.contains("/nowhere/pipeline.toml: no such file"),
         "{log}"
     );
+    let log = refusal(with_database().set("LAMBDA_TASK_ROOT", "/nowhere")).await;
+    let tried = "/nowhere/pipeline.toml or /opt/pipeline.toml: no such file";
+    assert!(log.contains(tried), "{log}");
 }
 
 #[tokio::test]
 async fn a_default_that_does_not_fit() {
-    let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
-        [[column]]\nname = \"a\"\ntype = \"integer\"\ndefault = \"x\"\n";
-    let log = refusal(with_database().mapping(mapping)).await;
+    let mapping = Mapping::by_message_id("t")
+        .column("a", "integer")
+        .with("default", "x");
+    let log = refusal(with_database().mapping(&mapping)).await;
     assert!(
         log.contains("column \"a\": the default does not fit (type)"),
         "{log}"
@@ -114,8 +124,6 @@ async fn a_password_that_is_refused_is_not_shown() {
         log.contains("refused user or password") && !log.contains("hunter2"),
         "{log}"
     );
-    database.execute(&format!("DROP ROLE {role}")).await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -145,5 +153,4 @@ async fn a_secret_that_is_not_json() {
             "{log}"
         );
     }
-    secret.delete().await;
 }

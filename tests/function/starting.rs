@@ -6,16 +6,14 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::join;
 
-use crate::aws::Queue;
-use crate::batch::{Batch, login};
-use crate::metrics::counted;
-use crate::proxy::Proxy;
-use crate::secrets_manager::{MASK_SECRET, Mood, SecretsManager};
+use crate::support::aws::Queue;
+use crate::support::batch::{Batch, login};
+use crate::support::metrics::counted;
+use crate::support::proxy::Proxy;
+use crate::support::secrets_manager::{MASK_SECRET, Mood, SecretsManager};
 use crate::support::{
     Asked, Database, Function, Setup, database_name, database_url, server_address,
 };
-
-const NOTHING: [String; 0] = [];
 
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);
@@ -25,7 +23,7 @@ const TIME: Duration = Duration::from_secs(9);
 
 async fn stored(function: &mut Function, name: &str) {
     let event = Batch::new().body(name, login()).event();
-    assert_eq!(function.invoke(&event).await.failed_ids(), NOTHING);
+    function.invoke(&event).await.assert_none_failed();
 }
 
 /// The number of systems that a start has left to the first batch.
@@ -59,8 +57,6 @@ async fn everything_is_done_concurrently_before_the_first_invocation_is_requeste
     counted(&function, "ColdStartMillis").await;
     stored(&mut function, "a").await;
     assert_eq!(secrets.asked(0).await.len(), 2);
-    database.drop_role(&role).await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -80,7 +76,6 @@ async fn an_attempt_that_is_never_answered_is_repeated_during_startup() {
     function.ready().await;
     assert_eq!(left(&function), 0, "{}", function.log());
     stored(&mut function, "a").await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -102,7 +97,6 @@ async fn a_system_that_does_not_answer_in_nine_seconds_is_left_to_the_first_batc
     secrets.is(Mood::Answers);
     proxy.thaw_all();
     stored(&mut function, "a").await;
-    database.drop().await;
 }
 
 /// Nothing can be stored until the mask key is available; then it turns out that nothing was lost.
@@ -123,7 +117,6 @@ async fn a_mask_secret_that_is_throttled_at_startup_is_retried_by_the_first_batc
     stored(&mut function, "b").await;
     assert_eq!(secrets.asked(0).await.len(), after, "the key is kept");
     assert_eq!(database.count("user_logins").await, 2);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -151,10 +144,8 @@ async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_f
             (&json!(1), &json!(0))
         );
         secrets.is(Mood::Answers);
-        assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+        function.invoke(&batch).await.assert_none_failed();
         assert_eq!(database.count("user_logins").await, 1);
-        queue.delete().await;
-        database.drop().await;
     });
     join_all(cases).await;
 }
@@ -168,7 +159,6 @@ async fn an_event_that_is_not_from_sqs_is_refused_even_without_the_mask_key() {
     let mut function = setup.mask_secret_at(secrets.address).start().await;
     let error = function.invoke_within(&json!({"a": 1}), TIME).await.error();
     assert!(error.contains("not an SQS event"), "{error}");
-    database.drop().await;
 }
 
 /// For example one that is being restored under its name.
@@ -209,8 +199,4 @@ async fn a_database_that_is_created_after_startup_is_connected_to_by_the_first_b
         .await;
     stored(&mut function, "a").await;
     function.end().await;
-    maintenance
-        .execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
-        .await;
-    maintenance.drop().await;
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::batch::{Batch, ids, login_with};
-use crate::support::{Database, Function, Setup};
+use crate::support::batch::{Batch, ids, login_with};
+use crate::support::{Database, Function, Mapping, Setup};
 
 const ROWS: usize = 64;
 
@@ -54,7 +54,6 @@ async fn a_batch_that_takes_longer_than_statement_timeout_is_stored_in_parts() {
     let answer = function.invoke(&numbered(&all).event()).await;
     assert_eq!(answer.failed_ids(), names(&[]));
     assert_eq!(database.count("user_logins").await, ROWS as i64);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -65,12 +64,10 @@ async fn a_row_that_takes_longer_than_statement_timeout_does_not_affect_the_othe
     assert_eq!(answer.failed_ids(), names(&[7]));
     assert_eq!(database.count("user_logins").await, ROWS as i64 - 1);
     assert_out_of_time(&function, 1).await;
-    database.drop().await;
 }
 
 async fn a_locked_row_does_not_affect_the_others(option: &str) {
-    let mapping = include_str!("../../pipeline.toml")
-        .replace("on_conflict = \"ignore\"", "on_conflict = \"update\"");
+    let mapping = Mapping::shipped().set("on_conflict", "update");
     let database = Database::with_user_logins().await;
     let url = format!("{}%20-c%20{option}", database.url());
     let setup = Setup::on(&database)
@@ -88,7 +85,6 @@ async fn a_locked_row_does_not_affect_the_others(option: &str) {
     assert_eq!(answer.failed_ids(), locked);
     assert_out_of_time(&function, 1).await;
     drop(lock);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -117,7 +113,6 @@ async fn a_row_that_crashes_its_backend_does_not_affect_the_others() {
     assert_eq!(answer.failed_ids(), names(&[7]));
     assert_eq!(database.count("user_logins").await, ROWS as i64 - 1);
     assert_out_of_time(&function, 1).await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -134,5 +129,4 @@ async fn a_row_that_is_out_of_time_holds_back_its_fifo_group() {
     let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), ids(&["a2", "a3"]));
     assert_eq!(database.count("user_logins").await, 2);
-    database.drop().await;
 }

@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use crate::batch::{Batch, id, ids, login, login_with};
+use crate::support::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Function, Setup, server_address};
-
-const NOTHING: [String; 0] = [];
 
 /// A day and a word, under a key that begins with the day.
 const DAYS: &str = r#"
@@ -48,9 +46,8 @@ async fn a_missing_partition_fails_the_invocation_and_blames_no_message() {
     database
         .execute("CREATE TABLE t_default PARTITION OF t DEFAULT")
         .await;
-    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
+    function.invoke(&batch.event()).await.assert_none_failed();
     assert_eq!(database.count("t").await, 100);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -68,7 +65,6 @@ async fn rows_with_a_partition_are_stored_and_do_not_wait_for_those_without() {
     function.invoke(&batch.event()).await.error();
     assert!(function.lines("message failed").is_empty());
     assert_eq!(database.count("t").await, 15);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -91,8 +87,7 @@ async fn a_new_not_null_column_fails_the_invocation_and_blames_no_message() {
     database
         .execute("ALTER TABLE user_logins ALTER COLUMN region DROP NOT NULL")
         .await;
-    assert_eq!(function.invoke(&batch.event()).await.failed_ids(), NOTHING);
-    database.drop().await;
+    function.invoke(&batch.event()).await.assert_none_failed();
 }
 
 /// A warm function that casts its values to an enum type.
@@ -114,7 +109,7 @@ async fn with_enum(database: &Database) -> Function {
     let mut function = Setup::on(database).mapping(mapping).start().await;
     for name in ["1", "2"] {
         let batch = Batch::new().body(name, json!({"m": "a"})).event();
-        assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+        function.invoke(&batch).await.assert_none_failed();
     }
     function
 }
@@ -131,9 +126,8 @@ async fn a_replaced_enum_type_is_noticed() {
         )
         .await;
     let batch = Batch::new().body("3", json!({"m": "c"})).event();
-    assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    function.invoke(&batch).await.assert_none_failed();
     assert_eq!(database.count("t WHERE m = 'c'").await, 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -144,9 +138,8 @@ async fn a_column_that_is_no_longer_an_enum_accepts_any_text() {
         .execute("ALTER TABLE t ALTER COLUMN m TYPE text")
         .await;
     let batch = Batch::new().body("3", json!({"m": "anything"})).event();
-    assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    function.invoke(&batch).await.assert_none_failed();
     assert_eq!(database.count("t WHERE m = 'anything'").await, 1);
-    database.drop().await;
 }
 
 /// A trigger for some rows may need other privileges than the statement.
@@ -174,8 +167,6 @@ async fn a_privilege_or_index_that_only_a_trigger_needs_is_the_fault_of_its_row(
         assert_eq!(answer.failed_ids(), [id("bad")], "{code}");
         assert_eq!(database.count("user_logins").await, 2);
         drop(function);
-        database.drop_role(&role).await;
-        database.drop().await;
     }
 }
 
@@ -202,9 +193,8 @@ async fn a_violation_of_the_key_itself_is_retried() {
         required = true"#;
     let mut function = Setup::on(&database).mapping(mapping).start().await;
     let batch = Batch::new().body("a", json!({"k": "a"})).event();
-    assert_eq!(function.invoke(&batch).await.failed_ids(), NOTHING);
+    function.invoke(&batch).await.assert_none_failed();
     assert_eq!(database.count("t").await, 1);
-    database.drop().await;
 }
 
 /// Lambda sends the records of one queue, but other callers can send any.
@@ -233,5 +223,4 @@ async fn records_of_a_fifo_queue_and_of_another_in_one_event_are_stored() {
     let answer = function.invoke(&json!({"Records": records})).await;
     assert_eq!(answer.failed_ids(), ids(&["b1", "a2", "a3"]));
     assert_eq!(database.count("user_logins").await, 3);
-    database.drop().await;
 }

@@ -10,11 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::join;
 use tokio::net::TcpListener;
 
-use crate::aws::Secret;
-use crate::batch::{Batch, login};
-use crate::impostor::Impostor;
+use crate::support::aws::Secret;
+use crate::support::batch::{Batch, login};
+use crate::support::impostor::Impostor;
+use crate::support::tls_front::{Authority, front};
 use crate::support::{Database, Outcome, Setup, database_name, eventually, server_address};
-use crate::tls_front::{Authority, front};
 
 /// A database with its secret, and certificates of every kind.
 struct House {
@@ -80,12 +80,6 @@ impl House {
         Setup::bare()
             .set("MASK_KEY", crate::support::MASK_KEY)
             .set("DATABASE_URL", &url)
-    }
-
-    async fn drop(self) {
-        self.database.drop_role(&self.role).await;
-        self.database.drop().await;
-        self.secret.delete().await;
     }
 }
 
@@ -171,7 +165,6 @@ async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
     });
     join_all(cases).await;
     assert_eq!(house.database.count("user_logins").await, 0);
-    house.drop().await;
 }
 
 /// A stand-in, because a real server does not stop responding on request: it refuses TLS until the batch has tried,
@@ -212,7 +205,6 @@ async fn the_fault_of_a_server_is_reported_although_the_last_attempts_were_cut_s
         _ = server => unreachable!("the server goes on"),
     };
     assert!(told.contains("server does not support TLS"), "{told}");
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -235,7 +227,6 @@ async fn a_server_is_trusted_as_far_as_the_mode_asks() {
     let cases = cases.map(async |(name, setup)| store(setup, name).await.expect(name));
     join_all(cases).await;
     assert_eq!(house.database.count("user_logins").await, count);
-    house.drop().await;
 }
 
 /// For this function the public authority is one of the system's.
@@ -265,7 +256,6 @@ async fn with_a_named_authority_a_server_with_a_public_certificate_gets_no_passw
     let trusts_all = house.setup(impostor.address, Some("verify-full"), None);
     store(trusting(&public, trusts_all), "m").await.unwrap_err();
     assert_eq!(impostor.passwords(), ["p"]);
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -276,6 +266,7 @@ async fn with_verify_full_the_packaged_authorities_add_to_those_of_the_system() 
     let package = house.ours.packaged();
     let setup = |server, mode| {
         let setup = house.setup(server, mode, None);
+        let setup = setup.set("PIPELINE_FILE", "pipeline.toml");
         let setup = setup.set("LAMBDA_TASK_ROOT", &package.path());
         let setup = setup.set("DB_SSLROOTCERT", &format!("{}/ca.pem", package.path()));
         trusting(&public, setup)
@@ -293,7 +284,6 @@ async fn with_verify_full_the_packaged_authorities_add_to_those_of_the_system() 
     });
     join_all(weaker).await;
     assert_eq!(impostor.passwords(), [] as [&str; 0]);
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -315,7 +305,6 @@ async fn verify_ca_without_an_authority_is_refused_at_start() {
         assert_eq!(status.code(), Some(1), "{log}");
         assert!(log.contains(sentence), "{log}");
     }
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -343,7 +332,6 @@ async fn without_sslmode_only_a_loopback_connection_is_unverified() {
         .await
         .unwrap();
     assert_eq!(house.database.count("user_logins").await, 2);
-    house.drop().await;
 }
 
 #[tokio::test]
@@ -376,5 +364,4 @@ async fn with_channel_binding_required_an_unverified_server_gets_no_password() {
         log.contains("DB_CHANNEL_BINDING has an unknown value"),
         "{log}"
     );
-    house.drop().await;
 }

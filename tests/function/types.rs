@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::Origin;
 
-use crate::batch::{Batch, SENT_AT_MILLIS, id};
 use crate::copy::{MANY, SAFE, note, noted};
-use crate::support::{Database, Function, MASK_KEY, Setup, origins};
+use crate::support::batch::{Batch, SENT_AT_MILLIS, id};
+use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, origins};
 
 /// A mapping of one column `v` with these lines.
 fn mapping(database: &Database, lines: &str) -> String {
@@ -73,7 +73,6 @@ async fn check_with(
     }
     assert_eq!(answer.failed_ids().len(), rejected.len());
     assert_eq!(database.count("t").await, accepted.len() as i64);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -763,24 +762,19 @@ async fn metadata_is_stored_by_its_meaning() {
             ddl.join(", ")
         ))
         .await;
-    let toml: Vec<String> = columns
+    let mapping = Mapping::of("t").within(&database).key("a");
+    let mapping = columns
         .iter()
-        .map(|(name, column_type, from, _)| {
-            format!("[[column]]\nname = \"{name}\"\ntype = \"{column_type}\"\nfrom = \"{from}\"\n")
-        })
-        .collect();
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"a\"]\n{}",
-        database.schema,
-        toml.concat()
-    );
+        .fold(mapping, |mapping, (name, column_type, from, _)| {
+            mapping.column(name, column_type).with("from", *from)
+        });
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let record = json!({
         "messageId": id("m"), "body": r#"{"v":[1,2]}"#, "attributes": {"MessageGroupId": "fair"},
         "messageAttributes": {"tenant": {"stringValue": "acme", "dataType": "String"}},
     });
     let answer = function.invoke(&Batch::new().record(record).event()).await;
-    assert_eq!(answer.failed_ids(), Vec::<String>::new());
+    answer.assert_none_failed();
     let select: Vec<String> = columns
         .iter()
         .map(|(name, ..)| format!("{name}::text"))
@@ -799,7 +793,6 @@ async fn metadata_is_stored_by_its_meaning() {
             assert_eq!(actual, expected, "{name}");
         }
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -813,12 +806,11 @@ async fn a_message_that_redrive_moved_keeps_its_first_id() {
         .invoke(&Batch::new().text("first", "{}").event())
         .await;
     let answer = function.invoke(&Batch::new().record(moved).event()).await;
-    assert_eq!(answer.failed_ids(), Vec::<String>::new());
+    answer.assert_none_failed();
     assert_eq!(
         database.rows("SELECT id::text FROM t").await,
         [[id("first")]]
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -835,19 +827,13 @@ async fn all_masks_produce_the_tokens_that_other_programs_compute() {
             columns.join(", ")
         ))
         .await;
-    let toml: Vec<String> = masks
-        .iter()
-        .map(|mask| {
-            format!(
-                "[[column]]\nname = \"{mask}\"\ntype = \"text\"\nfrom = \"ip\"\nmask = \"{mask}\"\n"
-            )
-        })
-        .collect();
-    let mapping = format!(
-        "table = \"{}.t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n{}",
-        database.schema,
-        toml.concat()
-    );
+    let mapping = Mapping::by_message_id("t").within(&database);
+    let mapping = masks.iter().fold(mapping, |mapping, mask| {
+        mapping
+            .column(mask, "text")
+            .with("from", "ip")
+            .with("mask", *mask)
+    });
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let answer = function
         .invoke(
@@ -874,7 +860,6 @@ async fn all_masks_produce_the_tokens_that_other_programs_compute() {
     assert_eq!(stored[2], openssl_hmac("199.172.111.135"));
     // AESSIV(bytes(range(64))).encrypt(b"199.172.111.135", None) of Python's cryptography 46
     assert_eq!(stored[3], "NsoHpoT3-IAHosYEHswbLhh5ZFHBEw3Hs6VPw3M3lA");
-    database.drop().await;
 }
 
 fn openssl_hmac(value: &str) -> String {

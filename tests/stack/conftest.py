@@ -12,7 +12,8 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 from shell import Shell
 
-from stack import deploy, postgres, run
+from stack import deploy, postgres
+from stack import tool as tool_of_stack
 from stack.deploy import Deployment
 from stack.processes import one_at_a_time
 from stack.settings import Settings
@@ -77,7 +78,7 @@ def variants(stacks: Stacks) -> dict[str, Variant]:
 @pytest.fixture(scope="session")
 def tool(settings: Settings) -> Path:
     """The folder of the command-line tool."""
-    return run.tool(settings).parent
+    return tool_of_stack.path(settings).parent
 
 
 @pytest.fixture

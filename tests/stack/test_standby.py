@@ -36,6 +36,7 @@ def function(server: Settings, steady_build: None) -> Iterator[RuntimeApi]:
     api = RuntimeApi()
     env = {
         "AWS_LAMBDA_RUNTIME_API": api.address,
+        "LAMBDA_TASK_ROOT": str(server.root),
         "AWS_LAMBDA_FUNCTION_NAME": "sqs-to-postgres",
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",

@@ -21,6 +21,7 @@ def test_at_a_terminal_the_function_writes_lines_for_a_person_and_no_metrics() -
     settings, api = Settings.of_repo(), RuntimeApi()
     env = {
         "AWS_LAMBDA_RUNTIME_API": api.address,
+        "LAMBDA_TASK_ROOT": str(settings.root),
         "AWS_LAMBDA_FUNCTION_NAME": "sqs-to-postgres",
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",

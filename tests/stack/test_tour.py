@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from pages import pattern, steps
 from shell import Shell
 
 from stack import deploy
@@ -28,21 +29,6 @@ def tour(settings: Settings, shell: Shell) -> Iterator[Shell]:
     )
     for url in (queue, dead):
         sqs.delete_queue(QueueUrl=url)
-
-
-def steps(page: str, section: str) -> list[tuple[str, str]]:
-    """Each command of a section and what it prints."""
-    text = (Settings.of_repo().root / page).read_text()
-    text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    commands = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
-    return [(command, output) for command, _, output in (step.partition("\n") for step in commands)]
-
-
-def pattern(output: str) -> str:
-    """A pattern for an output in which `…` stands for some text, or on a line of its own for some lines."""
-    lines = (re.escape(line).replace("…", ".*") for line in output.splitlines())
-    return "".join("(.*\n)*" if line == ".*" else f"{line}\n" for line in lines)
 
 
 def test_every_command_of_the_tour_prints_what_the_page_shows(tour: Shell) -> None:
@@ -68,16 +54,3 @@ def test_the_message_of_the_readme_becomes_its_row(shell: Shell, readme: str) ->
     columns, shown = ([cell.strip() for cell in line.strip("|").split("|")] for line in (head, row))
     [stored] = shell.sql(f"SELECT {', '.join(columns)} FROM orders")
     assert re.fullmatch(pattern("|".join(shown)), f"{stored}\n")
-
-
-def test_the_five_commands_of_the_readme_lead_to_a_table_that_is_ready(tour: Shell, readme: str) -> None:
-    *typed, (deploy_command, _) = steps("README.md", "Use it for your own queue")
-    assert [command.split()[1] for command, _ in typed] == ["infer", "explain", "ddl", "check"]
-    [message, *_] = re.findall(r"^```json\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    orders = [json.dumps(json.loads(message) | {"order_id": number}) for number in range(1000, 1050)]
-    (tour.folder / "pipeline.toml").unlink()
-    (tour.folder / "orders.jsonl").write_text("\n".join(orders))
-    for command, _ in typed:
-        tour.output(f"set -o pipefail; {command}")
-    # The test of docs/DEPLOY.md runs the rest.
-    assert deploy_command == "make deploy GUIDED=1"

@@ -28,10 +28,6 @@ CREATE TRIGGER slowly BEFORE INSERT ON user_logins
     FOR EACH ROW WHEN (NEW.user_id = '{USER}') EXECUTE FUNCTION slowly();
 """
 """So that some are always not yet stored."""
-NEW_START = """#!/bin/sh
-export PIPELINE_FILE="$LAMBDA_TASK_ROOT/pipeline.toml"
-exec "$LAMBDA_TASK_ROOT/function"
-"""
 TIMEOUT_SECS = 300
 
 
@@ -43,7 +39,7 @@ def slow_table(settings: Settings) -> Iterator[None]:
 
 
 def new_version(settings: Settings, packaged: str) -> str:
-    """The template with other code, whose mapping writes `locale` in upper case, and with smaller batches."""
+    """The template with another mapping, which writes `locale` in upper case, and with smaller batches."""
     function = (settings.root / ".local/sam/local/Function/bootstrap").read_bytes()
     mapping = (settings.root / "pipeline.toml").read_text()
     locale = 'name = "locale"\ntype = "varchar(32)"\n'
@@ -51,10 +47,9 @@ def new_version(settings: Settings, packaged: str) -> str:
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("pipeline.toml", mapping.replace(locale, f'{locale}transform = ["uppercase"]\n'))
-        for name, content in {"bootstrap": NEW_START.encode(), "function": function}.items():
-            executable = zipfile.ZipInfo(name)
-            executable.external_attr = (stat.S_IFREG | 0o755) << 16
-            archive.writestr(executable, content, zipfile.ZIP_DEFLATED, compresslevel=1)
+        executable = zipfile.ZipInfo("bootstrap")
+        executable.external_attr = (stat.S_IFREG | 0o755) << 16
+        archive.writestr(executable, function, zipfile.ZIP_DEFLATED, compresslevel=1)
     client(settings, "s3").put_object(Bucket=deploy.ARTIFACTS_BUCKET, Key="new-version", Body=code.getvalue())
     new, codes = re.subn(
         r"CodeUri: s3://\S+", f"CodeUri: s3://{deploy.ARTIFACTS_BUCKET}/new-version", packaged

@@ -17,8 +17,8 @@ use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
 use crate::sqs::{Queue, Sqs, delivery};
 
 impl Sqs {
-    /// Sends messages that can never succeed to the dead-letter queue, where one is set, and returns the positions
-    /// in `rejected` of those that arrived. What Postgres refuses may succeed later, so it is sent only after some
+    /// Sends messages that can never succeed to the dead-letter queue, if one is set, and returns the positions in
+    /// `rejected` of those that arrived. What Postgres refuses may succeed later, so it is sent only after some
     /// deliveries: see [`Rule::dead_letter_from`](crate::rejection::Rule::dead_letter_from).
     pub async fn dead_letter(
         &self,

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::cli::error::CliError;
 
-/// A mapping in the current folder takes precedence over the one compiled in.
+/// The mapping, if none is named: in the current folder.
 const FILE_HERE: &str = "pipeline.toml";
 
 /// Variables of which only one can be set: a flag for one hides the other.
@@ -30,7 +30,7 @@ const RIVALS: [(&str, &str); 2] = [
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Mapping")]
 pub(crate) struct MappingFlags {
-    /// File of the mapping [env: PIPELINE_FILE; otherwise ./pipeline.toml, otherwise the mapping compiled in]
+    /// File of the mapping [env: PIPELINE_FILE; default: pipeline.toml]
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct MaskFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseFlags {
-    /// libpq URL; other users of this machine can see its password [env: DATABASE_URL]
+    /// libpq URL; its password is visible to other users of this machine [env: DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "db_secret_id")]
     database_url: Option<String>,
     /// Secret with host, user and password, instead of a URL [env: DB_SECRET_ID]
@@ -90,9 +90,9 @@ pub(crate) struct QueueFlags {
 #[error("no queue given: use --queue-url or --queue-name, or set QUEUE_URL")]
 struct NoQueue;
 
-/// A name where a URL belongs. LocalStack takes it for a URL, SQS does not.
+/// A name in place of a URL, which LocalStack accepts and SQS does not.
 #[derive(Debug, Error)]
-#[error("{place}{text:?} is not the URL of a queue, https://…: only --queue-name takes a name")]
+#[error("{place}{text:?} is not the URL of a queue, https://…: only --queue-name accepts a name")]
 pub(crate) struct NotAUrl {
     place: String,
     text: String,
@@ -146,24 +146,13 @@ impl QueueFlags {
 impl MappingFlags {
     /// The mapping, and its name in error messages.
     pub(crate) fn read(&self) -> Result<(String, Pipeline), CliError> {
-        let (file, pipeline) = match self.file() {
-            Some(path) => read_pipeline(Some(&path))?,
-            None => {
-                let (file, pipeline) = read_pipeline(None)?;
-                (format!("{file} (compiled in)"), pipeline)
-            }
-        };
-        Ok((file, pipeline))
+        Ok(read_pipeline(&[self.file()])?)
     }
 
-    /// The file of the mapping, unless it is the one compiled in.
-    fn file(&self) -> Option<PathBuf> {
-        let named = self
-            .pipeline
-            .clone()
-            .or_else(|| variable("PIPELINE_FILE").map(PathBuf::from));
-        let here = || Some(PathBuf::from(FILE_HERE)).filter(|file| file.is_file());
-        named.or_else(here)
+    fn file(&self) -> PathBuf {
+        let named = || variable("PIPELINE_FILE").map(PathBuf::from);
+        let flag = self.pipeline.clone().or_else(named);
+        flag.unwrap_or_else(|| FILE_HERE.into())
     }
 }
 
@@ -215,7 +204,7 @@ pub(crate) fn settings(
     Ok(Settings {
         // Only a function has CloudWatch metrics.
         function_name: String::new(),
-        pipeline_file: mapping.file(),
+        pipeline_files: vec![mapping.file()],
         ..settings
     })
 }

@@ -1,4 +1,4 @@
-//! Values that `token` and `unmask` take: as arguments, or as lines of stdin.
+//! The values for `token` and `unmask`: arguments, or lines of stdin.
 
 use std::io::{self, BufRead as _};
 
@@ -19,11 +19,11 @@ const FLAGS: [&str; 5] = [
 /// The arguments, or the lines of stdin if there are none.
 #[derive(Debug, Args)]
 pub(crate) struct Values {
-    /// Values or tokens, after all flags; without any, one per line from stdin, which neither the shell's history
-    /// nor other users of this machine can see
+    /// Values or tokens, after all flags; if omitted, one per line from stdin, which is visible neither in the
+    /// shell's history nor to other users of this machine
     #[arg(allow_hyphen_values = true, value_parser = value)]
     values: Vec<String>,
-    /// The same, also if they begin with two hyphens
+    /// The same, even if they begin with two hyphens
     #[arg(last = true, value_name = "VALUES")]
     any: Vec<String>,
 }

@@ -21,7 +21,7 @@ Examples:
   sqs-to-postgres ddl | psql -v ON_ERROR_STOP=1 \"$DATABASE_URL\"
   sqs-to-postgres ddl --diff";
 
-/// Print the CREATE TABLE of the mapping, or the statements that fix a table
+/// Print the CREATE TABLE statement of the mapping, or the statements that fix a table
 ///
 /// The primary key is the unique index that keeps redelivered messages from being
 /// stored twice.
@@ -30,10 +30,10 @@ Examples:
 pub(crate) struct Ddl {
     /// Partition by month on this column, a date, timestamp or timestamptz of the key
     ///
-    /// Prints partitions for this month and the next two, and one for all other times.
-    /// Create later ones before they are needed, for example with pg_partman. A key is
-    /// then unique only together with its time: a message that is sent again at another
-    /// time may be stored a second time.
+    /// Prints partitions for this month and the next two, and one for all other times. Create
+    /// later ones before they are needed, for example with pg_partman. The key is then unique
+    /// only together with this column: a message that is sent again at another time may be
+    /// stored twice.
     #[arg(
         long,
         value_name = "COLUMN",
@@ -81,13 +81,13 @@ fn preamble(pipeline: &Pipeline) -> String {
 fn notes(pipeline: &Pipeline) -> String {
     let newer = pipeline.newer_column().map(|column| {
         format!(
-            "-- {:?}: a row is replaced only by one in which this is the same or newer\n",
+            "-- {:?}: a row is replaced only by one in which this is equal or newer\n",
             column.name
         )
     });
     let clear = pipeline.clear_columns().map(|(column, masked)| {
         format!(
-            "-- {:?}: in clear on purpose, though {:?} is masked\n",
+            "-- {:?}: in clear on purpose, although {:?} is masked\n",
             column.name, masked.name
         )
     });

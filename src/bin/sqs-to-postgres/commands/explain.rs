@@ -27,12 +27,12 @@ Examples:
 
 /// Show the row that each message becomes, or the rule it breaks and where
 ///
-/// Hides values, but shows tokens as the table would hold them, if a mask key is set.
-/// Needs no database.
+/// Values are hidden. If a mask key is set, tokens are shown as the table would hold
+/// them. Does not need a database.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// Files of JSON lines, one JSON message, or the event of a Lambda function; without any, or with -, stdin
+    /// Files of JSON lines, one JSON message, or the event of a Lambda function; stdin if omitted or -
     files: Vec<PathBuf>,
     /// Show the values of the messages
     #[arg(long)]

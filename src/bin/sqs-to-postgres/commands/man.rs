@@ -13,10 +13,10 @@ struct UnknownCommand(String);
 
 /// Print the man page of the tool or of a command
 ///
-/// To read it: sqs-to-postgres man check | man -l -
+/// To view it: sqs-to-postgres man check | man -l -
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// The command; without it, the tool as a whole
+    /// The command; the tool as a whole if omitted
     command: Option<String>,
 }
 

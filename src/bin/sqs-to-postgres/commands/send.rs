@@ -49,9 +49,9 @@ struct NoGroup;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct SendLines {
-    /// The file; stdin if it is missing or -
+    /// The file; stdin if omitted or -
     file: Option<PathBuf>,
-    /// Path in the message of its message group, within which a FIFO queue keeps the order
+    /// Path to the message group id in each message; a FIFO queue keeps the order within a group
     #[arg(long, value_name = "PATH")]
     group_id_from: Option<String>,
     /// Maximum messages per second

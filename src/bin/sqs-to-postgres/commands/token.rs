@@ -38,13 +38,13 @@ enum TokenError {
 
 /// Print the tokens of values in a masked column, to find a person's rows
 ///
-/// Prints one line per value, after the transforms and the mask of the column.
+/// Applies the transforms and the mask of the column, and prints one line per value.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Token {
     #[command(flatten)]
     values: Values,
-    /// The masked column, if they use different transforms or masks
+    /// The masked column; required if masked columns use different transforms or masks
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
     #[command(flatten)]

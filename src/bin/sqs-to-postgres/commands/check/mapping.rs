@@ -26,7 +26,7 @@ fn check_order(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliError>
         (OnConflict::Ignore, _) => Ok(()),
         (OnConflict::Update, Some(column)) => {
             let text = format!(
-                "by column {:?}: a row is replaced only by one that is as new or newer",
+                "by column {:?}: a row is replaced only by one that is at least as new",
                 column.name
             );
             report.ok("newer", &text)

@@ -66,7 +66,7 @@ fn check_kind(
         )?,
         Kind::Partitioned(0) => {
             let fix = "create partitions: `sqs-to-postgres ddl --partition-by` prints them";
-            report.failure("table", &format!("{found} has no partition for rows"), fix)?;
+            report.failure("table", &format!("{found} has no partitions"), fix)?;
         }
         Kind::Partitioned(parts) => report.ok("table", &format!("{found}, {parts} partitions"))?,
         Kind::Table => report.ok("table", &found)?,

@@ -42,10 +42,10 @@ Examples:
 
 /// Drain the queue into the table, without Lambda
 ///
-/// Stores messages as the function would until the queue is empty, and prints a summary.
-/// Failed messages stay in the queue, for its dead-letter queue. Messages that are still
-/// invisible at the end are counted, and the exit code is 1. Ctrl-C and SIGTERM end it
-/// within ten seconds: messages that are not stored by then become visible again.
+/// Stores messages as the function does, until the queue is empty, and prints a summary.
+/// Failed messages stay in the queue until its redrive policy moves them. If messages are
+/// still invisible at the end, it says so, and the exit code is 1. Ctrl-C and SIGTERM end
+/// it within ten seconds; messages that are not stored by then become visible again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Drain {
@@ -55,26 +55,27 @@ pub(crate) struct Drain {
     /// Maximum messages per batch
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch_size: u16,
-    /// How long a batch waits for more messages after its first
+    /// How long to wait for more messages after the first of a batch
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=300))]
     batch_window: u64,
     /// Treat the queue as empty after this long without a message, or with only messages that failed before
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     wait_time_seconds: u64,
-    /// Wait for messages that others hold or an outage backed off, and end when none is invisible
+    /// Wait for messages that others received or an outage backed off, and end when none is invisible
     #[arg(long, conflicts_with = "follow")]
     wait_invisible: bool,
-    /// Concurrent receive requests; on a FIFO queue one, to keep the order
+    /// Concurrent receive requests; always one on a FIFO queue, to keep the order
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
     concurrency: u16,
-    /// With --follow: serve Prometheus metrics at /metrics, and /healthz; without an address, on loopback
+    /// With --follow: serve Prometheus metrics at /metrics and a health check at /healthz; on loopback if only a port
+    /// is given
     #[arg(long, value_name = "[ADDRESS:]PORT", requires = "follow", value_parser = status::address)]
     metrics_addr: Option<SocketAddr>,
     /// Print the summary as a JSON object
     #[arg(long)]
     json: bool,
     /// Send messages that can never be stored to this queue, with the reason [env: DEAD_LETTER_QUEUE_URL; otherwise
-    /// they stay, for the queue's redrive policy]
+    /// the queue's redrive policy moves them]
     #[arg(long, value_name = "URL", help_heading = "Queue", value_parser = queue_url)]
     dead_letter_queue_url: Option<String>,
     #[command(flatten)]
@@ -112,8 +113,8 @@ impl Drain {
         drain.end(self.json, error).await
     }
 
-    /// The queue, the database, and the handler between them; and for how long at most a message is invisible that
-    /// somebody has received and does not work on.
+    /// The queue, the database, and the handler between them; and the maximum time for which an abandoned message
+    /// stays invisible.
     async fn open(&self) -> Result<(Source, Database, Handler, Duration), CliError> {
         let mut settings = settings(&self.mapping, &self.mask, &self.database)?;
         let flag = self.dead_letter_queue_url.as_ref();

@@ -272,7 +272,7 @@ impl DrainLoop<'_> {
         sleep(GRACE).await;
     }
 
-    /// Updates the progress bar and the metrics, where there are any.
+    /// Updates the progress bar and the metrics, if there are any.
     async fn watch(&self, progress: &Progress, has_metrics: bool) -> Infallible {
         loop {
             if progress.is_shown() || has_metrics {

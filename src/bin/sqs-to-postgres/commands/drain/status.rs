@@ -42,7 +42,7 @@ pub(super) struct Status {
 pub(super) struct Counts {
     /// The time at work, without waiting for messages.
     worked: Duration,
-    /// From when to when it last worked without a pause; `worked` has all but this.
+    /// The last uninterrupted period of work, which `worked` does not include.
     working: Option<(Instant, Instant)>,
     pub(super) received: usize,
     /// Stored, or sent to the dead-letter queue.
@@ -88,7 +88,7 @@ impl Status {
         counts.failed = failed;
     }
 
-    /// Something was done from then until now. What was done at the same time counts once.
+    /// Records work from then until now. Concurrent work counts once.
     pub(super) fn worked(&self, began: Instant) {
         let (mut counts, now) = (self.counts(), Instant::now());
         let (from, to) = counts.working.unwrap_or((began, began));

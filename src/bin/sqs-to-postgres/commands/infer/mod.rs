@@ -54,14 +54,14 @@ struct NoObject;
 
 /// Propose a mapping for sample messages, with masks for what looks like personal data
 ///
-/// Types, widths and required columns follow from the samples, so give many. Comments
-/// say why. No value of a sample is printed.
+/// Types, widths and required columns are inferred from the samples, so provide many.
+/// Comments explain each choice. No value of a sample is printed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
-    /// Files of JSON lines, one JSON message, or the event of a Lambda function; without any, or with -, stdin
+    /// Files of JSON lines, one JSON message, or the event of a Lambda function; stdin if omitted or -
     files: Vec<PathBuf>,
-    /// The table, or "schema.table"
+    /// Name of the table, or "schema.table"
     #[arg(long, value_name = "NAME", default_value = "messages")]
     table: String,
 }

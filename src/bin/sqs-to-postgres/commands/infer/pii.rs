@@ -47,8 +47,8 @@ const IDENTIFIES: &str = "code id identifier name no num number serial token uui
 /// Names of parts of an object that do not say what the whole is.
 const PARTS: &str = "family first given key last line line1 line2 middle value";
 
-/// Words beside `name` that make it the name of a person. The name of an app, a file or an event is not one,
-/// and `name` alone may be any of them.
+/// Words next to `name` that make it the name of a person. The name of an app, a file or an event is not one, and
+/// `name` alone may be any of them.
 const PERSONS: &str = "author birth contact customer display driver employee family first full given guest holder \
     last legal login maiden member middle nick owner passenger patient person recipient sender user";
 

@@ -58,16 +58,16 @@ Examples:
 /// itself moved the message from a FIFO queue, its time is that of the move, because
 /// SQS does not keep the original one.
 ///
-/// The reason of the failure is removed. Messages of other queues stay, and so does a
-/// message that fails again while others are moved. Messages that stay become visible
-/// again at the end, with one more delivery. On a FIFO queue, a message that cannot be
-/// moved holds back the later ones of its group, and SQS delivers nothing of a group
-/// while one of its messages is in flight, so those behind a message that stays are not
-/// seen. The command ends when it receives nothing new.
+/// The attribute with the reason of the failure is removed. Messages of other queues
+/// stay, and so does a message that fails again while others are moved. Messages that
+/// stay become visible again at the end, with one more delivery. On a FIFO queue, a
+/// message that cannot be moved holds back the later ones of its group. SQS delivers
+/// nothing of a group while one of its messages is in flight, so messages behind one that
+/// stays are not received. The command ends when it receives nothing new.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
-    /// Move only messages of this rule, by their attribute rejection; those that SQS itself moved have none
+    /// Move only messages that broke this rule, by their attribute rejection, which those that SQS itself moved lack
     #[arg(long, value_name = "RULE", value_parser = rule)]
     rule: Option<String>,
     /// Move at most this many
@@ -85,7 +85,7 @@ pub(crate) struct Redrive {
     /// Print a JSON object per line for each message that is moved or fails
     #[arg(long)]
     json: bool,
-    /// URL of the dead-letter queue [env: DEAD_LETTER_QUEUE_URL; then the queue's redrive policy]
+    /// URL of the dead-letter queue [env: DEAD_LETTER_QUEUE_URL; otherwise the queue's redrive policy]
     #[arg(long, value_name = "URL", help_heading = "Queue", value_parser = queue_url)]
     dead_letter_queue_url: Option<String>,
     #[command(flatten)]

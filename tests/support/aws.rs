@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Setup, eventually};
+use super::{Setup, clean_up, eventually};
 
 const VARIABLES: [&str; 4] = [
     "AWS_ENDPOINT_URL",
@@ -58,7 +58,7 @@ pub(crate) fn unique(what: &str) -> String {
     format!("test-{what}-{:016x}", fastrand::u64(..))
 }
 
-/// A secret of Secrets Manager.
+/// A secret of Secrets Manager, deleted when it is dropped.
 pub(crate) struct Secret {
     pub(crate) client: aws_sdk_secretsmanager::Client,
     pub(crate) id: String,
@@ -79,18 +79,24 @@ impl Secret {
         fields["password"] = password.into();
         Self::new(&fields.to_string()).await
     }
+}
 
-    pub(crate) async fn delete(self) {
-        let delete = self.client.delete_secret().secret_id(&self.id);
-        let delete = delete.force_delete_without_recovery(true);
-        delete.send().await.unwrap();
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let id = self.id.clone();
+        clean_up(async {
+            let client = aws_sdk_secretsmanager::Client::new(&config().await);
+            let delete = client.delete_secret().secret_id(id);
+            let deleted = delete.force_delete_without_recovery(true).send().await;
+            deleted.map(drop)
+        });
     }
 }
 
 /// The visibility timeout of a received message, unless it is changed.
 const VISIBILITY_SECS: i32 = 60;
 
-/// A queue of SQS.
+/// A queue of SQS, deleted when it is dropped.
 pub(crate) struct Queue {
     pub(crate) client: aws_sdk_sqs::Client,
     pub(crate) url: String,
@@ -129,7 +135,6 @@ impl Queue {
     }
 
     /// Changes one of its attributes.
-    #[allow(dead_code, reason = "only the tests of the tool change any")]
     pub(crate) async fn set(&self, name: QueueAttributeName, value: &str) {
         let set = self.client.set_queue_attributes().queue_url(&self.url);
         set.attributes(name, value).send().await.unwrap();
@@ -176,7 +181,6 @@ impl Queue {
     }
 
     /// The same, and deletes each: SQS delivers nothing of a FIFO group while one of its messages is in flight.
-    #[allow(dead_code, reason = "only the tests of the tool do so")]
     pub(crate) async fn take_all(&self, count: usize) -> Vec<Message> {
         let mut messages = Vec::new();
         eventually(&format!("{count} messages"), async || {
@@ -204,10 +208,15 @@ impl Queue {
             "attributes": attributes, "messageAttributes": message_attributes(message), "eventSourceARN": self.arn,
         })
     }
+}
 
-    pub(crate) async fn delete(self) {
-        let delete = self.client.delete_queue().queue_url(&self.url);
-        delete.send().await.unwrap();
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let url = self.url.clone();
+        clean_up(async {
+            let client = aws_sdk_sqs::Client::new(&config().await);
+            client.delete_queue().queue_url(url).send().await.map(drop)
+        });
     }
 }
 

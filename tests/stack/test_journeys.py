@@ -1,0 +1,119 @@
+"""From a file of samples to rows: what the README and docs/LOCAL.md show to type, typed for each example."""
+
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pages import pattern, steps
+
+from stack import postgres, run
+from stack.deploy import client, stop_polling
+from stack.settings import Settings
+
+PAGE = "docs/LOCAL.md"
+EXAMPLES = {"orders": "orders.jsonl", "telemetry": "telemetry.jsonl", "users": "users-sns.jsonl"}
+TIMEOUT_SECS = 300
+SOME_MESSAGES_ARE_BAD = ("infer", "explain", "drain")
+"""What ends with 1 then."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """A shell in which the page is typed, with another name in place of `orders`, and with other samples."""
+
+    settings: Settings
+    folder: Path
+    example: str
+    name: str
+
+    def type(self, typed: list[tuple[str, str]]) -> None:
+        """In one shell, so that what one command sets is there for the next; each prints what is shown."""
+        end = secrets.token_hex()
+        script = "\n".join(f"{{ {self._own(command)}\n}} 2>&1; echo; echo {end}$?" for command, _ in typed)
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", script],
+            cwd=self.folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            text=True,
+            capture_output=True,
+        )
+        ended = re.findall(rf"(.*?)\n{end}(\d+)\n", done.stdout, re.DOTALL)
+        assert len(ended) == len(typed), done.stdout + done.stderr
+        for (command, shown), (printed, code) in zip(typed, ended, strict=True):
+            may_fail = any(f"sqs-to-postgres {name} " in command for name in SOME_MESSAGES_ARE_BAD)
+            assert code == "0" or (code == "1" and may_fail), f"$ {command}\n{printed}"
+            assert not shown or re.fullmatch(pattern(shown), printed), f"$ {command}\n{printed}"
+
+    def _own(self, command: str) -> str:
+        command = command.replace("events/orders.jsonl", f"{self.settings.root}/events/{self.example}")
+        command = re.sub(r"(?<!/)\b(orders|people)\b", self.name, command)
+        make = f"make -C {self.settings.root} "
+        return command.replace("PIPELINE=", f"PIPELINE={self.folder}/").replace("make ", make)
+
+    def rows(self) -> int:
+        return run.count_rows(self.settings, self.name)
+
+
+def _environment() -> dict[str, str]:
+    """A newcomer's: nothing is set but what `make` needs."""
+    kept = ("PATH", "HOME", "PYTHON", "CARGO", "RUST", "TESTED", "LANG", "LC_")
+    return {name: value for name, value in os.environ.items() if name.startswith(kept)}
+
+
+@pytest.fixture(params=EXAMPLES)
+def journey(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Iterator[Journey]:
+    name = f"{request.param}{secrets.token_hex(3)}"
+    yield Journey(settings, tmp_path, EXAMPLES[request.param], name)
+    sqs = client(settings, "sqs")
+    for url in sqs.list_queues(QueueNamePrefix=f"{name}-cli").get("QueueUrls", []):
+        sqs.delete_queue(QueueUrl=url)
+    postgres.query(settings, f"DROP TABLE IF EXISTS {name}")
+
+
+@pytest.fixture
+def messages(journey: Journey, settings: Settings) -> int:
+    return len((settings.root / "events" / journey.example).read_text().splitlines())
+
+
+def test_samples_become_rows_through_a_function_with_their_mapping(
+    journey: Journey, settings: Settings, messages: int
+) -> None:
+    (first, _), *typed = steps(PAGE, "With the function")
+    names = (journey.name, f"{journey.name}-dlq")
+    if journey.example != EXAMPLES["orders"]:
+        first = first.removeprefix("make up && ")  # to deploy the shipped mapping once more takes its time
+    try:
+        journey.type([(first, ""), *typed])
+        sqs = client(settings, "sqs")
+        queue, dead = (sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in names)
+        run.until(lambda: run.queue_depth(settings, queue) == 0, TIMEOUT_SECS, "the queue is not empty")
+        bad = run.queue_depth(settings, dead)
+        assert (journey.rows() + bad, bad < messages / 10) == (messages, True)
+    finally:
+        stop_polling(client(settings, "lambda"), journey.name)
+
+
+def test_samples_become_rows_by_drain(journey: Journey, messages: int) -> None:
+    queue = steps("docs/CLI.md", "A queue with its dead-letter queue")
+    environment, *typed = steps(PAGE, "Without a function")
+    journey.type([environment, *queue, *typed])
+    assert messages * 0.9 < journey.rows() <= messages
+
+
+@pytest.mark.parametrize("journey", ["users"], indirect=True)
+def test_the_key_of_an_aes_siv_mask_gives_back_the_values_of_a_table(journey: Journey) -> None:
+    queue = steps("docs/CLI.md", "A queue with its dead-letter queue")
+    environment, *_ = steps(PAGE, "Without a function")
+    shown = steps("docs/CLI.md", "From a key to `unmask`")
+    journey.type([environment, *queue, *shown])
+
+
+def test_the_readme_shows_the_five_commands_of_the_page() -> None:
+    section = "Use it for your own queue"
+    assert steps("README.md", section) == steps(PAGE, "With the function")[:5]

@@ -1,0 +1,250 @@
+//! The function as a process beside a Runtime API: `Setup::on(&database).mapping(&mapping).start().await`.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+
+use super::runtime_api::{Asked, Invocation, Outcome, Served, serve};
+use super::{Database, MASK_KEY, PATIENCE, TempFile, eventually, program};
+
+/// How the function is started.
+pub(crate) struct Setup {
+    environment: HashMap<String, String>,
+    mapping: Option<TempFile>,
+    has_extensions: bool,
+}
+
+impl Setup {
+    /// Only with the variables that Lambda sets.
+    pub(crate) fn bare() -> Self {
+        let lambda = [
+            ("AWS_LAMBDA_FUNCTION_NAME", "sqs-to-postgres"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+            // Beside the function is the shipped mapping.
+            ("LAMBDA_TASK_ROOT", env!("CARGO_MANIFEST_DIR")),
+            // Lambda has no such service, and other machines may.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let environment = lambda
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            environment,
+            mapping: None,
+            has_extensions: true,
+        }
+    }
+
+    /// The database and a mask key.
+    pub(crate) fn on(database: &Database) -> Self {
+        Self::bare()
+            .set("DATABASE_URL", &database.url())
+            .set("MASK_KEY", MASK_KEY)
+    }
+
+    /// A database that does not answer.
+    pub(crate) fn away() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!(
+            "postgresql://u:p@{}/d?sslmode=disable",
+            free.local_addr().unwrap()
+        );
+        Self::bare()
+            .set("DATABASE_URL", &url)
+            .set("MASK_KEY", MASK_KEY)
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Replaces the shipped mapping.
+    pub(crate) fn mapping(self, mapping: &(impl ToString + ?Sized)) -> Self {
+        let file = TempFile::new(&mapping.to_string());
+        let path = file.0.display().to_string();
+        Self {
+            mapping: Some(file),
+            ..self.set("PIPELINE_FILE", &path)
+        }
+    }
+
+    /// With a Runtime API without extensions, like that of some emulators.
+    pub(crate) fn without_extensions(self) -> Self {
+        Self {
+            has_extensions: false,
+            ..self
+        }
+    }
+
+    pub(crate) async fn start(self) -> Function {
+        Function::start(self).await
+    }
+
+    /// Starts the function and waits until it ends by itself.
+    pub(crate) async fn fail_to_start(self) -> (ExitStatus, String) {
+        let mut function = self.start().await;
+        let status = function.ends().await;
+        (status, function.whole_log().await)
+    }
+}
+
+/// The real `bootstrap`, killed when the test ends.
+pub(crate) struct Function {
+    process: Child,
+    invocations: mpsc::UnboundedSender<Invocation>,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    asked: watch::Receiver<Vec<Asked>>,
+    log: Arc<Mutex<String>>,
+    readers: Vec<tokio::task::JoinHandle<()>>,
+    _mapping: Option<TempFile>,
+}
+
+impl Function {
+    async fn start(setup: Setup) -> Self {
+        let Served {
+            address,
+            invocations,
+            outcomes,
+            asked,
+        } = serve(setup.has_extensions).await;
+        let mut process = Command::new(program("bootstrap", env!("CARGO_BIN_EXE_bootstrap")))
+            .env_clear()
+            .envs(&setup.environment)
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let readers = vec![
+            tokio::spawn(collect(process.stdout.take().unwrap(), Arc::clone(&log))),
+            tokio::spawn(collect(process.stderr.take().unwrap(), Arc::clone(&log))),
+        ];
+        Self {
+            process,
+            invocations,
+            outcomes,
+            asked,
+            log,
+            readers,
+            _mapping: setup.mapping,
+        }
+    }
+
+    pub(crate) async fn invoke(&mut self, event: &Value) -> Outcome {
+        self.invoke_within(event, Duration::from_secs(120)).await
+    }
+
+    /// Invokes with this much time until the deadline, which begins when the function has started.
+    pub(crate) async fn invoke_within(&mut self, event: &Value, time: Duration) -> Outcome {
+        self.send(event, time);
+        tokio::select! {
+            outcome = self.outcomes.recv() => outcome.unwrap(),
+            status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
+            () = tokio::time::sleep(PATIENCE) => panic!("no answer: {}", self.log()),
+        }
+    }
+
+    /// Queues an invocation without waiting for the answer.
+    pub(crate) fn send(&self, event: &Value, time: Duration) {
+        let payload = event.to_string();
+        self.invocations.send(Invocation { payload, time }).unwrap();
+    }
+
+    /// Waits until it has requested its first invocation.
+    pub(crate) async fn ready(&mut self) {
+        let mut asked = self.asked.clone();
+        let mut ready = pin!(asked.wait_for(|asked| asked.contains(&Asked::Next)));
+        tokio::select! {
+            ready = &mut ready => drop(ready.unwrap()),
+            status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
+            () = tokio::time::sleep(PATIENCE) => panic!("it asks for no invocation: {}", self.log()),
+        }
+    }
+
+    /// Its requests to the Runtime API so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.borrow().clone()
+    }
+
+    /// Sends it a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.id().to_string()]);
+        assert!(kill.status().await.unwrap().success());
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("the function goes on").unwrap()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
+    /// Its output so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The JSON lines with this message.
+    pub(crate) fn lines(&self, message: &str) -> Vec<Value> {
+        let lines = self.log();
+        let json = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        json.filter(|line| line["message"] == message).collect()
+    }
+
+    /// The JSON lines with this message, once there are this many: they do not arrive with the answer.
+    pub(crate) async fn lines_of(&self, message: &str, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} lines {message:?}"), async || {
+            Some(self.lines(message)).filter(|lines| lines.len() >= count)
+        })
+        .await
+    }
+
+    /// All its output, once it has ended.
+    async fn whole_log(&mut self) -> String {
+        for reader in self.readers.drain(..) {
+            reader.await.unwrap();
+        }
+        self.log()
+    }
+
+    /// Ends it and returns all its output.
+    pub(crate) async fn end(mut self) -> String {
+        self.process.start_kill().unwrap();
+        self.process.wait().await.unwrap();
+        self.whole_log().await
+    }
+}
+
+async fn collect(output: impl AsyncRead + Unpin, log: Arc<Mutex<String>>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut log = log.lock().unwrap();
+        log.push_str(&line);
+        log.push('\n');
+    }
+}
