@@ -303,7 +303,6 @@ async fn what_the_precision_of_a_column_changes_or_refuses_is_named() {
         assert_eq!(found_status, status, "{column} {of}: {text}");
         assert!(text.contains(said), "{column} {of}: {text}");
     }
-    database.drop().await;
 }
 
 #[tokio::test]

@@ -199,7 +199,6 @@ async fn a_schema_that_the_mapping_names_is_created_first() {
     database
         .execute(&format!("DROP SCHEMA {schema} CASCADE"))
         .await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -222,8 +221,6 @@ async fn a_privilege_that_is_not_granted_is_granted_to_the_role_that_is_logged_i
     assert!(difference.contains(&grant), "{difference}");
     database.execute(&difference).await;
     assert_eq!(tool.run("ddl --diff").await.out, "");
-    database.drop_role(&role).await;
-    database.drop().await;
 }
 
 #[tokio::test]

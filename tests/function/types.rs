@@ -507,7 +507,6 @@ async fn an_array_is_assigned_to_a_column_of_another_type_as_its_elements_are() 
         database.rows(stored).await,
         [[r#"{sad,NULL,"so so"}"#, "{1,2}", "{3}", r#"{"a b"}"#]]
     );
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -562,7 +561,6 @@ async fn a_value_of_every_type_is_the_same_whether_it_is_inserted_or_copied() {
     let different = format!("SELECT DISTINCT {} FROM t", texts.join(", "));
     let different = database.rows(&different).await;
     assert_eq!(different.len(), 1, "{different:?}");
-    database.drop().await;
 }
 
 #[tokio::test]
