@@ -112,6 +112,13 @@ impl<'a> Wrapper<'a> {
         Some(&attribute.value)
     }
 
+    /// All attributes that the envelope carries.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let attributes = self.sns().map(|sns| &sns.message_attributes);
+        let attributes = attributes.into_iter().flatten();
+        attributes.map(|(name, attribute)| (&**name, &*attribute.value))
+    }
+
     pub(super) fn sns(&self) -> Option<&Notification<'a>> {
         match self {
             Self::None => None,

@@ -11,6 +11,7 @@ pub mod origin;
 mod record;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub use envelope::{Envelope, NotInEnvelope};
@@ -64,6 +65,14 @@ impl<'a> Message<'a> {
     /// The JSON text of the message.
     pub fn body(&self) -> &str {
         &self.body
+    }
+
+    /// What a column from `@attribute.NAME` receives, by name: SQS's own attributes take precedence over those in the
+    /// envelope.
+    pub fn attributes(&self) -> BTreeMap<&str, &str> {
+        let own = self.record.message_attributes.keys();
+        let own = own.filter_map(|name| Some((name.as_str(), self.record.attribute(name)?)));
+        self.wrapper.attributes().chain(own).collect()
     }
 }
 

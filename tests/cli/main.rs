@@ -8,6 +8,7 @@ mod ddl;
 mod drain;
 mod explain;
 mod infer;
+mod infer_samples;
 mod mask;
 mod queue_check;
 mod redrive;

@@ -1,12 +1,14 @@
-//! Sample messages: from files or stdin, as JSON lines, one JSON value, or the event of a Lambda
-//! function.
+//! Sample messages, from files or stdin: JSON lines, JSON values one after the other however they are laid out, a JSON
+//! array of messages, or events of a Lambda function.
 
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize as _;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqs_to_postgres::message::Record;
 use thiserror::Error;
@@ -23,7 +25,7 @@ struct NotARecord(String);
 
 /// A sample message.
 pub(crate) struct Sample {
-    /// Where it was: `line 3`, `record 1`.
+    /// Where it was: `line 3`, `element 2`, `record 1`.
     pub(crate) place: String,
     /// The message as Lambda passes it.
     pub(crate) record: Record<'static>,
@@ -58,28 +60,102 @@ fn stdin() -> Result<String, CliError> {
     Ok(text)
 }
 
-fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
-    let whole: Option<Value> = serde_json::from_str(text).ok();
-    // A message may have `Records` of its own, as S3 notifications do.
-    let is_of_sqs =
-        |records: &&Vec<Value>| records.iter().any(|record| record["messageId"].is_string());
-    let records = whole.as_ref().and_then(|whole| whole["Records"].as_array());
-    if let Some(records) = records.filter(is_of_sqs) {
-        let numbered = records.iter().zip(1..);
-        return numbered
-            .map(|(record, number)| sample(format!("{before}record {number}"), record.clone()))
-            .collect();
+/// The messages of a text. Their places begin with `before`.
+pub(crate) fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
+    let text = text.trim_start_matches('\u{feff}');
+    let mut samples = Vec::new();
+    let is_object = |value: &&RawValue| value.get().starts_with('{');
+    if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text)
+        && elements.iter().any(is_object)
+    {
+        for (element, number) in elements.iter().zip(1..) {
+            let place = format!("{before}element {number}");
+            add(&mut samples, &place, element.get(), number)?;
+        }
+        return Ok(samples);
     }
-    if whole.is_some() {
-        return Ok(vec![of_body(format!("{before}message"), text.trim(), 1)?]);
+    let values = values(text);
+    match values[..] {
+        [(_, value)] if serde_json::from_str::<IgnoredAny>(value).is_ok() => {
+            let place = match of_event(value) {
+                Some(_) => before.to_owned(),
+                None => format!("{before}message"),
+            };
+            add(&mut samples, &place, value, 1)?;
+        }
+        _ => {
+            for (line, value) in values {
+                add(&mut samples, &format!("{before}line {line}"), value, line)?;
+            }
+        }
     }
-    let lines = text
-        .lines()
-        .zip(1..)
-        .filter(|(line, _)| !line.trim().is_empty());
-    lines
-        .map(|(line, number)| of_body(format!("{before}line {number}"), line, number))
-        .collect()
+    Ok(samples)
+}
+
+/// Adds the message with this body, or those of this event.
+fn add(samples: &mut Vec<Sample>, place: &str, value: &str, number: usize) -> Result<(), CliError> {
+    let Some(records) = of_event(value) else {
+        samples.push(of_body(place.to_owned(), value, number)?);
+        return Ok(());
+    };
+    let place = match place {
+        "" => String::new(),
+        place => format!("{}, ", place.trim_end_matches(", ")),
+    };
+    for (record, number) in records.into_iter().zip(1..) {
+        samples.push(sample(format!("{place}record {number}"), record)?);
+    }
+    Ok(())
+}
+
+/// The records of an SQS event. A message may have `Records` of its own, as S3 notifications do.
+fn of_event(value: &str) -> Option<Vec<Value>> {
+    #[derive(Deserialize)]
+    struct Event {
+        #[serde(rename = "Records")]
+        records: Vec<Value>,
+    }
+    if !value.starts_with('{') {
+        return None;
+    }
+    let Event { records } = serde_json::from_str(value).ok()?;
+    let is_of_sqs = |record: &Value| record["messageId"].is_string();
+    records.iter().any(is_of_sqs).then_some(records)
+}
+
+/// The values of a text, each with the line on which it begins. An object or array may have several lines or share one;
+/// anything else is a line, JSON or not.
+fn values(text: &str) -> Vec<(usize, &str)> {
+    let mut values = Vec::new();
+    let (mut rest, mut line) = (text, 1);
+    loop {
+        let (blank, trimmed) = rest.split_at(rest.len() - rest.trim_start().len());
+        line += blank.matches('\n').count();
+        if trimmed.is_empty() {
+            return values;
+        }
+        let (value, after) = trimmed.split_at(value_end(trimmed));
+        values.push((line, value.trim_end()));
+        line += value.matches('\n').count();
+        rest = after;
+    }
+}
+
+/// Where the value at the start of a text ends.
+fn value_end(text: &str) -> usize {
+    let line_end = text.find('\n').unwrap_or(text.len());
+    let is_nested = |text: &str| text.starts_with(['{', '[']);
+    if !is_nested(text) {
+        return line_end;
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let is_value = matches!(values.next(), Some(Ok(_)));
+    let end = values.byte_offset();
+    let after = text.get(end..line_end).unwrap_or_default().trim();
+    match is_value && (after.is_empty() || is_nested(after)) {
+        true => end,
+        false => line_end,
+    }
 }
 
 /// A message with this body, as if SQS delivered it now.

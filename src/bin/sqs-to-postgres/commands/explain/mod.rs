@@ -36,7 +36,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// Files of JSON lines, one JSON message, or the event of a Lambda function; without any, or with -, stdin
+    /// Files of JSON messages, one per line, laid out or in an array, or of Lambda events; stdin if omitted or -
     files: Vec<PathBuf>,
     /// Show only messages that are rejected, and the summary
     #[arg(long)]

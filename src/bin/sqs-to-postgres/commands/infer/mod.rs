@@ -1,54 +1,49 @@
 //! `infer`: sample messages → a first mapping, with a reason for each choice.
 
+mod choice;
+mod class;
+mod columns;
+mod json;
+mod mapping;
+mod names;
 mod pii;
 mod shape;
 mod value;
+mod wrap;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use sqs_to_postgres::mask::{Mask, MaskKey};
+use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::message::origin::ORIGIN;
 use sqs_to_postgres::message::{Envelope, Message};
-use sqs_to_postgres::pipeline::{Path, Pipeline};
+use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
-use sqs_to_postgres::types::ColumnType;
 use thiserror::Error;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, counted};
+use crate::cli::output::{self, counted, escaped};
 use crate::cli::samples::{self, Sample};
-use pii::{part_name, words};
-use shape::{Json, Shape, TEXT_TYPES, is_name};
+use json::Json;
+use mapping::Observed;
+use shape::Shape;
+use wrap::{Wrap, envelope};
 
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres infer --table shop.orders orders.jsonl > pipeline.toml
   sqs-to-postgres explain --pipeline pipeline.toml orders.jsonl";
 
-/// Depth to which objects become columns; deeper ones become jsonb.
-const MAX_DEPTH: usize = 3;
-
-/// The longest identifier that Postgres keeps, in bytes.
-const MAX_NAME_BYTES: usize = 63;
-
-/// A field with an integer above this may soon exceed 32 bits.
-const ROOMY_INTEGER: u64 = 1_000_000_000;
-
-/// Widths of a varchar; the first that fits twice the longest sample is chosen.
-const WIDTHS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
-
-/// The mask of personal data: a hash, which cannot be made without the key.
-const MASK: Mask = Mask::HmacSha256;
-
-/// The column at which comments begin.
-const COMMENT_COLUMN: usize = 32;
+/// How many warnings of a kind are written.
+const MAX_WARNINGS: usize = 20;
 
 #[derive(Debug, Error)]
 #[error(
-    "no sample is a JSON object: give messages as JSON lines, or the event of a Lambda function"
+    "no sample is a JSON object: give JSON messages, one after the other or as an array, or the event of a Lambda function"
 )]
 struct NoObject;
 
@@ -59,7 +54,7 @@ struct NoObject;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
-    /// Files of JSON lines, one JSON message, or the event of a Lambda function; stdin if omitted or -
+    /// Files of JSON messages, one per line, laid out or in an array, or of Lambda events; stdin if omitted or -
     files: Vec<PathBuf>,
     /// Name of the table, or "schema.table"
     #[arg(long, value_name = "NAME", default_value = "messages")]
@@ -69,307 +64,212 @@ pub(crate) struct Infer {
 impl Infer {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let samples = samples::read(&self.files)?;
-        let envelope = envelope(&samples);
-        let mut shape = Shape::default();
-        let mut left_out = 0;
-        for sample in &samples {
-            match body(sample, envelope) {
-                Some(body) => shape.observe(&body),
-                None => left_out += 1,
-            }
-        }
-        if shape.objects == 0 {
+        let (observed, left_out) = observe(&samples);
+        if observed.bodies.present == 0 {
             return Err(CliError::invalid(NoObject));
         }
-        let mapping = mapping(&self.table, envelope, &shape);
-        let rejected = rejected(&mapping, &samples)?;
-        output::bytes(mapping.as_bytes())?;
-        eprintln!("{} read", counted(samples.len(), "message"));
-        if left_out > 0 {
-            eprintln!(
-                "{} left out: not a JSON object",
-                counted(left_out, "message")
-            );
-        }
-        if rejected > left_out {
-            eprintln!(
-                "{} would be rejected: `sqs-to-postgres explain` shows why",
-                counted(rejected - left_out, "message")
-            );
-        }
-        Ok(if rejected == 0 {
-            Outcome::Done
-        } else {
-            Outcome::SomeFailed
-        })
+        let proposal = observed.propose(&self.table);
+        let mut rejected = rejected(&proposal.text, &samples)?;
+        output::bytes(proposal.text.as_bytes())?;
+        let rows = counted(samples.len() - rejected.len(), "row");
+        let messages = counted(samples.len(), "message");
+        eprintln!("{messages}: {rows}, {} rejected", rejected.len());
+        let known: HashSet<usize> = left_out.iter().map(|&(at, _)| at).collect();
+        rejected.retain(|(at, _)| !known.contains(at));
+        let at = |(at, why): &(usize, String)| {
+            let place = samples.get(*at).map_or("", |sample| &sample.place);
+            format!("{place}: {why}")
+        };
+        let messages = left_out.iter().map(at);
+        warn("left out", messages.chain(proposal.left_out).collect());
+        warn("rejected", rejected.iter().map(at).collect());
+        Ok(Outcome::Done)
     }
 }
 
-/// The envelope of most samples.
-fn envelope(samples: &[Sample]) -> Envelope {
-    let fits_most = |envelope: &Envelope| {
-        let fits = |sample: &&Sample| Message::extract(&sample.record, *envelope).is_ok();
-        samples.iter().filter(fits).count() * 2 > samples.len()
+/// Names the first of what the mapping does not store.
+fn warn(what: &str, warnings: Vec<String>) {
+    for warning in warnings.iter().take(MAX_WARNINGS) {
+        eprintln!("{what}: {}", escaped(warning));
+    }
+    if warnings.len() > MAX_WARNINGS {
+        eprintln!("{what}: {} more", warnings.len() - MAX_WARNINGS);
+    }
+}
+
+/// The shapes of the messages, and which messages are left out of them.
+fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
+    let envelope = envelope(samples);
+    let bodies: Vec<_> = samples
+        .iter()
+        .map(|sample| body(sample, envelope))
+        .collect();
+    let wrap = Wrap::of(bodies.iter().flatten());
+    let (mut of_bodies, mut attributes) = (Shape::default(), Shape::default());
+    let mut left_out = Vec::new();
+    for (position, (sample, body)) in samples.iter().zip(bodies).enumerate() {
+        match body {
+            Ok(body) if wrap.holds(&body) => {
+                of_bodies.observe(&body, position);
+                observe_attributes(&mut attributes, sample, envelope, position);
+            }
+            Ok(_) => left_out.push((position, wrap.mismatch().to_owned())),
+            Err(why) => left_out.push((position, why.to_owned())),
+        }
+    }
+    let observed = Observed {
+        samples,
+        envelope,
+        wrap,
+        bodies: of_bodies,
+        attributes,
     };
-    let mut envelopes = Envelope::all().filter(|envelope| envelope.mismatch().is_some());
-    envelopes.find(fits_most).unwrap_or(Envelope::None)
+    (observed, left_out)
 }
 
-/// The body, if it is an object.
-fn body(sample: &Sample, envelope: Envelope) -> Option<Json> {
-    let message = Message::extract(&sample.record, envelope).ok()?;
-    let body = serde_json::from_str(message.body()).ok()?;
-    matches!(body, Json::Object(_)).then_some(body)
+/// The message of a sample.
+fn body(sample: &Sample, envelope: Envelope) -> Result<Json, &'static str> {
+    let message = Message::extract(&sample.record, envelope)
+        .map_err(|_| "it is not in the envelope of most messages")?;
+    serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")
 }
 
-/// How many of the samples the mapping rejects.
-fn rejected(mapping: &str, samples: &[Sample]) -> Result<usize, CliError> {
+fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, position: usize) {
+    if let Ok(message) = Message::extract(&sample.record, envelope) {
+        for (name, value) in message.attributes() {
+            if name != ORIGIN {
+                shape
+                    .key(name, position)
+                    .observe(&Json::Text(value.to_owned()), position);
+            }
+        }
+    }
+}
+
+/// The positions of the samples that the mapping rejects, each with the reason.
+fn rejected(mapping: &str, samples: &[Sample]) -> Result<Vec<(usize, String)>, CliError> {
     let pipeline = Pipeline::parse("the mapping", mapping)?;
     let transformer = Transformer::new("the mapping", &pipeline, Some(&MaskKey::placeholder()))?;
-    let is_rejected = |sample: &&Sample| {
-        let message = Message::extract(&sample.record, pipeline.envelope);
-        let mut rows = Rows::new(pipeline.columns.len());
-        message.is_ok_and(|message| transformer.transform(&message, &mut rows).is_err())
+    let rejection = |sample: &Sample| -> Result<(), Rejection> {
+        let message = Message::extract(&sample.record, pipeline.envelope)?;
+        transformer.transform(&message, &mut Rows::new(pipeline.columns.len()))
     };
-    Ok(samples.iter().filter(is_rejected).count())
-}
-
-fn mapping(table: &str, envelope: Envelope, shape: &Shape) -> String {
-    let mut draft = Draft {
-        total: shape.present,
-        names: HashMap::new(),
-        text: String::new(),
-    };
-    let total = counted(draft.total, "message");
-    let why_envelope = match envelope {
-        Envelope::None => "the body is the message",
-        _ => "most samples are in it",
-    };
-    draft.text += &format!(
-        "# Proposed by `sqs-to-postgres infer` for {total}: review it before you deploy it. Types and\n"
-    );
-    draft.text +=
-        "# widths fit the samples, with room to spare. Fields in every sample are required.\n\n";
-    let id = free_name(shape, "message_id");
-    draft.line("table", table, "");
-    draft.text += &commented(
-        &format!("key = [{}]", quoted(&id)),
-        "or a field that is unique to each message",
-    );
-    draft.line(
-        "on_conflict",
-        "ignore",
-        "or \"update\", best with newer = \"…\"",
-    );
-    draft.line("envelope", &envelope.to_string(), why_envelope);
-    draft.column(&id, "uuid", "");
-    draft.line(
-        "from",
-        "@message_id",
-        "a redelivered message is stored once",
-    );
-    for (key, shape) in &shape.keys {
-        draft.add(&[key.as_str()], shape);
-    }
-    // A nested field may have taken it: {"sent": {"at": …}}.
-    let sent_at = draft.unique(&free_name(shape, "sent_at"));
-    draft.column(&sent_at, "timestamptz", "");
-    draft.line("from", "@sent_at", "when SQS received it");
-    draft.text
-}
-
-/// A name for metadata that the body does not use.
-fn free_name(shape: &Shape, name: &str) -> String {
-    let is_taken = shape
-        .keys
-        .iter()
-        .any(|(key, _)| words(key).join("_") == name);
-    if is_taken {
-        format!("sqs_{name}")
-    } else {
-        name.to_owned()
-    }
-}
-
-/// The mapping written so far.
-struct Draft {
-    total: usize,
-    /// The names of the columns, each with the number to try for the next column of that name.
-    names: HashMap<String, usize>,
-    text: String,
-}
-
-impl Draft {
-    /// Adds the column of a path, or the columns below it.
-    fn add(&mut self, path: &[&str], shape: &Shape) {
-        let name = path.last().copied().unwrap_or_default();
-        if !is_name(name) {
-            self.text += "\n# Left out: a key that looks like data.\n";
-            return;
-        }
-        if shape.is_record() && path.len() < MAX_DEPTH {
-            for (key, below) in &shape.keys {
-                self.add(&[path, &[key.as_str()]].concat(), below);
-            }
-            return;
-        }
-        let is_nested = shape.objects + shape.arrays > 0;
-        match (is_nested, shape.pii_inside(name)) {
-            (true, Some(kind)) => {
-                let path = joined(path);
-                self.text += &format!(
-                    "\n# Left out: {} contains what looks like {kind}, and jsonb cannot be masked. Map its parts.\n",
-                    quoted(&path)
-                );
-            }
-            _ => self.add_column(path, shape),
-        }
-    }
-
-    fn add_column(&mut self, path: &[&str], shape: &Shape) {
-        let masked = shape.pii(&match path {
-            [.., object, part] => part_name(object, part),
-            _ => path.concat(),
-        });
-        // Postgres needs quotes around a name with capitals.
-        let plain: Vec<String> = path.iter().flat_map(|step| words(step)).collect();
-        let plain = plain.join("_");
-        let name = match masked {
-            Some(_) => format!("masked_{plain}"),
-            None => plain,
-        };
-        let name = self.unique(&name);
-        match &masked {
-            Some(_) => {
-                let width = ColumnType::Varchar(MASK.min_token_chars());
-                self.column(&name, &width.to_string(), "the width of a token");
-            }
-            None => {
-                let (column_type, why) = column_type(shape);
-                self.column(&name, &column_type, &why);
-            }
-        }
-        let from = joined(path);
-        if from != name {
-            self.line("from", &from, "");
-        }
-        if shape.present == self.total {
-            let why = format!("in all {}", counted(self.total, "message"));
-            self.text += &commented("required = true", &why);
-        }
-        if let Some((_, why)) = masked {
-            self.line("mask", &MASK.to_string(), &why);
-        }
-    }
-
-    /// The name, with a number if it is taken.
-    fn unique(&mut self, name: &str) -> String {
-        let cut = |name: &str, room: usize| {
-            let mut name = name.to_owned();
-            while name.len() > room {
-                name.pop();
-            }
-            name
-        };
-        let first = cut(name, MAX_NAME_BYTES);
-        let Some(&number) = self.names.get(&first) else {
-            return first;
-        };
-        let numbered = (number..).map(|number| {
-            let suffix = format!("_{number}");
-            (number, cut(name, MAX_NAME_BYTES - suffix.len()) + &suffix)
-        });
-        let mut free = numbered.filter(|(_, name)| !self.names.contains_key(name));
-        let (number, unique) = free.next().unwrap_or_default();
-        self.names.insert(first, number + 1);
-        unique
-    }
-
-    fn column(&mut self, name: &str, column_type: &str, why: &str) {
-        self.names.entry(name.to_owned()).or_insert(2);
-        self.text += "\n[[column]]\n";
-        self.line("name", name, "");
-        self.line("type", column_type, why);
-    }
-
-    fn line(&mut self, key: &str, value: &str, comment: &str) {
-        self.text += &commented(&format!("{key} = {}", quoted(value)), comment);
-    }
-}
-
-/// The type of a column, and the reason.
-fn column_type(shape: &Shape) -> (String, String) {
-    let plain = |name: &str| (name.to_owned(), String::new());
-    if shape.objects + shape.arrays > 0 {
-        return plain("jsonb");
-    }
-    let all = shape.scalars() + shape.bools;
-    if all == 0 {
-        return (
-            "text".to_owned(),
-            "only null in the samples: set its type".to_owned(),
-        );
-    }
-    if shape.bools == all {
-        return plain("boolean");
-    }
-    if shape.integers == all {
-        return plain(if shape.largest > ROOMY_INTEGER {
-            "bigint"
-        } else {
-            "integer"
-        });
-    }
-    if shape.integers + shape.numbers == all {
-        return plain("numeric");
-    }
-    if let Some((name, _)) = TEXT_TYPES.iter().find(|(name, _)| shape.typed(name) == all) {
-        return plain(name);
-    }
-    let longest = format!("the longest has {}", counted(shape.max_chars, "character"));
-    let width = WIDTHS
-        .into_iter()
-        .find(|&width| width >= 2 * shape.max_chars);
-    (
-        width.map_or("text".to_owned(), |width| format!("varchar({width})")),
-        longest,
-    )
-}
-
-/// The path as the mapping writes it.
-fn joined(path: &[&str]) -> String {
-    Path(path.iter().map(ToString::to_string).collect()).to_string()
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
-}
-
-fn commented(line: &str, comment: &str) -> String {
-    match comment {
-        "" => format!("{line}\n"),
-        comment => format!("{line:<COMMENT_COLUMN$} # {comment}\n"),
-    }
+    let rejections = samples.iter().enumerate();
+    let rejections =
+        rejections.filter_map(|(at, sample)| Some((at, rejection(sample).err()?.to_string())));
+    Ok(rejections.collect())
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
-    use super::shape::tests::must_be_linear;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
     use super::*;
 
-    #[test]
-    fn the_work_for_a_name_does_not_grow_with_the_number_of_equal_names() {
-        must_be_linear(|names| {
-            let mut draft = Draft {
-                total: 1,
-                names: HashMap::new(),
-                text: String::new(),
+    /// The number of samples that the mapping for these messages rejects; `None` without any object.
+    fn rejected_of(messages: &[Value]) -> Option<usize> {
+        let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
+        let samples = samples::split("", &lines.join("\n")).unwrap();
+        let (observed, _) = observe(&samples);
+        (observed.bodies.present > 0).then(|| {
+            let mapping = observed.propose("t").text;
+            let rejected = rejected(&mapping, &samples);
+            rejected
+                .unwrap_or_else(|error| panic!("{error}: {mapping}"))
+                .len()
+        })
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            ".{0,12}",
+            "[a-zA-Z_.@\"' -]{0,6}",
+            "-?[0-9]{1,20}([.][0-9]{1,4})?",
+            Just("2026-11-21T10:00:00Z".to_owned()),
+            Just("a@example.com".to_owned()),
+        ]
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            text().prop_map(Value::from),
+        ];
+        scalar.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                vec((text(), inner), 0..6).prop_map(|entries| Value::from(Map::from_iter(entries))),
+            ]
+        })
+    }
+
+    /// The kinds of values that a field of a well-behaved producer has, each with a generator.
+    fn of_kind(kind: u8) -> BoxedStrategy<Value> {
+        match kind {
+            0 => any::<i64>().prop_map(Value::from).boxed(),
+            1 => (-1e9..1e9).prop_map(Value::from).boxed(),
+            2 => "\\PC{1,40}".prop_map(Value::from).boxed(),
+            3 => "[1-9][0-9]{0,7}[.][0-9]{2}".prop_map(Value::from).boxed(),
+            4 => "20[0-9]{2}-0[1-9]-1[0-9]T1[0-9]:00:00Z"
+                .prop_map(Value::from)
+                .boxed(),
+            5 => "20[0-9]{2}-0[1-9]-1[0-9]".prop_map(Value::from).boxed(),
+            6 => any::<bool>().prop_map(Value::from).boxed(),
+            7 => "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+                .prop_map(Value::from)
+                .boxed(),
+            8 => vec(any::<i32>(), 0..4).prop_map(Value::from).boxed(),
+            9 => vec("[a-z]{0,9}", 0..4).prop_map(Value::from).boxed(),
+            10 => "[a-z]{1,9}@example[.]com".prop_map(Value::from).boxed(),
+            11 => vec(of_kind(2), 0..3)
+                .prop_map(|names| {
+                    let object = |name| serde_json::json!({ "k": name, "l": [name] });
+                    names.iter().map(object).collect::<Vec<_>>().into()
+                })
+                .boxed(),
+            _ => (of_kind(0), of_kind(2))
+                .prop_map(|(id, name)| serde_json::json!({"id": id, "name": name}))
+                .boxed(),
+        }
+    }
+
+    /// Messages of one producer: each field has one kind, and may be null or missing.
+    fn conforming() -> impl Strategy<Value = Vec<Value>> {
+        let fields = btree_map("[a-zA-Z_.é]{1,12}", 0..13_u8, 1..8);
+        fields.prop_flat_map(|fields| {
+            let field = |(name, kind): (String, u8)| {
+                let value = prop_oneof![
+                    8 => of_kind(kind).prop_map(Some),
+                    1 => Just(Some(Value::Null)),
+                    1 => Just(None),
+                ];
+                value.prop_map(move |value| value.map(|value| (name.clone(), value)))
             };
-            for _ in 0..names {
-                let name = draft.unique(&"n".repeat(MAX_NAME_BYTES));
-                draft.column(&name, "text", "");
-            }
-            assert_eq!(draft.names.len(), names);
-        });
+            let message = fields.into_iter().map(field).collect::<Vec<_>>();
+            let message = message
+                .prop_map(|fields| Value::from(Map::from_iter(fields.into_iter().flatten())));
+            vec(message, 1..30)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn every_mapping_loads(messages in vec(any_json(), 1..8)) {
+            rejected_of(&messages);
+        }
+
+        #[test]
+        fn no_message_of_a_consistent_producer_is_rejected(messages in conforming()) {
+            prop_assert_eq!(rejected_of(&messages), Some(0));
+        }
     }
 }

@@ -132,8 +132,15 @@ const NAMES: [Names; 10] = [
 ];
 
 /// Whether a word is in a list of words that are separated by spaces.
-fn is_in(list: &str, word: &str) -> bool {
+pub(super) fn is_in(list: &str, word: &str) -> bool {
     list.split_whitespace().any(|known| known == word)
+}
+
+/// Whether a name ends with a word that identifies something.
+pub(super) fn ends_with_identifier(name: &str) -> bool {
+    words(name)
+        .last()
+        .is_some_and(|last| is_in(IDENTIFIES, last))
 }
 
 /// The name of a part of an object. A name such as `id` or `first` is completed by that of the object.

@@ -1,207 +1,166 @@
 //! The values of a path: counted, none of them kept.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
-use std::fmt;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasher as _;
 
 use indexmap::IndexMap;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use sqs_to_postgres::transform::takes;
 use sqs_to_postgres::types::ColumnType;
 
+use super::class::{Class, Digits};
+use super::json::Json;
 use super::pii::{Pii, part_name, words};
 use super::value::KINDS;
-
-/// A JSON value with the keys of its objects in their order.
-pub(super) enum Json {
-    Null,
-    Bool,
-    Integer(i64),
-    /// Not an integer, or one of more than 64 bits.
-    Number(f64),
-    Text(String),
-    Array(Vec<Json>),
-    Object(Vec<(String, Json)>),
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
-    }
-}
-
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
-        Ok(Json::Integer(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
-        Ok(i64::try_from(number).map_or(Json::Number(number as f64), Json::Integer))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-        Ok(Json::Number(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
-        let mut array = Vec::new();
-        while let Some(item) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Json::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
-        let mut object = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            object.push(entry);
-        }
-        Ok(Json::Object(object))
-    }
-}
 
 /// All values of one path.
 #[derive(Default)]
 pub(super) struct Shape {
     /// Values that are neither null nor empty.
     pub(super) present: usize,
-    pub(super) bools: usize,
-    pub(super) integers: usize,
-    pub(super) numbers: usize,
-    pub(super) texts: usize,
-    pub(super) arrays: usize,
-    pub(super) objects: usize,
-    pub(super) empty_texts: usize,
+    /// Where its key was first seen, by the position of the sample.
+    pub(super) first: usize,
+    /// Values other than null, by what they are.
+    pub(super) seen: BTreeMap<Class, Seen>,
     /// The longest text or number.
     pub(super) max_chars: usize,
-    pub(super) largest: u64,
-    /// The number of texts that fit each type.
-    typed: BTreeMap<&'static str, usize>,
+    /// The largest numbers of digits, in numbers and texts that hold one.
+    pub(super) digits: Digits,
+    /// Whether all of the latter that have a point have as many digits after it.
+    pub(super) has_one_scale: bool,
     /// The number of texts and numbers that look like each kind of personal data.
     suspects: BTreeMap<Pii, usize>,
+    /// The hashes of texts and numbers.
+    distinct: HashSet<u64>,
     /// The values of an object's keys, in their order. Samples may have any number of keys.
     pub(super) keys: IndexMap<String, Shape, RandomState>,
     /// The values in arrays.
-    items: Option<Box<Shape>>,
+    pub(super) items: Option<Box<Shape>>,
+    /// The length of the longest array.
+    pub(super) max_items: usize,
 }
 
-/// The types that texts are tested for, the narrowest first.
-pub(super) const TEXT_TYPES: [(&str, ColumnType); 3] = [
-    ("uuid", ColumnType::Uuid),
-    ("timestamptz", ColumnType::TimestampTz),
-    ("date", ColumnType::Date),
-];
+/// Values of one class.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) count: usize,
+    /// The positions of the first samples with one.
+    pub(super) first: Vec<usize>,
+}
+
+/// How many samples are named as examples.
+const EXAMPLES: usize = 2;
 
 /// With at most this many keys an object counts as a record, even if most objects lack most of them.
 const FEW_KEYS: usize = 12;
 
-/// Length of a UUID with hyphens; other texts of 32 hexadecimal digits are probably hashes.
-const UUID_CHARS: usize = 36;
-
 impl Shape {
-    /// Adds a value.
-    pub(super) fn observe(&mut self, json: &Json) {
-        self.present += 1;
+    /// Adds a value of the sample at a position.
+    pub(super) fn observe(&mut self, json: &Json, sample: usize) {
         match json {
-            Json::Null => self.present -= 1,
-            Json::Bool => self.bools += 1,
-            Json::Integer(number) => {
-                self.integers += 1;
-                self.largest = self.largest.max(number.unsigned_abs());
-                self.observe_scalar(&number.to_string());
+            Json::Null => {}
+            Json::Bool => self.count(Class::Bool, sample),
+            Json::Number(text) => {
+                let class = match text.contains('.') {
+                    true => Class::Number,
+                    false => Class::Integer,
+                };
+                self.observe_scalar(class, text, sample);
             }
-            Json::Number(number) => {
-                self.numbers += 1;
-                self.observe_scalar(&number.to_string());
-            }
-            Json::Text(text) => self.observe_text(text),
+            Json::Text(text) => self.observe_scalar(Class::of_text(text), text, sample),
             Json::Array(items) => {
-                self.arrays += 1;
+                self.count(Class::Array, sample);
+                self.max_items = self.max_items.max(items.len());
                 let shape = self.items.get_or_insert_default();
-                items.iter().for_each(|item| shape.observe(item));
+                items.iter().for_each(|item| shape.observe(item, sample));
             }
             Json::Object(entries) => {
-                self.objects += 1;
+                self.count(Class::Object, sample);
                 for (key, value) in entries {
-                    self.key(key).observe(value);
+                    self.key(key, sample).observe(value, sample);
                 }
             }
         }
     }
 
-    fn key(&mut self, key: &str) -> &mut Self {
+    /// The values of a key, which the sample at a position has.
+    pub(super) fn key(&mut self, key: &str, sample: usize) -> &mut Self {
         if !self.keys.contains_key(key) {
-            self.keys.insert(key.to_owned(), Self::default());
+            let first = Self {
+                first: sample,
+                ..Self::default()
+            };
+            self.keys.insert(key.to_owned(), first);
         }
         &mut self.keys[key]
     }
 
-    fn observe_text(&mut self, text: &str) {
-        self.texts += 1;
-        if text.trim().is_empty() {
-            self.empty_texts += 1;
-            self.present -= 1;
+    fn count(&mut self, class: Class, sample: usize) {
+        let seen = self.seen.entry(class).or_default();
+        seen.count += 1;
+        if seen.first.len() < EXAMPLES && seen.first.last() != Some(&sample) {
+            seen.first.push(sample);
         }
-        for (name, column_type) in TEXT_TYPES {
-            let is_usual = column_type != ColumnType::Uuid || text.len() == UUID_CHARS;
-            if is_usual && takes(column_type, text) {
-                *self.typed.entry(name).or_default() += 1;
-            }
-        }
-        self.observe_scalar(text);
+        self.present += usize::from(class != Class::Empty);
     }
 
-    fn observe_scalar(&mut self, text: &str) {
+    fn observe_scalar(&mut self, class: Class, text: &str, sample: usize) {
+        self.count(class, sample);
         self.max_chars = self.max_chars.max(text.chars().count());
+        if let Some(digits) = Digits::of(text) {
+            let is_first = self.digits.scale == 0;
+            let is_same = digits.scale == 0 || digits.scale == self.digits.scale;
+            self.has_one_scale = is_first || self.has_one_scale && is_same;
+            self.digits.whole = self.digits.whole.max(digits.whole);
+            self.digits.scale = self.digits.scale.max(digits.scale);
+        }
         if let Some(kind) = KINDS.into_iter().find(|kind| kind.is_value(text)) {
             *self.suspects.entry(kind).or_default() += 1;
         }
+        let hash = self.distinct.hasher().hash_one(text);
+        self.distinct.insert(hash);
+    }
+
+    /// The number of values of these classes.
+    pub(super) fn of(&self, classes: &[Class]) -> usize {
+        let seen = classes.iter().filter_map(|class| self.seen.get(class));
+        seen.map(|seen| seen.count).sum()
+    }
+
+    /// Values other than null.
+    pub(super) fn all(&self) -> usize {
+        self.seen.values().map(|seen| seen.count).sum()
+    }
+
+    /// Whether there are this many values, all texts or numbers and no two alike.
+    pub(super) fn is_unique(&self, count: usize) -> bool {
+        self.present == count && self.distinct.len() == count && self.scalars() == count
+    }
+
+    /// Whether all values are one and the same text or number, or arrays without any.
+    pub(super) fn is_constant(&self) -> bool {
+        let arrays = self.of(&[Class::Array]);
+        self.distinct.len() <= 1 && self.scalars() + arrays == self.all() && self.max_items == 0
     }
 
     /// Texts and numbers.
     pub(super) fn scalars(&self) -> usize {
-        self.texts + self.integers + self.numbers
+        self.of(&Class::SCALARS) - self.of(&[Class::Bool])
     }
 
-    /// The number of texts that fit this type.
-    pub(super) fn typed(&self, name: &str) -> usize {
-        self.typed.get(name).copied().unwrap_or_default()
-    }
-
-    /// Whether every value is an object whose keys are names, not data: words, and mostly the same in all objects.
+    /// Whether the values are objects whose keys are names, not data: words, and mostly the same in all objects.
     pub(super) fn is_record(&self) -> bool {
-        let others = self.bools + self.scalars() + self.arrays;
+        let objects = self.of(&[Class::Object]);
         let are_names = self.keys.iter().all(|(key, _)| is_name(key));
         let present: usize = self.keys.iter().map(|(_, shape)| shape.present).sum();
-        let are_shared =
-            self.keys.len() <= FEW_KEYS || present * 2 >= self.keys.len() * self.objects;
-        others == 0 && !self.keys.is_empty() && are_names && are_shared
+        let are_shared = self.keys.len() <= FEW_KEYS || present * 2 >= self.keys.len() * objects;
+        !self.keys.is_empty() && is_most(objects, self.all()) && are_names && are_shared
     }
 
     /// The kind of personal data that name and values suggest, with the reason.
     pub(super) fn pii(&self, name: &str) -> Option<(Pii, String)> {
         // Null may become anything; true or false is hardly personal.
-        if self.scalars() == 0 && self.bools + self.arrays + self.objects > 0 {
+        if self.scalars() == 0 && self.all() > 0 {
             return None;
         }
         if let Some(kind) = Pii::of_name(name) {
@@ -237,6 +196,11 @@ fn reason(name: &str, values: usize, all: usize, kind: Pii) -> String {
         (false, 0) => format!("{name} suggests {kind}"),
         (false, _) => format!("{name} suggests {kind}, and {counted} look like one"),
     }
+}
+
+/// Whether this many values decide for all: at least nine in ten.
+pub(super) fn is_most(count: usize, all: usize) -> bool {
+    (all - count.min(all)) * 10 <= all
 }
 
 /// Whether a key is a name, rather than data.
@@ -289,7 +253,7 @@ pub(super) mod tests {
         must_be_linear(|keys| {
             let entries = (0..keys).map(|key| (format!("key_{key}"), Json::Null));
             let mut shape = Shape::default();
-            shape.observe(&Json::Object(entries.collect()));
+            shape.observe(&Json::Object(entries.collect()), 0);
             assert_eq!(shape.keys.len(), keys);
         });
     }

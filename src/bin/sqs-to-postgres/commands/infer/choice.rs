@@ -1,0 +1,213 @@
+//! The type of a column, by what most of its values are.
+
+use sqs_to_postgres::types::ColumnType;
+
+use super::class::Class;
+use super::pii::{ends_with_identifier, is_in, words};
+use super::shape::{Shape, is_most, is_name};
+use crate::cli::output::counted;
+use crate::cli::samples::Sample;
+
+/// A field with an integer above this may soon exceed 32 bits.
+const ROOMY_INTEGER_DIGITS: usize = 9;
+
+/// With this many digits every integer fits 64 bits.
+const BIGINT_DIGITS: usize = 18;
+
+/// A floating point number of 64 bits keeps decimal numbers of this many digits.
+/// Source: `DBL_DIG`, <https://www.postgresql.org/docs/18/datatype-numeric.html#DATATYPE-FLOAT>.
+const DOUBLE_DIGITS: usize = 15;
+
+/// An amount of money has at least this many digits before the point, and at most this many after it.
+const MONEY_DIGITS: usize = 10;
+const MONEY_SCALE: std::ops::RangeInclusive<usize> = 2..=4;
+
+/// Widths of a varchar; the first that fits twice the longest sample is chosen.
+const WIDTHS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
+
+/// Words of fields whose digits are a code: `0010` may follow, or `12-B`.
+const CODES: &str = "account barcode code ean gtin isbn phone pin postal postcode sku tel tracking version zip zipcode";
+
+/// Words of fields that hold money.
+const MONEY: &str = "amount balance charge cost credit debit discount due fee gross net paid payment price \
+    refund revenue salary shipping subtotal tax tip total vat";
+
+/// The type of a column.
+pub(super) struct Choice {
+    pub(super) column_type: String,
+    /// Why, or which values it does not fit.
+    pub(super) why: String,
+    /// Whether it takes every value.
+    pub(super) fits_all: bool,
+}
+
+impl Choice {
+    fn new(column_type: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            column_type: column_type.into(),
+            why: why.into(),
+            fits_all: true,
+        }
+    }
+}
+
+/// The type of a column of this name.
+pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
+    let all = shape.all();
+    if all == 0 {
+        return Choice::new("text", "only null in the samples: set its type");
+    }
+    let mut groups = vec![
+        (Class::Bool, vec![Class::Bool]),
+        (Class::Number, numbers(name)),
+        (Class::Uuid, vec![Class::Uuid]),
+        (Class::TimestampTz, vec![Class::TimestampTz]),
+        (Class::Timestamp, vec![Class::Timestamp]),
+        (Class::Date, vec![Class::Date]),
+        (Class::Array, vec![Class::Array]),
+    ];
+    groups.sort_by_key(|(_, classes)| std::cmp::Reverse(shape.of(classes)));
+    let (class, classes) = groups.swap_remove(0);
+    let count = shape.of(&classes);
+    if count > 0 && is_most(count, all) {
+        let mut choice = of_class(class, name, shape);
+        if count < all && choice.column_type != "jsonb" {
+            choice.fits_all = false;
+            choice.why = format!("{}: {count} of {all}", choice.column_type);
+            choice.why += &misfits(class, &classes, shape, samples);
+        }
+        return choice;
+    }
+    let scalars = shape.of(&Class::SCALARS);
+    if !is_most(scalars, all) {
+        return Choice::new("jsonb", nested(shape));
+    }
+    let mut choice = text(shape);
+    if scalars < all {
+        choice.fits_all = false;
+        choice.why += &misfits(Class::Text, &Class::SCALARS, shape, samples);
+    } else if count * 2 > all {
+        let usual = of_class(class, name, shape).column_type;
+        choice.why = format!("only {count} of {all} are {usual}; {}", choice.why);
+    }
+    choice
+}
+
+/// What counts as a number in a column of this name.
+fn numbers(name: &str) -> Vec<Class> {
+    let mut numbers = vec![Class::Integer, Class::Number];
+    if !words(name).iter().any(|word| is_in(CODES, word)) {
+        numbers.extend([Class::IntegerText, Class::NumberText]);
+    }
+    numbers
+}
+
+/// The type for values of one class.
+fn of_class(class: Class, name: &str, shape: &Shape) -> Choice {
+    match class {
+        Class::Bool => Choice::new("boolean", ""),
+        Class::Uuid => Choice::new("uuid", ""),
+        Class::TimestampTz => Choice::new("timestamptz", ""),
+        Class::Timestamp => match known("timestamp") {
+            true => Choice::new("timestamp", "without an offset"),
+            false => text(shape),
+        },
+        Class::Date => Choice::new("date", ""),
+        Class::Array => array(name, shape),
+        _ => number(name, shape),
+    }
+}
+
+fn number(name: &str, shape: &Shape) -> Choice {
+    let (digits, in_texts) = (shape.digits, shape.of(&[Class::NumberText]));
+    let words = words(name);
+    if shape.of(&[Class::Number, Class::NumberText]) == 0 {
+        let is_roomy = digits.whole > ROOMY_INTEGER_DIGITS || ends_with_identifier(name);
+        let column_type = match digits.whole {
+            0..=BIGINT_DIGITS if !is_roomy => "integer",
+            0..=BIGINT_DIGITS => "bigint",
+            _ => "numeric",
+        };
+        let is_text = shape.of(&[Class::IntegerText]) > 0;
+        return Choice::new(column_type, if is_text { "digits in strings" } else { "" });
+    }
+    let has_cents = in_texts > 0 && shape.has_one_scale && MONEY_SCALE.contains(&digits.scale);
+    let is_money = has_cents || words.iter().any(|word| is_in(MONEY, word));
+    if is_money && digits.scale <= *MONEY_SCALE.end() {
+        let scale = digits.scale.max(*MONEY_SCALE.start());
+        let precision = MONEY_DIGITS.max(2 * digits.whole) + scale;
+        let money = format!("numeric({precision},{scale})");
+        if known(&money) {
+            return Choice::new(money, "");
+        }
+    }
+    if in_texts > 0 || is_money || digits.whole + digits.scale > DOUBLE_DIGITS {
+        return Choice::new("numeric", "");
+    }
+    Choice::new("double precision", "or numeric, which keeps every digit")
+}
+
+/// The text type for scalar values.
+fn text(shape: &Shape) -> Choice {
+    let longest = format!("the longest has {}", counted(shape.max_chars, "character"));
+    let mut widths = WIDTHS.into_iter();
+    let width = widths.find(|&width| width >= 2 * shape.max_chars);
+    let column_type = width.map_or("text".to_owned(), |width| format!("varchar({width})"));
+    Choice::new(column_type, longest)
+}
+
+/// The type for arrays: that of their values, if they have one.
+fn array(name: &str, shape: &Shape) -> Choice {
+    let Some(items) = shape.items.as_ref().filter(|items| items.all() > 0) else {
+        return Choice::new("jsonb", "only empty arrays in the samples");
+    };
+    if items.of(&Class::SCALARS) < items.all() {
+        return Choice::new("jsonb", nested(shape));
+    }
+    let element = choose(name, items, &[]);
+    let column_type = match element.column_type.as_str() {
+        _ if !element.fits_all => "text[]".to_owned(),
+        text if text.starts_with("varchar") => "text[]".to_owned(),
+        other => format!("{other}[]"),
+    };
+    match known(&column_type) {
+        true => Choice::new(column_type, ""),
+        false => Choice::new("jsonb", "an array"),
+    }
+}
+
+/// What a jsonb column holds.
+fn nested(shape: &Shape) -> String {
+    let items = shape.items.as_ref();
+    let keys = items.map_or(&shape.keys, |items| &items.keys);
+    let keys = keys.keys().map(String::as_str).filter(|key| is_name(key));
+    let keys: Vec<&str> = keys.take(6).collect();
+    let keys = keys.join(", ");
+    match (shape.of(&[Class::Array]), keys.is_empty()) {
+        (0, _) => "an object whose keys differ".to_owned(),
+        (_, true) => "an array".to_owned(),
+        _ => format!("up to {} with {keys}", counted(shape.max_items, "object")),
+    }
+}
+
+/// Which samples have values of other classes.
+fn misfits(wanted: Class, classes: &[Class], shape: &Shape, samples: &[Sample]) -> String {
+    let mut misfits = String::new();
+    let others = shape.seen.iter();
+    for (class, seen) in others.filter(|(class, _)| !classes.contains(class)) {
+        let places = seen.first.iter().filter_map(|&at| samples.get(at));
+        let places: Vec<&str> = places.map(|sample| sample.place.as_str()).collect();
+        let (is, are) = class.misfit(wanted);
+        let what = match seen.count - places.len().min(seen.count) {
+            0 if places.len() == 1 => format!("{} {is}", places.join("")),
+            0 => format!("{} {are}", places.join(" and ")),
+            more => format!("{} and {more} more {are}", places.join(", ")),
+        };
+        misfits += &format!("; {what}");
+    }
+    misfits
+}
+
+fn known(column_type: &str) -> bool {
+    column_type.parse::<ColumnType>().is_ok()
+}

@@ -1,0 +1,134 @@
+//! What a value is, by its form.
+
+use sqs_to_postgres::transform::takes;
+use sqs_to_postgres::types::ColumnType;
+
+/// What a value is. `IntegerText` and `NumberText` are strings that hold a number as JSON writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    Bool,
+    Integer,
+    Number,
+    IntegerText,
+    NumberText,
+    Uuid,
+    TimestampTz,
+    Timestamp,
+    Date,
+    Empty,
+    Text,
+    Array,
+    Object,
+}
+
+/// Length of a UUID with hyphens; other texts of 32 hexadecimal digits are probably hashes.
+const UUID_CHARS: usize = 36;
+
+/// Length of a calendar day: 2026-11-21.
+const DATE_CHARS: usize = 10;
+
+impl Class {
+    pub(super) const SCALARS: [Self; 11] = [
+        Self::Bool,
+        Self::Integer,
+        Self::Number,
+        Self::IntegerText,
+        Self::NumberText,
+        Self::Uuid,
+        Self::TimestampTz,
+        Self::Timestamp,
+        Self::Date,
+        Self::Empty,
+        Self::Text,
+    ];
+
+    pub(super) fn of_text(text: &str) -> Self {
+        let is_uuid = || text.len() == UUID_CHARS && takes(ColumnType::Uuid, text);
+        let is_date = || text.len() == DATE_CHARS && takes(ColumnType::Date, text);
+        let without_offset = || takes(ColumnType::TimestampTz, &(text.replacen(' ', "T", 1) + "Z"));
+        match text {
+            _ if text.trim().is_empty() => Self::Empty,
+            _ if Digits::of(text).is_some_and(|digits| digits.scale == 0) => Self::IntegerText,
+            _ if Digits::of(text).is_some() => Self::NumberText,
+            _ if is_uuid() => Self::Uuid,
+            _ if is_date() => Self::Date,
+            _ if takes(ColumnType::TimestampTz, text) => Self::TimestampTz,
+            _ if without_offset() => Self::Timestamp,
+            _ => Self::Text,
+        }
+    }
+
+    /// What makes one value, or several, a misfit in a column for another class.
+    pub(super) fn misfit(self, wanted: Self) -> (&'static str, &'static str) {
+        match (self, wanted) {
+            (Self::Timestamp, Self::TimestampTz) => ("has no offset", "have no offset"),
+            (Self::Bool, _) => ("is true or false", "are true or false"),
+            (Self::Integer | Self::Number, _) => ("is a number", "are numbers"),
+            (Self::Empty, _) => ("is empty", "are empty"),
+            (Self::Array, _) => ("is an array", "are arrays"),
+            (Self::Object, _) => ("is an object", "are objects"),
+            (_, Self::Number) => ("is not a number", "are not numbers"),
+            (_, Self::Uuid) => ("is not a UUID", "are not UUIDs"),
+            (_, Self::Date) => ("is not a date", "are not dates"),
+            (_, Self::TimestampTz | Self::Timestamp) => {
+                ("is not a timestamp", "are not timestamps")
+            }
+            _ => ("is text", "are text"),
+        }
+    }
+}
+
+/// How many digits a number has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digits {
+    /// Before the point.
+    pub(super) whole: usize,
+    /// After it.
+    pub(super) scale: usize,
+}
+
+impl Digits {
+    /// Those of a text that is a number as JSON writes it without an exponent: not `007` or `+1`, which a number would
+    /// not give back.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = match unsigned.split_once('.') {
+            Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
+            Some(_) => return None,
+            None => (unsigned, ""),
+        };
+        let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_canonical = whole == "0" || !whole.is_empty() && !whole.starts_with('0');
+        (is_canonical && is_digits(whole) && is_digits(fraction) && text != "-0").then_some(Self {
+            whole: whole.len(),
+            scale: fraction.len(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_classed_by_its_form() {
+        let cases = [
+            ("7", Class::IntegerText),
+            ("-7.50", Class::NumberText),
+            ("007", Class::Text),
+            ("-0", Class::Text),
+            ("1.", Class::Text),
+            ("1e3", Class::Text),
+            ("5e0d8f2a-0000-4000-8000-000000000001", Class::Uuid),
+            ("2026-11-21", Class::Date),
+            ("2026-11-21T00:00:00+01:00", Class::TimestampTz),
+            ("2026-11-21T00:00:00", Class::Timestamp),
+            ("2026-11-21 00:00:00.5", Class::Timestamp),
+            ("2026-11-31", Class::Text),
+            (" ", Class::Empty),
+        ];
+        for (text, class) in cases {
+            assert_eq!(Class::of_text(text), class, "{text}");
+        }
+    }
+}

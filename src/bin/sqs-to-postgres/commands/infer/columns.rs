@@ -1,0 +1,253 @@
+//! Shapes → the columns of a mapping, and notes on what is left out.
+
+use sqs_to_postgres::mask::Mask;
+use sqs_to_postgres::message::{Envelope, Metadata};
+use sqs_to_postgres::pipeline::Path;
+use sqs_to_postgres::types::ColumnType;
+
+use super::choice::{Choice, choose};
+use super::class::Class;
+use super::pii::{ends_with_identifier, part_name};
+use super::shape::{Shape, is_most, is_name};
+use super::wrap::Wrap;
+use crate::cli::output::counted;
+use crate::cli::samples::Sample;
+
+/// Depth to which objects become columns; deeper ones become jsonb.
+const MAX_DEPTH: usize = 6;
+
+/// The maximum number of columns from fields: a table has at most 1,600 in all.
+const MAX_FIELDS: usize = 1_500;
+
+/// The mask of personal data: a hash, which cannot be made without the key.
+const MASK: Mask = Mask::HmacSha256;
+
+/// Fields of an EventBridge event that are usually the same in all events of a queue.
+const EVENTBRIDGE_CONSTANTS: [&str; 4] = ["version", "account", "region", "resources"];
+
+/// A column to be.
+pub(super) struct Column<'s> {
+    /// The steps that its name is made of.
+    pub(super) path: Vec<&'s str>,
+    /// Where it comes from, as the mapping writes it, and the reason.
+    pub(super) from: String,
+    pub(super) why_from: &'static str,
+    pub(super) column_type: String,
+    pub(super) why_type: String,
+    pub(super) is_required: bool,
+    /// The mask, and the reason.
+    pub(super) mask: Option<(Mask, String)>,
+    /// How good a key it would be, the lowest first; `None` if it cannot be one.
+    pub(super) key_rank: Option<u8>,
+}
+
+/// A column, or why there is none.
+pub(super) enum Item<'s> {
+    Column(Column<'s>),
+    LeftOut(String),
+}
+
+/// Collects the columns of fields.
+pub(super) struct Fields<'s> {
+    pub(super) wrap: Wrap,
+    pub(super) samples: &'s [Sample],
+    /// The number of messages.
+    pub(super) total: usize,
+    pub(super) items: Vec<Item<'s>>,
+    /// The fields beyond the limit.
+    beyond: usize,
+}
+
+impl<'s> Fields<'s> {
+    pub(super) fn new(wrap: Wrap, samples: &'s [Sample], total: usize) -> Self {
+        Self {
+            wrap,
+            samples,
+            total,
+            items: Vec::new(),
+            beyond: 0,
+        }
+    }
+
+    /// Adds the fields of the bodies.
+    pub(super) fn add_body(&mut self, shape: &'s Shape) {
+        let is_constant = |key: &str, shape: &Shape| {
+            self.wrap == Wrap::EventBridge
+                && EVENTBRIDGE_CONSTANTS.contains(&key)
+                && shape.is_constant()
+        };
+        let (constant, fields): (Vec<_>, Vec<_>) = shape
+            .keys
+            .iter()
+            .partition(|(key, shape)| is_constant(key, shape));
+        self.add_keys(&[], fields.into_iter());
+        if !constant.is_empty() {
+            let names: Vec<&str> = constant.iter().map(|(key, _)| key.as_str()).collect();
+            self.leave_out(format!("{}, the same in every event", names.join(", ")));
+        }
+        if self.beyond > 0 {
+            let beyond = counted(self.beyond, "more field");
+            self.leave_out(format!("{beyond}, as a table has at most 1,600 columns"));
+        }
+    }
+
+    /// Adds the attributes of messages.
+    pub(super) fn add_attributes(&mut self, shape: &'s Shape) {
+        for (name, shape) in &shape.keys {
+            if is_name(name) {
+                let from = Metadata::Attribute(name.clone()).to_string();
+                self.add_column(vec!["attribute", name], from, name, shape);
+            } else {
+                let place = self.place(shape.first);
+                self.leave_out(format!(
+                    "an attribute in {place} whose name looks like data"
+                ));
+            }
+        }
+    }
+
+    /// Adds the fields of an object.
+    fn add_keys(&mut self, path: &[&'s str], keys: impl Iterator<Item = (&'s String, &'s Shape)>) {
+        let mut data = Vec::new();
+        for (key, shape) in keys {
+            if is_name(key) {
+                self.add(&[path, &[key.as_str()]].concat(), shape);
+            } else {
+                data.push(shape.first);
+            }
+        }
+        if let [first, others @ ..] = &data[..] {
+            let others = match others.len() {
+                0 => String::new(),
+                others => format!(", and {}", counted(others, "more key")),
+            };
+            let place = self.place(*first);
+            self.leave_out(format!("a key in {place} that looks like data{others}"));
+        }
+    }
+
+    /// Adds the column of a path, or the columns below it.
+    fn add(&mut self, path: &[&'s str], shape: &'s Shape) {
+        if self.wrap == Wrap::S3
+            && path == ["Records"]
+            && let Some(record) = &shape.items
+        {
+            return self.add(&[path, &["0"]].concat(), record);
+        }
+        if shape.is_record() && path.len() < MAX_DEPTH {
+            return self.add_keys(path, shape.keys.iter());
+        }
+        let name = match path {
+            [.., object, part] => part_name(object, part),
+            _ => path.concat(),
+        };
+        let from = joined(path);
+        let nested = shape.of(&[Class::Array, Class::Object]);
+        let is_scalar = nested == 0 || is_most(shape.all() - nested, shape.all());
+        match shape.pii_inside(&name) {
+            Some(kind) if !is_scalar => self.leave_out(format!(
+                "{}, which contains what looks like {kind}: jsonb and arrays cannot be masked",
+                quoted(&from)
+            )),
+            _ => self.add_column(path.to_vec(), from, &name, shape),
+        }
+    }
+
+    fn add_column(&mut self, path: Vec<&'s str>, from: String, name: &str, shape: &'s Shape) {
+        if self.items.len() >= MAX_FIELDS {
+            self.beyond += 1;
+            return;
+        }
+        let is_required = shape.present == self.total;
+        let mask = shape.pii(name).map(|(_, why)| (MASK, why));
+        let choice = match mask {
+            Some(_) => Choice {
+                column_type: ColumnType::Varchar(MASK.min_token_chars()).to_string(),
+                why: "the width of a token".to_owned(),
+                fits_all: true,
+            },
+            None => choose(name, shape, self.samples),
+        };
+        let can_be_key =
+            mask.is_none() && is_required && choice.fits_all && shape.is_unique(self.total);
+        self.items.push(Item::Column(Column {
+            key_rank: can_be_key
+                .then(|| key_rank(name, &choice.column_type))
+                .flatten(),
+            path,
+            from,
+            why_from: "",
+            column_type: choice.column_type,
+            why_type: choice.why,
+            is_required,
+            mask,
+        }));
+    }
+
+    fn leave_out(&mut self, what: String) {
+        self.items.push(Item::LeftOut(what));
+    }
+
+    fn place(&self, sample: usize) -> &'s str {
+        self.samples.get(sample).map_or("", |sample| &sample.place)
+    }
+}
+
+impl Column<'_> {
+    /// A column of metadata.
+    pub(super) fn of_metadata(
+        path: [&'static str; 2],
+        from: Metadata,
+        column_type: ColumnType,
+        why: &'static str,
+    ) -> Self {
+        Self {
+            path: path.to_vec(),
+            from: from.to_string(),
+            why_from: why,
+            column_type: column_type.to_string(),
+            why_type: String::new(),
+            is_required: false,
+            mask: None,
+            key_rank: None,
+        }
+    }
+
+    /// The column of the id that a message keeps when it is delivered again.
+    pub(super) fn of_id(envelope: Envelope) -> Self {
+        match envelope {
+            Envelope::None => Self::of_metadata(
+                ["sqs", "message_id"],
+                Metadata::MessageId,
+                ColumnType::Uuid,
+                "SQS's id: a redelivered message is stored once",
+            ),
+            Envelope::Sns => Self::of_metadata(
+                ["sns message", "id"],
+                Metadata::SnsMessageId,
+                ColumnType::Uuid,
+                "SNS's id: a message that is delivered again is stored once",
+            ),
+        }
+    }
+}
+
+/// How good a key a unique field would be; `None` for types of which nobody expects it.
+fn key_rank(name: &str, column_type: &str) -> Option<u8> {
+    let is_id = ends_with_identifier(name);
+    match column_type {
+        "uuid" => Some(if is_id { 0 } else { 2 }),
+        "integer" | "bigint" | "text" => Some(if is_id { 1 } else { 3 }),
+        width if width.starts_with("varchar") => Some(if is_id { 1 } else { 3 }),
+        _ => None,
+    }
+}
+
+/// The path as the mapping writes it.
+fn joined(path: &[&str]) -> String {
+    Path(path.iter().map(ToString::to_string).collect()).to_string()
+}
+
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}

@@ -1,0 +1,64 @@
+//! What the messages of a queue are wrapped in, and the bodies below it.
+
+use sqs_to_postgres::message::{Envelope, Message};
+
+use super::json::Json;
+use crate::cli::samples::Sample;
+
+/// What the bodies of most samples are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrap {
+    None,
+    /// An event of EventBridge, whose `detail` is the message.
+    EventBridge,
+    /// A notification of S3, which lists one record.
+    S3,
+}
+
+/// Keys that every event of EventBridge has.
+/// Source: <https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html>.
+const EVENTBRIDGE: [&str; 5] = ["id", "detail-type", "source", "time", "detail"];
+
+impl Wrap {
+    /// That of most of these bodies.
+    pub(super) fn of<'j>(bodies: impl Iterator<Item = &'j Json> + Clone) -> Self {
+        let all = bodies.clone().count();
+        let is_of_most =
+            |wrap: &Self| bodies.clone().filter(|body| wrap.holds(body)).count() * 2 > all;
+        let known = [Self::EventBridge, Self::S3];
+        known.into_iter().find(is_of_most).unwrap_or(Self::None)
+    }
+
+    /// Whether a body is such an event.
+    pub(super) fn holds(self, body: &Json) -> bool {
+        match self {
+            Self::None => matches!(body, Json::Object(_)),
+            Self::EventBridge => EVENTBRIDGE.iter().all(|key| body.get(key).is_some()),
+            Self::S3 => match body.get("Records") {
+                Some(Json::Array(records)) => {
+                    matches!(&records[..], [record] if record.get("s3").is_some())
+                }
+                _ => false,
+            },
+        }
+    }
+
+    /// Why a body does not count.
+    pub(super) fn mismatch(self) -> &'static str {
+        match self {
+            Self::None => "the message is not a JSON object",
+            Self::EventBridge => "it is not an event of EventBridge, as most are",
+            Self::S3 => "it is not a notification of S3 with one record, as most are",
+        }
+    }
+}
+
+/// The envelope of most samples.
+pub(super) fn envelope(samples: &[Sample]) -> Envelope {
+    let fits_most = |envelope: &Envelope| {
+        let fits = |sample: &&Sample| Message::extract(&sample.record, *envelope).is_ok();
+        samples.iter().filter(fits).count() * 2 > samples.len()
+    };
+    let mut envelopes = Envelope::all().filter(|envelope| envelope.mismatch().is_some());
+    envelopes.find(fits_most).unwrap_or(Envelope::None)
+}
