@@ -203,8 +203,8 @@ build: processor install mapping ## build the function for AWS, fully optimised:
 	$(BUILD)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 
-# What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). Compiled is it already, where
-# the progress can be seen.
+# What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). The function is compiled
+# before, because sam hides the progress.
 .PHONY: build-Function
 build-Function:
 	$(BUILD)

@@ -101,8 +101,8 @@ impl Metadata {
             Self::MessageId | Self::SnsMessageId => {
                 ("uuid, text or varchar(n)", |t| t.is_text() || t == T::Uuid)
             }
-            Self::Body => ("jsonb, text or varchar(n)", |t| {
-                t.is_text() || t == T::Jsonb
+            Self::Body => ("jsonb, json, text or varchar(n)", |t| {
+                t.is_text() || t.is_json()
             }),
             Self::SenderId | Self::SnsTopicArn => ("text or varchar(n)", T::is_text),
             Self::BodySha256 => ("text or varchar(64)", |t| {
@@ -110,6 +110,19 @@ impl Metadata {
             }),
             Self::GroupId | Self::Attribute(_) => return None,
         })
+    }
+
+    /// Whether it names an attribute that no message can have.
+    /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>.
+    pub(crate) fn is_impossible(&self) -> bool {
+        const MAX_CHARS: usize = 256;
+        let Self::Attribute(name) = self else {
+            return false;
+        };
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        name.len() > MAX_CHARS
+            || !name.chars().all(is_allowed)
+            || name.split('.').any(str::is_empty)
     }
 
     /// Whether its values are strings, on which transforms work.

@@ -146,7 +146,7 @@ impl Inspection {
         Ok(if exists.try_get(0)? {
             Self::NoTable(pipeline.create_table())
         } else {
-            Self::NoSchema(format!("CREATE SCHEMA {quoted};"))
+            Self::NoSchema(pipeline.create_schema().trim_end().to_owned())
         })
     }
 }

@@ -123,7 +123,7 @@ async fn types_and_widths_are_those_of_the_values_with_room() {
             json!(["007", 7]),
             vec!["type = \"varchar(32)\"", "required = true"],
         ),
-        (json!([["a"], null]), vec!["type = \"jsonb\""]),
+        (json!([["a"], null]), vec!["type = \"text[]\""]),
         (
             json!([{}, "a"]),
             vec!["type = \"jsonb\"", "required = true"],
