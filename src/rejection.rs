@@ -125,6 +125,7 @@ impl fmt::Display for Rule {
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
             Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or map text"),
+            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or map numeric"),
             Self::Range(ColumnType::Jsonb) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: fix the producer"),
             Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
             Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),

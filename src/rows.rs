@@ -6,6 +6,7 @@
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
+use tokio_postgres::types::Type;
 
 /// The length that stands for a null.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (Bind).
@@ -57,7 +58,7 @@ impl Rows {
 
     /// Adds a null to the current row.
     pub(crate) fn push_null(&mut self) {
-        self.bytes.put_i32(NULL_LENGTH);
+        put_null(&mut self.bytes);
         self.ends.push(self.bytes.len());
     }
 
@@ -72,13 +73,7 @@ impl Rows {
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
     ) -> Result<(), E> {
-        let start = self.bytes.len();
-        self.bytes.put_i32(0);
-        write(&mut self.bytes)?;
-        let length = self.bytes.len() - start - size_of::<i32>();
-        // A value comes from a message of at most 1 MiB, so its length always fits.
-        let length = i32::try_from(length).unwrap_or(i32::MAX);
-        self.bytes[start..start + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
+        put_value(&mut self.bytes, write)?;
         self.ends.push(self.bytes.len());
         Ok(())
     }
@@ -113,6 +108,45 @@ impl Rows {
     pub fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
         let (length, bytes) = self.cell(row, column).split_at(size_of::<i32>());
         (length != NULL_LENGTH.to_be_bytes()).then_some(bytes)
+    }
+}
+
+/// Writes a null as a cell.
+pub(crate) fn put_null(out: &mut BytesMut) {
+    out.put_i32(NULL_LENGTH);
+}
+
+/// Writes a value, which `write` writes, as a cell.
+pub(crate) fn put_value<E>(
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
+) -> Result<(), E> {
+    let start = out.len();
+    out.put_i32(0);
+    write(out)?;
+    let length = out.len() - start - size_of::<i32>();
+    // A value comes from a message of at most 1 MiB, so its length always fits.
+    let length = i32::try_from(length).unwrap_or(i32::MAX);
+    out[start..start + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
+    Ok(())
+}
+
+/// How many bytes there are before the elements of an array that has any.
+pub(crate) const ARRAY_HEAD_BYTES: usize = 5 * size_of::<i32>();
+
+/// Writes the beginning of an array of one dimension. Its elements follow as cells.
+/// Source: `array_recv` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
+pub(crate) fn put_array_head(out: &mut BytesMut, element: &Type, elements: usize) {
+    const MAY_HOLD_NULLS: i32 = 1;
+    const LOWER_BOUND: i32 = 1;
+    let dimensions = elements.min(1);
+    out.put_i32(dimensions as i32);
+    out.put_i32(MAY_HOLD_NULLS);
+    out.put_u32(element.oid());
+    if dimensions > 0 {
+        // A batch and a message have at most a few MiB.
+        out.put_i32(i32::try_from(elements).unwrap_or(i32::MAX));
+        out.put_i32(LOWER_BOUND);
     }
 }
 

@@ -62,7 +62,7 @@ impl Step {
         use ColumnType as T;
         match self {
             Self::StripNul => true,
-            Self::Trim | Self::Lowercase | Self::Uppercase => column_type != T::Jsonb,
+            Self::Trim | Self::Lowercase | Self::Uppercase => !column_type.is_nested(),
             Self::Ip => column_type.is_text() || column_type == T::Inet,
             Self::Major | Self::Minor | Self::Patch => {
                 column_type.is_text() || column_type.is_number()

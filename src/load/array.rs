@@ -1,12 +1,14 @@
 //! The parameter that carries one column of the chosen rows, in Postgres's binary form of an array.
-//! Source: `array_recv` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
+//! `unnest` opens arrays of arrays to the last element, so values that are arrays themselves go as text.
 
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
+use thiserror::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::rows::Rows;
+use crate::rows::{Rows, put_array_head, put_null, put_value};
+use crate::transform::readable;
 use crate::types::ColumnType;
 
 /// One column of the chosen rows.
@@ -24,20 +26,40 @@ impl fmt::Debug for ColumnArray<'_> {
     }
 }
 
+/// The value has no text form.
+#[derive(Debug, Error)]
+#[error("a value of {0} has no text form")]
+struct NoText(ColumnType);
+
+impl ColumnArray<'_> {
+    /// Writes a value as the text that Postgres prints of it, from which the statement casts it back.
+    fn put_text(&self, row: usize, out: &mut BytesMut) -> Result<(), NoText> {
+        let Some(value) = self.rows.value(row, self.column) else {
+            put_null(out);
+            return Ok(());
+        };
+        let text = readable(self.column_type, value).ok_or(NoText(self.column_type))?;
+        put_value(out, |out| {
+            out.put_slice(text.as_bytes());
+            Ok(())
+        })
+    }
+}
+
 impl ToSql for ColumnArray<'_> {
     fn to_sql(
         &self,
         _: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        const DIMENSIONS: i32 = 1;
-        const MAY_HOLD_NULLS: i32 = 1;
-        const LOWER_BOUND: i32 = 1;
-        out.put_i32(DIMENSIONS);
-        out.put_i32(MAY_HOLD_NULLS);
-        out.put_u32(self.column_type.element().oid());
-        out.put_i32(i32::try_from(self.chosen.len())?);
-        out.put_i32(LOWER_BOUND);
+        if let ColumnType::Array(_) = self.column_type {
+            put_array_head(out, &Type::TEXT, self.chosen.len());
+            for &row in self.chosen {
+                self.put_text(row, out)?;
+            }
+            return Ok(IsNull::No);
+        }
+        put_array_head(out, &self.column_type.element(), self.chosen.len());
         for &row in self.chosen {
             out.put_slice(self.rows.cell(row, self.column));
         }

@@ -78,7 +78,7 @@ fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Order
             // No value is NaN.
             float(a).partial_cmp(&float(b)).unwrap_or(Ordering::Equal)
         }
-        ColumnType::Numeric => Numeric::read(a).cmp(&Numeric::read(b)),
+        ColumnType::Numeric | ColumnType::NumericOf(..) => Numeric::read(a).cmp(&Numeric::read(b)),
         _ => integer(a).cmp(&integer(b)),
     }
 }

@@ -3,6 +3,7 @@
 use crate::pipeline::{Column, OnConflict, Pipeline};
 use crate::quote::{quote_identifier, quote_list};
 use crate::schema::EnumColumn;
+use crate::types::ColumnType;
 
 /// Alias of the row that is in the table, to compare it with the new one.
 const STORED: &str = "stored";
@@ -92,13 +93,19 @@ impl Statements {
 /// `FROM unnest(…)` would first write all of them to a tuplestore.
 /// Source: <https://www.postgresql.org/docs/18/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
 fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String {
-    let is_text = column.column_type.is_text();
-    match enums
+    let is_text = match column.column_type {
+        ColumnType::Array(element) => element.is_text(),
+        scalar => scalar.is_text(),
+    };
+    let live = enums
         .iter()
-        .find(|live| live.column == column.name && is_text)
-    {
-        Some(live) => format!("unnest(${parameter})::text::{}", live.type_name),
-        None => format!("unnest(${parameter})"),
+        .find(|live| live.column == column.name && is_text);
+    match (live, column.column_type) {
+        (Some(live), _) => format!("unnest(${parameter})::text::{}", live.type_name),
+        (None, ColumnType::Array(element)) => {
+            format!("unnest(${parameter})::{}[]", element.element())
+        }
+        (None, _) => format!("unnest(${parameter})"),
     }
 }
 

@@ -101,8 +101,8 @@ impl Metadata {
             Self::MessageId | Self::SnsMessageId => {
                 ("uuid, text or varchar(n)", |t| t.is_text() || t == T::Uuid)
             }
-            Self::Body => ("jsonb, text or varchar(n)", |t| {
-                t.is_text() || t == T::Jsonb
+            Self::Body => ("jsonb, json, text or varchar(n)", |t| {
+                t.is_text() || t.is_json()
             }),
             Self::SenderId | Self::SnsTopicArn => ("text or varchar(n)", T::is_text),
             Self::BodySha256 => ("text or varchar(64)", |t| {

@@ -314,5 +314,8 @@ fn check_key_column(column: &Column) -> Result<(), Problem> {
     if column.source == Source::Metadata(Metadata::ReceiveCount) {
         return Err(Problem::ReceiveCountKey);
     }
+    if column.column_type == ColumnType::Json {
+        return Err(Problem::KeyType(column.column_type));
+    }
     Ok(())
 }

@@ -68,6 +68,10 @@ pub enum Problem {
         "it is part of the key but @receive_count grows with every delivery, so a redelivered message would be stored again: remove it from the key"
     )]
     ReceiveCountKey,
+    #[error(
+        "it is part of the key but Postgres cannot compare values of type {0}: use jsonb or another column"
+    )]
+    KeyType(ColumnType),
     #[error("newer needs rows that can be replaced: set on_conflict = \"update\", or remove newer")]
     NewerWithoutUpdate,
     #[error("newer names {0:?}, which is not a column: add the column or correct newer")]
@@ -77,7 +81,7 @@ pub enum Problem {
     )]
     NewerKey,
     #[error(
-        "newer names it, but values of type {0} do not show which message is newer: name a column of type date, timestamptz or a number"
+        "newer names it, but values of type {0} do not show which message is newer: name a column of type date, timestamp, timestamptz or a number"
     )]
     NewerType(ColumnType),
     #[error(
@@ -104,7 +108,11 @@ pub enum Problem {
     UnknownOnConflict(String),
     #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]
     UnknownEnvelope(String),
-    #[error("type {0:?} is unknown: use one of {known}", known = ColumnType::list())]
+    #[error(
+        "type {0:?} is unknown: use one of {known}{meant}",
+        known = ColumnType::list(),
+        meant = ColumnType::meant(.0).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default()
+    )]
     UnknownType(String),
     #[error(
         "from {0:?} has an empty step: write the keys with one dot between them, for example \"client.ip\""

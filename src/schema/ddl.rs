@@ -19,7 +19,7 @@ pub enum PartitionError {
     #[error("column {0:?} is not mapped: partition by a column of the mapping")]
     Unknown(String),
     #[error(
-        "column {0:?} is {1}, and partitions are months: partition by a column of type date or timestamptz"
+        "column {0:?} is {1}, and partitions are months: partition by a column of type date, timestamp or timestamptz"
     )]
     Type(String, ColumnType),
     #[error(
@@ -33,6 +33,17 @@ pub enum PartitionError {
 }
 
 impl Pipeline {
+    /// The statement that creates the schema of the table; empty where the mapping names none.
+    pub fn create_schema(&self) -> String {
+        let create = |schema: &String| {
+            format!(
+                "CREATE SCHEMA IF NOT EXISTS {};\n",
+                quote_identifier(schema)
+            )
+        };
+        self.table.schema.as_ref().map_or_else(String::new, create)
+    }
+
     /// The statement that creates the table of the mapping.
     ///
     /// ```sql

@@ -76,29 +76,52 @@ const REFUSES: Fit = Fit::Narrow("refuses values that do not fit");
 const ROUNDS_OR_REFUSES: Fit =
     Fit::Narrow("rounds to the digits it stores, and refuses values that are too large");
 
+const ROUNDS: Fit = Fit::Changed("rounds values to its precision");
+
 /// What happens to values of the mapped type when Postgres assigns them to the column.
-/// Source: `\dCS` of psql 18; any type can be assigned to a string type.
 pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
-    use ColumnType as T;
-    const ROUNDS: Fit = Fit::Changed("rounds values to its precision");
     let mapped = column.column_type;
+    let longest = column.mask.and_then(Mask::max_token_chars);
+    let longest = longest.or_else(|| mapped.max_printed_chars());
+    match (mapped, live.is_array) {
+        // Element by element.
+        (ColumnType::Array(element), true) => {
+            fit_of_type(*element, element.max_printed_chars(), live)
+        }
+        (_, true) => Fit::Never,
+        (_, false) => fit_of_type(mapped, longest, live),
+    }
+}
+
+/// Source: `\dCS` of psql 18; any type can be assigned to a string type.
+fn fit_of_type(mapped: ColumnType, longest: Option<usize>, live: &LiveColumn) -> Fit {
+    use ColumnType as T;
     match (live.type_name.as_str(), mapped) {
-        _ if live.is_string => fit_of_string(column, live),
+        _ if live.is_string => fit_of_string(longest, live),
         (_, T::Text | T::Varchar(_)) if live.is_enum => Fit::Whole,
         ("numeric", number) if number.is_number() => fit_of_numeric(number, live),
-        // The same type.
-        (name, mapped) if short(name) == mapped.to_string() => Fit::Whole,
+        // The same type, for times perhaps with fewer digits of the second.
+        (name, mapped) if short(name) == mapped.to_string() => match live.type_modifier {
+            ..0 | MICROSECOND_DIGITS.. => Fit::Whole,
+            _ => ROUNDS,
+        },
         ("integer", T::SmallInt) | ("bigint", T::SmallInt | T::Integer) => Fit::Whole,
         ("smallint", T::Integer | T::BigInt) | ("integer", T::BigInt) => REFUSES,
+        ("smallint", T::NumericOf(..=4, 0))
+        | ("integer", T::NumericOf(..=9, 0))
+        | ("bigint", T::NumericOf(..=18, 0)) => Fit::Whole,
         ("smallint" | "integer" | "bigint", number) if number.is_number() => ROUNDS_OR_REFUSES,
         ("real", T::SmallInt) => Fit::Whole,
         ("real", T::Integer | T::BigInt) => ROUNDS,
-        ("real", T::DoublePrecision | T::Numeric) => ROUNDS_OR_REFUSES,
+        ("real", T::DoublePrecision | T::Numeric | T::NumericOf(..)) => ROUNDS_OR_REFUSES,
         ("double precision", T::SmallInt | T::Integer | T::Real) => Fit::Whole,
-        ("double precision", T::BigInt | T::Numeric) => ROUNDS,
+        ("double precision", T::BigInt | T::Numeric | T::NumericOf(..)) => ROUNDS,
         ("timestamp without time zone", T::Date) => Fit::Whole,
         ("timestamp with time zone", T::Date) => {
             Fit::Changed("turns dates into midnight in the time zone of the session")
+        }
+        ("timestamp with time zone", T::Timestamp) => {
+            Fit::Changed("reads times as those of the time zone of the session")
         }
         ("timestamp without time zone", T::TimestampTz) => {
             Fit::Changed("stores times in the time zone of the session")
@@ -106,33 +129,31 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
         ("date", T::TimestampTz) => {
             Fit::Changed("keeps only the day, in the time zone of the session")
         }
-        ("json", T::Jsonb) => Fit::Whole,
+        ("date", T::Timestamp) => Fit::Changed("keeps only the day"),
+        ("time without time zone", T::Timestamp) => Fit::Changed("keeps only the time of day"),
+        ("json", T::Jsonb) | ("jsonb", T::Json) => Fit::Whole,
         ("cidr", T::Inet) => Fit::Changed("keeps only the network of an address"),
         _ => Fit::Never,
     }
 }
 
+/// The digits of a second after the point that times have without a precision.
+const MICROSECOND_DIGITS: i32 = 6;
+
 /// A type modifier includes a header of 4 bytes.
 const MODIFIER_HEADER: i32 = 4;
 
-fn fit_of_string(column: &Column, live: &LiveColumn) -> Fit {
+/// `longest` is the maximum number of characters of a value as text; `None` if there is no limit.
+fn fit_of_string(longest: Option<usize>, live: &LiveColumn) -> Fit {
     const NAME_BYTES: usize = 63;
     let room = match live.type_name.as_str() {
         "name" => Some(NAME_BYTES),
         _ => usize::try_from(live.type_modifier - MODIFIER_HEADER).ok(),
     };
-    match (room, longest_text(column)) {
+    match (room, longest) {
         (None, _) => Fit::Whole,
         (Some(room), Some(longest)) if longest <= room => Fit::Whole,
         _ => REFUSES,
-    }
-}
-
-/// Maximum characters of a column's values as text; `None` if there is no limit.
-fn longest_text(column: &Column) -> Option<usize> {
-    match column.mask.and_then(Mask::max_token_chars) {
-        Some(chars) => Some(chars),
-        None => column.column_type.max_printed_chars(),
     }
 }
 
@@ -145,15 +166,16 @@ fn fit_of_numeric(mapped: ColumnType, live: &LiveColumn) -> Fit {
     }
     let modifier = live.type_modifier - MODIFIER_HEADER;
     let (precision, scale) = (modifier >> 16, ((modifier & 0x7ff) ^ 1024) - 1024);
-    let digits = match mapped {
-        ColumnType::SmallInt => 5,
-        ColumnType::Integer => 10,
-        ColumnType::BigInt => 19,
+    let (before, after) = match mapped {
+        ColumnType::SmallInt => (5, 0),
+        ColumnType::Integer => (10, 0),
+        ColumnType::BigInt => (19, 0),
+        ColumnType::NumericOf(precision, scale) => (i32::from(precision - scale), i32::from(scale)),
         _ => return ROUNDS_OR_REFUSES,
     };
-    if scale >= 0 && precision - scale >= digits {
-        Fit::Whole
-    } else {
-        REFUSES
+    match (precision - scale >= before, scale >= after) {
+        (true, true) => Fit::Whole,
+        (false, true) => REFUSES,
+        (_, false) => ROUNDS_OR_REFUSES,
     }
 }

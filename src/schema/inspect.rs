@@ -143,7 +143,7 @@ impl Inspection {
         Ok(if exists {
             Self::NoTable(pipeline.create_table())
         } else {
-            Self::NoSchema(format!("CREATE SCHEMA {quoted};"))
+            Self::NoSchema(pipeline.create_schema().trim_end().to_owned())
         })
     }
 }

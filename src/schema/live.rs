@@ -21,12 +21,14 @@ pub struct LiveTable {
 #[derive(Debug)]
 pub(super) struct LiveColumn {
     pub(super) name: String,
-    /// As Postgres prints it, without a length.
+    /// As Postgres prints it, without a length; of an array, the type of its elements.
     pub(super) type_name: String,
     /// As Postgres prints it, with its length.
     full_type: String,
+    pub(super) is_array: bool,
+    /// Whether it, or an element of it, is an enum.
     pub(super) is_enum: bool,
-    /// Any type can be assigned to it.
+    /// Any type can be assigned to it, or to an element of it.
     pub(super) is_string: bool,
     /// A length, or precision and scale; −1 for none.
     pub(super) type_modifier: i32,
@@ -49,11 +51,12 @@ impl LiveTable {
     /// # Errors
     /// The connection failed, or the role has no privilege on the schema.
     pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
-        let sql = "SELECT a.attname::text, format_type(b.oid, NULL), format_type(b.oid, m), b.typtype = 'e', b.typcategory = 'S', m, \
+        let sql = "SELECT a.attname::text, format_type(e.oid, NULL), format_type(b.oid, m), e.typtype = 'e', e.typcategory = 'S', m, \
                    a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '', \
-                   a.attgenerated <> '' OR a.attidentity = 'a' \
+                   a.attgenerated <> '' OR a.attidentity = 'a', b.oid <> e.oid \
                    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
-                   JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, \
+                   JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END \
+                   JOIN pg_type e ON e.oid = CASE b.typcategory WHEN 'A' THEN b.typelem ELSE b.oid END, \
                    LATERAL (SELECT CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END) AS modifier(m) \
                    WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
         let rows = client
@@ -70,6 +73,7 @@ impl LiveTable {
                 is_not_null: row.try_get(6)?,
                 has_default: row.try_get(7)?,
                 is_generated: row.try_get(8)?,
+                is_array: row.try_get(9)?,
             })
         };
         Ok(Self {
@@ -120,7 +124,8 @@ impl LiveTable {
     /// A text column stores any value, but `newer` would then compare by collation.
     fn newer_as_text(&self, pipeline: &Pipeline) -> Option<Difference> {
         let column = pipeline.newer_column()?;
-        let live = self.column(&column.name).filter(|live| live.is_string)?;
+        let is_text = |live: &&LiveColumn| live.is_string && !live.is_array;
+        let live = self.column(&column.name).filter(is_text)?;
         Some(Difference {
             column: column.name.clone(),
             fault: Fault::NewerAsText(short(&live.full_type)),
@@ -179,7 +184,10 @@ impl LiveTable {
         enums
             .map(|column| EnumColumn {
                 column: column.name.clone(),
-                type_name: column.type_name.clone(),
+                type_name: match column.is_array {
+                    true => format!("{}[]", column.type_name),
+                    false => column.type_name.clone(),
+                },
             })
             .collect()
     }
@@ -223,7 +231,7 @@ impl LiveTable {
             };
             if fit(column, live) == Fit::Never {
                 let ddl = alter_type(&table, column);
-                let (actual, mapped) = (live.type_name.clone(), column.column_type);
+                let (actual, mapped) = (short(&live.full_type), column.column_type);
                 return Some(TableError::ColumnType {
                     table,
                     column: column.name.clone(),
@@ -239,8 +247,12 @@ impl LiveTable {
 
 /// Short names of types in place of Postgres's long ones.
 pub(super) fn short(type_name: &str) -> String {
-    type_name
+    let name = type_name
         .replace("character varying", "varchar")
-        .replace("timestamp with time zone", "timestamptz")
-        .replace("timestamp without time zone", "timestamp")
+        .replace(" without time zone", "");
+    let Some((time, array)) = name.split_once(" with time zone") else {
+        return name;
+    };
+    let (time, precision) = time.split_at(time.find('(').unwrap_or(time.len()));
+    format!("{time}tz{precision}{array}")
 }

@@ -4,16 +4,21 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::types as wire;
+use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 use time::macros::{date, format_description};
-use time::{Date, OffsetDateTime, UtcOffset};
+use time::{Date, Duration, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use super::decimal::{Decimal, Misfit};
-use super::jsonb;
+use super::text::Unstorable;
+use super::{from_json, jsonb};
 use crate::rejection::Rule;
+use crate::rows::{put_array_head, put_null, put_value};
 use crate::types::ColumnType;
 
 /// Postgres counts days and microseconds from here.
@@ -75,7 +80,12 @@ pub(crate) fn write(
     match column_type {
         ColumnType::Text => write_text(value, None, out),
         ColumnType::Varchar(chars) => write_text(value, Some(chars), out),
-        ColumnType::Jsonb => write_jsonb(value, out),
+        ColumnType::Json => write_json(value, column_type, out),
+        ColumnType::Jsonb => {
+            out.put_u8(JSONB_VERSION);
+            write_json(value, column_type, out)
+        }
+        ColumnType::Array(element) => write_array(value, element, out),
         _ => write_scalar(value, column_type, out).map_err(|misfit| match misfit {
             Misfit::Type => Rule::Type(column_type),
             Misfit::Range => Rule::Range(column_type),
@@ -101,18 +111,43 @@ fn write_text(value: &Value<'_>, max_chars: Option<usize>, out: &mut BytesMut) -
     }
 }
 
-fn write_jsonb(value: &Value<'_>, out: &mut BytesMut) -> Result<(), Rule> {
+fn write_json(value: &Value<'_>, column_type: ColumnType, out: &mut BytesMut) -> Result<(), Rule> {
     let json = match value {
         Value::Bool(true) => Cow::Borrowed("true"),
         Value::Bool(false) => Cow::Borrowed("false"),
         Value::Number(text) => Cow::Borrowed(*text),
         Value::Nested(json) => Cow::Borrowed(&**json),
         Value::Text(text) => Cow::Owned(serde_json::Value::from(&**text).to_string()),
-        Value::Null | Value::Millis(_) => return Err(Rule::Type(ColumnType::Jsonb)),
+        Value::Null | Value::Millis(_) => return Err(Rule::Type(column_type)),
     };
     jsonb::check(&json)?;
-    out.put_u8(JSONB_VERSION);
     out.put_slice(json.as_bytes());
+    Ok(())
+}
+
+fn write_array(
+    value: &Value<'_>,
+    element: &'static ColumnType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    let not_of_type = || Rule::Type(ColumnType::Array(element));
+    let Value::Nested(json) = value else {
+        return Err(not_of_type());
+    };
+    let elements: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| not_of_type())?;
+    put_array_head(out, &element.element(), elements.len());
+    for raw in elements {
+        match from_json(raw.get(), Unstorable::Reject)? {
+            Value::Null => put_null(out),
+            value => {
+                let written = put_value(out, |out| write(&value, *element, out));
+                written.map_err(|rule| match rule {
+                    Rule::Type(_) => not_of_type(),
+                    rule => rule,
+                })?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -129,8 +164,19 @@ fn write_scalar(
         ColumnType::Real => wire::float4_to_sql(float(value)?, out),
         ColumnType::DoublePrecision => wire::float8_to_sql(float(value)?, out),
         ColumnType::Numeric => decimal(value)?.write_numeric(out)?,
+        ColumnType::NumericOf(precision, scale) => decimal(value)?
+            .with_scale(precision, scale)?
+            .write_numeric(out)?,
         ColumnType::Date => wire::date_to_sql(day(value).ok_or(Misfit::Type)?, out),
-        ColumnType::TimestampTz => wire::timestamp_to_sql(micros(value).ok_or(Misfit::Type)?, out),
+        ColumnType::Time => wire::time_to_sql(time_of_day(value).ok_or(Misfit::Type)?, out),
+        ColumnType::Timestamp => {
+            let micros = micros(value, local).ok_or(Misfit::Type)?;
+            wire::timestamp_to_sql(micros, out);
+        }
+        ColumnType::TimestampTz => {
+            let micros = micros(value, instant).ok_or(Misfit::Type)?;
+            wire::timestamp_to_sql(micros, out);
+        }
         ColumnType::Uuid => {
             let uuid = Uuid::try_parse(literal(value)?).map_err(|_| Misfit::Type)?;
             wire::uuid_to_sql(uuid.into_bytes(), out);
@@ -139,7 +185,12 @@ fn write_scalar(
             let (address, netmask) = inet(literal(value)?).ok_or(Misfit::Type)?;
             wire::inet_to_sql(address, netmask, out);
         }
-        ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Jsonb => return Err(Misfit::Type),
+        ColumnType::Bytea => out.put_slice(&bytes(literal(value)?).ok_or(Misfit::Type)?),
+        ColumnType::Text
+        | ColumnType::Varchar(_)
+        | ColumnType::Json
+        | ColumnType::Jsonb
+        | ColumnType::Array(_) => return Err(Misfit::Type),
     }
     Ok(())
 }
@@ -211,23 +262,54 @@ fn day(value: &Value<'_>) -> Option<i32> {
     (date.year() >= 1).then(|| date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
 }
 
-/// Microseconds since 2000-01-01T00:00:00Z, from an instant with its offset (RFC 3339).
-fn micros(value: &Value<'_>) -> Option<i64> {
+/// Microseconds since 2000-01-01T00:00:00Z, from what `read` reads.
+fn micros(value: &Value<'_>, read: fn(&str) -> Option<OffsetDateTime>) -> Option<i64> {
     if let Value::Millis(millis) = value {
         return (millis - POSTGRES_EPOCH_UNIX_MILLIS).checked_mul(1_000);
     }
-    let instant = instant(value.as_literal()?)?;
+    // Rounded to the nearest, as Postgres does when it reads a text; `None` after the year 9999.
+    let instant = read(value.as_literal()?)?.checked_add(Duration::nanoseconds(500))?;
     let since = instant - POSTGRES_EPOCH.midnight().assume_utc();
-    // Rounded to the nearest, as Postgres does when it reads a text.
-    let micros = (since.whole_nanoseconds() + 500).div_euclid(1_000);
+    let micros = since.whole_nanoseconds().div_euclid(1_000);
     (instant.year() >= 1).then(|| i64::try_from(micros).ok())?
 }
 
-/// An instant with its offset, in UTC; `None` also if it is after the year 9999 in UTC.
+/// An instant with its offset (RFC 3339), in UTC; `None` also if it is after the year 9999 in UTC.
 fn instant(text: &str) -> Option<OffsetDateTime> {
+    // `time` takes any character for what separates day and time.
+    const SEPARATOR: usize = 10;
+    if !matches!(text.as_bytes().get(SEPARATOR)?, b'T' | b't' | b' ') {
+        return None;
+    }
     OffsetDateTime::parse(text, &Rfc3339)
         .ok()?
         .checked_to_offset(UtcOffset::UTC)
+}
+
+/// A date and time of day without an offset, as if in UTC; the seconds may be missing.
+fn local(text: &str) -> Option<OffsetDateTime> {
+    instant(&format!("{text}Z")).or_else(|| instant(&format!("{text}:00Z")))
+}
+
+/// Microseconds since midnight.
+fn time_of_day(value: &Value<'_>) -> Option<i64> {
+    match value.as_literal()? {
+        "24:00" | "24:00:00" => Some(MILLIS_PER_DAY * 1_000),
+        time => micros(
+            &Value::Text(format!("{POSTGRES_EPOCH}T{time}").into()),
+            local,
+        ),
+    }
+}
+
+/// Bytes from base64 in the alphabet of either kind, with or without padding.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    const ANY_PADDING: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let decode = |alphabet| GeneralPurpose::new(alphabet, ANY_PADDING).decode(text);
+    decode(&alphabet::STANDARD)
+        .or_else(|_| decode(&alphabet::URL_SAFE))
+        .ok()
 }
 
 /// An address, and the length of its network.

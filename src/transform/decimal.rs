@@ -109,6 +109,16 @@ impl Decimal {
         Some(within(self.integer_digits())? + within(self.scale)?)
     }
 
+    /// The same number with this many digits after the point.
+    pub(crate) fn with_scale(self, precision: u16, scale: u16) -> Result<Self, Misfit> {
+        let scale = i64::from(scale);
+        let is_exact = -self.exponent <= scale;
+        match is_exact && self.integer_digits() <= i64::from(precision) - scale {
+            true => Ok(Self { scale, ..self }),
+            false => Err(Misfit::Range),
+        }
+    }
+
     /// Writes Postgres's binary `numeric`.
     pub(crate) fn write_numeric(&self, out: &mut BytesMut) -> Result<(), Misfit> {
         self.digits_within_bounds().ok_or(Misfit::Range)?;

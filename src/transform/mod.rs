@@ -144,9 +144,7 @@ impl CompiledColumn {
             .partition(|&&step| step == Step::StripNul);
         let input = match &column.source {
             Source::Path(path) => Input::Field(paths.slot(path)),
-            Source::Metadata(Metadata::Body) if column.column_type == ColumnType::Jsonb => {
-                Input::Body
-            }
+            Source::Metadata(Metadata::Body) if column.column_type.is_json() => Input::Body,
             Source::Metadata(metadata) => Input::Metadata(metadata.clone()),
         };
         let mut compiled = Self {

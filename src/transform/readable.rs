@@ -3,10 +3,11 @@
 use std::fmt::{Display, LowerExp};
 
 use postgres_protocol::types as wire;
-use time::{Date, Duration, OffsetDateTime};
+use time::{Date, Duration, PrimitiveDateTime, Time};
 use uuid::Uuid;
 
 use super::convert::POSTGRES_EPOCH;
+use crate::rows::ARRAY_HEAD_BYTES;
 use crate::types::ColumnType;
 
 /// How many decimal digits each digit of a binary numeric represents.
@@ -32,12 +33,17 @@ pub fn readable(column_type: ColumnType, cell: &[u8]) -> Option<String> {
         T::BigInt => i64::from_be_bytes(cell.try_into().ok()?).to_string(),
         T::Real => float(f32::from_be_bytes(cell.try_into().ok()?), REAL_DIGITS)?,
         T::DoublePrecision => float(f64::from_be_bytes(cell.try_into().ok()?), DOUBLE_DIGITS)?,
-        T::Numeric => numeric(cell)?,
+        T::Numeric | T::NumericOf(..) => numeric(cell)?,
         T::Date => date(i32::from_be_bytes(cell.try_into().ok()?))?.to_string(),
-        T::TimestampTz => instant(i64::from_be_bytes(cell.try_into().ok()?))?,
+        T::Time => time_of_day(i64::from_be_bytes(cell.try_into().ok()?))?,
+        T::Timestamp => local(i64::from_be_bytes(cell.try_into().ok()?))?,
+        T::TimestampTz => local(i64::from_be_bytes(cell.try_into().ok()?))? + "+00",
         T::Uuid => Uuid::from_slice(cell).ok()?.to_string(),
         T::Inet => inet(cell)?,
+        T::Bytea => format!("\\x{}", base16ct::lower::encode_string(cell)),
+        T::Json => std::str::from_utf8(cell).ok()?.to_owned(),
         T::Jsonb => std::str::from_utf8(cell.get(1..)?).ok()?.to_owned(),
+        T::Array(element) => array(*element, cell)?,
     })
 }
 
@@ -56,17 +62,60 @@ fn date(days: i32) -> Option<Date> {
     POSTGRES_EPOCH.checked_add(Duration::days(days.into()))
 }
 
-fn instant(micros: i64) -> Option<String> {
-    let epoch = POSTGRES_EPOCH.midnight().assume_utc();
-    let instant: OffsetDateTime = epoch.checked_add(Duration::microseconds(micros))?;
-    let (date, (hour, minute, second)) = (instant.date(), instant.to_hms());
-    let fraction = match instant.microsecond() {
+fn local(micros: i64) -> Option<String> {
+    let epoch = POSTGRES_EPOCH.midnight();
+    let local: PrimitiveDateTime = epoch.checked_add(Duration::microseconds(micros))?;
+    let since_midnight = (local.time() - Time::MIDNIGHT).whole_microseconds();
+    let time = time_of_day(i64::try_from(since_midnight).ok()?)?;
+    Some(format!("{} {time}", local.date()))
+}
+
+/// Also 24:00:00, which Postgres has.
+fn time_of_day(micros: i64) -> Option<String> {
+    let since_midnight = Duration::microseconds(micros);
+    let (hours, minutes, seconds) = (
+        since_midnight.whole_hours(),
+        since_midnight.whole_minutes() % 60,
+        since_midnight.whole_seconds() % 60,
+    );
+    let fraction = match since_midnight.subsec_microseconds() {
         0 => String::new(),
         micros => format!(".{micros:06}").trim_end_matches('0').to_owned(),
     };
-    Some(format!(
-        "{date} {hour:02}:{minute:02}:{second:02}{fraction}+00"
-    ))
+    Some(format!("{hours:02}:{minutes:02}:{seconds:02}{fraction}"))
+}
+
+/// Source: `array_out` in
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
+fn array(element: ColumnType, cell: &[u8]) -> Option<String> {
+    let mut texts = Vec::new();
+    let mut rest = cell.get(ARRAY_HEAD_BYTES..).unwrap_or_default();
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            texts.push("NULL".to_owned());
+            rest = after;
+            continue;
+        };
+        let (value, after) = after.split_at_checked(length)?;
+        texts.push(match element {
+            // The cast to text has words where the output function has letters.
+            ColumnType::Boolean => if value == [1] { "t" } else { "f" }.to_owned(),
+            _ => quoted(readable(element, value)?),
+        });
+        rest = after;
+    }
+    Some(format!("{{{}}}", texts.join(",")))
+}
+
+/// An element of an array, in quotes where it needs them.
+fn quoted(text: String) -> String {
+    const SPECIAL: &[char] = &[
+        '"', '\\', '{', '}', ',', ' ', '\t', '\n', '\r', '\u{b}', '\u{c}',
+    ];
+    if !text.is_empty() && !text.eq_ignore_ascii_case("NULL") && !text.contains(SPECIAL) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn inet(cell: &[u8]) -> Option<String> {

@@ -255,6 +255,56 @@ async fn what_only_looks_like_a_mistake_is_not_reported() {
     }
 }
 
+/// What a table with a precision of its own does to values, by Postgres's own casts:
+/// https://www.postgresql.org/docs/18/datatype.html.
+#[tokio::test]
+async fn what_the_precision_of_a_column_changes_or_refuses_is_named() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(EVERY_TYPE);
+    create(&tool, &database).await;
+    let [ok, warning, failure] = ["", "warning", "failure"];
+    let cases = [
+        ("price", "numeric(14,4)", ok, ""),
+        ("price", "numeric", ok, ""),
+        ("price", "varchar(15)", ok, ""),
+        ("price", "varchar(14)", failure, "refuses values"),
+        ("price", "numeric(12,1)", failure, "rounds to the digits"),
+        ("price", "numeric(11,2)", failure, "refuses values"),
+        ("price", "double precision", warning, "rounds values"),
+        ("price", "bigint", failure, "rounds to the digits"),
+        ("instant", "timestamptz(3)", warning, "rounds values"),
+        ("instant", "timestamptz(6)", ok, ""),
+        ("local", "timestamp(0)", warning, "rounds values"),
+        ("local", "timestamptz", warning, "time zone of the session"),
+        ("local", "date", warning, "keeps only the day"),
+        ("opens", "time(0)", warning, "rounds values"),
+        ("opens", "varchar(15)", ok, ""),
+        ("sent", "jsonb", ok, ""),
+        ("tags", "varchar(9)[]", failure, "refuses values"),
+        ("tags", "text", ok, ""),
+        ("prices", "numeric(9,2)[]", failure, "numeric(9,2)[]"),
+        ("prices", "numeric(14,3)[]", ok, ""),
+        ("prices", "numeric(12,2)", failure, "numeric(12,2)[]"),
+        ("times", "timestamptz(3)[]", warning, "timestamptz(3)[]"),
+        ("flags", "integer[]", failure, "boolean[]"),
+        ("seal", "text", ok, ""),
+    ];
+    for (column, of, status, said) in cases {
+        let sql = format!(
+            "ALTER TABLE every_type DROP COLUMN {column}; ALTER TABLE every_type ADD COLUMN {column} {of}"
+        );
+        database.execute(&sql).await;
+        let found = complaints(&tool.run("check --json").await);
+        let name = format!("column {column}");
+        let found = found.iter().find(|(check, ..)| *check == name);
+        let (found_status, text) = found.map_or(("", ""), |(_, status, text)| {
+            (status.as_str(), text.as_str())
+        });
+        assert_eq!(found_status, status, "{column} {of}: {text}");
+        assert!(text.contains(said), "{column} {of}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
     let database = Database::new().await;
@@ -347,7 +397,9 @@ async fn a_schema_that_does_not_exist_is_named() {
     let found = complaints(&check);
     assert_eq!(found[0].0, "table");
     assert!(
-        found[0].2.ends_with("CREATE SCHEMA \"nowhere\";"),
+        found[0]
+            .2
+            .ends_with("CREATE SCHEMA IF NOT EXISTS \"nowhere\";"),
         "{found:?}"
     );
 }

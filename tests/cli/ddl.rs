@@ -1,6 +1,6 @@
 //! `ddl`: its output creates the table, or fixes it.
 
-use crate::support::Database;
+use crate::support::{Database, server_address};
 use crate::tool::Tool;
 
 /// A mapping with a column of every type.
@@ -43,8 +43,17 @@ type = "double precision"
 name = "exact"
 type = "numeric"
 [[column]]
+name = "price"
+type = "numeric(12,2)"
+[[column]]
 name = "day"
 type = "date"
+[[column]]
+name = "opens"
+type = "time"
+[[column]]
+name = "local"
+type = "timestamp"
 [[column]]
 name = "instant"
 type = "timestamptz"
@@ -52,8 +61,26 @@ type = "timestamptz"
 name = "address"
 type = "inet"
 [[column]]
+name = "seal"
+type = "bytea"
+[[column]]
+name = "sent"
+type = "json"
+[[column]]
 name = "tree"
 type = "jsonb"
+[[column]]
+name = "tags"
+type = "text[]"
+[[column]]
+name = "prices"
+type = "numeric(12,2)[]"
+[[column]]
+name = "flags"
+type = "boolean[]"
+[[column]]
+name = "times"
+type = "timestamptz[]"
 [[column]]
 name = "token"
 type = "varchar(64)"
@@ -122,7 +149,7 @@ async fn diff_fixes_a_table_that_has_rows() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     let old = "CREATE TABLE every_type (id uuid NOT NULL, \"select\" varchar(3) NOT NULL, small text, big integer,
-        exact numeric(4, 1), day timestamptz, double real GENERATED ALWAYS AS (2.5) STORED, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
+        exact numeric(4, 1), price numeric(9, 2), tags varchar(3)[], local timestamp(3), day timestamptz, double real GENERATED ALWAYS AS (2.5) STORED, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
         INSERT INTO every_type (id, \"select\", small, big, exact, \"else\") VALUES (gen_random_uuid(), 'abc', '7', 8, 1.5, '')";
     database.execute(old).await;
     let difference = tool.run("ddl --diff").await;
@@ -143,6 +170,57 @@ async fn diff_fixes_a_table_that_has_rows() {
         1
     );
     assert_eq!(tool.run("check").await.code, 0);
+}
+
+#[tokio::test]
+async fn a_schema_that_the_mapping_names_is_created_first() {
+    let database = Database::new().await;
+    let schema = format!("{}_shop", database.schema);
+    let mapping = IN_CLEAR.replace("\"visits\"", &format!("\"{schema}.visits\""));
+    let tool = Tool::on(&database).mapping(&mapping);
+    let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\";\n");
+    let ddl = tool.run("ddl").await.out;
+    let partitioned = IN_CLEAR.replace("key = [\"visitor\"]", "key = [\"visitor\", \"seen_at\"]");
+    let partitioned = partitioned.replace("newer = \"seen_at\"\n", "").replace(
+        "type = \"timestamptz\"",
+        "type = \"timestamp\"\nrequired = true",
+    );
+    let partitioned = partitioned.replace("\"visits\"", &format!("\"{schema}.parts\""));
+    let by_time = Tool::on(&database).mapping(&partitioned);
+    let parts = by_time.run("ddl --partition-by seen_at").await.out;
+    for out in [&ddl, &tool.run("ddl --diff").await.out, &parts] {
+        assert!(out.starts_with(&create), "{out}");
+    }
+    // The second finds the schema there.
+    database.execute(&ddl).await;
+    database.execute(&parts).await;
+    assert_eq!(tool.run("ddl --diff").await.out, "");
+    assert_eq!(by_time.run("check").await.code, 0);
+    database
+        .execute(&format!("DROP SCHEMA {schema} CASCADE"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_privilege_that_is_not_granted_is_granted_to_the_role_that_is_logged_in() {
+    let database = Database::new().await;
+    let (schema, password) = (&database.schema, "p");
+    let mapping = IN_CLEAR.replace("\"visits\"", &format!("\"{schema}.visits\""));
+    let owner = Tool::on(&database).mapping(&mapping);
+    create(&owner, &database).await;
+    let role = database.role(password).await;
+    database
+        .execute(&format!("REVOKE ALL ON visits FROM {role}"))
+        .await;
+    let url = database.url_as(&role, password, server_address());
+    let tool = Tool::on(&database)
+        .set("DATABASE_URL", &url)
+        .mapping(&mapping);
+    let difference = tool.run("ddl --diff").await.out;
+    let grant = format!("GRANT INSERT, SELECT, UPDATE ON \"{schema}\".\"visits\" TO \"{role}\";");
+    assert!(difference.contains(&grant), "{difference}");
+    database.execute(&difference).await;
+    assert_eq!(tool.run("ddl --diff").await.out, "");
 }
 
 #[tokio::test]

@@ -13,7 +13,9 @@ fn every_type() -> Value {
     json!({
         "select": "é\u{1F600}", "a \"quoted\" name": "seven", "small": "-32768", "middle": 2.0, "big": 9_007_199_254_740_993_u64,
         "single": 0.1, "double": -1e300, "exact": "-12345678.900", "day": "1999-12-31", "instant": "2026-11-21T01:02:03.000004+01:00",
-        "address": "2001:DB8::/32", "tree": {"b": [1, {"a": null}]}, "token": "10.0.0.1",
+        "address": "2001:DB8::/32", "price": 12.5, "opens": "09:30", "local": "2026-11-21T23:59:59.5", "seal": "AAH/",
+        "sent": {"b":  1, "a": 2}, "tags": ["a b", "", null, "NULL", "\"\\", "é"], "prices": ["1", 2.25], "flags": [true, false],
+        "times": ["2026-11-21T01:02:03.000004+01:00"], "tree": {"b": [1, {"a": null}]}, "token": "10.0.0.1",
     })
 }
 

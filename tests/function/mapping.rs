@@ -78,7 +78,7 @@ async fn a_newer_column_without_an_order_prevents_startup() {
         (
             update,
             of("type = \"text\""),
-            "date, timestamptz or a number",
+            "date, timestamp, timestamptz or a number",
         ),
         (update, of("type = \"jsonb\""), "values of type jsonb"),
         (

@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:
-  sqs-to-postgres ddl | psql \"$DATABASE_URL\"
+  sqs-to-postgres ddl | psql -v ON_ERROR_STOP=1 \"$DATABASE_URL\"
   sqs-to-postgres ddl --diff";
 
 /// Print the CREATE TABLE statement of the mapping, or the statements that fix a table
@@ -28,7 +28,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ddl {
-    /// Partition by month on this column, a date or timestamptz of the key
+    /// Partition by month on this column, a date, timestamp or timestamptz of the key
     ///
     /// Prints partitions for this month and the next two, and one for all other times. Create
     /// later ones before they are needed, for example with pg_partman. The key is then unique
@@ -54,9 +54,9 @@ impl Ddl {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let (_, pipeline) = self.mapping.read()?;
         let sql = match &self.partition_by {
-            Some(column) => notes(&pipeline) + &pipeline.create_partitioned(column, today())?,
+            Some(column) => preamble(&pipeline) + &pipeline.create_partitioned(column, today())?,
             None if self.diff => self.difference(&pipeline).await?,
-            None => notes(&pipeline) + &pipeline.create_table(),
+            None => preamble(&pipeline) + &pipeline.create_table(),
         };
         output::bytes(sql.as_bytes())
     }
@@ -70,6 +70,11 @@ impl Ddl {
         }
         Ok(sql)
     }
+}
+
+/// What comes before the table: its schema, if the mapping names one, and notes.
+fn preamble(pipeline: &Pipeline) -> String {
+    pipeline.create_schema() + &notes(pipeline)
 }
 
 /// Properties of columns that their types do not show, as SQL comments.
@@ -96,9 +101,7 @@ fn today() -> time::Date {
 /// The statements that fix the table; none if it fits.
 fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
     let table = match inspection {
-        Inspection::NoSchema(create) => {
-            return format!("{}{create}\n{}", notes(pipeline), pipeline.create_table());
-        }
+        Inspection::NoSchema(_) => return preamble(pipeline) + &pipeline.create_table(),
         Inspection::SchemaClosed(fix) => return format!("{fix}\n"),
         Inspection::NoTable(create) => return notes(pipeline) + create,
         Inspection::Table(table) => table,
@@ -117,6 +120,14 @@ fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
             _ => ": it is built without blocking writers, and must not run in a transaction",
         };
         sql += &format!("-- the key has no unique index{how}\n{create}\n");
+    }
+    let permissions = &table.permissions;
+    if !permissions.missing.is_empty() {
+        let missing = permissions.missing.join(", ");
+        sql += &format!(
+            "-- {missing} not granted on the mapped columns to the role that is logged in\n{}\n",
+            permissions.fix
+        );
     }
     sql
 }

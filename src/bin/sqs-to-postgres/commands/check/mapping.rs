@@ -34,7 +34,7 @@ fn check_order(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliError>
         (OnConflict::Update, None) => report.warning(
             "newer",
             "the message that is stored last wins, and standard queues, outages and redrive reorder messages",
-            "set newer = \"…\" to a column with a date, timestamptz or number of the message",
+            "set newer = \"…\" to a column with a date, timestamp, timestamptz or number of the message",
         ),
     }
 }
