@@ -112,6 +112,19 @@ impl Metadata {
         })
     }
 
+    /// Whether it names an attribute that no message can have.
+    /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>.
+    pub(crate) fn is_impossible(&self) -> bool {
+        const MAX_CHARS: usize = 256;
+        let Self::Attribute(name) = self else {
+            return false;
+        };
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        name.len() > MAX_CHARS
+            || !name.chars().all(is_allowed)
+            || name.split('.').any(str::is_empty)
+    }
+
     /// Whether its values are strings, on which transforms work.
     pub(crate) fn is_text(&self) -> bool {
         !matches!(

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 
 use super::problem::Mistake;
-use super::{Column, OnConflict, Path, Pipeline, Problem, Source, Table, clear, newer, trust};
+use super::{
+    Column, OnConflict, Path, Pipeline, Problem, Source, Table, clear, newer, reach, trust,
+};
 use crate::mask::Mask;
 use crate::message::{Envelope, Metadata};
 use crate::steps::Step;
@@ -82,6 +84,7 @@ impl RawPipeline {
         let columns = check_columns(self.column, envelope)?;
         let key = check_key(&self.key, &columns)?;
         let newer = newer::check(self.newer.as_deref(), on_conflict, &columns, &key)?;
+        reach::check(&columns)?;
         clear::check(&columns)?;
         trust::check(self.trust_origin, on_conflict, &columns, &key)?;
         Ok(Pipeline {
@@ -201,6 +204,9 @@ fn parse_source(from: &str) -> Result<Source, Problem> {
     if from.starts_with('@') {
         let metadata =
             Metadata::parse(from).ok_or_else(|| Problem::UnknownMetadata(from.to_owned()))?;
+        if metadata.is_impossible() {
+            return Err(Problem::AttributeName(from.to_owned()));
+        }
         return Ok(Source::Metadata(metadata));
     }
     Path::parse(from).map(Source::Path)

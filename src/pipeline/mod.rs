@@ -15,6 +15,7 @@ mod mapping;
 mod newer;
 mod path;
 mod problem;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -122,6 +122,18 @@ pub enum Problem {
         "from {0:?} has a quoted step that does not end before a dot or the end: close it, and write a quote within quotes twice"
     )]
     Quotes(String),
+    #[error(
+        "from {from:?} never leads to a value, because a message with an object or array in column {outer:?}, mapped as {column_type}, is rejected: map one of the two, or {outer:?} as jsonb"
+    )]
+    Unreachable {
+        from: String,
+        outer: String,
+        column_type: ColumnType,
+    },
+    #[error(
+        "from {0:?} names an attribute that SQS does not allow, so no message has it: use letters, digits, '_', '-', and single dots between them"
+    )]
+    AttributeName(String),
     #[error("from {0:?} is unknown metadata: use one of {known}", known = Metadata::list())]
     UnknownMetadata(String),
     #[error("from {metadata:?} does not fit type {column_type}: use {possible}")]

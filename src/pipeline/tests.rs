@@ -295,3 +295,42 @@ fn every_impossible_mapping_is_refused_with_the_place_and_the_fix() {
         assert!(!sentence.contains('\n'), "{sentence}");
     }
 }
+
+#[test]
+fn a_path_that_never_leads_to_a_value_is_refused() {
+    let with = |outer: &str, from: &str| {
+        mapping(
+            "",
+            &format!(
+                "[[column]]\nname = \"a\"\ntype = \"{outer}\"\n[[column]]\nname = \"b\"\ntype = \"text\"\nfrom = \"{from}\"\n"
+            ),
+        )
+    };
+    for (outer, from) in [
+        ("integer", "a.b"),
+        ("text", "a.0"),
+        ("text[]", "a.b"),
+        ("text[]", "a.0.b"),
+    ] {
+        let refused = refusal(&with(outer, from));
+        assert!(refused.contains("never leads to a value"), "{refused}");
+    }
+    for (outer, from) in [
+        ("jsonb", "a.b"),
+        ("json", "a.0.b"),
+        ("text[]", "a.0"),
+        ("integer", "ab.c"),
+        ("integer", "a"),
+    ] {
+        assert!(
+            Pipeline::parse("p", &with(outer, from)).is_ok(),
+            "{outer} {from}"
+        );
+    }
+    for name in ["my tenant", ".a", "a..b", "a."] {
+        let refused = refusal(&column(&format!(
+            "type = \"text\"\nfrom = \"@attribute.{name}\""
+        )));
+        assert!(refused.contains("SQS does not allow"), "{refused}");
+    }
+}

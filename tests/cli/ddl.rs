@@ -196,9 +196,6 @@ async fn a_schema_that_the_mapping_names_is_created_first() {
     database.execute(&parts).await;
     assert_eq!(tool.run("ddl --diff").await.out, "");
     assert_eq!(by_time.run("check").await.code, 0);
-    database
-        .execute(&format!("DROP SCHEMA {schema} CASCADE"))
-        .await;
 }
 
 #[tokio::test]

@@ -230,3 +230,92 @@ async fn a_cell_may_be_as_long_as_a_message() {
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert!(shown.out.contains(&long) && shown.out.contains("1 message: 1 row"));
 }
+
+fn doubtful() -> Tool {
+    let mapping = "table = \"t\"\nkey = [\"id\"]\n\
+        [[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
+        [[column]]\nname = \"battery\"\ntype = \"integer\"\nfrom = \"detail.batery\"\n\
+        [[column]]\nname = \"first\"\ntype = \"numeric(5,2)\"\nfrom = \"$.detail.values[0].v\"\n\
+        [[column]]\nname = \"each\"\ntype = \"text\"\nfrom = \"detail.values.*.v\"\n\
+        [[column]]\nname = \"unit\"\ntype = \"text\"\nfrom = \"detail.unit\"\ndefault = \"C\"\n\
+        [[column]]\nname = \"device\"\ntype = \"varchar(64)\"\nfrom = \"detail.device\"\nmask = \"hmac-sha256\"\n\
+        [[column]]\nname = \"tenant\"\ntype = \"text\"\nfrom = \"@attribute.tenant\"\n\
+        [[column]]\nname = \"at\"\ntype = \"timestamptz\"\nfrom = \"detail.at\"";
+    let detail = |at: &str, device: Value| {
+        json!({"detail": {"battery": 97, "values": [{"v": 1}], "at": at, "device": device}})
+            .to_string()
+    };
+    let mut lines = vec![
+        detail("2026-11-21T00:00:00Z", json!("d1")),
+        detail("yesterday", json!("d2")),
+        detail("2026-11-21T00:00:00Z", Value::Null),
+        "no JSON".to_owned(),
+        json!({"detail": {"unit": "F"}}).to_string(),
+    ];
+    lines.extend((0..12).map(|_| detail("tomorrow", json!("d3"))));
+    Tool::bare().mapping(mapping).input(&lines.join("\n"))
+}
+
+#[tokio::test]
+async fn the_summary_counts_by_column_and_rule_and_warns_of_paths_that_lead_nowhere() {
+    let tool = doubtful();
+    let all = tool.run("explain").await;
+    let only = tool.run("explain --summary").await;
+    assert_eq!((all.code, only.code), (1, 1), "{}", all.err);
+    assert!(all.out.ends_with(&only.out), "{}", all.out);
+    let expected = "all messages
+  id       uuid          3 values
+  battery  integer       0 values, 3 null
+  first    numeric(5,2)  0 values, 3 null
+  each     text          0 values, 3 null
+  unit     text          1 value, 2 defaulted
+  device   varchar(64)   1 masked, 2 null
+  tenant   text          0 values, 3 null
+  at       timestamptz   2 values, 1 null
+
+rejected by rule body_not_json: 1 (line 4)
+rejected by rule type: 13 (line 2, line 6, line 7, line 8, line 9, line 10, line 11, line 12, line 13, line 14, 3 more)
+warning: column \"battery\": no message has a value at \"detail.batery\"; did you mean \"detail.battery\"?
+warning: column \"first\": no message has a value at \"$.detail.values[0].v\"; did you mean \"detail.values.0.v\"?
+warning: column \"each\": no message has a value at \"detail.values.*.v\"; did you mean \"detail.values.0.v\"?
+warning: column \"tenant\": no message has @attribute.tenant
+17 messages: 3 rows, 14 rejected
+";
+    assert_eq!(only.out, expected);
+    let json = tool.run("explain --summary --json").await.json().remove(0);
+    assert_eq!(
+        (
+            &json["messages"],
+            &json["rows"],
+            &json["rejected"]["body_not_json"]
+        ),
+        (&json!(17), &json!(3), &json!(["line 4"]))
+    );
+    let device =
+        json!({"column": "device", "type": "varchar(64)", "null": 2, "defaulted": 0, "masked": 1});
+    assert_eq!(json["columns"][5], device);
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn only_rejected_messages_are_shown_on_request() {
+    let tool = doubtful();
+    let rejected = tool.run("explain --rejected").await;
+    assert_eq!(rejected.code, 1);
+    let shown = |what: &str| rejected.out.matches(what).count();
+    assert_eq!((shown("a row of"), shown(": rejected by rule ")), (0, 14));
+    assert_eq!(tool.run("explain --rejected --json").await.json().len(), 14);
+}
+
+/// As with `explain | head`: more than a pipe holds is not read.
+#[tokio::test]
+async fn an_output_that_is_cut_off_does_not_hide_that_messages_are_rejected() {
+    let fine = vec![login().to_string(); 500].join("\n");
+    for (input, code) in [(format!("{fine}\nno JSON"), 1), (fine.clone(), 0)] {
+        for flags in ["", " --json"] {
+            let mut running = Tool::bare().input(&input).start(&format!("explain{flags}"));
+            running.line().await;
+            assert_eq!(running.end_unread().await.code, code, "{flags}");
+        }
+    }
+}

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::Origin;
 
-use crate::copy::{MANY, SAFE, note, noted};
 use crate::support::batch::{Batch, SENT_AT_MILLIS, id};
+use crate::support::statements::{MANY, SAFE, note, noted};
 use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, origins};
 
 /// A mapping of one column `v` with these lines.

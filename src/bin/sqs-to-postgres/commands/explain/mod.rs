@@ -1,5 +1,7 @@
 //! `explain`: the rows that messages would become, without a database.
 
+mod summary;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,28 +18,36 @@ use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, escaped, line};
+use crate::cli::output::{self, Table, escaped, line};
 use crate::cli::samples::{self, Sample};
 use crate::cli::settings::{MappingFlags, MaskFlags};
+use summary::Summary;
 
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres explain events/logins.jsonl
+  sqs-to-postgres explain --summary orders.jsonl
   echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
 
 /// Show the row that each message becomes, or the rule it breaks and where
 ///
-/// Values are hidden. If a mask key is set, tokens are shown as the table would hold
-/// them. Does not need a database.
+/// Hides values, but shows tokens as the table would hold them, if a mask key is set.
+/// Needs no database.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
     /// Files of JSON messages, one per line, laid out or in an array, or of Lambda events; stdin if omitted or -
     files: Vec<PathBuf>,
+    /// Show only messages that are rejected, and the summary
+    #[arg(long)]
+    rejected: bool,
+    /// Show only the summary: nulls, defaults and masks by column, rejections by rule, doubtful paths
+    #[arg(long, conflicts_with = "rejected")]
+    summary: bool,
     /// Show the values of the messages
     #[arg(long)]
     show_values: bool,
-    /// Print one JSON object per line
+    /// Print one JSON object per message, or with --summary one for all
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -50,36 +60,65 @@ pub(crate) struct Explain {
 struct Explainer {
     pipeline: Pipeline,
     transformer: Transformer,
+    /// The same without defaults.
+    bare: Transformer,
     origins: Origins,
     has_key: bool,
     shows_values: bool,
+}
+
+/// The row of a message, or the rule that it breaks.
+type Row = Result<Vec<Cell>, Rejection>;
+
+/// A cell of a row.
+struct Cell {
+    /// `None` for a null.
+    text: Option<String>,
+    /// Whether the default replaces a null.
+    is_default: bool,
+}
+
+/// Whether the output is still read: if not, the exit code still says what all messages come to.
+fn is_still_read(written: Result<(), CliError>) -> Result<bool, CliError> {
+    match written {
+        Err(error) if error.is_unread() => Ok(false),
+        written => written.map(|()| true),
+    }
 }
 
 impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
         let mut samples = samples::read(&self.files)?;
-        let mut rejected = 0;
+        let mut summary = Summary::new(&explainer.pipeline);
+        let mut is_read = true;
         for sample in &mut samples {
             sample.record.read_origin(&explainer.origins);
-            let row = explainer.row(sample);
-            rejected += usize::from(row.is_err());
-            if self.json {
-                output::json(&explainer.json(&sample.place, &row))?;
-            } else {
-                explainer.show(&sample.place, &row)?;
+            let row = explainer.row(sample, &mut summary);
+            summary.add(&sample.place, &row);
+            let is_shown = !self.summary && (row.is_err() || !self.rejected);
+            if is_shown && is_read {
+                is_read = is_still_read(self.print(&explainer, &sample.place, &row))?;
             }
         }
-        if !self.json {
-            let rows = counted(samples.len() - rejected, "row");
-            let messages = counted(samples.len(), "message");
-            line(&format!("{messages}: {rows}, {rejected} rejected"))?;
+        if is_read {
+            is_still_read(match (self.json, self.summary) {
+                (false, _) => summary.print(&explainer.pipeline),
+                (true, true) => summary.json(&explainer.pipeline),
+                (true, false) => Ok(()),
+            })?;
         }
-        Ok(if rejected == 0 {
-            Outcome::Done
-        } else {
-            Outcome::SomeFailed
+        Ok(match summary.is_any_rejected() {
+            true => Outcome::SomeFailed,
+            false => Outcome::Done,
         })
+    }
+
+    fn print(&self, explainer: &Explainer, place: &str, row: &Row) -> Result<(), CliError> {
+        match self.json {
+            true => output::json(&explainer.json(place, row)),
+            false => explainer.show(place, row),
+        }
     }
 
     async fn explainer(&self) -> Result<Explainer, CliError> {
@@ -88,7 +127,12 @@ impl Explain {
         let placeholder = MaskKey::placeholder();
         let used = key.as_ref().unwrap_or(&placeholder);
         let transformer = Transformer::new(&file, &pipeline, Some(used))?;
+        let mut bare = pipeline.clone();
+        for column in &mut bare.columns {
+            column.default = None;
+        }
         Ok(Explainer {
+            bare: Transformer::new(&file, &bare, Some(used))?,
             pipeline,
             transformer,
             origins: Origins::new(key.as_ref()),
@@ -99,22 +143,26 @@ impl Explain {
 }
 
 impl Explainer {
-    /// The cells of the message's row as text, `None` for a null.
-    fn row(&self, sample: &Sample) -> Result<Vec<Option<String>>, Rejection> {
-        let mut rows = Rows::new(self.pipeline.columns.len());
+    /// The cells of the message's row.
+    fn row(&self, sample: &Sample, summary: &mut Summary) -> Row {
         let message = Message::extract(&sample.record, self.pipeline.envelope)?;
+        summary.see(&message);
+        let [mut rows, mut bare] = [(); 2].map(|()| Rows::new(self.pipeline.columns.len()));
         self.transformer.transform(&message, &mut rows)?;
+        self.bare.transform(&message, &mut bare)?;
         let columns = self.pipeline.columns.iter().enumerate();
         Ok(columns
-            .map(|(position, column)| readable(column.column_type, rows.value(0, position)?))
+            .map(|(position, column)| {
+                let value = rows.value(0, position);
+                Cell {
+                    text: value.and_then(|value| readable(column.column_type, value)),
+                    is_default: value.is_some() && bare.value(0, position).is_none(),
+                }
+            })
             .collect())
     }
 
-    fn show(
-        &self,
-        place: &str,
-        row: &Result<Vec<Option<String>>, Rejection>,
-    ) -> Result<(), CliError> {
+    fn show(&self, place: &str, row: &Row) -> Result<(), CliError> {
         let cells = match row {
             Ok(cells) => cells,
             Err(rejection) => {
@@ -128,7 +176,7 @@ impl Explainer {
         line(&format!("{place}: a row of {}", self.pipeline.table))?;
         let mut table = Table::default();
         for (column, cell) in self.pipeline.columns.iter().zip(cells) {
-            let cell = match cell {
+            let cell = match &cell.text {
                 None => "null".to_owned(),
                 Some(text) => self.shown(column, text),
             };
@@ -158,12 +206,12 @@ impl Explainer {
         }
     }
 
-    fn json(&self, place: &str, row: &Result<Vec<Option<String>>, Rejection>) -> Value {
+    fn json(&self, place: &str, row: &Row) -> Value {
         match row {
             Ok(cells) => {
                 let columns = self.pipeline.columns.iter().zip(cells);
                 let columns: Vec<Value> = columns
-                    .map(|(column, cell)| self.json_cell(column, cell.as_deref()))
+                    .map(|(column, cell)| self.json_cell(column, cell.text.as_deref()))
                     .collect();
                 json!({"message": place, "outcome": "row", "columns": columns})
             }
