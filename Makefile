@@ -44,6 +44,7 @@ STACK_TESTS_queue := running_stack end_to_end runbook
 STACK_TESTS_journeys := journeys
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
+TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
 
 # How many messages `make chaos` sends.
 MESSAGES ?= 20000
@@ -135,6 +136,7 @@ bench-smoke: export BENCH_ROUNDS := 1
 bench-smoke: export BENCH_SECS := 0.05
 bench-smoke: install-peers ## check that all benches work, unoptimised and for seconds only
 	@$(STACK) with cargo test --locked --bench function --bench stages
+	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(STACK) with cargo test --locked --bench function
 
 .PHONY: chart
 chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
@@ -201,8 +203,8 @@ build: processor install mapping ## build the function for AWS, fully optimised:
 	$(BUILD)
 	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 
-# What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). Compiled is it already, where
-# the progress can be seen.
+# What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). The function is compiled
+# before, because sam hides the progress.
 .PHONY: build-Function
 build-Function:
 	$(BUILD)

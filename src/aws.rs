@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::timeout::TimeoutConfig;
+use aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
@@ -42,29 +42,29 @@ impl Aws {
             .get_or_init(|| load(self.endpoint_url.clone()))
             .await
     }
+
+    /// The same for the function's own calls, of which each attempt has a timeout. Commands send larger requests over
+    /// slower networks, and receive requests wait.
+    pub(crate) async fn config_of_function(&self) -> SdkConfig {
+        let timeouts = timeouts().operation_attempt_timeout(ATTEMPT_TIMEOUT);
+        let config = self.config().await.to_builder();
+        config.timeout_config(timeouts.build()).build()
+    }
 }
 
-/// The timeouts of the function's own calls, which are retried. Commands have others: they send larger requests over
-/// slower networks, and receive requests wait.
-pub(crate) fn timeouts_of_attempts(config: &SdkConfig) -> TimeoutConfig {
-    let timeouts = config.timeout_config().map(TimeoutConfig::to_builder);
-    timeouts
-        .unwrap_or_default()
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .build()
+fn timeouts() -> TimeoutConfigBuilder {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
 }
 
 async fn load(endpoint_url: Option<String>) -> SdkConfig {
     let http_client = Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
-        .build();
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client)
-        .timeout_config(timeouts);
+        .timeout_config(timeouts().build());
     match endpoint_url {
         Some(url) => loader.endpoint_url(url).load().await,
         None => loader.load().await,

@@ -167,7 +167,6 @@ impl Handler {
     }
 }
 
-/// How long the oldest message has waited.
 fn oldest_age(records: &[Record<'_>]) -> Option<Duration> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

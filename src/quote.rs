@@ -7,7 +7,6 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Quoted names with commas between them.
 pub(crate) fn quote_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names
         .into_iter()

@@ -56,7 +56,6 @@ impl Rows {
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
-    /// Adds a null to the current row.
     pub(crate) fn push_null(&mut self) {
         put_null(&mut self.bytes);
         self.ends.push(self.bytes.len());
@@ -78,7 +77,6 @@ impl Rows {
         Ok(())
     }
 
-    /// How many cells a row has.
     pub(crate) fn width(&self) -> usize {
         self.width
     }

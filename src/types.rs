@@ -66,7 +66,6 @@ pub enum ColumnType {
 
 use ColumnType as T;
 
-/// The properties of a type.
 struct Entry {
     column_type: ColumnType,
     /// Its name in the mapping and in DDL.
@@ -196,7 +195,6 @@ impl fmt::Display for ColumnType {
 }
 
 impl ColumnType {
-    /// All names, with commas between them.
     pub(crate) fn list() -> String {
         let names: Vec<_> = TYPES.iter().map(|entry| entry.name).collect();
         format!("{}, or an array such as text{ARRAY}", names.join(", "))
@@ -243,7 +241,6 @@ impl ColumnType {
         matches!(self, Self::Text | Self::Varchar(_))
     }
 
-    /// Whether its values are numbers.
     pub(crate) fn is_number(self) -> bool {
         matches!(
             self,
@@ -257,7 +254,6 @@ impl ColumnType {
         )
     }
 
-    /// Whether its values are points in time.
     pub(crate) fn is_time(self) -> bool {
         matches!(self, Self::Date | Self::Timestamp | Self::TimestampTz)
     }

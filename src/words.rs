@@ -5,19 +5,16 @@ pub(crate) trait Word: Clone + PartialEq + 'static {
     /// Every value and its name, in the order in which an error lists them.
     const NAMES: &'static [(&'static str, Self)];
 
-    /// The value of this name.
     fn parse(name: &str) -> Option<Self> {
         let found = Self::NAMES.iter().find(|(known, _)| *known == name);
         found.map(|(_, word)| word.clone())
     }
 
-    /// Its name.
     fn name(&self) -> &'static str {
         let found = Self::NAMES.iter().find(|(_, word)| word == self);
         found.map_or("", |(name, _)| name)
     }
 
-    /// All names, with commas between them.
     fn list() -> String {
         let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).collect();
         names.join(", ")

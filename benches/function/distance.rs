@@ -30,7 +30,7 @@ pub(crate) async fn round_trips(
     effort: Effort,
 ) -> Vec<RoundTrips> {
     let trips = Arc::new(Trips::default());
-    let far = url_through(&database.url, Arc::clone(&trips));
+    let far = url_through(&database.url, ONE_WAY, Arc::clone(&trips));
     let mut function = Function::start(&ours.clone().set("DATABASE_URL", &far));
     database.empty(workload).await;
     let mut sent = Vec::new();
@@ -60,13 +60,13 @@ pub(crate) async fn round_trips(
 
 /// How often the client sent something after the server.
 #[derive(Default)]
-struct Trips {
+pub(crate) struct Trips {
     count: AtomicUsize,
     server_spoke: AtomicBool,
 }
 
 /// The same database behind a proxy that serves until the end of the process.
-fn url_through(url: &str, trips: Arc<Trips>) -> String {
+pub(crate) fn url_through(url: &str, one_way: Duration, trips: Arc<Trips>) -> String {
     let (user, place) = url.split_once('@').unwrap();
     let (address, name) = place.split_once('/').unwrap();
     let server: SocketAddr = address.parse().expect("an address in DATABASE_URL");
@@ -76,14 +76,14 @@ fn url_through(url: &str, trips: Arc<Trips>) -> String {
         for client in listener.incoming() {
             let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
             let of_client = Arc::clone(&trips);
-            pass_on(&client, &server, move || {
+            pass_on(&client, &server, one_way, move || {
                 of_client.count.fetch_add(
                     usize::from(of_client.server_spoke.swap(false, SeqCst)),
                     SeqCst,
                 );
             });
             let of_server = Arc::clone(&trips);
-            pass_on(&server, &client, move || {
+            pass_on(&server, &client, one_way, move || {
                 of_server.server_spoke.store(true, SeqCst)
             });
         }
@@ -92,7 +92,7 @@ fn url_through(url: &str, trips: Arc<Trips>) -> String {
 }
 
 /// Passes bytes on after a delay, until either side closes. Delayed bytes do not hold up those behind them.
-fn pass_on(from: &TcpStream, to: &TcpStream, noted: impl Fn() + Send + 'static) {
+fn pass_on(from: &TcpStream, to: &TcpStream, one_way: Duration, noted: impl Fn() + Send + 'static) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     to.set_nodelay(true).unwrap();
     let (sender, under_way) = mpsc::channel::<(Instant, Vec<u8>)>();
@@ -100,7 +100,7 @@ fn pass_on(from: &TcpStream, to: &TcpStream, noted: impl Fn() + Send + 'static) 
         let mut buffer = vec![0; 1 << 16];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             noted();
-            let due = Instant::now() + ONE_WAY;
+            let due = Instant::now() + one_way;
             if sender.send((due, buffer[..count].to_vec())).is_err() {
                 break;
             }

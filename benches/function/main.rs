@@ -2,12 +2,13 @@
 //! rows in the same table.
 //!
 //! `make bench` starts Postgres and sets `DATABASE_URL`; `make bench-peers` adds the functions of `benches/peers/`,
-//! run by the Python that `BENCH_PEERS` names. `BENCH_ROUNDS` and `BENCH_SECS` set the effort. The contenders take
+//! run by the Python that `BENCH_PEERS` names. `BENCH_ROUNDS` and `BENCH_SECS` set the effort;
+//! `BENCH_BINARIES` (`name=path …`) compares builds of the function instead. The contenders take
 //! turns in rounds, and the table is verified after every turn. Figures go to stdout as tables and to
 //! `.local/bench/bench.json`; `make chart` keeps them.
 //!
 //! - `messages`, `process`, `http`, `database`: what is sent, the function, its Runtime API, the limits;
-//! - `race`, `growth`, `distance`, `cold`: what is measured;
+//! - `race`, `growth`, `distance`, `cold`, `compare`: what is measured;
 //! - `results`, `machine`, `targets`, `report`, `chart`: what is said of it.
 #![allow(
     clippy::expect_used,
@@ -19,6 +20,7 @@
 
 mod chart;
 mod cold;
+mod compare;
 mod database;
 mod distance;
 mod growth;
@@ -40,6 +42,9 @@ use messages::Workload;
 use process::Launch;
 use race::{BATCH_SIZES, Contender, OURS, race};
 use results::{Race, Results};
+
+/// The function that this package builds.
+const OUR_PROGRAM: &str = env!("CARGO_BIN_EXE_bootstrap");
 
 /// What a run writes.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench");
@@ -75,6 +80,10 @@ async fn main() {
     std::fs::create_dir_all(FOLDER).unwrap();
     let python = std::env::var_os("BENCH_PEERS").map(PathBuf::from);
     let database = Database::connect().await;
+    if let Ok(binaries) = std::env::var("BENCH_BINARIES") {
+        compare::compare(&database, &binaries, Effort::read()).await;
+        return database.remove().await;
+    }
     let results = measure(&database, python.as_deref(), Effort::read()).await;
     database.remove().await;
     report::show(&results);
@@ -83,7 +92,7 @@ async fn main() {
 async fn measure(database: &Database, python: Option<&Path>, effort: Effort) -> Results {
     let logins = Workload::logins();
     database.create_table(&logins).await;
-    let ours = Launch::ours(&database.url);
+    let ours = Launch::ours(OUR_PROGRAM, &database.url);
     let mut contenders = Vec::from(Contender::limits());
     contenders.push(Contender::function(OURS, ours.clone()));
     if let Some(python) = python {
@@ -108,9 +117,7 @@ async fn measure(database: &Database, python: Option<&Path>, effort: Effort) -> 
     Results {
         machine: Machine::look(database, python).await,
         rounds: effort.rounds,
-        binary_bytes: std::fs::metadata(env!("CARGO_BIN_EXE_bootstrap"))
-            .unwrap()
-            .len(),
+        binary_bytes: std::fs::metadata(OUR_PROGRAM).unwrap().len(),
         throughput,
         widths,
         bad_messages,

@@ -23,10 +23,9 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// The function that this package builds.
-    pub(crate) fn ours(database_url: &str) -> Self {
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_bootstrap"));
-        Self::of(program, Vec::new(), database_url)
+    /// A build of the function.
+    pub(crate) fn ours(program: &str, database_url: &str) -> Self {
+        Self::of(program.into(), Vec::new(), database_url)
     }
 
     /// A script of `benches/peers/`.

@@ -92,6 +92,18 @@ fn throughput(races: &[Race]) -> String {
     })
 }
 
+/// Builds against each other: of each the throughput, and its share of the first one's in the same round.
+pub(crate) fn comparison(races: &[Race]) -> String {
+    throughput_table(races, |standing, is_first| {
+        let per_sec = thousands(standing.messages_per_sec);
+        if is_first {
+            per_sec
+        } else {
+            format!("{per_sec} · {}", spread(standing.share_percent, 1, "%"))
+        }
+    })
+}
+
 /// A row for each batch size, a column for each contender; `cell` is also told whether it is the limit.
 fn throughput_table(races: &[Race], cell: impl Fn(&Standing, bool) -> String) -> String {
     let mut rows = vec![vec!["messages/s".to_owned()]];

@@ -53,6 +53,12 @@ def test_a_build_packs_the_mapping_of_this_folder_or_the_one_that_is_named() -> 
     assert 'cp "orders.toml" "packed/pipeline.toml"' in make(*build, "PIPELINE=orders.toml").stdout
 
 
+def test_any_number_of_mappings_can_be_deployed_at_once() -> None:
+    assert (
+        "-m stack up orders.toml telemetry.toml\n" in make("up", "PIPELINE=orders.toml telemetry.toml").stdout
+    )
+
+
 def test_the_mapping_is_read_before_the_long_build() -> None:
     printed = make("build", "PIPELINE=orders.toml").stdout
     assert 0 < printed.index('explain --pipeline "orders.toml"') < printed.index("cargo lambda build")

@@ -61,6 +61,12 @@ def test_the_functions_role_may_do_what_the_loader_does(settings: Settings) -> N
     assert as_app(settings, "SELECT user_id FROM user_logins").stdout == "u\n"
 
 
+def test_the_functions_role_may_write_to_every_table_that_is_made_later(settings: Settings) -> None:
+    postgres.execute(settings, "CREATE SCHEMA shop;\nCREATE TABLE shop.orders (id integer);\n")
+    assert as_app(settings, "INSERT INTO shop.orders VALUES (1)").stderr == ""
+    assert as_app(settings, "SELECT id FROM shop.orders").stdout == "1\n"
+
+
 @pytest.mark.parametrize(
     "sql", ["DELETE FROM user_logins", "TRUNCATE user_logins", "DROP TABLE user_logins", "CREATE TABLE t ()"]
 )

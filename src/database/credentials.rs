@@ -71,7 +71,6 @@ impl RotatingSecret {
         std::mem::take(&mut self.refreshes)
     }
 
-    /// The connection settings of a version of the secret.
     pub(super) fn config_of(&self, version: &DatabaseSecret) -> Result<Config, DatabaseError> {
         config_of_secret(&self.settings, version)
     }

@@ -75,10 +75,7 @@ impl Server {
              (current_setting('max_connections')::bigint - {reserved})::bigint, \
              current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off'"
         );
-        let rows = client.query_typed(&sql, &[]).await?;
-        let row = rows
-            .first()
-            .ok_or_else(|| DatabaseError::Lost("no answer".to_owned()))?;
+        let row = client.query_typed_one(&sql, &[]).await?;
         Ok(Self {
             version: row.try_get(0)?,
             database: row.try_get(1)?,
@@ -115,9 +112,9 @@ async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseEr
 
 /// Whether the announced process id is that of the process that answers. A pooler announces an id of its own.
 pub(super) async fn is_direct(client: &Client) -> Result<bool, DatabaseError> {
-    let rows = client.query_typed("SELECT pg_backend_pid()", &[]).await?;
-    let answering: Option<i32> = rows.first().map(|row| row.try_get(0)).transpose()?;
-    Ok(answering.is_some() && answering == announced_process(client).await)
+    let answering = client.query_typed_one("SELECT pg_backend_pid()", &[]);
+    let answering: i32 = answering.await?.try_get(0)?;
+    Ok(announced_process(client).await == Some(answering))
 }
 
 /// The process id that was announced when the connection was made. The client does not expose it, so it is read from

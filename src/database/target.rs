@@ -29,22 +29,13 @@ pub(super) fn config_of_secret(
         field,
         variable,
     };
-    let host = settings
-        .host
-        .as_ref()
-        .or(secret.host.as_ref())
-        .ok_or_else(|| missing("host", "DB_HOST"))?;
-    let name = settings
-        .name
-        .as_ref()
-        .or(secret.dbname.as_ref())
-        .ok_or_else(|| missing("dbname", "DB_NAME"))?;
+    let host = settings.host.as_ref().or(secret.host.as_ref());
+    let name = settings.name.as_ref().or(secret.dbname.as_ref());
     let mut config = Config::new();
     config
-        .host(host)
+        .host(host.ok_or_else(|| missing("host", "DB_HOST"))?)
         .port(settings.port.or(secret.port).unwrap_or(DEFAULT_PORT))
-        .dbname(name);
-    config
+        .dbname(name.ok_or_else(|| missing("dbname", "DB_NAME"))?)
         .user(&secret.username)
         .password(secret.password.expose_secret())
         .channel_binding(settings.channel_binding);
@@ -219,9 +210,9 @@ mod tests {
 
     #[test]
     fn a_field_missing_from_a_managed_secret_is_named_with_its_variable() {
-        let settings = DatabaseSecretSettings {
+        let settings = |host: Option<&str>| DatabaseSecretSettings {
             id: "rds!x".into(),
-            host: None,
+            host: host.map(str::to_owned),
             port: None,
             name: Some("d".into()),
             tls: TlsSettings::default(),
@@ -230,19 +221,12 @@ mod tests {
         let secret =
             DatabaseSecret::parse("rds!x", &r#"{"username": "u", "password": "p"}"#.into())
                 .unwrap();
-        let error = config_of_secret(&settings, &secret).err().unwrap();
+        let error = config_of_secret(&settings(None), &secret).err().unwrap();
         assert_eq!(
             error.to_string(),
             "secret \"rds!x\" has no host: add it, or set DB_HOST"
         );
-        let config = config_of_secret(
-            &DatabaseSecretSettings {
-                host: Some("h".into()),
-                ..settings
-            },
-            &secret,
-        )
-        .unwrap();
+        let config = config_of_secret(&settings(Some("h")), &secret).unwrap();
         assert_eq!(
             (config.get_ports(), config.get_dbname()),
             (&[5432][..], Some("d"))

@@ -17,7 +17,6 @@ use super::DatabaseError;
 use super::target::mode_of;
 use crate::config::{Authorities, SslMode, TlsSettings};
 
-/// The TLS of connections.
 pub(super) struct Tls(Arc<Parts>);
 
 struct Parts {
@@ -29,14 +28,12 @@ struct Parts {
     made: Mutex<Option<(SslMode, TlsConnector)>>,
 }
 
-/// The TLS of one connection.
 #[derive(Clone)]
 pub(super) struct TlsOfMode {
     mode: SslMode,
     parts: Arc<Parts>,
 }
 
-/// TLS to one host.
 pub(super) struct TlsTo {
     tls: TlsOfMode,
     host: String,
@@ -60,7 +57,6 @@ impl Tls {
         &self.0.settings
     }
 
-    /// The TLS that this connection needs.
     pub(super) fn of(&self, config: &Config) -> TlsOfMode {
         TlsOfMode {
             mode: mode_of(config, &self.0.settings),

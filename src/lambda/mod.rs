@@ -100,7 +100,6 @@ impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for Unread<S> {
     }
 }
 
-/// An invocation that failed as a whole.
 struct Failed {
     error_type: &'static str,
     message: String,

@@ -7,16 +7,34 @@ use bytes::{BufMut, BytesMut};
 use thiserror::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use crate::pipeline::{Column, Pipeline};
 use crate::rows::{Rows, put_array_head, put_null, put_value};
 use crate::transform::readable;
 use crate::types::ColumnType;
 
-/// One column of the chosen rows.
 pub(super) struct ColumnArray<'a> {
     pub(super) rows: &'a Rows,
     pub(super) chosen: &'a [usize],
     pub(super) column: usize,
     pub(super) column_type: ColumnType,
+}
+
+impl<'a> ColumnArray<'a> {
+    /// One for each column of the mapping.
+    pub(super) fn of_columns(
+        pipeline: &Pipeline,
+        rows: &'a Rows,
+        chosen: &'a [usize],
+    ) -> Vec<Self> {
+        let columns = pipeline.columns.iter().enumerate();
+        let array = |(column, mapped): (usize, &Column)| Self {
+            rows,
+            chosen,
+            column,
+            column_type: mapped.column_type,
+        };
+        columns.map(array).collect()
+    }
 }
 
 /// tokio-postgres prints parameters; this one shows no value.

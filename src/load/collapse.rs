@@ -186,17 +186,7 @@ mod tests {
             .collect()
     }
 
-    const IGNORE: &str = "";
-    const UPDATE: &str = "on_conflict = \"update\"";
     const NEWER: &str = "on_conflict = \"update\"\nnewer = \"v\"";
-
-    #[test]
-    fn the_first_the_last_or_the_newest_row_of_a_key_is_kept_sorted_by_key() {
-        let rows = bodies(&[(2, "9"), (1, "10"), (2, "10"), (1, "9"), (2, "10")]);
-        assert_eq!(collapsed(IGNORE, "integer", &rows), (vec![1, 0], 0));
-        assert_eq!(collapsed(UPDATE, "integer", &rows), (vec![3, 4], 0));
-        assert_eq!(collapsed(NEWER, "integer", &rows), (vec![1, 4], 2));
-    }
 
     #[test]
     fn rows_that_postgres_did_not_write_are_stale_only_under_newer() {
@@ -211,65 +201,25 @@ mod tests {
     }
 
     #[test]
-    fn null_is_older_than_any_value_and_as_old_as_null() {
-        let rows = bodies(&[(1, "-5"), (1, "null"), (2, "null"), (2, "null")]);
-        for column_type in ["integer", "numeric", "double precision"] {
-            assert_eq!(
-                collapsed(NEWER, column_type, &rows),
-                (vec![0, 3], 1),
-                "{column_type}"
-            );
-        }
-    }
-
-    #[test]
     fn values_of_every_type_are_compared_by_their_meaning() {
-        let cases: [(&str, &[&str]); 8] = [
-            ("smallint", &["-32768", "-1", "0", "255", "256", "32767"]),
-            (
-                "integer",
-                &["-2147483648", "-1", "0", "65536", "2147483647"],
-            ),
-            (
-                "bigint",
-                &["-9223372036854775808", "-1", "0", "9007199254740993"],
-            ),
-            ("real", &["-1e38", "-0.5", "0.25", "1", "1e38"]),
-            ("double precision", &["-1e300", "-0.5", "0.25", "1e300"]),
+        let cases = [
+            ("smallint", "-32768 -1 0 255 256 32767"),
+            ("integer", "-2147483648 -1 0 65536 2147483647"),
+            ("bigint", "-9223372036854775808 -1 0 9007199254740993"),
+            ("real", "null -1e38 -0.5 0.25 1 1e38"),
+            ("double precision", "null -1e300 -0.5 0.25 1e300"),
             (
                 "numeric",
-                &[
-                    "-10000",
-                    "-9999.5",
-                    "-1e-9",
-                    "0",
-                    "1e-9",
-                    "0.0001",
-                    "0.1",
-                    "1",
-                    "9",
-                    "10",
-                    "9999",
-                    "9999.00001",
-                    "10000",
-                    "1e20",
-                ],
+                "null -10000 -9999.5 -1e-9 0 1e-9 0.0001 0.1 1 9 10 9999 9999.00001 10000 1e20",
             ),
-            (
-                "date",
-                &["\"0001-01-01\"", "\"1999-12-31\"", "\"2000-01-02\""],
-            ),
+            ("date", r#""0001-01-01" "1999-12-31" "2000-01-02""#),
             (
                 "timestamptz",
-                &[
-                    "\"0001-01-01T00:00:00Z\"",
-                    "\"2026-01-01T09:00:00.000001Z\"",
-                    "\"2026-01-01T10:00:00Z\"",
-                    "\"2026-01-01T09:30:00-01:00\"",
-                ],
+                r#""0001-01-01T00:00:00Z" "2026-01-01T09:00:00.000001Z" "2026-01-01T10:00:00Z" "2026-01-01T09:30:00-01:00""#,
             ),
         ];
         for (column_type, values) in cases {
+            let values: Vec<_> = values.split(' ').collect();
             for pair in values.windows(2) {
                 let rows = bodies(&[(1, pair[1]), (1, pair[0]), (2, pair[0]), (2, pair[1])]);
                 assert_eq!(

@@ -49,7 +49,6 @@ pub(super) struct CopyIn {
     table: Table,
 }
 
-/// What became of rows.
 pub(super) enum Copied {
     /// This many were written; the others were there already.
     Rows(u64),
@@ -73,7 +72,7 @@ enum Table {
 
 impl CopyIn {
     pub(super) fn new(pipeline: &Pipeline) -> Self {
-        let columns = quote_list(pipeline.columns.iter().map(|column| column.name.as_str()));
+        let columns = quote_list(pipeline.column_names());
         Self {
             statement: format!("COPY {} ({columns}) FROM STDIN BINARY", pipeline.table),
             check: copy_check(pipeline),
@@ -93,7 +92,6 @@ impl CopyIn {
         }
     }
 
-    /// Whether to try with this many rows.
     pub(super) fn is_worth_a_try(&self, rows: usize) -> bool {
         let may_fit = matches!(self.table, Table::Unknown | Table::Fits);
         may_fit && rows >= MIN_ROWS && self.attempts_left > 0
@@ -132,7 +130,6 @@ impl CopyIn {
         }
     }
 
-    /// Begins the transaction and prepares the statement.
     async fn begin(&mut self, client: &Client) -> Result<Statement, DatabaseError> {
         let begun = async {
             tokio::try_join!(
@@ -221,7 +218,6 @@ async fn holds(client: &Client, query: &str) -> Result<bool, DatabaseError> {
     Ok(client.simple_query(query).await?.iter().any(is_true))
 }
 
-/// Writes a row in the binary form of `COPY`.
 fn put_row(rows: &Rows, row: usize, out: &mut BytesMut) {
     out.put_i16(rows.width() as i16);
     out.put_slice(rows.row(row));

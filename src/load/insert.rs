@@ -1,20 +1,19 @@
 //! One statement for the rows of a part: run until it succeeds, fails for good, or time runs out.
 
-use tokio::join;
+use futures_util::future::{OptionFuture as Maybe, join3};
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
 
 use super::array::ColumnArray;
 use super::standby::confirm;
 use super::statement::Statements;
-use super::{Failure, LoadError, Loader};
+use super::{Failure, LoadError, Loader, session};
 use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
-use crate::pipeline::{Column, Pipeline};
-use crate::refusal::Refusal;
-use crate::refusal::RetryAction;
+use crate::pipeline::Pipeline;
+use crate::refusal::{Refusal, RetryAction};
 use crate::rows::Rows;
 use crate::schema::{Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition};
 
@@ -70,10 +69,8 @@ impl Loader {
         loop {
             let until = time.of_one_try(unique.len(), is_suspect);
             let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
-            let next = match self
-                .try_insert(rows, unique, is_optimistic, until, time)
-                .await
-            {
+            let tried = self.try_insert(rows, unique, is_optimistic, until, time);
+            let next = match tried.await {
                 Ok(0) if is_optimistic => {
                     // The constraint is gone, or a trigger discards every row.
                     self.statements.forget_guard();
@@ -86,9 +83,7 @@ impl Loader {
                     }
                     return Ok(written);
                 }
-                Err(TryError::TimedOut) if until == time.stop_at => {
-                    return Err(Failure::OutOfTime);
-                }
+                Err(TryError::TimedOut) if until == time.stop_at => Next::Fail(Failure::OutOfTime),
                 Err(TryError::TimedOut) => Next::Stuck(None),
                 Err(TryError::NoSession(error)) if error.action() == RetryAction::Fail => {
                     Next::Fail(Failure::Batch(error.into()))
@@ -98,43 +93,16 @@ impl Loader {
                     self.judge(error, is_optimistic, &mut tries, time).await
                 }
             };
-            let (error, is_stuck) = match next {
+            match next {
                 Next::Again => continue,
                 Next::Fail(failure) => return Err(failure),
-                Next::Later(error) => (Some(error), false),
-                Next::Stuck(error) => (error, true),
-            };
-            tries.stuck += u32::from(is_stuck);
-            let wait = backoff(tries.waits);
-            let is_too_late = Instant::now() + wait >= time.retry_until;
-            if is_stuck && (is_suspect || tries.stuck == MAX_STUCK || is_too_late) {
-                return Err(Failure::Stuck(error.map(LoadError::from)));
+                Next::Later(error) => tries.wait(Some(error), false, is_suspect, time).await?,
+                Next::Stuck(error) => tries.wait(error, true, is_suspect, time).await?,
             }
-            let is_late = matches!(error, Some(DatabaseError::Late));
-            if is_too_late && is_late && (is_suspect || tries.stuck > 0) {
-                return Err(Failure::OutOfTime);
-            }
-            if is_too_late {
-                return Err(Failure::Batch(tries.cause(error).into()));
-            }
-            let reason = error.as_ref().map(ToString::to_string);
-            tracing::warn!(
-                reason = reason.as_deref().unwrap_or("no answer in time"),
-                attempt = tries.waits,
-                wait_millis = wait.as_millis() as u64,
-                "trying again"
-            );
-            tries.last_error = match error {
-                None | Some(DatabaseError::Late) => tries.last_error.or(error),
-                error => error,
-            };
-            sleep(wait).await;
-            tries.waits += 1;
             self.retries += 1;
         }
     }
 
-    /// Runs the statement once.
     async fn try_insert(
         &mut self,
         rows: &Rows,
@@ -143,65 +111,40 @@ impl Loader {
         until: Instant,
         time: TimeBudget,
     ) -> Result<u64, TryError> {
-        let array = |(column, mapped): (usize, &Column)| ColumnArray {
-            rows,
-            chosen: unique,
-            column,
-            column_type: mapped.column_type,
-        };
-        let columns = self.pipeline.columns.iter().enumerate();
-        let arrays: Vec<_> = columns.map(array).collect();
+        let Self {
+            pipeline,
+            database,
+            statements,
+            copy,
+            ..
+        } = self;
+        let session = session(database, pipeline, statements, copy, time.retry_until).await;
+        let Session { client, names, .. } = session.map_err(TryError::NoSession)?;
+        let arrays = ColumnArray::of_columns(pipeline, rows, unique);
         let types = arrays.iter().map(|array| array.column_type.array());
-        let session = self.database.session(time.retry_until).await;
-        let session = session.map_err(TryError::NoSession)?;
-        if session.take_is_new() {
-            // By now the table may be a different one.
-            self.statements = Statements::new(&self.pipeline, &[]);
-            self.copy.forget_table();
-        }
-        let Session { client, names, .. } = session;
-        let text = self.statements.text(is_optimistic);
+        let text = statements.text(is_optimistic);
         let named = names.get(text);
-        let is_preparing = self.is_warm && named.is_none();
+        let is_unprepared = named.is_none();
         let mut inserted = None;
         let inserting = async {
-            let written = match named {
-                Some(named) => client.execute_raw(&named, &arrays).await,
-                None => {
-                    let values = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
-                    let parameters: Vec<_> = values.zip(types.clone()).collect();
-                    client.execute_typed(text, &parameters).await
-                }
-            };
-            inserted = Some(match written {
+            inserted = Some(match execute(client, named, text, &arrays).await {
                 Ok(0) if !is_optimistic => confirm(client).await.map(|()| 0),
                 written => written,
             });
         };
         // Preparations for later batches share the round trip. The first batch skips them: its answer has already
         // waited for a start, and they may wait for a lock that its rows do not need.
-        let preparing = async {
-            if is_preparing {
-                names.prepare(client, text, types.clone()).await;
-            }
-        };
-        let is_asking = self.is_warm && !self.statements.is_guard_known();
-        let guard = async {
-            if !is_asking {
-                return None;
-            }
-            let guard = key_guard(client, &self.pipeline).await;
-            Some(guard.unwrap_or_else(|error| {
-                tracing::debug!(reason = %error, "the constraint that makes the key unique cannot be determined");
-                None
-            }))
-        };
-        match timeout_at(until, async { join!(inserting, preparing, guard) }).await {
-            Ok(((), (), Some(guard))) if matches!(inserted, Some(Ok(_))) => {
-                self.statements.set_guard(guard);
+        let is_preparing = self.is_warm && is_unprepared;
+        let preparing = is_preparing.then(|| names.prepare(client, text, types));
+        let is_asking = self.is_warm && !statements.is_guard_known();
+        let asking = is_asking.then(|| guard(client, pipeline));
+        let all = join3(inserting, Maybe::from(preparing), Maybe::from(asking));
+        match timeout_at(until, all).await {
+            Ok((_, _, Some(guard))) if matches!(inserted, Some(Ok(_))) => {
+                statements.set_guard(guard);
             }
             Ok(_) => {}
-            Err(_) => self.database.abandon(time.answer_by).await,
+            Err(_) => database.abandon(time.answer_by).await,
         }
         match inserted {
             Some(Ok(written)) => Ok(written),
@@ -259,7 +202,7 @@ impl Loader {
             return Next::Fail(Failure::Table(error.into()));
         }
         let pipeline = &self.pipeline;
-        let is_mapped = |name: &str| pipeline.columns.iter().any(|column| column.name == name);
+        let is_mapped = |column: &str| pipeline.column_names().any(|name| name == column);
         match (&refusal.column, &refusal.constraint) {
             (Some(column), _) if refusal.is_of_a_null() && !is_mapped(column) => {
                 match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
@@ -335,13 +278,72 @@ impl Loader {
 }
 
 impl Tries {
+    /// Waits until the next attempt, if there is to be one.
+    async fn wait(
+        &mut self,
+        error: Option<DatabaseError>,
+        is_stuck: bool,
+        is_suspect: bool,
+        time: TimeBudget,
+    ) -> Result<(), Failure> {
+        self.stuck += u32::from(is_stuck);
+        let wait = backoff(self.waits);
+        let is_too_late = Instant::now() + wait >= time.retry_until;
+        if is_stuck && (is_suspect || self.stuck == MAX_STUCK || is_too_late) {
+            return Err(Failure::Stuck(error.map(LoadError::from)));
+        }
+        let is_late = matches!(error, Some(DatabaseError::Late));
+        if is_too_late && is_late && (is_suspect || self.stuck > 0) {
+            return Err(Failure::OutOfTime);
+        }
+        let reason = error.as_ref().map(ToString::to_string);
+        self.note(error);
+        if is_too_late {
+            let error = self.last_error.take().unwrap_or(DatabaseError::Late);
+            return Err(Failure::Batch(error.into()));
+        }
+        tracing::warn!(
+            reason = reason.as_deref().unwrap_or("no answer in time"),
+            attempt = self.waits,
+            wait_millis = wait.as_millis() as u64,
+            "trying again"
+        );
+        sleep(wait).await;
+        self.waits += 1;
+        Ok(())
+    }
+
     /// An attempt without an answer does not say what is wrong; an earlier one may.
-    fn cause(self, error: Option<DatabaseError>) -> DatabaseError {
-        match (error, self.last_error) {
-            (None | Some(DatabaseError::Late), Some(before)) => before,
-            (error, _) => error.unwrap_or(DatabaseError::Late),
+    fn note(&mut self, error: Option<DatabaseError>) {
+        if self.last_error.is_none() || !matches!(error, None | Some(DatabaseError::Late)) {
+            self.last_error = error;
         }
     }
+}
+
+/// Runs the statement, prepared if it can be.
+async fn execute(
+    client: &Client,
+    named: Option<Statement>,
+    text: &str,
+    arrays: &[ColumnArray<'_>],
+) -> Result<u64, tokio_postgres::Error> {
+    if let Some(named) = named {
+        return client.execute_raw(&named, arrays).await;
+    }
+    let arrays = arrays.iter();
+    let parameters = arrays.map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()));
+    let parameters: Vec<_> = parameters.collect();
+    client.execute_typed(text, &parameters).await
+}
+
+/// The condition under which a constraint makes the key unique, if that can be determined.
+async fn guard(client: &Client, pipeline: &Pipeline) -> Option<String> {
+    let guard = key_guard(client, pipeline).await;
+    guard.unwrap_or_else(|error| {
+        tracing::debug!(reason = %error, "the constraint that makes the key unique cannot be determined");
+        None
+    })
 }
 
 /// Queries the catalog about the mapping's table.

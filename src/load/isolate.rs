@@ -24,8 +24,9 @@ struct Part {
 
 impl Part {
     /// Two halves, the later one first: parts are taken from the end.
-    fn halves(mut self, is_suspect: bool) -> [Self; 2] {
+    fn halves(mut self, is_stuck: bool) -> [Self; 2] {
         let later = self.rows.split_off(self.rows.len() / 2);
+        let is_suspect = self.is_suspect || is_stuck;
         [later, self.rows].map(|rows| Self { rows, is_suspect })
     }
 
@@ -52,17 +53,28 @@ struct Doubts {
 }
 
 impl Doubts {
-    fn table(&mut self, error: LoadError) {
-        self.count += 1;
-        self.table.get_or_insert(error);
+    fn outcome(&mut self, failure: Failure) -> RowOutcome {
+        match failure {
+            Failure::Row(refusal) => RowOutcome::Rejected(Box::new(refusal)),
+            Failure::Doubt(refusal, error) => {
+                self.count += 1;
+                self.other = Some(error);
+                RowOutcome::Rejected(Box::new(refusal))
+            }
+            Failure::Table(error) | Failure::Batch(error) => {
+                self.count += 1;
+                self.table.get_or_insert(error);
+                RowOutcome::Unknown
+            }
+            Failure::Stuck(Some(error)) => {
+                self.count += 1;
+                self.other = Some(error);
+                RowOutcome::Unknown
+            }
+            Failure::Stuck(None) | Failure::RowAt(_) | Failure::OutOfTime => RowOutcome::Unknown,
+        }
     }
 
-    fn other(&mut self, error: LoadError) {
-        self.count += 1;
-        self.other = Some(error);
-    }
-
-    /// The batch's error, if it has one.
     fn verdict(self, is_any_stored: bool) -> Result<(), LoadError> {
         match (self.table, self.other) {
             (Some(error), _) => Err(error),
@@ -89,8 +101,8 @@ impl Loader {
         }];
         while let Some(mut part) = pending.pop() {
             part.rows.retain(|&row| {
-                let is_blocked =
-                    group_of(groups, row).is_some_and(|group| blocked.contains(&group));
+                let group = group_of(groups, row);
+                let is_blocked = group.is_some_and(|group| blocked.contains(&group));
                 if is_blocked {
                     loaded.outcomes[row] = RowOutcome::Blocked;
                 }
@@ -99,42 +111,18 @@ impl Loader {
             if part.rows.is_empty() {
                 continue;
             }
-            let failure = match self.store(rows, &part.rows, part.is_suspect, time).await {
-                Ok(stored) => {
-                    loaded.add(&part.rows, stored);
-                    continue;
-                }
-                Err(failure) => failure,
-            };
-            let outcome = match (&part.rows[..], failure) {
-                (_, Failure::OutOfTime) => break,
-                (_, Failure::Batch(error)) => return Err(error),
-                (_, Failure::RowAt(row)) => {
-                    pending.extend(part.around(row));
-                    continue;
-                }
-                (&[_], Failure::Row(refusal)) => RowOutcome::Rejected(Box::new(refusal)),
-                (&[_], Failure::Doubt(refusal, error)) => {
-                    doubts.other(error);
-                    RowOutcome::Rejected(Box::new(refusal))
-                }
-                (&[_], Failure::Table(error)) => {
-                    doubts.table(error);
-                    RowOutcome::Unknown
-                }
-                (&[_], Failure::Stuck(error)) => {
-                    error.into_iter().for_each(|error| doubts.other(error));
-                    RowOutcome::Unknown
-                }
-                (_, failure) => {
-                    let is_suspect = part.is_suspect || matches!(failure, Failure::Stuck(_));
-                    pending.extend(part.halves(is_suspect));
-                    continue;
-                }
-            };
-            for &row in &part.rows {
-                blocked.extend(group_of(groups, row));
-                loaded.outcomes[row] = outcome.clone();
+            match self.store(rows, &part.rows, part.is_suspect, time).await {
+                Ok(stored) => loaded.add(&part.rows, stored),
+                Err(Failure::OutOfTime) => break,
+                Err(Failure::Batch(error)) => return Err(error),
+                Err(Failure::RowAt(row)) => pending.extend(part.around(row)),
+                Err(failure) => match part.rows[..] {
+                    [row] => {
+                        blocked.extend(group_of(groups, row));
+                        loaded.outcomes[row] = doubts.outcome(failure);
+                    }
+                    _ => pending.extend(part.halves(matches!(failure, Failure::Stuck(_)))),
+                },
             }
             if doubts.count >= MAX_DOUBTS && !loaded.is_any_stored() {
                 break;

@@ -17,9 +17,9 @@ mod statement;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
@@ -236,28 +236,32 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Copied, Failure> {
         let until = time.of_one_try(unique.len(), false);
+        let Self {
+            pipeline,
+            database,
+            statements,
+            copy,
+            ..
+        } = self;
         // The insert reports why there is no connection.
-        let Ok(session) = self.database.session(time.retry_until).await else {
+        let Ok(session) = session(database, pipeline, statements, copy, time.retry_until).await
+        else {
             return Ok(Copied::Skipped);
         };
-        if session.take_is_new() {
-            self.statements = Statements::new(&self.pipeline, &[]);
-            self.copy.forget_table();
-        }
         let Some(client) = session.client_for_names() else {
             return Ok(Copied::Skipped);
         };
-        let copied = self.copy.store(client, &self.pipeline, rows, unique);
+        let copied = copy.store(client, pipeline, rows, unique);
         match timeout_at(until, copied).await {
             Ok(Ok(copied)) => Ok(copied),
             Ok(Err(error)) => {
                 tracing::warn!(reason = %error, "rows could not be copied: inserting them on a new connection");
-                self.database.disconnect();
+                database.disconnect();
                 self.retries += 1;
                 Ok(Copied::Skipped)
             }
             Err(_) => {
-                self.database.abandon(time.answer_by).await;
+                database.abandon(time.answer_by).await;
                 if until == time.stop_at {
                     return Err(Failure::OutOfTime);
                 }
@@ -265,4 +269,20 @@ impl Loader {
             }
         }
     }
+}
+
+/// The connection. On a new one the table may be a different one.
+async fn session<'d>(
+    database: &'d mut Database,
+    pipeline: &Pipeline,
+    statements: &mut Statements,
+    copy: &mut CopyIn,
+    until: Instant,
+) -> Result<&'d mut Session, DatabaseError> {
+    let session = database.session(until).await?;
+    if session.take_is_new() {
+        *statements = Statements::new(pipeline, &[]);
+        copy.forget_table();
+    }
+    Ok(session)
 }

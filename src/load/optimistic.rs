@@ -21,7 +21,6 @@ impl Optimistic {
         }
     }
 
-    /// Decides for a new batch.
     pub(super) fn begin_batch(&mut self) {
         self.is_on = self.skip == 0;
         self.skip = self.skip.saturating_sub(1);

@@ -8,7 +8,6 @@ use crate::types::ColumnType;
 /// Alias of the row that is in the table, to compare it with the new one.
 const STORED: &str = "stored";
 
-/// The statements that store a batch.
 pub(super) struct Statements {
     /// The beginning of both.
     insert: String,
@@ -31,7 +30,7 @@ enum Plain {
 impl Statements {
     /// Columns of an enum type are cast to it, because Postgres assigns no text to them.
     pub(super) fn new(pipeline: &Pipeline, enums: &[EnumColumn]) -> Self {
-        let columns = quote_list(pipeline.columns.iter().map(|column| column.name.as_str()));
+        let columns = quote_list(pipeline.column_names());
         let selected: Vec<_> = pipeline
             .columns
             .iter()
@@ -110,14 +109,8 @@ fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String
 }
 
 fn conflict_action(pipeline: &Pipeline) -> String {
-    let is_key = |name: &str| pipeline.key_names().any(|key| key == name);
-    let names = pipeline
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .filter(|name| !is_key(name));
+    let names = pipeline.other_names().map(quote_identifier);
     let updates: Vec<_> = names
-        .map(quote_identifier)
         .map(|name| format!("{name} = EXCLUDED.{name}"))
         .collect();
     match pipeline.on_conflict {
@@ -140,69 +133,4 @@ fn unless_newer(pipeline: &Pipeline) -> String {
     };
     let name = quote_identifier(&column.name);
     format!(" WHERE {STORED}.{name} IS NULL OR {STORED}.{name} <= EXCLUDED.{name}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pipeline(head: &str) -> Pipeline {
-        let text = format!(
-            "{head}\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nrequired = true\n\
-             [[column]]\nname = \"mood\\\"\"\ntype = \"text\"\n[[column]]\nname = \"at\\\"\"\ntype = \"date\""
-        );
-        Pipeline::parse("p", &text).unwrap()
-    }
-
-    #[test]
-    fn names_are_quoted_and_conflicts_ignored() {
-        assert_eq!(
-            Statements::new(&pipeline("table = \"s.t\""), &[]).text(false),
-            "INSERT INTO \"s\".\"t\" (\"id\", \"mood\"\"\", \"at\"\"\") SELECT unnest($1), unnest($2), unnest($3) \
-             ON CONFLICT (\"id\") DO NOTHING"
-        );
-    }
-
-    #[test]
-    fn update_sets_every_column_but_the_key() {
-        let statements = Statements::new(&pipeline("table = \"t\"\non_conflict = \"update\""), &[]);
-        let statement = statements.text(false);
-        assert!(
-            statement.ends_with(
-                "ON CONFLICT (\"id\") DO UPDATE SET \"mood\"\"\" = EXCLUDED.\"mood\"\"\", \"at\"\"\" = EXCLUDED.\"at\"\"\""
-            ),
-            "{statement}"
-        );
-    }
-
-    #[test]
-    fn under_newer_a_row_is_replaced_only_by_one_that_is_not_older() {
-        let head = "table = \"s.t\"\non_conflict = \"update\"\nnewer = \"at\\\"\"";
-        let mut statements = Statements::new(&pipeline(head), &[]);
-        let statement = statements.text(false);
-        assert!(
-            statement.starts_with("INSERT INTO \"s\".\"t\" AS stored (\"id\"")
-                && statement.ends_with(
-                    ", \"at\"\"\" = EXCLUDED.\"at\"\"\" \
-                     WHERE stored.\"at\"\"\" IS NULL OR stored.\"at\"\"\" <= EXCLUDED.\"at\"\"\""
-                ),
-            "{statement}"
-        );
-        statements.set_guard(Some("true".to_owned()));
-        assert!(statements.text(true).ends_with("unnest($3) WHERE true"));
-    }
-
-    #[test]
-    fn an_enum_column_is_cast() {
-        let live = EnumColumn {
-            column: "mood\"".into(),
-            type_name: "s.mood".into(),
-        };
-        let statements = Statements::new(&pipeline("table = \"t\""), &[live]);
-        let statement = statements.text(false);
-        assert!(
-            statement.contains("SELECT unnest($1), unnest($2)::text::s.mood, unnest($3) ON"),
-            "{statement}"
-        );
-    }
 }

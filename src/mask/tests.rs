@@ -1,39 +1,9 @@
 //! Tokens, by the vectors of the standards and by other implementations.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use aes_siv::siv::Aes128Siv;
 
 use super::key::tests::key_of;
 use super::*;
-
-const VALUES: [&str; 5] = [
-    "",
-    "199.172.111.135",
-    "593-47-5928",
-    "é\u{1F600}",
-    "a value that is longer than one block of 64 bytes, so that two are hashed",
-];
-
-/// `openssl dgst -r` prints "<hex> *stdin".
-fn openssl_dgst(arguments: &[&str], value: &str) -> String {
-    let mut openssl = Command::new("openssl")
-        .args(["dgst", "-r"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    openssl
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(value.as_bytes())
-        .unwrap();
-    let output = String::from_utf8(openssl.wait_with_output().unwrap().stdout).unwrap();
-    output.split(' ').next().unwrap().to_owned()
-}
 
 fn key() -> MaskKey {
     key_of((0..64).collect::<Vec<u8>>())
@@ -96,25 +66,6 @@ fn hmac_tokens_are_those_of_rfc_4231() {
     );
 }
 
-#[test]
-fn hashes_are_what_openssl_dgst_prints() {
-    let hexkey = format!("hexkey:{}", base16ct::lower::encode_string(key().bytes()));
-    for value in VALUES {
-        assert_eq!(
-            token(Mask::Sha256, value),
-            openssl_dgst(&["-sha256"], value)
-        );
-        assert_eq!(
-            token(Mask::Sha512, value),
-            openssl_dgst(&["-sha512"], value)
-        );
-        assert_eq!(
-            token(Mask::HmacSha256, value),
-            openssl_dgst(&["-sha256", "-mac", "HMAC", "-macopt", &hexkey], value)
-        );
-    }
-}
-
 /// The RFC's vectors have a key of 256 bits, so this checks the construction; the next test
 /// checks it with our key length.
 /// Source: <https://www.rfc-editor.org/rfc/rfc5297#appendix-A.1>.
@@ -151,15 +102,6 @@ fn aes_siv_tokens_are_those_of_openssl_through_another_library() {
 }
 
 #[test]
-fn the_key_recovers_the_value_of_an_aes_siv_token() {
-    let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
-    for value in VALUES {
-        let token = token_by(&masker, value);
-        assert_eq!(masker.value(&token).as_deref(), Ok(value));
-    }
-}
-
-#[test]
 fn a_token_of_another_key_cannot_be_unmasked() {
     let masker = Masker::new(Mask::AesSiv, Some(&key())).unwrap();
     let whole = token_by(&masker, "10.0.0.1");
@@ -192,14 +134,6 @@ fn every_mask_is_written_as_it_is_read() {
         assert_eq!(mask.to_string(), *name);
         let shortest = token(*mask, "x").len();
         assert_eq!(shortest, mask.min_token_chars(), "{name}");
-    }
-}
-
-#[test]
-fn equal_values_have_equal_tokens_and_different_values_different_ones() {
-    for &(_, mask) in Mask::NAMES {
-        assert_eq!(token(mask, "10.0.0.1"), token(mask, "10.0.0.1"));
-        assert_ne!(token(mask, "10.0.0.1"), token(mask, "10.0.0.2"));
     }
 }
 

@@ -106,7 +106,6 @@ impl<'a> Notification<'a> {
 }
 
 impl<'a> Wrapper<'a> {
-    /// An attribute that the envelope carries.
     pub(super) fn attribute(&self, name: &str) -> Option<&str> {
         let attribute = self.sns()?.message_attributes.get(name)?;
         Some(&attribute.value)
@@ -139,17 +138,6 @@ mod tests {
             "MessageAttributes": {"tenant": {"Type": "String", "Value": "acme"}},
         })
         .to_string()
-    }
-
-    #[test]
-    fn an_sns_notification_is_unwrapped() {
-        let body = notification(r#"{"ip":"10.0.0.1"}"#);
-        let (message, wrapper) = Envelope::Sns.open(&body).unwrap();
-        assert_eq!(message, r#"{"ip":"10.0.0.1"}"#);
-        let sns = wrapper.sns().unwrap();
-        assert_eq!(sns.message_id, "n-1");
-        assert_eq!(sns.topic_arn, "arn:aws:sns:eu-west-1:0:logins");
-        assert_eq!(wrapper.attribute("tenant"), Some("acme"));
     }
 
     #[test]

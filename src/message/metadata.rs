@@ -146,7 +146,6 @@ impl Metadata {
         }
     }
 
-    /// Its value in a message.
     pub(crate) fn value<'a>(&self, message: &'a Message<'_>) -> Option<MetadataValue<'a>> {
         let record = message.record;
         let text = match self {

@@ -95,31 +95,6 @@ mod tests {
     }
 
     #[test]
-    fn every_word_of_metadata_is_written_as_it_is_read() {
-        for (name, _) in Metadata::NAMES {
-            assert_eq!(Metadata::parse(name).unwrap().to_string(), *name);
-        }
-    }
-
-    #[test]
-    fn metadata_is_read_from_the_system_attributes() {
-        let record = record(json!({"attributes": {
-            "SentTimestamp": "1700000000123", "ApproximateFirstReceiveTimestamp": "1700000000456",
-            "ApproximateReceiveCount": "2", "MessageGroupId": "g", "SenderId": "AIDA", "AWSTraceHeader": "Root=1"}}));
-        let message = Message::extract(&record, Envelope::None).unwrap();
-        let expected = [
-            ("@sent_at", "1700000000123"),
-            ("@first_received_at", "1700000000456"),
-            ("@receive_count", "2"),
-            ("@group_id", "g"),
-            ("@sender_id", "AIDA"),
-        ];
-        for (from, expected) in expected {
-            assert_eq!(value(&message, from), expected, "{from}");
-        }
-    }
-
-    #[test]
     fn metadata_is_read_from_an_sns_notification() {
         let body = json!({
             "Type": "Notification", "MessageId": "n-1", "TopicArn": "arn", "Message": "{}",
@@ -130,15 +105,6 @@ mod tests {
         assert_eq!(value(&message, "@sns.message_id"), "n-1");
         assert_eq!(value(&message, "@sns.topic_arn"), "arn");
         assert_eq!(value(&message, "@attribute.tenant"), "acme");
-    }
-
-    #[test]
-    fn a_record_without_a_body_is_rejected() {
-        let record = record(json!({"body": null}));
-        assert_eq!(
-            Message::extract(&record, Envelope::None).unwrap_err(),
-            ExtractError::BodyMissing
-        );
     }
 
     #[test]

@@ -96,7 +96,6 @@ impl fmt::Debug for MessageAttribute {
 }
 
 impl Record<'_> {
-    /// Whether it comes from a FIFO queue.
     pub(crate) fn is_fifo(&self) -> bool {
         self.event_source_arn.ends_with(".fifo")
     }

@@ -38,6 +38,16 @@ impl Pipeline {
             .iter()
             .map(|&position| self.columns[position].name.as_str())
     }
+
+    pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// The names of the columns that are not part of the key.
+    pub(crate) fn other_names(&self) -> impl Iterator<Item = &str> {
+        let is_key = |name: &&str| self.key_names().any(|key| key == *name);
+        self.column_names().filter(move |name| !is_key(name))
+    }
 }
 
 /// The name of a table, optionally with its schema.
@@ -86,7 +96,6 @@ impl Column {
         self.required || self.default.is_some() || self.source.is_never_null()
     }
 
-    /// The column as a rejection names it.
     pub(crate) fn place(&self, is_key: bool) -> Place {
         Place {
             column: self.name.clone(),

@@ -11,7 +11,6 @@ impl Pipeline {
     }
 }
 
-/// The position of the named column.
 pub(super) fn check(
     name: Option<&str>,
     on_conflict: OnConflict,

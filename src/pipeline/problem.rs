@@ -176,7 +176,6 @@ pub enum Problem {
     Key(#[from] KeyError),
 }
 
-/// A problem, and the column that has it.
 #[derive(Debug)]
 pub(crate) struct Mistake {
     column: Option<String>,

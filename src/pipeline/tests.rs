@@ -2,8 +2,6 @@
 
 use super::*;
 
-const SHIPPED: &str = include_str!("../../pipeline.toml");
-
 /// A mapping with a valid key column, `head` above it and `columns` below it.
 fn mapping(head: &str, columns: &str) -> String {
     let head = if head.is_empty() {
@@ -32,58 +30,12 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn the_shipped_mapping_is_user_logins() {
-    let pipeline = Pipeline::parse("pipeline.toml", SHIPPED).unwrap();
-    assert_eq!(
-        pipeline.table,
-        Table {
-            schema: None,
-            name: "user_logins".to_owned()
-        }
-    );
-    assert_eq!(pipeline.key, [0]);
-    let masked: Vec<_> = pipeline
-        .columns
-        .iter()
-        .filter(|column| column.mask.is_some())
-        .map(|column| column.name.as_str())
-        .collect();
-    assert_eq!(masked, ["masked_ip", "masked_device_id"]);
-}
-
-#[test]
-fn a_path_defaults_to_the_name_and_dots_lead_into_nested_values() {
-    let text = mapping(
-        "",
-        "[[column]]\nname = \"a\"\ntype = \"text\"\n[[column]]\nname = \"b\"\ntype = \"text\"\nfrom = \"client.tags.0\"\n",
-    );
-    let pipeline = Pipeline::parse("p", &text).unwrap();
-    assert_eq!(pipeline.columns[1].source.to_string(), "a");
-    assert_eq!(
-        pipeline.columns[2].source,
-        Source::Path(Path(vec!["client".into(), "tags".into(), "0".into()]))
-    );
-}
-
-#[test]
 fn a_default_is_the_json_that_a_message_would_contain() {
     let text = column("type = \"jsonb\"\ndefault = {since = 2024-01-01, tags = [1, \"a\"]}");
     let pipeline = Pipeline::parse("p", &text).unwrap();
     assert_eq!(
         pipeline.columns[1].default.as_deref(),
         Some(r#"{"since":"2024-01-01","tags":[1,"a"]}"#)
-    );
-}
-
-#[test]
-fn a_table_can_have_a_schema() {
-    let pipeline = Pipeline::parse("p", &mapping("table = \"a.b\"\nkey = [\"id\"]", "")).unwrap();
-    assert_eq!(
-        pipeline.table,
-        Table {
-            schema: Some("a".into()),
-            name: "b".into()
-        }
     );
 }
 

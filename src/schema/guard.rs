@@ -80,14 +80,6 @@ pub(crate) async fn key_guard(
         (&pipeline.table.to_string(), Type::TEXT),
         (&key_of(pipeline), Type::TEXT_ARRAY),
     ];
-    first_text(client, &keeping, &parameters).await
-}
-
-async fn first_text(
-    client: &Client,
-    sql: &str,
-    parameters: &[(&(dyn ToSql + Sync), Type)],
-) -> Result<Option<String>, DatabaseError> {
-    let rows = client.query_typed(sql, parameters).await?;
-    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+    let guard = client.query_typed_opt(&keeping, &parameters).await?;
+    Ok(guard.map(|row| row.try_get(0)).transpose()?)
 }

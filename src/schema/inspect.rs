@@ -1,7 +1,7 @@
 //! Whether the loader's statement will work on the table.
 
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::ddl::{default_partition, one_line, unique_index};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
@@ -88,7 +88,8 @@ impl Inspection {
     /// # Errors
     /// The connection failed, or Postgres refused a query.
     pub async fn read(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
-        let role: String = one(client, "SELECT current_user::text", &[]).await?;
+        let role = client.query_typed_one("SELECT current_user::text", &[]);
+        let role: String = role.await?.try_get(0)?;
         let columns = match LiveTable::read(client, &pipeline.table).await {
             Err(DatabaseError::Server(refusal)) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
                 return Ok(Self::SchemaClosed(grant_usage(pipeline, &role)));
@@ -138,9 +139,11 @@ impl Inspection {
             return Ok(Self::NoTable(pipeline.create_table()));
         };
         let quoted = quote_identifier(schema);
-        let exists: bool =
-            one(client, "SELECT to_regnamespace($1) IS NOT NULL", &[&quoted]).await?;
-        Ok(if exists {
+        let exists = "SELECT to_regnamespace($1) IS NOT NULL";
+        let exists = client
+            .query_typed_one(exists, &[(&quoted, Type::TEXT)])
+            .await?;
+        Ok(if exists.try_get(0)? {
             Self::NoTable(pipeline.create_table())
         } else {
             Self::NoSchema(pipeline.create_schema().trim_end().to_owned())
@@ -161,10 +164,7 @@ impl TableFacts {
                          (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid)) ORDER BY 1) \
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
         let table = pipeline.table.to_string();
-        let rows = client.query_typed(sql, &[(&table, Type::TEXT)]).await?;
-        let row = rows
-            .first()
-            .ok_or_else(|| DatabaseError::Lost("the table is gone".to_owned()))?;
+        let row = client.query_typed_one(sql, &[(&table, Type::TEXT)]).await?;
         let kind: String = row.try_get(1)?;
         let kind = match kind.as_str() {
             "r" => Kind::Table,
@@ -194,8 +194,8 @@ impl PartitionGap {
                        WHERE p.partrelid = to_regclass($1) AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0 \
                        AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)";
         let table = pipeline.table.to_string();
-        let rows = client.query_typed(by_time, &[(&table, Type::TEXT)]).await?;
-        let Some(row) = rows.first() else {
+        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
+        let Some(row) = client.query_typed_opt(by_time, &parameters).await? else {
             return Ok(None);
         };
         let (column, time): (String, String) = (row.try_get(0)?, row.try_get(1)?);
@@ -212,8 +212,7 @@ impl PartitionGap {
              SELECT gap.value::text, gap.is_now FROM gap \
              WHERE NOT EXISTS (SELECT FROM part WHERE low <= gap.value AND gap.value < high)"
         );
-        let rows = client.query_typed(&next, &[(&table, Type::TEXT)]).await?;
-        let Some(row) = rows.first() else {
+        let Some(row) = client.query_typed_opt(&next, &parameters).await? else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -227,17 +226,9 @@ impl PartitionGap {
 
 impl Permissions {
     async fn read(client: &Client, pipeline: &Pipeline, role: &str) -> Result<Self, DatabaseError> {
-        let all: Vec<&str> = pipeline
-            .columns
-            .iter()
-            .map(|column| column.name.as_str())
-            .collect();
+        let all: Vec<&str> = pipeline.column_names().collect();
         let key: Vec<&str> = pipeline.key_names().collect();
-        let others: Vec<&str> = all
-            .iter()
-            .copied()
-            .filter(|name| !key.contains(name))
-            .collect();
+        let others: Vec<&str> = pipeline.other_names().collect();
         // ON CONFLICT reads the key, and DO UPDATE the columns that it sets.
         // Source: <https://www.postgresql.org/docs/18/sql-insert.html>.
         let needed = match pipeline.on_conflict {
@@ -249,14 +240,13 @@ impl Permissions {
         let table = pipeline.table.to_string();
         let mut missing = Vec::new();
         for (privilege, columns) in &needed {
-            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+            let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
                 (&table, Type::TEXT),
                 (privilege, Type::TEXT),
                 (columns, Type::TEXT_ARRAY),
             ];
-            let rows = client.query_typed(sql, &parameters).await?;
-            let granted = rows.first().map(|row| row.try_get(0)).transpose()?;
-            if granted != Some(true) {
+            let granted = client.query_typed_one(sql, &parameters).await?;
+            if !granted.try_get(0)? {
                 missing.push(*privilege);
             }
         }
@@ -281,23 +271,17 @@ async fn unique_index_of_key(
     client: &Client,
     pipeline: &Pipeline,
 ) -> Result<Option<String>, DatabaseError> {
-    let sql = "SELECT x.relname::text, array_agg(a.attname::text) FROM pg_index i \
-               JOIN pg_class x ON x.oid = i.indexrelid \
-               CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k(attnum) \
-               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-               WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate \
-               AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY x.relname ORDER BY x.relname";
-    let table = pipeline.table.to_string();
-    let mut key: Vec<&str> = pipeline.key_names().collect();
-    key.sort_unstable();
-    for row in client.query_typed(sql, &[(&table, Type::TEXT)]).await? {
-        let mut columns: Vec<String> = row.try_get(1)?;
-        columns.sort_unstable();
-        if columns == key {
-            return Ok(Some(row.try_get(0)?));
-        }
-    }
-    Ok(None)
+    let sql = format!(
+        "SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+         WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate \
+         AND i.indpred IS NULL AND i.indexprs IS NULL AND $2::text[] = {COLUMNS_OF_INDEX} ORDER BY x.relname LIMIT 1"
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
+        (&pipeline.table.to_string(), Type::TEXT),
+        (&key_of(pipeline), Type::TEXT_ARRAY),
+    ];
+    let index = client.query_typed_opt(&sql, &parameters).await?;
+    Ok(index.map(|row| row.try_get(0)).transpose()?)
 }
 
 /// Whether an index of the mapping's table has exactly the columns of its key, even one that is being built or
@@ -313,7 +297,7 @@ pub(crate) async fn is_index_of_key(
          AND (i.indrelid = to_regclass($3) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = i.indrelid))"
     );
     let table = pipeline.table.to_string();
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
         (&index, Type::TEXT),
         (&key_of(pipeline), Type::TEXT_ARRAY),
         (&table, Type::TEXT),
@@ -328,26 +312,4 @@ fn grant_usage(pipeline: &Pipeline, role: &str) -> String {
         schema.unwrap_or_default(),
         quote_identifier(role)
     )
-}
-
-/// The value that a query with text parameters returns.
-async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(
-    client: &Client,
-    sql: &str,
-    parameters: &[&String],
-) -> Result<T, DatabaseError> {
-    let parameters: Vec<(&(dyn tokio_postgres::types::ToSql + Sync), Type)> = parameters
-        .iter()
-        .map(|text| {
-            (
-                *text as &(dyn tokio_postgres::types::ToSql + Sync),
-                Type::TEXT,
-            )
-        })
-        .collect();
-    let rows = client.query_typed(sql, &parameters).await?;
-    let row = rows
-        .first()
-        .ok_or_else(|| DatabaseError::Lost("no answer".to_owned()))?;
-    Ok(row.try_get(0)?)
 }

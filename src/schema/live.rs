@@ -38,7 +38,6 @@ pub(super) struct LiveColumn {
     is_generated: bool,
 }
 
-/// A column of an enum type.
 pub(crate) struct EnumColumn {
     pub(crate) column: String,
     /// Quoted if necessary.
@@ -105,8 +104,8 @@ impl LiveTable {
             .columns
             .iter()
             .flat_map(|column| self.differences_of(&table, column));
-        let is_mapped = |name: &str| pipeline.columns.iter().any(|column| column.name == name);
-        let others = self.columns.iter().filter(|live| !is_mapped(&live.name));
+        let is_mapped = |live: &&LiveColumn| pipeline.column_names().any(|name| name == live.name);
+        let others = self.columns.iter().filter(|live| !is_mapped(live));
         let others = others
             .filter(|live| live.is_not_null && !live.has_default && !live.is_generated)
             .map(|live| Difference {

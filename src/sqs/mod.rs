@@ -18,10 +18,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::Builder;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::aws::{Aws, AwsError, timeouts_of_attempts};
+use crate::aws::{Aws, AwsError};
 use crate::config::QueueSettings;
 use crate::message::Record;
 pub use backoff::MAX_BACK_OFF;
@@ -48,13 +47,8 @@ impl Sqs {
     }
 
     async fn client(&self) -> &Client {
-        self.client
-            .get_or_init(|| async {
-                let config = self.aws.config().await;
-                let timeouts = timeouts_of_attempts(config);
-                Client::from_conf(Builder::from(config).timeout_config(timeouts).build())
-            })
-            .await
+        let client = async || Client::new(&self.aws.config_of_function().await);
+        self.client.get_or_init(client).await
     }
 
     async fn source(&self, arn: &str) -> Result<Queue, AwsError> {

@@ -162,7 +162,6 @@ impl Queue {
         Ok(answer.messages.unwrap_or_default())
     }
 
-    /// Sends the messages of one request.
     pub(super) async fn send(
         &self,
         messages: &[Outgoing],
@@ -266,7 +265,6 @@ impl RedrivePolicy {
     }
 }
 
-/// Makes several requests at once.
 async fn all(requests: impl Iterator<Item = impl Future<Output = Outcome>>) -> Outcome {
     let requests = stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS);
     let add = async |(mut failed, result): Outcome, (more, one): Outcome| {

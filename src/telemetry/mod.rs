@@ -3,7 +3,9 @@
 //! Libraries would print whole payloads at `TRACE`, so only their warnings and errors are written, whatever the
 //! level.
 
+mod line;
 mod metrics;
+mod summary;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -97,7 +99,7 @@ pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
 
 fn message_failed(record: &Record<'_>, rejection: &Rejection) {
     let place = rejection.place.as_ref();
-    let trace_header = record.aws_trace_header().and_then(trace::tracing_header);
+    let trace_header = record.aws_trace_header().and_then(trace::root);
     tracing::warn!(
         message_id = &*record.message_id,
         rule = rejection.rule.name(),

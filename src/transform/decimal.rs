@@ -80,7 +80,6 @@ impl Decimal {
         }
     }
 
-    /// Its value as an integer.
     pub(crate) fn to_i64(&self) -> Result<i64, Misfit> {
         if self.exponent < 0 {
             return Err(Misfit::Type);
@@ -119,7 +118,6 @@ impl Decimal {
         }
     }
 
-    /// Writes Postgres's binary `numeric`.
     pub(crate) fn write_numeric(&self, out: &mut BytesMut) -> Result<(), Misfit> {
         self.digits_within_bounds().ok_or(Misfit::Range)?;
         let integer_digits = self.integer_digits();

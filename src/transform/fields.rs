@@ -23,7 +23,6 @@ pub(crate) struct Paths {
     len: usize,
 }
 
-/// One step of a path.
 #[derive(Debug, Default)]
 struct Node {
     /// The slot for the value at this step.

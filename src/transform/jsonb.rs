@@ -17,7 +17,6 @@ const MAX_EXPANSION_BYTES: usize = 1 << 20;
 
 const OUT_OF_RANGE: Rule = Rule::Range(ColumnType::Jsonb);
 
-/// Checks the JSON text of a value.
 pub(crate) fn check(json: &str) -> Result<(), Rule> {
     let bytes = json.as_bytes();
     let (mut depth, mut expansion, mut at) = (0_usize, 0, 0);

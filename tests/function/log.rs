@@ -19,10 +19,10 @@ fn without(mut line: Value, names: &[&str]) -> Value {
 async fn the_line_of_a_failed_message_says_which_where_why_and_how_often() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
-    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793";
     let body = login_with("ip", json!(null)).to_string();
     let bad = json!({"messageId": id("bad"), "body": body, "attributes": {
-        "ApproximateReceiveCount": "3", "AWSTraceHeader": format!("{trace};user=alice")}});
+        "ApproximateReceiveCount": "3", "AWSTraceHeader": format!("{trace};Sampled=1;user=alice")}});
     let batch = Batch::new().body("good", login()).record(bad);
     function.invoke(&batch.event()).await;
     let line = function.lines_of("message failed", 1).await[0].take();

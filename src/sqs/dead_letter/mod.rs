@@ -107,7 +107,6 @@ fn is_senders(name: &str, text: &str) -> bool {
     }
 }
 
-/// A message attribute with this text.
 fn text_attribute(text: &str) -> Option<MessageAttributeValue> {
     let value = MessageAttributeValue::builder().data_type("String");
     value.string_value(text).build().ok()

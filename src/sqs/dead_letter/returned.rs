@@ -289,29 +289,4 @@ mod tests {
         assert_eq!((origin.id.as_str(), counts), ("victim", false));
         assert_eq!(notes, [Note::Unverified]);
     }
-
-    #[test]
-    fn the_source_queue_is_the_one_that_sqs_names() {
-        let forged = unkeyed().text(Origin::new("m-1", None, "arn:other"), "{}");
-        assert_eq!(dead_letter(&[(ORIGIN, &forged)]).source(), Some(QUEUE));
-    }
-
-    #[test]
-    fn a_message_without_room_for_its_origin_is_not_sent() {
-        let names: Vec<String> = (0..10).map(|number| format!("a{number}")).collect();
-        let own: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
-        let refused = |dead: &DeadLetter| dead.returned(0, false, &unkeyed()).map(|_| ());
-        assert_eq!(refused(&dead_letter(&own[..9])), Ok(()));
-        assert_eq!(
-            refused(&dead_letter(&own)),
-            Err(Unsendable::TooManyAttributes)
-        );
-        assert_eq!(
-            refused(&dead_letter(&[(ORIGIN, "web")])),
-            Err(Unsendable::NameTaken)
-        );
-        let large = "x".repeat(MAX_BYTES - 10);
-        let large = DeadLetter::new(Message::builder().message_id("m").body(large).build());
-        assert_eq!(refused(&large), Err(Unsendable::TooLarge));
-    }
 }

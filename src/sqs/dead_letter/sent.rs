@@ -168,38 +168,6 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_keeps_its_body_and_says_why() {
-        let dead = dead_letter_of(&record("{}"), &rejection()).unwrap();
-        let entry = &dead.entry;
-        let sent = (entry.id(), entry.message_body(), entry.message_group_id());
-        assert_eq!(sent, ("7", "{}", Some("anna")));
-        let origin = Origin::new(
-            "m-1",
-            Some(1_700_000_000_123),
-            "arn:aws:sqs:eu-west-1:0:logins.fifo",
-        );
-        assert_eq!(Origin::parse(attribute(&dead, ORIGIN)), Some(origin));
-        assert_eq!(
-            attribute(&dead, REJECTION),
-            r#"{"rule":"required","column":"masked_ip","path":"ip"}"#
-        );
-        assert_eq!(attribute(&dead, "tenant"), "acme");
-        let attributes = entry.message_attributes().unwrap();
-        assert_eq!(attributes["raw"].binary_value().unwrap().as_ref(), [0, 1]);
-    }
-
-    #[test]
-    fn a_dead_letter_of_a_fifo_queue_stays_in_its_group() {
-        let (record, origins) = (record("{}"), Origins::new(None));
-        let dead = dead_letter(7, &record, &rejection(), &origins, true).unwrap();
-        let entry = dead.entry;
-        assert_eq!(
-            (entry.message_group_id(), entry.message_deduplication_id()),
-            (Some("anna"), Some("m-1"))
-        );
-    }
-
-    #[test]
     fn a_message_without_a_body_cannot_be_a_dead_letter() {
         assert!(dead_letter_of(&record(""), &rejection()).is_err());
     }

@@ -3,7 +3,9 @@
 //! From a look-up function (the process's environment, or a map in a test) to consistent [`Settings`], or to one
 //! sentence with the variable and the fix. An empty variable counts as unset, so a template can always set it.
 
-use std::fmt;
+mod log;
+mod tls;
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,11 +14,12 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tokio_postgres::config::ChannelBinding;
 
+pub use log::{LogFormat, LogSettings};
+pub use tls::{Authorities, SslMode, TlsSettings};
+use tls::{channel_binding, tls};
+
 /// Age after which credentials are read again for a new connection.
 pub const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(300);
-
-/// The file of certificate authorities that `make build` packages with the function.
-const PACKAGED_AUTHORITIES: &str = "ca.pem";
 
 /// The file of the mapping, beside the function or in a layer.
 const PIPELINE_FILE: &str = "pipeline.toml";
@@ -85,146 +88,13 @@ pub struct QueueSettings {
     pub dead_letter_queue_url: Option<String>,
 }
 
-/// TLS settings of the connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// The mode, if it is set.
-    pub mode: Option<SslMode>,
-    /// Which certificate authorities are trusted.
-    pub authorities: Authorities,
-}
-
-impl TlsSettings {
-    /// What is verified. The default is everything, except for a connection within this machine without a named
-    /// authority, which needs no TLS.
-    pub fn mode(&self, is_loopback: bool) -> SslMode {
-        let default = match self.authorities {
-            Authorities::System if is_loopback => SslMode::Prefer,
-            _ => SslMode::VerifyFull,
-        };
-        self.mode.unwrap_or(default)
-    }
-
-    /// Whether an authority is missing: `verify-ca` with those of the system accepts any public certificate.
-    pub(crate) fn lacks_authority(&self) -> bool {
-        self.mode == Some(SslMode::VerifyCa) && self.authorities == Authorities::System
-    }
-}
-
-/// The certificate authorities that are trusted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Authorities {
-    /// The authorities of the system.
-    #[default]
-    System,
-    /// The authorities of a PEM file, and no others.
-    Only(PathBuf),
-    /// The authorities of the system and of the PEM file that is packaged with the function, only with
-    /// `verify-full`: RDS has certificates of Amazon's own authorities, RDS Proxy of a public one.
-    SystemAnd(PathBuf),
-}
-
-impl Authorities {
-    /// The file, if one is named.
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::System => None,
-            Self::Only(file) | Self::SystemAnd(file) => Some(file),
-        }
-    }
-}
-
-/// libpq's `sslmode`. Source: <https://www.postgresql.org/docs/18/libpq-ssl.html>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SslMode {
-    /// No TLS.
-    Disable,
-    /// TLS if the server offers it, unverified.
-    Prefer,
-    /// TLS, unverified.
-    Require,
-    /// TLS with a certificate of a trusted authority, for any host name.
-    VerifyCa,
-    /// TLS with a certificate of a trusted authority for this host name.
-    VerifyFull,
-}
-
-impl FromStr for SslMode {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Self, ()> {
-        Ok(match name {
-            "disable" => Self::Disable,
-            "prefer" | "allow" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            _ => return Err(()),
-        })
-    }
-}
-
 /// Where the key of the masks is.
+#[derive(Debug)]
 pub enum MaskKeySettings {
     /// `MASK_KEY`: the key itself, in base64.
     Key(SecretString),
     /// `MASK_SECRET_ID`: name or ARN of the secret `{"mask_key": "…"}`.
     Secret(String),
-}
-
-impl fmt::Debug for MaskKeySettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(_) => f.write_str("Key([REDACTED])"),
-            Self::Secret(id) => write!(f, "Secret({id:?})"),
-        }
-    }
-}
-
-/// The format and level of the log, as Lambda's logging configuration sets them.
-/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogSettings {
-    /// `AWS_LAMBDA_LOG_FORMAT`: `Text` for people at a terminal; JSON lines otherwise.
-    pub format: LogFormat,
-    /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` if it is unset or unknown.
-    pub level: tracing::Level,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For reading.
-    Text,
-}
-
-impl LogSettings {
-    /// Reads the settings. Never fails, because without a log nobody would see the error.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let is_text = lookup("AWS_LAMBDA_LOG_FORMAT")
-            .is_some_and(|format| format.eq_ignore_ascii_case("text"));
-        let level = match lookup("AWS_LAMBDA_LOG_LEVEL")
-            .unwrap_or_default()
-            .to_ascii_uppercase()
-            .as_str()
-        {
-            "TRACE" => tracing::Level::TRACE,
-            "DEBUG" => tracing::Level::DEBUG,
-            "WARN" => tracing::Level::WARN,
-            "ERROR" | "FATAL" => tracing::Level::ERROR,
-            _ => tracing::Level::INFO,
-        };
-        Self {
-            format: if is_text {
-                LogFormat::Text
-            } else {
-                LogFormat::Json
-            },
-            level,
-        }
-    }
 }
 
 /// Variables that Lambda sets for every function.
@@ -357,38 +227,6 @@ fn pipeline_files(lookup: &impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
         .collect()
 }
 
-fn tls(lookup: &impl Fn(&str) -> Option<String>) -> Result<TlsSettings, ConfigError> {
-    let mode = lookup("DB_SSLMODE")
-        .map(|mode| mode.parse().map_err(|()| ConfigError::UnknownSslMode))
-        .transpose()?;
-    let verifies_host = matches!(mode, None | Some(SslMode::VerifyFull));
-    let packaged =
-        lookup("LAMBDA_TASK_ROOT").map(|root| Path::new(&root).join(PACKAGED_AUTHORITIES));
-    let authorities = match lookup("DB_SSLROOTCERT").map(PathBuf::from) {
-        None => Authorities::System,
-        Some(file) if verifies_host && packaged.as_ref() == Some(&file) => {
-            Authorities::SystemAnd(file)
-        }
-        Some(file) => Authorities::Only(file),
-    };
-    let settings = TlsSettings { mode, authorities };
-    if settings.lacks_authority() {
-        return Err(ConfigError::NoAuthority);
-    }
-    Ok(settings)
-}
-
-fn channel_binding(
-    lookup: &impl Fn(&str) -> Option<String>,
-) -> Result<ChannelBinding, ConfigError> {
-    match lookup("DB_CHANNEL_BINDING").as_deref() {
-        None | Some("prefer") => Ok(ChannelBinding::Prefer),
-        Some("require") => Ok(ChannelBinding::Require),
-        Some("disable") => Ok(ChannelBinding::Disable),
-        Some(_) => Err(ConfigError::UnknownChannelBinding),
-    }
-}
-
 impl MaskKeySettings {
     /// Reads where the key is, if there is one, through a `lookup` that returns no empty values.
     ///
@@ -482,123 +320,34 @@ mod tests {
 
     #[test]
     fn contradictory_settings_are_refused() {
-        let secret = ("DB_SECRET_ID", "s");
+        let cases = [
+            (
+                ("DATABASE_URL", "postgresql://h/d"),
+                ConfigError::TwoDatabases,
+            ),
+            (("DB_PORT", "70000"), ConfigError::NotANumber("DB_PORT")),
+            (
+                ("SECRET_TTL_SECS", "5m"),
+                ConfigError::NotANumber("SECRET_TTL_SECS"),
+            ),
+            (("DB_SSLMODE", "on"), ConfigError::UnknownSslMode),
+            (("DB_SSLMODE", "verify-ca"), ConfigError::NoAuthority),
+            (
+                ("DB_CHANNEL_BINDING", "on"),
+                ConfigError::UnknownChannelBinding,
+            ),
+        ];
+        for (variable, expected) in cases {
+            let refused = read(&[("DB_SECRET_ID", "s"), variable]).err();
+            assert_eq!(refused, Some(expected), "{variable:?}");
+        }
         assert_eq!(read(&[]).err(), Some(ConfigError::NoDatabase));
-        assert_eq!(
-            read(&[secret, ("DATABASE_URL", "postgresql://h/d")]).err(),
-            Some(ConfigError::TwoDatabases)
-        );
-        assert_eq!(
-            read(&[secret, ("MASK_KEY", "k"), ("MASK_SECRET_ID", "m")]).err(),
-            Some(ConfigError::TwoMaskKeys)
-        );
-        assert_eq!(
-            read(&[secret, ("DB_PORT", "70000")]).err(),
-            Some(ConfigError::NotANumber("DB_PORT"))
-        );
-        assert_eq!(
-            read(&[secret, ("SECRET_TTL_SECS", "5m")]).err(),
-            Some(ConfigError::NotANumber("SECRET_TTL_SECS"))
-        );
-        assert_eq!(
-            read(&[secret, ("DB_SSLMODE", "on")]).err(),
-            Some(ConfigError::UnknownSslMode)
-        );
-        assert_eq!(
-            read(&[secret, ("DB_SSLMODE", "verify-ca")]).err(),
-            Some(ConfigError::NoAuthority)
-        );
-        assert_eq!(
-            read(&[secret, ("DB_CHANNEL_BINDING", "on")]).err(),
-            Some(ConfigError::UnknownChannelBinding)
-        );
-    }
-
-    #[test]
-    fn a_named_authority_is_the_only_one_unless_it_is_packaged_and_the_host_is_verified() {
-        let only = |file: &str| Authorities::Only(file.into());
-        let packaged = "/var/task/ca.pem";
-        let cases = [
-            (None, "", Authorities::System),
-            (None, packaged, Authorities::SystemAnd(packaged.into())),
-            (
-                Some("verify-full"),
-                packaged,
-                Authorities::SystemAnd(packaged.into()),
-            ),
-            (Some("verify-ca"), packaged, only(packaged)),
-            (Some("require"), packaged, only(packaged)),
-            (None, "/var/task/own.pem", only("/var/task/own.pem")),
-            (Some("verify-full"), "/opt/ca.pem", only("/opt/ca.pem")),
+        let two_keys = [
+            ("DB_SECRET_ID", "s"),
+            ("MASK_KEY", "k"),
+            ("MASK_SECRET_ID", "m"),
         ];
-        for (mode, file, expected) in cases {
-            let variables = [
-                ("DB_SECRET_ID", "s"),
-                ("LAMBDA_TASK_ROOT", "/var/task"),
-                ("DB_SSLROOTCERT", file),
-                ("DB_SSLMODE", mode.unwrap_or_default()),
-            ];
-            let DatabaseSettings::Secret(secret) = read(&variables).unwrap().database else {
-                panic!("a secret is set")
-            };
-            assert_eq!(secret.tls.authorities, expected, "{mode:?} {file}");
-        }
-    }
-
-    #[test]
-    fn only_a_connection_within_this_machine_is_unverified_by_default() {
-        let named = |mode, authorities| TlsSettings { mode, authorities };
-        let file = Authorities::Only("ca.pem".into());
-        let cases = [
-            (named(None, Authorities::System), true, SslMode::Prefer),
-            (named(None, Authorities::System), false, SslMode::VerifyFull),
-            (named(None, file), true, SslMode::VerifyFull),
-            (
-                named(Some(SslMode::Require), Authorities::System),
-                false,
-                SslMode::Require,
-            ),
-        ];
-        for (settings, is_loopback, expected) in cases {
-            assert_eq!(settings.mode(is_loopback), expected, "{settings:?}");
-        }
-    }
-
-    #[test]
-    fn logs_are_json_at_info_unless_lambda_says_otherwise() {
-        let log = |format: &str, level: &str| {
-            LogSettings::read(|name| {
-                Some(
-                    if name == "AWS_LAMBDA_LOG_FORMAT" {
-                        format
-                    } else {
-                        level
-                    }
-                    .to_owned(),
-                )
-            })
-        };
-        assert_eq!(
-            LogSettings::read(|_| None),
-            LogSettings {
-                format: LogFormat::Json,
-                level: tracing::Level::INFO
-            }
-        );
-        assert_eq!(
-            log("Text", "debug"),
-            LogSettings {
-                format: LogFormat::Text,
-                level: tracing::Level::DEBUG
-            }
-        );
-        assert_eq!(
-            log("JSON", "FATAL"),
-            LogSettings {
-                format: LogFormat::Json,
-                level: tracing::Level::ERROR
-            }
-        );
+        assert_eq!(read(&two_keys).err(), Some(ConfigError::TwoMaskKeys));
     }
 
     #[test]
