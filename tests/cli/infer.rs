@@ -125,6 +125,24 @@ async fn types_and_widths_are_those_of_the_values_with_room() {
         ),
         (json!([["a"], null]), vec!["type = \"text[]\""]),
         (
+            json!([[1, 2], [3]]),
+            vec!["type = \"integer[]\"", "required = true"],
+        ),
+        (
+            json!([[1, "a", true]]),
+            vec!["type = \"text[]\"", "required = true"],
+        ),
+        (json!([[[1]]]), vec!["type = \"jsonb\"", "required = true"]),
+        (
+            json!(["12.30", "7.00"]),
+            vec!["type = \"numeric(12,2)\"", "required = true"],
+        ),
+        (json!(["08:30"]), vec!["type = \"time\"", "required = true"]),
+        (
+            json!(["2026-11-21T08:30:00"]),
+            vec!["type = \"timestamp\"", "required = true"],
+        ),
+        (
             json!([{}, "a"]),
             vec!["type = \"jsonb\"", "required = true"],
         ),

@@ -1,7 +1,5 @@
 //! The type of a column, by what most of its values are.
 
-use sqs_to_postgres::types::ColumnType;
-
 use super::class::Class;
 use super::pii::{ends_with_identifier, is_in, words};
 use super::shape::{Shape, is_most, is_name};
@@ -64,6 +62,7 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
         (Class::TimestampTz, vec![Class::TimestampTz]),
         (Class::Timestamp, vec![Class::Timestamp]),
         (Class::Date, vec![Class::Date]),
+        (Class::Time, vec![Class::Time]),
         (Class::Array, vec![Class::Array]),
     ];
     groups.sort_by_key(|(_, classes)| std::cmp::Reverse(shape.of(classes)));
@@ -108,10 +107,8 @@ fn of_class(class: Class, name: &str, shape: &Shape) -> Choice {
         Class::Bool => Choice::new("boolean", ""),
         Class::Uuid => Choice::new("uuid", ""),
         Class::TimestampTz => Choice::new("timestamptz", ""),
-        Class::Timestamp => match known("timestamp") {
-            true => Choice::new("timestamp", "without an offset"),
-            false => text(shape),
-        },
+        Class::Timestamp => Choice::new("timestamp", "without an offset"),
+        Class::Time => Choice::new("time", ""),
         Class::Date => Choice::new("date", ""),
         Class::Array => array(name, shape),
         _ => number(name, shape),
@@ -136,10 +133,7 @@ fn number(name: &str, shape: &Shape) -> Choice {
     if is_money && digits.scale <= *MONEY_SCALE.end() {
         let scale = digits.scale.max(*MONEY_SCALE.start());
         let precision = MONEY_DIGITS.max(2 * digits.whole) + scale;
-        let money = format!("numeric({precision},{scale})");
-        if known(&money) {
-            return Choice::new(money, "");
-        }
+        return Choice::new(format!("numeric({precision},{scale})"), "");
     }
     if in_texts > 0 || is_money || digits.whole + digits.scale > DOUBLE_DIGITS {
         return Choice::new("numeric", "");
@@ -170,10 +164,7 @@ fn array(name: &str, shape: &Shape) -> Choice {
         text if text.starts_with("varchar") => "text[]".to_owned(),
         other => format!("{other}[]"),
     };
-    match known(&column_type) {
-        true => Choice::new(column_type, ""),
-        false => Choice::new("jsonb", "an array"),
-    }
+    Choice::new(column_type, "")
 }
 
 /// What a jsonb column holds.
@@ -206,8 +197,4 @@ fn misfits(wanted: Class, classes: &[Class], shape: &Shape, samples: &[Sample]) 
         misfits += &format!("; {what}");
     }
     misfits
-}
-
-fn known(column_type: &str) -> bool {
-    column_type.parse::<ColumnType>().is_ok()
 }

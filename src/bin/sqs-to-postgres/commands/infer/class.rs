@@ -15,6 +15,7 @@ pub(super) enum Class {
     TimestampTz,
     Timestamp,
     Date,
+    Time,
     Empty,
     Text,
     Array,
@@ -28,7 +29,7 @@ const UUID_CHARS: usize = 36;
 const DATE_CHARS: usize = 10;
 
 impl Class {
-    pub(super) const SCALARS: [Self; 11] = [
+    pub(super) const SCALARS: [Self; 12] = [
         Self::Bool,
         Self::Integer,
         Self::Number,
@@ -38,6 +39,7 @@ impl Class {
         Self::TimestampTz,
         Self::Timestamp,
         Self::Date,
+        Self::Time,
         Self::Empty,
         Self::Text,
     ];
@@ -45,7 +47,6 @@ impl Class {
     pub(super) fn of_text(text: &str) -> Self {
         let is_uuid = || text.len() == UUID_CHARS && takes(ColumnType::Uuid, text);
         let is_date = || text.len() == DATE_CHARS && takes(ColumnType::Date, text);
-        let without_offset = || takes(ColumnType::TimestampTz, &(text.replacen(' ', "T", 1) + "Z"));
         match text {
             _ if text.trim().is_empty() => Self::Empty,
             _ if Digits::of(text).is_some_and(|digits| digits.scale == 0) => Self::IntegerText,
@@ -53,7 +54,8 @@ impl Class {
             _ if is_uuid() => Self::Uuid,
             _ if is_date() => Self::Date,
             _ if takes(ColumnType::TimestampTz, text) => Self::TimestampTz,
-            _ if without_offset() => Self::Timestamp,
+            _ if takes(ColumnType::Timestamp, text) => Self::Timestamp,
+            _ if takes(ColumnType::Time, text) => Self::Time,
             _ => Self::Text,
         }
     }
@@ -69,6 +71,7 @@ impl Class {
             (Self::Object, _) => ("is an object", "are objects"),
             (_, Self::Number) => ("is not a number", "are not numbers"),
             (_, Self::Uuid) => ("is not a UUID", "are not UUIDs"),
+            (_, Self::Time) => ("is not a time of day", "are not times of day"),
             (_, Self::Date) => ("is not a date", "are not dates"),
             (_, Self::TimestampTz | Self::Timestamp) => {
                 ("is not a timestamp", "are not timestamps")
@@ -125,6 +128,8 @@ mod tests {
             ("2026-11-21T00:00:00", Class::Timestamp),
             ("2026-11-21 00:00:00.5", Class::Timestamp),
             ("2026-11-31", Class::Text),
+            ("08:30", Class::Time),
+            ("08:30:15.25", Class::Time),
             (" ", Class::Empty),
         ];
         for (text, class) in cases {
