@@ -511,6 +511,7 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
         health.starts_with("HTTP/1.1 200") && health.ends_with("ok\n"),
         "{health}"
     );
+    queue.delete().await;
     let health = eventually("trouble with the queue", async || {
         let health = http_get(port, "/healthz").await?;
         health.starts_with("HTTP/1.1 503").then_some(health)

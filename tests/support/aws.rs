@@ -4,6 +4,7 @@ use std::env;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -208,6 +209,12 @@ impl Queue {
             "attributes": attributes, "messageAttributes": message_attributes(message), "eventSourceARN": self.arn,
         })
     }
+
+    /// Before the end of the test.
+    pub(crate) async fn delete(&self) {
+        let delete = self.client.delete_queue().queue_url(&self.url);
+        delete.send().await.unwrap();
+    }
 }
 
 impl Drop for Queue {
@@ -215,7 +222,12 @@ impl Drop for Queue {
         let url = self.url.clone();
         clean_up(async {
             let client = aws_sdk_sqs::Client::new(&config().await);
-            client.delete_queue().queue_url(url).send().await.map(drop)
+            let deleted = client.delete_queue().queue_url(url).send().await;
+            match deleted.map_err(SdkError::into_service_error) {
+                // The test itself has deleted it.
+                Err(error) if error.is_queue_does_not_exist() => Ok(()),
+                deleted => deleted.map(drop),
+            }
         });
     }
 }
