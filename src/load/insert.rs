@@ -172,11 +172,11 @@ impl Loader {
             DatabaseError::Server(refusal) => refusal,
             lost => return Next::Stuck(Some(lost)),
         };
-        if refusal.is_of_a_crash() {
+        if refusal.is_crash() {
             return Next::Stuck(Some(DatabaseError::Server(refusal)));
         }
         match action {
-            RetryAction::Bisect if is_optimistic && refusal.is_of_a_duplicate() => {
+            RetryAction::Bisect if is_optimistic && refusal.is_unique_violation() => {
                 self.optimistic.miss();
                 Next::Again
             }
@@ -197,14 +197,14 @@ impl Loader {
 
     /// Decides what happens after Postgres refused a row: the table may be at fault after all.
     async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
-        if refusal.is_without_partition {
+        if refusal.lacks_partition {
             let error = no_partition(&self.pipeline, refusal.table.as_deref());
             return Next::Fail(Failure::Table(error.into()));
         }
         let pipeline = &self.pipeline;
         let is_mapped = |column: &str| pipeline.column_names().any(|name| name == column);
         match (&refusal.column, &refusal.constraint) {
-            (Some(column), _) if refusal.is_of_a_null() && !is_mapped(column) => {
+            (Some(column), _) if refusal.is_not_null_violation() && !is_mapped(column) => {
                 match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
                     .await
                 {
@@ -215,7 +215,7 @@ impl Loader {
                     Err(error) => Next::Later(error),
                 }
             }
-            (_, Some(index)) if refusal.is_of_a_duplicate() => {
+            (_, Some(index)) if refusal.is_unique_violation() => {
                 let index = index.clone();
                 let asked = query_catalog(
                     &mut self.database,
@@ -232,7 +232,7 @@ impl Loader {
                     Err(error) => Next::Later(error),
                 }
             }
-            _ if refusal.is_of_a_text() && self.statements.has_casts() => {
+            _ if refusal.is_invalid_text() && self.statements.has_casts() => {
                 match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
                     .await
                 {
