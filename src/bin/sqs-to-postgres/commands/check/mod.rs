@@ -48,7 +48,7 @@ const WIDEST_NAME: &str = "partial responses";
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Check {
-    /// Check this Lambda function too: its timeout, event source and concurrency, and that mapping,
+    /// Also check this Lambda function: its timeout, event source and concurrency, and whether its mapping,
     /// database, role, mask key and dead-letter queue are those checked here
     #[arg(long, value_name = "NAME", help_heading = "Queue")]
     function: Option<String>,
@@ -151,7 +151,7 @@ impl Check {
         check_durability(&server, report)?;
         check_timeouts(&server, report)?;
         tls::check(&mut database, &address.0, report).await?;
-        table::check(&inspection, pipeline, report)?;
+        table::check(&inspection, &server.role, pipeline, report)?;
         Ok(Some(server))
     }
 }
