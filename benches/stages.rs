@@ -18,7 +18,7 @@ use sqs_to_postgres::load::Loader;
 use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
 use sqs_to_postgres::message::{Envelope, Message, Record, read_event};
 use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::rows::Rows;
+use sqs_to_postgres::rows::MessageRows;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::transform::Transformer;
 use tokio::runtime::{Builder, Runtime};
@@ -68,17 +68,17 @@ fn key() -> MaskKey {
 }
 
 /// A mapping ready for use, and the number of its columns.
-struct Stage(Transformer, usize);
+struct Stage(Transformer);
 
 impl Stage {
     fn new(mapping: &str) -> Self {
         let pipeline = Pipeline::parse("bench", mapping).unwrap();
         let transformer = Transformer::new("bench", &pipeline, Some(&key())).unwrap();
-        Self(transformer, pipeline.columns.len())
+        Self(transformer)
     }
 
-    fn rows(&self, messages: &[Message<'_>]) -> Rows {
-        let mut rows = Rows::new(self.1);
+    fn rows(&self, messages: &[Message<'_>]) -> MessageRows {
+        let mut rows = self.0.new_rows();
         for message in messages {
             self.0.transform(message, &mut rows).unwrap();
         }
@@ -145,7 +145,7 @@ fn load(criterion: &mut Criterion) {
                 let loading = loader.load(&rows, &[], TimeBudget::until(LAMBDA_TIME_MILLIS));
                 let (loaded, result) = runtime.block_on(loading);
                 result.unwrap();
-                assert_eq!(loaded.written, BATCH as u64);
+                assert_eq!(loaded.total().written, BATCH as u64);
             },
             BatchSize::PerIteration,
         );
@@ -175,7 +175,7 @@ fn loader(url: &str) -> Loader {
 }
 
 /// Rows that are not in the table yet, which is empty.
-fn fresh_rows(runtime: &Runtime, client: &Client, stage: &Stage) -> Rows {
+fn fresh_rows(runtime: &Runtime, client: &Client, stage: &Stage) -> MessageRows {
     let emptied = client.batch_execute("TRUNCATE user_logins");
     runtime.block_on(emptied).unwrap();
     stage.rows(&messages(&read(&event())))

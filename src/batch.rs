@@ -3,28 +3,30 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::load::RowOutcome;
+use crate::load::Outcome;
 use crate::message::{Message, Record};
 use crate::pipeline::Pipeline;
 use crate::rejection::{Rejection, Rule};
-use crate::rows::Rows;
+use crate::rows::MessageRows;
 use crate::transform::Transformer;
 
 /// The records of an event: rows to store, and rejections.
 pub(crate) struct Batch<'a> {
     records: &'a [Record<'a>],
-    pub(crate) rows: Rows,
-    /// For each row, its FIFO group; `None` on a standard queue.
+    pub(crate) rows: MessageRows,
+    /// For each message with rows, its FIFO group; `None` on a standard queue.
     pub(crate) groups: Vec<Option<usize>>,
-    /// For each row, the position of its record.
+    /// For each message with rows, the position of its record.
     positions: Vec<usize>,
+    /// How many messages the mapping makes no row of.
+    pub(crate) skipped: usize,
     /// The position of a record, and why it is not stored.
     rejected: Vec<(usize, Rejection)>,
 }
 
 impl<'a> Batch<'a> {
-    /// Makes a row of each record in order, or rejects it. After a rejected message no later one of its FIFO group
-    /// becomes a row.
+    /// Makes the rows of each record, in their order, or says why not. After a rejected message no later one of its
+    /// FIFO group becomes rows.
     pub(crate) fn of(
         records: &'a [Record<'a>],
         pipeline: &Pipeline,
@@ -32,9 +34,10 @@ impl<'a> Batch<'a> {
     ) -> Self {
         let mut batch = Self {
             records,
-            rows: Rows::new(pipeline.columns.len()),
+            rows: transformer.new_rows(),
             groups: Vec::with_capacity(records.len()),
             positions: Vec::with_capacity(records.len()),
+            skipped: 0,
             rejected: Vec::new(),
         };
         let mut numbers = HashMap::new();
@@ -47,10 +50,11 @@ impl<'a> Batch<'a> {
             let made = if group.is_some_and(|group| failed_groups.contains(&group)) {
                 Err(Rule::GroupHeld.into())
             } else {
-                make_row(record, pipeline, transformer, &mut batch.rows)
+                make_rows(record, pipeline, transformer, &mut batch.rows)
             };
             match made {
-                Ok(()) => {
+                Ok(false) => batch.skipped += 1,
+                Ok(true) => {
                     batch.positions.push(position);
                     batch.groups.push(group);
                 }
@@ -63,18 +67,15 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// The records that are not stored, in order, given the outcomes of the rows.
-    pub(crate) fn rejections(
-        &mut self,
-        outcomes: &[RowOutcome],
-    ) -> Vec<(&'a Record<'a>, Rejection)> {
+    /// The records that are not stored, in their order, given what became of their rows.
+    pub(crate) fn rejections(&mut self, outcomes: &[Outcome]) -> Vec<(&'a Record<'a>, Rejection)> {
         let mut rejected = std::mem::take(&mut self.rejected);
         for (&position, outcome) in self.positions.iter().zip(outcomes) {
             let rule = match outcome {
-                RowOutcome::Stored => continue,
-                RowOutcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
-                RowOutcome::Blocked => Rule::GroupHeld,
-                RowOutcome::Unknown => Rule::OutOfTime,
+                Outcome::Stored => continue,
+                Outcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
+                Outcome::Blocked => Rule::GroupHeld,
+                Outcome::Unknown => Rule::OutOfTime,
             };
             rejected.push((position, rule.into()));
         }
@@ -88,20 +89,19 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Reads one record into a row. A panic would reject only this record.
-fn make_row(
+/// Reads one record into rows, and says whether there are any. A panic, if there were one, costs this record.
+fn make_rows(
     record: &Record<'_>,
     pipeline: &Pipeline,
     transformer: &Transformer,
-    rows: &mut Rows,
-) -> Result<(), Rejection> {
-    let len = rows.len();
+    rows: &mut MessageRows,
+) -> Result<bool, Rejection> {
     let read = || {
         let message = Message::extract(record, pipeline.envelope)?;
         transformer.transform(&message, rows)
     };
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        rows.truncate(len);
+        rows.drop_unfinished();
         Err(Rule::Internal.into())
     })
 }

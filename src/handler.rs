@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::deadline::TimeBudget;
-use crate::load::{LoadError, Loader};
+use crate::load::{LoadError, Loaded, Loader, Stored};
 use crate::message::origin::Origins;
 use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
@@ -108,9 +108,9 @@ impl Handler {
         let (loaded, result) = self.loader.load(&batch.rows, &batch.groups, time).await;
         let figures = BatchMetrics {
             received: records.len(),
-            stored: loaded.written,
-            duplicates: loaded.duplicates,
-            stale: loaded.stale,
+            skipped: batch.skipped,
+            rows: loaded.total(),
+            tables: self.name_tables(&loaded),
             recovery: self.loader.take_recovery(),
             oldest_age: oldest_age(&records),
             transform,
@@ -122,6 +122,17 @@ impl Handler {
         let rejected = batch.rejections(&loaded.outcomes);
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
+    }
+
+    /// What became of the rows in each table, where there are several.
+    fn name_tables(&self, loaded: &Loaded) -> Vec<(String, Stored)> {
+        let tables = self.pipeline.tables.iter().zip(&loaded.tables);
+        match self.pipeline.tables.len() {
+            1 => Vec::new(),
+            _ => tables
+                .map(|(table, stored)| (table.table.unquoted(), *stored))
+                .collect(),
+        }
     }
 
     /// Reports a batch of which nothing is acknowledged, and backs its messages off.

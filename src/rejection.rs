@@ -19,9 +19,11 @@ pub struct Rejection {
 /// A column and where its value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The column's name.
-    pub column: String,
-    /// The path in the body, or the metadata's name.
+    /// The table's name, where the mapping has several.
+    pub table: Option<String>,
+    /// The column's name; `None` where the array that a table has its rows from is at fault.
+    pub column: Option<String>,
+    /// The path in the body, with the positions of elements, or the metadata's name.
     pub path: String,
     /// Whether the column is part of the key, which cannot have a default.
     pub is_key: bool,
@@ -52,6 +54,14 @@ pub enum Rule {
     Nesting(usize),
     /// The transform does not work on the value.
     Transform(Step),
+    /// No table takes the message.
+    Unmatched,
+    /// The value that a table has its rows from is not an array.
+    NotAnArray,
+    /// Two rows of one parent have the same key.
+    RepeatedKey,
+    /// The message makes more rows than this.
+    TooManyRows(usize),
     /// Postgres refused the row.
     Refused(Box<Refusal>),
     /// FIFO: an earlier message of its group failed.
@@ -110,6 +120,10 @@ names! {
     Rule::LoneSurrogate => "lone_surrogate",
     Rule::Nesting(_) => "nesting",
     Rule::Transform(_) => "transform",
+    Rule::Unmatched => "unmatched",
+    Rule::NotAnArray => "not_an_array",
+    Rule::RepeatedKey => "repeated_key",
+    Rule::TooManyRows(_) => "too_many_rows",
     Rule::Refused(_) => "refused",
     Rule::GroupHeld => "group_held",
     Rule::OutOfTime => "out_of_time",
@@ -133,6 +147,10 @@ impl fmt::Display for Rule {
             Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: fix the producer, or add the transform strip_nul"),
             Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: reduce the nesting"),
             Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: fix the producer, or remove the transform"),
+            Self::Unmatched => f.write_str("no table takes the message: add a table whose when matches it, or set unmatched = \"skip\""),
+            Self::NotAnArray => f.write_str("the value is not an array: correct its producer, or the table's each"),
+            Self::RepeatedKey => f.write_str("two rows of one parent have the same key: correct the producer, or add a column to the key, for example from \"@index\""),
+            Self::TooManyRows(rows) => write!(f, "the message makes more than {rows} rows: divide it into several"),
             Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
             Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
             Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
@@ -144,7 +162,13 @@ impl fmt::Display for Rule {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
-            write!(f, "column {:?} from {:?}: ", place.column, place.path)?;
+            if let Some(table) = &place.table {
+                write!(f, "table {table:?}, ")?;
+            }
+            if let Some(column) = &place.column {
+                write!(f, "column {column:?} ")?;
+            }
+            write!(f, "from {:?}: ", place.path)?;
             if place.is_key && self.rule == Rule::Required {
                 return f.write_str("the value is null, missing or empty, and it is part of the key: fix the producer");
             }

@@ -4,6 +4,7 @@
 //! arrays and `COPY` share. So rows need no allocation of their own, and a bad one is simply truncated.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::Type;
@@ -155,6 +156,113 @@ pub(crate) fn prefix(value: &[u8]) -> u64 {
     let length = value.len().min(prefix.len());
     prefix[..length].copy_from_slice(&value[..length]);
     u64::from_be_bytes(prefix)
+}
+
+/// The rows of messages in all tables of a mapping.
+#[derive(Debug)]
+pub struct MessageRows {
+    tables: Vec<TableRows>,
+    messages: usize,
+}
+
+/// The rows of messages in one table.
+#[derive(Debug)]
+pub struct TableRows {
+    /// Their cells.
+    pub rows: Rows,
+    /// For each row of a child table, the row of the parent table that it belongs to.
+    parents: Vec<usize>,
+    /// Positions of the rows that are to be deleted, of which only the key and what is newer are given.
+    deleted: Vec<usize>,
+    /// For each message, the position after its last row.
+    ends: Vec<usize>,
+}
+
+impl MessageRows {
+    /// No rows yet, in tables of as many columns.
+    pub fn new(widths: impl IntoIterator<Item = usize>) -> Self {
+        let table = |width| TableRows {
+            rows: Rows::new(width),
+            parents: Vec::new(),
+            deleted: Vec::new(),
+            ends: Vec::new(),
+        };
+        Self {
+            tables: widths.into_iter().map(table).collect(),
+            messages: 0,
+        }
+    }
+
+    /// How many messages have rows.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// The rows in each table, in the order of the mapping.
+    pub fn tables(&self) -> &[TableRows] {
+        &self.tables
+    }
+
+    pub(crate) fn table_mut(&mut self, table: usize) -> &mut TableRows {
+        &mut self.tables[table]
+    }
+
+    /// How many rows the message under way has.
+    pub(crate) fn unfinished(&self) -> usize {
+        let tables = self.tables.iter();
+        tables
+            .map(|table| table.rows.len() - table.start(self.messages))
+            .sum()
+    }
+
+    /// Ends the message whose rows were added last.
+    pub(crate) fn finish_message(&mut self) {
+        self.messages += 1;
+        for table in &mut self.tables {
+            table.ends.push(table.rows.len());
+        }
+    }
+
+    /// Takes off the rows of a message that was not finished.
+    pub(crate) fn drop_unfinished(&mut self) {
+        for table in &mut self.tables {
+            let len = table.start(self.messages);
+            table.rows.truncate(len);
+            table.parents.truncate(len);
+            table.deleted.retain(|&row| row < len);
+        }
+    }
+}
+
+impl TableRows {
+    /// Notes what the row that was added last belongs to, and whether it is to be deleted.
+    pub(crate) fn finish_row(&mut self, parent: Option<usize>, is_deleted: bool) -> usize {
+        let row = self.rows.len() - 1;
+        self.parents.push(parent.unwrap_or(row));
+        if is_deleted {
+            self.deleted.push(row);
+        }
+        row
+    }
+
+    /// The positions of a message's rows.
+    pub fn of_message(&self, message: usize) -> Range<usize> {
+        self.start(message)..self.ends[message]
+    }
+
+    /// The row of the parent table that a row of a child table belongs to.
+    pub fn parent(&self, row: usize) -> usize {
+        self.parents[row]
+    }
+
+    /// Whether the row is to be deleted.
+    pub fn is_deleted(&self, row: usize) -> bool {
+        self.deleted.binary_search(&row).is_ok()
+    }
+
+    fn start(&self, message: usize) -> usize {
+        message.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Database {
     }
 
     pub(crate) async fn create_table(&self, workload: &Workload) {
-        self.execute(&workload.pipeline.create_table()).await;
+        self.execute(&workload.table().create_table()).await;
     }
 
     pub(crate) async fn add_check(&self) {
@@ -100,7 +100,7 @@ impl Database {
     }
 
     pub(crate) async fn empty(&self, workload: &Workload) {
-        let table = &workload.pipeline.table;
+        let table = &workload.table().table;
         self.execute(&format!("TRUNCATE {table}; CHECKPOINT")).await;
     }
 
@@ -114,7 +114,7 @@ impl Database {
         let mut rows: Vec<&Message> = sent.into_iter().filter(|sent| sent.is_stored).collect();
         rows.sort_by_key(|message| message.id);
         rows.dedup_by_key(|message| message.id);
-        let table = &workload.pipeline.table;
+        let table = &workload.table().table;
         let sql =
             format!("COPY (SELECT * FROM {table} ORDER BY message_id) TO STDOUT (FORMAT binary)");
         let stored: Vec<Bytes> = self
@@ -138,7 +138,7 @@ impl Database {
             .iter()
             .map(|batch| copy_data(&batch.messages))
             .collect();
-        let sql = format!("COPY {} FROM STDIN BINARY", workload.pipeline.table);
+        let sql = format!("COPY {} FROM STDIN BINARY", workload.table().table);
         let statement = self.client.prepare(&sql).await.unwrap();
         let started = Instant::now();
         for batch in ready {
@@ -177,14 +177,14 @@ impl Database {
 }
 
 fn insert_statement(workload: &Workload) -> String {
-    let pipeline = &workload.pipeline;
+    let table = workload.table();
     let parameters: Vec<String> = (1..)
-        .zip(&pipeline.columns)
+        .zip(&table.columns)
         .map(|(number, column)| format!("${number}::{}[]", type_without_length(column)))
         .collect();
     format!(
         "INSERT INTO {} SELECT * FROM unnest({}) ON CONFLICT (message_id) DO NOTHING",
-        pipeline.table,
+        table.table,
         parameters.join(", ")
     )
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use uuid::Uuid;
 
 pub(crate) const MASK_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -114,6 +114,11 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
+    /// The only table.
+    pub(crate) fn table(&self) -> &TableMapping {
+        self.pipeline.single_table().unwrap()
+    }
+
     /// The shipped mapping.
     pub(crate) fn logins() -> Self {
         Self::new(include_str!("../../pipeline.toml"), None)
@@ -204,9 +209,9 @@ impl Workload {
     }
 
     fn wide_message(&self, id: Uuid) -> (String, Vec<Vec<u8>>) {
-        let mut fields = Vec::with_capacity(self.pipeline.columns.len());
+        let mut fields = Vec::with_capacity(self.table().columns.len());
         let mut row = vec![id.as_bytes().to_vec()];
-        for (column, kind) in self.pipeline.columns[1..].iter().zip((0..14).cycle()) {
+        for (column, kind) in self.table().columns[1..].iter().zip((0..14).cycle()) {
             let (json, mut cell) = value(kind);
             if column.mask.is_some() {
                 cell = self.token(std::str::from_utf8(&cell).unwrap());

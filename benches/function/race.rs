@@ -119,7 +119,7 @@ pub(crate) async fn race(
     let standings = contenders.iter().zip(records);
     Race {
         batch: size,
-        columns: workload.pipeline.columns.len(),
+        columns: workload.table().columns.len(),
         standings: standings
             .map(|(contender, record)| record.standing(contender.name))
             .collect(),

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use thiserror::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::pipeline::{Column, Pipeline};
+use crate::pipeline::TableMapping;
 use crate::rows::{Rows, put_array_head, put_null, put_value};
 use crate::transform::readable;
 use crate::types::ColumnType;
@@ -20,20 +20,23 @@ pub(super) struct ColumnArray<'a> {
 }
 
 impl<'a> ColumnArray<'a> {
-    /// One for each column of the mapping.
+    /// One for each of the columns.
     pub(super) fn of_columns(
-        pipeline: &Pipeline,
+        mapping: &TableMapping,
+        columns: impl IntoIterator<Item = usize>,
         rows: &'a Rows,
         chosen: &'a [usize],
-    ) -> Vec<Self> {
-        let columns = pipeline.columns.iter().enumerate();
-        let array = |(column, mapped): (usize, &Column)| Self {
-            rows,
-            chosen,
-            column,
-            column_type: mapped.column_type,
-        };
-        columns.map(array).collect()
+    ) -> impl Iterator<Item = Self> {
+        let columns = columns.into_iter();
+        columns.filter_map(move |column| {
+            let column_type = mapping.columns.get(column)?.column_type;
+            Some(Self {
+                rows,
+                chosen,
+                column,
+                column_type,
+            })
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
 use crate::database::DatabaseError;
-use crate::pipeline::Pipeline;
+use crate::pipeline::TableMapping;
 use crate::quote::quote_list;
 use crate::refusal::RetryAction;
 use crate::rows::Rows;
@@ -71,11 +71,11 @@ enum Table {
 }
 
 impl CopyIn {
-    pub(super) fn new(pipeline: &Pipeline) -> Self {
-        let columns = quote_list(pipeline.column_names());
+    pub(super) fn new(mapping: &TableMapping) -> Self {
+        let columns = quote_list(mapping.columns.iter().map(|column| column.name.as_str()));
         Self {
-            statement: format!("COPY {} ({columns}) FROM STDIN BINARY", pipeline.table),
-            check: copy_check(pipeline),
+            statement: format!("COPY {} ({columns}) FROM STDIN BINARY", mapping.table),
+            check: copy_check(mapping),
             attempts_left: MAX_COPIES,
             table: Table::Unknown,
         }
@@ -104,13 +104,13 @@ impl CopyIn {
     pub(super) async fn store(
         &mut self,
         client: &Client,
-        pipeline: &Pipeline,
+        mapping: &TableMapping,
         rows: &Rows,
         chosen: &[usize],
     ) -> Result<Copied, DatabaseError> {
         self.attempts_left = self.attempts_left.saturating_sub(1);
         if matches!(self.table, Table::Unknown) {
-            self.table = if holds(client, &copy_fit(pipeline)).await? {
+            self.table = if holds(client, &copy_fit(mapping)).await? {
                 Table::Fits
             } else {
                 Table::DoesNotFit

@@ -1,20 +1,24 @@
-//! One statement for the rows of a part: run until it succeeds, fails for good, or time runs out.
+//! One statement for the rows of some messages: run until it succeeds, fails for good, or time runs out.
+
+use std::sync::Arc;
 
 use futures_util::future::{OptionFuture as Maybe, join3};
+use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
 use super::array::ColumnArray;
+use super::chosen::Chosen;
+use super::families::{COUNTS, needs_snapshot};
 use super::standby::confirm;
 use super::statement::Statements;
-use super::{Failure, LoadError, Loader, session};
+use super::{Counts, Failure, LoadError, Loader, session};
 use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, TableMapping};
 use crate::refusal::{Refusal, RetryAction};
-use crate::rows::Rows;
 use crate::schema::{Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition};
 
 /// The rows are bisected after this many attempts that timed out or broke the connection.
@@ -57,31 +61,30 @@ struct Tries {
 }
 
 impl Loader {
-    /// Inserts rows, all or none, and counts those written.
+    /// Writes rows and deletes rows, all or none, and counts them for each table.
     pub(super) async fn insert(
         &mut self,
-        rows: &Rows,
-        unique: &[usize],
+        chosen: &Chosen<'_>,
         is_suspect: bool,
         time: TimeBudget,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Vec<Counts>, Failure> {
         let mut tries = Tries::default();
         loop {
-            let until = time.of_one_try(unique.len(), is_suspect);
+            let until = time.of_one_try(chosen.messages, is_suspect);
             let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
-            let tried = self.try_insert(rows, unique, is_optimistic, until, time);
+            let tried = self.try_insert(chosen, is_optimistic, until, time);
             let next = match tried.await {
-                Ok(0) if is_optimistic => {
+                Ok(counts) if is_optimistic && is_nothing(&counts) => {
                     // The constraint is gone, or a trigger discards every row.
                     self.statements.forget_guard();
                     self.optimistic.miss();
                     Next::Again
                 }
-                Ok(written) => {
+                Ok(counts) => {
                     if is_optimistic {
                         self.optimistic.hit();
                     }
-                    return Ok(written);
+                    return Ok(counts);
                 }
                 Err(TryError::TimedOut) if until == time.stop_at => Next::Fail(Failure::OutOfTime),
                 Err(TryError::TimedOut) => Next::Stuck(None),
@@ -105,12 +108,11 @@ impl Loader {
 
     async fn try_insert(
         &mut self,
-        rows: &Rows,
-        unique: &[usize],
+        chosen: &Chosen<'_>,
         is_optimistic: bool,
         until: Instant,
         time: TimeBudget,
-    ) -> Result<u64, TryError> {
+    ) -> Result<Vec<Counts>, TryError> {
         let Self {
             pipeline,
             database,
@@ -120,24 +122,28 @@ impl Loader {
         } = self;
         let session = session(database, pipeline, statements, copy, time.retry_until).await;
         let Session { client, names, .. } = session.map_err(TryError::NoSession)?;
-        let arrays = ColumnArray::of_columns(pipeline, rows, unique);
+        let arrays = arrays(pipeline, chosen);
         let types = arrays.iter().map(|array| array.column_type.array());
         let text = statements.text(is_optimistic);
         let named = names.get(text);
         let is_unprepared = named.is_none();
         let mut inserted = None;
         let inserting = async {
-            inserted = Some(match execute(client, named, text, &arrays).await {
-                Ok(0) if !is_optimistic => confirm(client).await.map(|()| 0),
-                written => written,
-            });
+            inserted = Some(
+                match execute(client, pipeline, named, text, &arrays).await {
+                    Ok(counts) if !is_optimistic && is_nothing(&counts) => {
+                        confirm(client).await.map(|()| counts)
+                    }
+                    counts => counts,
+                },
+            );
         };
         // Preparations for later batches share the round trip. The first batch skips them: its answer has already
         // waited for a start, and they may wait for a lock that its rows do not need.
-        let is_preparing = self.is_warm && is_unprepared;
+        let is_preparing = self.is_warm && is_unprepared && pipeline.single_table().is_some();
         let preparing = is_preparing.then(|| names.prepare(client, text, types));
         let is_asking = self.is_warm && !statements.is_guard_known();
-        let asking = is_asking.then(|| guard(client, pipeline));
+        let asking = is_asking.then(|| guard(client, &pipeline.tables));
         let all = join3(inserting, Maybe::from(preparing), Maybe::from(asking));
         match timeout_at(until, all).await {
             Ok((_, _, Some(guard))) if matches!(inserted, Some(Ok(_))) => {
@@ -147,7 +153,7 @@ impl Loader {
             Err(_) => database.abandon(time.answer_by).await,
         }
         match inserted {
-            Some(Ok(written)) => Ok(written),
+            Some(Ok(counts)) => Ok(counts),
             Some(Err(error)) => Err(TryError::Statement(error.into())),
             None => Err(TryError::TimedOut),
         }
@@ -197,18 +203,18 @@ impl Loader {
 
     /// Decides what happens after Postgres refused a row: the table may be at fault after all.
     async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
+        let pipeline = Arc::clone(&self.pipeline);
+        let mapping = pipeline.table_named(refusal.table.as_deref());
         if refusal.lacks_partition {
-            let error = no_partition(&self.pipeline, refusal.table.as_deref());
+            let error = no_partition(mapping, refusal.table.as_deref());
             return Next::Fail(Failure::Table(error.into()));
         }
-        let pipeline = &self.pipeline;
-        let is_mapped = |column: &str| pipeline.column_names().any(|name| name == column);
+        let is_mapped = |name: &str| mapping.columns.iter().any(|column| column.name == name);
         match (&refusal.column, &refusal.constraint) {
             (Some(column), _) if refusal.is_not_null_violation() && !is_mapped(column) => {
-                match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
-                    .await
+                match query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await
                 {
-                    Ok(table) => match table.unmapped_not_null(pipeline, column) {
+                    Ok(table) => match table.unmapped_not_null(mapping, column) {
                         Some(error) => Next::Fail(Failure::Table(error.into())),
                         None => Next::Fail(Failure::Row(refusal)),
                     },
@@ -217,13 +223,10 @@ impl Loader {
             }
             (_, Some(index)) if refusal.is_unique_violation() => {
                 let index = index.clone();
-                let asked = query_catalog(
-                    &mut self.database,
-                    pipeline,
-                    time,
-                    async |client, pipeline| is_index_of_key(client, pipeline, &index).await,
-                );
-                match asked.await {
+                let ask = async |client: &Client, mapping: &TableMapping| {
+                    is_index_of_key(client, mapping, &index).await
+                };
+                match query_catalog(&mut self.database, mapping, time, ask).await {
                     Ok(true) if tries.key_violations < MAX_KEY_VIOLATIONS => {
                         tries.key_violations += 1;
                         Next::Later(DatabaseError::Server(refusal))
@@ -233,11 +236,9 @@ impl Loader {
                 }
             }
             _ if refusal.is_invalid_text() && self.statements.has_casts() => {
-                match query_catalog(&mut self.database, pipeline, time, LiveTable::of_pipeline)
-                    .await
-                {
-                    Ok(table) if self.rebuild(&table) => Next::Again,
-                    Ok(_) => Next::Fail(Failure::Row(refusal)),
+                match self.rebuild(time).await {
+                    Ok(true) => Next::Again,
+                    Ok(false) => Next::Fail(Failure::Row(refusal)),
                     Err(error) => Next::Later(error),
                 }
             }
@@ -247,33 +248,52 @@ impl Loader {
 
     /// Finds out why Postgres refuses the statement for any row.
     async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
-        let found = query_catalog(&mut self.database, &self.pipeline, time, Inspection::read).await;
-        let found = match found {
-            Ok(found) => found,
+        match self.rebuild(time).await {
+            Ok(true) => return Next::Again,
+            Ok(false) => {}
             Err(error) if error.action() == RetryAction::Fail => {
                 return Next::Fail(Failure::Batch(error.into()));
             }
             Err(error) => return Next::Later(error),
-        };
-        if let Inspection::Table(facts) = &found
-            && self.rebuild(&facts.columns)
-        {
-            return Next::Again;
         }
-        Next::Fail(match found.explain(&self.pipeline, &refusal.sqlstate) {
-            fault @ TableError::Other { .. } => Failure::Doubt(refusal, fault.into()),
-            fault => Failure::Batch(fault.into()),
-        })
+        let pipeline = Arc::clone(&self.pipeline);
+        let mut unexplained = None;
+        for mapping in &pipeline.tables {
+            let found =
+                match query_catalog(&mut self.database, mapping, time, Inspection::read).await {
+                    Ok(found) => found,
+                    Err(error) if error.action() == RetryAction::Fail => {
+                        return Next::Fail(Failure::Batch(error.into()));
+                    }
+                    Err(error) => return Next::Later(error),
+                };
+            match found.explain(mapping, &refusal.sqlstate) {
+                fault @ TableError::Other { .. } => unexplained = Some(fault),
+                fault => return Next::Fail(Failure::Batch(fault.into())),
+            }
+        }
+        match unexplained {
+            Some(fault) => Next::Fail(Failure::Doubt(refusal, fault.into())),
+            None => Next::Fail(Failure::Row(refusal)),
+        }
     }
 
-    /// Rebuilds the statement with the casts that the table's columns need now; `false` if that changes nothing.
-    fn rebuild(&mut self, table: &LiveTable) -> bool {
-        let rebuilt = Statements::new(&self.pipeline, &table.enums());
+    /// Rebuilds the statement with the casts that the tables' columns need now; `false` where it stays as
+    /// it is.
+    async fn rebuild(&mut self, time: TimeBudget) -> Result<bool, DatabaseError> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let mut enums = Vec::with_capacity(pipeline.tables.len());
+        for mapping in &pipeline.tables {
+            let table =
+                query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await?;
+            enums.push(table.enums());
+        }
+        let rebuilt = Statements::new(&pipeline, &enums);
         let is_changed = rebuilt.text(false) != self.statements.text(false);
         if is_changed {
             self.statements = rebuilt;
         }
-        is_changed
+        Ok(is_changed)
     }
 }
 
@@ -321,40 +341,109 @@ impl Tries {
     }
 }
 
-/// Runs the statement, prepared if it can be.
+/// The parameters of the statement, in order.
+fn arrays<'a>(pipeline: &Pipeline, chosen: &'a Chosen<'_>) -> Vec<ColumnArray<'a>> {
+    let mut arrays = Vec::new();
+    for (mapping, table) in pipeline.tables.iter().zip(&chosen.tables) {
+        let all = 0..mapping.columns.len();
+        arrays.extend(ColumnArray::of_columns(
+            mapping,
+            all,
+            table.rows,
+            &table.written,
+        ));
+        if mapping.can_delete() {
+            let columns = mapping.identifying();
+            arrays.extend(ColumnArray::of_columns(
+                mapping,
+                columns,
+                table.rows,
+                &table.deleted,
+            ));
+        }
+    }
+    arrays
+}
+
+fn is_nothing(counts: &[Counts]) -> bool {
+    counts
+        .iter()
+        .all(|counts| counts.written + counts.deleted == 0)
+}
+
+/// Runs the statement, by its name if it has one, and counts the rows of each table.
 async fn execute(
     client: &Client,
+    pipeline: &Pipeline,
     named: Option<Statement>,
     text: &str,
     arrays: &[ColumnArray<'_>],
-) -> Result<u64, tokio_postgres::Error> {
+) -> Result<Vec<Counts>, tokio_postgres::Error> {
+    let of_one_table = |written| {
+        vec![Counts {
+            written,
+            ..Counts::default()
+        }]
+    };
     if let Some(named) = named {
-        return client.execute_raw(&named, arrays).await;
+        return client.execute_raw(&named, arrays).await.map(of_one_table);
     }
-    let arrays = arrays.iter();
-    let parameters = arrays.map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()));
+    let parameters = arrays
+        .iter()
+        .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()));
     let parameters: Vec<_> = parameters.collect();
-    client.execute_typed(text, &parameters).await
+    if pipeline.single_table().is_some() {
+        return client
+            .execute_typed(text, &parameters)
+            .await
+            .map(of_one_table);
+    }
+    let rows = if needs_snapshot(pipeline) {
+        // In one round trip: none waits for the answer to another.
+        let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ");
+        let stored = client.query_typed(text, &parameters);
+        let (begun, rows, ended) = join!(begin, stored, client.batch_execute("COMMIT"));
+        begun?;
+        let rows = rows?;
+        ended?;
+        rows
+    } else {
+        client.query_typed(text, &parameters).await?
+    };
+    let row = rows.first();
+    let count = |position: usize| match row {
+        Some(row) => row.try_get(position).map(|count: i64| count.unsigned_abs()),
+        None => Ok(0),
+    };
+    let tables = (0..pipeline.tables.len()).map(|table| table * COUNTS);
+    let counts = tables.map(|first| {
+        Ok(Counts {
+            written: count(first)?,
+            deleted: count(first + 1)?,
+            newer: count(first + 2)?,
+        })
+    });
+    counts.collect()
 }
 
-/// The condition under which a constraint makes the key unique, if that can be determined.
-async fn guard(client: &Client, pipeline: &Pipeline) -> Option<String> {
-    let guard = key_guard(client, pipeline).await;
+/// The condition under which a constraint makes the key of a single table unique, if that can be determined.
+async fn guard(client: &Client, tables: &[TableMapping]) -> Option<String> {
+    let guard = key_guard(client, tables.first()?).await;
     guard.unwrap_or_else(|error| {
         tracing::debug!(reason = %error, "the constraint that makes the key unique cannot be determined");
         None
     })
 }
 
-/// Queries the catalog about the mapping's table.
+/// Asks the catalog something about a table of the mapping.
 async fn query_catalog<T>(
     database: &mut Database,
-    pipeline: &Pipeline,
+    mapping: &TableMapping,
     time: TimeBudget,
-    ask: impl AsyncFnOnce(&Client, &Pipeline) -> Result<T, DatabaseError>,
+    ask: impl AsyncFnOnce(&Client, &TableMapping) -> Result<T, DatabaseError>,
 ) -> Result<T, DatabaseError> {
     let client = database.client(time.retry_until).await?;
-    timeout_at(time.stop_at, ask(client, pipeline))
+    timeout_at(time.stop_at, ask(client, mapping))
         .await
         .map_err(|_| DatabaseError::Late)?
 }

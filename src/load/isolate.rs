@@ -1,4 +1,4 @@
-//! Finds the rows of a batch that cannot be stored, and stores all others.
+//! Finds the messages of a batch that cannot be stored, and stores all others.
 //!
 //! A part of the batch is stored whole or not at all. A part with a row at fault is split, at that row if it is
 //! known, otherwise in the middle: O(bad · log n) statements. Parts are always stored in the order of arrival: under
@@ -7,36 +7,41 @@
 
 use std::collections::HashSet;
 
-use super::{Failure, LoadError, Loaded, Loader, RowOutcome};
+use super::{Failure, LoadError, Loaded, Loader, Outcome};
 use crate::deadline::TimeBudget;
-use crate::rows::Rows;
+use crate::rows::MessageRows;
 
 /// A batch fails as a whole after this many single rows for which the table or the server may be at fault, if no row
 /// was stored.
 const MAX_DOUBTS: usize = 8;
 
-/// Rows of a batch in the order of arrival.
+/// Messages of a batch in the order of arrival.
 struct Part {
-    rows: Vec<usize>,
-    /// A larger part with these rows ran out of time, or lost its connection.
+    messages: Vec<usize>,
+    /// A larger part with these messages ran out of time, or lost its connection.
     is_suspect: bool,
 }
 
 impl Part {
     /// Two halves, the later one first: parts are taken from the end.
     fn halves(mut self, is_stuck: bool) -> [Self; 2] {
-        let later = self.rows.split_off(self.rows.len() / 2);
+        let later = self.messages.split_off(self.messages.len() / 2);
         let is_suspect = self.is_suspect || is_stuck;
-        [later, self.rows].map(|rows| Self { rows, is_suspect })
+        [later, self.messages].map(|messages| Self {
+            messages,
+            is_suspect,
+        })
     }
 
-    /// The rows after, at and before a row, to be taken from the end.
-    fn around(mut self, row: usize) -> [Self; 3] {
-        let place = self.rows.iter().position(|&other| other == row);
-        let mut later = self.rows.split_off(place.unwrap_or(self.rows.len()));
+    /// The messages after, at and before one, to be taken from the end.
+    fn around(mut self, message: usize) -> [Self; 3] {
+        let place = self.messages.iter().position(|&other| other == message);
+        let mut later = self
+            .messages
+            .split_off(place.unwrap_or(self.messages.len()));
         let after = later.split_off(later.len().min(1));
-        [after, later, self.rows].map(|rows| Self {
-            rows,
+        [after, later, self.messages].map(|messages| Self {
+            messages,
             is_suspect: self.is_suspect,
         })
     }
@@ -53,25 +58,26 @@ struct Doubts {
 }
 
 impl Doubts {
-    fn outcome(&mut self, failure: Failure) -> RowOutcome {
+    /// What became of a single row that failed.
+    fn outcome(&mut self, failure: Failure) -> Outcome {
         match failure {
-            Failure::Row(refusal) => RowOutcome::Rejected(Box::new(refusal)),
+            Failure::Row(refusal) => Outcome::Rejected(Box::new(refusal)),
             Failure::Doubt(refusal, error) => {
                 self.count += 1;
                 self.other = Some(error);
-                RowOutcome::Rejected(Box::new(refusal))
+                Outcome::Rejected(Box::new(refusal))
             }
             Failure::Table(error) | Failure::Batch(error) => {
                 self.count += 1;
                 self.table.get_or_insert(error);
-                RowOutcome::Unknown
+                Outcome::Unknown
             }
             Failure::Stuck(Some(error)) => {
                 self.count += 1;
                 self.other = Some(error);
-                RowOutcome::Unknown
+                Outcome::Unknown
             }
-            Failure::Stuck(None) | Failure::RowAt(_) | Failure::OutOfTime => RowOutcome::Unknown,
+            Failure::Stuck(None) | Failure::RowAt(_) | Failure::OutOfTime => Outcome::Unknown,
         }
     }
 
@@ -85,10 +91,10 @@ impl Doubts {
 }
 
 impl Loader {
-    /// Stores every row that can be stored in time. `groups` has the FIFO group of each row.
+    /// Stores the rows of every message that can be stored in time. `groups` has the FIFO group of each message.
     pub(super) async fn store_all(
         &mut self,
-        rows: &Rows,
+        rows: &MessageRows,
         groups: &[Option<usize>],
         loaded: &mut Loaded,
         time: TimeBudget,
@@ -96,30 +102,33 @@ impl Loader {
         let mut blocked = HashSet::new();
         let mut doubts = Doubts::default();
         let mut pending = vec![Part {
-            rows: (0..rows.len()).collect(),
+            messages: (0..rows.messages()).collect(),
             is_suspect: false,
         }];
         while let Some(mut part) = pending.pop() {
-            part.rows.retain(|&row| {
-                let group = group_of(groups, row);
+            part.messages.retain(|&message| {
+                let group = group_of(groups, message);
                 let is_blocked = group.is_some_and(|group| blocked.contains(&group));
                 if is_blocked {
-                    loaded.outcomes[row] = RowOutcome::Blocked;
+                    loaded.outcomes[message] = Outcome::Blocked;
                 }
                 !is_blocked
             });
-            if part.rows.is_empty() {
+            if part.messages.is_empty() {
                 continue;
             }
-            match self.store(rows, &part.rows, part.is_suspect, time).await {
-                Ok(stored) => loaded.add(&part.rows, stored),
+            match self
+                .store(rows, &part.messages, part.is_suspect, time)
+                .await
+            {
+                Ok(stored) => loaded.add(&part.messages, &stored),
                 Err(Failure::OutOfTime) => break,
                 Err(Failure::Batch(error)) => return Err(error),
-                Err(Failure::RowAt(row)) => pending.extend(part.around(row)),
-                Err(failure) => match part.rows[..] {
-                    [row] => {
-                        blocked.extend(group_of(groups, row));
-                        loaded.outcomes[row] = doubts.outcome(failure);
+                Err(Failure::RowAt(message)) => pending.extend(part.around(message)),
+                Err(failure) => match part.messages[..] {
+                    [message] => {
+                        blocked.extend(group_of(groups, message));
+                        loaded.outcomes[message] = doubts.outcome(failure);
                     }
                     _ => pending.extend(part.halves(matches!(failure, Failure::Stuck(_)))),
                 },
@@ -132,6 +141,6 @@ impl Loader {
     }
 }
 
-fn group_of(groups: &[Option<usize>], row: usize) -> Option<usize> {
-    groups.get(row).copied().flatten()
+fn group_of(groups: &[Option<usize>], message: usize) -> Option<usize> {
+    groups.get(message).copied().flatten()
 }

@@ -1,4 +1,4 @@
-//! Rows → the table, in one statement and one round trip.
+//! Rows → the tables, in one statement and one round trip.
 //!
 //! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, typed, and unnamed where a pooler may
 //! be in between; its text does not grow with the batch. As long as there are no duplicates the statement omits `ON
@@ -6,8 +6,10 @@
 //! is found: O(bad · log n) statements, and the others are stored. The only module that writes to tables.
 
 mod array;
+mod chosen;
 mod collapse;
 mod copy;
+mod families;
 mod insert;
 mod isolate;
 mod optimistic;
@@ -16,6 +18,7 @@ mod statement;
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,22 +26,22 @@ use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
-use crate::rows::Rows;
+use crate::rows::{MessageRows, Rows};
 use crate::schema::TableError;
 use crate::telemetry::Recovery;
-use collapse::collapse;
+use chosen::choose;
 use copy::{Copied, CopyIn};
 use optimistic::Optimistic;
 use statement::Statements;
 
-/// What became of a row.
+/// What became of a message's rows, all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RowOutcome {
-    /// In the table, by this batch or an earlier one.
+pub enum Outcome {
+    /// As they should be, by this batch or an earlier one.
     Stored,
     /// Refused by Postgres.
     Rejected(Box<Refusal>),
-    /// FIFO: not tried, because an earlier row of its group failed.
+    /// FIFO: not tried, because an earlier message of its group failed.
     Blocked,
     /// Not certain to be stored: time ran out, or the table is at fault.
     Unknown,
@@ -47,14 +50,33 @@ pub enum RowOutcome {
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// One for each row.
-    pub outcomes: Vec<RowOutcome>,
+    /// One for each message with rows.
+    pub outcomes: Vec<Outcome>,
+    /// One for each table.
+    pub tables: Vec<Stored>,
+}
+
+/// What became of the rows in a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Stored {
     /// Rows written to the table, new or updated.
+    #[serde(rename = "stored")]
     pub written: u64,
-    /// Rows whose key was in the table or earlier in the batch.
+    /// Rows whose key was in the table or earlier in the batch. Rows of a child table go with that of their parent.
     pub duplicates: u64,
     /// Rows left out because there is a newer one of their key, in the table or in the batch.
     pub stale: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+/// What a statement has counted in a table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    written: u64,
+    deleted: u64,
+    /// Rows that are newer than the message that would have deleted them.
+    newer: u64,
 }
 
 /// Why a batch failed as a whole.
@@ -68,12 +90,13 @@ pub enum LoadError {
     Table(#[from] TableError),
 }
 
-/// Stores batches in one table.
+/// Stores batches in the tables of a mapping.
 pub struct Loader {
     pipeline: Arc<Pipeline>,
     database: Database,
     statements: Statements,
-    copy: CopyIn,
+    /// Where there is only one table.
+    copy: Option<CopyIn>,
     optimistic: Optimistic,
     /// Whether this is not the first batch.
     is_warm: bool,
@@ -81,49 +104,58 @@ pub struct Loader {
 }
 
 impl Loaded {
-    /// Records that each row of a part, or a newer one with its key, is in the table; `written` of them are new.
-    fn add(&mut self, part: &[usize], Stored { written, stale }: Stored) {
-        for &row in part {
-            self.outcomes[row] = RowOutcome::Stored;
+    /// What became of the rows in all tables.
+    pub fn total(&self) -> Stored {
+        self.tables.iter().fold(Stored::default(), Stored::plus)
+    }
+
+    /// Notes that the rows of messages are as they should be, and what that took in each table.
+    fn add(&mut self, messages: &[usize], stored: &[Stored]) {
+        for &message in messages {
+            self.outcomes[message] = Outcome::Stored;
         }
-        self.written += written;
-        self.stale += stale;
-        self.duplicates += (part.len() as u64).saturating_sub(written + stale);
+        for (total, stored) in self.tables.iter_mut().zip(stored) {
+            *total = total.plus(stored);
+        }
     }
 
     fn is_any_stored(&self) -> bool {
-        self.outcomes.contains(&RowOutcome::Stored)
+        self.outcomes.contains(&Outcome::Stored)
     }
 
-    fn unknown(rows: usize) -> Self {
+    fn unknown(messages: usize, tables: usize) -> Self {
         Self {
-            outcomes: vec![RowOutcome::Unknown; rows],
-            written: 0,
-            duplicates: 0,
-            stale: 0,
+            outcomes: vec![Outcome::Unknown; messages],
+            tables: vec![Stored::default(); tables],
         }
     }
 }
 
-/// How many rows of a stored part were written, and how many are older than another of their key.
-struct Stored {
-    written: u64,
-    stale: u64,
+impl Stored {
+    /// Both together.
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            written: self.written + other.written,
+            duplicates: self.duplicates + other.duplicates,
+            stale: self.stale + other.stale,
+            deleted: self.deleted + other.deleted,
+        }
+    }
 }
 
 /// Why a part of a batch was not stored.
 enum Failure {
-    /// One of its rows is at fault.
+    /// A row of one of its messages is at fault.
     Row(Refusal),
-    /// Probably the row at this position of the batch is at fault.
+    /// The row of the message at this position of the batch is at fault, as it seems.
     RowAt(usize),
-    /// One of its rows is at fault, or else the table or the server: blamed on the row only once another row
-    /// has been stored.
+    /// A row is at fault, or else the table or the server: blamed on its message only once another one has been
+    /// stored.
     Doubt(Refusal, LoadError),
     /// The table is at fault, at least for one of the rows.
     Table(LoadError),
-    /// It timed out or lost its connection twice: fewer rows may succeed. Holds the error of the batch, in case
-    /// nothing at all can be stored.
+    /// It timed out or lost its connection twice: fewer messages may do better. With the error that stands for
+    /// the batch if nothing at all can be stored.
     Stuck(Option<LoadError>),
     /// Time ran out, and it is unknown whether the rows are stored.
     OutOfTime,
@@ -132,11 +164,11 @@ enum Failure {
 }
 
 impl Loader {
-    /// A loader for the mapping's table.
+    /// A loader for the mapping's tables.
     pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
         Self {
             statements: Statements::new(&pipeline, &[]),
-            copy: CopyIn::new(&pipeline),
+            copy: pipeline.single_table().map(CopyIn::new),
             optimistic: Optimistic::new(),
             is_warm: false,
             pipeline,
@@ -163,69 +195,76 @@ impl Loader {
         }
     }
 
-    /// Stores the rows of a batch until time runs out. After a failed row no later one of its FIFO group is stored;
-    /// `groups` has the group of each row. After an error, some rows may be stored.
+    /// Stores the rows of a batch in time, those of a message all or none. After a failed message no later one of its
+    /// FIFO group is stored; `groups` has the group of each message. Where it cannot go on, some may be stored already.
     ///
     /// # Errors
     /// The database is unavailable until time runs out, or the table does not fit the mapping.
     pub async fn load(
         &mut self,
-        rows: &Rows,
+        rows: &MessageRows,
         groups: &[Option<usize>],
         time: TimeBudget,
     ) -> (Loaded, Result<(), LoadError>) {
         self.optimistic.begin_batch();
-        self.copy.begin_batch();
-        let mut loaded = Loaded::unknown(rows.len());
+        if let Some(copy) = &mut self.copy {
+            copy.begin_batch();
+        }
+        let mut loaded = Loaded::unknown(rows.messages(), rows.tables().len());
         let result = self.store_all(rows, groups, &mut loaded, time).await;
         self.is_warm = true;
         (loaded, result)
     }
 
-    /// Stores a part of the batch, all or none.
+    /// Stores the rows of some messages, all or none.
     async fn store(
         &mut self,
-        rows: &Rows,
-        part: &[usize],
+        rows: &MessageRows,
+        messages: &[usize],
         is_suspect: bool,
         time: TimeBudget,
-    ) -> Result<Stored, Failure> {
-        let collapsed = collapse(&self.pipeline, rows, part);
-        let written = self
-            .write(rows, &collapsed.unique, is_suspect, time)
-            .await?;
-        Ok(Stored {
-            written,
-            stale: collapsed.stale(written),
-        })
+    ) -> Result<Vec<Stored>, Failure> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let chosen = choose(&pipeline, rows, messages);
+        let copied = match &chosen.tables[..] {
+            [table] if !is_suspect => self.try_copy(table.rows, &table.written, time).await?,
+            _ => None,
+        };
+        let counts = match copied {
+            Some(written) => vec![Counts {
+                written,
+                ..Counts::default()
+            }],
+            None => self.insert(&chosen, is_suspect, time).await?,
+        };
+        Ok(chosen.stored(&counts))
     }
 
-    /// Writes rows of different keys, all or none, and counts those written.
-    async fn write(
+    /// Copies rows where that pays, and counts those written; `None`: they have to be inserted.
+    async fn try_copy(
         &mut self,
         rows: &Rows,
         unique: &[usize],
-        is_suspect: bool,
         time: TimeBudget,
-    ) -> Result<u64, Failure> {
-        let may_copy = self.optimistic.is_on() && !is_suspect;
-        if may_copy && self.copy.is_worth_a_try(unique.len()) {
-            match self.copy(rows, unique, time).await {
-                Ok(Copied::Rows(written)) => {
-                    self.optimistic.hit();
-                    return Ok(written);
-                }
-                Ok(Copied::RefusedAt(place)) => {
-                    if let Some(&row) = unique.get(place) {
-                        return Err(Failure::RowAt(row));
-                    }
-                }
-                Ok(Copied::Conflict) => self.optimistic.miss(),
-                Ok(Copied::Skipped) => {}
-                Err(failure) => return Err(failure),
-            }
+    ) -> Result<Option<u64>, Failure> {
+        let is_worth_a_try = |copy: &CopyIn| copy.is_worth_a_try(unique.len());
+        if !self.optimistic.is_on() || !self.copy.as_ref().is_some_and(is_worth_a_try) {
+            return Ok(None);
         }
-        self.insert(rows, unique, is_suspect, time).await
+        match self.copy(rows, unique, time).await? {
+            Copied::Rows(written) => {
+                self.optimistic.hit();
+                return Ok(Some(written));
+            }
+            Copied::RefusedAt(place) => {
+                if let Some(&row) = unique.get(place) {
+                    return Err(Failure::RowAt(row));
+                }
+            }
+            Copied::Conflict => self.optimistic.miss(),
+            Copied::Skipped => {}
+        }
+        Ok(None)
     }
 
     /// Copies rows. If that fails for any reason other than a row, they must be inserted.
@@ -248,10 +287,12 @@ impl Loader {
         else {
             return Ok(Copied::Skipped);
         };
-        let Some(client) = session.client_for_names() else {
+        let (Some(client), Some(copy), Some(mapping)) =
+            (session.client_for_names(), copy, pipeline.single_table())
+        else {
             return Ok(Copied::Skipped);
         };
-        let copied = copy.store(client, pipeline, rows, unique);
+        let copied = copy.store(client, mapping, rows, unique);
         match timeout_at(until, copied).await {
             Ok(Ok(copied)) => Ok(copied),
             Ok(Err(error)) => {
@@ -276,13 +317,15 @@ async fn session<'d>(
     database: &'d mut Database,
     pipeline: &Pipeline,
     statements: &mut Statements,
-    copy: &mut CopyIn,
+    copy: &mut Option<CopyIn>,
     until: Instant,
 ) -> Result<&'d mut Session, DatabaseError> {
     let session = database.session(until).await?;
     if session.take_is_new() {
         *statements = Statements::new(pipeline, &[]);
-        copy.forget_table();
+        if let Some(copy) = copy {
+            copy.forget_table();
+        }
     }
     Ok(session)
 }

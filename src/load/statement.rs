@@ -1,12 +1,13 @@
 //! The SQL of a batch. Its length depends on the mapping, never on the batch.
 
-use crate::pipeline::{Column, OnConflict, Pipeline};
+use super::families::families;
+use crate::pipeline::{Column, OnConflict, Pipeline, TableMapping};
 use crate::quote::{quote_identifier, quote_list};
 use crate::schema::EnumColumn;
 use crate::types::ColumnType;
 
-/// Alias of the row that is in the table, to compare it with the new one.
-const STORED: &str = "stored";
+/// How a row that is in the table already is called, to compare it with the new one.
+pub(super) const STORED: &str = "stored";
 
 pub(super) struct Statements {
     /// The beginning of both.
@@ -29,29 +30,39 @@ enum Plain {
 
 impl Statements {
     /// Columns of an enum type are cast to it, because Postgres assigns no text to them.
-    pub(super) fn new(pipeline: &Pipeline, enums: &[EnumColumn]) -> Self {
-        let columns = quote_list(pipeline.column_names());
-        let selected: Vec<_> = pipeline
+    pub(super) fn new(pipeline: &Pipeline, enums: &[Vec<EnumColumn>]) -> Self {
+        let has_casts = enums.iter().any(|enums| !enums.is_empty());
+        let Some(table) = pipeline.single_table() else {
+            return Self {
+                insert: String::new(),
+                safe: families(pipeline, enums),
+                plain: Plain::Never,
+                has_casts,
+            };
+        };
+        let enums = enums.first().map_or(&[][..], Vec::as_slice);
+        let columns = quote_list(table.columns.iter().map(|column| column.name.as_str()));
+        let selected: Vec<_> = table
             .columns
             .iter()
             .enumerate()
             .map(|(position, column)| expression(position + 1, column, enums))
             .collect();
-        let alias = pipeline.newer.map(|_| format!(" AS {STORED}"));
+        let alias = table.newer.map(|_| format!(" AS {STORED}"));
         let insert = format!(
             "INSERT INTO {}{} ({columns}) SELECT {}",
-            pipeline.table,
+            table.table,
             alias.unwrap_or_default(),
             selected.join(", ")
         );
-        let key = quote_list(pipeline.key_names());
+        let key = quote_list(table.key_names());
         Self {
             safe: format!(
                 "{insert} ON CONFLICT ({key}) DO {}",
-                conflict_action(pipeline)
+                conflict_action(table, false)
             ),
             plain: Plain::Unknown,
-            has_casts: !enums.is_empty(),
+            has_casts,
             insert,
         }
     }
@@ -91,7 +102,7 @@ impl Statements {
 /// Arrays of equal length unnest in parallel. In the list of a `SELECT` Postgres passes on one element at a time;
 /// `FROM unnest(…)` would first write all of them to a tuplestore.
 /// Source: <https://www.postgresql.org/docs/18/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
-fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String {
+pub(super) fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String {
     let is_text = match column.column_type {
         ColumnType::Array(element) => element.is_text(),
         scalar => scalar.is_text(),
@@ -108,29 +119,42 @@ fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String
     }
 }
 
-fn conflict_action(pipeline: &Pipeline) -> String {
-    let names = pipeline.other_names().map(quote_identifier);
-    let updates: Vec<_> = names
+/// What happens to a row whose key is in the table. A row that has others belonging to it is written again in
+/// any case, so that they are.
+pub(super) fn conflict_action(mapping: &TableMapping, is_always_written: bool) -> String {
+    let is_child = mapping.parent.is_some();
+    if mapping.on_conflict == OnConflict::Ignore && !is_child {
+        return "NOTHING".to_owned();
+    }
+    let is_key = |name: &str| mapping.key_names().any(|key| key == name);
+    let columns = mapping.columns.iter().map(|column| column.name.as_str());
+    let mut updated: Vec<_> = columns.filter(|name| !is_key(name)).collect();
+    if updated.is_empty() && is_always_written {
+        updated.extend(mapping.key_names().take(1));
+    }
+    if updated.is_empty() {
+        return "NOTHING".to_owned();
+    }
+    let updates = updated.into_iter().map(quote_identifier);
+    let updates: Vec<_> = updates
         .map(|name| format!("{name} = EXCLUDED.{name}"))
         .collect();
-    match pipeline.on_conflict {
-        OnConflict::Update if !updates.is_empty() => {
-            format!(
-                "UPDATE SET {}{}",
-                updates.join(", "),
-                unless_newer(pipeline)
-            )
-        }
-        _ => "NOTHING".to_owned(),
-    }
+    let unless_newer = mapping.newer_column().map(|column| {
+        let name = quote_identifier(&column.name);
+        format!(
+            " WHERE {}",
+            is_not_newer(&name, &format!("EXCLUDED.{name}"))
+        )
+    });
+    format!(
+        "UPDATE SET {}{}",
+        updates.join(", "),
+        unless_newer.unwrap_or_default()
+    )
 }
 
-/// Keeps a row that is newer than the incoming one. Postgres compares after it has locked the row, so this also holds
-/// between concurrent batches.
-fn unless_newer(pipeline: &Pipeline) -> String {
-    let Some(column) = pipeline.newer_column() else {
-        return String::new();
-    };
-    let name = quote_identifier(&column.name);
-    format!(" WHERE {STORED}.{name} IS NULL OR {STORED}.{name} <= EXCLUDED.{name}")
+/// Keeps a row that is newer than the one that comes. Postgres looks at the row as it is once it has
+/// locked it, so that this holds between concurrent batches too.
+pub(super) fn is_not_newer(name: &str, other: &str) -> String {
+    format!("({STORED}.{name} IS NULL OR {STORED}.{name} <= {other})")
 }

@@ -83,7 +83,7 @@ pub(crate) enum MetadataValue<'a> {
 }
 
 /// Whether a column of a type can hold a value.
-type TypeCheck = fn(ColumnType) -> bool;
+pub(crate) type TypeCheck = fn(ColumnType) -> bool;
 
 impl Metadata {
     /// The types that a column of it can have, in words and as a check; `None`: any, as it depends on the message.

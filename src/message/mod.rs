@@ -17,7 +17,7 @@ use std::fmt;
 pub use envelope::{Envelope, NotInEnvelope};
 pub use event::{NotSqs, read_event};
 pub use metadata::Metadata;
-pub(crate) use metadata::MetadataValue;
+pub(crate) use metadata::{MetadataValue, TypeCheck};
 pub(crate) use record::MessageAttribute;
 pub use record::{Record, Text};
 

@@ -1,10 +1,14 @@
 //! TOML → a checked mapping.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::problem::Mistake;
 use super::{
-    Column, OnConflict, Path, Pipeline, Problem, Source, Table, clear, newer, reach, trust,
+    Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
+    condition, family, newer, reach, trust,
 };
 use crate::mask::Mask;
 use crate::message::{Envelope, Metadata};
@@ -21,10 +25,15 @@ const MAX_IDENTIFIER_BYTES: usize = 63;
 pub(super) const MAX_COLUMNS: usize = 1600;
 
 pub(super) fn parse(text: &str) -> Result<Pipeline, Mistake> {
-    read(text)?.check()
+    let top: toml::Table = read(text)?;
+    let is_long = top.get("table").is_some_and(toml::Value::is_array);
+    if is_long {
+        return read::<RawPipeline>(text)?.check(true);
+    }
+    read::<RawShortForm>(text)?.into_long().check(false)
 }
 
-fn read(text: &str) -> Result<RawPipeline, Mistake> {
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
     toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         let line = text
@@ -41,9 +50,10 @@ fn read(text: &str) -> Result<RawPipeline, Mistake> {
     })
 }
 
+/// A mapping of one table, whose words stand at the top of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawPipeline {
+struct RawShortForm {
     table: String,
     #[serde(default)]
     key: Vec<String>,
@@ -58,10 +68,40 @@ struct RawPipeline {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawPipeline {
+    root: Option<String>,
+    unmatched: Option<String>,
+    envelope: Option<String>,
+    #[serde(default)]
+    trust_origin: bool,
+    table: Vec<RawTable>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTable {
+    name: String,
+    parent: Option<String>,
+    each: Option<String>,
+    #[serde(default)]
+    when: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    delete_when: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    key: Vec<String>,
+    on_conflict: Option<String>,
+    newer: Option<String>,
+    #[serde(default)]
+    column: Vec<RawColumn>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawColumn {
     name: String,
     r#type: String,
-    from: Option<String>,
+    #[serde(default)]
+    from: From,
     #[serde(default)]
     required: bool,
     default: Option<toml::Value>,
@@ -70,32 +110,133 @@ struct RawColumn {
     mask: Option<String>,
     #[serde(default)]
     clear: bool,
+    #[serde(default)]
+    except: Vec<String>,
+}
+
+/// One source, or several of which the first that is not null counts.
+#[derive(Default, Deserialize)]
+#[serde(untagged, expecting = "from is a string or a list of strings")]
+enum From {
+    #[default]
+    Name,
+    One(String),
+    FirstOf(Vec<String>),
+}
+
+impl RawShortForm {
+    fn into_long(self) -> RawPipeline {
+        RawPipeline {
+            root: None,
+            unmatched: None,
+            envelope: self.envelope,
+            trust_origin: self.trust_origin,
+            table: vec![RawTable {
+                name: self.table,
+                key: self.key,
+                on_conflict: self.on_conflict,
+                newer: self.newer,
+                column: self.column,
+                ..RawTable::default()
+            }],
+        }
+    }
 }
 
 impl RawPipeline {
-    fn check(self) -> Result<Pipeline, Mistake> {
-        let table = parse_table(&self.table)?;
-        let on_conflict = word_or(
-            self.on_conflict,
-            OnConflict::Ignore,
-            Problem::UnknownOnConflict,
-        )?;
+    /// Checks the tables one by one, and then what depends on several. Mistakes name the table where there may be more
+    /// than one.
+    fn check(self, names_tables: bool) -> Result<Pipeline, Mistake> {
         let envelope = word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?;
+        let root = self.root.as_deref().map(Path::parse).transpose()?;
+        let unmatched = word_or(self.unmatched, Unmatched::Reject, Problem::UnknownUnmatched)?;
+        if self.table.is_empty() {
+            return Err(Problem::NoTable.into());
+        }
+        let names: Vec<String> = self.table.iter().map(|table| table.name.clone()).collect();
+        let mut tables: Vec<TableMapping> = Vec::with_capacity(self.table.len());
+        for (table, name) in self.table.into_iter().zip(&names) {
+            let checked = table.check(&tables, &names, envelope);
+            tables.push(checked.map_err(|mistake| mistake.of_table(name, names_tables))?);
+        }
+        let pipeline = Pipeline {
+            digest: String::new(),
+            tables,
+            root,
+            unmatched,
+            envelope,
+            trust_origin: self.trust_origin,
+        };
+        for (table, name) in pipeline.tables.iter().zip(&names) {
+            let checked =
+                family::check(&pipeline, table).and_then(|()| clear::check(&pipeline, table));
+            checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
+        }
+        trust::check(&pipeline)?;
+        let takes_all = |table: &TableMapping| table.parent.is_none() && table.when.is_empty();
+        if unmatched == Unmatched::Skip && pipeline.tables.iter().any(takes_all) {
+            return Err(Problem::UnmatchedInVain.into());
+        }
+        Ok(pipeline)
+    }
+}
+
+impl RawTable {
+    /// `before` are the tables above it in the file, `names` those of all.
+    fn check(
+        self,
+        before: &[TableMapping],
+        names: &[String],
+        envelope: Envelope,
+    ) -> Result<TableMapping, Mistake> {
+        let table = parse_table(&self.name)?;
+        if before.iter().any(|other| other.table == table) {
+            return Err(Problem::DuplicateTable.into());
+        }
+        let parent = self.parent.as_ref().map(|parent| {
+            let position = names.iter().position(|name| name == parent);
+            match position {
+                Some(position) if position < before.len() => Ok(position),
+                Some(_) => Err(Problem::ParentLater(parent.clone())),
+                None => Err(Problem::UnknownParent(parent.clone())),
+            }
+        });
+        let parent = parent.transpose()?;
+        let on_conflict = match parent.and_then(|parent| before.get(parent)) {
+            None => word_or(
+                self.on_conflict,
+                OnConflict::Ignore,
+                Problem::UnknownOnConflict,
+            )?,
+            Some(parent) => {
+                let decided = [
+                    ("on_conflict", self.on_conflict.is_some()),
+                    ("newer", self.newer.is_some()),
+                    ("delete_when", !self.delete_when.is_empty()),
+                ];
+                if let Some((word, _)) = decided.into_iter().find(|(_, is_set)| *is_set) {
+                    return Err(Problem::DecidedByParent(word).into());
+                }
+                parent.on_conflict
+            }
+        };
+        if !self.delete_when.is_empty() && on_conflict != OnConflict::Update {
+            return Err(Problem::DeleteWithoutUpdate.into());
+        }
         let columns = check_columns(self.column, envelope)?;
         let key = check_key(&self.key, &columns)?;
         let newer = newer::check(self.newer.as_deref(), on_conflict, &columns, &key)?;
         reach::check(&columns)?;
-        clear::check(&columns)?;
-        trust::check(self.trust_origin, on_conflict, &columns, &key)?;
-        Ok(Pipeline {
-            digest: String::new(),
+        Ok(TableMapping {
             table,
+            parent,
+            each: self.each.as_deref().map(Path::parse).transpose()?,
+            when: condition::check("when", self.when, envelope)?,
+            delete_when: condition::check("delete_when", self.delete_when, envelope)?,
             columns,
             key,
             on_conflict,
             newer,
-            envelope,
-            trust_origin: self.trust_origin,
         })
     }
 }
@@ -172,15 +313,28 @@ impl RawColumn {
             .r#type
             .parse()
             .map_err(|_| Problem::UnknownType(self.r#type))?;
-        let source = parse_source(self.from.as_deref().unwrap_or(&self.name))?;
-        check_source(&source, column_type, envelope)?;
+        let mut sources = match &self.from {
+            From::Name => vec![Source::parse(&self.name)?],
+            From::One(from) => vec![Source::parse(from)?],
+            From::FirstOf(from) if from.is_empty() => return Err(Problem::NoSource),
+            From::FirstOf(from) => from
+                .iter()
+                .map(|from| Source::parse(from))
+                .collect::<Result<_, _>>()?,
+        };
+        for source in &sources {
+            check_source(source, column_type, envelope)?;
+        }
+        if !self.except.is_empty() && sources != [Source::Rest] {
+            return Err(Problem::ExceptInVain);
+        }
         if self.required && self.default.is_some() {
             return Err(Problem::RequiredAndDefault);
         }
         let transforms = self
             .transform
             .iter()
-            .map(|name| check_step(name, column_type, &source))
+            .map(|name| check_step(name, column_type, &sources))
             .collect::<Result<_, _>>()?;
         let mask = self
             .mask
@@ -191,26 +345,16 @@ impl RawColumn {
         Ok(Column {
             name: self.name,
             column_type,
-            source,
+            source: sources.remove(0),
+            fallbacks: sources,
             required: self.required,
             default,
             transforms,
             mask,
             clear: self.clear,
+            except: self.except,
         })
     }
-}
-
-fn parse_source(from: &str) -> Result<Source, Problem> {
-    if from.starts_with('@') {
-        let metadata =
-            Metadata::parse(from).ok_or_else(|| Problem::UnknownMetadata(from.to_owned()))?;
-        if metadata.is_impossible() {
-            return Err(Problem::AttributeName(from.to_owned()));
-        }
-        return Ok(Source::Metadata(metadata));
-    }
-    Path::parse(from).map(Source::Path)
 }
 
 fn check_source(
@@ -218,16 +362,13 @@ fn check_source(
     column_type: ColumnType,
     envelope: Envelope,
 ) -> Result<(), Problem> {
-    let Source::Metadata(metadata) = source else {
-        return Ok(());
-    };
-    let name = metadata.to_string();
-    if let Some(needed) = metadata.envelope()
-        && needed != envelope
+    let name = source.to_string();
+    if let Source::Metadata(metadata) = source
+        && let Some(needed) = metadata.envelope().filter(|&needed| needed != envelope)
     {
         return Err(Problem::NeedsEnvelope(name, needed));
     }
-    match metadata.types() {
+    match source.types() {
         Some((possible, fits)) if !fits(column_type) => Err(Problem::MetadataType {
             metadata: name,
             column_type,
@@ -237,16 +378,14 @@ fn check_source(
     }
 }
 
-fn check_step(name: &str, column_type: ColumnType, source: &Source) -> Result<Step, Problem> {
+fn check_step(name: &str, column_type: ColumnType, sources: &[Source]) -> Result<Step, Problem> {
     let step = Step::parse(name).ok_or_else(|| Problem::UnknownTransform(name.to_owned()))?;
     if !step.fits(column_type) {
         return Err(Problem::TransformType(step, column_type));
     }
-    match source {
-        Source::Metadata(metadata) if !metadata.is_text() => {
-            Err(Problem::TransformOn(name.to_owned(), metadata.to_string()))
-        }
-        _ => Ok(step),
+    match sources.iter().find(|source| !source.may_be_text()) {
+        Some(source) => Err(Problem::TransformOn(name.to_owned(), source.to_string())),
+        None => Ok(step),
     }
 }
 

@@ -1,20 +1,44 @@
 //! `clear`: columns that store in clear what another column masks. The mapping must say that this is intended: a mask
 //! is useless if the object that contains the value is stored next to it.
 
-use super::{Column, Mistake, Pipeline, Problem, Source};
+use super::family::{Location, may_be_same};
+use super::{Column, Mistake, Pipeline, Problem, TableMapping};
 use crate::message::Metadata;
 
 impl Pipeline {
     /// The columns that, on purpose, store in clear what another one masks, each with the first such column.
     pub fn clear_columns(&self) -> impl Iterator<Item = (&Column, &Column)> {
-        let columns = self.columns.iter();
-        columns.filter_map(|column| Some((column, exposed(column, &self.columns)?)))
+        self.tables.iter().flat_map(|table| {
+            let columns = table.columns.iter();
+            columns.filter_map(|column| Some((column, self.exposed(table, column)?)))
+        })
+    }
+
+    /// The first masked column whose value this one stores in clear. `@body_sha256`, a digest, does not.
+    fn exposed(&self, table: &TableMapping, column: &Column) -> Option<&Column> {
+        if column.mask.is_some() {
+            return None;
+        }
+        let own: Vec<_> = self.locations(table, column).collect();
+        self.tables.iter().find_map(|other| {
+            let masked = other.columns.iter().filter(|column| column.mask.is_some());
+            masked.into_iter().find(|masked| {
+                let mut inner = self.locations(other, masked);
+                inner.any(|inner| own.iter().any(|outer| holds(outer, &inner)))
+            })
+        })
+    }
+
+    fn locations(&self, table: &TableMapping, column: &Column) -> impl Iterator<Item = Location> {
+        column
+            .sources()
+            .filter_map(|source| self.locate(table, source))
     }
 }
 
-pub(super) fn check(columns: &[Column]) -> Result<(), Mistake> {
-    for column in columns {
-        match exposed(column, columns) {
+pub(super) fn check(pipeline: &Pipeline, table: &TableMapping) -> Result<(), Mistake> {
+    for column in &table.columns {
+        match pipeline.exposed(table, column) {
             Some(masked) if !column.clear => {
                 return Err(Problem::StoredInClear(masked.name.clone()).of(&column.name));
             }
@@ -25,20 +49,13 @@ pub(super) fn check(columns: &[Column]) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// The first masked column whose value this one stores in clear. `@body_sha256`, a digest, does not.
-fn exposed<'c>(column: &Column, columns: &'c [Column]) -> Option<&'c Column> {
-    let is_exposed = |other: &&Column| other.mask.is_some() && holds(&column.source, &other.source);
-    match column.mask {
-        Some(_) => None,
-        None => columns.iter().find(is_exposed),
-    }
-}
-
-/// Whether the value of a source is that of another, or contains it.
-fn holds(outer: &Source, inner: &Source) -> bool {
+/// Whether the value of a source is that of another, or contains it. What the mapping touches is not in `@rest`.
+fn holds(outer: &Location, inner: &Location) -> bool {
     match (outer, inner) {
-        (Source::Path(outer), Source::Path(inner)) => outer.is_prefix_of(inner),
-        (Source::Metadata(Metadata::Body), Source::Path(_)) => true,
+        (Location::Value(outer), Location::Value(inner)) => {
+            outer.len() <= inner.len() && outer.iter().zip(inner).all(|(a, b)| may_be_same(a, b))
+        }
+        (Location::Metadata(Metadata::Body), Location::Value(_)) => true,
         _ => outer == inner,
     }
 }

@@ -2,43 +2,155 @@
 
 use std::fmt;
 
-use super::Path;
+use super::{Condition, Path, Source};
 use crate::mask::Mask;
-use crate::message::{Envelope, Metadata};
+use crate::message::Envelope;
 use crate::quote::quote_identifier;
 use crate::rejection::Place;
 use crate::steps::Step;
 use crate::types::ColumnType;
 use crate::words::Word;
 
-/// A checked mapping from messages to the rows of one table.
+/// A checked mapping from messages to rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
     /// Identifies the mapping: 16 hexadecimal digits of a hash of its TOML, without comments and layout.
     pub digest: String,
-    /// Where the rows go.
-    pub table: Table,
-    /// The columns in the order of the file.
-    pub columns: Vec<Column>,
-    /// Positions in `columns` of those that identify a row.
-    pub key: Vec<usize>,
-    /// What happens if the table already has a row with the key.
-    pub on_conflict: OnConflict,
-    /// Position in `columns` of the one that says which of two rows with the same key is newer: a row is replaced
-    /// only by one that is at least as new.
-    pub newer: Option<usize>,
+    /// The tables that messages become rows of, in the order of the file: a parent comes before its children.
+    pub tables: Vec<TableMapping>,
+    /// Where in the body the paths start; `None`: at the top.
+    pub root: Option<Path>,
+    /// What happens to a message that no table takes.
+    pub unmatched: Unmatched,
     /// What the body of an SQS message is wrapped in.
     pub envelope: Envelope,
     /// See [`trusts_origin`](Self::trusts_origin).
     pub trust_origin: bool,
 }
 
+/// A checked mapping from messages to the rows of one table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableMapping {
+    /// Where the rows go.
+    pub table: Table,
+    /// The columns in the order of the file.
+    pub columns: Vec<Column>,
+    /// Positions in `columns` of those that identify a row. In a child table, those of the parent's key come first.
+    pub key: Vec<usize>,
+    /// What happens if the table already has a row with the key. A child table has that of its parent.
+    pub on_conflict: OnConflict,
+    /// Position in `columns` of the one that tells which of two rows with the same key is newer: a row is
+    /// replaced only by one that is as new or newer.
+    pub newer: Option<usize>,
+    /// The position of the table whose rows these belong to: they are written if and only if that row is.
+    pub parent: Option<usize>,
+    /// The array that has an element for each row, from where the parent's row or the message begins.
+    pub each: Option<Path>,
+    /// What has to hold for a message, or an element of it, to become a row.
+    pub when: Vec<Condition>,
+    /// Where all of these hold, the row is deleted instead, with its children.
+    pub delete_when: Vec<Condition>,
+}
+
+/// What happens to a message that no table takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It is rejected.
+    Reject,
+    /// It is acknowledged, and counted.
+    Skip,
+}
+
+impl Word for Unmatched {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("reject", Self::Reject), ("skip", Self::Skip)];
+}
+
 impl Pipeline {
+    /// The only table, where every message becomes exactly one row of it.
+    pub fn single_table(&self) -> Option<&TableMapping> {
+        match &self.tables[..] {
+            [table] if table.each.is_none() && table.delete_when.is_empty() => Some(table),
+            _ => None,
+        }
+    }
+
+    /// A mapping of one column, which is the key, to treat a value like one of a message.
+    pub fn of_column(column: Column) -> Self {
+        let name = column.name.clone();
+        Self {
+            digest: String::new(),
+            tables: vec![TableMapping {
+                table: Table { schema: None, name },
+                columns: vec![column],
+                key: vec![0],
+                on_conflict: OnConflict::Ignore,
+                newer: None,
+                parent: None,
+                each: None,
+                when: Vec::new(),
+                delete_when: Vec::new(),
+            }],
+            root: None,
+            unmatched: Unmatched::Reject,
+            envelope: Envelope::None,
+            trust_origin: false,
+        }
+    }
+
+    /// The tables' quoted names, with commas between them.
+    pub fn tables_text(&self) -> String {
+        let names: Vec<_> = self
+            .tables
+            .iter()
+            .map(|table| table.table.to_string())
+            .collect();
+        names.join(", ")
+    }
+
+    /// The table of this name, without its schema, or the first one.
+    pub(crate) fn table_named(&self, name: Option<&str>) -> &TableMapping {
+        let is_it = |table: &&TableMapping| Some(table.table.name.as_str()) == name;
+        // A mapping has at least one table.
+        self.tables.iter().find(is_it).unwrap_or(&self.tables[0])
+    }
+
+    /// The columns of all tables.
+    pub fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.tables.iter().flat_map(|table| &table.columns)
+    }
+
+    /// The tables whose rows belong to those of a table, and their positions.
+    pub fn children(&self, of: usize) -> impl Iterator<Item = (usize, &TableMapping)> {
+        let tables = self.tables.iter().enumerate();
+        tables.filter(move |(_, table)| table.parent == Some(of))
+    }
+
+    /// The table without a parent that the rows of a table belong to in the end, and so decide with.
+    pub(crate) fn origin_of(&self, mut table: usize) -> usize {
+        while let Some(parent) = self.tables.get(table).and_then(|table| table.parent) {
+            table = parent;
+        }
+        table
+    }
+}
+
+impl TableMapping {
     /// The names of the key's columns.
     pub fn key_names(&self) -> impl Iterator<Item = &str> {
         self.key
             .iter()
             .map(|&position| self.columns[position].name.as_str())
+    }
+
+    /// Whether messages delete rows of it.
+    pub(crate) fn can_delete(&self) -> bool {
+        !self.delete_when.is_empty()
+    }
+
+    /// Whether its rows are replaced as a whole with the row that they belong to.
+    pub(crate) fn is_replaced_with_parent(&self) -> bool {
+        self.parent.is_some() && self.on_conflict == OnConflict::Update
     }
 
     pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
@@ -61,6 +173,16 @@ pub struct Table {
     pub name: String,
 }
 
+impl Table {
+    /// As the mapping writes it.
+    pub fn unquoted(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{schema}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
 /// The quoted name: `"schema"."table"`.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,6 +202,8 @@ pub struct Column {
     pub column_type: ColumnType,
     /// Where the value comes from.
     pub source: Source,
+    /// Where it comes from if that is null, in order.
+    pub fallbacks: Vec<Source>,
     /// Whether a null, missing or empty value rejects the message.
     pub required: bool,
     /// The value that replaces a null or missing one, as JSON text.
@@ -90,46 +214,27 @@ pub struct Column {
     pub mask: Option<Mask>,
     /// Whether it stores in clear, on purpose, what another column masks.
     pub clear: bool,
+    /// Fields that `@rest` leaves out besides those that the mapping touches.
+    pub except: Vec<String>,
 }
 
 impl Column {
     /// Whether no row can hold a null here.
     pub fn is_never_null(&self) -> bool {
-        self.required || self.default.is_some() || self.source.is_never_null()
+        self.required || self.default.is_some() || self.sources().any(Source::is_never_null)
+    }
+
+    /// Where its value comes from, in the order in which they are tried.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        std::iter::once(&self.source).chain(&self.fallbacks)
     }
 
     pub(crate) fn place(&self, is_key: bool) -> Place {
         Place {
-            column: self.name.clone(),
+            table: None,
+            column: Some(self.name.clone()),
             path: self.source.to_string(),
             is_key,
-        }
-    }
-}
-
-/// Where a column's value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A path into the JSON body.
-    Path(Path),
-    /// What SQS or the envelope says about the message.
-    Metadata(Metadata),
-}
-
-impl Source {
-    fn is_never_null(&self) -> bool {
-        match self {
-            Self::Path(_) => false,
-            Self::Metadata(metadata) => metadata.is_never_null(),
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path(path) => path.fmt(f),
-            Self::Metadata(metadata) => metadata.fmt(f),
         }
     }
 }

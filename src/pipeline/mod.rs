@@ -11,11 +11,14 @@
 
 mod check;
 mod clear;
+mod condition;
+mod family;
 mod mapping;
 mod newer;
 mod path;
 mod problem;
 mod reach;
+mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -24,10 +27,12 @@ use base16ct::lower::encode_string;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use check::check_identifier;
-pub use mapping::{Column, OnConflict, Pipeline, Source, Table};
+pub use condition::{Condition, Scalar};
+pub use mapping::{Column, OnConflict, Pipeline, Table, TableMapping, Unmatched};
 pub use path::Path;
 pub(crate) use problem::Mistake;
 pub use problem::{PipelineError, Problem};
+pub use source::Source;
 
 impl Pipeline {
     /// Reads and checks a mapping. Errors call it `file`.
@@ -42,7 +47,7 @@ impl Pipeline {
     ///     type = "uuid"
     ///     from = "@message_id"
     /// "#)?;
-    /// assert_eq!(pipeline.columns.len(), 1);
+    /// assert_eq!(pipeline.tables[0].columns.len(), 1);
     /// # Ok::<(), sqs_to_postgres::pipeline::PipelineError>(())
     /// ```
     ///

@@ -1,10 +1,10 @@
 //! `newer`: the column that says which of two messages with the same key is newer.
 
-use super::{Column, Mistake, OnConflict, Pipeline, Problem, Source};
+use super::{Column, Mistake, OnConflict, Problem, Source, TableMapping};
 use crate::message::Metadata;
 use crate::types::ColumnType;
 
-impl Pipeline {
+impl TableMapping {
     /// The column that says which of two rows with the same key is newer, if there is one.
     pub fn newer_column(&self) -> Option<&Column> {
         self.columns.get(self.newer?)

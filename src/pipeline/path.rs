@@ -11,8 +11,8 @@ const QUOTE: char = '"';
 pub struct Path(pub Vec<String>);
 
 impl Path {
-    /// Parses steps separated by dots. A step that contains a dot, or begins with `@` or a quote, is quoted; a quote
-    /// within quotes is doubled, as in SQL.
+    /// Parses steps separated by dots. A step that contains a dot, is `$` or `^`, or begins with `@` or a quote, is
+    /// quoted; a quote within quotes is doubled, as in SQL.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let mut steps = Vec::new();
         let mut rest = text;
@@ -30,11 +30,6 @@ impl Path {
                 None => return Err(Problem::Quotes(text.to_owned())),
             }
         }
-    }
-
-    /// Whether it leads to the value of the other path, or to an object or array that contains it.
-    pub(super) fn is_prefix_of(&self, other: &Self) -> bool {
-        other.0.starts_with(&self.0)
     }
 }
 
@@ -66,7 +61,8 @@ impl fmt::Display for Path {
             if position > 0 {
                 f.write_str(".")?;
             }
-            if step.is_empty() || step.contains('.') || step.starts_with(['@', QUOTE]) {
+            let is_special = matches!(step.as_str(), "" | "$" | "^");
+            if is_special || step.contains('.') || step.starts_with(['@', QUOTE]) {
                 write!(f, "\"{}\"", step.replace(QUOTE, "\"\""))?;
             } else {
                 f.write_str(step)?;

@@ -2,24 +2,32 @@
 
 use thiserror::Error;
 
-use super::OnConflict;
 use super::check::MAX_COLUMNS;
+use super::{OnConflict, Source, Unmatched};
 use crate::mask::{KeyError, Mask};
-use crate::message::{Envelope, Metadata};
+use crate::message::Envelope;
 use crate::steps::Step;
 use crate::types::ColumnType;
 use crate::words::Word as _;
 
 /// An invalid mapping: the place, the mistake and the fix.
 #[derive(Debug, Error, PartialEq)]
-#[error("{file}: {}{problem}", .column.as_ref().map(|name| format!("column {name:?}: ")).unwrap_or_default())]
+#[error("{file}: {}{}{problem}", place("table", .table), place("column", .column))]
 pub struct PipelineError {
     /// The file as the user named it.
     pub file: String,
+    /// The table at fault, if the mapping may have several.
+    pub table: Option<Box<str>>,
     /// The column at fault, if it is one.
-    pub column: Option<String>,
+    pub column: Option<Box<str>>,
     /// What is wrong and how to fix it.
     pub problem: Problem,
+}
+
+fn place(what: &str, name: &Option<Box<str>>) -> String {
+    let name = name.as_ref();
+    name.map(|name| format!("{what} {name:?}: "))
+        .unwrap_or_default()
 }
 
 /// A mistake in a mapping.
@@ -40,6 +48,52 @@ pub enum Problem {
     Identifier { what: &'static str, name: String },
     #[error("table {0:?} has too many parts: write \"table\" or \"schema.table\"")]
     TableParts(String),
+    #[error("no table is mapped: add a [[table]]")]
+    NoTable,
+    #[error("the table is mapped twice: map all of its columns in one [[table]]")]
+    DuplicateTable,
+    #[error(
+        "parent {0:?} is not a table of this mapping: correct it, or add the table above this one"
+    )]
+    UnknownParent(String),
+    #[error("parent {0:?} does not come before it: move this [[table]] below its parent")]
+    ParentLater(String),
+    #[error("{0} is decided by the parent for its children too: remove it here")]
+    DecidedByParent(&'static str),
+    #[error(
+        "the key has to begin with that of its parent {0}, which is {1}, and to tell the rows of one parent apart: begin it with columns of the same values, and add one that differs, for example from \"@index\""
+    )]
+    ChildKey(String, String),
+    #[error(
+        "it is in the key where its parent {0} has {1:?}, so that their values have to be the same: give it the same value (from \"^.…\"), type, transform and mask"
+    )]
+    ChildKeyDiffers(String, String),
+    #[error(
+        "from {0:?} goes further up than the table has parents: remove a \"^.\", or name the parent"
+    )]
+    NoSuchParent(String),
+    #[error(
+        "from {0:?} is the position of an element, but the table has no each: add each, or use another column"
+    )]
+    NoElement(String),
+    #[error(
+        "delete_when needs rows that can be replaced: set on_conflict = \"update\", or remove delete_when"
+    )]
+    DeleteWithoutUpdate,
+    #[error(
+        "{word} can never match for {from:?}: write a string, number or boolean that it can be, or a list of them"
+    )]
+    NeverMatches { word: &'static str, from: String },
+    #[error("unmatched {0:?} is unknown: use one of {known}", known = Unmatched::list())]
+    UnknownUnmatched(String),
+    #[error(
+        "unmatched = \"skip\" has no effect, because a table without when takes every message: remove it, or add a when"
+    )]
+    UnmatchedInVain,
+    #[error("from is an empty list: name at least one source")]
+    NoSource,
+    #[error("except has no effect, because it is for columns from \"@rest\": remove it")]
+    ExceptInVain,
     #[error("no column is mapped: add a [[column]]")]
     NoColumn,
     #[error(
@@ -134,7 +188,7 @@ pub enum Problem {
         "from {0:?} names an attribute that SQS does not allow, so no message has it: use letters, digits, '_', '-', and single dots between them"
     )]
     AttributeName(String),
-    #[error("from {0:?} is unknown metadata: use one of {known}", known = Metadata::list())]
+    #[error("from {0:?} is unknown metadata: use one of {known}", known = Source::list_of_metadata())]
     UnknownMetadata(String),
     #[error("from {metadata:?} does not fit type {column_type}: use {possible}")]
     MetadataType {
@@ -178,14 +232,16 @@ pub enum Problem {
 
 #[derive(Debug)]
 pub(crate) struct Mistake {
-    column: Option<String>,
+    table: Option<Box<str>>,
+    column: Option<Box<str>>,
     problem: Problem,
 }
 
 impl Problem {
     pub(crate) fn of(self, column: &str) -> Mistake {
         Mistake {
-            column: Some(column.to_owned()),
+            table: None,
+            column: Some(column.into()),
             problem: self,
         }
     }
@@ -194,6 +250,7 @@ impl Problem {
 impl From<Problem> for Mistake {
     fn from(problem: Problem) -> Self {
         Self {
+            table: None,
             column: None,
             problem,
         }
@@ -201,9 +258,16 @@ impl From<Problem> for Mistake {
 }
 
 impl Mistake {
+    /// Says in which table it is, where there may be several.
+    pub(crate) fn of_table(mut self, name: &str, names_tables: bool) -> Self {
+        self.table = names_tables.then(|| name.into());
+        self
+    }
+
     pub(crate) fn in_file(self, file: &str) -> PipelineError {
         PipelineError {
             file: file.to_owned(),
+            table: self.table,
             column: self.column,
             problem: self.problem,
         }

@@ -34,7 +34,7 @@ fn a_default_is_the_json_that_a_message_would_contain() {
     let text = column("type = \"jsonb\"\ndefault = {since = 2024-01-01, tags = [1, \"a\"]}");
     let pipeline = Pipeline::parse("p", &text).unwrap();
     assert_eq!(
-        pipeline.columns[1].default.as_deref(),
+        pipeline.tables[0].columns[1].default.as_deref(),
         Some(r#"{"since":"2024-01-01","tags":[1,"a"]}"#)
     );
 }

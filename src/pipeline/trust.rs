@@ -4,7 +4,7 @@
 //! mask key. Without a key it cannot be distinguished from an id that a sender has made up, and under
 //! `on_conflict = "update"` that id decides which row is replaced.
 
-use super::{Column, Mistake, OnConflict, Pipeline, Problem, Source};
+use super::{Column, Mistake, OnConflict, Pipeline, Problem, Source, TableMapping};
 use crate::mask::Mask;
 use crate::message::Metadata;
 
@@ -17,34 +17,29 @@ impl Pipeline {
 
     /// Checks a mapping for a start without a mask key.
     pub(crate) fn check_unsigned_origin(&self) -> Result<(), Mistake> {
-        match overwrites_by_id(self.on_conflict, &self.columns, &self.key) {
+        match self.overwrites_by_id() {
             Some(column) if !self.trust_origin => Err(Problem::UnsignedOrigin.of(&column.name)),
             _ => Ok(()),
         }
     }
+
+    /// The column of a key through which the id of a message decides which row is replaced.
+    fn overwrites_by_id(&self) -> Option<&Column> {
+        let is_updated = |table: &&TableMapping| table.on_conflict == OnConflict::Update;
+        let mut keys = self.tables.iter().filter(is_updated).flat_map(|table| {
+            let columns = table.key.iter();
+            columns.filter_map(|&position| table.columns.get(position))
+        });
+        let id = Source::Metadata(Metadata::MessageId);
+        keys.find(|column| column.sources().any(|source| *source == id))
+    }
 }
 
-pub(super) fn check(
-    trust_origin: bool,
-    on_conflict: OnConflict,
-    columns: &[Column],
-    key: &[usize],
-) -> Result<(), Mistake> {
+pub(super) fn check(pipeline: &Pipeline) -> Result<(), Mistake> {
     let needs_key = |column: &Column| column.mask.is_some_and(Mask::needs_key);
-    let is_signed = columns.iter().any(needs_key);
-    if trust_origin && (is_signed || overwrites_by_id(on_conflict, columns, key).is_none()) {
+    let is_signed = pipeline.columns().any(needs_key);
+    if pipeline.trust_origin && (is_signed || pipeline.overwrites_by_id().is_none()) {
         return Err(Problem::TrustInVain.into());
     }
     Ok(())
-}
-
-/// The column of the key through which the id of a message decides which row is replaced.
-fn overwrites_by_id<'c>(
-    on_conflict: OnConflict,
-    columns: &'c [Column],
-    key: &[usize],
-) -> Option<&'c Column> {
-    let mut key = key.iter().filter_map(|&position| columns.get(position));
-    key.find(|column| column.source == Source::Metadata(Metadata::MessageId))
-        .filter(|_| on_conflict == OnConflict::Update)
 }

@@ -1,11 +1,12 @@
 //! The statements that create a table, or change one that does not fit.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use thiserror::Error;
 use time::{Date, Month};
 
-use crate::pipeline::{Column, Pipeline, Table, check_identifier};
+use crate::pipeline::{Column, Pipeline, Table, TableMapping, check_identifier};
 use crate::quote::{quote_identifier, quote_list};
 use crate::types::ColumnType;
 
@@ -33,6 +34,41 @@ pub enum PartitionError {
 }
 
 impl Pipeline {
+    /// The statements that create the schemas that the mapping names.
+    pub fn create_schemas(&self) -> String {
+        let schemas: BTreeSet<_> = self
+            .tables
+            .iter()
+            .map(TableMapping::create_schema)
+            .collect();
+        schemas.into_iter().collect()
+    }
+
+    /// The statements that create the tables, parents before their children. If a row is deleted, so are those that
+    /// belong to it.
+    pub fn create_tables(&self) -> String {
+        let tables = self.tables.iter().map(|table| self.create_table(table));
+        tables.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The statement that creates one of the tables, with its foreign key.
+    pub fn create_table(&self, table: &TableMapping) -> String {
+        let Some(parent) = table.parent.and_then(|parent| self.tables.get(parent)) else {
+            return table.create_table();
+        };
+        let key = quote_list(parent.key_names());
+        let own = quote_list(table.key_names().take(parent.key.len()));
+        table.create_table_with(
+            &format!(
+                ",\n    FOREIGN KEY ({own}) REFERENCES {} ({key}) ON DELETE CASCADE",
+                parent.table
+            ),
+            ";",
+        )
+    }
+}
+
+impl TableMapping {
     /// The statement that creates the schema of the table; empty where the mapping names none.
     pub fn create_schema(&self) -> String {
         let create = |schema: &String| {
@@ -54,17 +90,17 @@ impl Pipeline {
     /// );
     /// ```
     pub fn create_table(&self) -> String {
-        self.create_table_with(";")
+        self.create_table_with("", ";")
     }
 
-    fn create_table_with(&self, end: &str) -> String {
+    fn create_table_with(&self, constraint: &str, end: &str) -> String {
         let mut sql = format!("CREATE TABLE {} (\n", self.table);
         for column in &self.columns {
             // Writing to a String cannot fail.
             _ = writeln!(sql, "    {},", column.definition());
         }
         let key = quote_list(self.key_names());
-        sql + &format!("    PRIMARY KEY ({key})\n){end}\n")
+        sql + &format!("    PRIMARY KEY ({key}){constraint}\n){end}\n")
     }
 
     /// The statements that create the table partitioned by a column of time: one partition per month from that of
@@ -89,7 +125,7 @@ impl Pipeline {
             _ => "",
         };
         let clause = format!(" PARTITION BY RANGE ({});", quote_identifier(by));
-        let mut sql = self.create_table_with(&clause);
+        let mut sql = self.create_table_with("", &clause);
         let mut month = (today.year(), today.month());
         for _ in 0..MONTHS {
             let next = after(month);
@@ -184,7 +220,7 @@ pub(super) fn alter_type(table: &str, column: &Column) -> String {
 
 /// Built without blocking writers, which Postgres does not offer for partitioned tables.
 /// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
-pub(super) fn unique_index(pipeline: &Pipeline, is_partitioned: bool) -> String {
+pub(super) fn unique_index(pipeline: &TableMapping, is_partitioned: bool) -> String {
     let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
     format!(
         "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
@@ -210,10 +246,13 @@ pub(super) fn one_line(sql: &str) -> String {
 mod tests {
     use super::*;
 
-    fn keyed_by(key: &str) -> Pipeline {
+    fn keyed_by(key: &str) -> TableMapping {
         let shipped = include_str!("../../pipeline.toml");
         let text = shipped.replace("key = [\"message_id\"]", &format!("key = [{key}]"));
-        Pipeline::parse("pipeline.toml", &text).unwrap()
+        Pipeline::parse("pipeline.toml", &text)
+            .unwrap()
+            .tables
+            .remove(0)
     }
 
     #[test]
@@ -256,7 +295,7 @@ mod tests {
         let pipeline =
             Pipeline::parse("pipeline.toml", include_str!("../../pipeline.toml")).unwrap();
         assert_eq!(
-            pipeline.create_table(),
+            pipeline.create_tables(),
             include_str!("../../localstack/schema.sql")
         );
     }

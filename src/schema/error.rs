@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::ddl::default_partition;
-use crate::pipeline::{Pipeline, Table};
+use crate::pipeline::{Table, TableMapping};
 use crate::types::ColumnType;
 
 /// A table that does not fit the mapping, with the statement that fixes it.
@@ -56,7 +56,7 @@ pub enum TableError {
 
 /// The fault of a partitioned table that has no partition for a row; `at` is the name of the table or partition
 /// that should have had one.
-pub(crate) fn no_partition(pipeline: &Pipeline, at: Option<&str>) -> TableError {
+pub(crate) fn no_partition(pipeline: &TableMapping, at: Option<&str>) -> TableError {
     let table = Table {
         schema: pipeline.table.schema.clone(),
         name: at.unwrap_or(&pipeline.table.name).to_owned(),

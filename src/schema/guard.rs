@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::DatabaseError;
-use crate::pipeline::Pipeline;
+use crate::pipeline::TableMapping;
 use crate::quote::quote_literal;
 
 /// The columns of index `i`, sorted as [`key_of`] does.
@@ -12,14 +12,14 @@ pub(super) const COLUMNS_OF_INDEX: &str = "\
     (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
      WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))";
 
-pub(super) fn key_of(pipeline: &Pipeline) -> Vec<&str> {
+pub(super) fn key_of(pipeline: &TableMapping) -> Vec<&str> {
     let mut key: Vec<&str> = pipeline.key_names().collect();
     key.sort_unstable();
     key
 }
 
 /// A query that returns whether rows can be copied into the table that the mapping now names.
-pub(crate) fn copy_fit(pipeline: &Pipeline) -> String {
+pub(crate) fn copy_fit(pipeline: &TableMapping) -> String {
     let name = quote_literal(&pipeline.table.to_string());
     let fits = takes_copies(pipeline);
     format!("SELECT {fits} FROM pg_class c WHERE c.oid = to_regclass({name})")
@@ -29,7 +29,7 @@ pub(crate) fn copy_fit(pipeline: &Pipeline) -> String {
 /// names and can be copied into: its lock keeps the table from changing until the transaction ends. The lock also
 /// identifies the table, since a schema can be renamed at any time.
 /// Source: <https://www.postgresql.org/docs/18/explicit-locking.html#LOCKING-TABLES>.
-pub(crate) fn copy_check(pipeline: &Pipeline) -> String {
+pub(crate) fn copy_check(pipeline: &TableMapping) -> String {
     let name = quote_literal(&pipeline.table.to_string());
     let own_name = quote_literal(&pipeline.table.name);
     let fits = takes_copies(pipeline);
@@ -43,7 +43,7 @@ pub(crate) fn copy_check(pipeline: &Pipeline) -> String {
 
 /// A condition on the `pg_class` row `c`: its columns have exactly the mapped types, its key is unique, and it has no
 /// rules, policies or identity columns, with which `COPY` and `INSERT` differ.
-fn takes_copies(pipeline: &Pipeline) -> String {
+fn takes_copies(pipeline: &TableMapping) -> String {
     let key: Vec<_> = key_of(pipeline).into_iter().map(quote_literal).collect();
     let mapped = pipeline.columns.iter().map(|column| {
         let oid = column.column_type.element().oid();
@@ -68,7 +68,7 @@ fn takes_copies(pipeline: &Pipeline) -> String {
 /// Source: <https://www.postgresql.org/docs/18/sql-dropindex.html>.
 pub(crate) async fn key_guard(
     client: &Client,
-    pipeline: &Pipeline,
+    pipeline: &TableMapping,
 ) -> Result<Option<String>, DatabaseError> {
     let keeping = format!(
         "SELECT format('to_regclass(%L) = %s::oid AND pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid::oid, c.conindid::oid) \

@@ -7,7 +7,7 @@ use super::ddl::{default_partition, one_line, unique_index};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
 use super::{INSUFFICIENT_PRIVILEGE, LiveTable, TableError};
 use crate::database::DatabaseError;
-use crate::pipeline::{OnConflict, Pipeline};
+use crate::pipeline::{OnConflict, TableMapping};
 use crate::quote::quote_identifier;
 
 /// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
@@ -87,7 +87,7 @@ impl Inspection {
     ///
     /// # Errors
     /// The connection failed, or Postgres refused a query.
-    pub async fn read(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
+    pub async fn read(client: &Client, pipeline: &TableMapping) -> Result<Self, DatabaseError> {
         let role = client.query_typed_one("SELECT current_user::text", &[]);
         let role: String = role.await?.try_get(0)?;
         let columns = match LiveTable::read(client, &pipeline.table).await {
@@ -105,7 +105,7 @@ impl Inspection {
     }
 
     /// The fault of the table, given the SQLSTATE of a statement that Postgres refuses for any row.
-    pub(crate) fn explain(self, pipeline: &Pipeline, sqlstate: &str) -> TableError {
+    pub(crate) fn explain(self, pipeline: &TableMapping, sqlstate: &str) -> TableError {
         let table = pipeline.table.to_string();
         let create = one_line(&pipeline.create_table());
         let facts = match self {
@@ -134,7 +134,7 @@ impl Inspection {
         }
     }
 
-    async fn of_missing(client: &Client, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
+    async fn of_missing(client: &Client, pipeline: &TableMapping) -> Result<Self, DatabaseError> {
         let Some(schema) = &pipeline.table.schema else {
             return Ok(Self::NoTable(pipeline.create_table()));
         };
@@ -154,7 +154,7 @@ impl Inspection {
 impl TableFacts {
     async fn read(
         client: &Client,
-        pipeline: &Pipeline,
+        pipeline: &TableMapping,
         columns: LiveTable,
         role: &str,
     ) -> Result<Self, DatabaseError> {
@@ -188,7 +188,7 @@ impl TableFacts {
 
 impl PartitionGap {
     /// Looks for a gap in a table that is partitioned by ranges of a time, at the first level of partitions only.
-    async fn read(client: &Client, pipeline: &Pipeline) -> Result<Option<Self>, DatabaseError> {
+    async fn read(client: &Client, pipeline: &TableMapping) -> Result<Option<Self>, DatabaseError> {
         let by_time = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_partitioned_table p \
                        JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
                        WHERE p.partrelid = to_regclass($1) AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0 \
@@ -225,15 +225,21 @@ impl PartitionGap {
 }
 
 impl Permissions {
-    async fn read(client: &Client, pipeline: &Pipeline, role: &str) -> Result<Self, DatabaseError> {
+    async fn read(
+        client: &Client,
+        pipeline: &TableMapping,
+        role: &str,
+    ) -> Result<Self, DatabaseError> {
         let all: Vec<&str> = pipeline.column_names().collect();
         let key: Vec<&str> = pipeline.key_names().collect();
         let others: Vec<&str> = pipeline.other_names().collect();
         // ON CONFLICT reads the key, and DO UPDATE the columns that it sets.
         // Source: <https://www.postgresql.org/docs/18/sql-insert.html>.
         let needed = match pipeline.on_conflict {
-            OnConflict::Ignore => vec![("INSERT", &all), ("SELECT", &key)],
-            OnConflict::Update => vec![("INSERT", &all), ("SELECT", &all), ("UPDATE", &others)],
+            OnConflict::Ignore if pipeline.parent.is_none() => {
+                vec![("INSERT", &all), ("SELECT", &key)]
+            }
+            _ => vec![("INSERT", &all), ("SELECT", &all), ("UPDATE", &others)],
         };
         let sql = "SELECT coalesce(bool_and(has_column_privilege(attrelid, attnum, $2)), true) FROM pg_attribute \
                    WHERE attrelid = to_regclass($1) AND attname = ANY($3::text[]) AND attnum > 0 AND NOT attisdropped";
@@ -250,13 +256,25 @@ impl Permissions {
                 missing.push(*privilege);
             }
         }
+        let mut needed: Vec<_> = needed.iter().map(|(privilege, _)| *privilege).collect();
+        if pipeline.can_delete() || pipeline.is_replaced_with_parent() {
+            const DELETE: &str = "DELETE";
+            needed.push(DELETE);
+            let sql = "SELECT coalesce(has_table_privilege(to_regclass($1), $2), true)";
+            let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+                [(&table, Type::TEXT), (&DELETE, Type::TEXT)];
+            let granted = client.query_typed_one(sql, &parameters).await?;
+            if !granted.try_get(0)? {
+                missing.push(DELETE);
+            }
+        }
         let fix = format!(
             "GRANT {} ON {table} TO {};",
             missing.join(", "),
             quote_identifier(role)
         );
         Ok(Self {
-            needed: needed.iter().map(|(privilege, _)| *privilege).collect(),
+            needed,
             missing,
             fix,
         })
@@ -269,7 +287,7 @@ impl Permissions {
 /// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/optimizer/util/plancat.c>.
 async fn unique_index_of_key(
     client: &Client,
-    pipeline: &Pipeline,
+    pipeline: &TableMapping,
 ) -> Result<Option<String>, DatabaseError> {
     let sql = format!(
         "SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
@@ -288,7 +306,7 @@ async fn unique_index_of_key(
 /// replaced.
 pub(crate) async fn is_index_of_key(
     client: &Client,
-    pipeline: &Pipeline,
+    pipeline: &TableMapping,
     index: &str,
 ) -> Result<bool, DatabaseError> {
     let sql = format!(
@@ -305,7 +323,7 @@ pub(crate) async fn is_index_of_key(
     Ok(!client.query_typed(&sql, &parameters).await?.is_empty())
 }
 
-fn grant_usage(pipeline: &Pipeline, role: &str) -> String {
+fn grant_usage(pipeline: &TableMapping, role: &str) -> String {
     let schema = pipeline.table.schema.as_deref().map(quote_identifier);
     format!(
         "GRANT USAGE ON SCHEMA {} TO {};",

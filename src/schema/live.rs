@@ -8,7 +8,7 @@ use super::ddl::{add_column, alter_type, drop_not_null, set_not_null};
 use super::fit::{Difference, Fault, Fit, fit};
 use super::{INSUFFICIENT_PRIVILEGE, TableError};
 use crate::database::DatabaseError;
-use crate::pipeline::{Column, Pipeline, Table};
+use crate::pipeline::{Column, Table, TableMapping};
 use crate::quote::quote_identifier;
 
 /// The columns of a table in the catalog; none if it does not exist or is hidden.
@@ -98,7 +98,7 @@ impl LiveTable {
 
     /// All differences that prevent or change the storing of values, in the order of the mapping, and then the
     /// columns that only the table has.
-    pub fn differences(&self, pipeline: &Pipeline) -> Vec<Difference> {
+    pub fn differences(&self, pipeline: &TableMapping) -> Vec<Difference> {
         let table = pipeline.table.to_string();
         let mapped = pipeline
             .columns
@@ -121,7 +121,7 @@ impl LiveTable {
     }
 
     /// A text column stores any value, but `newer` would then compare by collation.
-    fn newer_as_text(&self, pipeline: &Pipeline) -> Option<Difference> {
+    fn newer_as_text(&self, pipeline: &TableMapping) -> Option<Difference> {
         let column = pipeline.newer_column()?;
         let is_text = |live: &&LiveColumn| live.is_string && !live.is_array;
         let live = self.column(&column.name).filter(is_text)?;
@@ -192,9 +192,9 @@ impl LiveTable {
     }
 
     /// Reads the columns of the mapping's table; none if the role cannot read them.
-    pub(crate) async fn of_pipeline(
+    pub(crate) async fn of_mapping(
         client: &Client,
-        pipeline: &Pipeline,
+        pipeline: &TableMapping,
     ) -> Result<Self, DatabaseError> {
         match Self::read(client, &pipeline.table).await {
             Err(DatabaseError::Server(refusal)) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
@@ -205,7 +205,11 @@ impl LiveTable {
     }
 
     /// The fault of a column that requires a value and is not mapped.
-    pub(crate) fn unmapped_not_null(&self, pipeline: &Pipeline, name: &str) -> Option<TableError> {
+    pub(crate) fn unmapped_not_null(
+        &self,
+        pipeline: &TableMapping,
+        name: &str,
+    ) -> Option<TableError> {
         let is_it = |difference: &Difference| {
             difference.column == name && difference.fault == Fault::UnmappedNotNull
         };
@@ -217,7 +221,7 @@ impl LiveTable {
         })
     }
 
-    pub(super) fn column_fault(&self, pipeline: &Pipeline) -> Option<TableError> {
+    pub(super) fn column_fault(&self, pipeline: &TableMapping) -> Option<TableError> {
         let table = pipeline.table.to_string();
         for column in &pipeline.columns {
             let Some(live) = self.columns.iter().find(|live| live.name == column.name) else {

@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::Recovery;
 use super::line::{Line, LogMembers, Metric, json_span};
 use super::summary::Summary;
+use crate::load::Stored;
 
 /// Writes the metrics of one function and its table.
 pub struct Metrics {
@@ -32,7 +33,11 @@ pub struct Totals {
     pub duplicates: u64,
     /// Messages left out because a newer row exists.
     pub stale: u64,
-    /// Failed attempts of messages by rule.
+    /// Rows deleted.
+    pub deleted: u64,
+    /// Messages that no table takes, and that the mapping skips.
+    pub skipped: u64,
+    /// Failed messages by rule, each as often as it failed.
     pub failed: BTreeMap<&'static str, u64>,
     /// Messages sent to the dead-letter queue.
     pub dead_lettered: u64,
@@ -45,9 +50,11 @@ pub struct Totals {
 impl Totals {
     fn add(&mut self, batch: &BatchMetrics, failed: &BTreeMap<&'static str, usize>) {
         self.batches += 1;
-        self.stored += batch.stored;
-        self.duplicates += batch.duplicates;
-        self.stale += batch.stale;
+        self.stored += batch.rows.written;
+        self.duplicates += batch.rows.duplicates;
+        self.stale += batch.rows.stale;
+        self.deleted += batch.rows.deleted;
+        self.skipped += batch.skipped as u64;
         for (rule, messages) in failed {
             *self.failed.entry(rule).or_default() += *messages as u64;
         }
@@ -63,12 +70,12 @@ impl Totals {
 pub struct BatchMetrics {
     /// Messages received.
     pub received: usize,
-    /// Rows written.
-    pub stored: u64,
-    /// Messages whose row was there already.
-    pub duplicates: u64,
-    /// Messages left out because a newer row exists.
-    pub stale: u64,
+    /// Messages of which the mapping makes no row.
+    pub skipped: usize,
+    /// What became of the rows in all tables.
+    pub rows: Stored,
+    /// The same for each table, by its name; empty where there is one.
+    pub tables: Vec<(String, Stored)>,
     /// Retries, reconnects and secret refreshes.
     pub recovery: Recovery,
     /// How long the oldest message had waited.
@@ -134,7 +141,7 @@ impl Metrics {
         self.add_to_totals(|totals| totals.add(batch, &BTreeMap::new()));
         let summary = Summary::Failed {
             received: batch.received,
-            stored: batch.stored,
+            stored: batch.rows.written,
             retries: batch.recovery.retries,
             reason,
         };
@@ -187,9 +194,9 @@ impl BatchMetrics {
     fn metrics(&self) -> Vec<Metric> {
         let mut metrics = vec![
             Metric::count("MessagesReceived", self.received as u64),
-            Metric::count("RowsStored", self.stored),
-            Metric::count("RowsDuplicate", self.duplicates),
-            Metric::count("RowsStale", self.stale),
+            Metric::count("RowsStored", self.rows.written),
+            Metric::count("RowsDuplicate", self.rows.duplicates),
+            Metric::count("RowsStale", self.rows.stale),
             Metric::count("DatabaseRetries", self.recovery.retries),
             Metric::count("Reconnects", self.recovery.reconnects),
             Metric::count("SecretRefreshes", self.recovery.secret_refreshes),
@@ -197,6 +204,14 @@ impl BatchMetrics {
             Metric::millis("LoadMillis", self.load),
             Metric::millis("BatchMillis", self.transform + self.load),
         ];
+        for (name, count) in [
+            ("RowsDeleted", self.rows.deleted),
+            ("MessagesSkipped", self.skipped as u64),
+        ] {
+            if count > 0 {
+                metrics.push(Metric::count(name, count));
+            }
+        }
         let age = self.oldest_age;
         metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));
         metrics

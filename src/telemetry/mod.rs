@@ -103,7 +103,8 @@ fn message_failed(record: &Record<'_>, rejection: &Rejection) {
     tracing::warn!(
         message_id = &*record.message_id,
         rule = rejection.rule.name(),
-        column = place.map(|place| place.column.as_str()),
+        table = place.and_then(|place| place.table.as_deref()),
+        column = place.and_then(|place| place.column.as_deref()),
         path = place.map(|place| place.path.as_str()),
         attempt = record.receive_count().and_then(|count| count.parse::<u32>().ok()),
         trace_header,

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tracing::Level;
 
 use super::{BatchMetrics, millis};
+use crate::load::Stored;
 
 /// The summary of a batch, for people.
 #[derive(Serialize)]
@@ -16,6 +17,10 @@ pub(super) enum Summary {
         stored: u64,
         duplicates: u64,
         stale: u64,
+        deleted: u64,
+        skipped: usize,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        tables: BTreeMap<String, Stored>,
         failed: usize,
         dead_lettered: usize,
         failed_by_rule: String,
@@ -42,9 +47,12 @@ impl Summary {
             .collect();
         Self::Done {
             received: batch.received,
-            stored: batch.stored,
-            duplicates: batch.duplicates,
-            stale: batch.stale,
+            stored: batch.rows.written,
+            duplicates: batch.rows.duplicates,
+            stale: batch.rows.stale,
+            deleted: batch.rows.deleted,
+            skipped: batch.skipped,
+            tables: batch.tables.iter().cloned().collect(),
             failed: failed.values().sum(),
             dead_lettered,
             failed_by_rule: by_rule.join(" "),
@@ -75,17 +83,24 @@ impl Summary {
                 stored,
                 duplicates,
                 stale,
+                deleted,
+                skipped,
+                tables,
                 failed,
                 dead_lettered,
                 failed_by_rule,
                 retries,
                 millis,
             } => {
+                let tables = (!tables.is_empty()).then(|| tracing::field::debug(tables));
                 tracing::info!(
                     received,
                     stored,
                     duplicates,
                     stale,
+                    deleted,
+                    skipped,
+                    tables,
                     failed,
                     dead_lettered,
                     failed_by_rule,

@@ -37,7 +37,7 @@ pub(crate) enum Value<'a> {
     /// JSON `true` or `false`.
     Bool(bool),
     /// A number by its JSON text.
-    Number(&'a str),
+    Number(Cow<'a, str>),
     /// A string, free of escapes.
     Text(Cow<'a, str>),
     /// An object or array by its JSON text.
@@ -115,7 +115,7 @@ fn write_json(value: &Value<'_>, column_type: ColumnType, out: &mut BytesMut) ->
     let json = match value {
         Value::Bool(true) => Cow::Borrowed("true"),
         Value::Bool(false) => Cow::Borrowed("false"),
-        Value::Number(text) => Cow::Borrowed(*text),
+        Value::Number(text) => Cow::Borrowed(&**text),
         Value::Nested(json) => Cow::Borrowed(&**json),
         Value::Text(text) => Cow::Owned(serde_json::Value::from(&**text).to_string()),
         Value::Null | Value::Millis(_) => return Err(Rule::Type(column_type)),

@@ -54,6 +54,12 @@ impl Decimal {
         ))
     }
 
+    /// Whether it is the number that a text represents, however that is written.
+    pub(crate) fn equals(&self, text: &str) -> bool {
+        let value = |number: &Self| (number.negative, number.digits.clone(), number.exponent);
+        Self::parse(text).is_some_and(|other| value(self) == value(&other))
+    }
+
     fn new(negative: bool, whole: &str, fraction: &str, exponent: i64) -> Self {
         let mut written = Digits::from_slice(whole.as_bytes());
         written.extend_from_slice(fraction.as_bytes());

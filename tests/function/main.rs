@@ -10,6 +10,8 @@ mod dead_letters;
 mod deadline;
 mod events;
 mod failures;
+mod families;
+mod families_model;
 mod fifo;
 mod fifo_model;
 mod frozen;

@@ -207,8 +207,8 @@ async fn the_line_of_a_batch_and_its_metrics_are_one() {
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(
         lines.len(),
-        2,
-        "that of the start, and that of the batch: {log}"
+        3,
+        "that of the mapping, of the start, and of the batch: {log}"
     );
 }
 

@@ -42,7 +42,9 @@ impl Reason {
         };
         Self {
             rule: rejection.rule.name().to_owned(),
-            column: place.map(|place| place.column.clone()).or(refused_column),
+            column: place
+                .and_then(|place| place.column.clone())
+                .or(refused_column),
             path: place.map(|place| place.path.clone()),
         }
     }

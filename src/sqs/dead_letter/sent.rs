@@ -151,7 +151,8 @@ mod tests {
         Rejection {
             rule: Rule::Required,
             place: Some(Place {
-                column: "masked_ip".into(),
+                table: None,
+                column: Some("masked_ip".into()),
                 path: "ip".into(),
                 is_key: false,
             }),

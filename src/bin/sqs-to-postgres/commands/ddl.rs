@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::schema::{Inspection, Kind};
 use tokio::time::Instant;
 
@@ -54,9 +54,16 @@ impl Ddl {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let (_, pipeline) = self.mapping.read()?;
         let sql = match &self.partition_by {
-            Some(column) => preamble(&pipeline) + &pipeline.create_partitioned(column, today())?,
+            Some(column) => match &pipeline.tables[..] {
+                [table] => {
+                    table.create_schema()
+                        + &notes(&pipeline)
+                        + &table.create_partitioned(column, today())?
+                }
+                _ => return Err(CliError::invalid(SeveralTables)),
+            },
             None if self.diff => self.difference(&pipeline).await?,
-            None => preamble(&pipeline) + &pipeline.create_table(),
+            None => pipeline.create_schemas() + &notes(&pipeline) + &pipeline.create_tables(),
         };
         output::bytes(sql.as_bytes())
     }
@@ -64,22 +71,30 @@ impl Ddl {
     async fn difference(&self, pipeline: &Pipeline) -> Result<String, CliError> {
         let mut database = self.database.database(&Arc::new(Aws::default()))?;
         let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
-        let sql = alters(&Inspection::read(client, pipeline).await?, pipeline);
-        if sql.is_empty() {
-            eprintln!("{} fits the mapping", pipeline.table);
+        let mut sql = String::new();
+        for table in &pipeline.tables {
+            let alters = alters(&Inspection::read(client, table).await?, pipeline, table);
+            if alters.is_empty() {
+                eprintln!("{} fits the mapping", table.table);
+            }
+            sql += &alters;
         }
         Ok(sql)
     }
 }
 
-/// What comes before the table: its schema, if the mapping names one, and notes.
-fn preamble(pipeline: &Pipeline) -> String {
-    pipeline.create_schema() + &notes(pipeline)
-}
+/// Partitions of tables that refer to each other have to be thought about.
+#[derive(Debug, thiserror::Error)]
+#[error("--partition-by is for a mapping of one table: partition the statements of `ddl` by hand")]
+struct SeveralTables;
 
 /// Properties of columns that their types do not show, as SQL comments.
 fn notes(pipeline: &Pipeline) -> String {
-    let newer = pipeline.newer_column().map(|column| {
+    let newer = pipeline
+        .tables
+        .iter()
+        .filter_map(TableMapping::newer_column);
+    let newer = newer.map(|column| {
         format!(
             "-- {:?}: a row is replaced only by one in which this is equal or newer\n",
             column.name
@@ -91,7 +106,7 @@ fn notes(pipeline: &Pipeline) -> String {
             column.name, masked.name
         )
     });
-    newer.into_iter().chain(clear).collect()
+    newer.chain(clear).collect()
 }
 
 fn today() -> time::Date {
@@ -99,15 +114,16 @@ fn today() -> time::Date {
 }
 
 /// The statements that fix the table; none if it fits.
-fn alters(inspection: &Inspection, pipeline: &Pipeline) -> String {
+fn alters(inspection: &Inspection, pipeline: &Pipeline, mapping: &TableMapping) -> String {
+    let create = || pipeline.create_table(mapping);
     let table = match inspection {
-        Inspection::NoSchema(_) => return preamble(pipeline) + &pipeline.create_table(),
+        Inspection::NoSchema(_) => return mapping.create_schema() + &notes(pipeline) + &create(),
         Inspection::SchemaClosed(fix) => return format!("{fix}\n"),
-        Inspection::NoTable(create) => return notes(pipeline) + create,
+        Inspection::NoTable(_) => return notes(pipeline) + &create(),
         Inspection::Table(table) => table,
     };
     let mut sql = String::new();
-    for difference in table.columns.differences(pipeline) {
+    for difference in table.columns.differences(mapping) {
         let (column, fault) = (&difference.column, &difference.fault);
         sql += &format!("-- {column:?} {fault}\n{}\n", difference.fix);
         if let Some(later) = difference.later {

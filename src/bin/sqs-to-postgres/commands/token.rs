@@ -10,7 +10,6 @@ use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::message::{Envelope, Message, Record};
 use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source};
 use sqs_to_postgres::rejection::Rule;
-use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 
@@ -88,16 +87,12 @@ impl Lookup {
             source: Source::Path(Path(vec!["value".to_owned()])),
             required: true,
             default: None,
+            fallbacks: Vec::new(),
             ..masked_column(pipeline, column)
                 .map_err(CliError::invalid)?
                 .clone()
         };
-        let alone = Pipeline {
-            columns: vec![alone],
-            key: vec![0],
-            envelope: Envelope::None,
-            ..pipeline.clone()
-        };
+        let alone = Pipeline::of_column(alone);
         let transformer = Transformer::new(file, &alone, key)?;
         Ok(Self { transformer })
     }
@@ -107,10 +102,13 @@ impl Lookup {
         let record = json!({"messageId": "", "body": body});
         let record = Record::deserialize(record).map_err(|_| Rule::Internal)?;
         let message = Message::extract(&record, Envelope::None)?;
-        let mut rows = Rows::new(1);
+        let mut rows = self.transformer.new_rows();
         let transformed = self.transformer.transform(&message, &mut rows);
         transformed.map_err(|rejection| rejection.rule)?;
-        let token = rows.value(0, 0).unwrap_or_default();
+        let token = rows.tables().first();
+        let token = token
+            .and_then(|table| table.rows.value(0, 0))
+            .unwrap_or_default();
         Ok(String::from_utf8_lossy(token).into_owned())
     }
 }
@@ -118,8 +116,7 @@ impl Lookup {
 /// The named column, or any masked one if all use the same transforms and mask.
 fn masked_column<'a>(pipeline: &'a Pipeline, name: Option<&str>) -> Result<&'a Column, TokenError> {
     let masked: Vec<&Column> = pipeline
-        .columns
-        .iter()
+        .columns()
         .filter(|column| column.mask.is_some())
         .collect();
     let names = || {

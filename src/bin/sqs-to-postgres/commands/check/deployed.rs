@@ -121,11 +121,7 @@ impl Comparison<'_> {
 
     async fn check_mask(&self, report: &mut Report) -> Result<(), CliError> {
         let name = "deployed mask key";
-        let mut masks = self
-            .pipeline
-            .columns
-            .iter()
-            .filter_map(|column| column.mask);
+        let mut masks = self.pipeline.columns().filter_map(|column| column.mask);
         if !masks.any(Mask::needs_key) {
             return Ok(());
         }

@@ -1,12 +1,18 @@
 //! Properties of the mapping that may surprise.
 
-use sqs_to_postgres::pipeline::{OnConflict, Pipeline};
+use sqs_to_postgres::pipeline::{OnConflict, Pipeline, TableMapping};
 
 use super::report::Report;
 use crate::cli::error::CliError;
 
 pub(super) fn check(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliError> {
-    check_order(pipeline, report)?;
+    for table in pipeline
+        .tables
+        .iter()
+        .filter(|table| table.parent.is_none())
+    {
+        check_order(table, report)?;
+    }
     for (column, masked) in pipeline.clear_columns() {
         let text = format!(
             "column {:?} stores in clear what column {:?} masks (clear = true)",
@@ -21,8 +27,8 @@ pub(super) fn check(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliE
     Ok(())
 }
 
-fn check_order(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliError> {
-    match (pipeline.on_conflict, pipeline.newer_column()) {
+fn check_order(mapping: &TableMapping, report: &mut Report) -> Result<(), CliError> {
+    match (mapping.on_conflict, mapping.newer_column()) {
         (OnConflict::Ignore, _) => Ok(()),
         (OnConflict::Update, Some(column)) => {
             let text = format!(

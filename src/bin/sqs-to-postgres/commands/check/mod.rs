@@ -76,8 +76,7 @@ impl Check {
             }
         };
         let columns = pipeline
-            .columns
-            .iter()
+            .columns()
             .map(|column| table::line_name(&column.name).chars().count());
         let widest = columns.chain([WIDEST_NAME.len()]).max().unwrap_or_default();
         let mut report = Report::new(self.json, widest);
@@ -98,24 +97,24 @@ impl Check {
         aws: &Arc<Aws>,
         report: &mut Report,
     ) -> Result<(), CliError> {
-        let key: Vec<&str> = pipeline.key_names().collect();
-        let (columns, key) = (counted(pipeline.columns.len(), "column"), key.join(", "));
-        report.ok(
-            "mapping",
-            &format!("{file}: {columns} into {}, key {key}", pipeline.table),
-        )?;
+        for table in &pipeline.tables {
+            let key: Vec<&str> = table.key_names().collect();
+            let (columns, key) = (counted(table.columns.len(), "column"), key.join(", "));
+            let text = format!("{file}: {columns} into {}, key {key}", table.table);
+            report.ok("mapping", &text)?;
+        }
         let compiled = match self.mask.key(aws).await {
             Ok(key) => Transformer::new(file, pipeline, key.as_ref()).map_err(CliError::from),
             Err(error) => Err(error),
         };
         let is_masked = |column: &&Column| column.mask.is_some();
-        let masks = pipeline.columns.iter().filter(is_masked).count();
+        let masks = pipeline.columns().filter(is_masked).count();
         match compiled {
             Ok(_) if masks == 0 => report.ok("masks", "none")?,
             Ok(_) => report.ok("masks", &counted(masks, "masked column"))?,
             Err(error) => report.error("masks", &error)?,
         }
-        for column in &pipeline.columns {
+        for column in pipeline.columns() {
             check_mask(column, report)?;
         }
         mapping::check(pipeline, report)
@@ -138,12 +137,13 @@ impl Check {
         };
         let asked = async {
             let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
-            Ok::<_, CliError>((
-                Server::read(client).await?,
-                Inspection::read(client, pipeline).await?,
-            ))
+            let mut inspections = Vec::new();
+            for table in &pipeline.tables {
+                inspections.push((table, Inspection::read(client, table).await?));
+            }
+            Ok::<_, CliError>((Server::read(client).await?, inspections))
         };
-        let (server, inspection) = match asked.await {
+        let (server, inspections) = match asked.await {
             Ok(answer) => answer,
             Err(error) => return report.error("database", &error).map(|()| None),
         };
@@ -151,7 +151,9 @@ impl Check {
         check_durability(&server, report)?;
         check_timeouts(&server, report)?;
         tls::check(&mut database, &address.0, report).await?;
-        table::check(&inspection, &server.role, pipeline, report)?;
+        for (table, inspection) in &inspections {
+            table::check(inspection, &server.role, table, report)?;
+        }
         Ok(Some(server))
     }
 }

@@ -1,6 +1,6 @@
 //! The table: whether it fits the mapping.
 
-use sqs_to_postgres::pipeline::Pipeline;
+use sqs_to_postgres::pipeline::TableMapping;
 use sqs_to_postgres::quote::quote_identifier;
 use sqs_to_postgres::schema::{
     Difference, Inspection, Kind, PartitionGap, Permissions, TableFacts,
@@ -17,10 +17,10 @@ pub(super) fn line_name(column: &str) -> String {
 pub(super) fn check(
     inspection: &Inspection,
     role: &str,
-    pipeline: &Pipeline,
+    mapping: &TableMapping,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let name = &pipeline.table;
+    let name = &mapping.table;
     let one_line = |sql: &str| sql.split_whitespace().collect::<Vec<_>>().join(" ");
     match inspection {
         Inspection::NoSchema(fix) => report.failure(
@@ -36,18 +36,18 @@ pub(super) fn check(
         Inspection::NoTable(fix) => {
             report.failure("table", &format!("{name} does not exist"), &one_line(fix))
         }
-        Inspection::Table(table) => check_table(table, role, pipeline, report),
+        Inspection::Table(table) => check_table(table, role, mapping, report),
     }
 }
 
 fn check_table(
     table: &TableFacts,
     role: &str,
-    pipeline: &Pipeline,
+    mapping: &TableMapping,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    check_kind(table, role, pipeline, report)?;
-    check_columns(table, pipeline, report)?;
+    check_kind(table, role, mapping, report)?;
+    check_columns(table, mapping, report)?;
     match &table.unique_index {
         Ok(index) => report.ok("key", &format!("unique index {index}"))?,
         Err(fix) => report.failure("key", "the table has no unique index on the key", fix)?,
@@ -58,10 +58,10 @@ fn check_table(
 fn check_kind(
     table: &TableFacts,
     role: &str,
-    pipeline: &Pipeline,
+    mapping: &TableMapping,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let found = format!("{} in schema {}", pipeline.table, table.schema);
+    let found = format!("{} in schema {}", mapping.table, table.schema);
     match table.kind {
         Kind::Other => report.failure(
             "table",
@@ -113,11 +113,11 @@ fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {
 
 fn check_columns(
     table: &TableFacts,
-    pipeline: &Pipeline,
+    mapping: &TableMapping,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    let differences = table.columns.differences(pipeline);
-    for column in &pipeline.columns {
+    let differences = table.columns.differences(mapping);
+    for column in &mapping.columns {
         if differences
             .iter()
             .all(|difference| difference.column != column.name)

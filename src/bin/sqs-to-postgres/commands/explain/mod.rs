@@ -11,9 +11,9 @@ use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::pipeline::{Column, Pipeline};
+use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
 use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::rows::Rows;
+use sqs_to_postgres::rows::MessageRows;
 use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::cli::Outcome;
@@ -67,8 +67,17 @@ struct Explainer {
     shows_values: bool,
 }
 
-/// The row of a message, or the rule that it breaks.
-type Row = Result<Vec<Cell>, Rejection>;
+/// The rows of a message, each before those that belong to it, or the rule that it breaks.
+type Rows = Result<Vec<Row>, Rejection>;
+
+/// A row of one of the tables.
+struct Row {
+    table: usize,
+    /// How many parents it has.
+    depth: usize,
+    is_deleted: bool,
+    cells: Vec<Cell>,
+}
 
 /// A cell of a row.
 struct Cell {
@@ -94,11 +103,11 @@ impl Explain {
         let mut is_read = true;
         for sample in &mut samples {
             sample.record.read_origin(&explainer.origins);
-            let row = explainer.row(sample, &mut summary);
-            summary.add(&sample.place, &row);
-            let is_shown = !self.summary && (row.is_err() || !self.rejected);
+            let rows = explainer.rows(sample, &mut summary);
+            summary.add(&sample.place, &rows);
+            let is_shown = !self.summary && (rows.is_err() || !self.rejected);
             if is_shown && is_read {
-                is_read = is_still_read(self.print(&explainer, &sample.place, &row))?;
+                is_read = is_still_read(self.print(&explainer, &sample.place, &rows))?;
             }
         }
         if is_read {
@@ -114,10 +123,10 @@ impl Explain {
         })
     }
 
-    fn print(&self, explainer: &Explainer, place: &str, row: &Row) -> Result<(), CliError> {
+    fn print(&self, explainer: &Explainer, place: &str, rows: &Rows) -> Result<(), CliError> {
         match self.json {
-            true => output::json(&explainer.json(place, row)),
-            false => explainer.show(place, row),
+            true => output::json(&explainer.json(place, rows)),
+            false => explainer.show(place, rows),
         }
     }
 
@@ -128,7 +137,7 @@ impl Explain {
         let used = key.as_ref().unwrap_or(&placeholder);
         let transformer = Transformer::new(&file, &pipeline, Some(used))?;
         let mut bare = pipeline.clone();
-        for column in &mut bare.columns {
+        for column in bare.tables.iter_mut().flat_map(|table| &mut table.columns) {
             column.default = None;
         }
         Ok(Explainer {
@@ -143,28 +152,57 @@ impl Explain {
 }
 
 impl Explainer {
-    /// The cells of the message's row.
-    fn row(&self, sample: &Sample, summary: &mut Summary) -> Row {
+    fn rows(&self, sample: &Sample, summary: &mut Summary) -> Rows {
         let message = Message::extract(&sample.record, self.pipeline.envelope)?;
         summary.see(&message);
-        let [mut rows, mut bare] = [(); 2].map(|()| Rows::new(self.pipeline.columns.len()));
+        let [mut rows, mut bare] = [&self.transformer, &self.bare].map(Transformer::new_rows);
         self.transformer.transform(&message, &mut rows)?;
         self.bare.transform(&message, &mut bare)?;
-        let columns = self.pipeline.columns.iter().enumerate();
-        Ok(columns
-            .map(|(position, column)| {
-                let value = rows.value(0, position);
-                Cell {
-                    text: value.and_then(|value| readable(column.column_type, value)),
-                    is_default: value.is_some() && bare.value(0, position).is_none(),
-                }
-            })
-            .collect())
+        let mut found = Vec::new();
+        for (position, table) in self.pipeline.tables.iter().enumerate() {
+            if table.parent.is_none() {
+                self.add_rows((position, None), 0, (&rows, &bare), &mut found);
+            }
+        }
+        Ok(found)
     }
 
-    fn show(&self, place: &str, row: &Row) -> Result<(), CliError> {
-        let cells = match row {
-            Ok(cells) => cells,
+    /// Adds the rows of a table that belong to a row of its parent.
+    fn add_rows(
+        &self,
+        (position, parent): (usize, Option<usize>),
+        depth: usize,
+        (rows, bare): (&MessageRows, &MessageRows),
+        found: &mut Vec<Row>,
+    ) {
+        let (table, bare_table) = (&rows.tables()[position], &bare.tables()[position]);
+        let mapping = &self.pipeline.tables[position];
+        for row in 0..table.rows.len() {
+            if parent.is_some_and(|parent| table.parent(row) != parent) {
+                continue;
+            }
+            let cell = |(column, mapped): (usize, &Column)| {
+                let value = table.rows.value(row, column);
+                Cell {
+                    text: value.and_then(|value| readable(mapped.column_type, value)),
+                    is_default: value.is_some() && bare_table.rows.value(row, column).is_none(),
+                }
+            };
+            found.push(Row {
+                table: position,
+                depth,
+                is_deleted: table.is_deleted(row),
+                cells: mapping.columns.iter().enumerate().map(cell).collect(),
+            });
+            for (child, _) in self.pipeline.children(position) {
+                self.add_rows((child, Some(row)), depth + 1, (rows, bare), found);
+            }
+        }
+    }
+
+    fn show(&self, place: &str, rows: &Rows) -> Result<(), CliError> {
+        let rows = match rows {
+            Ok(rows) => rows,
             Err(rejection) => {
                 line(&format!(
                     "{place}: rejected by rule {}",
@@ -173,21 +211,38 @@ impl Explainer {
                 return line(&format!("  {rejection}\n"));
             }
         };
-        line(&format!("{place}: a row of {}", self.pipeline.table))?;
+        if rows.is_empty() {
+            line(&format!("{place}: no row\n"))?;
+        }
+        for row in rows {
+            let name = &self.pipeline.tables[row.table].table;
+            let what = if row.is_deleted { "deletes the" } else { "a" };
+            let text = format!("{place}: {what} row of {name}");
+            line(&indented(row.depth, &text))?;
+            line(&indented(row.depth, &format!("{}", self.table(row))))?;
+        }
+        Ok(())
+    }
+
+    fn table(&self, row: &Row) -> Table {
+        let mapping = &self.pipeline.tables[row.table];
         let mut table = Table::default();
-        for (column, cell) in self.pipeline.columns.iter().zip(cells) {
+        for (position, cell) in row.cells.iter().enumerate() {
+            let column = &mapping.columns[position];
+            let is_left_out = row.is_deleted && !mapping.key.contains(&position);
             let cell = match &cell.text {
+                None if is_left_out && mapping.newer != Some(position) => continue,
                 None => "null".to_owned(),
                 Some(text) => self.shown(column, text),
             };
             table.row([
                 column.name.clone(),
                 column.column_type.to_string(),
-                self.way(column),
+                self.way(mapping, column),
                 cell,
             ]);
         }
-        line(&format!("{table}"))
+        table
     }
 
     /// The cell if it may be shown, or else a description of it.
@@ -206,31 +261,44 @@ impl Explainer {
         }
     }
 
-    fn json(&self, place: &str, row: &Row) -> Value {
-        match row {
-            Ok(cells) => {
-                let columns = self.pipeline.columns.iter().zip(cells);
-                let columns: Vec<Value> = columns
-                    .map(|(column, cell)| self.json_cell(column, cell.text.as_deref()))
-                    .collect();
-                json!({"message": place, "outcome": "row", "columns": columns})
-            }
+    fn json(&self, place: &str, rows: &Rows) -> Value {
+        match rows {
+            Ok(rows) => match (&rows[..], self.pipeline.tables.len()) {
+                ([row], 1) => {
+                    json!({"message": place, "outcome": "row", "columns": self.json_cells(row)})
+                }
+                _ => {
+                    let rows = rows.iter().map(|row| {
+                        let table = self.pipeline.tables[row.table].table.unquoted();
+                        json!({"table": table, "deleted": row.is_deleted, "columns": self.json_cells(row)})
+                    });
+                    json!({"message": place, "outcome": "rows", "rows": rows.collect::<Vec<_>>()})
+                }
+            },
             Err(rejection) => {
                 let place_of = rejection.place.as_ref();
                 json!({
                     "message": place, "outcome": "rejected", "rule": rejection.rule.name(), "reason": rejection.to_string(),
-                    "column": place_of.map(|place| &place.column), "path": place_of.map(|place| &place.path),
+                    "table": place_of.map(|place| &place.table), "column": place_of.map(|place| &place.column), "path": place_of.map(|place| &place.path),
                 })
             }
         }
     }
 
-    fn json_cell(&self, column: &Column, cell: Option<&str>) -> Value {
+    fn json_cells(&self, row: &Row) -> Vec<Value> {
+        let mapping = &self.pipeline.tables[row.table];
+        let columns = mapping.columns.iter().zip(&row.cells);
+        columns
+            .map(|(column, cell)| self.json_cell(mapping, column, cell.text.as_deref()))
+            .collect()
+    }
+
+    fn json_cell(&self, mapping: &TableMapping, column: &Column, cell: Option<&str>) -> Value {
         let transforms: Vec<String> = column.transforms.iter().map(ToString::to_string).collect();
         let mut json = json!({
             "column": column.name, "type": column.column_type.to_string(), "from": column.source.to_string(),
             "transform": transforms, "mask": column.mask.map(|mask| mask.to_string()), "is_null": cell.is_none(),
-            "clear": column.clear, "newer": self.is_newer(column),
+            "clear": column.clear, "newer": is_newer(mapping, column),
         });
         match column.mask {
             Some(_) if self.has_key => json["token"] = cell.into(),
@@ -241,8 +309,9 @@ impl Explainer {
     }
 
     /// The source of a value, its processing, and its role.
-    fn way(&self, column: &Column) -> String {
-        let mut way = format!("from {}", column.source);
+    fn way(&self, mapping: &TableMapping, column: &Column) -> String {
+        let sources: Vec<_> = column.sources().map(ToString::to_string).collect();
+        let mut way = format!("from {}", sources.join(" or "));
         for transform in &column.transforms {
             way += &format!(", {transform}");
         }
@@ -252,14 +321,28 @@ impl Explainer {
         if column.clear {
             way += ", clear";
         }
-        if self.is_newer(column) {
+        if is_newer(mapping, column) {
             way += ", newer";
         }
         way
     }
+}
 
-    /// Whether the column says which of two rows with one key is newer.
-    fn is_newer(&self, column: &Column) -> bool {
-        self.pipeline.newer_column() == Some(column)
+/// Whether the column says which of two rows with one key is newer.
+fn is_newer(mapping: &TableMapping, column: &Column) -> bool {
+    mapping.newer_column() == Some(column)
+}
+
+/// Rows that belong to another one are indented below it.
+fn indented(depth: usize, text: &str) -> String {
+    let indent = "    ".repeat(depth);
+    let lines = text.lines().map(|line| match line {
+        "" => String::new(),
+        line => format!("{indent}{line}"),
+    });
+    let mut lines = lines.collect::<Vec<_>>().join("\n");
+    if text.ends_with('\n') {
+        lines.push('\n');
     }
+    lines
 }

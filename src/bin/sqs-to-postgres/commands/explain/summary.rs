@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source};
+use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source, TableMapping};
 use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::suggest::similar;
 
-use super::Cell;
+use super::Row;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, line};
 
@@ -19,12 +19,21 @@ const MAX_PLACES: usize = 10;
 #[derive(Default)]
 pub(super) struct Summary {
     messages: usize,
-    rows: usize,
-    columns: Vec<Counts>,
+    /// Messages of which there is no row.
+    skipped: usize,
+    /// For each table.
+    tables: Vec<TableCounts>,
     /// Where the messages are that break a rule.
     rejected: BTreeMap<&'static str, Vec<String>>,
     /// Every path that leads to a value in a sample, other than null.
     seen: BTreeSet<String>,
+}
+
+/// Counts over all rows of a table.
+struct TableCounts {
+    rows: usize,
+    deleted: usize,
+    columns: Vec<Counts>,
 }
 
 #[derive(Default, Clone)]
@@ -36,19 +45,18 @@ struct Counts {
 impl Summary {
     pub(super) fn new(pipeline: &Pipeline) -> Self {
         Self {
-            columns: vec![Counts::default(); pipeline.columns.len()],
+            tables: pipeline.tables.iter().map(TableCounts::new).collect(),
             ..Self::default()
         }
     }
 
-    pub(super) fn add(&mut self, place: &str, row: &Result<Vec<Cell>, Rejection>) {
+    pub(super) fn add(&mut self, place: &str, rows: &Result<Vec<Row>, Rejection>) {
         self.messages += 1;
-        match row {
-            Ok(cells) => {
-                self.rows += 1;
-                for (counts, cell) in self.columns.iter_mut().zip(cells) {
-                    counts.null += usize::from(cell.text.is_none());
-                    counts.defaulted += usize::from(cell.is_default);
+        match rows {
+            Ok(rows) => {
+                self.skipped += usize::from(rows.is_empty());
+                for row in rows {
+                    self.tables[row.table].add(row);
                 }
             }
             Err(rejection) => {
@@ -81,16 +89,22 @@ impl Summary {
     }
 
     pub(super) fn is_any_rejected(&self) -> bool {
-        self.rows < self.messages
+        !self.rejected.is_empty()
     }
 
     pub(super) fn print(&self, pipeline: &Pipeline) -> Result<(), CliError> {
-        let mut table = Table::default();
-        for (column, counts) in pipeline.columns.iter().zip(&self.columns) {
-            let (name, column_type) = (column.name.clone(), column.column_type.to_string());
-            table.row([name, column_type, self.counted(column, counts)]);
+        for (mapping, counts) in pipeline.tables.iter().zip(&self.tables) {
+            let mut table = Table::default();
+            for (column, counted) in mapping.columns.iter().zip(&counts.columns) {
+                let (name, column_type) = (column.name.clone(), column.column_type.to_string());
+                table.row([name, column_type, counts.counted(column, counted)]);
+            }
+            let head = match pipeline.tables.len() {
+                1 => "all messages".to_owned(),
+                _ => format!("all messages: {}", counts.head(&mapping.table.to_string())),
+            };
+            line(&format!("{head}\n{table}"))?;
         }
-        line(&format!("all messages\n{table}"))?;
         for (rule, places) in &self.rejected {
             let mut named = places.iter().take(MAX_PLACES).cloned().collect::<Vec<_>>();
             if places.len() > MAX_PLACES {
@@ -105,11 +119,122 @@ impl Summary {
         for warning in self.warnings(pipeline) {
             line(&format!("warning: {warning}"))?;
         }
-        let (messages, rows) = (counted(self.messages, "message"), counted(self.rows, "row"));
-        line(&format!(
-            "{messages}: {rows}, {} rejected",
-            self.messages - self.rows
-        ))
+        let rows = self
+            .tables
+            .iter()
+            .map(|table| table.rows + table.deleted)
+            .sum();
+        let (messages, rows) = (counted(self.messages, "message"), counted(rows, "row"));
+        let rejected: usize = self.rejected.values().map(Vec::len).sum();
+        let skipped = match self.skipped {
+            0 => String::new(),
+            skipped => format!(", {skipped} without a row"),
+        };
+        line(&format!("{messages}: {rows}, {rejected} rejected{skipped}"))
+    }
+
+    pub(super) fn json(&self, pipeline: &Pipeline) -> Result<(), CliError> {
+        let tables = pipeline.tables.iter().zip(&self.tables);
+        let columns = |(mapping, counts): (&TableMapping, &TableCounts)| -> Vec<Value> {
+            let columns = mapping.columns.iter().zip(&counts.columns);
+            let column = |(column, counted): (&Column, &Counts)| {
+                json!({
+                    "column": column.name, "type": column.column_type.to_string(), "null": counted.null, "defaulted": counted.defaulted,
+                    "masked": column.mask.map(|_| counts.rows - counted.null),
+                })
+            };
+            columns.map(column).collect()
+        };
+        let mut tables: Vec<Value> = tables
+            .map(|(mapping, counts)| {
+                let name = mapping.table.unquoted();
+                json!({"table": name, "rows": counts.rows, "deleted": counts.deleted, "columns": columns((mapping, counts))})
+            })
+            .collect();
+        let rows: usize = self.tables.iter().map(|table| table.rows).sum();
+        let columns = match &mut tables[..] {
+            [table] => table["columns"].take(),
+            _ => Value::Null,
+        };
+        let warnings: Vec<String> = self.warnings(pipeline).collect();
+        let mut json = json!({
+            "messages": self.messages, "rows": rows, "rejected": self.rejected, "columns": columns, "warnings": warnings,
+        });
+        if tables.len() > 1 {
+            json["tables"] = tables.into();
+        }
+        output::json(&json)
+    }
+
+    /// One for each column that no sample has a value for, and for each path that is written as elsewhere.
+    fn warnings(&self, pipeline: &Pipeline) -> impl Iterator<Item = String> {
+        let tables = pipeline.tables.iter().zip(&self.tables);
+        tables.flat_map(move |(mapping, counts)| {
+            let is_at_top =
+                pipeline.root.is_none() && mapping.each.is_none() && mapping.parent.is_none();
+            let columns = mapping.columns.iter().zip(&counts.columns);
+            columns.filter_map(move |(column, counted)| match &column.source {
+                Source::Path(path) if is_at_top && column.fallbacks.is_empty() => {
+                    self.warning_of_path(column, path)
+                }
+                Source::Top(path) if column.fallbacks.is_empty() => {
+                    self.warning_of_path(column, path)
+                }
+                source => (counts.rows > 0 && counted.null == counts.rows).then(|| {
+                    escaped(&format!(
+                        "column {:?}: no message has {source}",
+                        column.name
+                    ))
+                }),
+            })
+        })
+    }
+
+    fn warning_of_path(&self, column: &Column, path: &Path) -> Option<String> {
+        let text = path.to_string();
+        let meant = from_json_path(path);
+        let written = column.source.to_string();
+        if self.seen.contains(&text) || self.seen.is_empty() && meant.is_none() {
+            return None;
+        }
+        let known = || similar(&text, self.seen.iter().map(String::as_str)).map(str::to_owned);
+        let meant = meant.or_else(known);
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+        let warning = format!(
+            "column {:?}: no message has a value at {written:?}{meant}",
+            column.name
+        );
+        Some(escaped(&warning))
+    }
+}
+
+impl TableCounts {
+    fn new(mapping: &TableMapping) -> Self {
+        Self {
+            rows: 0,
+            deleted: 0,
+            columns: vec![Counts::default(); mapping.columns.len()],
+        }
+    }
+
+    fn add(&mut self, row: &Row) {
+        if row.is_deleted {
+            self.deleted += 1;
+            return;
+        }
+        self.rows += 1;
+        for (counts, cell) in self.columns.iter_mut().zip(&row.cells) {
+            counts.null += usize::from(cell.text.is_none());
+            counts.defaulted += usize::from(cell.is_default);
+        }
+    }
+
+    fn head(&self, name: &str) -> String {
+        let deleted = match self.deleted {
+            0 => String::new(),
+            deleted => format!(", {deleted} deleted"),
+        };
+        format!("{} of {name}{deleted}", counted(self.rows, "row"))
     }
 
     fn counted(&self, column: &Column, counts: &Counts) -> String {
@@ -126,59 +251,15 @@ impl Summary {
         }
         text
     }
-
-    pub(super) fn json(&self, pipeline: &Pipeline) -> Result<(), CliError> {
-        let columns = pipeline.columns.iter().zip(&self.columns);
-        let columns: Vec<Value> = columns
-            .map(|(column, counts)| {
-                json!({
-                    "column": column.name, "type": column.column_type.to_string(), "null": counts.null, "defaulted": counts.defaulted,
-                    "masked": column.mask.map(|_| self.rows - counts.null),
-                })
-            })
-            .collect();
-        let warnings: Vec<String> = self.warnings(pipeline).collect();
-        output::json(&json!({
-            "messages": self.messages, "rows": self.rows, "rejected": self.rejected, "columns": columns, "warnings": warnings,
-        }))
-    }
-
-    /// One for each column that no sample has a value for, and for each path that is written as elsewhere.
-    fn warnings(&self, pipeline: &Pipeline) -> impl Iterator<Item = String> {
-        let columns = pipeline.columns.iter().zip(&self.columns);
-        columns.filter_map(|(column, counts)| match &column.source {
-            Source::Path(path) => self.warning_of_path(column, path),
-            Source::Metadata(metadata) => (self.rows > 0 && counts.null == self.rows)
-                .then(|| format!("column {:?}: no message has {metadata}", column.name)),
-        })
-    }
-
-    fn warning_of_path(&self, column: &Column, path: &Path) -> Option<String> {
-        let text = path.to_string();
-        let meant = from_json_path(path);
-        if self.seen.contains(&text) || self.seen.is_empty() && meant.is_none() {
-            return None;
-        }
-        let known = || similar(&text, self.seen.iter().map(String::as_str)).map(str::to_owned);
-        let meant = meant.or_else(known);
-        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
-        let warning = format!(
-            "column {:?}: no message has a value at {text:?}{meant}",
-            column.name
-        );
-        Some(escaped(&warning))
-    }
 }
 
 /// The path that stands for one written as in JSONPath, `$.values[0].v` or `values.*.v`; of many elements the first.
 fn from_json_path(path: &Path) -> Option<String> {
     let is_foreign = |step: &String| step.contains(['[', ']', '*']);
-    let has_root = path.0.len() > 1 && path.0.first().is_some_and(|step| step == "$");
-    if !has_root && !path.0.iter().any(is_foreign) {
+    if !path.0.iter().any(is_foreign) {
         return None;
     }
-    let steps = path.0.iter().skip(usize::from(has_root));
-    let steps = steps.flat_map(|step| {
+    let steps = path.0.iter().flat_map(|step| {
         step.split(['[', ']'])
             .map(|part| part.trim_matches(['"', '\'']))
     });

@@ -20,7 +20,6 @@ use sqs_to_postgres::message::origin::ORIGIN;
 use sqs_to_postgres::message::{Envelope, Message};
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 
@@ -152,7 +151,8 @@ fn rejected(mapping: &str, samples: &[Sample]) -> Result<Vec<(usize, String)>, C
     let transformer = Transformer::new("the mapping", &pipeline, Some(&MaskKey::placeholder()))?;
     let rejection = |sample: &Sample| -> Result<(), Rejection> {
         let message = Message::extract(&sample.record, pipeline.envelope)?;
-        transformer.transform(&message, &mut Rows::new(pipeline.columns.len()))
+        let mut rows = transformer.new_rows();
+        transformer.transform(&message, &mut rows).map(drop)
     };
     let rejections = samples.iter().enumerate();
     let rejections =

@@ -7,7 +7,6 @@ use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::message::{Message, Record};
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rejection::{Rejection, Rule};
-use sqs_to_postgres::rows::Rows;
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::transform::Transformer;
 
@@ -48,8 +47,8 @@ impl Explainer {
         let mut record = Record::deserialize(json).map_err(|_| Rule::Internal)?;
         record.read_origin(&self.origins);
         let message = Message::extract(&record, self.pipeline.envelope)?;
-        let mut rows = Rows::new(self.pipeline.columns.len());
-        self.transformer.transform(&message, &mut rows)
+        let mut rows = self.transformer.new_rows();
+        self.transformer.transform(&message, &mut rows).map(drop)
     }
 }
 
@@ -58,7 +57,11 @@ pub(super) fn cell(outcome: &Result<(), Rejection>) -> String {
     match outcome {
         Ok(()) => "a row".to_owned(),
         Err(rejection) => match &rejection.place {
-            Some(place) => format!("rejected: {} ({})", rejection.rule.name(), place.column),
+            Some(place) => format!(
+                "rejected: {} ({})",
+                rejection.rule.name(),
+                place.column.as_ref().unwrap_or(&place.path)
+            ),
             None => format!("rejected: {}", rejection.rule.name()),
         },
     }

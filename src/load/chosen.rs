@@ -1,0 +1,113 @@
+//! Which rows of some messages are stored: of several with the same key in one table, one, with the rows that belong
+//! to it.
+
+use std::ops::Range;
+
+use super::collapse::{Collapsed, collapse};
+use super::{Counts, Stored};
+use crate::pipeline::Pipeline;
+use crate::rows::{MessageRows, Rows, TableRows};
+
+/// The rows of some messages that are to be stored, table by table.
+pub(super) struct Chosen<'r> {
+    pub(super) tables: Vec<ChosenRows<'r>>,
+    pub(super) messages: usize,
+}
+
+/// The rows that are to be stored in one table.
+pub(super) struct ChosenRows<'r> {
+    pub(super) rows: &'r Rows,
+    pub(super) written: Vec<usize>,
+    pub(super) deleted: Vec<usize>,
+    /// In a table without a parent: which of the messages' rows these were chosen from.
+    collapsed: Option<Collapsed>,
+}
+
+/// Chooses among the rows of messages.
+pub(super) fn choose<'r>(
+    pipeline: &Pipeline,
+    rows: &'r MessageRows,
+    messages: &[usize],
+) -> Chosen<'r> {
+    let mut tables: Vec<ChosenRows<'r>> = Vec::with_capacity(pipeline.tables.len());
+    for (mapping, table) in pipeline.tables.iter().zip(rows.tables()) {
+        let ranges = messages.iter().map(|&message| table.of_message(message));
+        let candidates = ranges.flat_map(Range::into_iter);
+        let parent = mapping.parent.and_then(|parent| tables.get(parent));
+        tables.push(match parent {
+            None => {
+                let candidates: Vec<usize> = candidates.collect();
+                let mut collapsed = collapse(mapping, &table.rows, &candidates);
+                let chosen = std::mem::take(&mut collapsed.unique);
+                let (deleted, written) = chosen.into_iter().partition(|&row| table.is_deleted(row));
+                ChosenRows {
+                    rows: &table.rows,
+                    written,
+                    deleted,
+                    collapsed: Some(collapsed),
+                }
+            }
+            Some(parent) => ChosenRows {
+                rows: &table.rows,
+                written: parent.children(table, candidates),
+                deleted: Vec::new(),
+                collapsed: None,
+            },
+        });
+    }
+    Chosen {
+        tables,
+        messages: messages.len(),
+    }
+}
+
+impl ChosenRows<'_> {
+    /// Which of the candidates belong to a row that is written.
+    fn children(&self, table: &TableRows, candidates: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut is_written = vec![false; self.rows.len()];
+        for &row in &self.written {
+            is_written[row] = true;
+        }
+        candidates
+            .filter(|&row| is_written[table.parent(row)])
+            .collect()
+    }
+
+    fn stored(&self, counts: Counts) -> Stored {
+        let Counts {
+            written,
+            deleted,
+            newer,
+        } = counts;
+        match &self.collapsed {
+            None => Stored {
+                written,
+                deleted,
+                stale: 0,
+                duplicates: 0,
+            },
+            Some(collapsed) => {
+                let unwritten = (self.written.len() as u64).saturating_sub(written);
+                let stale = newer + collapsed.stale(unwritten);
+                let done = written + deleted + stale;
+                let duplicates = (collapsed.candidates as u64).saturating_sub(done);
+                Stored {
+                    written,
+                    deleted,
+                    stale,
+                    duplicates,
+                }
+            }
+        }
+    }
+}
+
+impl Chosen<'_> {
+    /// What became of the rows, given what the statement has counted.
+    pub(super) fn stored(&self, counts: &[Counts]) -> Vec<Stored> {
+        let tables = self.tables.iter().zip(counts);
+        tables
+            .map(|(table, &counts)| table.stored(counts))
+            .collect()
+    }
+}

@@ -1,0 +1,215 @@
+//! The SQL of a batch for several tables: one statement, in which a row of a child table is written if and only if
+//! the row is that it belongs to.
+//!
+//! Each table has common table expressions, numbered like the tables: `n` are the new rows, `d` the keys of rows to be
+//! deleted; `x` deletes them, `w` writes, and `g` deletes the rows of a child table that are gone. All of them see
+//! the tables as they were before the statement; what one writes reaches the others only as what it returns.
+//! Source: <https://www.postgresql.org/docs/18/queries-with.html#QUERIES-WITH-MODIFYING>.
+
+use super::statement::{STORED, conflict_action, expression, is_not_newer};
+use crate::pipeline::{Pipeline, TableMapping};
+use crate::quote::{quote_identifier, quote_list};
+use crate::schema::EnumColumn;
+
+/// The columns of the counts that the statement returns for each table.
+pub(super) const COUNTS: usize = 3;
+
+/// The statement for all tables of a mapping. `enums` has the columns of an enum type for each table.
+pub(super) fn families(pipeline: &Pipeline, enums: &[Vec<EnumColumn>]) -> String {
+    let mut parameter = 0;
+    let mut expressions = Vec::new();
+    for (position, table) in pipeline.tables.iter().enumerate() {
+        let enums = enums.get(position).map_or(&[][..], Vec::as_slice);
+        let mut select = |columns: &[usize]| {
+            let columns = columns
+                .iter()
+                .filter_map(|&column| table.columns.get(column));
+            let selected: Vec<_> = columns
+                .map(|column| {
+                    parameter += 1;
+                    let value = expression(parameter, column, enums);
+                    format!("{value} AS {}", quote_identifier(&column.name))
+                })
+                .collect();
+            format!("SELECT {}", selected.join(", "))
+        };
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        expressions.push(format!("n{position} AS ({})", select(&all)));
+        if table.can_delete() {
+            let select = select(&table.identifying());
+            expressions.push(format!("d{position} AS ({select})"));
+        }
+    }
+    let tables = || pipeline.tables.iter().enumerate();
+    let roots = tables().filter(|(_, table)| table.parent.is_none());
+    expressions.extend(roots.flat_map(|(position, table)| root(pipeline, position, table)));
+    // Those that belong to a row that is gone are gone before it.
+    let replaced = tables().filter(|(_, table)| table.is_replaced_with_parent());
+    let replaced = replaced
+        .rev()
+        .map(|(position, table)| gone(pipeline, position, table));
+    expressions.extend(replaced);
+    let children = tables().filter_map(|(position, table)| Some((position, table, table.parent?)));
+    expressions
+        .extend(children.map(|(position, table, parent)| child(pipeline, position, table, parent)));
+    let counts = pipeline.tables.iter().enumerate().map(counts);
+    let counts: Vec<_> = counts.collect();
+    format!(
+        "WITH {} SELECT {}",
+        expressions.join(", "),
+        counts.join(", ")
+    )
+}
+
+/// Whether the statement has to find that no other transaction changes its tables meanwhile: it deletes rows of
+/// child tables.
+///
+/// Of a row that another transaction has replaced since the statement began, Postgres replaces the latest version, but
+/// of its children the statement sees those from before, and would leave the other ones. Under `REPEATABLE READ`
+/// Postgres refuses it instead, and it is retried.
+/// Source: <https://www.postgresql.org/docs/18/transaction-iso.html#XACT-REPEATABLE-READ>.
+pub(super) fn needs_snapshot(pipeline: &Pipeline) -> bool {
+    let mut tables = pipeline.tables.iter();
+    tables.any(TableMapping::is_replaced_with_parent)
+}
+
+impl TableMapping {
+    /// Positions of the columns by which a row is deleted: the key, and what tells which of two is newer.
+    pub(super) fn identifying(&self) -> Vec<usize> {
+        self.key.iter().chain(&self.newer).copied().collect()
+    }
+}
+
+/// Deletes and writes the rows of a table that has no parent.
+fn root(pipeline: &Pipeline, position: usize, table: &TableMapping) -> Vec<String> {
+    let key = stored_key(table);
+    let mut expressions = Vec::new();
+    let mut after = String::new();
+    if table.can_delete() {
+        let unless_newer = table.newer_column().map(|column| {
+            let name = quote_identifier(&column.name);
+            format!(" AND {}", is_not_newer(&name, &format!("d.{name}")))
+        });
+        expressions.push(format!(
+            "x{position} AS (DELETE FROM {} AS {STORED} USING d{position} AS d WHERE {}{} RETURNING {key})",
+            table.table,
+            same_key(table, table, "d"),
+            unless_newer.unwrap_or_default(),
+        ));
+        after = format!(" WHERE (SELECT count(*) FROM x{position}) >= 0");
+    }
+    let has_children = pipeline.children(position).next().is_some();
+    expressions.push(format!(
+        "w{position} AS (INSERT INTO {} AS {STORED} ({}) SELECT * FROM n{position}{after} ON CONFLICT ({}) DO {} RETURNING {key})",
+        table.table,
+        columns(table),
+        quote_list(table.key_names()),
+        conflict_action(table, has_children),
+    ));
+    expressions
+}
+
+/// Deletes the rows of a child table that are gone, with their parents or from among their siblings.
+fn gone(pipeline: &Pipeline, position: usize, table: &TableMapping) -> String {
+    let origin = pipeline.origin_of(position);
+    let origin_table = &pipeline.tables[origin];
+    let key = quote_list(origin_table.key_names());
+    let deleted = match origin_table.can_delete() {
+        true => format!(" UNION ALL SELECT {key} FROM x{origin}"),
+        false => String::new(),
+    };
+    let grandchildren = pipeline.children(position);
+    let emptied: Vec<_> = grandchildren
+        .map(|(child, _)| format!(" AND (SELECT count(*) FROM g{child}) >= 0"))
+        .collect();
+    format!(
+        "g{position} AS (DELETE FROM {} AS {STORED} USING (SELECT {key} FROM w{origin}{deleted}) AS f \
+         WHERE {} AND NOT EXISTS (SELECT FROM n{position} AS n WHERE {}){} RETURNING 1)",
+        table.table,
+        same_key(table, origin_table, "f"),
+        same_key(table, table, "n"),
+        emptied.concat(),
+    )
+}
+
+/// Writes the rows of a child table that belong to rows written, after those that are gone were deleted.
+fn child(pipeline: &Pipeline, position: usize, table: &TableMapping, parent: usize) -> String {
+    let parent_table = &pipeline.tables[parent];
+    let after = match table.is_replaced_with_parent() {
+        true => format!(" WHERE (SELECT count(*) FROM g{position}) >= 0"),
+        false => String::new(),
+    };
+    let own: Vec<_> = names(table).map(|name| format!("n.{name}")).collect();
+    let joined: Vec<_> = table
+        .key_names()
+        .zip(parent_table.key_names())
+        .map(|(own, other)| {
+            format!(
+                "n.{} = w.{}",
+                quote_identifier(own),
+                quote_identifier(other)
+            )
+        })
+        .collect();
+    format!(
+        "w{position} AS (INSERT INTO {} AS {STORED} ({}) SELECT {} FROM n{position} AS n JOIN w{parent} AS w ON {}{after} \
+         ON CONFLICT ({}) DO {} RETURNING {})",
+        table.table,
+        columns(table),
+        own.join(", "),
+        joined.join(" AND "),
+        quote_list(table.key_names()),
+        conflict_action(table, true),
+        stored_key(table),
+    )
+}
+
+/// How many rows of a table were written, how many deleted, and how many are newer than the message that would have
+/// deleted them.
+fn counts((position, table): (usize, &TableMapping)) -> String {
+    let count = |of: String| format!("(SELECT count(*) FROM {of})");
+    let none = || "0::bigint".to_owned();
+    let deleted = match table {
+        table if table.is_replaced_with_parent() => count(format!("g{position}")),
+        table if table.can_delete() => count(format!("x{position}")),
+        _ => none(),
+    };
+    let newer = match table.newer_column() {
+        Some(column) if table.can_delete() => {
+            let name = quote_identifier(&column.name);
+            let is_older = is_not_newer(&name, &format!("d.{name}"));
+            let same_key = same_key(table, table, "d");
+            count(format!(
+                "{} AS {STORED} JOIN d{position} AS d ON {same_key} AND NOT coalesce({is_older}, false)",
+                table.table
+            ))
+        }
+        _ => none(),
+    };
+    [count(format!("w{position}")), deleted, newer].join(", ")
+}
+
+/// The columns of the other table's key are those that the table's own key begins with.
+fn same_key(table: &TableMapping, other: &TableMapping, alias: &str) -> String {
+    let pairs = table.key_names().zip(other.key_names());
+    let same = pairs.map(|(own, other)| {
+        let (own, other) = (quote_identifier(own), quote_identifier(other));
+        format!("{STORED}.{own} = {alias}.{other}")
+    });
+    same.collect::<Vec<_>>().join(" AND ")
+}
+
+fn names(table: &TableMapping) -> impl Iterator<Item = String> {
+    let columns = table.columns.iter();
+    columns.map(|column| quote_identifier(&column.name))
+}
+
+fn columns(table: &TableMapping) -> String {
+    names(table).collect::<Vec<_>>().join(", ")
+}
+
+fn stored_key(table: &TableMapping) -> String {
+    let key = table.key_names();
+    let key = key.map(|name| format!("{STORED}.{}", quote_identifier(name)));
+    key.collect::<Vec<_>>().join(", ")
+}
