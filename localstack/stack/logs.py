@@ -182,7 +182,7 @@ def _batch(fields: dict[str, Any]) -> list[Text]:
         Text(f"{fields['millis']:>8.1f} ms"),
         *(count(name, "yellow") for name in extras),
         Text(fields["failed_by_rule"], "yellow"),
-        Text("cold start" if fields["span"].get("cold_start") else "", "cyan"),
+        Text("cold start" if fields.get("span", {}).get("cold_start") else "", "cyan"),
     ]
 
 

@@ -30,9 +30,11 @@ def make_tables(settings: Settings, mapping: Mapping) -> None:
     """Creates what a mapping needs, or adapts what is there."""
     with step(f"the table of {mapping.file.name}"):
         command = [path(settings), "ddl", "--diff", "--pipeline", mapping.file]
-        # Of the environment only what has no say in which mapping and which database are meant.
-        env = {"PATH": os.environ["PATH"], "DATABASE_URL": settings.admin_url}
-        done = subprocess.run(command, env=env, text=True, capture_output=True)
-        if done.returncode:
-            raise StackError(done.stderr.strip().removeprefix("error: "))
-        postgres.execute(settings, done.stdout)
+        # The tables as their owner, and then what the function's role still lacks.
+        for url in (settings.admin_url, settings.app_url):
+            # Of the environment only what has no say in which mapping and which database are meant.
+            env = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
+            done = subprocess.run(command, env=env, text=True, capture_output=True)
+            if done.returncode:
+                raise StackError(done.stderr.strip().removeprefix("error: "))
+            postgres.execute(settings, done.stdout)

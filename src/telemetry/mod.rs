@@ -13,12 +13,13 @@ use std::io::IsTerminal as _;
 use std::panic;
 use std::time::Duration;
 
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{LogFormat, LogSettings};
 use crate::message::Record;
@@ -28,6 +29,13 @@ pub use metrics::{BatchMetrics, Metrics, Totals};
 /// Maximum lines per rule and batch for failed messages. Without a limit, 10,000 bad messages would write 3 MB of log
 /// with every delivery.
 const LINES_PER_RULE: usize = 100;
+
+/// The target of a line about several messages that failed for the same reason. A log that has these lines has none
+/// for each of the messages.
+const ALIKE: &str = concat!(env!("CARGO_CRATE_NAME"), "::alike");
+
+/// This many messages that failed for the same reason still have a line each; a line about more has this many ids.
+const MAX_EACH: usize = 2;
 
 /// Retries, reconnects and secret refreshes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,16 +54,11 @@ pub fn init(settings: LogSettings) {
     init_to(settings, std::io::stdout, is_terminal);
 }
 
-/// Starts a log, and makes panics write only their location: their message may quote a value.
+/// Starts a log in one of Lambda's formats.
 pub fn init_to<W>(settings: LogSettings, writer: W, is_terminal: bool)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let ours = env!("CARGO_CRATE_NAME");
-    let filter = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target(ours, settings.level)
-        .with_target("bootstrap", settings.level);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_target(false)
@@ -65,11 +68,29 @@ where
             .json()
             .flatten_event(true)
             .with_span_list(false)
-            .with_filter(filter)
             .boxed(),
-        LogFormat::Text => lines.compact().with_filter(filter).boxed(),
+        LogFormat::Text => lines.compact().boxed(),
     };
-    tracing_subscriber::registry().with(lines).init();
+    start(lines, settings.level, LevelFilter::OFF);
+}
+
+/// Starts a log for a person who reads it as it is written: several messages that failed for the same reason are one
+/// line.
+pub fn init_for_reader(lines: impl Layer<Registry> + Send + Sync, level: Level) {
+    start(lines, level, level.into());
+}
+
+/// Makes panics write only their location, too: their message may quote a value.
+fn start(lines: impl Layer<Registry> + Send + Sync, level: Level, alike: LevelFilter) {
+    let ours = env!("CARGO_CRATE_NAME");
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target(ours, level)
+        .with_target("bootstrap", level)
+        .with_target(ALIKE, alike);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
     panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
@@ -79,8 +100,12 @@ where
     }));
 }
 
-/// Writes a line for each failed message of a batch, at most 100 per rule, and then how many more there are.
+/// Writes a line for each failed message of a batch, at most 100 per rule, and then how many more there are; for a
+/// reader, one for each reason.
 pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
+    if tracing::enabled!(target: ALIKE, Level::WARN) {
+        return messages_failed_alike(failed);
+    }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (record, rejection) in failed {
         let count = counts.entry(rejection.rule.name()).or_default();
@@ -94,6 +119,26 @@ pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
         if messages > 0 {
             tracing::warn!(rule, messages, "more messages failed");
         }
+    }
+}
+
+/// Writes a line for each reason. A mapping has few, so their number needs no limit.
+fn messages_failed_alike(failed: &[(&Record<'_>, Rejection)]) {
+    let mut by_reason: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for (record, rejection) in failed {
+        let alike = by_reason.entry(rejection.to_string()).or_default();
+        alike.push((record, rejection));
+    }
+    for (reason, alike) in by_reason {
+        let (messages, each) = (alike.len(), alike.iter().take(MAX_EACH));
+        if messages <= MAX_EACH {
+            each.for_each(|(record, rejection)| message_failed(record, rejection));
+            continue;
+        }
+        let rule = alike.first().map(|(_, rejection)| rejection.rule.name());
+        let ids: Vec<_> = each.map(|(record, _)| &*record.message_id).collect();
+        let message_ids = ids.join(" ");
+        tracing::warn!(target: ALIKE, rule, messages, message_ids, reason, "messages failed");
     }
 }
 

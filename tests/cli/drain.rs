@@ -270,6 +270,24 @@ async fn a_dead_lettered_message_counts_as_failed_for_the_exit_code() {
 }
 
 #[tokio::test]
+async fn without_a_terminal_each_row_that_a_constraint_refuses_has_a_line_of_the_log() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    database
+        .execute("CREATE TABLE t (id uuid PRIMARY KEY, n integer CONSTRAINT odd CHECK (n % 2 = 1))")
+        .await;
+    let mapping = Mapping::by_message_id("t").column("n", "integer");
+    let sent = send(&queue, &[2, 4, 6, 8].map(|n| (None, json!({"n": n})))).await;
+    let tool = Tool::on(&database).on_aws().mapping(&mapping);
+    let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
+    let drained = tool.run(&drain).await;
+    let lines = drained.err.lines().map(serde_json::from_str::<Value>);
+    let lines = lines.map(Result::unwrap);
+    let failed = lines.filter(|line| line["message"] == "message failed");
+    let ids = failed.map(|line| line["message_id"].as_str().unwrap().to_owned());
+    assert_eq!(sorted(ids.collect()), sorted(sent), "{}", drained.err);
+}
+
+#[tokio::test]
 async fn metadata_and_attributes_arrive_as_in_lambda() {
     let (queue, database) = (Queue::new().await, Database::new().await);
     let mapping = Mapping::by_message_id("t");

@@ -7,6 +7,7 @@ mod check;
 mod ddl;
 mod drain;
 mod explain;
+mod families;
 mod infer;
 mod infer_samples;
 mod mask;

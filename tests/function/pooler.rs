@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::join;
 
+use crate::families::{ORDERS, order, stored, with_orders};
 use crate::support::batch::{Batch, id, login, login_with};
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::protocol::{Message, messages, named_text};
@@ -80,6 +81,63 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
     for function in [one, other] {
         assert!(!function.end().await.contains("trying again"));
     }
+}
+
+#[tokio::test]
+async fn several_tables_are_stored_through_pgbouncer_in_transaction_mode() {
+    const ROUNDS: i64 = 20;
+    let Some(pooler) = PgBouncer::before(server_address()).await else {
+        return;
+    };
+    let database = with_orders().await;
+    let in_schema = |mapping: String, table: &&str| {
+        let within = format!("\"{}.{table}\"", database.schema);
+        let name = mapping.replace(&format!("name = \"{table}\""), &format!("name = {within}"));
+        name.replace(
+            &format!("parent = \"{table}\""),
+            &format!("parent = {within}"),
+        )
+    };
+    let tables = ["orders", "order_lines", "discounts"];
+    let mapping = tables.iter().fold(ORDERS.to_owned(), in_schema);
+    let url = format!(
+        "postgresql://anybody@{}/{}?sslmode=disable",
+        pooler.address,
+        database_name()
+    );
+    let setup = || {
+        Setup::on(&database)
+            .set("DATABASE_URL", &url)
+            .mapping(&mapping)
+    };
+    let (mut one, mut other) = join!(setup().start(), setup().start());
+    for round in 0..ROUNDS {
+        let batch = |key: i64| {
+            let good = order(key, round, &[("x", &[5]), ("y", &[])]);
+            let bad = order(100 + key, round, &[("x", &[101])]);
+            Batch::new().body("good", good).body("bad", bad).event()
+        };
+        let (batch_of_one, batch_of_other) = (batch(1), batch(2));
+        let (first, second) = join!(one.invoke(&batch_of_one), other.invoke(&batch_of_other));
+        assert_eq!(
+            (first.failed_ids(), second.failed_ids()),
+            (vec![id("bad")], vec![id("bad")])
+        );
+    }
+    let rows = |key: i64| {
+        let order = format!("{key} v{}", ROUNDS - 1);
+        [
+            order,
+            format!("{key}.0 x"),
+            format!("{key}.0.0 5%"),
+            format!("{key}.1 y"),
+        ]
+    };
+    let mut expected = [rows(1), rows(2)].concat();
+    expected.sort();
+    let mut found = stored(&database).await;
+    found.sort();
+    assert_eq!(found, expected);
 }
 
 /// Whether a pooler would have to pin the connection for this.

@@ -1,15 +1,21 @@
-"""At a terminal the function, as `make watch` runs it, writes lines for a person and no metrics, and the tool
-escapes text from others."""
+"""At a terminal the function, as `make watch` runs it, writes lines for a person and no metrics; `drain`
+prints what `make logs` prints, and the tool escapes text from others."""
 
 import json
 import os
 import pty
+import re
+import secrets
 import select
 import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from shell import Shell
 
+from stack.deploy import client
+from stack.logs import readable
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
 
@@ -95,3 +101,96 @@ def test_at_a_terminal_the_tool_shows_what_would_steer_it(shell: Shell, mask: st
     seen = at_a_terminal(shell, show)
     assert r"\u{1b}]0;title\u{7}\u{1b}[2J" in seen
     assert all(character.isprintable() or character == "\n" for character in seen), seen
+
+
+NUMBERS = """
+table = "numbers"
+key = ["id"]
+[[column]]
+name = "id"
+type = "uuid"
+from = "@message_id"
+[[column]]
+name = "number"
+type = "integer"
+"""
+# The first statement fails, as another one would after a deadlock, and is tried again.
+TABLE = """
+CREATE TABLE numbers (id uuid PRIMARY KEY, number integer CONSTRAINT odd CHECK (number % 2 = 1));
+CREATE SEQUENCE statements;
+CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('statements') = 1 THEN RAISE serialization_failure; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER fail_once BEFORE INSERT ON numbers EXECUTE FUNCTION fail_once();
+"""
+
+
+@pytest.fixture
+def drain(shell: Shell, settings: Settings) -> Iterator[Callable[[list[object]], tuple[Shell, str]]]:
+    """Sends messages with these numbers to a new queue; the shell and the command that drain it."""
+    sqs, urls = client(settings, "sqs"), []
+
+    def send(numbers: list[object]) -> tuple[Shell, str]:
+        urls.append(sqs.create_queue(QueueName=f"terminal-{secrets.token_hex(4)}")["QueueUrl"])
+        for number in numbers:
+            sqs.send_message(QueueUrl=urls[-1], MessageBody=json.dumps({"number": number}))
+        command = f"sqs-to-postgres drain --batch-window 3 --wait-time-seconds 1 --queue-url {urls[-1]}"
+        return replace(shell, env=shell.env | settings.aws_env()), command
+
+    (shell.folder / "pipeline.toml").write_text(NUMBERS)
+    shell.sql(TABLE)
+    yield send
+    for url in urls:
+        sqs.delete_queue(QueueUrl=url)
+
+
+def log_lines(seen: str) -> list[str]:
+    """The lines of the log without colours and times of day. The bar is redrawn after a carriage return."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+    return [line[14:] for line in re.split(r"[\r\n]+", plain) if re.match(r"\d\d:\d\d:\d\d\.\d{3}  ", line)]
+
+
+def comparable(line: str) -> str:
+    """A line without what differs from run to run."""
+    line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", line)
+    line = re.sub(r"in \d+ ms *", "in N ms  ", line)
+    return re.sub(r" *\d+\.\d ms", "  N ms", line)
+
+
+def test_at_a_terminal_drain_prints_what_make_logs_prints(
+    drain: Callable[[list[object]], tuple[Shell, str]],
+) -> None:
+    numbers = [1, "x", 3, "y", 5]
+    shell, command = drain(numbers)
+    shell.output(f"{command} 2> log || test $? = 1")
+    events = [{"message": line, "timestamp": 0} for line in (shell.folder / "log").read_text().splitlines()]
+    expected = [comparable(str(text)[14:]) for text in readable(events)]
+    told = " | ".join(expected)
+    assert re.search(r"mapping read.*trying again.*message failed.*message failed.*try 1  ″.*batch", told), (
+        told
+    )
+    shell.sql("TRUNCATE numbers; ALTER SEQUENCE statements RESTART")
+    shell, command = drain(numbers)
+    seen = at_a_terminal(shell, f"{command} 2>&1")
+    assert [comparable(line) for line in log_lines(seen)] == expected
+    assert "\x1b[33mWARN " in seen
+    shell, command = drain(["z"])
+    seen = at_a_terminal(shell, f"AWS_LAMBDA_LOG_FORMAT=JSON {command} 2>&1")
+    assert '"message":"message failed"' in seen
+
+
+def test_at_a_terminal_many_rows_refused_by_one_constraint_are_one_line_with_a_count(
+    drain: Callable[[list[object]], tuple[Shell, str]],
+) -> None:
+    shell, command = drain([2, 4, 6, 8, 10, 1, "x"])
+    (shell.folder / "pipeline.toml").rename(shell.folder / "\x1b[2J.toml")
+    seen = at_a_terminal(shell, f"NO_COLOR=1 {command} --pipeline $'\\e[2J.toml' 2>&1")
+    lines = [comparable(line) for line in log_lines(seen)]
+    assert any(r"file=\u{1b}[2J.toml" in line for line in lines), lines
+    told = 'Postgres refused the row with SQLSTATE 23514 table "numbers" constraint "odd": fix the producer'
+    (refused,) = (line for line in lines if "odd" in line)
+    assert refused.startswith(f"WARN   messages failed       refused         5 messages  ID ID …  {told}")
+    (other,) = (line for line in lines if "message failed" in line)
+    assert other.startswith("WARN   message failed        type            ID  try 1  ")
+    assert "\x1b[33m" not in seen

@@ -4,9 +4,10 @@ use std::io::{IsTerminal as _, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sqs_to_postgres::config::{LogFormat, LogSettings};
+use sqs_to_postgres::config::LogSettings;
 use sqs_to_postgres::telemetry;
 
+use crate::cli::log::Readable;
 use crate::cli::output::counted;
 
 /// Interval of the lines without a terminal.
@@ -46,20 +47,21 @@ impl Progress {
         }
     }
 
-    /// The same for work that writes a log, to stderr: at a terminal, warnings and errors only, above the bar.
+    /// The same for work that writes a log, to stderr: at a terminal above the bar, for a person to read.
     pub(crate) fn with_log(done: &'static str) -> Self {
         let progress = Self::new(None, done);
-        let is_terminal = stderr().is_terminal();
         let variable = |name: &str| std::env::var(name).ok();
-        let settings = match is_terminal {
-            true if variable("AWS_LAMBDA_LOG_LEVEL").is_none() => LogSettings {
-                format: LogFormat::Text,
-                level: tracing::Level::WARN,
-            },
-            _ => LogSettings::read(variable),
-        };
+        let settings = LogSettings::read(variable);
+        let is_json = variable("AWS_LAMBDA_LOG_FORMAT")
+            .is_some_and(|format| format.eq_ignore_ascii_case("json"));
         let bar = progress.bar.clone();
-        telemetry::init_to(settings, move || AboveBar(bar.clone()), is_terminal);
+        let writer = move || AboveBar(bar.clone());
+        if stderr().is_terminal() && !is_json {
+            let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+            telemetry::init_for_reader(lines.event_format(Readable::new()), settings.level);
+        } else {
+            telemetry::init_to(settings, writer, false);
+        }
         progress
     }
 
@@ -108,12 +110,12 @@ pub(crate) fn rate(messages: usize, worked: Duration) -> String {
     format!("in {secs:.1} s, {rate:.0} a second")
 }
 
-/// Writes lines of a log above the bar.
+/// Writes lines of a log above the bar, in colour where stderr has colours.
 struct AboveBar(ProgressBar);
 
 impl Write for AboveBar {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.suspend(|| stderr().write(line))
+        self.0.suspend(|| anstream::stderr().write(line))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
