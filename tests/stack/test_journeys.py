@@ -34,7 +34,9 @@ class Journey:
     def type(self, typed: list[tuple[str, str]]) -> None:
         """In one shell, so that what one command sets is there for the next; each prints what is shown."""
         end = secrets.token_hex()
-        script = "\n".join(f"{{ {self._own(command)}\n}} 2>&1; code=$?; echo; echo {end}$code" for command, _ in typed)
+        script = "\n".join(
+            f"{{ {self._own(command)}\n}} 2>&1; code=$?; echo; echo {end}$code" for command, _ in typed
+        )
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", script],
             cwd=self.folder,
