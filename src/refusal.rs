@@ -61,7 +61,7 @@ pub struct Refusal {
     /// Whether it was a row-level security policy.
     pub is_by_policy: bool,
     /// Whether the table has no partition for the row.
-    pub is_without_partition: bool,
+    pub lacks_partition: bool,
     /// The table, if one is named.
     pub table: Option<String>,
     /// The column, if one is named.
@@ -78,7 +78,7 @@ impl Refusal {
         Self {
             sqlstate: answer.code().code().to_owned(),
             is_by_policy: is_by_policy(answer),
-            is_without_partition: is_without_partition(answer),
+            lacks_partition: lacks_partition(answer),
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),
@@ -87,22 +87,22 @@ impl Refusal {
     }
 
     /// Whether another row has a value that must be unique (unique_violation).
-    pub(crate) fn is_of_a_duplicate(&self) -> bool {
+    pub(crate) fn is_unique_violation(&self) -> bool {
         self.sqlstate == "23505"
     }
 
     /// Whether a column that must not be null is (not_null_violation).
-    pub(crate) fn is_of_a_null(&self) -> bool {
+    pub(crate) fn is_not_null_violation(&self) -> bool {
         self.sqlstate == "23502"
     }
 
     /// Whether a text is not valid for a type (invalid_text_representation).
-    pub(crate) fn is_of_a_text(&self) -> bool {
+    pub(crate) fn is_invalid_text(&self) -> bool {
         self.sqlstate == "22P02"
     }
 
     /// Whether a server process crashed (crash_shutdown), perhaps that of this connection.
-    pub(crate) fn is_of_a_crash(&self) -> bool {
+    pub(crate) fn is_crash(&self) -> bool {
         self.sqlstate == "57P02"
     }
 }
@@ -138,7 +138,7 @@ fn is_by_policy(answer: &DbError) -> bool {
 /// Whether a partitioned table has no partition for a row. Because this has the SQLSTATE of a CHECK, it is identified
 /// by the function of Postgres that looks for the partition.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/executor/execPartition.c>.
-fn is_without_partition(answer: &DbError) -> bool {
+fn lacks_partition(answer: &DbError) -> bool {
     *answer.code() == SqlState::CHECK_VIOLATION
         && answer.constraint().is_none()
         && answer.routine() == Some("ExecFindPartition")

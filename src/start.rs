@@ -25,7 +25,7 @@ use crate::secret::Secrets;
 use crate::sqs::Sqs;
 use crate::telemetry::Metrics;
 
-/// The field of the line at start that identifies the mapping, by which `check` compares it with another.
+/// The field of the log line at start that identifies the mapping; `check` compares it.
 pub const MAPPING_DIGEST: &str = "mapping_digest";
 
 /// How long a start waits for systems that do not respond. Lambda gives a function ten seconds.

@@ -120,7 +120,7 @@ const TYPES: &[Entry] = &[
 /// What follows the name of a type in the name of an array of it.
 const ARRAY: &str = "[]";
 
-/// What types are called elsewhere, and what that is here.
+/// Names of types elsewhere, and the types that they mean here.
 #[rustfmt::skip]
 const ELSEWHERE: &[(&str, &str)] = &[
     ("int", "integer"), ("int4", "integer"), ("int32", "integer"), ("serial", "integer"),

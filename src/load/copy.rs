@@ -204,7 +204,7 @@ impl CopyIn {
             RetryAction::Bisect | RetryAction::Retry | RetryAction::RetryThenBisect => {
                 let refusal = error.into_refusal();
                 Ok(match refusal.copied_row {
-                    Some(row) if !refusal.is_of_a_duplicate() => Copied::RefusedAt(row),
+                    Some(row) if !refusal.is_unique_violation() => Copied::RefusedAt(row),
                     _ => Copied::Conflict,
                 })
             }

@@ -178,11 +178,11 @@ impl Loader {
             DatabaseError::Server(refusal) => refusal,
             lost => return Next::Stuck(Some(lost)),
         };
-        if refusal.is_of_a_crash() {
+        if refusal.is_crash() {
             return Next::Stuck(Some(DatabaseError::Server(refusal)));
         }
         match action {
-            RetryAction::Bisect if is_optimistic && refusal.is_of_a_duplicate() => {
+            RetryAction::Bisect if is_optimistic && refusal.is_unique_violation() => {
                 self.optimistic.miss();
                 Next::Again
             }
@@ -205,13 +205,13 @@ impl Loader {
     async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
         let pipeline = Arc::clone(&self.pipeline);
         let mapping = pipeline.table_named(refusal.table.as_deref());
-        if refusal.is_without_partition {
+        if refusal.lacks_partition {
             let error = no_partition(mapping, refusal.table.as_deref());
             return Next::Fail(Failure::Table(error.into()));
         }
         let is_mapped = |name: &str| mapping.columns.iter().any(|column| column.name == name);
         match (&refusal.column, &refusal.constraint) {
-            (Some(column), _) if refusal.is_of_a_null() && !is_mapped(column) => {
+            (Some(column), _) if refusal.is_not_null_violation() && !is_mapped(column) => {
                 match query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await
                 {
                     Ok(table) => match table.unmapped_not_null(mapping, column) {
@@ -221,7 +221,7 @@ impl Loader {
                     Err(error) => Next::Later(error),
                 }
             }
-            (_, Some(index)) if refusal.is_of_a_duplicate() => {
+            (_, Some(index)) if refusal.is_unique_violation() => {
                 let index = index.clone();
                 let ask = async |client: &Client, mapping: &TableMapping| {
                     is_index_of_key(client, mapping, &index).await
@@ -235,7 +235,7 @@ impl Loader {
                     Err(error) => Next::Later(error),
                 }
             }
-            _ if refusal.is_of_a_text() && self.statements.has_casts() => {
+            _ if refusal.is_invalid_text() && self.statements.has_casts() => {
                 match self.rebuild(time).await {
                     Ok(true) => Next::Again,
                     Ok(false) => Next::Fail(Failure::Row(refusal)),

@@ -67,7 +67,7 @@ impl InFlight {
         }
     }
 
-    /// For how long a message is invisible that was received and then left.
+    /// How long a message stays invisible after it was received and abandoned.
     pub fn visibility_timeout(&self) -> Duration {
         self.visibility_timeout
     }

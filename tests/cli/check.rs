@@ -387,6 +387,27 @@ async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
 }
 
 #[tokio::test]
+async fn row_security_is_a_warning_whose_fix_names_the_role() {
+    let database = Database::with_user_logins().await;
+    let role = database.role("p").await;
+    let enable = "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY";
+    database.execute(enable).await;
+    let url = database.url_as(&role, "p", server_address());
+    let tool = Tool::on(&database).set("DATABASE_URL", &url);
+    let found = complaints(&tool.run("check --json").await);
+    let [(check, status, text)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        (check.as_str(), status.as_str()),
+        ("row security", "warning")
+    );
+    let (_, fix) = text.split_once("ALTER ROLE").expect(text);
+    database.execute(&format!("ALTER ROLE{fix}")).await;
+    assert_eq!(complaints(&tool.run("check --json").await), []);
+}
+
+#[tokio::test]
 async fn a_schema_that_does_not_exist_is_named() {
     let database = Database::new().await;
     let mapping = USER_LOGINS.replace("\"user_logins\"", "\"nowhere.user_logins\"");

@@ -298,6 +298,18 @@ warning: column \"tenant\": no message has @attribute.tenant
 }
 
 #[tokio::test]
+async fn a_path_that_can_never_lead_to_a_value_is_refused() {
+    let mapping = Mapping::by_message_id("t").column("detail", "text");
+    let mapping = mapping.column("battery", "integer");
+    let mapping = mapping.with("from", "detail.battery");
+    let tool = Tool::bare().mapping(&mapping).input(&login().to_string());
+    let refused = tool.run("explain").await;
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+    let reason = "column \"battery\": from \"detail.battery\" never leads to a value";
+    assert!(refused.err.contains(reason), "{}", refused.err);
+}
+
+#[tokio::test]
 async fn only_rejected_messages_are_shown_on_request() {
     let tool = doubtful();
     let rejected = tool.run("explain --rejected").await;

@@ -81,7 +81,7 @@ async fn a_payload_that_is_not_an_sqs_event_fails_the_invocation_without_its_val
 
 #[tokio::test]
 async fn an_unavailable_database_fails_the_invocation_at_its_deadline() {
-    let mut function = Setup::away().start().await;
+    let mut function = Setup::unavailable().start().await;
     let error = function
         .invoke_within(
             &Batch::new().body("a", login()).event(),

@@ -213,6 +213,37 @@ async fn keys_with_dots_and_at_signs_are_read_by_quoted_steps() {
 }
 
 #[tokio::test]
+async fn a_path_that_can_never_lead_to_a_value_prevents_startup() {
+    let mapping = |outer: &str, from: &str| {
+        let mapping = Mapping::by_message_id("t").column("detail", outer);
+        mapping.column("element", "integer").with("from", from)
+    };
+    for (outer, from) in [
+        ("text", "detail.battery"),
+        ("bigint", "detail.0"),
+        ("bigint[]", "detail.battery"),
+        ("bigint[]", "detail.0.battery"),
+    ] {
+        let setup = Setup::bare().set("DATABASE_URL", &database_url());
+        let (status, log) = setup.mapping(&mapping(outer, from)).fail_to_start().await;
+        let line: Value = serde_json::from_str(&log).unwrap_or_else(|_| panic!("{log}"));
+        let reason = line["reason"].as_str().unwrap();
+        let expected = format!("column \"element\": from {from:?} never leads to a value");
+        assert!(!status.success() && reason.contains(&expected), "{reason}");
+    }
+    // An element of an array does have one.
+    let database = Database::new().await;
+    database
+        .execute("CREATE TABLE t (id uuid PRIMARY KEY, detail bigint[], element integer)")
+        .await;
+    let mapping = mapping("bigint[]", "detail.1").within(&database);
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    let batch = Batch::new().body("a", json!({"detail": [7, 8]}));
+    function.invoke(&batch.event()).await.assert_none_failed();
+    assert_eq!(database.count("t WHERE element = 8").await, 1);
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_json_is_stored_if_no_column_reads_a_part_of_it() {
     let database = Database::new().await;
     database

@@ -259,7 +259,7 @@ async fn a_batch_that_is_not_stored_in_time_writes_its_metrics_too() {
 
 #[tokio::test]
 async fn an_outage_writes_its_retries() {
-    let mut function = Setup::away().start().await;
+    let mut function = Setup::unavailable().start().await;
     function
         .invoke_within(
             &Batch::new().body("a", login()).event(),

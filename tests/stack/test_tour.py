@@ -40,6 +40,19 @@ def test_every_command_of_the_tour_prints_what_the_page_shows(tour: Shell) -> No
     assert shown >= {"infer", "explain", "ddl", "check", "send", "drain", "redrive", "token", "unmask"}
 
 
+def test_the_commands_of_the_readme_for_aws_make_a_table_that_is_ready_and_deploy_its_mapping(
+    shell: Shell, settings: Settings
+) -> None:
+    *_, ddl, check, deploy = (command for command, _ in steps("README.md", "Use it for your own queue"))
+    (shell.folder / "orders.toml").write_text((settings.root / "events" / "orders.toml").read_text())
+    assert shell.output(ddl) == "CREATE TABLE\n"
+    assert "\nready: 0 failures" in shell.output(check)
+    # There is nobody to answer its questions.
+    planned = shell.output(f"{deploy} --dry-run --directory {settings.root}")
+    assert 'explain --pipeline "orders.toml"' in planned
+    assert "sam deploy --guided" in planned
+
+
 @pytest.fixture
 def readme(settings: Settings) -> str:
     return (settings.root / "README.md").read_text()

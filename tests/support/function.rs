@@ -53,7 +53,7 @@ impl Setup {
     }
 
     /// A database that does not answer.
-    pub(crate) fn away() -> Self {
+    pub(crate) fn unavailable() -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!(
             "postgresql://u:p@{}/d?sslmode=disable",

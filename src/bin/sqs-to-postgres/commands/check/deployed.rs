@@ -22,7 +22,7 @@ use super::report::Report;
 use crate::cli::error::CliError;
 use crate::cli::settings::queue_url_or;
 
-/// The variables of a function that say where and who. Its certificates are files that are not here.
+/// The variables that name a function's database and role. Its certificate files are not available here.
 const WHERE_AND_WHO: [&str; 5] = [
     "DATABASE_URL",
     "DB_SECRET_ID",
@@ -226,7 +226,7 @@ fn name_of_url(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or_default()
 }
 
-/// The digest in the first start that the log has since the function was last changed, which is that of all.
+/// The digest logged by the first start since the function was last changed; all later starts have the same.
 async fn logged_digest(
     config: &SdkConfig,
     function: &Function,

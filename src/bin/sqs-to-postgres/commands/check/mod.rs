@@ -48,7 +48,7 @@ const WIDEST_NAME: &str = "partial responses";
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Check {
-    /// Check this Lambda function too: its timeout, event source and concurrency, and that mapping,
+    /// Also check this Lambda function: its timeout, event source and concurrency, and whether its mapping,
     /// database, role, mask key and dead-letter queue are those checked here
     #[arg(long, value_name = "NAME", help_heading = "Queue")]
     function: Option<String>,
@@ -152,7 +152,7 @@ impl Check {
         check_timeouts(&server, report)?;
         tls::check(&mut database, &address.0, report).await?;
         for (table, inspection) in &inspections {
-            table::check(inspection, table, report)?;
+            table::check(inspection, &server.role, table, report)?;
         }
         Ok(Some(server))
     }

@@ -1,6 +1,7 @@
 //! The table: whether it fits the mapping.
 
 use sqs_to_postgres::pipeline::TableMapping;
+use sqs_to_postgres::quote::quote_identifier;
 use sqs_to_postgres::schema::{
     Difference, Inspection, Kind, PartitionGap, Permissions, TableFacts,
 };
@@ -15,6 +16,7 @@ pub(super) fn line_name(column: &str) -> String {
 
 pub(super) fn check(
     inspection: &Inspection,
+    role: &str,
     mapping: &TableMapping,
     report: &mut Report,
 ) -> Result<(), CliError> {
@@ -34,16 +36,17 @@ pub(super) fn check(
         Inspection::NoTable(fix) => {
             report.failure("table", &format!("{name} does not exist"), &one_line(fix))
         }
-        Inspection::Table(table) => check_table(table, mapping, report),
+        Inspection::Table(table) => check_table(table, role, mapping, report),
     }
 }
 
 fn check_table(
     table: &TableFacts,
+    role: &str,
     mapping: &TableMapping,
     report: &mut Report,
 ) -> Result<(), CliError> {
-    check_kind(table, mapping, report)?;
+    check_kind(table, role, mapping, report)?;
     check_columns(table, mapping, report)?;
     match &table.unique_index {
         Ok(index) => report.ok("key", &format!("unique index {index}"))?,
@@ -54,6 +57,7 @@ fn check_table(
 
 fn check_kind(
     table: &TableFacts,
+    role: &str,
     mapping: &TableMapping,
     report: &mut Report,
 ) -> Result<(), CliError> {
@@ -85,11 +89,11 @@ fn check_kind(
     }
     if table.has_row_security {
         let text = "it applies to this role: a row that a policy refuses is rejected";
-        report.warning(
-            "row security",
-            text,
-            "add a policy that allows the mapped rows, or ALTER ROLE … BYPASSRLS",
-        )?;
+        let fix = format!(
+            "add a policy that allows the mapped rows, or ALTER ROLE {} BYPASSRLS;",
+            quote_identifier(role)
+        );
+        report.warning("row security", text, &fix)?;
     }
     Ok(())
 }

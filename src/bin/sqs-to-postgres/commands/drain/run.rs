@@ -52,9 +52,9 @@ type PermittedBatch = (ReceivedBatch, OwnedSemaphorePermit);
 pub(super) struct DrainLoop<'s> {
     pub(super) limits: Limits,
     pub(super) is_following: bool,
-    /// Whether messages that others made invisible are waited for.
+    /// Whether to wait for messages that others made invisible.
     pub(super) waits_for_invisible: bool,
-    /// For how long at most a message is invisible that nobody works on.
+    /// How long a message that nobody works on stays invisible at most.
     pub(super) max_invisible: Duration,
     pub(super) status: Status,
     /// Digests of the messages whose last attempt failed. Not with `--follow`, where they would use more and more

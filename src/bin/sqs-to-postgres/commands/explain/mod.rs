@@ -18,7 +18,7 @@ use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, escaped, line};
+use crate::cli::output::{self, Table, counted, escaped, line};
 use crate::cli::samples::{self, Sample};
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use summary::Summary;
@@ -36,7 +36,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// Files of JSON messages, one per line, laid out or in an array, or of Lambda events; stdin if omitted or -
+    /// Files of JSON messages (one per line, pretty-printed or in an array) or Lambda events; stdin if omitted or -
     files: Vec<PathBuf>,
     /// Show only messages that are rejected, and the summary
     #[arg(long)]
@@ -87,7 +87,7 @@ struct Cell {
     is_default: bool,
 }
 
-/// Whether the output is still read: if not, the exit code still says what all messages come to.
+/// Whether the output is still read: if not, the exit code still counts all messages.
 fn is_still_read(written: Result<(), CliError>) -> Result<bool, CliError> {
     match written {
         Err(error) if error.is_unread() => Ok(false),
@@ -255,7 +255,7 @@ impl Explainer {
             ),
             None if self.shows_values => escaped(text),
             None if column.column_type.is_text() => {
-                format!("(hidden, {} characters)", text.chars().count())
+                format!("(hidden, {})", counted(text.chars().count(), "character"))
             }
             None => "(hidden)".to_owned(),
         }

@@ -1,4 +1,4 @@
-//! What the samples come to: nulls, defaults and masks by column, rejections by rule, and paths that lead nowhere.
+//! Totals of the samples: nulls, defaults and masks by column, rejections by rule, and paths that lead nowhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 

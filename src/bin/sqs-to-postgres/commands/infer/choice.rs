@@ -1,4 +1,4 @@
-//! The type of a column, by what most of its values are.
+//! The type of a column, by the majority of its values.
 
 use super::class::Class;
 use super::pii::{ends_with_identifier, is_in, words};
@@ -35,7 +35,7 @@ pub(super) struct Choice {
     pub(super) column_type: String,
     /// Why, or which values it does not fit.
     pub(super) why: String,
-    /// Whether it takes every value.
+    /// Whether every value fits it.
     pub(super) fits_all: bool,
 }
 

@@ -25,7 +25,7 @@ const MASK: Mask = Mask::HmacSha256;
 /// Fields of an EventBridge event that are usually the same in all events of a queue.
 const EVENTBRIDGE_CONSTANTS: [&str; 4] = ["version", "account", "region", "resources"];
 
-/// A column to be.
+/// A proposed column.
 pub(super) struct Column<'s> {
     /// The steps that its name is made of.
     pub(super) path: Vec<&'s str>,
@@ -37,7 +37,7 @@ pub(super) struct Column<'s> {
     pub(super) is_required: bool,
     /// The mask, and the reason.
     pub(super) mask: Option<(Mask, String)>,
-    /// How good a key it would be, the lowest first; `None` if it cannot be one.
+    /// Its rank as a key, the best lowest; `None` if it cannot be one.
     pub(super) key_rank: Option<u8>,
 }
 
@@ -232,7 +232,7 @@ impl Column<'_> {
     }
 }
 
-/// How good a key a unique field would be; `None` for types of which nobody expects it.
+/// The rank of a unique field as a key; `None` for types that are unlikely keys.
 fn key_rank(name: &str, column_type: &str) -> Option<u8> {
     let is_id = ends_with_identifier(name);
     match column_type {

@@ -53,7 +53,7 @@ struct NoObject;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
-    /// Files of JSON messages, one per line, laid out or in an array, or of Lambda events; stdin if omitted or -
+    /// Files of JSON messages (one per line, pretty-printed or in an array) or Lambda events; stdin if omitted or -
     files: Vec<PathBuf>,
     /// Name of the table, or "schema.table"
     #[arg(long, value_name = "NAME", default_value = "messages")]
@@ -129,7 +129,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
 /// The message of a sample.
 fn body(sample: &Sample, envelope: Envelope) -> Result<Json, &'static str> {
     let message = Message::extract(&sample.record, envelope)
-        .map_err(|_| "it is not in the envelope of most messages")?;
+        .map_err(|_| "it is not in the envelope that most messages have")?;
     serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")
 }
 

@@ -1,4 +1,4 @@
-//! Names of columns: as short as they can be told from each other.
+//! Names of columns: as short as possible, and distinct.
 
 use std::collections::HashMap;
 

@@ -132,12 +132,12 @@ impl Shape {
         self.seen.values().map(|seen| seen.count).sum()
     }
 
-    /// Whether there are this many values, all texts or numbers and no two alike.
+    /// Whether there are this many values, all of them different texts or numbers.
     pub(super) fn is_unique(&self, count: usize) -> bool {
         self.present == count && self.distinct.len() == count && self.scalars() == count
     }
 
-    /// Whether all values are one and the same text or number, or arrays without any.
+    /// Whether all values are the same text or number, or empty arrays.
     pub(super) fn is_constant(&self) -> bool {
         let arrays = self.of(&[Class::Array]);
         self.distinct.len() <= 1 && self.scalars() + arrays == self.all() && self.max_items == 0
@@ -198,7 +198,7 @@ fn reason(name: &str, values: usize, all: usize, kind: Pii) -> String {
     }
 }
 
-/// Whether this many values decide for all: at least nine in ten.
+/// Whether this many values decide the type of all: at least nine in ten.
 pub(super) fn is_most(count: usize, all: usize) -> bool {
     (all - count.min(all)) * 10 <= all
 }

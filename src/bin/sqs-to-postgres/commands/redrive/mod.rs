@@ -70,7 +70,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
-    /// Move only messages that broke this rule, by their attribute rejection, which those that SQS itself moved lack
+    /// Move only messages that broke this rule, as their attribute rejection says; those that SQS itself moved lack it
     #[arg(long, value_name = "RULE", value_parser = rule)]
     rule: Option<String>,
     /// Move at most this many
@@ -82,7 +82,7 @@ pub(crate) struct Redrive {
     /// Move nothing, and print what would be moved
     #[arg(long)]
     dry_run: bool,
-    /// Move nothing, and print what the messages would become under the mapping as it is now, before Postgres
+    /// Move nothing, and print what the messages would become under the present mapping; Postgres is not asked
     #[arg(long, conflicts_with = "dry_run")]
     explain: bool,
     /// Maximum messages per second

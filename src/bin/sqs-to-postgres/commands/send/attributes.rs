@@ -1,4 +1,4 @@
-//! What goes with a line on its way into the queue: message attributes, and the envelope of SNS.
+//! What `send` adds to a line: message attributes, and the envelope of SNS.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;

@@ -1,6 +1,7 @@
 //! `send`: JSON lines into a queue.
 
 mod attributes;
+mod report;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -11,7 +12,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use clap::Args;
 use futures_util::{Stream, StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqs_to_postgres::sqs::batch::{MAX_BYTES, Outgoing, Request};
 use sqs_to_postgres::sqs::send::{Sender, Sent};
 use thiserror::Error;
@@ -20,11 +21,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{counted, last_line, line};
-use crate::cli::progress::Progress;
 use crate::cli::settings::QueueFlags;
 use crate::cli::signals::Stop;
 use attributes::{Attributes, attribute, value_at};
+use report::Report;
 
 /// Lines read ahead of what is sent.
 const LINES_AHEAD: usize = 100;
@@ -49,7 +49,7 @@ struct NoGroup;
 /// a message that SQS does not accept holds back the later ones of its group, and a line
 /// without a group ends the command. Empty lines are skipped. On a standard queue, a
 /// line that cannot be sent does not affect the others. Every line that was not sent is
-/// listed.
+/// listed, those with the same reason together.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct SendLines {
@@ -58,10 +58,10 @@ pub(crate) struct SendLines {
     /// Path to the message group id in each message; a FIFO queue keeps the order within a group
     #[arg(long, value_name = "PATH")]
     group_id_from: Option<String>,
-    /// A message attribute of every message; several by repeating the flag
+    /// An attribute for every message; repeat the flag for several
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     attributes: Vec<(String, String)>,
-    /// Path in the message of an object of message attributes
+    /// Path to an object in each message whose members become its message attributes
     #[arg(long, value_name = "PATH")]
     attributes_from: Option<String>,
     /// Wrap the messages as SNS does without raw message delivery, with their attributes, as if from this topic
@@ -320,68 +320,6 @@ fn group_id(body: &str, path: &str) -> Result<String, &'static str> {
         Some(Value::String(group)) if !group.is_empty() => Ok(group),
         Some(Value::Number(group)) => Ok(group.to_string()),
         _ => Err("it has no text or number at the path given by --group-id-from"),
-    }
-}
-
-/// Reports the results of the lines.
-struct Report {
-    is_json: bool,
-    failed: usize,
-    /// The error that ended the command.
-    error: Option<CliError>,
-    progress: Progress,
-}
-
-impl Report {
-    fn new(is_json: bool, total: Option<usize>) -> Self {
-        Self {
-            is_json,
-            failed: 0,
-            error: None,
-            progress: Progress::new(total, "messages sent"),
-        }
-    }
-
-    fn add(&mut self, sent: Vec<Sent>) -> Result<(), CliError> {
-        let mut printed = Ok(());
-        for Sent { number, result } in sent {
-            match &result {
-                Ok(_) => self.progress.advance(1),
-                Err(reason) => {
-                    self.failed += 1;
-                    self.progress
-                        .say(&format!("line {number} was not sent: {reason}"));
-                }
-            }
-            if self.is_json {
-                let json = match result {
-                    Ok(id) => json!({"line": number, "message_id": id}),
-                    Err(reason) => json!({"line": number, "error": reason}),
-                };
-                printed = printed.and(line(&json.to_string()));
-            }
-        }
-        printed
-    }
-
-    /// Prints the summary, and why the command ended early if it did.
-    fn end(self, ended_by: &str) -> Result<Outcome, CliError> {
-        let sent = self.progress.end();
-        let failed = match self.failed {
-            0 => String::new(),
-            failed => format!("; {} not sent", counted(failed, "line")),
-        };
-        let summary = format!("sent {sent}{failed}{ended_by}");
-        if self.is_json {
-            eprintln!("{summary}");
-        } else {
-            last_line(&summary)?;
-        }
-        match self.error {
-            Some(error) => Err(error),
-            None if self.failed > 0 || !ended_by.is_empty() => Ok(Outcome::SomeFailed),
-            None => Ok(Outcome::Done),
-        }
     }
 }
 
