@@ -174,7 +174,8 @@ def _batch(fields: dict[str, Any]) -> list[Text]:
     def count(name: str, style: str) -> Text:
         return Text(f"{fields[name]:>5} {name.replace('_', ' ')}", style if fields[name] else "dim")
 
-    extras = [name for name in ("duplicates", "stale", "dead_lettered", "retries") if fields.get(name)]
+    names = ("duplicates", "stale", "deleted", "skipped", "dead_lettered", "retries")
+    extras = [name for name in names if fields.get(name)]
     return [
         count("received", ""),
         count("stored", "green"),

@@ -147,7 +147,14 @@ impl Fields {
             count("stored", GREEN),
             count("failed", YELLOW),
         ];
-        let extras = ["duplicates", "stale", "dead_lettered", "retries"];
+        let extras = [
+            "duplicates",
+            "stale",
+            "deleted",
+            "skipped",
+            "dead_lettered",
+            "retries",
+        ];
         let extras = extras.map(|name| count(name, YELLOW));
         parts.push((PLAIN, format!("{:>8} ms", self.take("millis"))));
         parts.extend(extras.into_iter().filter(|(style, _)| *style != DIM));
