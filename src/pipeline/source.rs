@@ -86,7 +86,7 @@ impl Source {
     }
 }
 
-/// As [`Source::parse`] reads it.
+/// As the mapping writes it.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
