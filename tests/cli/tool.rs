@@ -223,10 +223,10 @@ impl Running {
     }
 }
 
-/// Whether the signal could be sent.
+/// Whether the signal could be sent. By the shell itself, because a minimal system has no program for it.
 fn kill(name: &str, id: &str) -> bool {
-    let kill = std::process::Command::new("kill")
-        .args(["-s", name, id])
+    let kill = std::process::Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, id])
         .stderr(Stdio::null())
         .status();
     kill.unwrap().success()

@@ -184,10 +184,10 @@ impl Function {
         self.asked.borrow().clone()
     }
 
-    /// Sends it a signal by its name.
+    /// Sends it a signal by its name. By the shell itself, because a minimal system has no program for it.
     pub(crate) async fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args(["-s", name, &self.id().to_string()]);
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()]);
         assert!(kill.status().await.unwrap().success());
     }
 
