@@ -1,4 +1,4 @@
-//! Loads an SQS queue of JSON messages into a Postgres table.
+//! Loads an SQS queue of JSON messages into Postgres tables.
 //!
 //! ```text
 //! payload ──read_event──▶ Records ──extract──▶ Messages ──transform──▶ Rows ──load──▶ Postgres
