@@ -172,7 +172,7 @@ pub struct TableRows {
     pub rows: Rows,
     /// For each row of a child table, the row of the parent table that it belongs to.
     parents: Vec<usize>,
-    /// Positions of the rows that are to be deleted, of which only the key and what is newer are given.
+    /// Positions of the rows that are to be deleted, in order; of these only the key and what is newer are given.
     deleted: Vec<usize>,
     /// For each message, the position after its last row.
     ends: Vec<usize>,
@@ -229,7 +229,9 @@ impl MessageRows {
             let len = table.start(self.messages);
             table.rows.truncate(len);
             table.parents.truncate(len);
-            table.deleted.retain(|&row| row < len);
+            table
+                .deleted
+                .truncate(table.deleted.partition_point(|&row| row < len));
         }
     }
 }

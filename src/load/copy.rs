@@ -72,7 +72,7 @@ enum Table {
 
 impl CopyIn {
     pub(super) fn new(mapping: &TableMapping) -> Self {
-        let columns = quote_list(mapping.columns.iter().map(|column| column.name.as_str()));
+        let columns = quote_list(mapping.column_names());
         Self {
             statement: format!("COPY {} ({columns}) FROM STDIN BINARY", mapping.table),
             check: copy_check(mapping),

@@ -82,7 +82,7 @@ impl TableMapping {
 
 /// Deletes and writes the rows of a table that has no parent.
 fn root(pipeline: &Pipeline, position: usize, table: &TableMapping) -> Vec<String> {
-    let key = stored_key(table);
+    let key = columns(table.key_names(), STORED);
     let mut expressions = Vec::new();
     let mut after = String::new();
     if table.can_delete() {
@@ -93,16 +93,16 @@ fn root(pipeline: &Pipeline, position: usize, table: &TableMapping) -> Vec<Strin
         expressions.push(format!(
             "x{position} AS (DELETE FROM {} AS {STORED} USING d{position} AS d WHERE {}{} RETURNING {key})",
             table.table,
-            same_key(table, table, "d"),
+            same_key((table, STORED), (table, "d")),
             unless_newer.unwrap_or_default(),
         ));
-        after = format!(" WHERE (SELECT count(*) FROM x{position}) >= 0");
+        after = format!(" WHERE {}", is_done(&format!("x{position}")));
     }
     let has_children = pipeline.children(position).next().is_some();
     expressions.push(format!(
         "w{position} AS (INSERT INTO {} AS {STORED} ({}) SELECT * FROM n{position}{after} ON CONFLICT ({}) DO {} RETURNING {key})",
         table.table,
-        columns(table),
+        quote_list(table.column_names()),
         quote_list(table.key_names()),
         conflict_action(table, has_children),
     ));
@@ -120,14 +120,14 @@ fn gone(pipeline: &Pipeline, position: usize, table: &TableMapping) -> String {
     };
     let grandchildren = pipeline.children(position);
     let emptied: Vec<_> = grandchildren
-        .map(|(child, _)| format!(" AND (SELECT count(*) FROM g{child}) >= 0"))
+        .map(|(child, _)| format!(" AND {}", is_done(&format!("g{child}"))))
         .collect();
     format!(
         "g{position} AS (DELETE FROM {} AS {STORED} USING (SELECT {key} FROM w{origin}{deleted}) AS f \
          WHERE {} AND NOT EXISTS (SELECT FROM n{position} AS n WHERE {}){} RETURNING 1)",
         table.table,
-        same_key(table, origin_table, "f"),
-        same_key(table, table, "n"),
+        same_key((table, STORED), (origin_table, "f")),
+        same_key((table, STORED), (table, "n")),
         emptied.concat(),
     )
 }
@@ -136,31 +136,19 @@ fn gone(pipeline: &Pipeline, position: usize, table: &TableMapping) -> String {
 fn child(pipeline: &Pipeline, position: usize, table: &TableMapping, parent: usize) -> String {
     let parent_table = &pipeline.tables[parent];
     let after = match table.is_replaced_with_parent() {
-        true => format!(" WHERE (SELECT count(*) FROM g{position}) >= 0"),
+        true => format!(" WHERE {}", is_done(&format!("g{position}"))),
         false => String::new(),
     };
-    let own: Vec<_> = names(table).map(|name| format!("n.{name}")).collect();
-    let joined: Vec<_> = table
-        .key_names()
-        .zip(parent_table.key_names())
-        .map(|(own, other)| {
-            format!(
-                "n.{} = w.{}",
-                quote_identifier(own),
-                quote_identifier(other)
-            )
-        })
-        .collect();
     format!(
         "w{position} AS (INSERT INTO {} AS {STORED} ({}) SELECT {} FROM n{position} AS n JOIN w{parent} AS w ON {}{after} \
          ON CONFLICT ({}) DO {} RETURNING {})",
         table.table,
-        columns(table),
-        own.join(", "),
-        joined.join(" AND "),
+        quote_list(table.column_names()),
+        columns(table.column_names(), "n"),
+        same_key((table, "n"), (parent_table, "w")),
         quote_list(table.key_names()),
         conflict_action(table, true),
-        stored_key(table),
+        columns(table.key_names(), STORED),
     )
 }
 
@@ -178,7 +166,7 @@ fn counts((position, table): (usize, &TableMapping)) -> String {
         Some(column) if table.can_delete() => {
             let name = quote_identifier(&column.name);
             let is_older = is_not_newer(&name, &format!("d.{name}"));
-            let same_key = same_key(table, table, "d");
+            let same_key = same_key((table, STORED), (table, "d"));
             count(format!(
                 "{} AS {STORED} JOIN d{position} AS d ON {same_key} AND NOT coalesce({is_older}, false)",
                 table.table
@@ -189,27 +177,27 @@ fn counts((position, table): (usize, &TableMapping)) -> String {
     [count(format!("w{position}")), deleted, newer].join(", ")
 }
 
-/// The columns of the other table's key are those that the table's own key begins with.
-fn same_key(table: &TableMapping, other: &TableMapping, alias: &str) -> String {
+/// Whether rows of two tables, each with its alias, belong together: the key of the first begins with that of the
+/// second.
+fn same_key(
+    (table, alias): (&TableMapping, &str),
+    (other, other_alias): (&TableMapping, &str),
+) -> String {
     let pairs = table.key_names().zip(other.key_names());
     let same = pairs.map(|(own, other)| {
         let (own, other) = (quote_identifier(own), quote_identifier(other));
-        format!("{STORED}.{own} = {alias}.{other}")
+        format!("{alias}.{own} = {other_alias}.{other}")
     });
     same.collect::<Vec<_>>().join(" AND ")
 }
 
-fn names(table: &TableMapping) -> impl Iterator<Item = String> {
-    let columns = table.columns.iter();
-    columns.map(|column| quote_identifier(&column.name))
+/// A condition that always holds, and makes Postgres run a data-modifying expression to its end first: without it, the
+/// order is not defined.
+fn is_done(expression: &str) -> String {
+    format!("(SELECT count(*) FROM {expression}) >= 0")
 }
 
-fn columns(table: &TableMapping) -> String {
-    names(table).collect::<Vec<_>>().join(", ")
-}
-
-fn stored_key(table: &TableMapping) -> String {
-    let key = table.key_names();
-    let key = key.map(|name| format!("{STORED}.{}", quote_identifier(name)));
-    key.collect::<Vec<_>>().join(", ")
+fn columns<'a>(names: impl Iterator<Item = &'a str>, alias: &str) -> String {
+    let columns = names.map(|name| format!("{alias}.{}", quote_identifier(name)));
+    columns.collect::<Vec<_>>().join(", ")
 }

@@ -19,7 +19,9 @@ use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::pipeline::{Pipeline, TableMapping};
 use crate::refusal::{Refusal, RetryAction};
-use crate::schema::{Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition};
+use crate::schema::{
+    EnumColumn, Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
+};
 
 /// The rows are bisected after this many attempts that timed out or broke the connection.
 const MAX_STUCK: u32 = 2;
@@ -209,7 +211,7 @@ impl Loader {
             let error = no_partition(mapping, refusal.table.as_deref());
             return Next::Fail(Failure::Table(error.into()));
         }
-        let is_mapped = |name: &str| mapping.columns.iter().any(|column| column.name == name);
+        let is_mapped = |column: &str| mapping.column_names().any(|name| name == column);
         match (&refusal.column, &refusal.constraint) {
             (Some(column), _) if refusal.is_not_null_violation() && !is_mapped(column) => {
                 match query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await
@@ -236,9 +238,9 @@ impl Loader {
                 }
             }
             _ if refusal.is_invalid_text() && self.statements.has_casts() => {
-                match self.rebuild(time).await {
-                    Ok(true) => Next::Again,
-                    Ok(false) => Next::Fail(Failure::Row(refusal)),
+                match self.query_catalogs(time, LiveTable::of_mapping).await {
+                    Ok(tables) if self.rebuild(tables.iter().map(LiveTable::enums)) => Next::Again,
+                    Ok(_) => Next::Fail(Failure::Row(refusal)),
                     Err(error) => Next::Later(error),
                 }
             }
@@ -248,52 +250,50 @@ impl Loader {
 
     /// Finds out why Postgres refuses the statement for any row.
     async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
-        match self.rebuild(time).await {
-            Ok(true) => return Next::Again,
-            Ok(false) => {}
+        let found = match self.query_catalogs(time, Inspection::read).await {
+            Ok(found) => found,
             Err(error) if error.action() == RetryAction::Fail => {
                 return Next::Fail(Failure::Batch(error.into()));
             }
             Err(error) => return Next::Later(error),
+        };
+        if self.rebuild(found.iter().map(Inspection::enums)) {
+            return Next::Again;
         }
-        let pipeline = Arc::clone(&self.pipeline);
-        let mut unexplained = None;
-        for mapping in &pipeline.tables {
-            let found =
-                match query_catalog(&mut self.database, mapping, time, Inspection::read).await {
-                    Ok(found) => found,
-                    Err(error) if error.action() == RetryAction::Fail => {
-                        return Next::Fail(Failure::Batch(error.into()));
-                    }
-                    Err(error) => return Next::Later(error),
-                };
-            match found.explain(mapping, &refusal.sqlstate) {
-                fault @ TableError::Other { .. } => unexplained = Some(fault),
-                fault => return Next::Fail(Failure::Batch(fault.into())),
-            }
-        }
-        match unexplained {
-            Some(fault) => Next::Fail(Failure::Doubt(refusal, fault.into())),
-            None => Next::Fail(Failure::Row(refusal)),
-        }
+        let tables = self.pipeline.tables.iter().zip(found);
+        let faults = tables.map(|(mapping, found)| found.explain(mapping, &refusal.sqlstate));
+        let is_explained = |fault: &TableError| !matches!(fault, TableError::Other { .. });
+        let (explained, unexplained): (Vec<_>, Vec<_>) = faults.partition(is_explained);
+        Next::Fail(match explained.into_iter().chain(unexplained).next() {
+            None => Failure::Row(refusal),
+            Some(fault) if is_explained(&fault) => Failure::Batch(fault.into()),
+            Some(fault) => Failure::Doubt(refusal, fault.into()),
+        })
     }
 
     /// Rebuilds the statement with the casts that the tables' columns need now; `false` where it stays as
     /// it is.
-    async fn rebuild(&mut self, time: TimeBudget) -> Result<bool, DatabaseError> {
-        let pipeline = Arc::clone(&self.pipeline);
-        let mut enums = Vec::with_capacity(pipeline.tables.len());
-        for mapping in &pipeline.tables {
-            let table =
-                query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await?;
-            enums.push(table.enums());
-        }
-        let rebuilt = Statements::new(&pipeline, &enums);
+    fn rebuild(&mut self, enums: impl Iterator<Item = Vec<EnumColumn>>) -> bool {
+        let enums: Vec<_> = enums.collect();
+        let rebuilt = Statements::new(&self.pipeline, &enums);
         let is_changed = rebuilt.text(false) != self.statements.text(false);
         if is_changed {
             self.statements = rebuilt;
         }
-        Ok(is_changed)
+        is_changed
+    }
+
+    /// Asks the catalog something about each table of the mapping.
+    async fn query_catalogs<T>(
+        &mut self,
+        time: TimeBudget,
+        ask: impl AsyncFn(&Client, &TableMapping) -> Result<T, DatabaseError>,
+    ) -> Result<Vec<T>, DatabaseError> {
+        let mut found = Vec::with_capacity(self.pipeline.tables.len());
+        for mapping in &self.pipeline.tables {
+            found.push(query_catalog(&mut self.database, mapping, time, &ask).await?);
+        }
+        Ok(found)
     }
 }
 

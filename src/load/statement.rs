@@ -41,7 +41,7 @@ impl Statements {
             };
         };
         let enums = enums.first().map_or(&[][..], Vec::as_slice);
-        let columns = quote_list(table.columns.iter().map(|column| column.name.as_str()));
+        let columns = quote_list(table.column_names());
         let selected: Vec<_> = table
             .columns
             .iter()
@@ -126,9 +126,7 @@ pub(super) fn conflict_action(mapping: &TableMapping, is_always_written: bool) -
     if mapping.on_conflict == OnConflict::Ignore && !is_child {
         return "NOTHING".to_owned();
     }
-    let is_key = |name: &str| mapping.key_names().any(|key| key == name);
-    let columns = mapping.columns.iter().map(|column| column.name.as_str());
-    let mut updated: Vec<_> = columns.filter(|name| !is_key(name)).collect();
+    let mut updated: Vec<_> = mapping.other_names().collect();
     if updated.is_empty() && is_always_written {
         updated.extend(mapping.key_names().take(1));
     }

@@ -5,7 +5,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::ddl::{default_partition, one_line, unique_index};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
-use super::{INSUFFICIENT_PRIVILEGE, LiveTable, TableError};
+use super::{EnumColumn, INSUFFICIENT_PRIVILEGE, LiveTable, TableError};
 use crate::database::DatabaseError;
 use crate::pipeline::{OnConflict, TableMapping};
 use crate::quote::quote_identifier;
@@ -102,6 +102,14 @@ impl Inspection {
         Ok(Self::Table(Box::new(
             TableFacts::read(client, pipeline, columns, &role).await?,
         )))
+    }
+
+    /// The table's columns of an enum type, if it can be read.
+    pub(crate) fn enums(&self) -> Vec<EnumColumn> {
+        match self {
+            Self::Table(facts) => facts.columns.enums(),
+            Self::NoSchema(_) | Self::NoTable(_) | Self::SchemaClosed(_) => Vec::new(),
+        }
     }
 
     /// The fault of the table, given the SQLSTATE of a statement that Postgres refuses for any row.
