@@ -16,6 +16,7 @@ mod fifo;
 mod fifo_model;
 mod frozen;
 mod hostile;
+mod iam;
 mod load;
 mod log;
 mod mapping;
