@@ -1,6 +1,6 @@
 //! Several tables: what `ddl`, `check` and `explain` make of such a mapping.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ddl::create;
 use crate::support::Database;
@@ -87,4 +87,102 @@ async fn explain_shows_all_rows_of_a_message_as_a_tree() {
     );
     assert_eq!(json[2]["rows"][0]["deleted"], true);
     assert_eq!(json[3]["rows"], json!([]));
+}
+
+#[tokio::test]
+async fn explain_names_the_paths_that_no_column_reads_and_counts_messages() {
+    let line = |more: Value| {
+        let mut line = json!({"sku": "c4n4ry"});
+        line.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        line
+    };
+    let messages = [
+        json!({"type": "order", "order_id": 7, "version": 2, "note": "c4n4ry", "lines": [line(json!({"discount": 1})), line(json!({"discount": 2, "gift": {"to": 1}}))]}),
+        json!({"type": "order", "order_id": 8, "note": null, "lines": [line(json!({"discount": null, "a.b": [1, {"c": 1}]}))]}),
+        json!({"type": "order.deleted", "order_id": 7, "by": {"a@example.org": "c4n4ry"}, "a@example.org": 1}),
+    ];
+    let input = messages.map(|message| message.to_string()).join("\n") + "\nno JSON\n";
+    let tool = Tool::bare().mapping(reference()).input(&input);
+    let unmapped = tool.run("explain --unmapped").await;
+    let expected = "paths that no column reads
+  *                 1 of 4 messages
+  by                1 of 4 messages
+  lines[].\"a.b\"     1 of 4 messages
+  lines[].discount  1 of 4 messages
+  lines[].gift      1 of 4 messages
+  note              1 of 4 messages
+
+4 messages: 6 paths that no column reads
+";
+    assert_eq!((unmapped.code, unmapped.out.as_str()), (1, expected));
+    let json = tool.run("explain --unmapped --json").await.json();
+    assert_eq!((json.len(), &json[0]["messages"]), (1, &json!(4)));
+    assert_eq!(
+        json[0]["unmapped"][5],
+        json!({"path": "note", "messages": 1})
+    );
+}
+
+/// What a column reads, it reads with all that is in it; `@rest` reads what no path touches, and `@body` everything.
+#[tokio::test]
+async fn what_is_stored_within_another_value_is_mapped() {
+    let message = json!({"id": 1, "op": "u", "payload": "{\"tree\": {\"a\": [1]}, \"tags\": [\"x\", \"y\"], \"client\": {\"ip\": 1, \"os\": 2}, \"new\": 3, \"own\": 4}"});
+    let with = |columns: &str| {
+        let columns = columns.split(';').map(|column| {
+            let (name, column_type, rest) = (|| {
+                let mut words = column.split('|');
+                Some((
+                    words.next()?,
+                    words.next()?,
+                    words.next().unwrap_or_default(),
+                ))
+            })()
+            .unwrap();
+            format!("[[table.column]]\nname = \"{name}\"\ntype = \"{column_type}\"\n{rest}\n")
+        });
+        format!(
+            "root = \"payload\"\n[[table]]\nname = \"t\"\nkey = [\"id\"]\nwhen = {{ \"$.op\" = \"u\" }}\n\
+             [[table.column]]\nname = \"id\"\ntype = \"bigint\"\nfrom = \"$.id\"\nrequired = true\n{}",
+            columns.collect::<String>()
+        )
+    };
+    for (columns, expected) in [
+        (
+            "tree|jsonb",
+            vec![
+                "payload.client",
+                "payload.new",
+                "payload.own",
+                "payload.tags",
+            ],
+        ),
+        (
+            "tree|jsonb;tag|text|from = \"tags.0\"",
+            vec![
+                "payload.client",
+                "payload.new",
+                "payload.own",
+                "payload.tags[]",
+            ],
+        ),
+        ("rest|jsonb|from = \"@rest\"", vec![]),
+        (
+            "os|integer|from = [\"client.os\", \"os\"];rest|jsonb|from = \"@rest\"\nexcept = [\"own\"]",
+            vec!["payload.client.ip", "payload.own"],
+        ),
+        ("body|text|from = \"@body\"", vec![]),
+        ("digest|text|from = \"@body_sha256\"", vec!["payload"]),
+    ] {
+        let tool = Tool::bare()
+            .mapping(&with(columns))
+            .input(&message.to_string());
+        let unmapped = tool.run("explain --unmapped --json").await;
+        assert_eq!(unmapped.code, 0, "{}", unmapped.err);
+        let json = unmapped.json().remove(0);
+        let paths = json["unmapped"].as_array().unwrap().iter();
+        let paths: Vec<&str> = paths.map(|path| path["path"].as_str().unwrap()).collect();
+        assert_eq!(paths, expected, "{columns}");
+    }
 }
