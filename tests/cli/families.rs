@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::ddl::create;
-use crate::support::Database;
+use crate::support::batch::Batch;
+use crate::support::{Database, Setup};
 use crate::tool::Tool;
 
 /// The mapping of the reference: orders with lines.
@@ -185,4 +186,151 @@ async fn what_is_stored_within_another_value_is_mapped() {
         let paths: Vec<&str> = paths.map(|path| path["path"].as_str().unwrap()).collect();
         assert_eq!(paths, expected, "{columns}");
     }
+}
+
+/// The table of the lines as `ddl` does not create it: with these constraints.
+async fn with_lines(tool: &Tool, database: &Database, constraints: &str) {
+    create(tool, database).await;
+    database
+        .execute(&format!(
+            "DROP TABLE order_lines; CREATE TABLE order_lines (order_id bigint NOT NULL, line integer NOT NULL, sku text NOT NULL{constraints})"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn check_and_ddl_find_a_missing_foreign_key_and_a_missing_index_on_the_key_of_the_parent() {
+    let foreign_key =
+        "FOREIGN KEY (\"order_id\") REFERENCES \"orders\" (\"order_id\") ON DELETE CASCADE";
+    let add = format!("ALTER TABLE \"order_lines\" ADD {foreign_key};");
+    let index = "CREATE INDEX CONCURRENTLY ON \"order_lines\" (\"order_id\");";
+    let unique = "CREATE UNIQUE INDEX CONCURRENTLY ON \"order_lines\" (\"order_id\", \"line\");";
+    let part_of_it =
+        ", PRIMARY KEY (order_id, line), FOREIGN KEY (order_id) REFERENCES orders NOT ENFORCED";
+    let partial = ", UNIQUE (line, order_id), FOREIGN KEY (order_id) REFERENCES orders); \
+        CREATE INDEX ON order_lines (order_id) WHERE line > 0; CREATE INDEX ON order_lines USING hash (order_id";
+    for (constraints, code, fixes) in [
+        ("", 2, vec![unique, &add]),
+        (", PRIMARY KEY (order_id, line)", 0, vec![&add]),
+        (part_of_it, 0, vec![&add]),
+        (partial, 0, vec![index]),
+        (
+            ", UNIQUE (line) INCLUDE (order_id), PRIMARY KEY (line, order_id)",
+            0,
+            vec![&add, index],
+        ),
+    ] {
+        let database = Database::new().await;
+        let tool = Tool::on(&database).mapping(reference());
+        with_lines(&tool, &database, constraints).await;
+        let check = tool.run("check").await;
+        assert_eq!(check.code, code, "{}{}", check.out, check.err);
+        let json = tool.run("check --json").await.json();
+        let bad: Vec<_> = json.iter().filter(|line| line["status"] != "ok").collect();
+        let found: Vec<_> = bad
+            .iter()
+            .map(|line| line["fix"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, fixes, "{constraints}");
+        assert!(
+            bad.iter().all(|line| line["table"] == "order_lines"),
+            "{bad:?}"
+        );
+        for fix in fixes {
+            let line = check.out.lines().find(|line| line.ends_with(fix)).unwrap();
+            assert!(line.contains("  \"order_lines\": "), "{line}");
+        }
+        let diff = tool.run("ddl --diff").await;
+        assert_eq!(diff.err, "\"orders\" fits the mapping\n");
+        for statement in diff.out.split_inclusive(";\n") {
+            database.execute(statement).await;
+        }
+        assert_eq!(tool.run("ddl --diff").await.out, "");
+        let check = tool.run("check").await;
+        assert!(
+            check.out.ends_with("\nready: 0 failures, 0 warnings\n"),
+            "{}",
+            check.out
+        );
+    }
+}
+
+/// The statement of a batch deletes children before Postgres checks the foreign key, at its end.
+#[tokio::test]
+async fn a_foreign_key_that_does_not_cascade_is_fine() {
+    for action in ["NO ACTION", "RESTRICT", "SET NULL"] {
+        let database = Database::new().await;
+        let tool = Tool::on(&database).mapping(reference());
+        let constraint = format!(
+            ", PRIMARY KEY (order_id, line), FOREIGN KEY (order_id) REFERENCES orders ON DELETE {action}"
+        );
+        with_lines(&tool, &database, &constraint).await;
+        let check = tool.run("check").await;
+        assert!(
+            check.out.ends_with("\nready: 0 failures, 0 warnings\n"),
+            "{}",
+            check.out
+        );
+        assert!(
+            check
+                .out
+                .contains("order_lines_order_id_fkey, without ON DELETE CASCADE"),
+            "{}",
+            check.out
+        );
+        assert_eq!(tool.run("ddl --diff").await.out, "");
+        let mut function = Setup::on(&database).mapping(reference()).start().await;
+        let order = |version: usize, skus: &[&str]| {
+            let lines: Vec<_> = skus.iter().map(|sku| json!({"sku": sku})).collect();
+            json!({"type": "order", "order_id": 7, "version": version, "lines": lines})
+        };
+        let deleted = json!({"type": "order.deleted", "order_id": 7, "version": 3});
+        for (message, lines) in [
+            (order(1, &["a", "b", "c"]), 3),
+            (order(2, &["d"]), 1),
+            (deleted, 0),
+            (order(4, &["e"]), 1),
+        ] {
+            let answer = function
+                .invoke(&Batch::new().body("m", message).event())
+                .await;
+            assert_eq!(answer.failed_ids(), Vec::<String>::new(), "{action}");
+            assert_eq!(database.count("order_lines").await, lines, "{action}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ddl_fixes_each_table_and_partitions_only_one() {
+    let database = Database::new().await;
+    let tool = Tool::on(&database).mapping(reference());
+    create(&tool, &database).await;
+    database
+        .execute("ALTER TABLE orders DROP COLUMN version; ALTER TABLE order_lines ALTER sku TYPE varchar(3)")
+        .await;
+    let diff = tool.run("ddl --diff").await.out;
+    for fix in [
+        "ALTER TABLE \"orders\" ADD COLUMN \"version\" integer;",
+        "ALTER TABLE \"order_lines\" ALTER COLUMN \"sku\" TYPE text",
+    ] {
+        assert!(diff.contains(fix), "{diff}");
+    }
+    database.execute(&diff).await;
+    assert_eq!(tool.run("ddl --diff").await.out, "");
+    let refused = tool.run("ddl --partition-by version").await;
+    let reason =
+        "--partition-by is for a mapping of one table: partition the statements of `ddl` by hand\n";
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+    assert!(refused.err.ends_with(reason), "{}", refused.err);
+    let schema = reference()
+        .replace("\"orders\"", "\"shop.orders\"")
+        .replace("order_lines", "shop.order_lines");
+    let tool = Tool::on(&database).mapping(&schema);
+    create(&tool, &database).await;
+    let check = tool.run("check").await;
+    assert!(
+        check.out.ends_with("\nready: 0 failures, 0 warnings\n"),
+        "{}",
+        check.out
+    );
 }
