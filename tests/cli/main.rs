@@ -11,6 +11,7 @@ mod families;
 mod iam;
 mod infer;
 mod infer_samples;
+mod infer_tables;
 mod mask;
 mod queue_check;
 mod redrive;
