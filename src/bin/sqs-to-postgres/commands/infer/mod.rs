@@ -30,6 +30,7 @@ use crate::cli::samples::{self, Sample};
 use json::Json;
 use mapping::Observed;
 use shape::Shape;
+pub(crate) use shape::is_name;
 use wrap::{Wrap, envelope};
 
 const EXAMPLES: &str = "\

@@ -204,7 +204,7 @@ pub(super) fn is_most(count: usize, all: usize) -> bool {
 }
 
 /// Whether a key is a name, rather than data.
-pub(super) fn is_name(key: &str) -> bool {
+pub(crate) fn is_name(key: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || "_-$.".contains(character);
     let has_letter = key.chars().any(char::is_alphabetic);
     let is_value = KINDS.into_iter().any(|kind| kind.is_value(key));
