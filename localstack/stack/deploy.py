@@ -111,7 +111,7 @@ def deploy_beside(
     """Deploys what was built for the shipped mapping again, or builds it for another one, with another name,
     queue and parameters.
     """
-    given, template = _overrides(settings, {"QueueName": name, **changes}), []
+    given, template = _overrides(settings, changes), []
     if mapping is not None:
         built = _built(settings, mapping)
         sam(settings, "build", ["--build-dir", str(built), *given], PIPELINE=str(mapping.file))
