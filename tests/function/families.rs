@@ -337,7 +337,7 @@ async fn two_rows_of_one_parent_with_the_same_key_reject_their_message() {
     assert_eq!(line["rule"], "repeated_key");
 }
 
-const ROUTES: &str = r#"
+pub(crate) const ROUTES: &str = r#"
 root = "detail"
 unmatched = "skip"
 

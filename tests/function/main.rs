@@ -18,6 +18,7 @@ mod fifo;
 mod fifo_model;
 mod frozen;
 mod hostile;
+mod hostile_families;
 mod load;
 mod log;
 mod mapping;
