@@ -172,7 +172,7 @@ async fn what_is_masked_in_one_table_is_not_stored_in_clear_in_another() {
             1 => ("u", row.clone(), row),
             _ => ("d", row, Value::Null),
         };
-        json!({"op": op, "before": before, "after": after, "source": if n % 3 == 0 { json!("192.0.2.1") } else { json!("x") }})
+        json!({"op": op, "before": before, "after": after, "source": if n.is_multiple_of(3) { json!("192.0.2.1") } else { json!("x") }})
     };
     let input = lines((0..30).map(change));
     let inferred = Tool::bare().input(&input).run("infer").await;

@@ -225,7 +225,6 @@ impl<'s> Table<'s> {
     fn head(&self, routed_by: Option<&str>) -> String {
         let mut text = format!("\n[[table]]\n{}", line("name", &self.name, ""));
         if let Some((parent, child)) = &self.parent {
-            let most = counted(child.max_items, "object");
             text += &line(
                 "parent",
                 parent,
@@ -234,7 +233,10 @@ impl<'s> Table<'s> {
             text += &line(
                 "each",
                 &joined(&child.path),
-                &format!("a row for each of up to {most}"),
+                &format!(
+                    "a row for each object: up to {} in the samples",
+                    child.max_items
+                ),
             );
         } else if let Some(field) = routed_by {
             let types: Vec<_> = self.types.iter().map(|text| quoted(text)).collect();
