@@ -637,7 +637,7 @@ async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
     create(&Tool::on(&database), &database).await;
     let url = database.url() + "%20" + &options.replace(' ', "%20").replace('=', "%3D");
     let check = Tool::on(&database)
-        .set("DATABASE_URL", &url)
+        .set("DATABASE_URL", &pooler.url())
         .run("check --json")
         .await;
     assert_eq!(check.code, 0, "{}", check.out);
@@ -760,13 +760,8 @@ async fn a_pooler_in_between_is_noticed() {
     let Some(pooler) = PgBouncer::before(server_address()).await else {
         return;
     };
-    let url = format!(
-        "postgresql://anybody@{}/{}?sslmode=disable",
-        pooler.address,
-        database_name()
-    );
     let check = Tool::on(&database)
-        .set("DATABASE_URL", &url)
+        .set("DATABASE_URL", &pooler.url())
         .run("check --json")
         .await;
     let text = line(&check, "pooler")["text"].to_string();
