@@ -19,6 +19,7 @@ mod fifo_model;
 mod frozen;
 mod hostile;
 mod hostile_families;
+mod iam;
 mod load;
 mod log;
 mod mapping;
