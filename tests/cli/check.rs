@@ -637,7 +637,7 @@ async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
     create(&Tool::on(&database), &database).await;
     let url = database.url() + "%20" + &options.replace(' ', "%20").replace('=', "%3D");
     let check = Tool::on(&database)
-        .set("DATABASE_URL", &pooler.url())
+        .set("DATABASE_URL", &url)
         .run("check --json")
         .await;
     assert_eq!(check.code, 0, "{}", check.out);

@@ -2,11 +2,12 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 use sqs_to_postgres::message::Envelope;
 
 use crate::families::{ORDERS, ROUTES, invoke, order, started, stored, with_orders};
-use crate::hostile::{MEBIBYTE, Way, config, nested, peak_bytes, text, value};
+use crate::hostile::{MEBIBYTE, Way, broken, config, nested, peak_bytes, text, value};
 use crate::support::batch::{Batch, id};
 use crate::support::{Database, Setup};
 
@@ -175,13 +176,9 @@ fn lines_of_any_kind_become_all_rows_of_an_order_or_none() {
             json!({"sku": "x", "discounts": discounts})
         }),
     ];
-    proptest!(config(), |(lines in vec(element, 0..5), insert in text(), cut in any::<prop::sample::Index>())| {
+    proptest!(config(), |(lines in vec(element, 0..5), insert in text(), cut in any::<Index>())| {
         let body = with_lines(&Value::from(lines).to_string());
-        let mut place = cut.index(body.len());
-        while !body.is_char_boundary(place) {
-            place -= 1;
-        }
-        let broken = [&body[..place], &insert, &body[place..]].concat();
+        let broken = broken(&body, cut, &insert);
         for body in [body, broken] {
             way.go(&body).ok();
         }
