@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::message::{Envelope, Message, Record, read_event};
@@ -165,6 +166,16 @@ fn body() -> impl Strategy<Value = String> {
     vec(field, 0..4).prop_map(|fields| format!("{{{}}}", fields.join(",")))
 }
 
+/// The body with something inserted.
+pub(crate) fn broken(body: &str, place: Index, insert: &str) -> String {
+    let (mut broken, mut place) = (body.to_owned(), place.index(body.len()));
+    while !broken.is_char_boundary(place) {
+        place -= 1;
+    }
+    broken.insert_str(place, insert);
+    broken
+}
+
 pub(crate) fn config() -> ProptestConfig {
     ProptestConfig {
         cases: 1_000,
@@ -186,13 +197,9 @@ fn bytes_of_any_kind_become_a_row_or_a_rejection() {
 #[test]
 fn text_and_json_of_any_kind_become_a_row_or_a_rejection_without_a_value() {
     let ways = envelopes();
-    proptest!(config(), |(text in text(), body in body(), cut in any::<prop::sample::Index>(), insert in text())| {
+    proptest!(config(), |(text in text(), body in body(), cut in any::<Index>(), insert in text())| {
         let wrapped = json!({"Type": "Notification", "MessageId": text, "TopicArn": text, "Message": body}).to_string();
-        let (mut broken, mut place) = (body.clone(), cut.index(body.len()));
-        while !broken.is_char_boundary(place) {
-            place -= 1;
-        }
-        broken.insert_str(place, &insert);
+        let broken = broken(&body, cut, &insert);
         for way in &ways {
             for body in [&text, &body, &broken, &wrapped] {
                 way.go(body).ok();
