@@ -62,7 +62,7 @@ impl Way {
             "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"text\"\nfrom = \"@body_sha256\"\n{columns}"
         );
         let pipeline = Pipeline::parse("hostile", &text).unwrap();
-        let key = MaskKey::from_base64(MASK_KEY).unwrap();
+        let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
         let transformer = Transformer::new("hostile", &pipeline, Some(&key)).unwrap();
         Self {
             transformer,

@@ -19,6 +19,7 @@ mod hostile;
 mod load;
 mod log;
 mod mapping;
+mod mask_keys;
 mod metrics;
 mod names;
 mod newer;
