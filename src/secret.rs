@@ -79,6 +79,11 @@ impl Secrets {
         }
     }
 
+    /// The AWS that they are read from.
+    pub(crate) fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
     async fn client(&self) -> &Client {
         let client = async || Client::new(&self.aws.config_of_function().await);
         self.client.get_or_init(client).await

@@ -11,6 +11,7 @@ pub(crate) mod aws;
 pub(crate) mod batch;
 mod database;
 mod function;
+pub(crate) mod iam_front;
 pub(crate) mod impostor;
 mod mapping;
 pub(crate) mod metrics;

@@ -23,12 +23,14 @@ use crate::cli::error::CliError;
 use crate::cli::settings::queue_url_or;
 
 /// The variables that name a function's database and role. Its certificate files are not available here.
-const WHERE_AND_WHO: [&str; 5] = [
+const WHERE_AND_WHO: [&str; 7] = [
     "DATABASE_URL",
     "DB_SECRET_ID",
+    "DB_AUTH",
     "DB_HOST",
     "DB_PORT",
     "DB_NAME",
+    "DB_USER",
 ];
 
 /// The two sides of the comparison.
@@ -101,7 +103,7 @@ impl Comparison<'_> {
             return report.ok(name, &format!("the same, {found}"));
         }
         let text = format!("the function connects to {found}, and this check to {expected}");
-        let fix = "check with the function's settings (--db-secret-id or DATABASE_URL)";
+        let fix = "check with the function's settings (--db-secret-id, --db-auth or DATABASE_URL)";
         let is_tunnel = is_loopback(&here.host) && !is_loopback(&there.host);
         match is_tunnel && (&here.name, &here.role) == (&there.name, &there.role) {
             true => report.warning(name, &text, "make sure that the tunnel leads there"),

@@ -277,8 +277,8 @@ mod tests {
     }
 
     /// Messages of one producer: each field has one kind, and may be null or missing.
-    fn conforming() -> impl Strategy<Value = Vec<Value>> {
-        let fields = btree_map("[a-zA-Z_.é]{1,12}", 0..13_u8, 1..8);
+    fn conforming(names: &'static str) -> impl Strategy<Value = Vec<Value>> {
+        let fields = btree_map(names, 0..13_u8, 1..8);
         fields.prop_flat_map(|fields| {
             let field = |(name, kind): (String, u8)| {
                 let value = prop_oneof![
@@ -304,8 +304,18 @@ mod tests {
         }
 
         #[test]
-        fn no_message_of_a_consistent_producer_is_rejected(messages in conforming()) {
+        fn no_message_of_a_consistent_producer_is_rejected(messages in conforming("[a-zA-Z_.é]{1,12}")) {
             prop_assert_eq!(rejected_of(&messages), Some(0));
+        }
+
+        #[test]
+        fn every_mapping_of_several_types_loads(types in vec(conforming("[a-h]"), 2..4)) {
+            let types = types.into_iter().zip(["created", "paid", "gone"]);
+            let messages: Vec<_> = types.flat_map(|(messages, name)| messages.into_iter().map(move |mut message| {
+                message["type"] = name.into();
+                message
+            })).collect();
+            rejected_of(&messages);
         }
     }
 }
