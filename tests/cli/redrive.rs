@@ -7,7 +7,6 @@ use aws_sdk_sqs::types::{
 };
 use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::{Origin, Origins};
-use sqs_to_postgres::pipeline::Pipeline;
 use tokio::time::timeout;
 
 use crate::families::reference;
@@ -252,9 +251,8 @@ fn system(message: &Message, name: MessageSystemAttributeName) -> &str {
 /// One of its lines is refused, at first: so nothing of it is stored, and after `redrive` everything, once.
 #[tokio::test]
 async fn an_order_that_was_dead_lettered_is_stored_whole_after_redrive() {
-    let (database, queues) = (Database::new().await, Queues::new().await);
-    let pipeline = Pipeline::parse("orders.toml", reference()).unwrap();
-    database.execute(&pipeline.create_tables()).await;
+    let database = Database::with_tables_of(reference()).await;
+    let queues = Queues::new().await;
     database
         .execute("ALTER TABLE order_lines ADD CONSTRAINT known CHECK (sku <> 'B-2')")
         .await;

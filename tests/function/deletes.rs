@@ -117,10 +117,7 @@ async fn tombstones_of_debezium_are_skipped_or_rejected_as_the_mapping_says() {
         json!({"payload": {"op": op, "before": before, "after": after, "source": source}})
     };
     let customer = |id: i64, name: &str| json!({"id": id, "name": name});
-    let database = Database::new().await;
-    database
-        .execute("CREATE TABLE customers (id bigint PRIMARY KEY, lsn bigint, name text)")
-        .await;
+    let database = Database::with_tables_of(CHANGES).await;
     let first = batch(&[
         change("c", 1, json!(null), customer(1, "Ann")),
         change("r", 2, json!(null), customer(2, "Ben")),

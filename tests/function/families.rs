@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqs_to_postgres::pipeline::Pipeline;
 use tokio::join;
 
 use crate::support::batch::{Batch, id, ids};
@@ -81,9 +80,7 @@ pub(crate) fn ignoring(mapping: &str) -> String {
 
 /// Its tables as `ddl` creates them, with their foreign keys, and a CHECK that refuses rows.
 pub(crate) async fn with_orders() -> Database {
-    let database = Database::new().await;
-    let pipeline = Pipeline::parse("orders.toml", ORDERS).unwrap();
-    database.execute(&pipeline.create_tables()).await;
+    let database = Database::with_tables_of(ORDERS).await;
     database
         .execute("ALTER TABLE discounts ADD CHECK (percent <= 100)")
         .await;
@@ -381,13 +378,7 @@ from = "$.id"
 
 #[tokio::test]
 async fn messages_are_routed_by_their_content_and_what_nobody_takes_is_skipped() {
-    let database = Database::new().await;
-    database
-        .execute(
-            "CREATE TABLE logins (id text PRIMARY KEY, user_id text, rest jsonb);
-             CREATE TABLE objects (bucket text, key text, event_id text, PRIMARY KEY (bucket, key))",
-        )
-        .await;
+    let database = Database::with_tables_of(ROUTES).await;
     let mut function = started(&database, ROUTES).await;
     let records = json!([{"bucket": "a", "key": "1"}, {"bucket": "c", "key": "2"}, {"bucket": "b", "key": "3"}]);
     // The second detail is JSON within a string.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 use sqs_to_postgres::mask::MaskKey;
 use sqs_to_postgres::message::{Envelope, Message, Record, read_event};
@@ -62,12 +63,17 @@ impl Way {
         let text = format!(
             "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"text\"\nfrom = \"@body_sha256\"\n{columns}"
         );
+<<<<<<< HEAD
+        let pipeline = Pipeline::parse("hostile", &text).unwrap();
+        let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
+=======
         Self::of(&text, envelope)
     }
 
     pub(crate) fn of(mapping: &str, envelope: Envelope) -> Self {
         let pipeline = Pipeline::parse("hostile", mapping).unwrap();
         let key = MaskKey::from_base64(MASK_KEY).unwrap();
+>>>>>>> main
         let transformer = Transformer::new("hostile", &pipeline, Some(&key)).unwrap();
         Self {
             transformer,
@@ -165,6 +171,16 @@ fn body() -> impl Strategy<Value = String> {
     vec(field, 0..4).prop_map(|fields| format!("{{{}}}", fields.join(",")))
 }
 
+/// The body with something inserted.
+pub(crate) fn broken(body: &str, place: Index, insert: &str) -> String {
+    let (mut broken, mut place) = (body.to_owned(), place.index(body.len()));
+    while !broken.is_char_boundary(place) {
+        place -= 1;
+    }
+    broken.insert_str(place, insert);
+    broken
+}
+
 pub(crate) fn config() -> ProptestConfig {
     ProptestConfig {
         cases: 1_000,
@@ -186,13 +202,9 @@ fn bytes_of_any_kind_become_a_row_or_a_rejection() {
 #[test]
 fn text_and_json_of_any_kind_become_a_row_or_a_rejection_without_a_value() {
     let ways = envelopes();
-    proptest!(config(), |(text in text(), body in body(), cut in any::<prop::sample::Index>(), insert in text())| {
+    proptest!(config(), |(text in text(), body in body(), cut in any::<Index>(), insert in text())| {
         let wrapped = json!({"Type": "Notification", "MessageId": text, "TopicArn": text, "Message": body}).to_string();
-        let (mut broken, mut place) = (body.clone(), cut.index(body.len()));
-        while !broken.is_char_boundary(place) {
-            place -= 1;
-        }
-        broken.insert_str(place, &insert);
+        let broken = broken(&body, cut, &insert);
         for way in &ways {
             for body in [&text, &body, &broken, &wrapped] {
                 way.go(body).ok();

@@ -2,11 +2,12 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 use sqs_to_postgres::message::Envelope;
 
 use crate::families::{ORDERS, ROUTES, invoke, order, started, stored, with_orders};
-use crate::hostile::{MEBIBYTE, Way, config, nested, peak_bytes, text, value};
+use crate::hostile::{MEBIBYTE, Way, broken, config, nested, peak_bytes, text, value};
 use crate::support::batch::{Batch, id};
 use crate::support::{Database, Setup};
 
@@ -106,13 +107,7 @@ async fn hostile_arrays_reject_their_message_by_its_rule_and_the_others_are_stor
 /// Which root a string is read as does not depend on how it is written; what is in it is not read again.
 #[tokio::test]
 async fn an_array_within_a_string_is_read_where_root_says_so_and_nowhere_else() {
-    let database = Database::new().await;
-    database
-        .execute(
-            "CREATE TABLE logins (id text PRIMARY KEY, user_id text, rest jsonb);
-             CREATE TABLE objects (bucket text, key text, event_id text, PRIMARY KEY (bucket, key))",
-        )
-        .await;
+    let database = Database::with_tables_of(ROUTES).await;
     let mut function = Setup::on(&database).mapping(ROUTES).start().await;
     let records = json!([{"bucket": "a", "key": "1"}, {"bucket": "b", "key": "2"}]);
     let event = |id: &str, detail: Value| json!({"id": id, "detail": detail});
@@ -140,7 +135,7 @@ async fn an_array_within_a_string_is_read_where_root_says_so_and_nowhere_else() 
 #[tokio::test]
 async fn messages_full_of_elements_take_a_small_multiple_of_their_size() {
     const MESSAGES: usize = 5;
-    const MULTIPLE: usize = 12;
+    const MULTIPLE: usize = 8;
     let database = with_orders().await;
     let mut function = started(&database, ORDERS).await;
     let first = Batch::new().body("first", order(1_000, 1, &[("x", &[5])]));
@@ -181,13 +176,9 @@ fn lines_of_any_kind_become_all_rows_of_an_order_or_none() {
             json!({"sku": "x", "discounts": discounts})
         }),
     ];
-    proptest!(config(), |(lines in vec(element, 0..5), insert in text(), cut in any::<prop::sample::Index>())| {
+    proptest!(config(), |(lines in vec(element, 0..5), insert in text(), cut in any::<Index>())| {
         let body = with_lines(&Value::from(lines).to_string());
-        let mut place = cut.index(body.len());
-        while !body.is_char_boundary(place) {
-            place -= 1;
-        }
-        let broken = [&body[..place], &insert, &body[place..]].concat();
+        let broken = broken(&body, cut, &insert);
         for body in [body, broken] {
             way.go(&body).ok();
         }
