@@ -12,6 +12,7 @@ mod copy;
 mod families;
 mod insert;
 mod isolate;
+mod limits;
 mod optimistic;
 mod standby;
 mod statement;
@@ -323,6 +324,10 @@ async fn session<'d>(
     let session = database.session(until).await?;
     if session.take_is_new() {
         *statements = Statements::new(pipeline, &[]);
+        if session.is_dsql {
+            // What its catalog says about constraints is not documented.
+            statements.set_guard(None);
+        }
         if let Some(copy) = copy {
             copy.forget_table();
         }
