@@ -76,8 +76,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: install ## send 100 messages from SQS through the function into Postgres, and the bad ones to the dead-letter queue
-	@$(STACK) run
+run: install ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
+	@$(STACK) run $(EXAMPLE)
 
 .PHONY: test
 test: install ## run every test, on the stack (started for it if it is not up)

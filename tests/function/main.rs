@@ -9,6 +9,7 @@ mod copy;
 mod dead_letters;
 mod deadline;
 mod events;
+mod examples;
 mod failures;
 mod families;
 mod families_model;

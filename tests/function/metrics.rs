@@ -207,9 +207,9 @@ async fn the_rows_of_each_of_several_tables_are_counted() {
     function.lines_of("batch", 2).await;
     let lines = metric_lines(&function);
     lines.iter().for_each(assert_follows_the_format);
-    let of_tables = lines
-        .into_iter()
-        .filter(|line| line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == json!([["Function", "Table"]]));
+    let of_tables = lines.into_iter().filter(|line| {
+        line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == json!([["Function", "Table"]])
+    });
     let counts: Vec<_> = of_tables
         .map(|mut line| {
             let line = line.as_object_mut().unwrap();
