@@ -71,7 +71,7 @@ impl Database {
     }
 
     pub(crate) async fn create_table(&self, workload: &Workload) {
-        self.execute(&workload.table().create_table()).await;
+        self.execute(&workload.pipeline.create_tables()).await;
     }
 
     pub(crate) async fn add_check(&self) {

@@ -99,7 +99,7 @@ def deploy(settings: Settings, mapping: Mapping) -> None:
         put_database_secret(settings, settings.identity.app_password)
         _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
         _make_bucket(settings)
-        given, built = _overrides(settings, {"QueueName": mapping.name}), _built(settings, mapping)
+        given, built = _overrides(settings, {}), _built(settings, mapping)
         sam(settings, "build", ["--build-dir", str(built), *given], PIPELINE=str(mapping.file))
         template = ["--template-file", str(built / "template.yaml")]
         sam(settings, "deploy", ["--stack-name", mapping.name, *template, *given])
@@ -111,7 +111,7 @@ def deploy(settings: Settings, mapping: Mapping) -> None:
 
 def deploy_beside(settings: Settings, name: str, changes: abc.Mapping[str, str]) -> Deployment:
     """Deploys what was built for the shipped mapping again, with another name, queue and parameters."""
-    given = _overrides(settings, {"QueueName": name, **changes})
+    given = _overrides(settings, changes)
     sam(settings, "deploy", ["--stack-name", name, *given])
     return Deployment.read(settings, name)
 

@@ -260,8 +260,9 @@ impl Loader {
         if self.rebuild(found.iter().map(Inspection::enums)) {
             return Next::Again;
         }
-        let tables = self.pipeline.tables.iter().zip(found);
-        let faults = tables.map(|(mapping, found)| found.explain(mapping, &refusal.sqlstate));
+        let (pipeline, code) = (&self.pipeline, &refusal.sqlstate);
+        let tables = pipeline.tables.iter().zip(found);
+        let faults = tables.map(|(mapping, found)| found.explain(pipeline, mapping, code));
         let is_explained = |fault: &TableError| !matches!(fault, TableError::Other { .. });
         let (explained, unexplained): (Vec<_>, Vec<_>) = faults.partition(is_explained);
         Next::Fail(match explained.into_iter().chain(unexplained).next() {

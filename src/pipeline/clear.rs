@@ -6,12 +6,13 @@ use super::{Column, Mistake, Pipeline, Problem, TableMapping};
 use crate::message::Metadata;
 
 impl Pipeline {
-    /// The columns that, on purpose, store in clear what another one masks, each with the first such column.
-    pub fn clear_columns(&self) -> impl Iterator<Item = (&Column, &Column)> {
-        self.tables.iter().flat_map(|table| {
-            let columns = table.columns.iter();
-            columns.filter_map(|column| Some((column, self.exposed(table, column)?)))
-        })
+    /// The columns of a table that, on purpose, store in clear what another one masks, each with the first such column.
+    pub fn clear_columns<'p>(
+        &'p self,
+        table: &'p TableMapping,
+    ) -> impl Iterator<Item = (&'p Column, &'p Column)> {
+        let columns = table.columns.iter();
+        columns.filter_map(|column| Some((column, self.exposed(table, column)?)))
     }
 
     /// The first masked column whose value this one stores in clear. `@body_sha256`, a digest, does not.

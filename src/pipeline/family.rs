@@ -149,7 +149,7 @@ pub(super) fn check(pipeline: &Pipeline, table: &TableMapping) -> Result<(), Mis
     pipeline.check_child(table)
 }
 
-fn steps_of(path: Option<&Path>) -> Vec<Step> {
+pub(super) fn steps_of(path: Option<&Path>) -> Vec<Step> {
     path.into_iter()
         .flat_map(|path| path.0.iter().cloned().map(Some))
         .collect()

@@ -22,6 +22,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod unread;
 
 use base16ct::lower::encode_string;
 use sha2::{Digest as _, Sha256};
@@ -33,6 +34,7 @@ pub use path::Path;
 pub(crate) use problem::Mistake;
 pub use problem::{PipelineError, Problem};
 pub use source::Source;
+pub use unread::Reads;
 
 impl Pipeline {
     /// Reads and checks a mapping. Errors call it `file`.

@@ -52,19 +52,29 @@ impl Pipeline {
     }
 
     /// The statement that creates one of the tables, with its foreign key.
+    ///
+    /// ```sql
+    /// CREATE TABLE "user_logins" (
+    ///     "message_id" uuid NOT NULL,
+    ///     …
+    ///     PRIMARY KEY ("message_id")
+    /// );
+    /// ```
     pub fn create_table(&self, table: &TableMapping) -> String {
-        let Some(parent) = table.parent.and_then(|parent| self.tables.get(parent)) else {
-            return table.create_table();
-        };
+        let foreign_key = self.foreign_key(table);
+        let constraint = foreign_key.map(|clause| format!(",\n    {clause}"));
+        table.create_table_with(&constraint.unwrap_or_default(), ";")
+    }
+
+    /// The clause that binds a child table to its parent.
+    pub(super) fn foreign_key(&self, table: &TableMapping) -> Option<String> {
+        let parent = self.ancestor(table, 1)?;
         let key = quote_list(parent.key_names());
         let own = quote_list(table.key_names().take(parent.key.len()));
-        table.create_table_with(
-            &format!(
-                ",\n    FOREIGN KEY ({own}) REFERENCES {} ({key}) ON DELETE CASCADE",
-                parent.table
-            ),
-            ";",
-        )
+        let parent = &parent.table;
+        Some(format!(
+            "FOREIGN KEY ({own}) REFERENCES {parent} ({key}) ON DELETE CASCADE"
+        ))
     }
 }
 
@@ -78,19 +88,6 @@ impl TableMapping {
             )
         };
         self.table.schema.as_ref().map_or_else(String::new, create)
-    }
-
-    /// The statement that creates the table of the mapping.
-    ///
-    /// ```sql
-    /// CREATE TABLE "user_logins" (
-    ///     "message_id" uuid NOT NULL,
-    ///     …
-    ///     PRIMARY KEY ("message_id")
-    /// );
-    /// ```
-    pub fn create_table(&self) -> String {
-        self.create_table_with("", ";")
     }
 
     fn create_table_with(&self, constraint: &str, end: &str) -> String {
@@ -218,14 +215,19 @@ pub(super) fn alter_type(table: &str, column: &Column) -> String {
     )
 }
 
-/// Built without blocking writers, which Postgres does not offer for partitioned tables.
+/// An index, built without blocking writers, which Postgres does not offer for partitioned tables.
 /// Source: <https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY>.
-pub(super) fn unique_index(pipeline: &TableMapping, is_partitioned: bool) -> String {
+pub(super) fn index<'c>(
+    what: &str,
+    table: &TableMapping,
+    columns: impl Iterator<Item = &'c str>,
+    is_partitioned: bool,
+) -> String {
     let concurrently = if is_partitioned { "" } else { " CONCURRENTLY" };
+    let columns = quote_list(columns);
     format!(
-        "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
-        pipeline.table,
-        quote_list(pipeline.key_names())
+        "CREATE {what}{concurrently} ON {} ({columns});",
+        table.table
     )
 }
 

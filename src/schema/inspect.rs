@@ -3,11 +3,11 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::ddl::{default_partition, one_line, unique_index};
+use super::ddl::{default_partition, index, one_line};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
 use super::{EnumColumn, INSUFFICIENT_PRIVILEGE, LiveTable, TableError};
 use crate::database::DatabaseError;
-use crate::pipeline::{OnConflict, TableMapping};
+use crate::pipeline::{OnConflict, Pipeline, TableMapping};
 use crate::quote::quote_identifier;
 
 /// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
@@ -18,8 +18,8 @@ const NO_UNIQUE_INDEX: &str = "42P10";
 pub enum Inspection {
     /// Its schema does not exist; the statement that creates it.
     NoSchema(String),
-    /// It does not exist in a schema that the role may use; the statement that creates it.
-    NoTable(String),
+    /// It does not exist in a schema that the role may use.
+    NoTable,
     /// The role may not use its schema; the statement that grants it.
     SchemaClosed(String),
     /// It exists.
@@ -108,21 +108,26 @@ impl Inspection {
     pub(crate) fn enums(&self) -> Vec<EnumColumn> {
         match self {
             Self::Table(facts) => facts.columns.enums(),
-            Self::NoSchema(_) | Self::NoTable(_) | Self::SchemaClosed(_) => Vec::new(),
+            Self::NoSchema(_) | Self::NoTable | Self::SchemaClosed(_) => Vec::new(),
         }
     }
 
     /// The fault of the table, given the SQLSTATE of a statement that Postgres refuses for any row.
-    pub(crate) fn explain(self, pipeline: &TableMapping, sqlstate: &str) -> TableError {
-        let table = pipeline.table.to_string();
-        let create = one_line(&pipeline.create_table());
+    pub(crate) fn explain(
+        self,
+        pipeline: &Pipeline,
+        mapping: &TableMapping,
+        sqlstate: &str,
+    ) -> TableError {
+        let table = mapping.table.to_string();
+        let create = one_line(&pipeline.create_table(mapping));
         let facts = match self {
             Self::SchemaClosed(ddl) => return TableError::NoPrivilege { table, ddl },
             Self::NoSchema(schema) => {
                 let ddl = format!("{schema} {create}");
                 return TableError::Missing { table, ddl };
             }
-            Self::NoTable(_) => return TableError::Missing { table, ddl: create },
+            Self::NoTable => return TableError::Missing { table, ddl: create },
             Self::Table(facts) => facts,
         };
         match (sqlstate, facts.unique_index) {
@@ -133,7 +138,7 @@ impl Inspection {
             (NO_UNIQUE_INDEX, Err(ddl)) => TableError::NoUniqueIndex { table, ddl },
             _ => facts
                 .columns
-                .column_fault(pipeline)
+                .column_fault(mapping)
                 .unwrap_or(TableError::Other {
                     table,
                     sqlstate: sqlstate.to_owned(),
@@ -144,7 +149,7 @@ impl Inspection {
 
     async fn of_missing(client: &Client, pipeline: &TableMapping) -> Result<Self, DatabaseError> {
         let Some(schema) = &pipeline.table.schema else {
-            return Ok(Self::NoTable(pipeline.create_table()));
+            return Ok(Self::NoTable);
         };
         let quoted = quote_identifier(schema);
         let exists = "SELECT to_regnamespace($1) IS NOT NULL";
@@ -152,7 +157,7 @@ impl Inspection {
             .query_typed_one(exists, &[(&quoted, Type::TEXT)])
             .await?;
         Ok(if exists.try_get(0)? {
-            Self::NoTable(pipeline.create_table())
+            Self::NoTable
         } else {
             Self::NoSchema(pipeline.create_schema().trim_end().to_owned())
         })
@@ -160,6 +165,11 @@ impl Inspection {
 }
 
 impl TableFacts {
+    /// Whether it has partitions.
+    pub fn is_partitioned(&self) -> bool {
+        matches!(self.kind, Kind::Partitioned(_))
+    }
+
     async fn read(
         client: &Client,
         pipeline: &TableMapping,
@@ -180,12 +190,20 @@ impl TableFacts {
             _ => Kind::Other,
         };
         let is_partitioned = matches!(kind, Kind::Partitioned(_));
-        let index = unique_index_of_key(client, pipeline).await?;
+        let unique_index = unique_index_of_key(client, pipeline).await?;
+        let create = || {
+            index(
+                "UNIQUE INDEX",
+                pipeline,
+                pipeline.key_names(),
+                is_partitioned,
+            )
+        };
         Ok(Self {
             schema: row.try_get(0)?,
             kind,
             columns,
-            unique_index: index.ok_or_else(|| unique_index(pipeline, is_partitioned)),
+            unique_index: unique_index.ok_or_else(create),
             permissions: Permissions::read(client, pipeline, role).await?,
             has_row_security: row.try_get(2)?,
             unlogged: row.try_get(4)?,

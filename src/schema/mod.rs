@@ -6,6 +6,7 @@ mod fit;
 mod guard;
 mod inspect;
 mod live;
+mod parent;
 
 pub use ddl::PartitionError;
 pub use error::TableError;
@@ -16,6 +17,7 @@ pub(crate) use inspect::is_index_of_key;
 pub use inspect::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
 pub(crate) use live::EnumColumn;
 pub use live::LiveTable;
+pub use parent::{ForeignKey, ParentFacts};
 
 /// A privilege is missing (insufficient_privilege).
 const INSUFFICIENT_PRIVILEGE: &str = "42501";

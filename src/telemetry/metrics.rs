@@ -130,8 +130,15 @@ impl Metrics {
         }
         self.write_tables(batch);
         let mut metrics = batch.metrics();
-        if dead_lettered > 0 {
-            metrics.push(Metric::count("MessagesDeadLettered", dead_lettered as u64));
+        // An alarm cannot watch all rules at once.
+        let all_failed = failed.values().sum();
+        for (name, count) in [
+            ("MessagesFailed", all_failed),
+            ("MessagesDeadLettered", dead_lettered),
+        ] {
+            if count > 0 {
+                metrics.push(Metric::count(name, count as u64));
+            }
         }
         let summary = Summary::done(batch, failed, dead_lettered);
         self.write_summary(&summary, &metrics);

@@ -100,14 +100,14 @@ impl Scopes {
         &self,
         body: &'a str,
         root_text: &'a mut String,
-    ) -> Result<Frames<'a>, NotJson> {
+    ) -> Result<Frames<'a>, Rule> {
         let mut frames = Frames(SmallVec::new());
         frames.0.resize_with(self.scopes.len(), Frame::default);
         frames.enter(self, Self::TOP, 0, body)?;
         if let Some(root) = self.root {
             let mut json = frames.field(root).unwrap_or("null").trim_ascii();
             if json.starts_with('"') {
-                *root_text = serde_json::from_str(json).map_err(|_| NotJson)?;
+                *root_text = serde_json::from_str(json).map_err(|_| Rule::BodyNotJson)?;
                 json = root_text;
             }
             frames.enter(self, self.message(), 0, json)?;
@@ -142,10 +142,11 @@ impl<'a> Frames<'a> {
         scope: usize,
         index: usize,
         json: &'a str,
-    ) -> Result<(), NotJson> {
+    ) -> Result<(), Rule> {
+        let picked = scopes.scopes[scope].paths.pick(json);
         self.0[scope] = Frame {
             json,
-            fields: scopes.scopes[scope].paths.pick(json)?,
+            fields: picked.map_err(|NotJson| Rule::BodyNotJson)?,
             index,
         };
         Ok(())

@@ -10,6 +10,7 @@ mod explain;
 mod families;
 mod infer;
 mod infer_samples;
+mod infer_tables;
 mod mask;
 mod queue_check;
 mod redrive;

@@ -134,6 +134,24 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
 }
 
 #[tokio::test]
+async fn a_dead_letter_continues_the_trace_of_its_message() {
+    let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+    let mut function = start(&database, &dead.url).await;
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    let attributes = json!({"AWSTraceHeader": trace});
+    let traced = json!({"messageId": id("a"), "body": "x", "attributes": attributes});
+    let batch = Batch::new().record(traced).text("b", "y");
+    function.invoke(&batch.event()).await.assert_none_failed();
+    let messages = by_original_id(dead.receive_all(2).await);
+    let header = |name| {
+        let attributes = messages[&id(name)].attributes.as_ref().unwrap();
+        let header = attributes.get(&MessageSystemAttributeName::AwsTraceHeader);
+        header.map(String::as_str)
+    };
+    assert_eq!((header("a"), header("b")), (Some(trace), None));
+}
+
+#[tokio::test]
 async fn bad_messages_that_cannot_be_sent_stay_in_their_queue() {
     let (database, dead) = (with_check().await, Queue::new().await);
     let nowhere = dead.url.replace("test-queue-", &unique("nowhere"));

@@ -1,16 +1,21 @@
 """Stacks next to the running one, which they do not disturb: one for each way to use the template."""
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import boto3
+
 from stack import deploy
 from stack.deploy import Deployment, client, stop_polling
 from stack.settings import REGION, Settings
 
 ACCOUNT = "000000000000"
+OTHER_ACCOUNT = "111111111111"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-00000000000"
 GOOD = {"user_id": "u-1", "app_version": "4.2", "ip": "192.0.2.1", "device_id": "dev-1"}
 BAD = GOOD | {"ip": None}
 
@@ -36,6 +41,22 @@ def existing_queue(settings: Settings, suffix: str = "") -> dict[str, str]:
     return {"Profile": "try-out", "DeadLetters": dead_letters, **arns}
 
 
+def queue_of_another_account(settings: Settings) -> dict[str, str]:
+    """In LocalStack, an access key of twelve digits is an account."""
+    sqs = boto3.client(
+        "sqs",
+        endpoint_url=settings.endpoint,
+        region_name=REGION,
+        aws_access_key_id=OTHER_ACCOUNT,
+        aws_secret_access_key="test",
+    )
+    names = {"QueueArn": "of-others", "DeadLetterQueueArn": "of-others-too"}
+    for name in names.values():
+        sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5"})
+    arns = {parameter: f"arn:aws:sqs:{REGION}:{OTHER_ACCOUNT}:{name}" for parameter, name in names.items()}
+    return {"Profile": "try-out", "DeadLetters": "redrive", **arns}
+
+
 def every_option(settings: Settings) -> dict[str, str]:
     """A customer's key, topic and network, which LocalStack accepts without enforcing anything."""
     ec2 = client(settings, "ec2")
@@ -44,7 +65,14 @@ def every_option(settings: Settings) -> dict[str, str]:
         "DeadLetters": "direct",
         "AlarmEmail": "on-call@example.org",
         "AlarmTopicArn": client(settings, "sns").create_topic(Name="on-call")["TopicArn"],
-        "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-000000000000",
+        "SecretsKmsKeyArns": f"{KEY}0,{KEY}1",
+        "QueueKmsKeyArn": f"{KEY}2",
+        "QueueName": f"named-{secrets.token_hex(3)}",
+        "SenderArns": f"arn:aws:s3:::uploads,arn:aws:events:{REGION}:{ACCOUNT}:rule/orders",
+        "TopicArn": client(settings, "sns").create_topic(Name="logins")["TopicArn"],
+        "MaxConcurrency": "7",
+        "Tracing": "Active",
+        "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
         "SubnetIds": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
         "SecurityGroupIds": ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"],
     }
@@ -57,6 +85,7 @@ VARIANTS: dict[str, Callable[[Settings], dict[str, str]]] = {
     "fifo": lambda _: {"Profile": "try-out", "QueueType": "fifo", "DeadLetters": "auto"},
     "existing-queue": existing_queue,
     "existing-fifo": lambda settings: existing_queue(settings, ".fifo"),
+    "other-account": queue_of_another_account,
     "every-option": every_option,
 }
 """Name of the stack to its parameters."""
@@ -103,11 +132,18 @@ class Stacks:
         for name in self._names:
             stop_polling(client(self.settings, "lambda"), name)
 
+    def _uploaded(self, packaged: str) -> str:
+        """Its address in a bucket, as `sam deploy` sends it: it is too large for a request."""
+        key = f"template-{hashlib.sha256(packaged.encode()).hexdigest()}"
+        bucket = deploy.ARTIFACTS_BUCKET
+        client(self.settings, "s3").put_object(Bucket=bucket, Key=key, Body=packaged.encode())
+        return f"https://s3.{REGION}.amazonaws.com/{bucket}/{key}"
+
     def _request(self, name: str, parameters: dict[str, str], packaged: str) -> dict[str, Any]:
-        given = deploy.parameters(self.settings, {"QueueName": name, **parameters})
+        given = deploy.parameters(self.settings, parameters)
         return {
             "StackName": name,
-            "TemplateBody": packaged,
+            "TemplateURL": self._uploaded(packaged),
             "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
         }

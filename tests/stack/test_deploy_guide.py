@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
@@ -18,11 +19,15 @@ from tls_front import TlsFront, certify
 from stack import postgres
 from stack.__main__ import _links
 from stack.deploy import build_env, stop_polling
-from stack.settings import ADMIN_ROLE, REGION, Settings
+from stack.settings import ADMIN_ROLE, Settings
 
 AWS_ONLY = 3
 """How many blocks cannot run here: RDS, its certificate, RDS Proxy."""
-PLACEHOLDER = "arn:aws:service:eu-central-2:000000000000:placeholder"
+PLACEHOLDER = "arn:aws:service:eu-central-1:000000000000:placeholder"
+AWS = """#!/bin/sh
+exec {aws} --endpoint-url {endpoint} "$@"
+"""
+"""Version 1 of the AWS command line has its own endpoints of SQS, which precede AWS_ENDPOINT_URL."""
 TIMEOUT_SECS = 1800
 
 
@@ -47,10 +52,14 @@ def front(settings: Settings) -> Iterator[TlsFront]:
 
 
 @pytest.fixture
-def shell(settings: Settings, front: TlsFront) -> dict[str, str]:
+def shell(settings: Settings, front: TlsFront, tmp_path: Path) -> dict[str, str]:
     """The newcomer's environment: an unused account, and a server that they administer."""
+    links = _links(settings)
+    aws = tmp_path / "aws"
+    aws.write_text(AWS.format(aws=links / "aws", endpoint=settings.endpoint))
+    aws.chmod(0o755)
     return build_env(settings) | {
-        "PATH": f"{_links(settings)}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(tmp_path), str(links), os.environ["PATH"]]),
         "AWS_ACCESS_KEY_ID": str(random.randrange(10**11, 10**12)),
         "PGHOST": "localhost",
         "PGPORT": str(front.port),
@@ -60,10 +69,11 @@ def shell(settings: Settings, front: TlsFront) -> dict[str, str]:
 
 
 @pytest.fixture
-def cleaned_up(settings: Settings, shell: dict[str, str]) -> Iterator[None]:
+def cleaned_up(settings: Settings, guide: str, shell: dict[str, str]) -> Iterator[None]:
     yield
     keys = {"aws_access_key_id": shell["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": "test"}
-    place = {"endpoint_url": settings.endpoint, "region_name": REGION}
+    [region] = re.findall(r"AWS_DEFAULT_REGION=(\S+)", guide)
+    place = {"endpoint_url": settings.endpoint, "region_name": region}
     stop_polling(boto3.client("lambda", **place, **keys), "sqs-to-postgres")
     postgres.query(settings, "DROP DATABASE IF EXISTS logins WITH (FORCE)")
     postgres.query(settings, "DROP ROLE IF EXISTS login_writer")
@@ -100,12 +110,23 @@ def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
 ) -> None:
     only_on_aws = blocks(guide, "sh aws-only")
     assert len(only_on_aws) == AWS_ONLY
-    assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh"))
+    assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh")) + len(blocks(guide, "sh dual-stack"))
     # `--generate-cli-skeleton output` checks a command and its options, and sends nothing.
     stubs = 'aws() { command aws "$@" --generate-cli-skeleton output; }\ncurl() { :; }\n'
     script = "\n".join(only_on_aws)
     placeholders = dict.fromkeys(re.findall(r"\$\{?([A-Z_]+)", script), PLACEHOLDER)
     bash(stubs + script, placeholders | shell, settings)
+
+
+def test_dual_stack_subnets_lead_to_aws_without_interface_endpoints(
+    settings: Settings, guide: str, shell: dict[str, str]
+) -> None:
+    network, _, _ = blocks(guide, "sh")[0].partition("for service in")
+    (dual_stack,) = blocks(guide, "sh dual-stack")
+    shown = "aws ec2 describe-subnets --filters Name=vpc-id,Values=$VPC\naws ec2 describe-route-tables"
+    printed = bash("\n".join([network, dual_stack, shown]), shell, settings)
+    assert len(set(re.findall(r'"Ipv6CidrBlock": "(\S+::/64)"', printed))) == 2
+    assert re.search(r'"DestinationIpv6CidrBlock": "::/0",\s+"EgressOnlyInternetGatewayId": "eigw-', printed)
 
 
 def test_its_table_is_that_of_the_shipped_mapping(settings: Settings, guide: str) -> None:

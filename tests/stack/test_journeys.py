@@ -75,7 +75,7 @@ def journey(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) 
     sqs = client(settings, "sqs")
     for url in sqs.list_queues(QueueNamePrefix=f"{name}-cli").get("QueueUrls", []):
         sqs.delete_queue(QueueUrl=url)
-    postgres.query(settings, f"DROP TABLE IF EXISTS {name}")
+    postgres.query(settings, f"DROP TABLE IF EXISTS {name}, {name}_lines, {name}_readings")
 
 
 @pytest.fixture

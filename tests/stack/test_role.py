@@ -13,7 +13,7 @@ from botocore import xform_name
 
 from stack.deploy import client
 from stack.settings import REGION, Settings
-from stacks import Variant
+from stacks import ACCOUNT, KEY, Variant
 
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
 LAMBDA_POLLS = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
@@ -29,7 +29,12 @@ LAMBDA_JOINS_A_VPC = {
     "ec2:UnassignPrivateIpAddresses",
 }
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+# https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html
+LAMBDA_TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 OWN_KEY_READS, OWN_KEY_SENDS = {"kms:Decrypt"}, {"kms:GenerateDataKey"}
+
+
+KEYS = [("secretsmanager.*", [f"{KEY}0", f"{KEY}1"]), ("sqs.*", f"{KEY}2")]
 
 
 def called_by_the_function(settings: Settings) -> set[str]:
@@ -69,7 +74,10 @@ def actions_of(statement: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize(
     ("kind", "more"),
-    [("bulk", set()), ("every-option", LAMBDA_JOINS_A_VPC | OWN_KEY_READS | OWN_KEY_SENDS)],
+    [
+        ("bulk", set()),
+        ("every-option", LAMBDA_JOINS_A_VPC | OWN_KEY_READS | OWN_KEY_SENDS | LAMBDA_TRACES),
+    ],
 )
 def test_the_role_allows_exactly_what_is_used(
     settings: Settings, variants: dict[str, Variant], kind: str, more: set[str]
@@ -90,9 +98,8 @@ def test_every_statement_is_for_one_resource(
     queue, dead = (url.rpartition("/")[2] for url in (stack.queue_url, stack.dead_letter_queue_url))
     for statement in allowing(settings, variants[kind]):
         actions, resource = actions_of(statement), statement["Resource"]
-        assert isinstance(resource, str)
         assert not any("*" in action for action in actions)
-        if actions == LAMBDA_JOINS_A_VPC:  # which do not accept a narrower one
+        if actions in (LAMBDA_JOINS_A_VPC, LAMBDA_TRACES):  # which do not accept a narrower one
             assert resource == "*"
         elif actions == {"secretsmanager:GetSecretValue"}:
             assert re.fullmatch(r"arn:aws:secretsmanager:.+:secret:[\w/-]+-\?{6}", resource)
@@ -104,8 +111,9 @@ def test_every_statement_is_for_one_resource(
             assert resource.endswith(f":log-group:{stack.log_group}:*")
         else:
             assert actions in (OWN_KEY_READS, OWN_KEY_SENDS)
-            assert resource.startswith("arn:aws:kms:")
-            assert "kms:ViaService" in statement["Condition"]["StringEquals"]
+            via = statement["Condition"]["StringLike"]["kms:ViaService"]
+            assert (via, resource) in KEYS
+            assert via == "sqs.*" or actions == OWN_KEY_READS
 
 
 def test_the_code_of_the_function_may_do_nothing_to_the_network(
@@ -117,3 +125,14 @@ def test_the_code_of_the_function_may_do_nothing_to_the_network(
     assert actions_of(denied) >= LAMBDA_JOINS_A_VPC
     assert denied["Resource"] == "*"
     assert denied["Condition"] == {"ArnEquals": {"lambda:SourceFunctionArn": function["FunctionArn"]}}
+
+
+def test_a_role_has_the_boundary_that_the_account_demands(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    boundaries = []
+    for kind in ("standard", "every-option"):
+        function = client(settings, "lambda").get_function_configuration(FunctionName=variants[kind].name)
+        role = client(settings, "iam").get_role(RoleName=function["Role"].rpartition("/")[2])["Role"]
+        boundaries.append(role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"))
+    assert boundaries == [None, f"arn:aws:iam::{ACCOUNT}:policy/boundary"]

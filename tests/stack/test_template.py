@@ -9,6 +9,7 @@ import pytest
 from stack.deploy import build_env
 from stack.settings import Settings
 
+EXISTING = {"QueueArn": "arn:q", "DeadLetterQueueArn": "arn:d"}
 PROFILES = ("low-latency", "standard", "bulk")
 HOUR_SECS = 3600
 
@@ -56,10 +57,11 @@ def test_the_numbers_of_a_profile_fit_together(template: dict[str, Any], name: s
     assert sum(waits) >= HOUR_SECS
 
 
-def test_an_update_that_replaces_the_queues_keeps_the_old_ones(template: dict[str, Any]) -> None:
+def test_no_update_and_no_deletion_of_the_stack_deletes_a_queue(template: dict[str, Any]) -> None:
     queues = [made for made in template["Resources"].values() if made["Type"] == "AWS::SQS::Queue"]
     policies = [(queue["UpdateReplacePolicy"], queue["DeletionPolicy"]) for queue in queues]
-    assert policies == [("Retain", "Delete")] * 2
+    # Unless their stack is just being created, and fails.
+    assert policies == [("Retain", "RetainExceptOnCreate")] * 2
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -103,19 +105,26 @@ def holds(term: Any, values: dict[str, Any], conditions: dict[str, Any] | None =
         "Fn::EachMemberEquals": lambda: all(member == arguments[1] for member in arguments[0]),
         "Fn::Join": lambda: arguments[0].join(arguments[1]),
         "Fn::Split": lambda: arguments[1].split(arguments[0]),
+        "Fn::Select": lambda: arguments[1][arguments[0]],
+        "Fn::Sub": lambda: re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], arguments),
     }[function]()
 
 
-def refused_by(template: dict[str, Any], **given: str) -> list[str]:
+def defaults(template: dict[str, Any]) -> dict[str, Any]:
+    of_parameters = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
+    return {"AWS::AccountId": "000000000000", "AWS::Partition": "aws"} | of_parameters
+
+
+def refused_by(template: dict[str, Any], **given: str | int) -> list[str]:
     """The rules that refuse these parameters, with defaults for all others."""
-    values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
+    values = defaults(template) | given
     for name, parameter in template["Parameters"].items():
         if parameter["Type"] == "CommaDelimitedList":
             values[name] = values[name].split(",")
     return [
         name
         for name, rule in template["Rules"].items()
-        if holds(rule["RuleCondition"], values)
+        if holds(rule.get("RuleCondition", True), values)
         and not all(holds(assertion["Assert"], values) for assertion in rule["Assertions"])
     ]
 
@@ -129,12 +138,19 @@ def refused_by(template: dict[str, Any], **given: str) -> list[str]:
         ({"SubnetIds": "subnet-1,subnet-2"}, ["SubnetsHaveSecurityGroups"]),
         ({"SecurityGroupIds": "sg-1"}, ["SecurityGroupsHaveSubnets"]),
         ({"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, []),
+        ({"SenderArns": "arn:t,arn:b", "TopicArn": "arn:t"}, []),
+        (EXISTING | {"SenderArns": "arn:t"}, ["SendersHaveANewQueue"]),
+        (EXISTING | {"TopicArn": "arn:t"}, ["SendersHaveANewQueue"]),
+        ({"DualStack": "true"}, ["DualStackHasSubnets"]),
+        ({"DualStack": "true", "SubnetIds": "subnet-1", "SecurityGroupIds": "sg-1"}, []),
+        ({"MaxConcurrency": 1}, ["MaxConcurrencyIsNotOne"]),
+        ({"MaxConcurrency": 2}, []),
         ({"DbSslMode": "verify-ca"}, ["VerifyCaHasAuthorities"]),
         ({"DbSslMode": "verify-ca", "DbSslRootCert": "/var/task/ca.pem"}, []),
     ],
 )
 def test_parameters_that_need_each_other_are_given_together(
-    template: dict[str, Any], given: dict[str, str], rules: list[str]
+    template: dict[str, Any], given: dict[str, Any], rules: list[str]
 ) -> None:
     assert refused_by(template, **given) == rules
 
@@ -149,8 +165,33 @@ def test_parameters_that_need_each_other_are_given_together(
     ],
 )
 def test_a_kms_key_must_not_be_an_alias(template: dict[str, Any], arn: str, taken: bool) -> None:
-    pattern = template["Parameters"]["KmsKeyArn"]["AllowedPattern"]
-    assert bool(re.fullmatch(pattern, arn)) == taken
+    for name in ("SecretsKmsKeyArns", "QueueKmsKeyArn"):
+        assert bool(re.fullmatch(template["Parameters"][name]["AllowedPattern"], arn)) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ({}, True),
+        ({"QueueArn": "arn:aws:sqs:eu-central-1:000000000000:q"}, True),
+        ({"QueueArn": "arn:aws:sqs:eu-central-1:111111111111:q"}, False),
+    ],
+)
+def test_an_alarm_on_a_queue_is_where_its_metrics_are(
+    template: dict[str, Any], given: dict[str, str], *, seen: bool
+) -> None:
+    conditions, resources = template["Conditions"], template["Resources"]
+    assert holds(conditions["SeesQueueMetrics"], defaults(template) | given, conditions) == seen
+    assert holds(conditions["IsOfAnotherAccount"], defaults(template) | given, conditions) != seen
+    assert resources["DeadLettersAlarm"]["Condition"] == "SeesQueueMetrics"
+    assert template["Outputs"]["MissingAlarms"]["Condition"] == "IsOfAnotherAccount"
+
+
+def test_every_alarm_says_when_it_is_over(template: dict[str, Any]) -> None:
+    made = [made for made in template["Resources"].values() if made["Type"] == "AWS::CloudWatch::Alarm"]
+    assert len(made) == 7
+    for alarm in made:
+        assert alarm["Properties"]["OKActions"] == alarm["Properties"]["AlarmActions"]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +208,7 @@ def test_a_kms_key_must_not_be_an_alias(template: dict[str, Any], arn: str, take
 def test_on_a_fifo_queue_a_bad_message_moves_no_good_one_unless_requested(
     template: dict[str, Any], given: dict[str, str], *, direct: bool
 ) -> None:
-    values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
-    conditions = template["Conditions"]
+    values, conditions = defaults(template) | given, template["Conditions"]
     assert holds(conditions["DirectDeadLetters"], values, conditions) == direct
 
 

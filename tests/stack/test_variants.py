@@ -8,10 +8,11 @@ import pytest
 from stack import postgres, run
 from stack.deploy import client
 from stack.settings import Settings
-from stacks import VARIANTS, Variant
+from stacks import KEY, VARIANTS, Variant
 
 PROFILES = ("low-latency", "standard", "bulk")
 DIRECT = ("standard", "fifo", "existing-queue", "existing-fifo", "every-option")
+DAY_SECS = 24 * 3600
 TIMEOUT_SECS = 300
 """A bulk batch waits up to half a minute for messages, and the machine may be busy."""
 
@@ -109,12 +110,75 @@ def test_a_key_of_ones_own_encrypts_both_queues(settings: Settings, variants: di
     stack = variants["every-option"].deployment
     for url in (stack.queue_url, stack.dead_letter_queue_url):
         attributes = queue_attributes(settings, url)
-        assert attributes["KmsMasterKeyId"].startswith("arn:aws:kms:")
+        assert attributes["KmsMasterKeyId"] == f"{KEY}2"
         assert attributes.get("SqsManagedSseEnabled") != "true"
+
+
+def test_a_queue_has_the_name_of_its_stack_or_a_given_one(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    for variant in (variants["standard"], variants["fifo"]):
+        assert variant.deployment.queue_url.rpartition("/")[2].removesuffix(".fifo") == variant.name
+    assert "/named-" in variants["every-option"].deployment.queue_url
+
+
+def test_topics_rules_and_buckets_may_send_if_named(settings: Settings, variants: dict[str, Variant]) -> None:
+    stack = variants["every-option"].deployment
+    attributes = queue_attributes(settings, stack.queue_url)
+    only_tls, senders, topic = json.loads(attributes["Policy"])["Statement"]
+    assert only_tls["Effect"] == "Deny"
+    for allowed, services in ((senders, ["sns", "events", "s3"]), (topic, "sns")):
+        assert (allowed["Effect"], allowed["Action"]) == ("Allow", "sqs:SendMessage")
+        assert allowed["Resource"] == attributes["QueueArn"]
+        names = [services] if isinstance(services, str) else services
+        principals = allowed["Principal"]["Service"]
+        assert ([principals] if isinstance(principals, str) else principals) == [
+            f"{name}.amazonaws.com" for name in names
+        ]
+    bucket, rule = senders["Condition"]["ArnEquals"]["aws:SourceArn"]
+    assert (bucket, rule.rpartition(":")[2]) == ("arn:aws:s3:::uploads", "rule/orders")
+    subscribed = topic["Condition"]["ArnEquals"]["aws:SourceArn"]
+    subscriptions = client(settings, "sns").list_subscriptions_by_topic(TopicArn=subscribed)["Subscriptions"]
+    assert attributes["QueueArn"] in [subscription["Endpoint"] for subscription in subscriptions]
+    dead = queue_attributes(settings, stack.dead_letter_queue_url)
+    assert [statement["Effect"] for statement in json.loads(dead["Policy"])["Statement"]] == ["Deny"]
+
+
+def test_a_maximum_concurrency_overrides_that_of_the_profile(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    variant = variants["every-option"]
+    assert event_source(settings, variant)["ScalingConfig"]["MaximumConcurrency"] == 7
+    thresholds = {alarm["MetricName"]: alarm["Threshold"] for alarm in alarms_of(settings, variant)}
+    assert thresholds["DatabaseRetries"] == 7
+
+
+def test_x_ray_is_an_option(settings: Settings, variants: dict[str, Variant]) -> None:
+    functions = client(settings, "lambda")
+    modes = [
+        functions.get_function_configuration(FunctionName=variants[kind].name)["TracingConfig"]["Mode"]
+        for kind in ("standard", "every-option")
+    ]
+    assert modes == ["PassThrough", "Active"]
+
+
+def test_no_alarm_watches_a_metric_that_it_cannot_see(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    variant = variants["other-account"]
+    alarms = alarms_of(settings, variant)
+    assert len(alarms) == 6
+    assert {alarm["Namespace"] for alarm in alarms} == {"sqs-to-postgres", "AWS/Lambda"}
+    (age,) = [alarm for alarm in alarms if alarm["MetricName"] == "MessageAgeMillis"]
+    assert (age["Threshold"], age["Dimensions"]) == (60_000, [{"Name": "Function", "Value": variant.name}])
+    stacks = client(settings, "cloudformation").describe_stacks(StackName=variant.name)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+    assert outputs["MissingAlarms"].startswith("There is no alarm on the dead-letter queue")
 
 
 def test_alarms_go_to_the_address_and_to_the_topic(settings: Settings, variants: dict[str, Variant]) -> None:
     for alarm in alarms_of(settings, variants["every-option"]):
+        assert alarm["OKActions"] == alarm["AlarmActions"]
         own, given = sorted(alarm["AlarmActions"], key=lambda arn: arn.endswith(":on-call"))
         assert given.endswith(":on-call")
         subscriptions = client(settings, "sns").list_subscriptions_by_topic(TopicArn=own)["Subscriptions"]
@@ -131,8 +195,8 @@ def test_queues_are_encrypted_kept_long_and_open_to_tls_only(
         (statement,) = json.loads(attributes["Policy"])["Statement"]
         assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "sqs:*")
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    fourteen_days = 14 * 24 * 3600
-    assert int(dead["MessageRetentionPeriod"]) == fourteen_days
+    kept = [int(attributes["MessageRetentionPeriod"]) for attributes in (queue, dead)]
+    assert kept == [10 * DAY_SECS, 14 * DAY_SECS]
     assert json.loads(dead["RedriveAllowPolicy"]) == {
         "redrivePermission": "byQueue",
         "sourceQueueArns": [queue["QueueArn"]],
@@ -143,7 +207,7 @@ def test_an_alarm_says_what_to_do_and_takes_silence_for_calm(
     settings: Settings, variants: dict[str, Variant]
 ) -> None:
     alarms = alarms_of(settings, variants["standard"])
-    assert len(alarms) == 6
+    assert len(alarms) == 7
     for alarm in alarms:
         section = alarm["AlarmName"].split("-")[-2]
         assert "First " in alarm["AlarmDescription"]

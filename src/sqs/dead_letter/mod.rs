@@ -8,7 +8,9 @@ mod sent;
 
 use std::collections::HashMap;
 
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -107,6 +109,16 @@ fn is_senders(name: &str, text: &str) -> bool {
         REJECTION => Reason::parse(text).is_none(),
         _ => true,
     }
+}
+
+/// The system attribute with which a trace continues: the message's own, as SQS keeps it when it moves a message.
+fn trace(
+    header: Option<&str>,
+) -> Option<HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>> {
+    let value = MessageSystemAttributeValue::builder().data_type("String");
+    let value = value.string_value(header?).build().ok()?;
+    let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
+    Some(HashMap::from([(name, value)]))
 }
 
 fn text_attribute(text: &str) -> Option<MessageAttributeValue> {

@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{
     Message, MessageSystemAttributeName as Name, SendMessageBatchRequestEntry,
 };
 
-use super::{REJECTION, Reason, Unsendable, attributes};
+use super::{REJECTION, Reason, Unsendable, attributes, trace};
 use crate::message::origin::{ORIGIN, Origin, Origins};
 use crate::sqs::batch::{MAX_BYTES, Outgoing};
 use crate::sqs::in_flight::Receipt;
@@ -124,6 +124,7 @@ impl DeadLetter {
         let entry = SendMessageBatchRequestEntry::builder()
             .message_body(self.body())
             .set_message_attributes(Some(attributes))
+            .set_message_system_attributes(trace(self.system(Name::AwsTraceHeader)))
             .set_message_group_id(group.map(str::to_owned))
             .set_message_deduplication_id(deduplication);
         let message = Outgoing::new(number, entry).ok_or(Unsendable::NoBody)?;
@@ -202,7 +203,8 @@ mod tests {
         let message = message
             .attributes(Name::MessageGroupId, "anna")
             .attributes(Name::DeadLetterQueueSourceArn, arn)
-            .attributes(Name::SentTimestamp, "1700000000123");
+            .attributes(Name::SentTimestamp, "1700000000123")
+            .attributes(Name::AwsTraceHeader, "Root=1");
         DeadLetter::new(message.build())
     }
 
@@ -250,6 +252,7 @@ mod tests {
                 &HashMap::from(expected)
             );
             assert_eq!((entry.id(), entry.message_body()), ("7", "{}"));
+            assert_eq!(entry.message_system_attributes, trace(Some("Root=1")));
             assert_eq!(
                 (entry.message_group_id(), entry.message_deduplication_id()),
                 (Some("anna"), Some("redrive-m-2"))

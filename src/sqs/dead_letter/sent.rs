@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::{REJECTION, Reason, Unsendable, attributes};
+use super::{REJECTION, Reason, Unsendable, attributes, trace};
 use crate::message::origin::{ORIGIN, Origin, Origins};
 use crate::message::{MessageAttribute, Record};
 use crate::rejection::Rejection;
@@ -113,6 +113,7 @@ fn dead_letter(
     let entry = SendMessageBatchRequestEntry::builder()
         .message_body(body)
         .set_message_attributes(Some(attributes(of_message, &ours)?))
+        .set_message_system_attributes(trace(record.aws_trace_header()))
         .set_message_group_id(group.map(str::to_owned))
         .set_message_deduplication_id(deduplication.map(str::to_owned));
     Outgoing::new(position, entry).ok_or(Unsendable::NoBody)

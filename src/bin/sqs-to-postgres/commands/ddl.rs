@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::schema::{Inspection, Kind};
+use sqs_to_postgres::schema::{Inspection, ParentFacts, TableFacts};
 use tokio::time::Instant;
 
 use crate::cli::error::CliError;
@@ -21,14 +21,14 @@ Examples:
   sqs-to-postgres ddl | psql -v ON_ERROR_STOP=1 \"$DATABASE_URL\"
   sqs-to-postgres ddl --diff";
 
-/// Print the CREATE TABLE statement of the mapping, or the statements that fix a table
+/// Print the CREATE TABLE statements of the mapping, or those that fix existing tables
 ///
 /// The primary key is the unique index that keeps redelivered messages from being
 /// stored twice.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ddl {
-    /// Partition by month on this column, a date, timestamp or timestamptz of the key
+    /// Partition the only table by month on this column, a date, timestamp or timestamptz of the key
     ///
     /// Prints partitions for this month and the next two, and one for all other times. Create
     /// later ones before they are needed, for example with pg_partman. The key is then unique
@@ -41,7 +41,7 @@ pub(crate) struct Ddl {
         verbatim_doc_comment
     )]
     partition_by: Option<String>,
-    /// Compare with the table in the database, and print the statements that fix it
+    /// Compare with the tables in the database, and print the statements that fix them
     #[arg(long)]
     diff: bool,
     #[command(flatten)]
@@ -53,17 +53,20 @@ pub(crate) struct Ddl {
 impl Ddl {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let (_, pipeline) = self.mapping.read()?;
-        let sql = match &self.partition_by {
-            Some(column) => match &pipeline.tables[..] {
-                [table] => {
-                    table.create_schema()
-                        + &notes(&pipeline)
-                        + &table.create_partitioned(column, today())?
-                }
-                _ => return Err(CliError::invalid(SeveralTables)),
-            },
-            None if self.diff => self.difference(&pipeline).await?,
-            None => pipeline.create_schemas() + &notes(&pipeline) + &pipeline.create_tables(),
+        let sql = match (&self.partition_by, &pipeline.tables[..]) {
+            (Some(column), [table]) => {
+                let create = table.create_partitioned(column, today())?;
+                table.create_schema() + &notes(&pipeline, table) + &create
+            }
+            (Some(_), _) => return Err(CliError::invalid(SeveralTables)),
+            (None, _) if self.diff => self.difference(&pipeline).await?,
+            (None, tables) => {
+                let creates: Vec<_> = tables
+                    .iter()
+                    .map(|table| create(&pipeline, table))
+                    .collect();
+                pipeline.create_schemas() + &creates.join("\n")
+            }
         };
         output::bytes(sql.as_bytes())
     }
@@ -73,7 +76,13 @@ impl Ddl {
         let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
         let mut sql = String::new();
         for table in &pipeline.tables {
-            let alters = alters(&Inspection::read(client, table).await?, pipeline, table);
+            let inspection = Inspection::read(client, table).await?;
+            let mut alters = alters(&inspection, pipeline, table);
+            if let Inspection::Table(facts) = &inspection {
+                let is_partitioned = facts.is_partitioned();
+                let parent = ParentFacts::read(client, pipeline, table, is_partitioned).await?;
+                alters += &parent.map_or_else(String::new, |parent| binds(&parent, facts));
+            }
             if alters.is_empty() {
                 eprintln!("{} fits the mapping", table.table);
             }
@@ -88,25 +97,25 @@ impl Ddl {
 #[error("--partition-by is for a mapping of one table: partition the statements of `ddl` by hand")]
 struct SeveralTables;
 
+fn create(pipeline: &Pipeline, table: &TableMapping) -> String {
+    notes(pipeline, table) + &pipeline.create_table(table)
+}
+
 /// Properties of columns that their types do not show, as SQL comments.
-fn notes(pipeline: &Pipeline) -> String {
-    let newer = pipeline
-        .tables
-        .iter()
-        .filter_map(TableMapping::newer_column);
-    let newer = newer.map(|column| {
+fn notes(pipeline: &Pipeline, table: &TableMapping) -> String {
+    let newer = table.newer_column().map(|column| {
         format!(
             "-- {:?}: a row is replaced only by one in which this is equal or newer\n",
             column.name
         )
     });
-    let clear = pipeline.clear_columns().map(|(column, masked)| {
+    let clear = pipeline.clear_columns(table).map(|(column, masked)| {
         format!(
             "-- {:?}: in clear on purpose, although {:?} is masked\n",
             column.name, masked.name
         )
     });
-    newer.chain(clear).collect()
+    newer.into_iter().chain(clear).collect()
 }
 
 fn today() -> time::Date {
@@ -115,11 +124,10 @@ fn today() -> time::Date {
 
 /// The statements that fix the table; none if it fits.
 fn alters(inspection: &Inspection, pipeline: &Pipeline, mapping: &TableMapping) -> String {
-    let create = || pipeline.create_table(mapping);
     let table = match inspection {
-        Inspection::NoSchema(_) => return mapping.create_schema() + &notes(pipeline) + &create(),
+        Inspection::NoSchema(_) => return mapping.create_schema() + &create(pipeline, mapping),
         Inspection::SchemaClosed(fix) => return format!("{fix}\n"),
-        Inspection::NoTable(_) => return notes(pipeline) + &create(),
+        Inspection::NoTable => return create(pipeline, mapping),
         Inspection::Table(table) => table,
     };
     let mut sql = String::new();
@@ -131,10 +139,7 @@ fn alters(inspection: &Inspection, pipeline: &Pipeline, mapping: &TableMapping) 
         }
     }
     if let Err(create) = &table.unique_index {
-        let how = match table.kind {
-            Kind::Partitioned(_) => "",
-            _ => ": it is built without blocking writers, and must not run in a transaction",
-        };
+        let how = how_built(table);
         sql += &format!("-- the key has no unique index{how}\n{create}\n");
     }
     let permissions = &table.permissions;
@@ -146,4 +151,24 @@ fn alters(inspection: &Inspection, pipeline: &Pipeline, mapping: &TableMapping) 
         );
     }
     sql
+}
+
+/// The statements that bind a child table to its parent. A missing index of its key begins with that of the parent.
+fn binds(parent: &ParentFacts, table: &TableFacts) -> String {
+    let mut sql = String::new();
+    if let Err(add) = &parent.foreign_key {
+        sql += &format!("-- no foreign key to the parent\n{add}\n");
+    }
+    if let (Err(create), Ok(_)) = (&parent.index, &table.unique_index) {
+        let how = how_built(table);
+        sql += &format!("-- no index begins with the parent's key{how}\n{create}\n");
+    }
+    sql
+}
+
+fn how_built(table: &TableFacts) -> &'static str {
+    match table.is_partitioned() {
+        true => "",
+        false => ": it is built without blocking writers, and must not run in a transaction",
+    }
 }

@@ -1,30 +1,45 @@
 //! Properties of the mapping that may surprise.
 
-use sqs_to_postgres::pipeline::{OnConflict, Pipeline, TableMapping};
+use sqs_to_postgres::pipeline::{Column, OnConflict, Pipeline, TableMapping};
 
 use super::report::Report;
 use crate::cli::error::CliError;
 
 pub(super) fn check(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliError> {
-    for table in pipeline
-        .tables
-        .iter()
-        .filter(|table| table.parent.is_none())
-    {
-        check_order(table, report)?;
+    for table in &pipeline.tables {
+        report.about(pipeline, Some(table));
+        for column in &table.columns {
+            check_mask(column, report)?;
+        }
+        if table.parent.is_none() {
+            check_order(table, report)?;
+        }
+        for (column, masked) in pipeline.clear_columns(table) {
+            let text = format!(
+                "column {:?} stores in clear what column {:?} masks (clear = true)",
+                column.name, masked.name
+            );
+            report.ok("in clear", &text)?;
+        }
     }
-    for (column, masked) in pipeline.clear_columns() {
-        let text = format!(
-            "column {:?} stores in clear what column {:?} masks (clear = true)",
-            column.name, masked.name
-        );
-        report.ok("in clear", &text)?;
-    }
+    report.about(pipeline, None);
     if pipeline.trusts_origin() {
         let text = "anyone who can send to the queue can choose the row to overwrite (trust_origin = true)";
         report.ok("origin", text)?;
     }
     Ok(())
+}
+
+/// If the hash needs no key, anyone who can read the table can hash all possible values and compare.
+fn check_mask(column: &Column, report: &mut Report) -> Result<(), CliError> {
+    let Some(mask) = column.mask.filter(|mask| !mask.needs_key()) else {
+        return Ok(());
+    };
+    let text = format!(
+        "{mask} of column {} has no key: anyone who can read the table can find addresses, phone numbers and the like by hashing all possible ones",
+        column.name
+    );
+    report.warning("masks", &text, "use hmac-sha256, or aes-siv")
 }
 
 fn check_order(mapping: &TableMapping, report: &mut Report) -> Result<(), CliError> {

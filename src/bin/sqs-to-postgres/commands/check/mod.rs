@@ -17,7 +17,7 @@ use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::database::{Durability, Server};
 use sqs_to_postgres::pipeline::{Column, Pipeline};
 use sqs_to_postgres::quote::quote_identifier;
-use sqs_to_postgres::schema::Inspection;
+use sqs_to_postgres::schema::{Inspection, ParentFacts};
 use sqs_to_postgres::transform::Transformer;
 use tokio::time::Instant;
 
@@ -114,9 +114,6 @@ impl Check {
             Ok(_) => report.ok("masks", &counted(masks, "masked column"))?,
             Err(error) => report.error("masks", &error)?,
         }
-        for column in pipeline.columns() {
-            check_mask(column, report)?;
-        }
         mapping::check(pipeline, report)
     }
 
@@ -139,7 +136,14 @@ impl Check {
             let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
             let mut inspections = Vec::new();
             for table in &pipeline.tables {
-                inspections.push((table, Inspection::read(client, table).await?));
+                let inspection = Inspection::read(client, table).await?;
+                let parent = match &inspection {
+                    Inspection::Table(facts) => {
+                        ParentFacts::read(client, pipeline, table, facts.is_partitioned()).await?
+                    }
+                    _ => None,
+                };
+                inspections.push((table, inspection, parent));
             }
             Ok::<_, CliError>((Server::read(client).await?, inspections))
         };
@@ -151,9 +155,15 @@ impl Check {
         check_durability(&server, report)?;
         check_timeouts(&server, report)?;
         tls::check(&mut database, &address.0, report).await?;
-        for (table, inspection) in &inspections {
-            table::check(inspection, &server.role, table, report)?;
+        for (table, inspection, parent) in &inspections {
+            report.about(pipeline, Some(table));
+            table::check(inspection, &server.role, (pipeline, table), report)?;
+            if let (Inspection::Table(facts), Some(parent)) = (inspection, parent) {
+                let has_key = facts.unique_index.is_ok();
+                table::check_parent(parent, has_key, report)?;
+            }
         }
+        report.about(pipeline, None);
         Ok(Some(server))
     }
 }
@@ -215,18 +225,6 @@ fn check_server(
     } else {
         report.ok("pooler", "none")
     }
-}
-
-/// If the hash needs no key, anyone who can read the table can hash all possible values and compare.
-fn check_mask(column: &Column, report: &mut Report) -> Result<(), CliError> {
-    let Some(mask) = column.mask.filter(|mask| !mask.needs_key()) else {
-        return Ok(());
-    };
-    let text = format!(
-        "{mask} of column {} has no key: anyone who can read the table can find addresses, phone numbers and the like by hashing all possible ones",
-        column.name
-    );
-    report.warning("masks", &text, "use hmac-sha256, or aes-siv")
 }
 
 fn check_durability(server: &Server, report: &mut Report) -> Result<(), CliError> {

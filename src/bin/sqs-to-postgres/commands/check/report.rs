@@ -2,6 +2,7 @@
 
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::json;
+use sqs_to_postgres::pipeline::{Pipeline, Table, TableMapping};
 
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
@@ -39,6 +40,8 @@ pub(super) struct Report {
     is_json: bool,
     /// Width of the names.
     width: usize,
+    /// The table that the lines are about, where there are several.
+    table: Option<Table>,
     counts: [usize; 3],
     is_unavailable: bool,
 }
@@ -49,9 +52,17 @@ impl Report {
         Self {
             is_json,
             width: widest,
+            table: None,
             counts: [0; 3],
             is_unavailable: false,
         }
+    }
+
+    /// The next lines are about this table of the mapping.
+    pub(super) fn about(&mut self, pipeline: &Pipeline, table: Option<&TableMapping>) {
+        let is_one_of_many = pipeline.tables.len() > 1;
+        let table = table.filter(|_| is_one_of_many);
+        self.table = table.map(|mapping| mapping.table.clone());
     }
 
     pub(super) fn ok(&mut self, name: &str, text: &str) -> Result<(), CliError> {
@@ -81,14 +92,21 @@ impl Report {
     ) -> Result<(), CliError> {
         self.counts[status as usize] += 1;
         if self.is_json {
-            let line = json!({"check": name, "status": status.name(), "text": text, "fix": fix});
+            let mut line =
+                json!({"check": name, "status": status.name(), "text": text, "fix": fix});
+            if let Some(table) = &self.table {
+                line["table"] = table.unquoted().into();
+            }
             return output::json(&line);
         }
+        let table = self.table.as_ref().map(ToString::to_string);
+        let table = table.filter(|table| !text.contains(table));
+        let table = table.map_or_else(String::new, |table| format!("{table}: "));
         let (style, width) = (status.style(), self.width);
         let fix = fix.map(|fix| format!(": {fix}")).unwrap_or_default();
         let status = status.name();
         output::line(&format!(
-            "{style}{status:<7}{style:#}  {name:<width$}  {text}{fix}"
+            "{style}{status:<7}{style:#}  {name:<width$}  {table}{text}{fix}"
         ))
     }
 

@@ -1,9 +1,9 @@
 //! The table: whether it fits the mapping.
 
-use sqs_to_postgres::pipeline::TableMapping;
+use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::quote::quote_identifier;
 use sqs_to_postgres::schema::{
-    Difference, Inspection, Kind, PartitionGap, Permissions, TableFacts,
+    Difference, ForeignKey, Inspection, Kind, ParentFacts, PartitionGap, Permissions, TableFacts,
 };
 
 use super::report::Report;
@@ -17,7 +17,7 @@ pub(super) fn line_name(column: &str) -> String {
 pub(super) fn check(
     inspection: &Inspection,
     role: &str,
-    mapping: &TableMapping,
+    (pipeline, mapping): (&Pipeline, &TableMapping),
     report: &mut Report,
 ) -> Result<(), CliError> {
     let name = &mapping.table;
@@ -33,8 +33,9 @@ pub(super) fn check(
             &format!("the role has no USAGE privilege on the schema of {name}"),
             fix,
         ),
-        Inspection::NoTable(fix) => {
-            report.failure("table", &format!("{name} does not exist"), &one_line(fix))
+        Inspection::NoTable => {
+            let fix = one_line(&pipeline.create_table(mapping));
+            report.failure("table", &format!("{name} does not exist"), &fix)
         }
         Inspection::Table(table) => check_table(table, role, mapping, report),
     }
@@ -96,6 +97,37 @@ fn check_kind(
         report.warning("row security", text, &fix)?;
     }
     Ok(())
+}
+
+/// What binds a child table to its parent. If the index of its key is missing, the fix for that one serves both.
+pub(super) fn check_parent(
+    parent: &ParentFacts,
+    has_key: bool,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    match &parent.foreign_key {
+        Ok(ForeignKey { name, cascades }) => {
+            let alone = match cascades {
+                true => "",
+                false => {
+                    ", without ON DELETE CASCADE: the function itself deletes the rows of a deleted row"
+                }
+            };
+            report.ok("foreign key", &format!("{name}{alone}"))?;
+        }
+        Err(fix) => {
+            let text = "none to the parent's key: others can delete a row and leave those that belong to it";
+            report.warning("foreign key", text, fix)?;
+        }
+    }
+    match &parent.index {
+        Ok(index) => report.ok("parent index", &format!("index {index}")),
+        Err(_) if !has_key => Ok(()),
+        Err(fix) => {
+            let text = "no index begins with the parent's key: each deletion of a parent's row reads the whole table";
+            report.warning("parent index", text, fix)
+        }
+    }
 }
 
 fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {

@@ -1,6 +1,7 @@
 //! `explain`: the rows that messages would become, without a database.
 
 mod summary;
+mod unmapped;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres explain events/logins.jsonl
   sqs-to-postgres explain --summary orders.jsonl
+  sqs-to-postgres explain --unmapped orders.jsonl
   echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
 
 /// Show the row that each message becomes, or the rule it breaks and where
@@ -44,10 +46,13 @@ pub(crate) struct Explain {
     /// Show only the summary: nulls, defaults and masks by column, rejections by rule, doubtful paths
     #[arg(long, conflicts_with = "rejected")]
     summary: bool,
+    /// Show only which paths of the messages no column reads, and how many messages have them
+    #[arg(long, conflicts_with_all = ["rejected", "summary"])]
+    unmapped: bool,
     /// Show the values of the messages
     #[arg(long)]
     show_values: bool,
-    /// Print one JSON object per message, or with --summary one for all
+    /// Print one JSON object per message, or with --summary or --unmapped one for all
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -99,19 +104,19 @@ impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
         let mut samples = samples::read(&self.files)?;
-        let mut summary = Summary::new(&explainer.pipeline);
-        let mut is_read = true;
+        let mut summary = Summary::new(&explainer.pipeline, self.unmapped);
+        let (mut is_read, is_for_all) = (true, self.summary || self.unmapped);
         for sample in &mut samples {
             sample.record.read_origin(&explainer.origins);
             let rows = explainer.rows(sample, &mut summary);
             summary.add(&sample.place, &rows);
-            let is_shown = !self.summary && (rows.is_err() || !self.rejected);
+            let is_shown = !is_for_all && (rows.is_err() || !self.rejected);
             if is_shown && is_read {
                 is_read = is_still_read(self.print(&explainer, &sample.place, &rows))?;
             }
         }
         if is_read {
-            is_still_read(match (self.json, self.summary) {
+            is_still_read(match (self.json, is_for_all) {
                 (false, _) => summary.print(&explainer.pipeline),
                 (true, true) => summary.json(&explainer.pipeline),
                 (true, false) => Ok(()),

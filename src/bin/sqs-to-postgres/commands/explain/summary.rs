@@ -9,6 +9,7 @@ use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::suggest::similar;
 
 use super::Row;
+use super::unmapped::Unmapped;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, line};
 
@@ -27,6 +28,8 @@ pub(super) struct Summary {
     rejected: BTreeMap<&'static str, Vec<String>>,
     /// Every path that leads to a value in a sample, other than null.
     seen: BTreeSet<String>,
+    /// Where asked for.
+    unmapped: Option<Unmapped>,
 }
 
 /// Counts over all rows of a table.
@@ -43,9 +46,10 @@ struct Counts {
 }
 
 impl Summary {
-    pub(super) fn new(pipeline: &Pipeline) -> Self {
+    pub(super) fn new(pipeline: &Pipeline, is_unmapped_asked: bool) -> Self {
         Self {
             tables: pipeline.tables.iter().map(TableCounts::new).collect(),
+            unmapped: is_unmapped_asked.then(|| Unmapped::new(pipeline)),
             ..Self::default()
         }
     }
@@ -69,7 +73,10 @@ impl Summary {
     /// Notes the paths of a message.
     pub(super) fn see(&mut self, message: &Message<'_>) {
         if let Ok(body) = serde_json::from_str(message.body()) {
-            self.see_value(&mut Path(Vec::new()), &body);
+            match &mut self.unmapped {
+                Some(unmapped) => unmapped.see(&body),
+                None => self.see_value(&mut Path(Vec::new()), &body),
+            }
         }
     }
 
@@ -93,6 +100,9 @@ impl Summary {
     }
 
     pub(super) fn print(&self, pipeline: &Pipeline) -> Result<(), CliError> {
+        if let Some(unmapped) = &self.unmapped {
+            return unmapped.print(self.messages);
+        }
         for (mapping, counts) in pipeline.tables.iter().zip(&self.tables) {
             let mut table = Table::default();
             for (column, counted) in mapping.columns.iter().zip(&counts.columns) {
@@ -134,6 +144,9 @@ impl Summary {
     }
 
     pub(super) fn json(&self, pipeline: &Pipeline) -> Result<(), CliError> {
+        if let Some(unmapped) = &self.unmapped {
+            return unmapped.json(self.messages);
+        }
         let tables = pipeline.tables.iter().zip(&self.tables);
         let columns = |(mapping, counts): (&TableMapping, &TableCounts)| -> Vec<Value> {
             let columns = mapping.columns.iter().zip(&counts.columns);

@@ -19,6 +19,12 @@ const MAX_DEPTH: usize = 6;
 /// The maximum number of columns from fields: a table has at most 1,600 in all.
 const MAX_FIELDS: usize = 1_500;
 
+/// The maximum number of rows of a child table that the longest arrays of the samples make, of child tables of a table,
+/// and of generations of them: the function takes at most 10,000 rows of a message.
+const MAX_ROWS: usize = 1_000;
+const MAX_CHILDREN: usize = 10;
+const MAX_GENERATIONS: usize = 3;
+
 /// The mask of personal data: a hash, which cannot be made without the key.
 const MASK: Mask = Mask::HmacSha256;
 
@@ -26,6 +32,7 @@ const MASK: Mask = Mask::HmacSha256;
 const EVENTBRIDGE_CONSTANTS: [&str; 4] = ["version", "account", "region", "resources"];
 
 /// A proposed column.
+#[derive(Clone)]
 pub(super) struct Column<'s> {
     /// The steps that its name is made of.
     pub(super) path: Vec<&'s str>,
@@ -34,7 +41,8 @@ pub(super) struct Column<'s> {
     pub(super) why_from: &'static str,
     pub(super) column_type: String,
     pub(super) why_type: String,
-    pub(super) is_required: bool,
+    /// Whether it is required, and the reason.
+    pub(super) required: Option<String>,
     /// The mask, and the reason.
     pub(super) mask: Option<(Mask, String)>,
     /// Its rank as a key, the best lowest; `None` if it cannot be one.
@@ -47,13 +55,36 @@ pub(super) enum Item<'s> {
     LeftOut(String),
 }
 
+impl<'s> Item<'s> {
+    pub(super) fn column(&self) -> Option<&Column<'s>> {
+        match self {
+            Self::Column(column) => Some(column),
+            Self::LeftOut(_) => None,
+        }
+    }
+}
+
+/// An array of objects, whose elements become rows of a table.
+pub(super) struct Child<'s> {
+    /// The way to it from where the parent's row begins.
+    pub(super) path: Vec<&'s str>,
+    pub(super) max_items: usize,
+    pub(super) elements: &'s Shape,
+}
+
 /// Collects the columns of fields.
 pub(super) struct Fields<'s> {
-    pub(super) wrap: Wrap,
-    pub(super) samples: &'s [Sample],
-    /// The number of messages.
+    wrap: Wrap,
+    samples: &'s [Sample],
+    /// The number of messages, or of elements.
     pub(super) total: usize,
+    /// Of elements: the name of their array.
+    array: Option<&'s str>,
+    /// How many parents the table has, and how many rows the longest arrays make.
+    generation: usize,
+    rows: usize,
     pub(super) items: Vec<Item<'s>>,
+    pub(super) children: Vec<Child<'s>>,
     /// The fields beyond the limit.
     beyond: usize,
 }
@@ -64,9 +95,35 @@ impl<'s> Fields<'s> {
             wrap,
             samples,
             total,
+            array: None,
+            generation: 0,
+            rows: 1,
             items: Vec::new(),
+            children: Vec::new(),
             beyond: 0,
         }
+    }
+
+    /// Those of the elements of an array.
+    pub(super) fn of_child(&self, child: &Child<'s>) -> Self {
+        let mut fields = Self {
+            array: child.path.last().copied(),
+            generation: self.generation + 1,
+            rows: self.rows * child.max_items,
+            ..Self::new(Wrap::None, self.samples, child.elements.present)
+        };
+        fields.add_body(child.elements);
+        fields
+    }
+
+    /// In how many messages or elements a field that all of them have is.
+    pub(super) fn all(&self) -> String {
+        let noun = if self.generation == 0 {
+            "message"
+        } else {
+            "element"
+        };
+        counted(self.total, noun)
     }
 
     /// Adds the fields of the bodies.
@@ -137,8 +194,19 @@ impl<'s> Fields<'s> {
         if shape.is_record() && path.len() < MAX_DEPTH {
             return self.add_keys(path, shape.keys.iter());
         }
-        let name = match path {
-            [.., object, part] => part_name(object, part),
+        if let Some(elements) = shape.records()
+            && self.takes_rows(shape.max_items)
+        {
+            self.children.push(Child {
+                path: path.to_vec(),
+                max_items: shape.max_items,
+                elements,
+            });
+            return;
+        }
+        let name = match (path, self.array) {
+            ([.., object, part], _) => part_name(object, part),
+            ([part], Some(array)) => part_name(array, part),
             _ => path.concat(),
         };
         let from = joined(path);
@@ -151,6 +219,13 @@ impl<'s> Fields<'s> {
             )),
             _ => self.add_column(path.to_vec(), from, &name, shape),
         }
+    }
+
+    /// Whether arrays of this length may become rows of another child table.
+    fn takes_rows(&self, items: usize) -> bool {
+        self.rows * items <= MAX_ROWS
+            && self.children.len() < MAX_CHILDREN
+            && self.generation < MAX_GENERATIONS
     }
 
     fn add_column(&mut self, path: Vec<&'s str>, from: String, name: &str, shape: &'s Shape) {
@@ -179,7 +254,7 @@ impl<'s> Fields<'s> {
             why_from: "",
             column_type: choice.column_type,
             why_type: choice.why,
-            is_required,
+            required: is_required.then(|| format!("in all {}", self.all())),
             mask,
         }));
     }
@@ -193,11 +268,11 @@ impl<'s> Fields<'s> {
     }
 }
 
-impl Column<'_> {
+impl<'s> Column<'s> {
     /// A column of metadata.
     pub(super) fn of_metadata(
-        path: [&'static str; 2],
-        from: Metadata,
+        path: [&'s str; 2],
+        from: impl ToString,
         column_type: ColumnType,
         why: &'static str,
     ) -> Self {
@@ -207,9 +282,31 @@ impl Column<'_> {
             why_from: why,
             column_type: column_type.to_string(),
             why_type: String::new(),
-            is_required: false,
+            required: None,
             mask: None,
             key_rank: None,
+        }
+    }
+
+    /// The column of the position in an array.
+    pub(super) fn of_position(array: &'s str) -> Self {
+        let why = "the position in the array, from 0";
+        Self::of_metadata([array, "position"], "@index", ColumnType::Integer, why)
+    }
+
+    /// The same value in a row of a child table.
+    pub(super) fn inherited(&self) -> Self {
+        let is_of_message = self.from.starts_with('@') && self.from != "@index";
+        let from = match is_of_message {
+            true => self.from.clone(),
+            false => format!("^.{}", self.from),
+        };
+        Self {
+            from,
+            why_from: "",
+            why_type: String::new(),
+            key_rank: None,
+            ..self.clone()
         }
     }
 
@@ -244,7 +341,7 @@ fn key_rank(name: &str, column_type: &str) -> Option<u8> {
 }
 
 /// The path as the mapping writes it.
-fn joined(path: &[&str]) -> String {
+pub(super) fn joined(path: &[&str]) -> String {
     Path(path.iter().map(ToString::to_string).collect()).to_string()
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Shape {
     pub(super) items: Option<Box<Shape>>,
     /// The length of the longest array.
     pub(super) max_items: usize,
+    /// The number of values in arrays, null too.
+    elements: usize,
 }
 
 /// Values of one class.
@@ -71,6 +73,7 @@ impl Shape {
             Json::Array(items) => {
                 self.count(Class::Array, sample);
                 self.max_items = self.max_items.max(items.len());
+                self.elements += items.len();
                 let shape = self.items.get_or_insert_default();
                 items.iter().for_each(|item| shape.observe(item, sample));
             }
@@ -157,6 +160,14 @@ impl Shape {
         !self.keys.is_empty() && is_most(objects, self.all()) && are_names && are_shared
     }
 
+    /// The elements, if the values are arrays of nothing but records.
+    pub(super) fn records(&self) -> Option<&Self> {
+        let items = self.items.as_deref()?;
+        let are_arrays = self.of(&[Class::Array]) == self.all();
+        let are_objects = items.of(&[Class::Object]) == self.elements;
+        (are_arrays && are_objects && items.is_record()).then_some(items)
+    }
+
     /// The kind of personal data that name and values suggest, with the reason.
     pub(super) fn pii(&self, name: &str) -> Option<(Pii, String)> {
         // Null may become anything; true or false is hardly personal.
@@ -204,7 +215,7 @@ pub(super) fn is_most(count: usize, all: usize) -> bool {
 }
 
 /// Whether a key is a name, rather than data.
-pub(super) fn is_name(key: &str) -> bool {
+pub(crate) fn is_name(key: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || "_-$.".contains(character);
     let has_letter = key.chars().any(char::is_alphabetic);
     let is_value = KINDS.into_iter().any(|kind| kind.is_value(key));

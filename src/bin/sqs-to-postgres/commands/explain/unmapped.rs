@@ -1,0 +1,71 @@
+//! `--unmapped`: the paths of the samples that no column reads, and how many messages have them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use sqs_to_postgres::pipeline::{Path, Pipeline, Reads};
+
+use crate::cli::error::CliError;
+use crate::cli::output::{self, Table, counted, escaped, line};
+use crate::commands::infer::is_name;
+
+pub(super) struct Unmapped {
+    reads: Reads,
+    /// The number of messages with a value at each path.
+    paths: BTreeMap<String, usize>,
+}
+
+impl Unmapped {
+    pub(super) fn new(pipeline: &Pipeline) -> Self {
+        Self {
+            reads: Reads::of(pipeline),
+            paths: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn see(&mut self, body: &Value) {
+        let paths = self.reads.unread(body);
+        let paths: BTreeSet<String> = paths.iter().map(|steps| shown(steps)).collect();
+        for path in paths {
+            *self.paths.entry(path).or_default() += 1;
+        }
+    }
+
+    pub(super) fn print(&self, messages: usize) -> Result<(), CliError> {
+        let of_all = counted(messages, "message");
+        let mut table = Table::default();
+        for (path, count) in &self.paths {
+            table.row([escaped(path), format!("{count} of {of_all}")]);
+        }
+        if !self.paths.is_empty() {
+            line(&format!("paths that no column reads\n{table}"))?;
+        }
+        let unmapped = counted(self.paths.len(), "path");
+        line(&format!("{of_all}: {unmapped} that no column reads"))
+    }
+
+    pub(super) fn json(&self, messages: usize) -> Result<(), CliError> {
+        let paths = self.paths.iter();
+        let paths = paths.map(|(path, count)| json!({"path": path, "messages": count}));
+        output::json(&json!({"messages": messages, "unmapped": paths.collect::<Vec<_>>()}))
+    }
+}
+
+/// The way to a value: `lines[].sku`. A key that looks like data is not shown.
+fn shown(steps: &[Option<String>]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        let Some(key) = step else {
+            text += "[]";
+            continue;
+        };
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text += &match is_name(key) {
+            true => Path(vec![key.clone()]).to_string(),
+            false => "*".to_owned(),
+        };
+    }
+    text
+}

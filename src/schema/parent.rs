@@ -1,0 +1,122 @@
+//! How a child table is bound to its parent: by a foreign key, and an index that finds the rows of a parent's row.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::ddl::index;
+use crate::database::DatabaseError;
+use crate::pipeline::{Pipeline, TableMapping};
+
+/// What binds a child table to its parent.
+#[derive(Debug)]
+pub struct ParentFacts {
+    /// The foreign key to the parent's key, or the statement that adds it.
+    pub foreign_key: Result<ForeignKey, String>,
+    /// The index that finds the rows of a parent's row, or the statement that creates it.
+    pub index: Result<String, String>,
+}
+
+/// A foreign key to the key of the parent.
+#[derive(Debug)]
+pub struct ForeignKey {
+    /// Its name.
+    pub name: String,
+    /// Whether it has `ON DELETE CASCADE`. The function does not need that: its statement deletes children itself.
+    pub cascades: bool,
+}
+
+impl ParentFacts {
+    /// Reads the catalog; `None` for a table without a parent.
+    ///
+    /// # Errors
+    /// The connection failed, or Postgres refused a query.
+    pub async fn read(
+        client: &Client,
+        pipeline: &Pipeline,
+        table: &TableMapping,
+        is_partitioned: bool,
+    ) -> Result<Option<Self>, DatabaseError> {
+        let (Some(parent), Some(clause)) =
+            (pipeline.ancestor(table, 1), pipeline.foreign_key(table))
+        else {
+            return Ok(None);
+        };
+        let own: Vec<&str> = table.key_names().take(parent.key.len()).collect();
+        let add = || format!("ALTER TABLE {} ADD {clause};", table.table);
+        let create = || index("INDEX", table, own.iter().copied(), is_partitioned);
+        let foreign_key = foreign_key(client, table, parent).await?;
+        Ok(Some(Self {
+            foreign_key: foreign_key.ok_or_else(add),
+            index: index_of_parent(client, pipeline, table)
+                .await?
+                .ok_or_else(create),
+        }))
+    }
+}
+
+async fn foreign_key(
+    client: &Client,
+    table: &TableMapping,
+    parent: &TableMapping,
+) -> Result<Option<ForeignKey>, DatabaseError> {
+    let sql = "SELECT conname::text, confdeltype = 'c' FROM pg_constraint c \
+               WHERE contype = 'f' AND conrelid = to_regclass($1) AND confrelid = to_regclass($2) \
+               AND to_jsonb(c)->>'conenforced' IS DISTINCT FROM 'false' \
+               AND ($3::text[], $4::text[]) = (SELECT array_agg(a.attname::text ORDER BY a.attname COLLATE \"C\"), \
+                                                      array_agg(b.attname::text ORDER BY a.attname COLLATE \"C\") \
+                   FROM unnest(conkey, confkey) AS pair(own, other) \
+                   JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = own \
+                   JOIN pg_attribute b ON b.attrelid = confrelid AND b.attnum = other) \
+               ORDER BY confdeltype <> 'c', conname LIMIT 1";
+    let mut pairs: Vec<_> = table.key_names().zip(parent.key_names()).collect();
+    pairs.sort_unstable();
+    let (own, others): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&table.table.to_string(), Type::TEXT),
+        (&parent.table.to_string(), Type::TEXT),
+        (&own, Type::TEXT_ARRAY),
+        (&others, Type::TEXT_ARRAY),
+    ];
+    let row = client.query_typed_opt(sql, &parameters).await?;
+    let key = row.map(|row| -> Result<_, DatabaseError> {
+        Ok(ForeignKey {
+            name: row.try_get(0)?,
+            cascades: row.try_get(1)?,
+        })
+    });
+    key.transpose()
+}
+
+/// An index that begins with the columns of the parent's key, in any order, if there also is one for the key by which
+/// the function deletes: that of the table at the top.
+async fn index_of_parent(
+    client: &Client,
+    pipeline: &Pipeline,
+    table: &TableMapping,
+) -> Result<Option<String>, DatabaseError> {
+    let sql = "SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+               JOIN pg_am m ON m.oid = x.relam \
+               WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' \
+               AND $2::text[] = (SELECT array_agg(a.attname::text ORDER BY a.attname COLLATE \"C\") FROM pg_attribute a \
+                   WHERE a.attrelid = i.indrelid \
+                   AND a.attnum = ANY ((i.indkey::int2[])[0:least(cardinality($2), i.indnkeyatts) - 1])) \
+               ORDER BY NOT i.indisunique, x.relname LIMIT 1";
+    let above = (1..).map_while(|generations| pipeline.ancestor(table, generations));
+    let lengths: BTreeSet<usize> = above.map(|above| above.key.len()).collect();
+    let mut found = None;
+    for length in lengths {
+        let mut columns: Vec<&str> = table.key_names().take(length).collect();
+        columns.sort_unstable();
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
+            (&table.table.to_string(), Type::TEXT),
+            (&columns, Type::TEXT_ARRAY),
+        ];
+        let Some(row) = client.query_typed_opt(sql, &parameters).await? else {
+            return Ok(None);
+        };
+        found = Some(row.try_get(0)?);
+    }
+    Ok(found)
+}
