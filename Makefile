@@ -36,12 +36,13 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 export CARGO_BUILD_TARGET ?= $(HOST)
 
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
-STACK_TEST_GROUPS := chaos guide variants queue journeys
+STACK_TEST_GROUPS := chaos guide variants queue journeys examples
 STACK_TESTS_chaos := chaos
 STACK_TESTS_guide := deploy_guide
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook
 STACK_TESTS_journeys := journeys
+STACK_TESTS_examples := examples
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
 TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap

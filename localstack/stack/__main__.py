@@ -119,7 +119,7 @@ def logs_of_function(settings: Settings, arguments: Namespace) -> int:
 
 
 def run_messages(settings: Settings, arguments: Namespace) -> None:
-    """Starts the stack, sends events/logins.jsonl or the messages of an example through it and checks the result."""
+    """Starts the stack, sends events/logins.jsonl or an example through it and checks the result."""
     if arguments.example:
         mapping = Mapping.example(settings, arguments.example)
         up(settings, Namespace(mappings=[mapping]))

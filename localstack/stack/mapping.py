@@ -29,7 +29,7 @@ class Mapping:
     def of(cls, file: Path) -> "Mapping":
         """One of the user's own, which is called as its file, or an example, which is not in their way."""
         file = file.absolute()
-        stem = f"example-{file.stem}" if file.parent.name == EXAMPLES else file.stem
+        stem = f"example-{file.stem}" if file.parent == Settings.of_repo().root / EXAMPLES else file.stem
         name = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-")
         if not NAME.fullmatch(name) or name == SHIPPED_NAME:
             raise StackError(
