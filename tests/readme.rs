@@ -126,20 +126,17 @@ fn six_examples() -> &'static str {
 
 /// Whether a line is this one, in which `…` stands for any text.
 fn is_shortened(shown: &str, line: &str) -> bool {
-    let mut rest = line;
     let mut parts = shown.split('…');
-    let is_start = parts.next().is_some_and(|start| {
-        rest = rest.strip_prefix(start).unwrap_or("");
-        line.starts_with(start)
-    });
-    let are_found = parts.all(|part| match rest.find(part) {
-        Some(at) => {
-            rest = &rest[at + part.len()..];
-            true
-        }
-        None => false,
-    });
-    is_start && are_found && (rest.is_empty() || shown.ends_with('…'))
+    let Some(mut rest) = line.strip_prefix(parts.next().unwrap()) else {
+        return false;
+    };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else {
+            return false;
+        };
+        rest = after;
+    }
+    rest.is_empty() || shown.ends_with('…')
 }
 
 #[test]

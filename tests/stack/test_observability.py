@@ -7,7 +7,6 @@ metric nor a field can be renamed on one side alone.
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +17,11 @@ from stack.deploy import client
 from stack.runtime_api import Invocation
 from stack.sandbox import Sandbox
 from stack.settings import REGION, Settings
-from stacks import Variant
+from stacks import ACCOUNT, Variant
 
 OURS = "sqs-to-postgres"
-QUEUE_ARN = f"arn:aws:sqs:{REGION}:000000000000:several"
+QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"
+FUNCTION_ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{OURS}"
 Metric = tuple[str, frozenset[str]]
 """Name, and names of the dimensions."""
 Line = dict[str, Any]
@@ -79,31 +79,24 @@ def lines(settings: Settings, variants: dict[str, Variant]) -> list[Line]:
 
 
 @pytest.fixture
-def of_several_tables(shell: Shell, tool: Path) -> list[Line]:
+def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
     """The log of a function that stores, repeats, passes over, deletes and skips rows of two tables."""
     (shell.folder / "pipeline.toml").write_text(SEVERAL_TABLES)
     shell.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
-    lambda_env = {
-        "AWS_LAMBDA_FUNCTION_NAME": OURS,
-        "AWS_REGION": REGION,
-        "LAMBDA_TASK_ROOT": str(shell.folder),
-    }
-    function = Sandbox([str(tool / "bootstrap")], shell.env | lambda_env, shell.folder)
+    of_lambda = {"NAME": OURS, "VERSION": "$LATEST", "MEMORY_SIZE": "256"}
+    of_lambda = {f"AWS_LAMBDA_FUNCTION_{name}": value for name, value in of_lambda.items()}
+    bootstrap = settings.root / "target" / "lambda" / "bootstrap" / "bootstrap"
+    env = shell.env | of_lambda | {"AWS_REGION": REGION, "LAMBDA_TASK_ROOT": str(shell.folder)}
+    function = Sandbox([str(bootstrap)], env, shell.folder)
     payment, other = {"kind": "payment", "id": 1}, {"kind": "other"}
     customer = {"kind": "customer", "id": 1, "version": 2}
     newer = [customer | {"version": 1}, customer | {"version": 3, "is_deleted": True}]
     try:
         function.wait_ready(60)
         for number, body in enumerate([payment, customer, payment, *newer, other]):
-            record = {
-                "messageId": f"m-{number}",
-                "body": json.dumps(body),
-                "eventSourceARN": "arn:aws:sqs:r:1:q",
-            }
+            record = {"messageId": f"m-{number}", "body": json.dumps(body), "eventSourceARN": QUEUE_ARN}
             event = json.dumps({"Records": [record]}).encode()
-            outcome = function.invoke(
-                Invocation(f"id-{number}", "arn:of:the:function", "Root=1-2", event, 60)
-            )
+            outcome = function.invoke(Invocation(f"id-{number}", FUNCTION_ARN, "Root=1-2", event, 60))
             assert json.loads(outcome.payload) == {"batchItemFailures": []}
     finally:
         function.stop()
