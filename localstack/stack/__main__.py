@@ -19,6 +19,7 @@ from stack.processes import Daemon, accepts_connections, one_at_a_time, require_
 from stack.report import say, show, step
 from stack.settings import LOOPBACK, Settings, StackError
 from stack.status import overview
+from stack.traffic import Logins, Orders
 
 PORT_VARIABLES = ("POSTGRES_PORT", "LOCALSTACK_PORT")
 NO_ARGUMENTS = Namespace(mappings=[])
@@ -133,7 +134,8 @@ def run_messages(settings: Settings, arguments: Namespace) -> None:
 def chaos_messages(settings: Settings, arguments: Namespace) -> None:
     """Sends messages while faults are injected, and checks the balance."""
     with _left_as_found(settings):
-        chaos.chaos(settings, arguments.messages)
+        for traffic in (Logins(), Orders()):
+            chaos.chaos(settings, traffic, arguments.messages)
 
 
 def with_stack(settings: Settings, arguments: Namespace) -> int:

@@ -83,6 +83,8 @@ pub(super) struct Fields<'s> {
     /// How many parents the table has, and how many rows the longest arrays make.
     generation: usize,
     rows: usize,
+    /// The same place in messages of other types: what is masked in one table is not stored in clear in another.
+    others: Vec<&'s Shape>,
     pub(super) items: Vec<Item<'s>>,
     pub(super) children: Vec<Child<'s>>,
     /// The fields beyond the limit.
@@ -98,6 +100,7 @@ impl<'s> Fields<'s> {
             array: None,
             generation: 0,
             rows: 1,
+            others: Vec::new(),
             items: Vec::new(),
             children: Vec::new(),
             beyond: 0,
@@ -106,13 +109,18 @@ impl<'s> Fields<'s> {
 
     /// Those of the elements of an array.
     pub(super) fn of_child(&self, child: &Child<'s>) -> Self {
+        let others = self
+            .others
+            .iter()
+            .filter_map(|other| other.at(&child.path)?.items.as_deref());
+        let others: Vec<_> = others.collect();
         let mut fields = Self {
             array: child.path.last().copied(),
             generation: self.generation + 1,
             rows: self.rows * child.max_items,
             ..Self::new(Wrap::None, self.samples, child.elements.present)
         };
-        fields.add_body(child.elements);
+        fields.add_body(child.elements, others);
         fields
     }
 
@@ -127,7 +135,8 @@ impl<'s> Fields<'s> {
     }
 
     /// Adds the fields of the bodies.
-    pub(super) fn add_body(&mut self, shape: &'s Shape) {
+    pub(super) fn add_body(&mut self, shape: &'s Shape, others: Vec<&'s Shape>) {
+        self.others = others;
         let is_constant = |key: &str, shape: &Shape| {
             self.wrap == Wrap::EventBridge
                 && EVENTBRIDGE_CONSTANTS.contains(&key)
@@ -149,11 +158,13 @@ impl<'s> Fields<'s> {
     }
 
     /// Adds the attributes of messages.
-    pub(super) fn add_attributes(&mut self, shape: &'s Shape) {
+    pub(super) fn add_attributes(&mut self, shape: &'s Shape, others: &[&'s Shape]) {
         for (name, shape) in &shape.keys {
             if is_name(name) {
                 let from = Metadata::Attribute(name.clone()).to_string();
-                self.add_column(vec!["attribute", name], from, name, shape);
+                let others = others.iter().filter_map(|other| other.at(&[name]));
+                let all = [shape].into_iter().chain(others).collect();
+                self.add_column(vec!["attribute", name], from, name, all);
             } else {
                 let place = self.place(shape.first);
                 self.leave_out(format!(
@@ -210,14 +221,18 @@ impl<'s> Fields<'s> {
             _ => path.concat(),
         };
         let from = joined(path);
-        let nested = shape.of(&[Class::Array, Class::Object]);
-        let is_scalar = nested == 0 || is_most(shape.all() - nested, shape.all());
-        match shape.pii_inside(&name) {
-            Some(kind) if !is_scalar => self.leave_out(format!(
+        let is_scalar = |shape: &&Shape| {
+            let nested = shape.of(&[Class::Array, Class::Object]);
+            nested == 0 || is_most(shape.all() - nested, shape.all())
+        };
+        let others = self.others.iter().filter_map(|other| other.at(path));
+        let all: Vec<&Shape> = [shape].into_iter().chain(others).collect();
+        match all.iter().find_map(|shape| shape.pii_inside(&name)) {
+            Some(kind) if !all.iter().all(is_scalar) => self.leave_out(format!(
                 "{}, which contains what looks like {kind}: jsonb and arrays cannot be masked",
                 quoted(&from)
             )),
-            _ => self.add_column(path.to_vec(), from, &name, shape),
+            _ => self.add_column(path.to_vec(), from, &name, all),
         }
     }
 
@@ -228,13 +243,16 @@ impl<'s> Fields<'s> {
             && self.generation < MAX_GENERATIONS
     }
 
-    fn add_column(&mut self, path: Vec<&'s str>, from: String, name: &str, shape: &'s Shape) {
+    /// Adds a column of the first of these values; the others are those of other types of messages.
+    fn add_column(&mut self, path: Vec<&'s str>, from: String, name: &str, all: Vec<&'s Shape>) {
+        let [shape, ..] = all[..] else { return };
         if self.items.len() >= MAX_FIELDS {
             self.beyond += 1;
             return;
         }
         let is_required = shape.present == self.total;
-        let mask = shape.pii(name).map(|(_, why)| (MASK, why));
+        let mask = all.iter().find_map(|shape| shape.pii(name));
+        let mask = mask.map(|(_, why)| (MASK, why));
         let choice = match mask {
             Some(_) => Choice {
                 column_type: ColumnType::Varchar(MASK.min_token_chars()).to_string(),

@@ -123,8 +123,15 @@ impl<'s> Observed<'s> {
     /// The table of a group, without its children.
     fn table(&'s self, name: String, group: &'s Group) -> Table<'s> {
         let mut fields = Fields::new(self.wrap, self.samples, group.bodies.present);
-        fields.add_body(&group.bodies);
-        fields.add_attributes(&group.attributes);
+        let others = self
+            .groups
+            .iter()
+            .filter(|other| !std::ptr::eq(*other, group));
+        let (bodies, attributes): (Vec<_>, Vec<_>) = others
+            .map(|other| (&other.bodies, &other.attributes))
+            .unzip();
+        fields.add_body(&group.bodies, bodies);
+        fields.add_attributes(&group.attributes, &attributes);
         let items = &mut fields.items;
         let is_event_id = |item: &Item<'_>| matches!(item, Item::Column(column) if column.path == ["id"] && column.key_rank.is_some());
         let event_id = match self.wrap {
@@ -218,7 +225,6 @@ impl<'s> Table<'s> {
     fn head(&self, routed_by: Option<&str>) -> String {
         let mut text = format!("\n[[table]]\n{}", line("name", &self.name, ""));
         if let Some((parent, child)) = &self.parent {
-            let most = counted(child.max_items, "object");
             text += &line(
                 "parent",
                 parent,
@@ -227,7 +233,10 @@ impl<'s> Table<'s> {
             text += &line(
                 "each",
                 &joined(&child.path),
-                &format!("a row for each of up to {most}"),
+                &format!(
+                    "a row for each object: up to {} in the samples",
+                    child.max_items
+                ),
             );
         } else if let Some(field) = routed_by {
             let types: Vec<_> = self.types.iter().map(|text| quoted(text)).collect();

@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::message::origin::ORIGIN;
 use sqs_to_postgres::message::{Envelope, Message};
 use sqs_to_postgres::pipeline::Pipeline;
@@ -179,7 +179,7 @@ fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, po
 /// How many rows the mapping stores, and the positions of the samples that it rejects, each with the reason.
 fn stored(mapping: &str, samples: &[Sample]) -> Result<(usize, Vec<(usize, String)>), CliError> {
     let pipeline = Pipeline::parse("the mapping", mapping)?;
-    let transformer = Transformer::new("the mapping", &pipeline, Some(&MaskKey::placeholder()))?;
+    let transformer = Transformer::new("the mapping", &pipeline, Some(&KeyRing::placeholder()))?;
     let rows = |sample: &Sample| -> Result<usize, Rejection> {
         let message = Message::extract(&sample.record, pipeline.envelope)?;
         let mut rows = transformer.new_rows();
@@ -277,8 +277,8 @@ mod tests {
     }
 
     /// Messages of one producer: each field has one kind, and may be null or missing.
-    fn conforming() -> impl Strategy<Value = Vec<Value>> {
-        let fields = btree_map("[a-zA-Z_.é]{1,12}", 0..13_u8, 1..8);
+    fn conforming(names: &'static str) -> impl Strategy<Value = Vec<Value>> {
+        let fields = btree_map(names, 0..13_u8, 1..8);
         fields.prop_flat_map(|fields| {
             let field = |(name, kind): (String, u8)| {
                 let value = prop_oneof![
@@ -304,8 +304,18 @@ mod tests {
         }
 
         #[test]
-        fn no_message_of_a_consistent_producer_is_rejected(messages in conforming()) {
+        fn no_message_of_a_consistent_producer_is_rejected(messages in conforming("[a-zA-Z_.é]{1,12}")) {
             prop_assert_eq!(rejected_of(&messages), Some(0));
+        }
+
+        #[test]
+        fn every_mapping_of_several_types_loads(types in vec(conforming("[a-h]"), 2..4)) {
+            let types = types.into_iter().zip(["created", "paid", "gone"]);
+            let messages: Vec<_> = types.flat_map(|(messages, name)| messages.into_iter().map(move |mut message| {
+                message["type"] = name.into();
+                message
+            })).collect();
+            rejected_of(&messages);
         }
     }
 }

@@ -160,6 +160,12 @@ impl Shape {
         !self.keys.is_empty() && is_most(objects, self.all()) && are_names && are_shared
     }
 
+    /// The values at a path below these.
+    pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
+        path.iter()
+            .try_fold(self, |shape, key| shape.keys.get(*key))
+    }
+
     /// The elements, if the values are arrays of nothing but records.
     pub(super) fn records(&self) -> Option<&Self> {
         let items = self.items.as_deref()?;
