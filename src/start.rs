@@ -65,6 +65,7 @@ pub async fn handler(
         file.clone(),
         Arc::clone(&pipeline),
         settings.mask_key,
+        settings.secret_ttl,
         secrets,
     );
     tokio::try_join!(

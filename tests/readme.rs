@@ -78,7 +78,9 @@ fn anchors(document: &str) -> BTreeSet<String> {
 /// Whether a mapping accepts a body.
 fn takes(mapping: &str, body: &str) -> bool {
     let pipeline = Pipeline::parse("README.md", mapping).unwrap();
-    let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+        .unwrap()
+        .into();
     let transformer = Transformer::new("README.md", &pipeline, Some(&key)).unwrap();
     let id = "5e0d8f2a-0000-4000-8000-000000000001";
     let event = json!({"Records": [

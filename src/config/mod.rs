@@ -47,7 +47,8 @@ pub struct Settings {
     /// Where the mapping is, in the order of looking: the file of `PIPELINE_FILE`, or else `pipeline.toml` beside the
     /// function (`LAMBDA_TASK_ROOT`) or in a layer.
     pub pipeline_files: Vec<PathBuf>,
-    /// `SECRET_TTL_SECS`: the age after which credentials are read again for a new connection.
+    /// `SECRET_TTL_SECS`: the age after which credentials are read again for a new connection, and mask keys for a
+    /// batch.
     pub secret_ttl: Duration,
 }
 
@@ -111,7 +112,7 @@ pub struct QueueSettings {
 pub enum MaskKeySettings {
     /// `MASK_KEY`: the key itself, in base64.
     Key(SecretString),
-    /// `MASK_SECRET_ID`: name or ARN of the secret `{"mask_key": "…"}`.
+    /// `MASK_SECRET_ID`: name or ARN of the secret, see [`MaskSecret`](crate::secret::MaskSecret).
     Secret(String),
 }
 

@@ -9,7 +9,7 @@ use super::convert::{self, Value};
 use super::from_json;
 use super::scopes::{Frames, Input};
 use super::text::Unstorable;
-use crate::mask::{MaskKey, Masker};
+use crate::mask::{KeyRing, Masker};
 use crate::message::Message;
 use crate::pipeline::{Column, Problem};
 use crate::rejection::Rule;
@@ -44,7 +44,7 @@ impl CompiledColumn {
         column: &Column,
         [is_key, identifies]: [bool; 2],
         inputs: SmallVec<[Input; 1]>,
-        key: Option<&MaskKey>,
+        keys: Option<&KeyRing>,
     ) -> Result<Self, Problem> {
         let (strips, steps): (Vec<_>, Vec<_>) = column
             .transforms
@@ -55,7 +55,7 @@ impl CompiledColumn {
             is_key,
             identifies,
             inputs,
-            masker: column.mask.map(|mask| Masker::new(mask, key)).transpose()?,
+            masker: masker(column, keys)?,
             steps,
             unstorable: match strips.is_empty() {
                 true => Unstorable::Reject,
@@ -146,6 +146,23 @@ impl CompiledColumn {
             _ => Ok(()),
         }
     }
+}
+
+/// The mask of a column, which has room for the tokens of the current key.
+fn masker(column: &Column, keys: Option<&KeyRing>) -> Result<Option<Masker>, Problem> {
+    let Some(mask) = column.mask else {
+        return Ok(None);
+    };
+    let column_type = column.column_type;
+    let needed = mask.min_token_chars_with(keys);
+    if column_type.max_chars().is_some_and(|chars| chars < needed) {
+        return Err(Problem::MaskWidth {
+            mask,
+            needed,
+            column_type,
+        });
+    }
+    Ok(Some(Masker::new(mask, keys)?))
 }
 
 fn write_token(

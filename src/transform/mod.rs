@@ -17,7 +17,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::mask::MaskKey;
+use crate::mask::KeyRing;
 use crate::message::Message;
 use crate::message::origin::Origins;
 use crate::pipeline::{Pipeline, PipelineError, Unmatched};
@@ -59,16 +59,16 @@ impl Transformer {
     pub fn new(
         file: &str,
         pipeline: &Pipeline,
-        key: Option<&MaskKey>,
+        keys: Option<&KeyRing>,
     ) -> Result<Self, PipelineError> {
-        if key.is_none() {
+        if keys.is_none() {
             let checked = pipeline.check_unsigned_origin();
             checked.map_err(|mistake| mistake.in_file(file))?;
         }
         let mut scopes = Scopes::new(pipeline.root.as_ref());
         let mut tables: Vec<CompiledTable> = Vec::with_capacity(pipeline.tables.len());
         for position in 0..pipeline.tables.len() {
-            let compiled = CompiledTable::new(pipeline, position, &tables, &mut scopes, key);
+            let compiled = CompiledTable::new(pipeline, position, &tables, &mut scopes, keys);
             let name = pipeline.tables[position].table.unquoted();
             let is_one_of_many = pipeline.tables.len() > 1;
             tables.push(
@@ -81,7 +81,7 @@ impl Transformer {
             scopes,
             tables,
             unmatched: pipeline.unmatched,
-            origins: Origins::new(key),
+            origins: Origins::new(keys),
         })
     }
 

@@ -57,6 +57,8 @@ pub(super) enum Input {
     /// The fields of a scope but for these.
     Rest(usize, HashSet<String>),
     Metadata(Metadata),
+    /// The same for every message.
+    Text(String),
 }
 
 impl Scopes {
@@ -179,6 +181,7 @@ impl Input {
             Self::Index(scope) => Ok(Value::Number(Cow::Owned(
                 frames.0[*scope].index.to_string(),
             ))),
+            Self::Text(text) => Ok(Value::Text(Cow::Owned(text.clone()))),
             Self::Rest(scope, left_out) => rest(frames.0[*scope].json, left_out, unstorable),
             Self::Metadata(metadata) => match metadata.value(message) {
                 None => Ok(Value::Null),

@@ -8,7 +8,7 @@ use super::convert::Value;
 use super::decimal::Decimal;
 use super::scopes::{Frames, Input, Picked, Scopes};
 use super::text::Unstorable;
-use crate::mask::MaskKey;
+use crate::mask::KeyRing;
 use crate::message::Metadata;
 use crate::pipeline::{Condition, Mistake, Pipeline, Scalar, Source};
 use crate::rejection::{Place, Rejection};
@@ -40,7 +40,7 @@ impl CompiledTable {
         position: usize,
         before: &[Self],
         scopes: &mut Scopes,
-        key: Option<&MaskKey>,
+        keys: Option<&KeyRing>,
     ) -> Result<Self, Mistake> {
         let mapping = &pipeline.tables[position];
         let parent = mapping.parent.and_then(|parent| before.get(parent));
@@ -54,6 +54,7 @@ impl CompiledTable {
             let above = (1..generations).try_fold(parent?, |table, _| before.get(table.parent?));
             above.map(|table| table.scope)
         };
+        let key_id = keys.map(KeyRing::id).unwrap_or_default().to_owned();
         let mut compile = |source: &Source, left_out: HashSet<String>| match source {
             Source::Path(path) => Input::Field(scopes.slot(scope, path)),
             Source::Top(path) => Input::Field(scopes.slot(Scopes::TOP, path)),
@@ -63,6 +64,7 @@ impl CompiledTable {
             Source::Index(0) => Input::Index(scope),
             Source::Index(generations) => Input::Index(ancestor(*generations).unwrap_or(scope)),
             Source::Rest => Input::Rest(scope, left_out),
+            Source::Metadata(Metadata::MaskKeyId) => Input::Text(key_id.clone()),
             Source::Metadata(metadata) => Input::Metadata(metadata.clone()),
         };
         let mut conditions = |conditions: &[Condition]| -> Vec<_> {
@@ -85,7 +87,7 @@ impl CompiledTable {
             let is_key = mapping.key.contains(&position);
             let identifies = is_key || mapping.newer == Some(position);
             let inputs = inputs.collect();
-            let compiled = CompiledColumn::new(column, [is_key, identifies], inputs, key);
+            let compiled = CompiledColumn::new(column, [is_key, identifies], inputs, keys);
             columns.push(compiled.map_err(|problem| problem.of(&column.name))?);
         }
         Ok(Self {
@@ -108,7 +110,8 @@ impl CompiledTable {
         let conditions = self.when.iter().chain(&self.delete_when);
         let columns = self.columns.iter().flat_map(|column| &column.inputs);
         let mut inputs = columns.chain(conditions.map(|condition| &condition.input));
-        self.each.is_some() || inputs.any(|input| !matches!(input, Input::Metadata(_)))
+        self.each.is_some()
+            || inputs.any(|input| !matches!(input, Input::Metadata(_) | Input::Text(_)))
     }
 
     /// A column of the row under way, and the value's way from the top of the body.

@@ -23,6 +23,7 @@ mod iam;
 mod load;
 mod log;
 mod mapping;
+mod mask_keys;
 mod metrics;
 mod names;
 mod newer;

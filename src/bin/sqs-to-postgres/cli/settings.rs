@@ -8,9 +8,9 @@ use clap::Args;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySettings, Settings};
 use sqs_to_postgres::database::Database;
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::prepare::mask_key;
+use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::Queue;
 use sqs_to_postgres::start::read_pipeline;
@@ -167,11 +167,11 @@ impl MaskFlags {
         [("MASK_SECRET_ID", &self.mask_secret_id)]
     }
 
-    /// The mask key, if one is set.
-    pub(crate) async fn key(&self, aws: &Arc<Aws>) -> Result<Option<MaskKey>, CliError> {
+    /// The mask keys, if any are set.
+    pub(crate) async fn keys(&self, aws: &Arc<Aws>) -> Result<Option<KeyRing>, CliError> {
         let flags = self.flags();
         let settings = MaskKeySettings::read(&|name: &str| look_up(&flags, name))?;
-        let key = mask_key(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
+        let key = mask_keys(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
         Ok(key?)
     }
 }

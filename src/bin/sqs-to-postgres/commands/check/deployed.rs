@@ -8,9 +8,9 @@ use bytes::BytesMut;
 use sqs_to_postgres::aws::{Aws, AwsError};
 use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySettings};
 use sqs_to_postgres::database::{Database, is_loopback};
-use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
+use sqs_to_postgres::mask::{KeyRing, Mask, Masker};
 use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::prepare::mask_key;
+use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::name_of;
 use sqs_to_postgres::start::MAPPING_DIGEST;
@@ -127,7 +127,7 @@ impl Comparison<'_> {
         if !masks.any(Mask::needs_key) {
             return Ok(());
         }
-        let Ok(Some(here)) = self.checked.mask.key(self.aws).await else {
+        let Ok(Some(here)) = self.checked.mask.keys(self.aws).await else {
             return Ok(());
         };
         match self.deployed_key().await {
@@ -148,9 +148,9 @@ impl Comparison<'_> {
         }
     }
 
-    async fn deployed_key(&self) -> Result<Option<MaskKey>, CliError> {
+    async fn deployed_key(&self) -> Result<Option<KeyRing>, CliError> {
         let settings = MaskKeySettings::read(&|name: &str| self.function.variable(name))?;
-        Ok(mask_key(settings.as_ref(), &Secrets::new(Arc::clone(self.aws))).await?)
+        Ok(mask_keys(settings.as_ref(), &Secrets::new(Arc::clone(self.aws))).await?)
     }
 
     /// The function's own queue for dead letters, the one that this command has, and that of the redrive policy.
@@ -215,7 +215,7 @@ async fn place(database: &mut Database) -> Result<Place, CliError> {
 }
 
 /// Two keys that give one token are one key.
-fn token(key: &MaskKey) -> BytesMut {
+fn token(key: &KeyRing) -> BytesMut {
     let mut token = BytesMut::new();
     if let Ok(masker) = Masker::new(Mask::HmacSha256, Some(key)) {
         // A hash takes any value.

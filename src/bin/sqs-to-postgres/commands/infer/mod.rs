@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::message::origin::ORIGIN;
 use sqs_to_postgres::message::{Envelope, Message};
 use sqs_to_postgres::pipeline::Pipeline;
@@ -179,7 +179,7 @@ fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, po
 /// How many rows the mapping stores, and the positions of the samples that it rejects, each with the reason.
 fn stored(mapping: &str, samples: &[Sample]) -> Result<(usize, Vec<(usize, String)>), CliError> {
     let pipeline = Pipeline::parse("the mapping", mapping)?;
-    let transformer = Transformer::new("the mapping", &pipeline, Some(&MaskKey::placeholder()))?;
+    let transformer = Transformer::new("the mapping", &pipeline, Some(&KeyRing::placeholder()))?;
     let rows = |sample: &Sample| -> Result<usize, Rejection> {
         let message = Message::extract(&sample.record, pipeline.envelope)?;
         let mut rows = transformer.new_rows();
