@@ -63,17 +63,12 @@ impl Way {
         let text = format!(
             "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"text\"\nfrom = \"@body_sha256\"\n{columns}"
         );
-<<<<<<< HEAD
-        let pipeline = Pipeline::parse("hostile", &text).unwrap();
-        let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
-=======
         Self::of(&text, envelope)
     }
 
     pub(crate) fn of(mapping: &str, envelope: Envelope) -> Self {
         let pipeline = Pipeline::parse("hostile", mapping).unwrap();
-        let key = MaskKey::from_base64(MASK_KEY).unwrap();
->>>>>>> main
+        let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
         let transformer = Transformer::new("hostile", &pipeline, Some(&key)).unwrap();
         Self {
             transformer,
