@@ -12,7 +12,7 @@ IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`mak
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers
-SHELL_FILES := .ci/run tests/busy-machine.sh tests/fresh-machine.sh
+SHELL_FILES := .ci/run src/database/rds-ca.sh tests/busy-machine.sh tests/fresh-machine.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -170,6 +170,10 @@ watch: install ## run the function against the local Postgres, recompiled at eve
 .PHONY: invoke
 invoke: install ## send an event to the function of make watch: make invoke EVENT=events/good-batch.json
 	@$(STACK) invoke "$(EVENT)"
+
+.PHONY: rds-ca
+rds-ca: ## download the certificate authorities of RDS that are packed with the function
+	src/database/rds-ca.sh
 
 .PHONY: lint
 lint: install ## run every check that does not need the stack

@@ -14,6 +14,7 @@ mod infer_samples;
 mod infer_tables;
 mod mask;
 mod queue_check;
+mod rds_ca;
 mod redrive;
 mod send;
 mod signals;

@@ -326,14 +326,9 @@ async fn rows_that_were_stored_before_a_batch_failed_are_counted() {
     database
         .execute("CREATE TABLE t (k text UNIQUE) PARTITION BY LIST (k); CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a')")
         .await;
-    let mapping = r#"
-        table = "t"
-        key = ["k"]
-        [[column]]
-        name = "k"
-        type = "text"
-        required = true"#;
-    let mut function = Setup::on(&database).mapping(mapping).start().await;
+    let mapping = Mapping::of("t").key("k").column("k", "text");
+    let mapping = mapping.with("required", true);
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let batch = Batch::new()
         .body("a", json!({"k": "a"}))
         .body("b", json!({"k": "b"}));
