@@ -11,6 +11,7 @@ mod deadline;
 mod deletes;
 mod dsql;
 mod events;
+mod examples;
 mod failures;
 mod families;
 mod families_faults;
