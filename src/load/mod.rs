@@ -105,11 +105,6 @@ pub struct Loader {
 }
 
 impl Loaded {
-    /// What became of the rows in all tables.
-    pub fn total(&self) -> Stored {
-        self.tables.iter().fold(Stored::default(), Stored::plus)
-    }
-
     /// Notes that the rows of messages are as they should be, and what that took in each table.
     fn add(&mut self, messages: &[usize], stored: &[Stored]) {
         for &message in messages {
