@@ -8,6 +8,7 @@ mod ddl;
 mod drain;
 mod explain;
 mod families;
+mod forget;
 mod iam;
 mod infer;
 mod infer_samples;
