@@ -510,3 +510,20 @@ async fn what_cannot_be_searched_for_is_refused() {
         .await;
     assert_eq!(empty.code, 2, "{}", empty.out);
 }
+
+#[tokio::test]
+async fn rows_that_are_stored_in_the_meantime_are_reported() {
+    let stand = Stand::new().await;
+    let trigger = format!(
+        "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO visits VALUES (gen_random_uuid(), '{ADA}'); RETURN NULL; END $$;
+         CREATE TRIGGER again AFTER DELETE ON orders FOR EACH STATEMENT EXECUTE FUNCTION again()"
+    );
+    stand.database.execute(&trigger).await;
+    let done = stand.forget("--yes").await;
+    assert_eq!(done.code, 1);
+    let left = "left: 1 row of \"visits\", stored in the meantime: run it again";
+    assert!(done.out.contains(left), "{}", done.out);
+    stand.database.execute("DROP TRIGGER again ON orders").await;
+    assert_eq!(stand.forget("--yes").await.code, 0);
+}
