@@ -36,12 +36,13 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 export CARGO_BUILD_TARGET ?= $(HOST)
 
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
-STACK_TEST_GROUPS := chaos guide variants queue journeys
+STACK_TEST_GROUPS := chaos guide variants queue journeys examples
 STACK_TESTS_chaos := chaos
 STACK_TESTS_guide := deploy_guide
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook erasing
 STACK_TESTS_journeys := journeys
+STACK_TESTS_examples := examples
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
 TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
@@ -76,8 +77,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: install ## send 100 messages from SQS through the function into Postgres, and the bad ones to the dead-letter queue
-	@$(STACK) run
+run: install ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
+	@$(STACK) run $(EXAMPLE)
 
 .PHONY: test
 test: install ## run every test, on the stack (started for it if it is not up)

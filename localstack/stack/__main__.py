@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack import chaos, deploy, emulator, logs, postgres, run, tool
+from stack import chaos, deploy, emulator, example, logs, postgres, run, tool
 from stack.deploy import Deployment
 from stack.mapping import Mapping
 from stack.processes import Daemon, accepts_connections, one_at_a_time, require_free_port
@@ -51,6 +51,7 @@ def _parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         add(name, function)
     add("up", up).add_argument("mappings", type=_mapping, nargs="*")
+    add("run", run_messages).add_argument("example", nargs="?")
     add("env", env).add_argument("mapping", type=_mapping, nargs="?")
     add("with", with_stack).add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     add("chaos", chaos_messages).add_argument("messages", type=int)
@@ -118,10 +119,15 @@ def logs_of_function(settings: Settings, arguments: Namespace) -> int:
     return 0
 
 
-def run_messages(settings: Settings, *_: object) -> None:
-    """Starts the stack, sends events/logins.jsonl through it and checks the result."""
-    up(settings)
-    run.run(settings, Deployment.of(settings))
+def run_messages(settings: Settings, arguments: Namespace) -> None:
+    """Starts the stack, sends events/logins.jsonl or an example through it and checks the result."""
+    if arguments.example:
+        mapping = Mapping.example(settings, arguments.example)
+        up(settings, Namespace(mappings=[mapping]))
+        example.run_example(settings, mapping)
+    else:
+        up(settings)
+        run.run(settings, Deployment.of(settings))
     say("\nThe stack is still up. `make env` prints what `aws` and `psql` need, `make down` stops it.")
 
 
@@ -248,7 +254,6 @@ def _links(settings: Settings) -> Path:
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "down": down,
     "status": status,
-    "run": run_messages,
 }
 
 if __name__ == "__main__":

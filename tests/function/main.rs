@@ -10,6 +10,7 @@ mod dead_letters;
 mod deadline;
 mod deletes;
 mod events;
+mod examples;
 mod failures;
 mod families;
 mod families_faults;

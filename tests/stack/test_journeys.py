@@ -1,6 +1,5 @@
 """From a file of samples to rows: what the README and docs/LOCAL.md show to type, typed for each example."""
 
-import os
 import re
 import secrets
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pages import pattern, steps
+from shell import newcomer
 
 from stack import postgres, run
 from stack.deploy import client, stop_polling
@@ -40,7 +40,7 @@ class Journey:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", script],
             cwd=self.folder,
-            env=_environment(),
+            env=newcomer(),
             stdin=subprocess.DEVNULL,
             text=True,
             capture_output=True,
@@ -60,12 +60,6 @@ class Journey:
 
     def rows(self) -> int:
         return run.count_rows(self.settings, self.name)
-
-
-def _environment() -> dict[str, str]:
-    """A newcomer's: nothing is set but what `make` needs."""
-    kept = ("PATH", "HOME", "PYTHON", "CARGO", "RUST", "TESTED", "LANG", "LC_")
-    return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 
 @pytest.fixture(params=EXAMPLES)
