@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 
 use crate::support::aws::{Queue, Secret};
 use crate::support::batch::Batch;
-use crate::support::{Database, MASK_KEY, Setup, server_address};
+use crate::support::{Database, MASK_KEY, Setup, eventually, server_address};
 use crate::tool::{Ended, Tool};
 
 /// Another key of 64 bytes.
@@ -526,4 +526,34 @@ async fn rows_that_are_stored_in_the_meantime_are_reported() {
     assert!(done.out.contains(left), "{}", done.out);
     stand.database.execute("DROP TRIGGER again ON orders").await;
     assert_eq!(stand.forget("--yes").await.code, 0);
+}
+
+/// Without foreign keys, so that Postgres itself does not keep the new line from losing its order.
+#[tokio::test]
+async fn a_child_that_comes_with_a_replaced_parent_is_deleted_too() {
+    let stand = Stand::new().await;
+    let free = "ALTER TABLE lines DROP CONSTRAINT lines_order_id_fkey";
+    stand.database.execute(free).await;
+    let replacing = stand.database.lock_rows("orders", "order_id = 1").await;
+    let holder: i32 = replacing
+        .query_one("SELECT pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let tool = stand.tool().input(ADA);
+    let forgetting = tool.start(&stand.command("--yes"));
+    let waiting = format!("pg_stat_activity WHERE {holder} = ANY (pg_blocking_pids(pid))");
+    eventually("it waits for the order", async || {
+        (stand.database.count(&waiting).await > 0).then_some(())
+    })
+    .await;
+    let schema = &stand.database.schema;
+    let replace = format!(
+        "UPDATE {schema}.orders SET user_id = user_id WHERE order_id = 1;
+         INSERT INTO {schema}.lines VALUES (1, 9, NULL); COMMIT"
+    );
+    replacing.batch_execute(&replace).await.unwrap();
+    let done = silent(forgetting.end().await);
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    assert_eq!(stand.database.count("lines WHERE order_id = 1").await, 0);
 }

@@ -1,4 +1,4 @@
-"""A person is erased as docs/ANALYSIS.md says, from 10,000 rows and a dead-letter queue, while messages flow."""
+"""A person is erased as docs/ANALYSIS.md says, from 10,000 rows and dead letters, while messages flow."""
 
 import json
 import re
@@ -39,7 +39,8 @@ def eraser(settings: Settings, shell: Shell, queues: tuple[str, str]) -> Iterato
     """Many rows, four of them of the person, and a loader at work."""
     shell = replace(shell, env=shell.env | settings.aws_env() | {"QUEUE_URL": queues[0]})
     shell.store("user_logins", f"{login(ADDRESS)}\n{login('192.0.2.1')}\n")
-    copy = "gen_random_uuid(), user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
+    others = "user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
+    copy = f"gen_random_uuid(), {others}"
     mine = "masked_ip = (SELECT masked_ip FROM user_logins ORDER BY ctid LIMIT 1)"
     shell.sql(f"INSERT INTO user_logins SELECT {copy} FROM user_logins, generate_series(1, 3) WHERE {mine}")
     shell.sql(

@@ -1,5 +1,6 @@
 //! The people to forget: their values as each table stores them, and whether a message is about one of them.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -42,6 +43,12 @@ enum PersonError {
 /// A value in Postgres's binary format.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell(Vec<u8>);
+
+impl Borrow<[u8]> for Cell {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// tokio-postgres prints parameters; this one shows no value.
 impl fmt::Debug for Cell {
@@ -336,7 +343,7 @@ impl Searched {
     }
 
     fn has(&self, cell: &[u8]) -> bool {
-        self.cells.iter().any(|other| other.0 == cell)
+        self.cells.contains(cell)
     }
 
     /// Whether one of the values is where the column is read from, whatever else is wrong with the message.

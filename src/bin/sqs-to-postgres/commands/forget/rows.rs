@@ -20,8 +20,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A transaction that met another one is tried this often.
 const ATTEMPTS: usize = 5;
 
-/// Begins a transaction, of which no error quotes a parameter in the server's log, and a superuser's no statement.
-const BEGIN: &str = "BEGIN; SET LOCAL log_parameter_max_length_on_error = 0; \
+/// Begins a transaction, of which no error quotes a parameter in the server's log, and a superuser's no statement. A
+/// parent that is replaced with its children in the meantime is refused (40001) rather than deleted without them.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL log_parameter_max_length_on_error = 0; \
     SELECT set_config('log_parameter_max_length', '0', true) WHERE current_setting('is_superuser') = 'on'";
 
 /// Whether the server would log parameters of statements that succeed.
