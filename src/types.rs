@@ -264,7 +264,7 @@ impl ColumnType {
     }
 
     /// Whether its values can be objects or arrays.
-    pub(crate) fn is_nested(self) -> bool {
+    pub fn is_nested(self) -> bool {
         self.is_json() || matches!(self, Self::Array(_))
     }
 
@@ -299,7 +299,7 @@ impl ColumnType {
 
     /// The type of the parameter that carries a column's values to Postgres: an array. It cannot hold arrays of
     /// different lengths, so these go as text.
-    pub(crate) fn array(self) -> Type {
+    pub fn array(self) -> Type {
         match self {
             Self::Array(_) => Type::TEXT_ARRAY,
             _ => self

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::iter::once;
 use std::sync::Arc;
 
+use base16ct::lower::encode_string;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::Sha256;
 
 use super::key::{KeyError, MaskKey};
 
@@ -85,6 +88,14 @@ impl KeyRing {
     pub fn keys(&self) -> impl Iterator<Item = (&str, &MaskKey)> {
         let others = self.others.iter().map(|(id, key)| (id.as_str(), &**key));
         once((self.id(), self.current())).chain(others)
+    }
+
+    /// A digest of a text for a record that is kept: with the current key it can be compared, and without the key it
+    /// cannot be guessed. It is not a token, so it leads to no row.
+    pub fn digest_for_records(&self, text: &str) -> String {
+        let key = self.current.derive(b"sqs-to-postgres record");
+        let mac = Hmac::<Sha256>::new((&*key).into()).chain_update(text);
+        encode_string(&mac.finalize().into_bytes())
     }
 
     /// For each key, the current one first, a ring that has only this one.

@@ -50,6 +50,17 @@ impl Pipeline {
         }
     }
 
+    /// Where the values of a column are in a body: the steps from its top, of which `None` stands for every element
+    /// of an array. Metadata and positions are not in the body.
+    pub fn paths_to(&self, table: &TableMapping, column: &Column) -> Vec<Vec<Option<String>>> {
+        let located = column.sources().map(|source| self.locate(table, source));
+        let path = |location| match location {
+            Some(Location::Value(steps)) => Some(steps),
+            _ => None,
+        };
+        located.filter_map(path).collect()
+    }
+
     /// The table that many generations above a table.
     pub(crate) fn ancestor<'t>(
         &'t self,

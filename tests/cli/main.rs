@@ -9,6 +9,7 @@ mod ddl_dsql;
 mod drain;
 mod explain;
 mod families;
+mod forget;
 mod iam;
 mod infer;
 mod infer_samples;

@@ -3,6 +3,7 @@
 pub(crate) mod error;
 pub(crate) mod event;
 mod log;
+pub(crate) mod lookup;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod samples;

@@ -12,7 +12,7 @@ use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
-use sqs_to_postgres::sqs::Queue;
+use sqs_to_postgres::sqs::{Queue, RedrivePolicy};
 use sqs_to_postgres::start::read_pipeline;
 use thiserror::Error;
 
@@ -90,6 +90,41 @@ pub(crate) struct QueueFlags {
     /// Endpoint of AWS, for example of LocalStack [env: AWS_ENDPOINT_URL]
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Queue")]
+pub(crate) struct DeadLetterFlags {
+    /// URL of the dead-letter queue [env: DEAD_LETTER_QUEUE_URL; otherwise the queue's redrive policy]
+    #[arg(long, value_name = "URL", value_parser = queue_url)]
+    dead_letter_queue_url: Option<String>,
+}
+
+/// Why the dead-letter queue is unknown.
+#[derive(Debug, Error)]
+#[error("the queue has no redrive policy: name its dead-letter queue with --dead-letter-queue-url")]
+struct NoDeadLetterQueue;
+
+impl DeadLetterFlags {
+    /// The dead-letter queue, if it is named.
+    pub(crate) fn named(&self, sqs: &Client) -> Result<Option<Queue>, CliError> {
+        let flag = self.dead_letter_queue_url.as_ref();
+        let url = queue_url_or(flag, "DEAD_LETTER_QUEUE_URL")?;
+        Ok(url.map(|url| Queue::new(sqs, &url)))
+    }
+
+    /// The same, or that of a queue with this redrive policy.
+    pub(crate) async fn queue(
+        &self,
+        sqs: &Client,
+        policy: Option<RedrivePolicy>,
+    ) -> Result<Queue, CliError> {
+        if let Some(queue) = self.named(sqs)? {
+            return Ok(queue);
+        }
+        let policy = policy.ok_or_else(|| CliError::invalid(NoDeadLetterQueue))?;
+        Ok(Queue::of_arn(sqs, &policy.dead_letter_arn).await?)
+    }
 }
 
 #[derive(Debug, Error)]

@@ -1,4 +1,4 @@
-//! The values for `token` and `unmask`: arguments, or lines of stdin.
+//! The values for `token`, `unmask` and `forget`: arguments, or lines of stdin.
 
 use std::io::{self, BufRead as _};
 
@@ -7,14 +7,30 @@ use sqs_to_postgres::suggest::did_you_mean;
 
 use crate::cli::error::CliError;
 
-/// The flags of both commands.
-const FLAGS: [&str; 6] = [
+/// The flags of these commands.
+const FLAGS: [&str; 22] = [
     "--column",
     "--current",
     "--json",
     "--pipeline",
     "--mask-secret-id",
     "--help",
+    "--yes",
+    "--dry-run",
+    "--queue-url",
+    "--queue-name",
+    "--endpoint-url",
+    "--dead-letter-queue-url",
+    "--database-url",
+    "--db-secret-id",
+    "--db-auth",
+    "--db-host",
+    "--db-port",
+    "--db-name",
+    "--db-user",
+    "--db-sslmode",
+    "--db-sslrootcert",
+    "--db-channel-binding",
 ];
 
 /// The arguments, or the lines of stdin if there are none.
@@ -66,7 +82,8 @@ mod tests {
     #[test]
     fn a_flag_does_not_count_as_a_value() {
         let tool = Cli::command();
-        let commands = ["token", "unmask"].map(|name| tool.find_subcommand(name).unwrap());
+        let commands =
+            ["token", "unmask", "forget"].map(|name| tool.find_subcommand(name).unwrap());
         let flags = commands.iter().flat_map(|command| command.get_opts());
         for flag in flags {
             let flag = format!("--{}", flag.get_long().unwrap());

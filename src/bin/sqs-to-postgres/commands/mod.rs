@@ -5,6 +5,7 @@ mod completions;
 mod ddl;
 mod drain;
 mod explain;
+mod forget;
 mod infer;
 mod man;
 mod redrive;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Ddl(ddl::Ddl),
     Drain(drain::Drain),
     Explain(explain::Explain),
+    Forget(Box<forget::Forget>),
     Infer(infer::Infer),
     Redrive(redrive::Redrive),
     Send(send::SendLines),
@@ -35,13 +37,17 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it handles signals itself, to finish what it has begun.
     fn takes_signals(&self) -> bool {
-        matches!(self, Self::Drain(_) | Self::Send(_) | Self::Redrive(_))
+        matches!(
+            self,
+            Self::Drain(_) | Self::Forget(_) | Self::Redrive(_) | Self::Send(_)
+        )
     }
 
     /// Whether it changes something, rather than only print.
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Drain(_) | Self::Send(_) => true,
+            Self::Forget(forget) => forget.deletes(),
             Self::Redrive(redrive) => redrive.moves(),
             _ => false,
         }
@@ -56,6 +62,7 @@ impl Command {
             Self::Ddl(ddl) => ddl.run().await,
             Self::Drain(drain) => drain.run().await,
             Self::Explain(explain) => explain.run().await,
+            Self::Forget(forget) => forget.run().await,
             Self::Infer(infer) => infer.run().await,
             Self::Redrive(redrive) => redrive.run().await,
             Self::Send(send) => send.run().await,

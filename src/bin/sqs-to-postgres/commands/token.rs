@@ -3,18 +3,13 @@
 use std::sync::Arc;
 
 use clap::Args;
-use serde::Deserialize as _;
-use serde_json::json;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::message::{Envelope, Message, Record};
-use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source};
-use sqs_to_postgres::rejection::Rule;
-use sqs_to_postgres::transform::Transformer;
+use sqs_to_postgres::pipeline::{Column, Pipeline};
 use thiserror::Error;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
+use crate::cli::lookup::Lookup;
 use crate::cli::output::line;
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use crate::cli::values::Values;
@@ -65,13 +60,13 @@ impl Token {
         let lookup = Lookup::new(&file, column.map_err(CliError::invalid)?, keys.as_ref())?;
         let mut outcome = Outcome::Done;
         for (value, number) in self.values.read()?.iter().zip(1..) {
-            match lookup.tokens(value) {
+            match lookup.cells(value) {
                 Ok(tokens) => {
                     let wanted = if self.current { 1 } else { tokens.len() };
                     tokens
                         .iter()
                         .take(wanted)
-                        .try_for_each(|token| line(token))?;
+                        .try_for_each(|token| line(&String::from_utf8_lossy(token)))?;
                 }
                 Err(rule) => {
                     eprintln!("value {number}: {rule}");
@@ -80,48 +75,6 @@ impl Token {
             }
         }
         Ok(outcome)
-    }
-}
-
-/// For each mask key a mapping of one masked column, so that a value is treated exactly like one of a message.
-struct Lookup(Vec<Transformer>);
-
-impl Lookup {
-    fn new(file: &str, column: &Column, keys: Option<&KeyRing>) -> Result<Self, CliError> {
-        let alone = Pipeline::of_column(Column {
-            source: Source::Path(Path(vec!["value".to_owned()])),
-            required: true,
-            default: None,
-            fallbacks: Vec::new(),
-            ..column.clone()
-        });
-        let rings = keys.map(|keys| keys.one_by_one().map(Some).collect());
-        let rings: Vec<Option<KeyRing>> = rings.unwrap_or_else(|| vec![None]);
-        let compiled = rings
-            .iter()
-            .map(|keys| Transformer::new(file, &alone, keys.as_ref()));
-        Ok(Self(compiled.collect::<Result<_, _>>()?))
-    }
-
-    /// The different tokens of a value, that of the current key first.
-    fn tokens(&self, value: &str) -> Result<Vec<String>, Rule> {
-        let body = json!({"value": value}).to_string();
-        let record = json!({"messageId": "", "body": body});
-        let record = Record::deserialize(record).map_err(|_| Rule::Internal)?;
-        let message = Message::extract(&record, Envelope::None)?;
-        let mut tokens = Vec::new();
-        for transformer in &self.0 {
-            let mut rows = transformer.new_rows();
-            let transformed = transformer.transform(&message, &mut rows);
-            transformed.map_err(|rejection| rejection.rule)?;
-            let table = rows.tables().first();
-            let token = table.and_then(|table| table.rows.value(0, 0));
-            let token = String::from_utf8_lossy(token.unwrap_or_default()).into_owned();
-            if !tokens.contains(&token) {
-                tokens.push(token);
-            }
-        }
-        Ok(tokens)
     }
 }
 

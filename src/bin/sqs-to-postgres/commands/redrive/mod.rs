@@ -20,14 +20,13 @@ use sqs_to_postgres::sqs::batch::{MAX_ENTRIES, Outgoing, packed};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::sqs::in_flight::InFlight;
 use sqs_to_postgres::sqs::send::{GROUP_BLOCKED, Sender};
-use sqs_to_postgres::sqs::{Queue, RedrivePolicy};
 use sqs_to_postgres::suggest::did_you_mean;
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::settings::{MappingFlags, MaskFlags, QueueFlags, queue_url, queue_url_or};
+use crate::cli::settings::{DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags};
 use crate::cli::signals::Stop;
 use explain::Explainer;
 use report::{CAME_BACK, Report};
@@ -91,9 +90,8 @@ pub(crate) struct Redrive {
     /// Print a JSON object per line for each message that is moved or fails
     #[arg(long)]
     json: bool,
-    /// URL of the dead-letter queue [env: DEAD_LETTER_QUEUE_URL; otherwise the queue's redrive policy]
-    #[arg(long, value_name = "URL", help_heading = "Queue", value_parser = queue_url)]
-    dead_letter_queue_url: Option<String>,
+    #[command(flatten)]
+    dead_letters: DeadLetterFlags,
     #[command(flatten)]
     queue: QueueFlags,
     #[command(flatten)]
@@ -114,16 +112,10 @@ fn rule(text: &str) -> Result<String, String> {
     }
 }
 
-/// Why the dead-letter queue is unknown.
+/// The dead-letter queue is not one.
 #[derive(Debug, Error)]
-enum RedriveError {
-    #[error(
-        "the queue has no redrive policy: name its dead-letter queue with --dead-letter-queue-url"
-    )]
-    NoDeadLetterQueue,
-    #[error("{0:?} is the queue itself: name its dead-letter queue with --dead-letter-queue-url")]
-    SameQueue(String),
-}
+#[error("{0:?} is the queue itself: name its dead-letter queue with --dead-letter-queue-url")]
+pub(super) struct SameQueue(pub(super) String);
 
 impl Redrive {
     /// Whether it moves messages, rather than only print.
@@ -138,11 +130,11 @@ impl Redrive {
         let queue = self.queue.required_queue(&sqs).await?;
         let key = self.mask.keys(&aws).await?;
         let to = queue.attributes().await?;
-        let dead_letters = self.dead_letter_queue(&sqs, to.redrive_policy).await?;
+        let dead_letters = self.dead_letters.queue(&sqs, to.redrive_policy).await?;
         let from = dead_letters.attributes().await?;
         if from.arn == to.arn {
             let url = dead_letters.url().to_owned();
-            return Err(CliError::invalid(RedriveError::SameQueue(url)));
+            return Err(CliError::invalid(SameQueue(url)));
         }
         let explainer = self
             .explain
@@ -164,20 +156,6 @@ impl Redrive {
         let result = workers.run().await;
         let is_interrupted = workers.stop.is_asked();
         workers.report.into_inner().end(result, is_interrupted)
-    }
-
-    async fn dead_letter_queue(
-        &self,
-        sqs: &Client,
-        policy: Option<RedrivePolicy>,
-    ) -> Result<Queue, CliError> {
-        let flag = self.dead_letter_queue_url.as_ref();
-        if let Some(url) = queue_url_or(flag, "DEAD_LETTER_QUEUE_URL")? {
-            return Ok(Queue::new(sqs, &url));
-        }
-        let unknown = || CliError::invalid(RedriveError::NoDeadLetterQueue);
-        let policy = policy.ok_or_else(unknown)?;
-        Ok(Queue::of_arn(sqs, &policy.dead_letter_arn).await?)
     }
 
     fn report(&self, waiting: usize) -> Report {

@@ -1,0 +1,73 @@
+//! Values as a column stores them, to find rows by them.
+
+use serde::Deserialize as _;
+use serde_json::json;
+use sqs_to_postgres::mask::KeyRing;
+use sqs_to_postgres::message::{Envelope, Message, Record};
+use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source};
+use sqs_to_postgres::rejection::Rule;
+use sqs_to_postgres::transform::Transformer;
+
+use crate::cli::error::CliError;
+
+/// For each mask key a mapping of one column, so that a value is treated exactly like one of a message.
+pub(crate) struct Lookup(Vec<Transformer>);
+
+impl Lookup {
+    /// For values that are given.
+    pub(crate) fn new(
+        file: &str,
+        column: &Column,
+        keys: Option<&KeyRing>,
+    ) -> Result<Self, CliError> {
+        let source = Source::Path(Path(vec!["value".to_owned()]));
+        Self::at(file, column, source, keys)
+    }
+
+    /// For the values of messages at this source.
+    pub(crate) fn at(
+        file: &str,
+        column: &Column,
+        source: Source,
+        keys: Option<&KeyRing>,
+    ) -> Result<Self, CliError> {
+        let alone = Pipeline::of_column(Column {
+            source,
+            required: true,
+            default: None,
+            fallbacks: Vec::new(),
+            ..column.clone()
+        });
+        let rings = keys.map(|keys| keys.one_by_one().map(Some).collect());
+        let rings: Vec<Option<KeyRing>> = rings.unwrap_or_else(|| vec![None]);
+        let compiled = rings
+            .iter()
+            .map(|keys| Transformer::new(file, &alone, keys.as_ref()));
+        Ok(Self(compiled.collect::<Result<_, _>>()?))
+    }
+
+    /// The different cells of a value, that of the current key first.
+    pub(crate) fn cells(&self, value: &str) -> Result<Vec<Vec<u8>>, Rule> {
+        let body = json!({"value": value}).to_string();
+        let record = json!({"messageId": "", "body": body});
+        let record = Record::deserialize(record).map_err(|_| Rule::Internal)?;
+        self.cells_of(&Message::extract(&record, Envelope::None)?)
+    }
+
+    /// The same of a message.
+    pub(crate) fn cells_of(&self, message: &Message<'_>) -> Result<Vec<Vec<u8>>, Rule> {
+        let mut cells = Vec::new();
+        for transformer in &self.0 {
+            let mut rows = transformer.new_rows();
+            let transformed = transformer.transform(message, &mut rows);
+            transformed.map_err(|rejection| rejection.rule)?;
+            let table = rows.tables().first();
+            let cell = table.and_then(|table| table.rows.value(0, 0));
+            let cell = cell.unwrap_or_default().to_vec();
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
+        }
+        Ok(cells)
+    }
+}

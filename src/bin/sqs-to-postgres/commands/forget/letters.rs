@@ -1,0 +1,187 @@
+//! The dead letters of people: found by receiving all messages, and deleted.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use sqs_to_postgres::sqs::batch::MAX_ENTRIES;
+use sqs_to_postgres::sqs::dead_letter::DeadLetter;
+use sqs_to_postgres::sqs::in_flight::{InFlight, Receipt};
+use sqs_to_postgres::sqs::{Queue, name_of};
+
+use super::super::redrive::SameQueue;
+use super::person::{People, Verdict};
+use crate::cli::error::CliError;
+use crate::cli::output::counted;
+use crate::cli::settings::{DeadLetterFlags, QueueFlags};
+use crate::cli::signals::Stop;
+
+/// How long a receive request waits for a message.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Extended while the command looks through the queue, and ended at once afterwards.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// With a very large queue some messages reappear before their visibility timeout can be extended.
+const MAX_VAIN_RECEIVES: usize = 5;
+
+/// A dead-letter queue, and what is in it.
+pub(super) struct Letters {
+    queue: Queue,
+    arn: String,
+    /// The queue whose messages are searched; `None`: any.
+    source: Option<String>,
+    /// How many messages wait in that queue, or are in flight.
+    pub(super) in_source: u64,
+    pub(super) counts: Counts,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) searched: usize,
+    pub(super) found: usize,
+    pub(super) deleted: usize,
+    /// Messages of another queue.
+    pub(super) of_other_queues: usize,
+    /// Messages that the mapping cannot read.
+    pub(super) unreadable: usize,
+    /// Those of them whose text contains one of the values.
+    pub(super) suspect: usize,
+    /// Messages that were not received: they are in flight, or behind others of their group.
+    pub(super) not_received: usize,
+}
+
+impl Letters {
+    /// The dead-letter queue, if a queue is named.
+    pub(super) async fn of(
+        sqs: &Client,
+        queue: &QueueFlags,
+        dead_letters: &DeadLetterFlags,
+    ) -> Result<Option<Self>, CliError> {
+        let (source, in_source, queue) = match queue.queue(sqs).await? {
+            None => (None, 0, dead_letters.named(sqs)?),
+            Some(queue) => {
+                let from = queue.attributes().await?;
+                let dead = dead_letters.queue(sqs, from.redrive_policy).await?;
+                let depth = from.depth.waiting + from.depth.invisible;
+                (Some(from.arn), depth, Some(dead))
+            }
+        };
+        let Some(queue) = queue else {
+            return Ok(None);
+        };
+        let attributes = queue.attributes().await?;
+        if source.as_ref() == Some(&attributes.arn) {
+            return Err(CliError::invalid(SameQueue(queue.url().to_owned())));
+        }
+        Ok(Some(Self {
+            queue,
+            arn: attributes.arn,
+            source,
+            in_source,
+            counts: Counts::default(),
+        }))
+    }
+
+    /// What is left of them, and why.
+    pub(super) fn left(&self, deletes: bool) -> Vec<String> {
+        let counts = &self.counts;
+        let undeleted = if deletes {
+            counts.found - counts.deleted
+        } else {
+            0
+        };
+        let reasons = [
+            (undeleted, "could not be deleted: run it again"),
+            (
+                counts.not_received,
+                "could not be searched, because others received them or they are behind one of their group: run it again",
+            ),
+            (
+                counts.suspect,
+                "cannot be read, and their text has one of the values: read them, and delete them by hand",
+            ),
+        ];
+        let left = reasons.iter().filter(|(count, _)| *count > 0);
+        let left = left.map(|(count, why)| format!("{} ({why})", counted(*count, "dead letter")));
+        left.collect()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        name_of(&self.arn)
+    }
+
+    /// Looks through the queue, and then makes the messages that stay visible again, also after an error.
+    pub(super) async fn look_through(
+        &mut self,
+        people: &People,
+        deletes: bool,
+        stop: &Stop,
+    ) -> Result<(), CliError> {
+        let depth = self.queue.attributes().await?.depth;
+        let in_flight = InFlight::new(self.queue.clone(), VISIBILITY_TIMEOUT);
+        let result = tokio::select! {
+            result = self.search(&in_flight, people, deletes, stop) => result,
+            never = in_flight.extend() => match never {},
+        };
+        let released = in_flight.release_all().await;
+        let expected = (depth.waiting + depth.invisible) as usize;
+        self.counts.not_received = expected.saturating_sub(self.counts.searched);
+        result.and(released.map_err(CliError::from))
+    }
+
+    async fn search(
+        &mut self,
+        in_flight: &InFlight,
+        people: &People,
+        deletes: bool,
+        stop: &Stop,
+    ) -> Result<(), CliError> {
+        let mut vain_receives = 0;
+        while vain_receives < MAX_VAIN_RECEIVES && !stop.is_asked() {
+            // Never cancelled: the messages that SQS delivered would stay invisible.
+            let received = in_flight.receive(MAX_ENTRIES, WAIT).await?;
+            if received.is_empty() {
+                break;
+            }
+            let mut messages: Vec<_> = received.into_iter().map(DeadLetter::new).collect();
+            messages.retain(|message| in_flight.add(message.receipt()));
+            vain_receives = match messages.is_empty() {
+                true => vain_receives + 1,
+                false => 0,
+            };
+            let mut theirs: Vec<&Receipt> = Vec::new();
+            for message in &messages {
+                if self.is_theirs(people, message) {
+                    theirs.push(message.receipt());
+                }
+            }
+            if deletes && !theirs.is_empty() {
+                let (failed, result) = in_flight.delete(&theirs).await;
+                self.counts.deleted += theirs.len() - failed.len();
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_theirs(&mut self, people: &People, message: &DeadLetter) -> bool {
+        let counts = &mut self.counts;
+        counts.searched += 1;
+        let is_other = |source: &String| message.source().is_some_and(|other| other != source);
+        if self.source.as_ref().is_some_and(is_other) {
+            counts.of_other_queues += 1;
+            return false;
+        }
+        let arn = self.source.as_ref().unwrap_or(&self.arn);
+        match people.verdict(message.message(), arn) {
+            Verdict::Theirs => counts.found += 1,
+            Verdict::OfOthers => return false,
+            Verdict::Unreadable { is_suspect } => {
+                counts.unreadable += 1;
+                counts.suspect += usize::from(is_suspect);
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,155 @@
+//! The receipt: what was searched, found and deleted, and what was left.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use sqs_to_postgres::mask::KeyRing;
+use time::OffsetDateTime;
+
+use super::letters::Letters;
+use super::person::People;
+use super::rows::Found;
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::output::{self, Table, counted, last_line};
+
+pub(super) struct Receipt<'a> {
+    pub(super) deletes: bool,
+    pub(super) people: &'a People,
+    pub(super) keys: Option<&'a KeyRing>,
+    pub(super) tables: &'a [Found],
+    pub(super) letters: Option<&'a Letters>,
+    /// What was left, and why.
+    pub(super) left: Vec<String>,
+}
+
+impl Receipt<'_> {
+    /// Writes it, and says how the command ended.
+    pub(super) fn write(&self, is_json: bool) -> Result<Outcome, CliError> {
+        let now = OffsetDateTime::from(SystemTime::now());
+        let (hour, minute, second) = now.to_hms();
+        let time = format!("{}T{hour:02}:{minute:02}:{second:02}Z", now.date());
+        for note in self.notes() {
+            eprintln!("note: {note}");
+        }
+        if is_json {
+            output::json(&self.json(&time))?;
+        } else {
+            last_line(&self.text(&time))?;
+        }
+        Ok(match self.left.is_empty() {
+            true => Outcome::Done,
+            false => Outcome::SomeFailed,
+        })
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.people.notes.clone();
+        match self.letters {
+            None => notes.push("no dead-letter queue was searched: name the queue with --queue-url".to_owned()),
+            Some(letters) if letters.in_source > 0 => notes.push(format!(
+                "the queue itself has {}, which cannot be searched: run this again when they are stored",
+                counted(letters.in_source as usize, "message")
+            )),
+            Some(_) => {}
+        }
+        if self.keys.is_none() {
+            notes.push(
+                "without a mask key the receipt has no digests: they could be guessed".to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn text(&self, time: &str) -> String {
+        let mut table = Table::default();
+        table.row(["table", "rows", "found by"].map(str::to_owned));
+        let column = self.people.column();
+        for found in self.tables {
+            let own = found.by_column.then(|| column.to_owned());
+            let above = found
+                .by_parents
+                .iter()
+                .map(|parent| format!("{column} of {parent}"));
+            let by: Vec<_> = own.into_iter().chain(above).collect();
+            table.row([
+                found.table.clone(),
+                found.count(self.deletes).to_string(),
+                by.join(", "),
+            ]);
+        }
+        if let Some(letters) = self.letters {
+            let counts = &letters.counts;
+            let number = if self.deletes {
+                counts.deleted
+            } else {
+                counts.found
+            };
+            let name = format!("dead letters in {}", letters.name());
+            table.row([
+                name,
+                number.to_string(),
+                format!("{column}, of {}", counts.searched),
+            ]);
+        }
+        let mut text = table.to_string();
+        for (digest, number) in self.people.digests.iter().zip(1..) {
+            let key = self.keys.map(KeyRing::id).filter(|id| !id.is_empty());
+            let key = key.map_or_else(String::new, |id| format!(" (mask key {id})"));
+            let digest = digest
+                .as_deref()
+                .map_or_else(|| "no digest".to_owned(), |digest| digest.to_owned() + &key);
+            text.push_str(&format!("value {number}: {digest}\n"));
+        }
+        for left in &self.left {
+            text.push_str(&format!("left: {left}\n"));
+        }
+        let rows: u64 = self
+            .tables
+            .iter()
+            .map(|found| found.count(self.deletes))
+            .sum();
+        let letters = self.letters.map_or(0, |letters| match self.deletes {
+            true => letters.counts.deleted,
+            false => letters.counts.found,
+        });
+        let what = format!(
+            "{} and {}",
+            counted(rows as usize, "row"),
+            counted(letters, "dead letter")
+        );
+        text + &match self.deletes {
+            true => format!("deleted {what} at {time}"),
+            false => format!("would delete {what} at {time}: --yes deletes them"),
+        }
+    }
+
+    fn json(&self, time: &str) -> Value {
+        let column = self.people.column();
+        let table = |found: &Found| {
+            json!({
+                "table": found.table, "rows": found.rows, "deleted": found.deleted,
+                "column": found.by_column.then_some(column), "parents": found.by_parents,
+            })
+        };
+        let letters = self.letters.map(|letters| {
+            let counts = &letters.counts;
+            json!({
+                "queue": letters.name(), "searched": counts.searched, "found": counts.found, "deleted": counts.deleted,
+                "of_other_queues": counts.of_other_queues, "unreadable": counts.unreadable,
+                "not_received": counts.not_received,
+            })
+        });
+        json!({
+            "time": time, "dry_run": !self.deletes, "column": column, "digests": self.people.digests,
+            "mask_key_id": self.keys.map(KeyRing::id), "tables": self.tables.iter().map(table).collect::<Vec<_>>(),
+            "dead_letters": letters, "left": self.left,
+        })
+    }
+}
+
+impl Found {
+    fn count(&self, deletes: bool) -> u64 {
+        if deletes { self.deleted } else { self.rows }
+    }
+}

@@ -1,0 +1,348 @@
+//! The rows of people: counted, and deleted with the rows that belong to them.
+
+use sqs_to_postgres::database::{Database, DatabaseError};
+use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
+use sqs_to_postgres::quote::quote_identifier;
+use sqs_to_postgres::refusal::RetryAction;
+use sqs_to_postgres::schema::TableError;
+use thiserror::Error;
+use tokio::time::{Duration, Instant};
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::person::People;
+use crate::cli::error::CliError;
+use crate::cli::output::counted;
+
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A transaction that met another one is tried this often.
+const ATTEMPTS: usize = 5;
+
+/// Begins a transaction, of which no error quotes a parameter in the server's log, and a superuser's no statement. A
+/// parent that is replaced with its children in the meantime is refused (40001) rather than deleted without them.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL log_parameter_max_length_on_error = 0; \
+    SELECT set_config('log_parameter_max_length', '0', true) WHERE current_setting('is_superuser') = 'on'";
+
+/// Whether the server would log parameters of statements that succeed.
+/// Source: <https://www.postgresql.org/docs/18/runtime-config-logging.html>.
+const LOGS: &str = "SELECT current_setting('log_parameter_max_length') <> '0' AND ( \
+    current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_duration') = 'on' \
+    OR current_setting('log_min_duration_statement') <> '-1' OR current_setting('log_min_duration_sample') <> '-1' \
+    OR current_setting('log_transaction_sample_rate') <> '0')";
+
+/// Why rows cannot be searched.
+#[derive(Debug, Error)]
+enum RowsError {
+    #[error(
+        "the server may log the parameters of statements, which hold the values: ALTER ROLE {0} SET log_parameter_max_length = 0;"
+    )]
+    Logged(String),
+    #[error("the role must not read table {0}: GRANT SELECT, DELETE ON {0} TO {1};")]
+    NotReadable(String, String),
+}
+
+/// A table in which rows were searched.
+pub(super) struct Found {
+    /// Its quoted name.
+    pub(super) table: String,
+    /// Whether it has the column itself.
+    pub(super) by_column: bool,
+    /// The tables with the column that its rows belong to.
+    pub(super) by_parents: Vec<String>,
+    pub(super) rows: u64,
+    pub(super) deleted: u64,
+    /// The statement that permits the role to delete, if that is missing.
+    pub(super) grant: Option<String>,
+    /// The key's columns, and the query of the keys of the rows.
+    key: String,
+    keys: String,
+    /// The statements that delete, one for each of the columns.
+    delete: Vec<String>,
+    /// Positions of the columns among those that are searched.
+    columns: Vec<usize>,
+}
+
+/// The tables that can have rows of the people, not yet counted.
+pub(super) async fn tables(
+    database: &mut Database,
+    people: &People,
+) -> Result<Vec<Found>, CliError> {
+    let [_, role] = database.name_and_role().await?;
+    let role = quote_identifier(&role);
+    if logs_parameters(database).await? {
+        return Err(CliError::invalid(RowsError::Logged(role)));
+    }
+    let client = database.client(Instant::now() + CONNECT).await?;
+    let pipeline = people.pipeline();
+    let mut tables = Vec::new();
+    for (number, table) in pipeline.tables.iter().enumerate() {
+        let columns = columns_above(people, number);
+        if columns.is_empty() {
+            continue;
+        }
+        let grant = grant(client, pipeline, table, &role).await?;
+        tables.push(Found::new(people, (number, table), columns, grant));
+    }
+    Ok(tables)
+}
+
+async fn logs_parameters(database: &mut Database) -> Result<bool, DatabaseError> {
+    let client = begin(database).await?;
+    let logs = client.query_typed_one(LOGS, &[]).await?.try_get(0)?;
+    client.batch_execute("COMMIT").await?;
+    Ok(logs)
+}
+
+/// The searched columns of a table and of those that its rows belong to.
+fn columns_above(people: &People, table: usize) -> Vec<usize> {
+    let parent = |table: &usize| people.pipeline().tables.get(*table)?.parent;
+    let lineage = std::iter::successors(Some(table), parent);
+    let column = |table| {
+        people
+            .searched
+            .iter()
+            .position(|searched| searched.table == table)
+    };
+    lineage.filter_map(column).collect()
+}
+
+/// The statement that permits the role to delete rows, if it must not.
+async fn grant(
+    client: &Client,
+    pipeline: &Pipeline,
+    table: &TableMapping,
+    role: &str,
+) -> Result<Option<String>, CliError> {
+    let sql = "SELECT has_table_privilege(t, 'SELECT'), has_table_privilege(t, 'DELETE') \
+               FROM CAST(to_regclass($1) AS oid) AS t WHERE t IS NOT NULL";
+    let name = table.table.to_string();
+    let found = client.query_typed_opt(sql, &[(&name, Type::TEXT)]).await;
+    let Some(found) = found.map_err(DatabaseError::from)? else {
+        let ddl = pipeline.create_table(table);
+        return Err(TableError::Missing { table: name, ddl }.into());
+    };
+    let may = |column| {
+        found
+            .try_get::<_, bool>(column)
+            .map_err(DatabaseError::from)
+    };
+    if !may(0)? {
+        return Err(CliError::invalid(RowsError::NotReadable(
+            name,
+            role.to_owned(),
+        )));
+    }
+    Ok((!may(1)?).then(|| format!("GRANT DELETE ON {name} TO {role};")))
+}
+
+impl Found {
+    fn new(
+        people: &People,
+        (number, table): (usize, &TableMapping),
+        columns: Vec<usize>,
+        grant: Option<String>,
+    ) -> Self {
+        let (name, column) = (table.table.to_string(), quote_identifier(people.column()));
+        let above = columns
+            .iter()
+            .filter_map(|column| people.searched.get(*column));
+        let above = above.filter_map(|searched| people.pipeline().tables.get(searched.table));
+        let is_own = |other: &TableMapping| other.table == table.table;
+        let key = |alias: &str| {
+            let names = table.key_names().map(quote_identifier);
+            let names = names.map(|name| format!("{alias}.{name}"));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        // The key of a child begins with that of its parent, and so with those of all tables above.
+        let condition = |other: &TableMapping, parameter: usize| match is_own(other) {
+            true => format!("t.{column} = ANY (${parameter})"),
+            false => {
+                let same = other
+                    .key_names()
+                    .zip(table.key_names())
+                    .map(|(other, own)| {
+                        format!(
+                            "t.{} = a.{}",
+                            quote_identifier(own),
+                            quote_identifier(other)
+                        )
+                    });
+                let same = same.collect::<Vec<_>>().join(" AND ");
+                format!("{same} AND a.{column} = ANY (${parameter})")
+            }
+        };
+        let (mut parts, mut delete, mut by_parents) = (Vec::new(), Vec::new(), Vec::new());
+        for (other, parameter) in above.zip(1..) {
+            let (from, using) = match is_own(other) {
+                true => (String::new(), String::new()),
+                false => {
+                    by_parents.push(other.table.to_string());
+                    let other = &other.table;
+                    (format!(", {other} AS a"), format!(" USING {other} AS a"))
+                }
+            };
+            let (keys, where_) = (key("t"), condition(other, parameter));
+            parts.push(format!(
+                "SELECT {keys} FROM {name} AS t{from} WHERE {where_}"
+            ));
+            let where_ = condition(other, 1);
+            delete.push(format!("DELETE FROM {name} AS t{using} WHERE {where_}"));
+        }
+        Self {
+            by_column: people
+                .searched
+                .iter()
+                .any(|searched| searched.table == number),
+            by_parents,
+            rows: 0,
+            deleted: 0,
+            grant,
+            // The key is unique, so a row that is found in two ways counts once.
+            key: key("t"),
+            keys: parts.join(" UNION "),
+            delete,
+            columns,
+            table: name,
+        }
+    }
+}
+
+/// Counts the rows of the people in each of the tables.
+pub(super) async fn count(
+    database: &mut Database,
+    people: &People,
+    tables: &[Found],
+) -> Result<Vec<u64>, DatabaseError> {
+    let client = begin(database).await?;
+    let mut counts = Vec::new();
+    for table in tables {
+        let sql = format!("SELECT count(*) FROM ({}) AS found", table.keys);
+        counts.push(count_by(client, &sql, table, people).await?);
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(counts)
+}
+
+/// A transaction whose parameters stay out of the server's log, as far as the role may decide that.
+async fn begin(database: &mut Database) -> Result<&Client, DatabaseError> {
+    let client = database.client(Instant::now() + CONNECT).await?;
+    client.batch_execute(BEGIN).await?;
+    Ok(client)
+}
+
+async fn count_by(
+    client: &Client,
+    sql: &str,
+    table: &Found,
+    people: &People,
+) -> Result<u64, DatabaseError> {
+    let cells = table
+        .columns
+        .iter()
+        .filter_map(|column| people.cells(*column));
+    let cells: Vec<_> = cells.collect();
+    let parameters = cells.iter().map(|(cells, array)| {
+        let cells: &(dyn ToSql + Sync) = cells;
+        (cells, array.clone())
+    });
+    let parameters: Vec<_> = parameters.collect();
+    let row = client.query_typed_one(sql, &parameters).await?;
+    Ok(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or_default())
+}
+
+/// Foreign keys of tables outside the mapping, and how many rows there refer to rows of the people, which therefore
+/// cannot be deleted. Asked first, because the server would log its refusal with the key of a row.
+pub(super) async fn references(
+    database: &mut Database,
+    people: &People,
+    tables: &[Found],
+) -> Result<Vec<String>, DatabaseError> {
+    let sql = "SELECT conrelid::regclass::text, conname::text, \
+               (SELECT string_agg(format('r.%I = t.%I', o.attname, a.attname), ' AND ') FROM unnest(conkey, confkey) AS pair(own, other) \
+                JOIN pg_attribute o ON o.attrelid = conrelid AND o.attnum = own \
+                JOIN pg_attribute a ON a.attrelid = confrelid AND a.attnum = other) \
+               FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass($1) AND conparentid = 0 AND confdeltype IN ('a', 'r') \
+               AND conrelid <> ALL (SELECT to_regclass(name) FROM unnest($2::text[]) AS name) AND has_table_privilege(conrelid, 'SELECT') \
+               ORDER BY 1, 2";
+    let names: Vec<_> = tables.iter().map(|found| found.table.as_str()).collect();
+    let client = begin(database).await?;
+    let mut references = Vec::new();
+    for found in tables.iter().filter(|found| found.rows > 0) {
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&found.table, Type::TEXT), (&names, Type::TEXT_ARRAY)];
+        for row in client.query_typed(sql, &parameters).await? {
+            let [table, name, same]: [String; 3] =
+                [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
+            let count = format!(
+                "SELECT count(*) FROM {table} AS r JOIN {} AS t ON {same} WHERE ({}) IN ({})",
+                found.table, found.key, found.keys
+            );
+            let rows = count_by(client, &count, found, people).await?;
+            if rows > 0 {
+                let rows = counted(rows as usize, "row");
+                references.push(format!(
+                    "foreign key {name:?}: {rows} of {table}, delete them first or let the key cascade"
+                ));
+            }
+        }
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(references)
+}
+
+/// Deletes the rows of the people, and those that belong to them, in one transaction.
+pub(super) async fn delete(
+    database: &mut Database,
+    people: &People,
+    tables: &mut [Found],
+) -> Result<(), DatabaseError> {
+    let mut attempt = 1;
+    loop {
+        let error = match delete_once(database, people, tables).await {
+            Ok(deleted) => {
+                for (table, deleted) in tables.iter_mut().zip(deleted) {
+                    table.deleted = deleted;
+                }
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // What is open is rolled back.
+        database.disconnect();
+        if attempt == ATTEMPTS || !met_another(&error) {
+            return Err(error);
+        }
+        attempt += 1;
+    }
+}
+
+/// Whether another transaction came in between, for example with a new child.
+fn met_another(error: &DatabaseError) -> bool {
+    const FOREIGN_KEY_VIOLATION: &str = "23503";
+    let is_referenced = matches!(error, DatabaseError::Server(refusal) if refusal.sqlstate == FOREIGN_KEY_VIOLATION);
+    is_referenced || error.action() == RetryAction::Retry
+}
+
+async fn delete_once(
+    database: &mut Database,
+    people: &People,
+    tables: &[Found],
+) -> Result<Vec<u64>, DatabaseError> {
+    let client = begin(database).await?;
+    let mut counts = Vec::new();
+    // A mapping has parents before their children.
+    for table in tables.iter().rev() {
+        let mut deleted = 0;
+        for (sql, at) in table.delete.iter().zip(&table.columns) {
+            if let Some((cells, array)) = people.cells(*at) {
+                deleted += client.execute_typed(sql, &[(&cells, array)]).await?;
+            }
+        }
+        counts.push(deleted);
+    }
+    client.batch_execute("COMMIT").await?;
+    counts.reverse();
+    Ok(counts)
+}
