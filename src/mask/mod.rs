@@ -35,6 +35,10 @@ pub(crate) use ring::MAX_ID_CHARS;
 /// Source: <https://www.rfc-editor.org/rfc/rfc5297#section-2.2>.
 const AES_SIV_KEY_BYTES: usize = 64;
 
+/// The bytes that the token of an empty value stands for: the SIV alone.
+/// Source: <https://www.rfc-editor.org/rfc/rfc5297#section-2.6>.
+const SIV_BYTES: usize = 16;
+
 /// A way to hide a value so that equal values still have equal tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
@@ -139,6 +143,19 @@ pub enum UnmaskError {
     NotOurs,
 }
 
+/// A token of aes-siv under the current key of a ring.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Rekeyed {
+    /// It is already.
+    Current,
+    /// The token of the same value.
+    Token(String),
+    /// The ring lacks its key.
+    UnknownKey,
+    /// It is not a token of the key that it names.
+    NotOurs,
+}
+
 /// A mask and its key, ready for use.
 pub enum Masker {
     /// See [`Mask::Sha256`].
@@ -237,8 +254,19 @@ fn aes_siv_key(key: &[u8]) -> Result<AesSivKey, KeyError> {
     Ok(AesSivKey(Zeroizing::new(key)))
 }
 
+/// The id of the key that a token names, and its SIV‖ciphertext.
+fn opened(token: &str) -> Option<(&str, Vec<u8>)> {
+    let (id, sealed) = token.split_once('.').unwrap_or(("", token));
+    let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+    (ring::is_id(id) && sealed.len() >= SIV_BYTES).then_some((id, sealed))
+}
+
 impl AesSivKeys {
-    fn new(ring: &KeyRing) -> Result<Self, KeyError> {
+    /// The keys of a ring.
+    ///
+    /// # Errors
+    /// A key has the wrong length.
+    pub fn new(ring: &KeyRing) -> Result<Self, KeyError> {
         let ids = ring.keys().map(|(id, key)| match aes_siv_key(key.bytes()) {
             Err(error) if !id.is_empty() => Err(KeyError::OfRing(id.to_owned(), Box::new(error))),
             key => Ok((id.to_owned(), key?)),
@@ -260,9 +288,36 @@ impl AesSivKeys {
     }
 
     fn value(&self, token: &str) -> Option<String> {
-        let (id, sealed) = token.split_once('.').unwrap_or(("", token));
-        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (id, sealed) = opened(token)?;
         String::from_utf8(self.keys.get(id)?.decrypt(&sealed)?).ok()
+    }
+
+    /// The id of the key that made a token, by its form alone; `None` if it does not have the form of one.
+    pub fn id_of(token: &str) -> Option<&str> {
+        opened(token).map(|(id, _)| id)
+    }
+
+    /// Re-encrypts a token with the current key. The value is wiped.
+    ///
+    /// # Errors
+    /// The cipher fails, for which no reason is documented.
+    pub fn rekey(&self, token: &str) -> Result<Rekeyed, MaskFailed> {
+        let Some(id) = Self::id_of(token) else {
+            return Ok(Rekeyed::NotOurs);
+        };
+        if !self.keys.contains_key(id) {
+            return Ok(Rekeyed::UnknownKey);
+        }
+        let Some(value) = self.value(token).map(Zeroizing::new) else {
+            return Ok(Rekeyed::NotOurs);
+        };
+        if id == self.current {
+            return Ok(Rekeyed::Current);
+        }
+        let mut new = BytesMut::new();
+        self.write_token(&value, &mut new)?;
+        let new = String::from_utf8(new.into()).map_err(|_| MaskFailed)?;
+        Ok(Rekeyed::Token(new))
     }
 }
 

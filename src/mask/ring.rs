@@ -110,7 +110,8 @@ impl KeyRing {
     }
 }
 
-fn is_id(id: &str) -> bool {
+/// Whether a token can carry an id.
+pub(super) fn is_id(id: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     id.len() <= MAX_ID_CHARS && id.chars().all(is_allowed)
 }

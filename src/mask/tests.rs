@@ -202,3 +202,31 @@ fn a_key_of_the_ring_that_does_not_fit_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn a_token_is_re_encrypted_with_the_current_key_whatever_key_of_the_ring_made_it() {
+    let tokens = ["", "2025", "2026"].map(|current| {
+        let masker = Masker::new(Mask::AesSiv, Some(&ring(current))).unwrap();
+        token_by(&masker, "10.0.0.1")
+    });
+    for (current, expected) in ["", "2025", "2026"].iter().zip(&tokens) {
+        let keys = AesSivKeys::new(&ring(current)).unwrap();
+        for token in &tokens {
+            let rekeyed = match token == expected {
+                true => Rekeyed::Current,
+                false => Rekeyed::Token(expected.clone()),
+            };
+            assert_eq!(keys.rekey(token), Ok(rekeyed), "{token}");
+        }
+        let unknown = tokens[1].replace("2025.", "2024.");
+        assert_eq!(keys.rekey(&unknown), Ok(Rekeyed::UnknownKey));
+        let renamed = tokens[1].replace("2025.", "2026.");
+        for other in [renamed.as_str(), "", "10.0.0.1", "a@example.com", "2025."] {
+            assert_eq!(keys.rekey(other), Ok(Rekeyed::NotOurs), "{other}");
+        }
+    }
+    let empty = token(Mask::AesSiv, "");
+    assert_eq!(AesSivKeys::id_of(&empty), Some(""));
+    assert_eq!(AesSivKeys::id_of(&tokens[2]), Some("2026"));
+    assert_eq!(AesSivKeys::id_of("10.0.0.1"), None);
+}

@@ -18,6 +18,7 @@ mod mask;
 mod queue_check;
 mod rds_ca;
 mod redrive;
+mod remask;
 mod send;
 mod signals;
 mod sqs_double;

@@ -39,6 +39,8 @@ struct Shared {
     ports: Mutex<Vec<u16>>,
     /// What each connection's client sent.
     sent: Mutex<Vec<Vec<u8>>>,
+    /// What the server sent to all of them.
+    answered: Mutex<Vec<u8>>,
 }
 
 impl Proxy {
@@ -136,6 +138,11 @@ impl Proxy {
     pub(crate) fn sent(&self) -> Vec<Vec<u8>> {
         self.shared.sent.lock().unwrap().clone()
     }
+
+    /// What the server sent.
+    pub(crate) fn answered(&self) -> Vec<u8> {
+        self.shared.answered.lock().unwrap().clone()
+    }
 }
 
 /// One connection.
@@ -192,7 +199,10 @@ impl Link {
             if count == 0 {
                 return Ok(());
             }
-            if !is_answer {
+            if is_answer {
+                let mut answered = self.shared.answered.lock().unwrap();
+                answered.extend_from_slice(bytes);
+            } else {
                 self.shared.sent.lock().unwrap()[self.number].extend_from_slice(bytes);
             }
             to.write_all(bytes).await?;

@@ -9,6 +9,7 @@ mod forget;
 mod infer;
 mod man;
 mod redrive;
+mod remask;
 mod send;
 mod token;
 mod unmask;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Forget(Box<forget::Forget>),
     Infer(infer::Infer),
     Redrive(redrive::Redrive),
+    Remask(remask::Remask),
     Send(send::SendLines),
     Token(token::Token),
     Unmask(unmask::Unmask),
@@ -39,7 +41,7 @@ impl Command {
     fn takes_signals(&self) -> bool {
         matches!(
             self,
-            Self::Drain(_) | Self::Forget(_) | Self::Redrive(_) | Self::Send(_)
+            Self::Drain(_) | Self::Forget(_) | Self::Redrive(_) | Self::Remask(_) | Self::Send(_)
         )
     }
 
@@ -49,6 +51,7 @@ impl Command {
             Self::Drain(_) | Self::Send(_) => true,
             Self::Forget(forget) => forget.deletes(),
             Self::Redrive(redrive) => redrive.moves(),
+            Self::Remask(remask) => remask.changes(),
             _ => false,
         }
     }
@@ -65,6 +68,7 @@ impl Command {
             Self::Forget(forget) => forget.run().await,
             Self::Infer(infer) => infer.run().await,
             Self::Redrive(redrive) => redrive.run().await,
+            Self::Remask(remask) => remask.run().await,
             Self::Send(send) => send.run().await,
             Self::Token(token) => token.run().await,
             Self::Unmask(unmask) => unmask.run().await,

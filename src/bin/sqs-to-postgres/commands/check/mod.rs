@@ -2,6 +2,7 @@
 
 mod deployed;
 mod function;
+mod keys;
 mod mapping;
 mod queue;
 mod report;
@@ -15,6 +16,7 @@ use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::database::{Durability, Server};
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::pipeline::{Column, Pipeline};
 use sqs_to_postgres::quote::quote_identifier;
 use sqs_to_postgres::schema::{Inspection, ParentFacts};
@@ -81,22 +83,26 @@ impl Check {
         let widest = columns.chain([WIDEST_NAME.len()]).max().unwrap_or_default();
         let mut report = Report::new(self.json, widest);
         let aws = Arc::new(self.queue.aws());
-        self.check_mapping(&file, &pipeline, &aws, &mut report)
+        let keys = self
+            .check_mapping(&file, &pipeline, &aws, &mut report)
             .await?;
-        let server = self.check_database(&pipeline, &aws, &mut report).await?;
+        let server = self
+            .check_database(&pipeline, keys.as_ref(), &aws, &mut report)
+            .await?;
         let mapping = (file.as_str(), &pipeline);
         self.check_queue(mapping, &aws, server.as_ref(), &mut report)
             .await?;
         report.end()
     }
 
+    /// Returns the mask keys, if there are any.
     async fn check_mapping(
         &self,
         file: &str,
         pipeline: &Pipeline,
         aws: &Arc<Aws>,
         report: &mut Report,
-    ) -> Result<(), CliError> {
+    ) -> Result<Option<KeyRing>, CliError> {
         for table in &pipeline.tables {
             let key: Vec<&str> = table.key_names().collect();
             let (columns, key) = (counted(table.columns.len(), "column"), key.join(", "));
@@ -104,23 +110,28 @@ impl Check {
             report.ok("mapping", &text)?;
         }
         let compiled = match self.mask.keys(aws).await {
-            Ok(key) => Transformer::new(file, pipeline, key.as_ref()).map_err(CliError::from),
+            Ok(keys) => match Transformer::new(file, pipeline, keys.as_ref()) {
+                Ok(_) => Ok(keys),
+                Err(error) => Err(error.into()),
+            },
             Err(error) => Err(error),
         };
         let is_masked = |column: &&Column| column.mask.is_some();
         let masks = pipeline.columns().filter(is_masked).count();
-        match compiled {
+        match &compiled {
             Ok(_) if masks == 0 => report.ok("masks", "none")?,
             Ok(_) => report.ok("masks", &counted(masks, "masked column"))?,
-            Err(error) => report.error("masks", &error)?,
+            Err(error) => report.error("masks", error)?,
         }
-        mapping::check(pipeline, report)
+        mapping::check(pipeline, report)?;
+        Ok(compiled.ok().flatten())
     }
 
     /// Returns the server, if it answers.
     async fn check_database(
         &self,
         pipeline: &Pipeline,
+        keys: Option<&KeyRing>,
         aws: &Arc<Aws>,
         report: &mut Report,
     ) -> Result<Option<Server>, CliError> {
@@ -158,6 +169,9 @@ impl Check {
         for (table, inspection, parent) in &inspections {
             report.about(pipeline, Some(table));
             table::check(inspection, &server.role, (pipeline, table), report)?;
+            if let (Inspection::Table(_), Some(keys)) = (inspection, keys) {
+                keys::check(&mut database, table, keys, report).await?;
+            }
             if let (Inspection::Table(facts), Some(parent)) = (inspection, parent) {
                 let has_key = facts.unique_index.is_ok();
                 table::check_parent(parent, has_key, report)?;

@@ -1,0 +1,130 @@
+//! The mask keys that the rows of a table need.
+
+use std::time::Duration;
+
+use sqs_to_postgres::database::{Database, DatabaseError};
+use sqs_to_postgres::mask::{KeyRing, Mask};
+use sqs_to_postgres::message::Metadata;
+use sqs_to_postgres::pipeline::{Source, TableMapping};
+use sqs_to_postgres::quote::quote_identifier;
+use tokio::time::Instant;
+
+use super::CONNECT_TIMEOUT;
+use super::report::Report;
+use crate::cli::error::CliError;
+use crate::cli::output::counted;
+
+/// Time limit for counting, which reads the whole table.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a token of aes-siv looks like; the part in parentheses is the id of its key.
+const TOKEN: &str = "^(?:([a-z0-9-]{1,16})[.])?[A-Za-z0-9_-]{22,}$";
+
+/// Tokens of one key in one column; without a key, values that are not tokens.
+struct Count {
+    column: String,
+    id: Option<String>,
+    is_hash: bool,
+    count: i64,
+}
+
+/// Counts the tokens of each key, and warns of those whose key the ring lacks.
+pub(super) async fn check(
+    database: &mut Database,
+    mapping: &TableMapping,
+    keys: &KeyRing,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let Some(sql) = statement(mapping) else {
+        return Ok(());
+    };
+    let counts = match count(database, &sql).await {
+        Ok(counts) => counts,
+        Err(DatabaseError::Server(refusal)) if refusal.sqlstate == "57014" => {
+            let secs = COUNT_TIMEOUT.as_secs();
+            let text = format!(
+                "not counted, which takes more than {secs} seconds: `remask --dry-run` counts the tokens of each key"
+            );
+            return report.ok("mask keys", &text);
+        }
+        Err(error) => return report.ok("mask keys", &format!("not counted: {error}")),
+    };
+    for Count {
+        column,
+        id,
+        is_hash,
+        count,
+    } in counts
+    {
+        let noun = match (&id, is_hash) {
+            (None, _) => "value",
+            (_, true) => "row",
+            (_, false) => "token",
+        };
+        let what = counted(usize::try_from(count).unwrap_or_default(), noun);
+        match id {
+            None => report.warning(
+                "mask keys",
+                &format!("column {column} has {what} that aes-siv did not make"),
+                "mask them, or delete them",
+            )?,
+            Some(id) if keys.keys().any(|(known, _)| known == id) => {
+                let text = format!("column {column} has {what} of key {id:?}");
+                report.ok("mask keys", &text)?;
+            }
+            Some(id) => report.warning(
+                "mask keys",
+                &format!("column {column} has {what} of key {id:?}, which the mask secret lacks"),
+                "add the key to mask_keys again",
+            )?,
+        }
+    }
+    Ok(())
+}
+
+/// One aggregate over all columns that say which key they need; `None` if there are none.
+fn statement(mapping: &TableMapping) -> Option<String> {
+    let key_id = Source::Metadata(Metadata::MaskKeyId);
+    let columns = mapping.columns.iter().filter_map(|column| {
+        let name = quote_identifier(&column.name);
+        let label = column.name.replace('\'', "''");
+        let is_token = column.mask == Some(Mask::AesSiv);
+        let id = match is_token {
+            true => format!(
+                "CASE WHEN t.{name}::text ~ '{TOKEN}' THEN coalesce(substring(t.{name}::text FROM '{TOKEN}'), '') END"
+            ),
+            false => format!("t.{name}::text"),
+        };
+        let is_needed = is_token || column.sources().any(|source| *source == key_id);
+        is_needed.then(|| format!("('{label}', {id}, {}, t.{name} IS NULL)", !is_token))
+    });
+    let columns: Vec<_> = columns.collect();
+    (!columns.is_empty()).then(|| {
+        format!(
+            "SELECT v.name, v.id, v.is_hash, count(*) FROM {} AS t \
+             CROSS JOIN LATERAL (VALUES {}) AS v(name, id, is_hash, is_null) \
+             WHERE NOT v.is_null GROUP BY 1, 2, 3 ORDER BY 1, 2",
+            mapping.table,
+            columns.join(", ")
+        )
+    })
+}
+
+/// In a transaction of its own, which has the time limit.
+async fn count(database: &mut Database, sql: &str) -> Result<Vec<Count>, DatabaseError> {
+    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+    let limit = COUNT_TIMEOUT.as_millis();
+    let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}");
+    client.batch_execute(&begin).await?;
+    let counted = client.query_typed(sql, &[]).await;
+    client.batch_execute("ROLLBACK").await?;
+    let counts = counted?.into_iter().map(|row| {
+        Ok(Count {
+            column: row.try_get(0)?,
+            id: row.try_get(1)?,
+            is_hash: row.try_get(2)?,
+            count: row.try_get(3)?,
+        })
+    });
+    counts.collect()
+}

@@ -1,0 +1,396 @@
+//! `remask`: tokens of older mask keys → tokens of the current one, in place.
+//!
+//! Nothing but tokens travels between the tool and Postgres: they are decrypted and encrypted here. Nothing is stored
+//! about progress either: a token names its key, so the next run finds what is left.
+
+mod report;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::database::{Database, DatabaseError};
+use sqs_to_postgres::mask::{AesSivKeys, KeyError, Mask, MaskFailed, Rekeyed};
+use sqs_to_postgres::refusal::RetryAction;
+use sqs_to_postgres::transform::Transformer;
+use thiserror::Error;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::cli::Outcome;
+use crate::cli::error::CliError;
+use crate::cli::progress::Progress;
+use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags};
+use crate::cli::signals::Stop;
+use report::{Counts, Found, TableReport};
+use table::Target;
+
+/// Rows of a page, all of which one statement may lock.
+const PAGE_ROWS: usize = 1_000;
+
+/// Time limit for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a statement is retried that fails for a reason that may pass, such as a lost connection.
+const RETRY_TIME: Duration = Duration::from_secs(60);
+
+/// The pauses between attempts: each is twice as long as the one before, up to a maximum.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often rows are tried again that somebody else has locked or changed.
+const MAX_TRIES: u32 = 8;
+
+/// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres remask --dry-run
+  sqs-to-postgres remask --rate 2000";
+
+/// Re-encrypt the aes-siv tokens of the tables with the current mask key
+///
+/// Replaces the tokens of older keys of the mask secret in place, page by page in the
+/// order of the key, while functions store rows. Only tokens pass between the tool and
+/// the database, never keys or values. Rows that others change meanwhile are not
+/// overwritten. If it ends early, for whatever reason, run it again: it goes on where it
+/// ended. Ctrl-C and SIGTERM end it after the page in progress.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Remask {
+    /// Change nothing, and count the tokens of each key
+    #[arg(long)]
+    dry_run: bool,
+    /// Maximum rows to change per second
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Print one JSON object per table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    mapping: MappingFlags,
+    #[command(flatten)]
+    mask: MaskFlags,
+    #[command(flatten)]
+    database: DatabaseFlags,
+}
+
+#[derive(Debug, Error)]
+enum RemaskError {
+    #[error("a token could not be encrypted: this is a defect of the tool, please report it")]
+    Cipher,
+    #[error(
+        "the role may not read and update {0}: GRANT SELECT, UPDATE ON {0} to it, or connect as another role"
+    )]
+    Denied(String),
+}
+
+impl Remask {
+    /// Whether it changes rows, rather than only print.
+    pub(crate) fn changes(&self) -> bool {
+        !self.dry_run
+    }
+
+    pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        let stop = Stop::on_signal()?;
+        let Some(opened) = stop.or_done(self.open()).await else {
+            eprintln!("interrupted before the first row");
+            return Ok(Outcome::SomeFailed);
+        };
+        let (targets, mut worker) = opened?;
+        let mut is_incomplete = false;
+        for target in &targets {
+            note_hashes(target);
+            let mut report = TableReport::new(&target.table);
+            let began = Instant::now();
+            let worked = worker.table(target, &stop, &mut report).await;
+            report.took = began.elapsed();
+            report.show(self.json, self.dry_run)?;
+            worked?;
+            is_incomplete |= report.is_incomplete();
+        }
+        worker.database.close().await;
+        Ok(match is_incomplete {
+            true => Outcome::SomeFailed,
+            false => Outcome::Done,
+        })
+    }
+
+    async fn open(&self) -> Result<(Vec<Target>, Worker), CliError> {
+        let (file, pipeline) = self.mapping.read()?;
+        let aws = Arc::new(Aws::default());
+        let ring = self.mask.keys(&aws).await?;
+        let ring = ring.ok_or_else(|| CliError::invalid(KeyError::Missing(Mask::AesSiv)))?;
+        let mut targets = Target::of_mapping(&pipeline).map_err(CliError::invalid)?;
+        // Columns that are too narrow for the current key's tokens are found before anything is changed.
+        Transformer::new(&file, &pipeline, Some(&ring))?;
+        let mut database = self.database.database(&aws)?;
+        let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+        for target in &mut targets {
+            let mut tables = pipeline.tables.iter();
+            let mapping = tables.find(|mapping| mapping.table.to_string() == target.table);
+            if let Some(mapping) = mapping {
+                target.read_key(client, mapping).await?;
+            }
+        }
+        let worker = Worker {
+            keys: AesSivKeys::new(&ring).map_err(CliError::invalid)?,
+            id: ring.id().to_owned(),
+            page_rows: self
+                .rate
+                .map_or(PAGE_ROWS, |rate| PAGE_ROWS.min(rate as usize)),
+            rate: self.rate,
+            is_dry_run: self.dry_run,
+            database,
+        };
+        Ok((targets, worker))
+    }
+}
+
+/// Whether a key can leave the secret depends on tokens that cannot be re-encrypted, too.
+fn note_hashes(target: &Target) {
+    if !target.hashes.is_empty() {
+        eprintln!(
+            "note: {} of {} cannot be re-encrypted (hmac-sha256), so a column of @mask_key_id stays as it is: with a key that leaves the mask secret, its rows can no longer be found by value",
+            target.hashes.join(", "),
+            target.table
+        );
+    }
+}
+
+struct Worker {
+    keys: AesSivKeys,
+    /// The id of the current key.
+    id: String,
+    page_rows: usize,
+    /// Maximum rows to change per second.
+    rate: Option<u32>,
+    is_dry_run: bool,
+    database: Database,
+}
+
+/// A row as it was read, and what replaces its changed columns. `None` is a null.
+struct Change {
+    key: Vec<String>,
+    old: Vec<Option<String>>,
+    new: Vec<Option<String>>,
+}
+
+/// Rows that follow each other in the order of the key.
+#[derive(Default)]
+struct Page {
+    rows: usize,
+    last_key: Option<Vec<String>>,
+    changes: Vec<Change>,
+    found: Counts,
+}
+
+impl Worker {
+    /// Works through a table until its end, or until a stop is requested.
+    async fn table(
+        &mut self,
+        target: &Target,
+        stop: &Stop,
+        report: &mut TableReport,
+    ) -> Result<(), CliError> {
+        let mut progress = Progress::new(None, "rows");
+        let mut after = None;
+        let mut next_at = Instant::now();
+        while stop.or_done(sleep_until(next_at)).await.is_some() {
+            next_at = Instant::now();
+            let before = report.changed;
+            let page = self.page(target, after.as_deref(), stop, report).await?;
+            report.rows += page.rows;
+            report.add(page.found);
+            progress.advance(page.rows);
+            if let Some(rate) = self.rate {
+                let changed = (report.changed - before) as f64;
+                next_at += Duration::from_secs_f64(changed / f64::from(rate));
+            }
+            report.is_partial = page.rows == self.page_rows;
+            if !report.is_partial {
+                break;
+            }
+            after = page.last_key;
+        }
+        progress.end();
+        Ok(())
+    }
+
+    /// Reads a page and replaces its tokens. Rows that others have locked or changed in between are read again.
+    async fn page(
+        &mut self,
+        target: &Target,
+        after: Option<&[String]>,
+        stop: &Stop,
+        report: &mut TableReport,
+    ) -> Result<Page, CliError> {
+        let (mut pause, mut tries) = (FIRST_PAUSE, 0);
+        loop {
+            let page = self.read(target, after).await?;
+            let wanted = page.changes.len();
+            let changed = match wanted {
+                0 => 0,
+                _ if self.is_dry_run => wanted,
+                _ => self.update(target, &page.changes).await?,
+            };
+            report.changed += changed;
+            tries += 1;
+            if changed >= wanted || tries == MAX_TRIES || stop.is_asked() {
+                report.locked += wanted.saturating_sub(changed);
+                return Ok(page);
+            }
+            sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    async fn read(&mut self, target: &Target, after: Option<&[String]>) -> Result<Page, CliError> {
+        let sql = target.page(after.is_none(), self.page_rows);
+        let parameters = after.unwrap_or_default().iter();
+        let parameters: Vec<_> = parameters
+            .map(|key| (key as Parameter, Type::TEXT))
+            .collect();
+        let rows = self.query(target, &sql, &parameters).await?;
+        let mut page = Page::default();
+        for row in rows {
+            let cells = (0..row.len()).map(|column| row.try_get(column));
+            let cells: Vec<Option<String>> = cells
+                .collect::<Result<_, _>>()
+                .map_err(DatabaseError::from)?;
+            self.read_row(target, cells, &mut page)?;
+        }
+        Ok(page)
+    }
+
+    /// Decides what a row becomes. Its key's id is that of the current key only if every token of the row is.
+    fn read_row(
+        &self,
+        target: &Target,
+        mut cells: Vec<Option<String>>,
+        page: &mut Page,
+    ) -> Result<(), CliError> {
+        let old = cells.split_off(target.key_columns().min(cells.len()));
+        let key: Vec<String> = cells.into_iter().flatten().collect();
+        let mut new = old.clone();
+        let mut is_current = true;
+        for ((name, max_chars), cell) in target.tokens.iter().zip(&mut new) {
+            let Some(token) = cell else { continue };
+            let (found, replacement) = self.judge(token, *max_chars)?;
+            is_current &= !found.is_problem();
+            *page.found.entry((name.clone(), found)).or_default() += 1;
+            if let Some(replacement) = replacement {
+                *token = replacement;
+            }
+        }
+        if let Some(id) = new.get_mut(target.tokens.len()).filter(|_| is_current) {
+            *id = Some(self.id.clone());
+        }
+        page.rows += 1;
+        page.last_key = Some(key.clone());
+        if new != old {
+            page.changes.push(Change { key, old, new });
+        }
+        Ok(())
+    }
+
+    /// What a value is, and what replaces it.
+    fn judge(
+        &self,
+        token: &str,
+        max_chars: Option<usize>,
+    ) -> Result<(Found, Option<String>), CliError> {
+        let id = AesSivKeys::id_of(token).unwrap_or_default().to_owned();
+        let rekeyed = self.keys.rekey(token);
+        let rekeyed = rekeyed.map_err(|MaskFailed| CliError::invalid(RemaskError::Cipher))?;
+        Ok(match rekeyed {
+            Rekeyed::Current => (Found::Token(id), None),
+            Rekeyed::Token(new) if max_chars.is_some_and(|max| new.len() > max) => {
+                (Found::TooLong, None)
+            }
+            Rekeyed::Token(new) => (Found::Token(id), Some(new)),
+            Rekeyed::UnknownKey => (Found::UnknownKey(id), None),
+            Rekeyed::NotOurs => (Found::NotOurs, None),
+        })
+    }
+
+    /// Makes the changes whose rows are still as they were read and not locked, and returns how many.
+    async fn update(&mut self, target: &Target, changes: &[Change]) -> Result<usize, CliError> {
+        let keys = (0..target.key_columns()).map(|at| column(changes, |change| change.key.get(at)));
+        let keys: Vec<_> = keys.collect();
+        let width = changes.first().map_or(0, |change| change.old.len());
+        let cells = (0..width).flat_map(|at| {
+            let old = column(changes, |change| change.old.get(at)?.as_ref());
+            [old, column(changes, |change| change.new.get(at)?.as_ref())]
+        });
+        let arrays: Vec<_> = keys.into_iter().chain(cells).collect();
+        let parameters = arrays.iter();
+        let parameters = parameters.map(|array| (array as Parameter, Type::TEXT_ARRAY));
+        let parameters: Vec<_> = parameters.collect();
+        let updated = self.query(target, &target.update(), &parameters).await?;
+        Ok(updated.len())
+    }
+
+    /// Runs a statement until it succeeds, or fails for a reason that does not pass.
+    async fn query(
+        &mut self,
+        target: &Target,
+        sql: &str,
+        parameters: &[(Parameter<'_>, Type)],
+    ) -> Result<Vec<Row>, CliError> {
+        let until = Instant::now() + RETRY_TIME;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.try_query(sql, parameters).await {
+                Ok(rows) => return Ok(rows),
+                Err(DatabaseError::Server(refusal))
+                    if refusal.sqlstate == INSUFFICIENT_PRIVILEGE =>
+                {
+                    let table = target.table.clone();
+                    return Err(CliError::invalid(RemaskError::Denied(table)));
+                }
+                Err(error) => error,
+            };
+            match error.action() {
+                RetryAction::Retry | RetryAction::RetryThenBisect => {}
+                RetryAction::Reconnect => self.database.disconnect(),
+                _ => return Err(error.into()),
+            }
+            if Instant::now() + pause >= until {
+                return Err(error.into());
+            }
+            sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    async fn try_query(
+        &mut self,
+        sql: &str,
+        parameters: &[(Parameter<'_>, Type)],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let client = self
+            .database
+            .client(Instant::now() + CONNECT_TIMEOUT)
+            .await?;
+        Ok(client.query_typed(sql, parameters).await?)
+    }
+}
+
+/// A parameter of a statement.
+type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+/// One cell of every change, for an array.
+fn column<'a>(
+    changes: &'a [Change],
+    cell: impl Fn(&'a Change) -> Option<&'a String>,
+) -> Vec<Option<&'a str>> {
+    changes
+        .iter()
+        .map(|change| cell(change).map(String::as_str))
+        .collect()
+}

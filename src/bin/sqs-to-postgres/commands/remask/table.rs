@@ -1,0 +1,210 @@
+//! The tables with tokens of aes-siv, and the SQL that reads and replaces them.
+//!
+//! Tokens travel as parameters; a statement's text has only names. Each statement is a transaction of its own, so it
+//! runs behind a pooler too.
+
+use sqs_to_postgres::database::DatabaseError;
+use sqs_to_postgres::mask::Mask;
+use sqs_to_postgres::message::Metadata;
+use sqs_to_postgres::pipeline::{Column, Pipeline, Source, TableMapping};
+use sqs_to_postgres::quote::quote_identifier;
+use sqs_to_postgres::schema::Inspection;
+use sqs_to_postgres::types::ColumnType;
+use thiserror::Error;
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::cli::error::CliError;
+
+/// Why a table is not re-encrypted.
+#[derive(Debug, Error)]
+pub(super) enum TableRefused {
+    #[error(
+        "the mapping has no column with mask = \"aes-siv\": only its tokens can be re-encrypted"
+    )]
+    NothingToDo,
+    #[error(
+        "column {column:?} is part of the key of {table}, and re-encrypting would change it: redelivered messages would no longer find their rows; keep the old mask keys, or take another key for the table"
+    )]
+    InKey { table: String, column: String },
+    #[error(
+        "table {0} is missing, or has no unique index on its key: `sqs-to-postgres check` names the fix"
+    )]
+    NotReady(String),
+    #[error(
+        "column {column:?} of the key of {table} may be null, and rows with a null would be left out: ALTER TABLE {table} ALTER COLUMN {} SET NOT NULL;",
+        quote_identifier(column)
+    )]
+    Nullable { table: String, column: String },
+}
+
+/// A table and its columns with tokens.
+pub(super) struct Target {
+    /// Quoted.
+    pub(super) table: String,
+    /// The columns of aes-siv tokens, with the length that they may have.
+    pub(super) tokens: Vec<(String, Option<usize>)>,
+    /// The column of `@mask_key_id`, unless hashes need it: it then says which key made them.
+    pub(super) key_id: Option<String>,
+    /// The columns with tokens of hmac-sha256.
+    pub(super) hashes: Vec<String>,
+    /// The columns of the key and their types, in the order of its index.
+    key: Vec<(String, String)>,
+}
+
+impl Target {
+    /// Those of a mapping.
+    pub(super) fn of_mapping(pipeline: &Pipeline) -> Result<Vec<Self>, TableRefused> {
+        let targets = pipeline.tables.iter().map(Self::of_table);
+        let mut targets: Vec<_> = targets.collect::<Result<_, _>>()?;
+        targets.retain(|target| !target.tokens.is_empty());
+        match targets.is_empty() {
+            true => Err(TableRefused::NothingToDo),
+            false => Ok(targets),
+        }
+    }
+
+    fn of_table(mapping: &TableMapping) -> Result<Self, TableRefused> {
+        let masked = |mask| {
+            let columns = mapping.columns.iter();
+            columns.filter(move |column: &&Column| column.mask == Some(mask))
+        };
+        let tokens = masked(Mask::AesSiv).map(|column| {
+            let max_chars = match column.column_type {
+                ColumnType::Varchar(chars) => Some(chars),
+                _ => None,
+            };
+            (column.name.clone(), max_chars)
+        });
+        let hashes = masked(Mask::HmacSha256).map(|column| column.name.clone());
+        let is_key_id = |column: &&Column| {
+            let mut sources = column.sources();
+            sources.any(|source| *source == Source::Metadata(Metadata::MaskKeyId))
+        };
+        let hashes: Vec<_> = hashes.collect();
+        let key_id = mapping.columns.iter().find(is_key_id);
+        let key_id = key_id.filter(|_| hashes.is_empty());
+        let target = Self {
+            table: mapping.table.to_string(),
+            tokens: tokens.collect(),
+            key_id: key_id.map(|column| column.name.clone()),
+            hashes,
+            key: Vec::new(),
+        };
+        let is_in_key = |name: &&str| mapping.key_names().any(|key| key == *name);
+        let in_key = target.changed().find(is_in_key).map(str::to_owned);
+        match in_key.filter(|_| !target.tokens.is_empty()) {
+            None => Ok(target),
+            Some(column) => Err(TableRefused::InKey {
+                table: target.table,
+                column,
+            }),
+        }
+    }
+
+    /// The columns that may change: those of tokens, and that of the key's id.
+    fn changed(&self) -> impl Iterator<Item = &str> {
+        let tokens = self.tokens.iter().map(|(name, _)| name.as_str());
+        tokens.chain(self.key_id.as_deref())
+    }
+
+    /// The number of columns in the key.
+    pub(super) fn key_columns(&self) -> usize {
+        self.key.len()
+    }
+
+    /// Reads the key's columns: in the order of its index, so that Postgres reads pages along it.
+    pub(super) async fn read_key(
+        &mut self,
+        client: &Client,
+        mapping: &TableMapping,
+    ) -> Result<(), CliError> {
+        let not_ready = || CliError::invalid(TableRefused::NotReady(self.table.clone()));
+        let Inspection::Table(facts) = Inspection::read(client, mapping).await? else {
+            return Err(not_ready());
+        };
+        let index = facts.unique_index.map_err(|_| not_ready())?;
+        let sql = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull \
+                   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+                   CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position) \
+                   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+                   WHERE i.indrelid = to_regclass($1) AND x.relname = $2 AND k.position <= i.indnkeyatts \
+                   ORDER BY k.position";
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&self.table, Type::TEXT), (&index, Type::TEXT)];
+        let rows = client.query_typed(sql, &parameters).await;
+        for row in rows.map_err(DatabaseError::from)? {
+            let column = || -> Result<(String, String, bool), tokio_postgres::Error> {
+                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+            };
+            let (column, type_name, is_not_null) = column().map_err(DatabaseError::from)?;
+            if !is_not_null {
+                let table = self.table.clone();
+                return Err(CliError::invalid(TableRefused::Nullable { table, column }));
+            }
+            self.key.push((column, type_name));
+        }
+        Ok(())
+    }
+
+    /// The statement that reads a page of rows: the key, the tokens, and the key's id; as text. If it is not the first
+    /// page, the parameters are the last key of the one before.
+    pub(super) fn page(&self, is_first: bool, rows: usize) -> String {
+        let key = self.key.iter().map(|(name, _)| name.as_str());
+        let cells = key.chain(self.changed());
+        let cells = cells.map(|name| format!("{}::text", qualified(name)));
+        let key = list(self.key.iter().map(|(name, _)| qualified(name)));
+        let after = self.key.iter().zip(1..);
+        let after = after.map(|((_, type_name), number)| format!("${number}::text::{type_name}"));
+        let condition = match is_first {
+            true => String::new(),
+            false => format!("WHERE ({key}) > ({}) ", list(after)),
+        };
+        format!(
+            "SELECT {} FROM {} AS t {condition}ORDER BY {key} LIMIT {rows}",
+            list(cells),
+            self.table
+        )
+    }
+
+    /// The statement that replaces tokens where they are still those that were read. The parameters are arrays: the
+    /// columns of the key, and for each column that changes what was read and what replaces it.
+    ///
+    /// It locks rows in the order of the key, and skips those that somebody else has locked: so it never waits while it
+    /// holds a lock that a batch of the function needs, and cannot be in a deadlock over rows with one.
+    pub(super) fn update(&self) -> String {
+        let keys = self.key.iter().enumerate();
+        let keys: Vec<_> = keys
+            .map(|(at, (name, type_name))| format!("{} = n.k{at}::{type_name}", qualified(name)))
+            .collect();
+        let changed: Vec<_> = self.changed().collect();
+        let unchanged = changed.iter().enumerate();
+        let unchanged = unchanged
+            .map(|(at, name)| format!("{}::text IS NOT DISTINCT FROM n.o{at}", qualified(name)));
+        let same = [keys, unchanged.collect()].concat().join(" AND ");
+        let arrays = 1..=self.key.len() + 2 * changed.len();
+        let arrays = list(arrays.map(|number| format!("${number}::text[]")));
+        let names = (0..self.key.len()).map(|at| format!("k{at}"));
+        let names = list(
+            names.chain((0..changed.len()).flat_map(|at| [format!("o{at}"), format!("n{at}")])),
+        );
+        let order = list(self.key.iter().map(|(name, _)| qualified(name)));
+        let set = changed.iter().enumerate();
+        let set = list(set.map(|(at, name)| format!("{} = n.n{at}", quote_identifier(name))));
+        let table = &self.table;
+        format!(
+            "WITH locked AS (SELECT n.* FROM {table} AS t JOIN unnest({arrays}) AS n({names}) ON {same} \
+             ORDER BY {order} FOR NO KEY UPDATE OF t SKIP LOCKED) \
+             UPDATE {table} AS t SET {set} FROM locked AS n WHERE {same} RETURNING true"
+        )
+    }
+}
+
+/// The column of a table, not of the output: `ORDER BY` would otherwise sort by its text.
+fn qualified(name: &str) -> String {
+    format!("t.{}", quote_identifier(name))
+}
+
+fn list(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
