@@ -11,8 +11,8 @@ TOOLS := $(LOCAL)/venv/tools/bin
 IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`make up\` first" >&2; exit 1; };
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
-LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers
-SHELL_FILES := .ci/run tests/busy-machine.sh tests/fresh-machine.sh
+LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers release
+SHELL_FILES := .ci/run release/deploy.sh tests/busy-machine.sh tests/fresh-machine.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -23,6 +23,14 @@ ARCHITECTURE ?= $(HOST_ARCHITECTURE)
 # The mapping to deploy: to AWS that of this folder by default; to the local stack also several, beside that one.
 PIPELINE ?=
 MAPPING = $(or $(PIPELINE),pipeline.toml)
+
+# The name of the stack on AWS, and of its function and queue. Each has its own folder, so any number can be deployed
+# from one checkout.
+STACK ?= sqs-to-postgres
+SAM_FOLDER = $(LOCAL)/sam/aws/$(STACK)
+
+# Tags of everything that is deployed: make deploy TAGS="team=data cost-center=42"
+TAGS ?=
 
 # Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: a deployment without
 # them would stop a function that needs them.
@@ -38,7 +46,7 @@ export CARGO_BUILD_TARGET ?= $(HOST)
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
 STACK_TEST_GROUPS := chaos guide variants queue journeys
 STACK_TESTS_chaos := chaos
-STACK_TESTS_guide := deploy_guide
+STACK_TESTS_guide := deploy_guide release
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook
 STACK_TESTS_journeys := journeys
@@ -54,11 +62,14 @@ CRATE_VERSION := $(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
 VERSION ?= $(CRATE_VERSION)
 NAME := sqs-to-postgres-$(VERSION)
 DIST := target/dist
+PACKED := $(LOCAL)/packed
 CARGO_CYCLONEDX := $(LOCAL)/cargo/bin/cargo-cyclonedx
 
-BUILD = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked --bin bootstrap \
+CARGO_LAMBDA = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked \
 	$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+BUILD = $(CARGO_LAMBDA) --bin bootstrap
 TOOL := --locked --features cli --bin sqs-to-postgres
+LOCAL_PROGRAMS := $(TOOL) --bin bootstrap
 CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked
 
 # Nothing is written outside the repository, and no tool sends telemetry.
@@ -76,11 +87,11 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: install ## send 100 messages from SQS through the function into Postgres, and the bad ones to the dead-letter queue
+run: prepared ## send 100 messages from SQS through the function into Postgres, and the bad ones to the dead-letter queue
 	@$(STACK) run
 
 .PHONY: test
-test: install ## run every test, on the stack (started for it if it is not up)
+test: prepared ## run every test, on the stack (started for it if it is not up)
 	@$(STACK) with $(MAKE) --no-print-directory test-all
 
 # Compiled first, so that no group waits for cargo. Concurrent groups show their output when they have ended. Tests
@@ -143,7 +154,7 @@ chart: ## write the figures of the last bench to benches/results/, the chart, be
 	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up
-up: install ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
+up: prepared ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
 	@$(STACK) up $(PIPELINE)
 
 .PHONY: down
@@ -199,22 +210,23 @@ cli: ## build the command-line tool, fully optimised: takes minutes
 	@echo "built target/$(CARGO_BUILD_TARGET)/release/sqs-to-postgres: copy it to a folder of your PATH"
 
 .PHONY: build
-build: processor install mapping ## build the function for AWS, fully optimised: takes minutes
+build: stack-name processor install mapping ## build the function for AWS, fully optimised: takes minutes
 	$(BUILD)
-	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	PATH="$(TOOLS):$$PATH" sam build --build-dir $(SAM_FOLDER) --parameter-overrides Architecture=$(ARCHITECTURE)
 
 # What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). The function is compiled
-# before, because sam hides the progress.
+# before, because sam hides the progress; the local stack names it as BOOTSTRAP.
 .PHONY: build-Function
 build-Function:
-	$(BUILD)
-	cp target/lambda/bootstrap/bootstrap "$(ARTIFACTS_DIR)"
+	$(if $(BOOTSTRAP),,$(BUILD))
+	cp "$(or $(BOOTSTRAP),target/lambda/bootstrap/bootstrap)" "$(ARTIFACTS_DIR)/bootstrap"
 	cp "$(MAPPING)" "$(ARTIFACTS_DIR)/pipeline.toml"
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(ARTIFACTS_DIR)/ca.pem")
 
 .PHONY: deploy
-deploy: build ## deploy to AWS: make deploy PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each parameter
-	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) \
+deploy: build ## deploy to AWS: make deploy STACK=orders PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each
+	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) --stack-name $(STACK) \
+		--config-file $(CURDIR)/samconfig.toml --template-file $(SAM_FOLDER)/template.yaml $(if $(TAGS),--tags $(TAGS)) \
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
 .PHONY: release
@@ -225,11 +237,21 @@ release: release-notes ## build all files of a release, and its notes: make rele
 	$(MAKE) dist ARCHITECTURE=arm64
 	$(MAKE) sbom checksums
 
+# The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool, which shares its
+# compiled code, but has features of its own; and what deploys the zip with the plain AWS command line.
 .PHONY: dist
-dist: processor install ## build the function as a zip for Lambda: make dist ARCHITECTURE=arm64
-	$(BUILD) --output-format zip
+dist: processor install ## build function and tool for one processor, with what deploys them: make dist ARCHITECTURE=arm64
+	$(BUILD)
 	@mkdir -p $(DIST)
-	cp target/lambda/bootstrap/bootstrap.zip $(DIST)/$(NAME)-$(ARCHITECTURE).zip
+	@rm -rf $(PACKED) && mkdir -p $(PACKED)
+	cp target/lambda/bootstrap/bootstrap $(PACKED)
+	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
+	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
+	$(CARGO_LAMBDA) --features cli --bin sqs-to-postgres
+	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
+	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
+	$(PYTHON) release/template.py > $(DIST)/template.yaml
+	cp release/deploy.sh $(DIST)
 
 .PHONY: sbom
 sbom: $(CARGO_CYCLONEDX) ## list the components of the function, as CycloneDX
@@ -239,7 +261,7 @@ sbom: $(CARGO_CYCLONEDX) ## list the components of the function, as CycloneDX
 
 .PHONY: checksums
 checksums: ## write SHA256SUMS of the files of a release
-	cd $(DIST) && sha256sum $(NAME)* > SHA256SUMS && cat SHA256SUMS
+	cd $(DIST) && rm -f SHA256SUMS && sha256sum * | tee SHA256SUMS
 
 .PHONY: release-notes
 release-notes: ## print the section of a version in CHANGELOG.md: make release-notes VERSION=1.2.3
@@ -260,12 +282,24 @@ processor:
 	$(if $(filter $(ARCHITECTURE),arm64 $(HOST_ARCHITECTURE)),,\
 		$(error ARCHITECTURE=$(ARCHITECTURE) cannot be built on $(HOST_ARCHITECTURE): omit it, or build on another machine))
 
+# AWS refuses a name only after it has created the queues.
+# https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+.PHONY: stack-name
+stack-name:
+	@printf %s "$(STACK)" | grep -qE '^[A-Za-z][A-Za-z0-9-]{0,63}$$' || { \
+		echo "STACK=$(STACK) cannot be the name of a function: begin with a letter, then at most 63 letters, digits and hyphens" >&2; exit 1; }
+
 # The build does not read the mapping, so without this a mistake in it would stop the function on AWS. `explain`
 # checks all of it, even without a message and a key.
 .PHONY: mapping
 mapping:
 	@cargo build $(TOOL)
 	@MASK_KEY= MASK_SECRET_ID= cargo run --quiet $(TOOL) -- explain --pipeline "$(MAPPING)" /dev/null > /dev/null
+
+# Compiles function and tool in one go, while Python's packages are downloaded.
+.PHONY: prepared
+prepared:
+	@$(PYTHON) localstack/install.py -- cargo build $(LOCAL_PROGRAMS)
 
 .PHONY: install
 install:
