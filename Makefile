@@ -12,7 +12,7 @@ IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`mak
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers release
-SHELL_FILES := .ci/run release/deploy.sh tests/busy-machine.sh tests/fresh-machine.sh
+SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/fresh-machine.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -44,12 +44,13 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 export CARGO_BUILD_TARGET ?= $(HOST)
 
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
-STACK_TEST_GROUPS := chaos guide variants queue journeys
+STACK_TEST_GROUPS := chaos guide variants queue journeys examples
 STACK_TESTS_chaos := chaos
 STACK_TESTS_guide := deploy_guide release
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook
 STACK_TESTS_journeys := journeys
+STACK_TESTS_examples := examples
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
 TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
@@ -87,8 +88,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: prepared ## send 100 messages from SQS through the function into Postgres, and the bad ones to the dead-letter queue
-	@$(STACK) run
+run: prepared ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
+	@$(STACK) run $(EXAMPLE)
 
 .PHONY: test
 test: prepared ## run every test, on the stack (started for it if it is not up)
@@ -180,6 +181,10 @@ watch: install ## run the function against the local Postgres, recompiled at eve
 .PHONY: invoke
 invoke: install ## send an event to the function of make watch: make invoke EVENT=events/good-batch.json
 	@$(STACK) invoke "$(EVENT)"
+
+.PHONY: rds-ca
+rds-ca: ## download the certificate authorities of RDS that are packed with the function
+	src/database/rds-ca.sh
 
 .PHONY: lint
 lint: install ## run every check that does not need the stack

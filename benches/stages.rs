@@ -15,7 +15,7 @@ use sqs_to_postgres::config::DatabaseSettings;
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::load::Loader;
-use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
+use sqs_to_postgres::mask::{KeyRing, Mask, MaskKey, Masker};
 use sqs_to_postgres::message::{Envelope, Message, Record, read_event};
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rows::MessageRows;
@@ -60,11 +60,11 @@ fn messages<'a>(records: &'a [Record<'a>]) -> Vec<Message<'a>> {
         .collect()
 }
 
-fn key() -> MaskKey {
+fn key() -> KeyRing {
     // 64 bytes, so that it fits every mask.
     let text =
         "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
-    MaskKey::from_base64(text).unwrap()
+    MaskKey::from_base64(text).unwrap().into()
 }
 
 /// A mapping ready for use, and the number of its columns.

@@ -1,9 +1,12 @@
 //! The configuration that all AWS clients share, built when the first is used: it is most of a cold start.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -41,6 +44,25 @@ impl Aws {
         self.config
             .get_or_init(|| load(self.endpoint_url.clone()))
             .await
+    }
+
+    /// The credentials to sign with, which have not expired as far as is known.
+    pub(crate) async fn credentials(&self) -> Result<Credentials, AwsError> {
+        let provider = self.config().await.credentials_provider();
+        let provider = provider.ok_or(AwsError::NoCredentials)?;
+        let credentials = provider.provide_credentials().await.map_err(explain)?;
+        match credentials.expiry() {
+            Some(expiry) if expiry <= SystemTime::now() => {
+                Err(AwsError::Credentials("they have expired"))
+            }
+            _ => Ok(credentials),
+        }
+    }
+
+    /// The region, if one is set.
+    pub(crate) async fn region(&self) -> Option<String> {
+        let region = self.config().await.region();
+        region.map(ToString::to_string)
     }
 
     /// The same for the function's own calls, of which each attempt has a timeout. Commands send larger requests over
@@ -94,6 +116,10 @@ pub enum AwsError {
         "no AWS credentials can be loaded: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in with `aws sso login`"
     )]
     NoCredentials,
+    #[error(
+        "AWS credentials cannot be loaded ({0}): renew them, for example with `aws sso login`, and check the network access to the service that issues them"
+    )]
+    Credentials(&'static str),
     #[error("{what} does not exist: check its name, the region and the account")]
     Missing { what: String, reason: String },
     #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
@@ -130,11 +156,22 @@ impl AwsError {
         match self {
             Self::NoRegion => "no region",
             Self::NoCredentials => "no credentials",
+            Self::Credentials(reason) => reason,
             Self::Missing { reason, .. }
             | Self::Refused { reason, .. }
             | Self::Unavailable { reason, .. } => reason,
         }
     }
+}
+
+/// Without the error's text, which may quote the output of a program that issues credentials.
+fn explain(error: CredentialsError) -> AwsError {
+    AwsError::Credentials(match error {
+        CredentialsError::CredentialsNotLoaded(_) => return AwsError::NoCredentials,
+        CredentialsError::ProviderTimedOut(_) => "no response in time",
+        CredentialsError::InvalidConfiguration(_) => "the configuration is invalid",
+        _ => "they were refused, or have expired",
+    })
 }
 
 /// Why a call failed: the service's error code, or what prevented the call. Never the Debug form, which contains the

@@ -1,19 +1,21 @@
-//! Mapping and mask key → the transformer.
+//! Mapping and mask keys → the transformer.
 //!
-//! The mask key may be in Secrets Manager, which may be unavailable for longer than a start may take. Then every
-//! batch tries to fetch it until one succeeds.
+//! The mask keys may be in Secrets Manager, which may be unavailable for longer than a start may take. Then every
+//! batch tries to fetch them until one succeeds. After that they are read again from time to time, so that a new key
+//! comes into use without a deployment.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff::retry;
 use crate::config::MaskKeySettings;
-use crate::mask::{KeyError, MaskKey};
+use crate::mask::{KeyError, KeyRing, MaskKey};
 use crate::pipeline::{Pipeline, PipelineError};
-use crate::secret::{SecretError, Secrets, Stage, parse_mask_key};
+use crate::secret::{MaskSecret, SecretError, Secrets, Stage};
 use crate::transform::Transformer;
 
 /// Why there is no transformer.
@@ -35,14 +37,25 @@ impl PrepareError {
     }
 }
 
+/// A batch waits this long at most for keys that may have changed.
+const REFRESH_TIME: Duration = Duration::from_secs(3);
+
 /// The transformer of a mapping, or everything needed to make it.
 pub struct Preparation {
     /// The name of the mapping in errors.
     file: String,
     pipeline: Arc<Pipeline>,
     mask_key: Option<MaskKeySettings>,
+    /// The age after which a secret is read again.
+    secret_ttl: Duration,
     secrets: Arc<Secrets>,
-    transformer: Option<Arc<Transformer>>,
+    made: Option<Made>,
+}
+
+struct Made {
+    transformer: Arc<Transformer>,
+    /// By the wall clock: the monotonic clock may stop while the environment is frozen.
+    at: SystemTime,
 }
 
 impl Preparation {
@@ -51,36 +64,57 @@ impl Preparation {
         file: String,
         pipeline: Arc<Pipeline>,
         mask_key: Option<MaskKeySettings>,
+        secret_ttl: Duration,
         secrets: Arc<Secrets>,
     ) -> Self {
         Self {
             file,
             pipeline,
             mask_key,
+            secret_ttl,
             secrets,
-            transformer: None,
+            made: None,
         }
     }
 
-    /// The transformer. Fetches its mask key until then, unless an earlier call has done so.
+    /// The transformer. Fetches its mask keys until then, unless that was done not long ago. If they cannot be fetched
+    /// again, or no longer fit, the earlier ones stay in use.
     ///
     /// # Errors
-    /// The key cannot be read, or does not fit the mapping.
+    /// There are no keys yet, and they cannot be read, or do not fit the mapping.
     pub async fn transformer(&mut self, until: Instant) -> Result<Arc<Transformer>, PrepareError> {
-        let transformer = match self.transformer.take() {
-            Some(transformer) => transformer,
+        let made = match self.made.take() {
             None => Arc::new(self.make(until).await?),
+            Some(made) if !self.is_old(&made) => {
+                return Ok(Arc::clone(&self.made.insert(made).transformer));
+            }
+            Some(made) => match self.make(until.min(Instant::now() + REFRESH_TIME)).await {
+                Ok(transformer) => Arc::new(transformer),
+                Err(error) => {
+                    tracing::warn!(reason = %error, "the mask keys could not be read again: those in use stay");
+                    made.transformer
+                }
+            },
         };
-        Ok(Arc::clone(self.transformer.insert(transformer)))
+        let made = Made {
+            transformer: made,
+            at: SystemTime::now(),
+        };
+        Ok(Arc::clone(&self.made.insert(made).transformer))
+    }
+
+    fn is_old(&self, made: &Made) -> bool {
+        let is_secret = matches!(self.mask_key, Some(MaskKeySettings::Secret(_)));
+        is_secret && !made.at.elapsed().is_ok_and(|age| age < self.secret_ttl)
     }
 
     async fn make(&self, until: Instant) -> Result<Transformer, PrepareError> {
         let fetch = async || {
-            let fetched = timeout_at(until, mask_key(self.mask_key.as_ref(), &self.secrets)).await;
+            let fetched = timeout_at(until, mask_keys(self.mask_key.as_ref(), &self.secrets)).await;
             fetched.unwrap_or_else(|_| Err(self.no_answer()))
         };
-        let key = retry(until, PrepareError::is_transient, fetch).await?;
-        Ok(Transformer::new(&self.file, &self.pipeline, key.as_ref())?)
+        let keys = retry(until, PrepareError::is_transient, fetch).await?;
+        Ok(Transformer::new(&self.file, &self.pipeline, keys.as_ref())?)
     }
 
     fn no_answer(&self) -> PrepareError {
@@ -93,22 +127,25 @@ impl Preparation {
     }
 }
 
-/// The mask key, if one is set.
+/// The mask keys, if any are set.
 ///
 /// # Errors
-/// It cannot be fetched, or is not a key.
-pub async fn mask_key(
+/// They cannot be fetched, or are not keys.
+pub async fn mask_keys(
     settings: Option<&MaskKeySettings>,
     secrets: &Secrets,
-) -> Result<Option<MaskKey>, PrepareError> {
-    let fetched;
-    let text = match settings {
+) -> Result<Option<KeyRing>, PrepareError> {
+    let of_one = |text: &SecretString| MaskKey::from_base64(text.expose_secret());
+    Ok(Some(match settings {
         None => return Ok(None),
-        Some(MaskKeySettings::Key(text)) => text,
+        Some(MaskKeySettings::Key(text)) => of_one(text)?.into(),
         Some(MaskKeySettings::Secret(id)) => {
-            fetched = parse_mask_key(id, &secrets.fetch(id, Stage::Current).await?)?;
-            &fetched
+            match MaskSecret::parse(id, &secrets.fetch(id, Stage::Current).await?)? {
+                MaskSecret::Key { mask_key } => of_one(&mask_key)?.into(),
+                MaskSecret::Ring { mask_keys, current } => {
+                    KeyRing::from_base64(&mask_keys, &current)?
+                }
+            }
         }
-    };
-    Ok(Some(MaskKey::from_base64(text.expose_secret())?))
+    }))
 }

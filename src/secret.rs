@@ -1,5 +1,6 @@
 //! Secrets Manager: names → secrets, in the two formats that the function knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
@@ -76,6 +77,11 @@ impl Secrets {
             aws,
             client: OnceCell::new(),
         }
+    }
+
+    /// The AWS that they are read from.
+    pub(crate) fn aws(&self) -> &Aws {
+        &self.aws
     }
 
     async fn client(&self) -> &Client {
@@ -164,23 +170,38 @@ impl DatabaseSecret {
     }
 }
 
-/// Takes the base64 mask key out of its secret. Line breaks within it are ignored, like all white space in a key,
-/// although JSON does not allow them in a string: `openssl rand -base64 64` prints one.
-///
-/// # Errors
-/// The secret is not a JSON object with a `mask_key`.
-pub fn parse_mask_key(id: &str, json: &SecretString) -> Result<SecretString, SecretError> {
-    #[derive(Deserialize)]
-    struct MaskSecret {
+/// A secret with mask keys in base64.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum MaskSecret {
+    /// Several, by their ids.
+    Ring {
+        /// The keys.
+        mask_keys: BTreeMap<String, SecretString>,
+        /// The id of the one that new tokens are made with.
+        current: String,
+    },
+    /// One.
+    Key {
+        /// The key.
         mask_key: SecretString,
+    },
+}
+
+impl MaskSecret {
+    /// Reads the JSON of a secret. Line breaks within a key are ignored, like all white space, although JSON does not
+    /// allow them in a string: `openssl rand -base64 64` prints one.
+    ///
+    /// # Errors
+    /// It is not a JSON object with a `mask_key`, or with `mask_keys` and `current`.
+    pub fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
+        let expected = r#"{"mask_key": "<base64 of 64 random bytes>"}, or {"mask_keys": {"<id>": "<base64>", …}, "current": "<id>"}"#;
+        let json = Zeroizing::new(json.expose_secret().replace(['\n', '\r', '\t'], " "));
+        serde_json::from_str(&json).map_err(|_| SecretError::NotJson {
+            id: id.to_owned(),
+            expected,
+        })
     }
-    let expected = r#"{"mask_key": "<base64 of 64 random bytes>"}"#;
-    let json = Zeroizing::new(json.expose_secret().replace(['\n', '\r', '\t'], " "));
-    let secret: MaskSecret = serde_json::from_str(&json).map_err(|_| SecretError::NotJson {
-        id: id.to_owned(),
-        expected,
-    })?;
-    Ok(secret.mask_key)
 }
 
 #[cfg(test)]
@@ -211,23 +232,39 @@ mod tests {
             assert!(matches!(error, SecretError::NotJson { .. }));
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
-        assert!(matches!(
-            parse_mask_key("m", &r#"{"key": "x"}"#.into()),
-            Err(SecretError::NotJson { .. })
-        ));
-        assert_eq!(
-            parse_mask_key("m", &r#"{"mask_key": "a2V5"}"#.into())
-                .unwrap()
-                .expose_secret(),
-            "a2V5"
-        );
+        for json in [
+            r#"{"key": "hunter2"}"#,
+            r#"{"mask_keys": {"a": "hunter2"}}"#,
+            r#"{"mask_keys": {"a": 5}, "current": "a", "x": "hunter2"}"#,
+        ] {
+            let error = MaskSecret::parse("m", &json.into()).unwrap_err();
+            assert!(matches!(error, SecretError::NotJson { .. }), "{json}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_mask_secret_has_one_key_or_several() {
+        let of = |json: &str| MaskSecret::parse("m", &json.into()).unwrap();
+        let one = of(r#"{"mask_key": "a2V5"}"#);
+        assert!(matches!(one, MaskSecret::Key { mask_key } if mask_key.expose_secret() == "a2V5"));
+        // Functions of an older version read the first field.
+        let several =
+            of(r#"{"mask_key": "YQ", "mask_keys": {"a": "YQ", "b": "Yg"}, "current": "b"}"#);
+        let MaskSecret::Ring { mask_keys, current } = several else {
+            panic!("one key");
+        };
+        let ids: Vec<_> = mask_keys.keys().map(String::as_str).collect();
+        assert_eq!((ids, current.as_str()), (vec!["a", "b"], "b"));
     }
 
     #[test]
     fn line_breaks_inside_the_mask_key_are_ignored() {
         let json = "{\r\n\t\"mask_key\": \"a2V5\r\na2V5\n\"\n}\n";
-        let key = parse_mask_key("m", &json.into()).unwrap();
-        let digits = key.expose_secret().split_ascii_whitespace();
+        let MaskSecret::Key { mask_key } = MaskSecret::parse("m", &json.into()).unwrap() else {
+            panic!("several keys");
+        };
+        let digits = mask_key.expose_secret().split_ascii_whitespace();
         assert_eq!(digits.collect::<String>(), "a2V5a2V5");
     }
 }

@@ -78,12 +78,18 @@ fn handler(url: &str) -> Handler {
     let secrets = Arc::new(Secrets::new(Arc::clone(&aws)));
     let database = Database::new(settings, Duration::MAX, Arc::clone(&secrets)).unwrap();
     let file = "pipeline.toml".to_owned();
-    let preparation = Preparation::new(file, Arc::clone(&pipeline), Some(key), secrets);
+    let preparation = Preparation::new(
+        file,
+        Arc::clone(&pipeline),
+        Some(key),
+        Duration::MAX,
+        secrets,
+    );
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let queue = QueueSettings {
         outage_backoff: Duration::ZERO,
         dead_letter_queue_url: None,
     };
-    let metrics = Metrics::new("test".to_owned(), &pipeline.tables_text());
+    let metrics = Metrics::new("test".to_owned(), pipeline.tables_text());
     Handler::new(pipeline, preparation, loader, Sqs::new(queue, aws), metrics)
 }

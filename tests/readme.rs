@@ -78,7 +78,9 @@ fn anchors(document: &str) -> BTreeSet<String> {
 /// Whether a mapping accepts a body.
 fn takes(mapping: &str, body: &str) -> bool {
     let pipeline = Pipeline::parse("README.md", mapping).unwrap();
-    let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+        .unwrap()
+        .into();
     let transformer = Transformer::new("README.md", &pipeline, Some(&key)).unwrap();
     let id = "5e0d8f2a-0000-4000-8000-000000000001";
     let event = json!({"Records": [
@@ -111,10 +113,60 @@ fn the_mapping_of_the_readme_takes_its_message() {
 fn every_mapping_of_the_reference_works_on_a_message_of_that_shape() {
     let order =
         json!({"order_id": 7, "customer": {"email": " A@B.example "}, "lines": [{"sku": "x"}]});
-    let mappings = blocks(MAPPING, "toml");
+    let reference = MAPPING.replace(six_examples(), "");
+    let mappings = blocks(&reference, "toml");
     assert!(!mappings.is_empty());
     for mapping in mappings {
         assert!(takes(mapping, &order.to_string()));
+    }
+}
+
+fn six_examples() -> &'static str {
+    let (_, examples) = MAPPING.split_once("\n## Six examples\n").unwrap();
+    examples.split("\n## ").next().unwrap()
+}
+
+/// Whether a line is this one, in which `…` stands for any text.
+fn is_shortened(shown: &str, line: &str) -> bool {
+    let mut parts = shown.split('…');
+    let Some(mut rest) = line.strip_prefix(parts.next().unwrap()) else {
+        return false;
+    };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else {
+            return false;
+        };
+        rest = after;
+    }
+    rest.is_empty() || shown.ends_with('…')
+}
+
+#[test]
+fn the_examples_of_the_reference_are_those_of_the_files() {
+    let examples = six_examples().split("\n### ").skip(1);
+    let examples: Vec<_> = examples.collect();
+    assert_eq!(examples.len(), 6);
+    for example in examples {
+        let name = example.split("(../examples/").nth(1).unwrap();
+        let name = name.split('.').next().unwrap();
+        let read = |extension: &str| {
+            fs::read_to_string(root().join(format!("examples/{name}.{extension}"))).unwrap()
+        };
+        let mapping = read("toml");
+        let [shown] = blocks(example, "toml")[..] else {
+            panic!("{name} shows one mapping")
+        };
+        let without_comments = mapping.lines().skip_while(|line| line.starts_with('#'));
+        let without_comments = without_comments.collect::<Vec<_>>().join("\n");
+        assert_eq!(shown.trim(), without_comments.trim(), "{name}");
+        let mut texts = blocks(example, "text");
+        assert_eq!(texts.pop().unwrap(), read("rows").trim_end(), "{name}");
+        let messages = read("jsonl");
+        let shown = blocks(example, "json").into_iter().chain(texts);
+        for line in shown.flat_map(str::lines) {
+            let is_there = messages.lines().any(|message| is_shortened(line, message));
+            assert!(is_there, "{name}: {line}");
+        }
     }
 }
 

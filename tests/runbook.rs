@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::iter::successors;
 
+use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::DatabaseError;
 use sqs_to_postgres::refusal::Refusal;
 use sqs_to_postgres::rejection::Rule;
@@ -71,10 +72,18 @@ fn after_database(error: &DatabaseError) -> Option<DatabaseError> {
         E::Lost(_) => E::Server(refusal()),
         E::Server(_) => E::Credentials(VARIES.into()),
         E::Credentials(_) => E::UrlCredentials(VARIES.into()),
-        E::UrlCredentials(_) => E::NoDatabase(VARIES.into()),
+        E::UrlCredentials(_) => E::Token {
+            user: VARIES.into(),
+            sqlstate: VARIES.into(),
+            grants: VARIES,
+        },
+        E::Token { .. } => E::Unsigned,
+        E::Unsigned => E::Aws(AwsError::NoCredentials),
+        E::Aws(AwsError::NoCredentials) => E::Aws(AwsError::Credentials(VARIES)),
+        E::Aws(_) => E::NoDatabase(VARIES.into()),
         E::NoDatabase(_) => E::Url(VARIES),
         E::Url(_) => root_cert(),
-        // The errors of secrets are their own.
+        // The errors of secrets have a function of their own.
         E::RootCert { .. } | E::Secret(_) => return None,
     })
 }

@@ -1,22 +1,19 @@
 //! Builds of the function against each other, on this machine and with the database half a millisecond away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::Effort;
 use crate::database::Database;
-use crate::distance::url_through;
+use crate::distance::{FAR, url_through};
 use crate::messages::Workload;
 use crate::process::Launch;
 use crate::race::{BATCH_SIZES, Contender, race};
 use crate::report;
 
-const FAR: Duration = Duration::from_micros(500);
-
 /// `binaries` are `name=path`, separated by spaces; the first is the measure of the others in every round.
 pub(crate) async fn compare(database: &Database, binaries: &str, effort: Effort) {
     let logins = Workload::logins();
-    database.create_table(&logins).await;
+    database.create_tables(&logins).await;
     let far = url_through(&database.url, FAR / 2, Arc::default());
     for (place, url) in [("loopback", &database.url), ("0.5 ms away", &far)] {
         let contender = |binary: &str| {

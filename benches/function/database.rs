@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::future::{join_all, join3};
 use futures_util::{SinkExt as _, TryStreamExt as _};
-use sqs_to_postgres::pipeline::Column;
+use sqs_to_postgres::pipeline::{Column, OnConflict, TableMapping};
 use sqs_to_postgres::types::ColumnType;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, Statement};
 
-use crate::messages::{Batch, Message, REFUSED_DEVICE, Workload};
+use crate::messages::{Batch, Message, REFUSED_DEVICE, Row, Workload};
 
 /// Source: <https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-BINARY-FORMAT>.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -26,10 +27,7 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) async fn connect() -> Self {
         let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run `make bench`");
-        let (client, connection) = tokio_postgres::connect(&url, NoTls)
-            .await
-            .expect("Postgres");
-        tokio::spawn(connection);
+        let client = connect(&url).await;
         let password = format!("{:032x}", fastrand::u128(..));
         let (_, place) = url.split_once('@').expect("a URL with a password");
         let (address, name) = place.split_once('/').expect("a URL with a database");
@@ -46,7 +44,7 @@ impl Database {
             .execute(&format!(
                 "CREATE ROLE bench LOGIN PASSWORD '{password}'; ALTER ROLE bench SET search_path = bench;
                  CREATE SCHEMA bench; GRANT USAGE ON SCHEMA bench TO bench; SET search_path = bench;
-                 ALTER DEFAULT PRIVILEGES IN SCHEMA bench GRANT SELECT, INSERT, UPDATE ON TABLES TO bench"
+                 ALTER DEFAULT PRIVILEGES IN SCHEMA bench GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO bench"
             ))
             .await;
         database
@@ -70,7 +68,7 @@ impl Database {
         self.client.query_one(&sql, &[]).await.unwrap().get(0)
     }
 
-    pub(crate) async fn create_table(&self, workload: &Workload) {
+    pub(crate) async fn create_tables(&self, workload: &Workload) {
         self.execute(&workload.pipeline.create_tables()).await;
     }
 
@@ -100,43 +98,44 @@ impl Database {
     }
 
     pub(crate) async fn empty(&self, workload: &Workload) {
-        let table = &workload.table().table;
-        self.execute(&format!("TRUNCATE {table}; CHECKPOINT")).await;
+        let tables = workload.pipeline.tables_text();
+        self.execute(&format!("TRUNCATE {tables}; CHECKPOINT"))
+            .await;
     }
 
-    /// The table, read in the order of its key, equals the sent rows byte for byte: each row once and complete, and
+    /// Each table, read in the order of its key, equals the sent rows byte for byte: each row once and complete, and
     /// no other.
     pub(crate) async fn verify<'a>(
         &self,
         workload: &Workload,
         sent: impl IntoIterator<Item = &'a Message>,
     ) {
-        let mut rows: Vec<&Message> = sent.into_iter().filter(|sent| sent.is_stored).collect();
-        rows.sort_by_key(|message| message.id);
-        rows.dedup_by_key(|message| message.id);
-        let table = &workload.table().table;
-        let sql =
-            format!("COPY (SELECT * FROM {table} ORDER BY message_id) TO STDOUT (FORMAT binary)");
-        let stored: Vec<Bytes> = self
-            .client
-            .copy_out(&sql)
-            .await
-            .unwrap()
-            .try_collect()
-            .await
-            .unwrap();
-        assert!(
-            stored.concat() == copy_data(rows.iter().copied()),
-            "{table} does not hold the {} rows that were sent",
-            rows.len()
-        );
+        let stored = sent.into_iter().filter(|sent| sent.is_stored);
+        let stored: Vec<&Message> = stored.collect();
+        for (position, table) in workload.pipeline.tables.iter().enumerate() {
+            let rows = stored.iter().flat_map(|message| &message.rows[position]);
+            let mut rows: Vec<&Row> = rows.collect();
+            let key = |row: &'a Row| table.key.iter().map(|&column| &row[column]);
+            rows.sort_by(|a, b| key(a).cmp(key(b)));
+            rows.dedup_by(|a, b| key(a).eq(key(b)));
+            let in_order = key_names(table);
+            let name = &table.table;
+            let sql = format!("COPY (SELECT * FROM {name} ORDER BY {in_order}) TO STDOUT BINARY");
+            let read = self.client.copy_out(&sql).await.unwrap();
+            let read: Vec<Bytes> = read.try_collect().await.unwrap();
+            assert!(
+                read.concat() == copy_data(rows.iter().copied()),
+                "{name} does not hold the {} rows that were sent",
+                rows.len()
+            );
+        }
     }
 
     /// Seconds for one binary `COPY` per batch.
     pub(crate) async fn copy(&self, workload: &Workload, batches: &[Batch]) -> f64 {
         let ready: Vec<Bytes> = batches
             .iter()
-            .map(|batch| copy_data(&batch.messages))
+            .map(|batch| copy_data(batch.rows(0)))
             .collect();
         let sql = format!("COPY {} FROM STDIN BINARY", workload.table().table);
         let statement = self.client.prepare(&sql).await.unwrap();
@@ -149,43 +148,75 @@ impl Database {
         started.elapsed().as_secs_f64()
     }
 
-    /// Seconds for one `INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING` per batch.
-    pub(crate) async fn insert(&self, workload: &Workload, batches: &[Batch]) -> f64 {
-        let statement = self
-            .client
-            .prepare(&insert_statement(workload))
-            .await
-            .unwrap();
-        let elements: Vec<Type> = statement.params().iter().map(element).collect();
-        let arrays = |batch: &Batch| -> Vec<Ready> {
-            let columns = elements.iter().enumerate();
-            columns
-                .map(|(column, element)| Ready::array(&batch.messages, column, element))
+    /// Seconds for one `INSERT … SELECT unnest(…), … ON CONFLICT` for each table per batch: prepared, with ready
+    /// parameters, and if there are several, in a transaction that is sent as a whole.
+    pub(crate) async fn insert(&self, url: &str, workload: &Workload, batches: &[Batch]) -> f64 {
+        let client = connect(url).await;
+        let mut statements = Vec::new();
+        for table in &workload.pipeline.tables {
+            let prepared = client.prepare(&insert_statement(table)).await;
+            statements.push(prepared.unwrap());
+        }
+        let arrays = |batch: &Batch| -> Vec<Vec<Ready>> {
+            let statements = statements.iter().enumerate();
+            statements
+                .map(|(table, statement)| Ready::arrays(batch, table, statement))
                 .collect()
         };
-        let ready: Vec<Vec<Ready>> = batches.iter().map(arrays).collect();
+        let ready: Vec<Vec<Vec<Ready>>> = batches.iter().map(arrays).collect();
         let started = Instant::now();
         for batch in &ready {
-            let parameters: Vec<&(dyn ToSql + Sync)> = batch
-                .iter()
-                .map(|array| array as &(dyn ToSql + Sync))
-                .collect();
-            self.client.execute(&statement, &parameters).await.unwrap();
+            let inserts = statements.iter().zip(batch);
+            let mut inserts =
+                inserts.map(|(statement, arrays)| client.execute_raw(statement, arrays));
+            if statements.len() == 1 {
+                inserts.next().unwrap().await.unwrap();
+                continue;
+            }
+            let (begun, inserted, ended) = join3(
+                client.batch_execute("BEGIN"),
+                join_all(inserts),
+                client.batch_execute("COMMIT"),
+            )
+            .await;
+            begun.unwrap();
+            inserted
+                .into_iter()
+                .for_each(|inserted| _ = inserted.unwrap());
+            ended.unwrap();
         }
         started.elapsed().as_secs_f64()
     }
 }
 
-fn insert_statement(workload: &Workload) -> String {
-    let table = workload.table();
-    let parameters: Vec<String> = (1..)
-        .zip(&table.columns)
-        .map(|(number, column)| format!("${number}::{}[]", type_without_length(column)))
+async fn connect(url: &str) -> Client {
+    let connected = tokio_postgres::connect(url, NoTls).await;
+    let (client, connection) = connected.expect("Postgres");
+    tokio::spawn(connection);
+    client
+}
+
+fn key_names(table: &TableMapping) -> String {
+    table.key_names().collect::<Vec<_>>().join(", ")
+}
+
+fn insert_statement(table: &TableMapping) -> String {
+    let columns = (1..).zip(&table.columns);
+    let columns: Vec<String> = columns
+        .map(|(number, column)| format!("unnest(${number}::{}[])", type_without_length(column)))
         .collect();
+    let others = table.columns.iter().enumerate();
+    let others = others.filter(|(position, _)| !table.key.contains(position));
+    let updates = others.map(|(_, Column { name, .. })| format!("{name} = EXCLUDED.{name}"));
+    let action = match table.on_conflict {
+        OnConflict::Ignore => "NOTHING".to_owned(),
+        OnConflict::Update => format!("UPDATE SET {}", updates.collect::<Vec<_>>().join(", ")),
+    };
     format!(
-        "INSERT INTO {} SELECT * FROM unnest({}) ON CONFLICT (message_id) DO NOTHING",
+        "INSERT INTO {} SELECT {} ON CONFLICT ({}) DO {action}",
         table.table,
-        parameters.join(", ")
+        columns.join(", "),
+        key_names(table),
     )
 }
 
@@ -193,6 +224,7 @@ fn insert_statement(workload: &Workload) -> String {
 fn type_without_length(column: &Column) -> String {
     match column.column_type {
         ColumnType::Varchar(_) => "varchar".to_owned(),
+        ColumnType::NumericOf(..) => "numeric".to_owned(),
         other => other.to_string(),
     }
 }
@@ -204,11 +236,11 @@ fn element(array: &Type) -> Type {
     }
 }
 
-fn copy_data<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Bytes {
+fn copy_data<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Bytes {
     let mut out = BytesMut::from(COPY_HEADER);
-    for message in messages {
-        out.put_i16(message.row.len() as i16);
-        message.row.iter().for_each(|cell| put_cell(&mut out, cell));
+    for row in rows {
+        out.put_i16(row.len() as i16);
+        row.iter().for_each(|cell| put_cell(&mut out, cell));
     }
     out.put_i16(-1);
     out.freeze()
@@ -224,9 +256,21 @@ fn put_cell(out: &mut BytesMut, cell: &[u8]) {
 struct Ready(Bytes);
 
 impl Ready {
-    /// A column of the messages.
+    /// The parameters of a statement for the rows in the table at this position.
+    fn arrays(batch: &Batch, table: usize, statement: &Statement) -> Vec<Self> {
+        let columns = statement.params().iter().enumerate();
+        columns
+            .map(|(column, array)| Self::array(batch.rows(table), column, &element(array)))
+            .collect()
+    }
+
+    /// A column of the rows.
     /// Source: `array_recv` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
-    fn array(messages: &[Message], column: usize, element: &Type) -> Self {
+    fn array<'a>(
+        rows: impl Iterator<Item = &'a Row> + Clone,
+        column: usize,
+        element: &Type,
+    ) -> Self {
         const DIMENSIONS: i32 = 1;
         const HOLDS_NO_NULLS: i32 = 0;
         const LOWER_BOUND: i32 = 1;
@@ -234,11 +278,9 @@ impl Ready {
         out.put_i32(DIMENSIONS);
         out.put_i32(HOLDS_NO_NULLS);
         out.put_u32(element.oid());
-        out.put_i32(messages.len() as i32);
+        out.put_i32(rows.clone().count() as i32);
         out.put_i32(LOWER_BOUND);
-        messages
-            .iter()
-            .for_each(|message| put_cell(&mut out, &message.row[column]));
+        rows.for_each(|row| put_cell(&mut out, &row[column]));
         Self(out.freeze())
     }
 }

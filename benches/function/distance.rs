@@ -18,6 +18,9 @@ const BATCH_SIZES: [usize; 3] = [10, 100, 1_000];
 const ONE_WAY: Duration = Duration::from_micros(500);
 const SAMPLES: usize = 15;
 
+/// The round trip to a database as it is in the same region.
+pub(crate) const FAR: Duration = Duration::from_micros(500);
+
 /// How much longer a sleep takes than it should, which adds up over the pieces of a large batch.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(60);
 

@@ -25,12 +25,12 @@ pub(crate) async fn widths(database: &Database, ours: &Launch, effort: Effort) -
     let mut races = Vec::new();
     for columns in WIDTHS {
         let workload = Workload::wide(columns);
-        database.create_table(&workload).await;
+        database.create_tables(&workload).await;
         let file = workload.mapping_file.as_ref().unwrap();
         let launch = ours
             .clone()
             .set("PIPELINE_FILE", &file.display().to_string());
-        let [copy, _] = Contender::limits();
+        let [copy, _] = Contender::limits(&database.url);
         let contenders = [copy, Contender::function(OURS, launch)];
         races.push(race(database, &workload, &contenders, WIDE_BATCH, effort).await);
         database.empty(&workload).await;

@@ -8,7 +8,7 @@
 //! `.local/bench/bench.json`; `make chart` keeps them.
 //!
 //! - `messages`, `process`, `http`, `database`: what is sent, the function, its Runtime API, the limits;
-//! - `race`, `growth`, `distance`, `cold`, `compare`: what is measured;
+//! - `race`, `orders`, `growth`, `distance`, `cold`, `compare`: what is measured;
 //! - `results`, `machine`, `targets`, `report`, `chart`: what is said of it.
 #![allow(
     clippy::expect_used,
@@ -27,6 +27,7 @@ mod growth;
 mod http;
 mod machine;
 mod messages;
+mod orders;
 mod process;
 mod race;
 mod report;
@@ -91,9 +92,9 @@ async fn main() {
 
 async fn measure(database: &Database, python: Option<&Path>, effort: Effort) -> Results {
     let logins = Workload::logins();
-    database.create_table(&logins).await;
+    database.create_tables(&logins).await;
     let ours = Launch::ours(OUR_PROGRAM, &database.url);
-    let mut contenders = Vec::from(Contender::limits());
+    let mut contenders = Vec::from(Contender::limits(&database.url));
     contenders.push(Contender::function(OURS, ours.clone()));
     if let Some(python) = python {
         contenders.extend(Contender::peers(python, &database.url));
@@ -105,6 +106,8 @@ async fn measure(database: &Database, python: Option<&Path>, effort: Effort) -> 
         step(&format!("batches of {size}, {} rounds", effort.rounds));
         throughput.push(race(database, &logins, &contenders, size, effort).await);
     }
+    step("orders with lines");
+    let orders = orders::orders(database, &ours, effort).await;
     step("cold starts");
     let cold_starts = cold::cold_starts(database, &logins, &ours, &contenders, effort).await;
     step("round trips");
@@ -120,6 +123,7 @@ async fn measure(database: &Database, python: Option<&Path>, effort: Effort) -> 
         binary_bytes: std::fs::metadata(OUR_PROGRAM).unwrap().len(),
         throughput,
         widths,
+        orders,
         bad_messages,
         round_trips,
         cold_starts,

@@ -1,4 +1,4 @@
-//! Messages, each with its expected row in Postgres's binary format.
+//! Messages, each with its expected rows in Postgres's binary format.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use uuid::Uuid;
+
+use crate::orders;
 
 pub(crate) const MASK_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -50,11 +52,14 @@ pub(crate) enum Flaw {
     Refused,
 }
 
-/// A message, and its row: one cell for each column, in Postgres's binary form.
+/// One cell for each column, in Postgres's binary form.
+pub(crate) type Row = Vec<Vec<u8>>;
+
+/// A message, and its rows table by table.
 #[derive(Clone)]
 pub(crate) struct Message {
     pub(crate) id: Uuid,
-    pub(crate) row: Vec<Vec<u8>>,
+    pub(crate) rows: Vec<Vec<Row>>,
     pub(crate) is_stored: bool,
     body: String,
     sent_at_millis: u128,
@@ -73,6 +78,12 @@ impl Batch {
             event: format!(r#"{{"Records":[{}]}}"#, records.join(",")),
             messages,
         }
+    }
+
+    /// The rows of all messages in the table at this position.
+    pub(crate) fn rows(&self, table: usize) -> impl Iterator<Item = &Row> + Clone {
+        let messages = self.messages.iter();
+        messages.flat_map(move |message| &message.rows[table])
     }
 
     /// Whether the response names the messages that must fail, and no other.
@@ -110,18 +121,31 @@ pub(crate) struct Workload {
     pub(crate) pipeline: Pipeline,
     /// `None` for the shipped mapping.
     pub(crate) mapping_file: Option<PathBuf>,
+    bodies: Bodies,
     mac: Hmac<Sha256>,
 }
 
+enum Bodies {
+    Logins,
+    Wide,
+    Orders,
+}
+
 impl Workload {
-    /// The only table.
+    /// The only table, or the first one.
     pub(crate) fn table(&self) -> &TableMapping {
-        self.pipeline.single_table().unwrap()
+        &self.pipeline.tables[0]
     }
 
     /// The shipped mapping.
     pub(crate) fn logins() -> Self {
-        Self::new(include_str!("../../pipeline.toml"), None)
+        Self::new(include_str!("../../pipeline.toml"), None, Bodies::Logins)
+    }
+
+    /// Orders with lines, in a table each.
+    pub(crate) fn orders(on_conflict: &str) -> Self {
+        let mapping = orders::mapping(on_conflict);
+        Self::of_file(&format!("orders_{on_conflict}"), &mapping, Bodies::Orders)
     }
 
     /// A key and columns of all types in turn, the first two of them masked as in the shipped mapping.
@@ -140,16 +164,21 @@ impl Workload {
             mapping +=
                 &format!("\n[[column]]\nname = \"c{number}\"\ntype = \"{column_type}\"\n{mask}");
         }
-        let file = PathBuf::from(crate::FOLDER).join(format!("{table}.toml"));
-        std::fs::write(&file, &mapping).unwrap();
-        Self::new(&mapping, Some(file))
+        Self::of_file(&table, &mapping, Bodies::Wide)
     }
 
-    fn new(mapping: &str, mapping_file: Option<PathBuf>) -> Self {
+    fn of_file(name: &str, mapping: &str, bodies: Bodies) -> Self {
+        let file = PathBuf::from(crate::FOLDER).join(format!("{name}.toml"));
+        std::fs::write(&file, mapping).unwrap();
+        Self::new(mapping, Some(file), bodies)
+    }
+
+    fn new(mapping: &str, mapping_file: Option<PathBuf>, bodies: Bodies) -> Self {
         let key = STANDARD.decode(MASK_KEY).unwrap();
         Self {
             pipeline: Pipeline::parse("bench", mapping).unwrap(),
             mapping_file,
+            bodies,
             mac: Hmac::new_from_slice(&key).unwrap(),
         }
     }
@@ -165,22 +194,25 @@ impl Workload {
     pub(crate) fn message(&self, flaw: Flaw) -> Message {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let id = Uuid::from_u128(fastrand::u128(..));
-        let (body, row) = if self.mapping_file.is_some() {
-            self.wide_message(id)
-        } else {
-            let day = (now.as_secs() / SECS_OF_DAY) as i32 - POSTGRES_EPOCH_DAYS;
-            self.login(id, day, flaw)
+        let of_one_table = |(body, row)| (body, vec![vec![row]]);
+        let (body, rows) = match self.bodies {
+            Bodies::Logins => {
+                let day = (now.as_secs() / SECS_OF_DAY) as i32 - POSTGRES_EPOCH_DAYS;
+                of_one_table(self.login(id, day, flaw))
+            }
+            Bodies::Wide => of_one_table(self.wide_message(id)),
+            Bodies::Orders => orders::order(),
         };
         Message {
             id,
-            row,
+            rows,
             is_stored: flaw == Flaw::Nothing,
             body,
             sent_at_millis: now.as_millis(),
         }
     }
 
-    fn login(&self, id: Uuid, day: i32, flaw: Flaw) -> (String, Vec<Vec<u8>>) {
+    fn login(&self, id: Uuid, day: i32, flaw: Flaw) -> (String, Row) {
         let [a, b, c] = [(); 3].map(|()| fastrand::u8(..));
         let user = Uuid::from_u128(fastrand::u128(..)).to_string();
         let ip = format!("198.{a}.{b}.{c}");
@@ -208,7 +240,7 @@ impl Workload {
         (body, row)
     }
 
-    fn wide_message(&self, id: Uuid) -> (String, Vec<Vec<u8>>) {
+    fn wide_message(&self, id: Uuid) -> (String, Row) {
         let mut fields = Vec::with_capacity(self.table().columns.len());
         let mut row = vec![id.as_bytes().to_vec()];
         for (column, kind) in self.table().columns[1..].iter().zip((0..14).cycle()) {

@@ -29,13 +29,25 @@ pub(crate) struct Contender {
 
 pub(crate) enum Kind {
     Copy,
-    Insert,
+    /// By this URL.
+    Insert(String),
     Function(Launch),
 }
 
 impl Contender {
-    pub(crate) fn limits() -> [Self; 2] {
-        [(COPY, Kind::Copy), (INSERT, Kind::Insert)].map(|(name, kind)| Self { name, kind })
+    pub(crate) fn limits(database_url: &str) -> [Self; 2] {
+        let copy = Self {
+            name: COPY,
+            kind: Kind::Copy,
+        };
+        [copy, Self::insert(INSERT, database_url)]
+    }
+
+    pub(crate) fn insert(name: &'static str, database_url: &str) -> Self {
+        Self {
+            name,
+            kind: Kind::Insert(database_url.to_owned()),
+        }
     }
 
     /// The functions of `benches/peers/`.
@@ -136,8 +148,8 @@ impl Contender {
                 secs: database.copy(workload, batches).await,
                 usage: None,
             },
-            Kind::Insert => Turn {
-                secs: database.insert(workload, batches).await,
+            Kind::Insert(url) => Turn {
+                secs: database.insert(url, workload, batches).await,
                 usage: None,
             },
             Kind::Function(launch) => {

@@ -169,6 +169,12 @@ fn growth(results: &Results) -> String {
         let share = spread(share, 0, "% of its binary COPY");
         add(what, format!("{}, {share}", time_per_message(race)));
     }
+    for orders in &results.orders {
+        let ours = orders.race.standing(OURS).unwrap();
+        let share = spread(ours.share_percent, 0, "% of two tuned statements");
+        let per_sec = thousands(ours.messages_per_sec);
+        add(orders.describe(), format!("{per_sec} messages/s, {share}"));
+    }
     let bad = &results.bad_messages;
     let batch = grouped(bad.batch as f64);
     add(

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
+use crate::orders::LINES;
+use crate::report::grouped;
 
 /// All measurements.
 #[derive(Serialize, Deserialize)]
@@ -14,6 +16,7 @@ pub(crate) struct Results {
     pub(crate) throughput: Vec<Race>,
     /// By number of columns.
     pub(crate) widths: Vec<Race>,
+    pub(crate) orders: Vec<Orders>,
     pub(crate) bad_messages: BadMessages,
     pub(crate) round_trips: Vec<RoundTrips>,
     pub(crate) cold_starts: Vec<ColdStart>,
@@ -25,6 +28,14 @@ pub(crate) struct Race {
     pub(crate) batch: usize,
     pub(crate) columns: usize,
     pub(crate) standings: Vec<Standing>,
+}
+
+/// Orders with lines, under a policy, with the database at a place: the function against ready-made rows.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Orders {
+    pub(crate) on_conflict: String,
+    pub(crate) place: String,
+    pub(crate) race: Race,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +76,16 @@ pub(crate) struct ColdStart {
     pub(crate) answer_millis: Spread,
     /// Of processor time until then: all but the waits for others.
     pub(crate) cpu_millis: Spread,
+}
+
+impl Orders {
+    pub(crate) fn describe(&self) -> String {
+        let batch = grouped(self.race.batch as f64);
+        let Self {
+            on_conflict, place, ..
+        } = self;
+        format!("{batch} orders with {LINES} lines each, {on_conflict}, {place}")
+    }
 }
 
 impl Race {

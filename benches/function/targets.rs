@@ -3,7 +3,7 @@
 use crate::cold::WITH_SECRETS;
 use crate::race::{COPY, INSERT, OURS};
 use crate::report::{grouped, spread};
-use crate::results::{Race, Results, Spread, Standing};
+use crate::results::{Orders, Race, Results, Spread, Standing};
 
 /// Seconds of CPU that a million messages may cost, on a machine on which they cost the best peer this many: on
 /// another machine only the ratio of the two is meaningful.
@@ -47,6 +47,7 @@ const MILLIS: Unit = Unit(" ms", 1);
 
 pub(crate) fn targets(results: &Results) -> Vec<Target> {
     let mut targets = throughput(&results.throughput);
+    targets.extend(orders(&results.orders));
     targets.extend(resources(results));
     targets.extend(cold_starts(results));
     targets.extend(growth(results));
@@ -83,6 +84,17 @@ fn throughput(races: &[Race]) -> Vec<Target> {
         }
     }
     targets
+}
+
+/// Under `update` the function does more than the two statements: it also deletes lines that are gone.
+fn orders(races: &[Orders]) -> Vec<Target> {
+    let compared = races.iter().filter(|orders| orders.on_conflict == "ignore");
+    compared
+        .map(|orders| {
+            let share = ours(&orders.race).share_percent;
+            Target::at_least(&orders.describe(), share, 60.0, PERCENT)
+        })
+        .collect()
 }
 
 fn ours(race: &Race) -> &Standing {

@@ -12,6 +12,7 @@
 | `tool`       | the command-line tool: compile it, have it make the tables of a mapping       |
 | `run`        | the 100 messages: send, wait, check the numbers                               |
 | `chaos`      | faults under live traffic, and the balance afterwards                         |
+| `traffic`    | the messages of that, and what of them is in the tables                       |
 | `proxy`      | a proxy in front of Postgres that can cut connections                         |
 | `report`     | output for people: steps with their time, tables, progress                    |
 | `executor`   | LocalStack's plugin that runs a Lambda function as a process                  |

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack import chaos, deploy, emulator, logs, postgres, run, tool
+from stack import chaos, deploy, emulator, example, logs, postgres, run, tool
 from stack.deploy import Deployment
 from stack.mapping import Mapping
 from stack.processes import Daemon, accepts_connections, one_at_a_time, require_free_port
 from stack.report import say, show, step
 from stack.settings import LOOPBACK, Settings, StackError
 from stack.status import overview
+from stack.traffic import Logins, Orders
 
 PORT_VARIABLES = ("POSTGRES_PORT", "LOCALSTACK_PORT")
 NO_ARGUMENTS = Namespace(mappings=[])
@@ -50,6 +51,7 @@ def _parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         add(name, function)
     add("up", up).add_argument("mappings", type=_mapping, nargs="*")
+    add("run", run_messages).add_argument("example", nargs="?")
     add("env", env).add_argument("mapping", type=_mapping, nargs="?")
     add("with", with_stack).add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     add("chaos", chaos_messages).add_argument("messages", type=int)
@@ -116,17 +118,23 @@ def logs_of_function(settings: Settings, arguments: Namespace) -> int:
     return 0
 
 
-def run_messages(settings: Settings, *_: object) -> None:
-    """Starts the stack, sends events/logins.jsonl through it and checks the result."""
-    up(settings)
-    run.run(settings, Deployment.of(settings))
+def run_messages(settings: Settings, arguments: Namespace) -> None:
+    """Starts the stack, sends events/logins.jsonl or an example through it and checks the result."""
+    if arguments.example:
+        mapping = Mapping.example(settings, arguments.example)
+        up(settings, Namespace(mappings=[mapping]))
+        example.run_example(settings, mapping)
+    else:
+        up(settings)
+        run.run(settings, Deployment.of(settings))
     say("\nThe stack is still up. `make env` prints what `aws` and `psql` need, `make down` stops it.")
 
 
 def chaos_messages(settings: Settings, arguments: Namespace) -> None:
     """Sends messages while faults are injected, and checks the balance."""
     with _left_as_found(settings):
-        chaos.chaos(settings, arguments.messages)
+        for traffic in (Logins(), Orders()):
+            chaos.chaos(settings, traffic, arguments.messages)
 
 
 def with_stack(settings: Settings, arguments: Namespace) -> int:
@@ -245,7 +253,6 @@ def _links(settings: Settings) -> Path:
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "down": down,
     "status": status,
-    "run": run_messages,
 }
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Faults under live traffic, and the balance afterwards.
 
 Good, bad and repeated messages go through the event source mapping while Postgres is killed, connections
-are cut, the password rotates, the table is locked and the function itself is killed. In the end every good
-message has to be in the table exactly once, every bad one in the dead-letter queue, and the queue empty.
+are cut, the password rotates, a table is locked and the function itself is killed. In the end every good
+message has to be in its tables exactly once, every bad one in the dead-letter queue, and the queue empty.
+Of an order all rows are stored at any moment, or none.
 """
 
 import base64
@@ -16,7 +17,6 @@ import shutil
 import signal
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,38 +25,24 @@ from dataclasses import dataclass, field, replace
 
 import psutil
 
-from stack import deploy, emulator, postgres, run
+from stack import deploy, emulator, postgres, run, tool
 from stack.deploy import Deployment, client
 from stack.processes import Daemon, free_port, one_at_a_time, wait_for_exit
 from stack.proxy import Proxy
 from stack.report import Progress, say, step, table
 from stack.settings import APP_ROLE, Settings, StackError
+from stack.traffic import Message, Traffic
 
 SETTLE_TIMEOUT_SECS = 900
 STATEMENT_TIMEOUT_SECS = 120
 SEND_BATCH_SIZE = 10  # the maximum of a request
 SENDERS = 4
-BAD_SHARE = 20
-"""One in this many messages is bad, or is sent twice."""
 LOCK_SECS = 7
 """Longer than the function's timeout."""
-LOCK = "LOCK TABLE user_logins IN ACCESS EXCLUSIVE MODE"
-REFUSED = "refused"
-"""The value that a CHECK constraint of this test refuses."""
 OUTAGE_SECS = 15
 """Several times the function's timeout and the queue's visibility timeout."""
 MAX_RECEIVE_COUNT = 10
 """As in the profiles for traffic: the three tries of try-out would not outlast the faults."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message with an identity of its own, which a repetition shares."""
-
-    id: str
-    body: str
-    rule: str | None = None
-    """The rule that a bad message breaks."""
 
 
 @dataclass
@@ -67,8 +53,9 @@ class Chaos:
     """Of a Postgres of this test's own, and the stack's LocalStack."""
     proxy: Proxy
     emulator: Daemon
+    traffic: Traffic
     run: str
-    """The prefix of this run's identities, and a part of the function's name."""
+    """The prefix of this run's keys, and a part of the function's name."""
     injected: Counter[str] = field(default_factory=Counter)
 
     def kill_postgres(self) -> None:
@@ -114,14 +101,20 @@ class Chaos:
     def secret(self) -> str:
         return f"{self.name}/database"
 
-    def stored(self) -> list[str]:
-        """The identities of this run that are in the table, once for each row."""
-        ours = f"SELECT user_id FROM user_logins WHERE user_id LIKE '{self.run}-%'"
-        return postgres.query(self.settings, ours).splitlines()
+    def stored(self) -> int:
+        """How many keys are stored. What belongs to a key must be there with it, at any moment."""
+        stored, torn = postgres.query(self.settings, self.traffic.progress).split("|")
+        if int(torn):
+            raise StackError(f"of {torn} messages only a part is stored.")
+        return int(stored)
 
     def lock_table(self) -> None:
-        postgres.query(self.settings, f"BEGIN; {LOCK}; SELECT pg_sleep({LOCK_SECS}); COMMIT")
+        postgres.query(self.settings, f"BEGIN; {self._lock}; SELECT pg_sleep({LOCK_SECS}); COMMIT")
         self.injected[f"table locked for {LOCK_SECS} s"] += 1
+
+    @property
+    def _lock(self) -> str:
+        return f"LOCK TABLE {self.traffic.locked} IN ACCESS EXCLUSIVE MODE"
 
     def kill_function(self) -> None:
         with self._insert_under_way():
@@ -157,21 +150,22 @@ class Chaos:
 
     def _hold_lock(self) -> None:
         with contextlib.suppress(StackError):  # that it was terminated
-            postgres.query(self.settings, f"BEGIN; {LOCK}; SELECT pg_sleep(60)")
+            postgres.query(self.settings, f"BEGIN; {self._lock}; SELECT pg_sleep(60)")
 
 
-def chaos(settings: Settings, messages: int) -> None:
+def chaos(settings: Settings, traffic: Traffic, messages: int) -> None:
     """Raises `StackError` on any difference between what was sent and what arrived."""
     began = time.monotonic()
-    with _stage(settings) as (trouble, deployment):
-        sent = list(make(messages, trouble.run))
+    with _stage(settings, traffic) as (trouble, deployment):
+        sent = list(traffic.make(messages, trouble.run))
         with ThreadPoolExecutor(1) as sender:
             sending = sender.submit(_send, trouble.settings, deployment, sent)
-            _inject(trouble, len({message.id for message in sent}), sending)
+            _inject(trouble, len(_good(sent)), sending)
         _wait_until_settled(trouble, deployment, sent)
         _show(trouble, sent, time.monotonic() - began)
         _check(trouble, deployment, sent)
-    say(f"\nbalanced: nothing lost, nothing twice, in {time.monotonic() - began:.0f} s")
+    took = time.monotonic() - began
+    say(f"\n{traffic.name} balanced: nothing lost, nothing twice, nothing in part, in {took:.0f} s")
 
 
 def database(settings: Settings) -> Settings:
@@ -180,15 +174,15 @@ def database(settings: Settings) -> Settings:
 
 
 @contextmanager
-def _stage(settings: Settings) -> Iterator[tuple[Chaos, Deployment]]:
+def _stage(settings: Settings, traffic: Traffic) -> Iterator[tuple[Chaos, Deployment]]:
     """The template under a name of its own, whose function reaches Postgres through a proxy."""
-    with _database(settings) as own, _proxy(own) as proxy:
-        trouble = Chaos(own, proxy, emulator.daemon(settings), run=secrets.token_hex(4))
+    with _database(settings, traffic) as own, _proxy(own) as proxy:
+        trouble = Chaos(own, proxy, emulator.daemon(settings), traffic, run=secrets.token_hex(4))
         with step("deploying template.yaml once more (sam)"):
             trouble.put_secret(own.identity.app_password)
             changes = {"DeadLetters": "direct", "DatabaseSecret": trouble.secret}
             with one_at_a_time(settings):
-                deployment = deploy.deploy_beside(settings, trouble.name, changes)
+                deployment = deploy.deploy_beside(settings, trouble.name, changes, traffic.mapping(settings))
             _give_many_tries(own, deployment)
         try:
             yield trouble, deployment
@@ -197,15 +191,15 @@ def _stage(settings: Settings) -> Iterator[tuple[Chaos, Deployment]]:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[Settings]:
+def _database(settings: Settings, traffic: Traffic) -> Iterator[Settings]:
     own = database(settings)
     postgres.daemon(own).stop()  # what an earlier run may have left
     shutil.rmtree(own.state, ignore_errors=True)
     own.keep_identity(replace(settings.identity, postgres_port=free_port()))
-    constraint = f"CHECK (user_id NOT LIKE '{REFUSED}%')"
     try:
         postgres.start(own)
-        postgres.query(own, f"ALTER TABLE user_logins ADD CONSTRAINT chaos {constraint}")
+        tool.make_tables(own, traffic.mapping(own))
+        postgres.query(own, traffic.constraint)
         yield own
     finally:
         postgres.daemon(own).stop()
@@ -229,38 +223,9 @@ def _give_many_tries(settings: Settings, deployment: Deployment) -> None:
     sqs.set_queue_attributes(**queue, Attributes={"RedrivePolicy": many})
 
 
-def make(count: int, run: str) -> Iterator[Message]:
-    """Good messages, bad ones of each kind in turn, and repetitions."""
-    rules = list(_bad(""))
-    for number in range(count):
-        id = f"{run}{str(uuid.uuid4())[len(run) :]}"
-        if number % BAD_SHARE == 0:
-            rule = rules[number // BAD_SHARE % len(rules)]
-            yield Message(id, _bad(id)[rule], rule)
-        else:
-            message = Message(id, json.dumps(_login(id)))
-            yield message
-            if number % BAD_SHARE == 1:
-                yield replace(message)
-
-
-def _login(user_id: str, **changes: object) -> dict[str, object]:
-    login = {"user_id": user_id, "app_version": "1.2.3", "device_type": "ios", "locale": "DE"}
-    return login | {"ip": "192.0.2.1", "device_id": "dev-1"} | changes
-
-
-def _bad(id: str) -> dict[str, str]:
-    """By rule, a body that breaks it and holds the id."""
-    return {
-        "body_not_json": f'{{"user_id": "{id}"',
-        "required": json.dumps(_login(id, ip=None)),
-        "type": json.dumps(_login(id, device_type=["ios"])),
-        "range": json.dumps(_login(id, app_version="9999999999.1")),
-        "length": json.dumps(_login(id, locale="x" * 33)),
-        "transform": json.dumps(_login(id, app_version="beta")),
-        "nul_character": json.dumps(_login(id, locale="D\0E")),
-        "refused": json.dumps(_login(f"{REFUSED} {id}")),
-    }
+def _good(sent: list[Message]) -> dict[str, str]:
+    """Of each key what has to be stored in the end: the newest good message."""
+    return {message.key: message.stored for message in sent if message.rule is None}
 
 
 def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -> None:
@@ -316,7 +281,7 @@ def _inject(trouble: Chaos, total: int, sending: Future[None]) -> None:
     def are_stored(due: int) -> bool:
         if sending.done():
             sending.result()  # raises what stopped it
-        return len(trouble.stored()) >= due
+        return trouble.stored() >= due
 
     faults = [
         trouble.cut_connections,
@@ -333,12 +298,12 @@ def _inject(trouble: Chaos, total: int, sending: Future[None]) -> None:
 
 
 def _wait_until_settled(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
-    good = len({message.id for message in sent if message.rule is None})
+    good = len(_good(sent))
     progress = Progress(good)
 
     def settled() -> bool:
-        rows, waiting = len(trouble.stored()), run.queue_depth(trouble.settings, deployment.queue_url)
-        progress.show(rows, f"{rows} of {good} stored · {waiting} in the queue")
+        stored, waiting = trouble.stored(), run.queue_depth(trouble.settings, deployment.queue_url)
+        progress.show(stored, f"{stored} of {good} stored · {waiting} in the queue")
         return waiting == 0
 
     try:
@@ -358,14 +323,14 @@ def _show(trouble: Chaos, sent: list[Message], secs: float) -> None:
 
 def _check(trouble: Chaos, deployment: Deployment, sent: list[Message]) -> None:
     """The balance, by identity and not only by number."""
-    good = Counter({message.id for message in sent if message.rule is None})
+    good = Counter(_good(sent).values())
     bad = {message.body for message in sent if message.rule is not None}
-    stored = Counter(trouble.stored())
+    stored = Counter(postgres.query(trouble.settings, trouble.traffic.stored).splitlines())
     letters = run.peek(trouble.settings, deployment.dead_letter_queue_url).values()
     dead = {body for body in letters if f"{trouble.run}-" in body}
     balance = {
-        "good messages that are not stored": len(good - stored),
-        "rows too many": (stored - good).total(),
+        "good messages that are not stored whole": len(good - stored),
+        "stored that should not be": (stored - good).total(),
         "bad messages that are not dead letters": len(bad - dead),
         "dead letters that were good": len(dead - bad),
         "messages left in the queue": run.queue_depth(trouble.settings, deployment.queue_url),

@@ -105,22 +105,25 @@ def deploy(settings: Settings, mapping: Mapping) -> None:
         put_database_secret(settings, settings.identity.app_password)
         _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
         _make_bucket(settings)
-        given, built = _overrides(settings, {}), _built(settings, mapping)
-        bootstrap = str(program(settings, "bootstrap"))
-        packed = {"PIPELINE": str(mapping.file), "BOOTSTRAP": bootstrap}
-        sam(settings, "build", ["--build-dir", str(built), *given], **packed)
-        template = ["--template-file", str(built / "template.yaml")]
-        sam(settings, "deploy", ["--stack-name", mapping.name, *template, *given])
-        deployment = replace(Deployment.read(settings, mapping.name), tables=mapping.tables())
+        deployment = replace(deploy_beside(settings, mapping.name, {}, mapping), tables=mapping.tables())
     record = _record(settings, mapping)
     record.parent.mkdir(exist_ok=True)
     record.write_text(json.dumps(asdict(deployment), indent=2))
 
 
-def deploy_beside(settings: Settings, name: str, changes: abc.Mapping[str, str]) -> Deployment:
-    """Deploys what was built for the shipped mapping again, with another name, queue and parameters."""
-    given = _overrides(settings, changes)
-    sam(settings, "deploy", ["--stack-name", name, *given])
+def deploy_beside(
+    settings: Settings, name: str, changes: abc.Mapping[str, str], mapping: Mapping | None = None
+) -> Deployment:
+    """Deploys what was built for the shipped mapping again, or builds it for another one, with another name,
+    queue and parameters.
+    """
+    given, template = _overrides(settings, changes), []
+    if mapping is not None:
+        built = _built(settings, mapping)
+        packed = {"PIPELINE": str(mapping.file), "BOOTSTRAP": str(program(settings, "bootstrap"))}
+        sam(settings, "build", ["--build-dir", str(built), *given], **packed)
+        template = ["--template-file", str(built / "template.yaml")]
+    sam(settings, "deploy", ["--stack-name", name, *template, *given])
     return Deployment.read(settings, name)
 
 

@@ -9,6 +9,7 @@ from stack.settings import Settings, StackError
 
 SHIPPED_NAME = "sqs-to-postgres"
 SHIPPED_FILE = "pipeline.toml"
+EXAMPLES = "examples"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 """What a stack and a function can be called."""
 
@@ -26,17 +27,42 @@ class Mapping:
 
     @classmethod
     def of(cls, file: Path) -> "Mapping":
-        """One of the user's own, which is called as its file."""
-        name = re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")
+        """One of the user's own, which is called as its file, or an example, which is not in their way."""
+        file = file.absolute()
+        stem = f"example-{file.stem}" if file.parent == Settings.of_repo().root / EXAMPLES else file.stem
+        name = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-")
         if not NAME.fullmatch(name) or name == SHIPPED_NAME:
             raise StackError(
                 f"the name of '{file}' cannot be that of a function and its queue: rename the file, for "
                 "example to orders.toml."
             )
-        return cls(name, file.absolute())
+        return cls(name, file)
+
+    @classmethod
+    def example(cls, settings: Settings, name: str) -> "Mapping":
+        """One of examples/."""
+        files = sorted((settings.root / EXAMPLES).glob("*.toml"))
+        for file in files:
+            if file.stem == name:
+                return cls.of(file)
+        names = ", ".join(file.stem for file in files)
+        raise StackError(f"there is no example '{name}': name one with EXAMPLE=…, of {names}")
 
     def tables(self) -> list[str]:
         """Their names, as SQL has them."""
-        named = tomllib.loads(self.file.read_text())["table"]
-        names = [named] if isinstance(named, str) else [table["name"] for table in named]
-        return [".".join(f'"{part}"' for part in name.split(".")) for name in names]
+        return list(self.keys())
+
+    def keys(self) -> dict[str, list[str]]:
+        """The columns that identify a row of each table, as SQL has all of these names."""
+        read = tomllib.loads(self.file.read_text())
+        tables = read["table"]
+        if isinstance(tables, str):
+            tables = [{"name": tables, "key": read.get("key", [])}]
+        return {
+            ".".join(map(_quoted, table["name"].split("."))): [*map(_quoted, table.get("key", []))]
+            for table in tables
+        }
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

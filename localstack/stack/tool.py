@@ -16,7 +16,7 @@ def path(settings: Settings) -> Path:
 
 def make_tables(settings: Settings, mapping: Mapping) -> None:
     """Creates what a mapping needs, or adapts what is there."""
-    with step(f"the table of {mapping.file.name}"):
+    with step(f"the tables of {mapping.file.name}"):
         command = [path(settings), "ddl", "--diff", "--pipeline", mapping.file]
         # The tables as their owner, and then what the function's role still lacks.
         for url in (settings.admin_url, settings.app_url):

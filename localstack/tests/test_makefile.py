@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(*words: str, path: str = os.environ["PATH"]) -> "subprocess.CompletedProcess[str]":
-    named = ("MAKE", "ARCHITECTURE", "CA_BUNDLE", "PIPELINE")
+    named = ("MAKE", "ARCHITECTURE", "CA_BUNDLE", "PIPELINE", "EXAMPLE")
     env = {name: value for name, value in os.environ.items() if not name.startswith(named)} | {"PATH": path}
     command = ["make", "--dry-run", "--no-print-directory", *words]
     return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True)
@@ -57,6 +57,11 @@ def test_any_number_of_mappings_can_be_deployed_at_once() -> None:
     assert (
         "-m stack up orders.toml telemetry.toml\n" in make("up", "PIPELINE=orders.toml telemetry.toml").stdout
     )
+
+
+def test_an_example_is_run_only_if_it_is_named() -> None:
+    assert "-m stack run \n" in make("run").stdout
+    assert "-m stack run orders\n" in make("run", "EXAMPLE=orders").stdout
 
 
 def test_the_mapping_is_read_before_the_long_build() -> None:

@@ -7,11 +7,16 @@ import pytest
 
 from stack import __main__ as commands
 from stack.mapping import Mapping
-from stack.settings import StackError
+from stack.settings import Settings, StackError
 
 
 @pytest.mark.parametrize(
-    ("file", "name"), [("orders.toml", "orders"), ("/a/b/users_sns.v2.toml", "users-sns-v2")]
+    ("file", "name"),
+    [
+        ("orders.toml", "orders"),
+        ("/a/b/users_sns.v2.toml", "users-sns-v2"),
+        (f"{Settings.of_repo().root}/examples/orders.toml", "example-orders"),
+    ],
 )
 def test_a_mapping_is_deployed_under_the_name_of_its_file(file: str, name: str) -> None:
     mapping = Mapping.of(Path(file))
@@ -45,3 +50,12 @@ def test_a_mapping_that_does_not_exist_is_named(
     monkeypatch.setattr(sys, "argv", ["stack", command, "none.toml"])
     assert commands.main() == 1
     assert "there is no mapping 'none.toml'" in capsys.readouterr().err
+
+
+def test_an_example_that_does_not_exist_is_named_with_those_that_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stack", "run", "none"])
+    assert commands.main() == 1
+    assert "there is no example 'none'" in (error := capsys.readouterr().err)
+    assert "orders" in error

@@ -35,7 +35,8 @@ const DEFAULT_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Settings {
     /// Where the rows go: `DB_SECRET_ID` with `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_SSLMODE`,
-    /// `DB_SSLROOTCERT` and `DB_CHANNEL_BINDING`, or `DATABASE_URL`.
+    /// `DB_SSLROOTCERT` and `DB_CHANNEL_BINDING`, or `DB_AUTH=iam` with `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER` and
+    /// `DB_SSLROOTCERT`, or `DATABASE_URL`.
     pub database: DatabaseSettings,
     /// Where the mask key is: `MASK_SECRET_ID` or `MASK_KEY`.
     pub mask_key: Option<MaskKeySettings>,
@@ -46,7 +47,8 @@ pub struct Settings {
     /// Where the mapping is, in the order of looking: the file of `PIPELINE_FILE`, or else `pipeline.toml` beside the
     /// function (`LAMBDA_TASK_ROOT`) or in a layer.
     pub pipeline_files: Vec<PathBuf>,
-    /// `SECRET_TTL_SECS`: the age after which credentials are read again for a new connection.
+    /// `SECRET_TTL_SECS`: the age after which credentials are read again for a new connection, and mask keys for a
+    /// batch.
     pub secret_ttl: Duration,
 }
 
@@ -57,6 +59,23 @@ pub enum DatabaseSettings {
     Url(SecretString),
     /// A secret, completed by the environment.
     Secret(DatabaseSecretSettings),
+    /// A signed token for each connection instead of a password.
+    Iam(DatabaseIamSettings),
+}
+
+/// A database that authenticates by AWS IAM (`DB_AUTH=iam`).
+#[derive(Debug)]
+pub struct DatabaseIamSettings {
+    /// `DB_HOST`: the name that the token is signed for.
+    pub host: String,
+    /// `DB_PORT`.
+    pub port: Option<u16>,
+    /// `DB_NAME`.
+    pub name: String,
+    /// `DB_USER`: the role of Postgres.
+    pub user: String,
+    /// `DB_SSLROOTCERT`; the mode is always `verify-full`, because whoever receives a token can log in with it.
+    pub tls: TlsSettings,
 }
 
 /// A database whose credentials are in Secrets Manager.
@@ -93,7 +112,7 @@ pub struct QueueSettings {
 pub enum MaskKeySettings {
     /// `MASK_KEY`: the key itself, in base64.
     Key(SecretString),
-    /// `MASK_SECRET_ID`: name or ARN of the secret `{"mask_key": "…"}`.
+    /// `MASK_SECRET_ID`: name or ARN of the secret, see [`MaskSecret`](crate::secret::MaskSecret).
     Secret(String),
 }
 
@@ -124,11 +143,21 @@ pub fn check_runtime(lookup: impl Fn(&str) -> Option<String>) -> Result<(), Conf
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]
 pub enum ConfigError {
     #[error(
-        "no database is set: set DB_SECRET_ID to the name of a secret in Secrets Manager, or set DATABASE_URL"
+        "no database is set: set DB_SECRET_ID to the name of a secret in Secrets Manager, or DB_AUTH=iam, or DATABASE_URL"
     )]
     NoDatabase,
     #[error("DB_SECRET_ID and DATABASE_URL are both set: keep one")]
     TwoDatabases,
+    #[error("DB_AUTH has an unknown value: set password or iam")]
+    UnknownAuth,
+    #[error("DB_AUTH=iam needs no password: unset {0}, and set DB_HOST, DB_NAME and DB_USER")]
+    IamAndPassword(&'static str),
+    #[error("DB_AUTH=iam needs {0}: set it")]
+    IamNeeds(&'static str),
+    #[error(
+        "DB_AUTH=iam sends a token that anybody could use over a connection that is verified in full: unset {0}"
+    )]
+    IamIsVerified(&'static str),
     #[error("MASK_SECRET_ID and MASK_KEY are both set: keep one")]
     TwoMaskKeys,
     #[error("{0} is not a valid number: set a whole number or unset it")]
@@ -151,12 +180,14 @@ pub enum ConfigError {
 
 impl Settings {
     /// All variables that are read, [`LogSettings`]' too, without those that Lambda sets for every function.
-    pub const VARIABLES: [&str; 17] = [
+    pub const VARIABLES: [&str; 19] = [
         "DB_SECRET_ID",
         "DATABASE_URL",
+        "DB_AUTH",
         "DB_HOST",
         "DB_PORT",
         "DB_NAME",
+        "DB_USER",
         "DB_SSLMODE",
         "DB_SSLROOTCERT",
         "DB_CHANNEL_BINDING",
@@ -199,6 +230,11 @@ impl DatabaseSettings {
     /// # Errors
     /// No database is set, or two are, or a value cannot be read.
     pub fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        match lookup("DB_AUTH").as_deref() {
+            None | Some("password") => {}
+            Some("iam") => return DatabaseIamSettings::read(lookup).map(Self::Iam),
+            Some(_) => return Err(ConfigError::UnknownAuth),
+        }
         match (lookup("DATABASE_URL"), lookup("DB_SECRET_ID")) {
             (None, None) => Err(ConfigError::NoDatabase),
             (Some(_), Some(_)) => Err(ConfigError::TwoDatabases),
@@ -212,6 +248,33 @@ impl DatabaseSettings {
                 channel_binding: channel_binding(lookup)?,
             })),
         }
+    }
+}
+
+impl DatabaseIamSettings {
+    fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let passwords = ["DATABASE_URL", "DB_SECRET_ID"];
+        if let Some(set) = passwords.into_iter().find(|name| lookup(name).is_some()) {
+            return Err(ConfigError::IamAndPassword(set));
+        }
+        let need = |name| lookup(name).ok_or(ConfigError::IamNeeds(name));
+        let tls = tls(lookup)?;
+        if !matches!(tls.mode, None | Some(SslMode::VerifyFull)) {
+            return Err(ConfigError::IamIsVerified("DB_SSLMODE"));
+        }
+        if channel_binding(lookup)? == ChannelBinding::Require {
+            return Err(ConfigError::IamIsVerified("DB_CHANNEL_BINDING"));
+        }
+        Ok(Self {
+            host: need("DB_HOST")?,
+            port: number(lookup, "DB_PORT")?,
+            name: need("DB_NAME")?,
+            user: need("DB_USER")?,
+            tls: TlsSettings {
+                mode: Some(SslMode::VerifyFull),
+                ..tls
+            },
+        })
     }
 }
 
@@ -270,12 +333,19 @@ mod tests {
     #[test]
     fn the_list_of_variables_is_what_is_read() {
         let read = RefCell::new(BTreeSet::new());
-        let lookup = |name: &str| {
-            read.borrow_mut().insert(name.to_owned());
-            (name == "DB_SECRET_ID").then(|| "s".to_owned())
-        };
-        assert!(Settings::read(lookup).is_ok());
-        LogSettings::read(lookup);
+        for auth in ["password", "iam"] {
+            let lookup = |name: &str| {
+                read.borrow_mut().insert(name.to_owned());
+                match name {
+                    "DB_AUTH" => Some(auth.to_owned()),
+                    "DB_SECRET_ID" => (auth == "password").then(|| "s".to_owned()),
+                    "DB_HOST" | "DB_NAME" | "DB_USER" => Some("x".to_owned()),
+                    _ => None,
+                }
+            };
+            assert!(Settings::read(lookup).is_ok());
+            LogSettings::read(lookup);
+        }
         let runtime = |name: &String| RUNTIME_VARIABLES.contains(&name.as_str());
         let mut read = read.into_inner();
         read.retain(|name| !runtime(name));
@@ -348,6 +418,62 @@ mod tests {
             ("MASK_SECRET_ID", "m"),
         ];
         assert_eq!(read(&two_keys).err(), Some(ConfigError::TwoMaskKeys));
+    }
+
+    #[test]
+    fn iam_authentication_takes_no_password_and_nothing_less_than_verify_full() {
+        let complete = [
+            ("DB_AUTH", "iam"),
+            ("DB_HOST", "localhost"),
+            ("DB_NAME", "d"),
+            ("DB_USER", "u"),
+        ];
+        let with = |variable| read(&[&complete[..], &[variable]].concat());
+        let DatabaseSettings::Iam(iam) = with(("DB_CHANNEL_BINDING", "prefer")).unwrap().database
+        else {
+            panic!("DB_AUTH is iam")
+        };
+        assert_eq!(iam.tls.mode(true), SslMode::VerifyFull);
+        let cases = [
+            (
+                "DB_SECRET_ID",
+                "s",
+                ConfigError::IamAndPassword("DB_SECRET_ID"),
+            ),
+            (
+                "DATABASE_URL",
+                "postgresql://h/d",
+                ConfigError::IamAndPassword("DATABASE_URL"),
+            ),
+            (
+                "DB_SSLMODE",
+                "require",
+                ConfigError::IamIsVerified("DB_SSLMODE"),
+            ),
+            (
+                "DB_SSLMODE",
+                "disable",
+                ConfigError::IamIsVerified("DB_SSLMODE"),
+            ),
+            (
+                "DB_CHANNEL_BINDING",
+                "require",
+                ConfigError::IamIsVerified("DB_CHANNEL_BINDING"),
+            ),
+        ];
+        for (name, value, expected) in cases {
+            assert_eq!(with((name, value)).err(), Some(expected), "{name}");
+        }
+        for (missing, _) in &complete[1..] {
+            let rest: Vec<_> = complete
+                .iter()
+                .copied()
+                .filter(|(name, _)| name != missing)
+                .collect();
+            assert_eq!(read(&rest).err(), Some(ConfigError::IamNeeds(missing)));
+        }
+        let unknown = read(&[("DB_AUTH", "ldap")]).err();
+        assert_eq!(unknown, Some(ConfigError::UnknownAuth));
     }
 
     #[test]

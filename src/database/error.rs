@@ -3,6 +3,7 @@
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::aws::AwsError;
 use crate::causes::causes;
 use crate::refusal::{Refusal, RetryAction};
 use crate::secret::SecretError;
@@ -30,6 +31,18 @@ pub enum DatabaseError {
     )]
     UrlCredentials(String),
     #[error(
+        "Postgres refused the IAM token of user {user:?} (SQLSTATE {sqlstate}): {grants}, and check that the AWS credentials have not expired and that the clock of this machine is right"
+    )]
+    Token {
+        user: String,
+        sqlstate: String,
+        grants: &'static str,
+    },
+    #[error("a token for the database cannot be signed: check DB_HOST and DB_USER")]
+    Unsigned,
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error(
         "database {0:?} does not exist: create it, or correct the name in the secret, DB_NAME or DATABASE_URL"
     )]
     NoDatabase(String),
@@ -55,11 +68,15 @@ impl DatabaseError {
             }
             Self::Server(error) if error.is_by_policy => RetryAction::Bisect,
             Self::Server(error) => RetryAction::of_sqlstate(&error.sqlstate),
-            Self::Credentials(_) => RetryAction::RefreshCredentials,
+            Self::Credentials(_) | Self::Token { .. } => RetryAction::RefreshCredentials,
+            Self::Aws(AwsError::Credentials(_)) => RetryAction::Reconnect,
             Self::Secret(error) if error.is_transient() => RetryAction::Reconnect,
-            Self::UrlCredentials(_) | Self::Url(_) | Self::RootCert { .. } | Self::Secret(_) => {
-                RetryAction::Fail
-            }
+            Self::UrlCredentials(_)
+            | Self::Url(_)
+            | Self::RootCert { .. }
+            | Self::Secret(_)
+            | Self::Aws(_)
+            | Self::Unsigned => RetryAction::Fail,
         }
     }
 }

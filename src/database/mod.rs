@@ -4,11 +4,13 @@
 //! client that works, or an error that says what must happen next.
 
 mod credentials;
+mod dsql;
 mod error;
 mod names;
 mod server;
 mod target;
 mod tls;
+mod token;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -29,6 +31,7 @@ pub use server::{Durability, Server};
 pub use target::is_loopback;
 use target::{config_of_url, is_behind_rds_proxy, mode_of};
 use tls::{Tls, TlsOfMode};
+use token::Iam;
 
 /// After this long without use the environment may have been frozen and the server may be gone silently, so the
 /// connection is tested before a batch uses it.
@@ -63,6 +66,7 @@ pub struct Database {
 enum Credentials {
     Url(SecretString),
     Secret(Box<RotatingSecret>),
+    Iam(Box<Iam>),
 }
 
 /// A client, its prepared statements, and the task that moves its bytes.
@@ -111,6 +115,10 @@ impl Database {
             DatabaseSettings::Url(url) => {
                 let (_, tls) = config_of_url(&url)?;
                 (Credentials::Url(url), tls)
+            }
+            DatabaseSettings::Iam(settings) => {
+                let tls = settings.tls.clone();
+                (Credentials::Iam(Box::new(Iam { settings, secrets })), tls)
             }
             DatabaseSettings::Secret(settings) => {
                 let tls = settings.tls.clone();
@@ -203,6 +211,7 @@ impl Database {
         match &mut self.credentials {
             Credentials::Url(url) => Ok(config_of_url(url)?.0),
             Credentials::Secret(secret) => secret.config().await,
+            Credentials::Iam(iam) => Ok(iam.config()),
         }
     }
 
@@ -236,7 +245,7 @@ impl Database {
     /// Reconnects and secret refreshes since the last call; the caller counts statements.
     pub fn take_recovery(&mut self) -> Recovery {
         let secret_refreshes = match &mut self.credentials {
-            Credentials::Url(_) => 0,
+            Credentials::Url(_) | Credentials::Iam(_) => 0,
             Credentials::Secret(secret) => secret.take_refreshes(),
         };
         Recovery {
@@ -293,6 +302,10 @@ impl Database {
                     }
                     opened => opened,
                 };
+            }
+            Credentials::Iam(iam) => {
+                let opened = open(iam.config_with_token().await?, &self.tls, until).await;
+                return opened.map_err(|error| iam.explain(error));
             }
             Credentials::Secret(secret) => secret,
         };

@@ -79,7 +79,7 @@ pub(super) fn config_of_url(url: &SecretString) -> Result<(Config, TlsSettings),
 }
 
 /// Adds timeouts, and how much TLS the connection needs.
-fn complete(mut config: Config, tls: &TlsSettings) -> Config {
+pub(super) fn complete(mut config: Config, tls: &TlsSettings) -> Config {
     let mode = mode_of(&config, tls);
     config
         .application_name(env!("CARGO_PKG_NAME"))

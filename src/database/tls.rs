@@ -17,6 +17,10 @@ use super::DatabaseError;
 use super::target::mode_of;
 use crate::config::{Authorities, SslMode, TlsSettings};
 
+/// The authorities of RDS and Aurora. Those of RDS Proxy and Aurora DSQL are public.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html> (2026-11).
+const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca.pem");
+
 pub(super) struct Tls(Arc<Parts>);
 
 struct Parts {
@@ -66,6 +70,8 @@ impl Tls {
 }
 
 impl TlsOfMode {
+    /// With `verify-full`, the authorities of RDS are trusted beside those of the system.
+    ///
     /// As in libpq, `require` verifies the authority if one is named, and a named authority is the only one that
     /// is trusted. Otherwise anybody with a certificate of a public authority could pose as the server.
     pub(super) fn connector(&self) -> native_tls::Result<TlsConnector> {
@@ -87,7 +93,14 @@ impl TlsOfMode {
         let mut builder = TlsConnector::builder();
         builder.danger_accept_invalid_certs(!verifies_authority);
         builder.danger_accept_invalid_hostnames(self.mode != SslMode::VerifyFull);
-        builder.disable_built_in_roots(matches!(settings.authorities, Authorities::Only(_)));
+        let is_only = matches!(settings.authorities, Authorities::Only(_));
+        builder.disable_built_in_roots(is_only);
+        // They sign certificates for the names of RDS only, so the name has to be verified.
+        if self.mode == SslMode::VerifyFull && !is_only {
+            for certificate in Certificate::stack_from_pem(RDS_AUTHORITIES)? {
+                builder.add_root_certificate(certificate);
+            }
+        }
         for certificate in root_certs {
             builder.add_root_certificate(certificate.clone());
         }

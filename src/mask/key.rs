@@ -46,6 +46,19 @@ pub enum KeyError {
     /// A mask needs a key, and there is none.
     #[error("mask {0} needs a key and none is set: set MASK_SECRET_ID or MASK_KEY")]
     Missing(Mask),
+    /// The id of a key cannot stand in front of tokens.
+    #[error(
+        "the id {0:?} of a mask key cannot be used: name it with 1 to 16 lower-case letters, digits and hyphens"
+    )]
+    InvalidId(String),
+    /// No key of the ring has the id that `current` names.
+    #[error(
+        "no mask key has the id {0:?} that \"current\" names: add it to \"mask_keys\", or name another one"
+    )]
+    NoCurrent(String),
+    /// A key of a ring cannot be used.
+    #[error("key {0:?} of the mask keys: {1}")]
+    OfRing(String, Box<KeyError>),
     /// A mask cannot use a key of this length.
     #[error(
         "mask {mask} needs a key of {needed} bytes and the one that is set has {actual}: set another one in MASK_SECRET_ID or MASK_KEY"
@@ -158,6 +171,6 @@ pub(super) mod tests {
         let placeholder = MaskKey::placeholder();
         let text = STANDARD.encode(placeholder.0.expose_secret());
         assert!(MaskKey::from_base64(&text).is_err());
-        assert!(Masker::new(Mask::AesSiv, Some(&placeholder)).is_ok());
+        assert!(Masker::new(Mask::AesSiv, Some(&placeholder.into())).is_ok());
     }
 }

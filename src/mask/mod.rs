@@ -4,12 +4,16 @@
 //! over the UTF-8 bytes of the value, as `openssl dgst` and pgcrypto print them; aes-siv is RFC 5297 with a 512-bit
 //! key, without associated data, base64url without padding of SIV‖ciphertext.
 //!
-//! Everything about a mask is in this file; `key` has the key that some of them need.
+//! A token of aes-siv begins with the id of its key and a dot, if the key has an id.
+//!
+//! Everything about a mask is in this file; `key` has the key that some of them need, `ring` several of them.
 
 mod key;
+mod ring;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aes_siv::KeyInit as _;
@@ -24,6 +28,8 @@ use thiserror::Error;
 
 use crate::words::Word;
 pub use key::{KeyError, MaskKey};
+pub use ring::KeyRing;
+pub(crate) use ring::MAX_ID_CHARS;
 
 /// The key of AES-256-SIV in bytes: one half for the SIV, one for the encryption.
 /// Source: <https://www.rfc-editor.org/rfc/rfc5297#section-2.2>.
@@ -86,6 +92,15 @@ impl Mask {
         }
     }
 
+    /// The same for tokens that name their key.
+    pub(crate) fn min_token_chars_with(self, keys: Option<&KeyRing>) -> usize {
+        let id = keys.map_or(0, |keys| keys.id().len());
+        match self.form() {
+            Form::Growing(chars) if id > 0 => chars + id + 1,
+            _ => self.min_token_chars(),
+        }
+    }
+
     /// The length of its longest token, in characters; `None` if there is no limit.
     pub(crate) fn max_token_chars(self) -> Option<usize> {
         match self.form() {
@@ -119,7 +134,7 @@ pub enum UnmaskError {
     )]
     Hash(String),
     #[error(
-        "it is not a token that aes-siv made with this key: check that the token is complete, and the key"
+        "it is not a token that aes-siv made with this key, or with one of these: check that the token is complete, and the key"
     )]
     NotOurs,
 }
@@ -133,24 +148,31 @@ pub enum Masker {
     /// See [`Mask::HmacSha256`].
     HmacSha256(Box<Hmac<Sha256>>),
     /// See [`Mask::AesSiv`].
-    AesSiv(AesSivKey),
+    AesSiv(AesSivKeys),
+}
+
+/// The keys of AES-256-SIV by the ids of their tokens.
+pub struct AesSivKeys {
+    /// That of new tokens.
+    current: String,
+    keys: BTreeMap<String, AesSivKey>,
 }
 
 /// The key of AES-256-SIV. This copy is wiped when dropped.
 pub struct AesSivKey(Zeroizing<[u8; AES_SIV_KEY_BYTES]>);
 
 impl Masker {
-    /// Prepares a mask with the key, if it needs one.
+    /// Prepares a mask with the keys, if it needs any.
     ///
     /// # Errors
-    /// The mask needs a key and there is none, or the key has the wrong length.
-    pub fn new(mask: Mask, key: Option<&MaskKey>) -> Result<Self, KeyError> {
-        let key = || key.map(MaskKey::bytes).ok_or(KeyError::Missing(mask));
+    /// The mask needs a key and there is none, or a key has the wrong length.
+    pub fn new(mask: Mask, keys: Option<&KeyRing>) -> Result<Self, KeyError> {
+        let keys = || keys.ok_or(KeyError::Missing(mask));
         Ok(match mask {
             Mask::Sha256 => Self::Sha256,
             Mask::Sha512 => Self::Sha512,
-            Mask::HmacSha256 => Self::HmacSha256(Box::new(hmac_sha256(key()?)?)),
-            Mask::AesSiv => Self::AesSiv(aes_siv_key(key()?)?),
+            Mask::HmacSha256 => Self::HmacSha256(Box::new(hmac_sha256(keys()?.current().bytes())?)),
+            Mask::AesSiv => Self::AesSiv(AesSivKeys::new(keys()?)?),
         })
     }
 
@@ -167,10 +189,7 @@ impl Masker {
                 mac.update(value.as_bytes());
                 write_hex(&mac.finalize().into_bytes(), out)
             }
-            Self::AesSiv(key) => {
-                out.put_slice(URL_SAFE_NO_PAD.encode(key.encrypt(value)?).as_bytes());
-                Ok(())
-            }
+            Self::AesSiv(keys) => keys.write_token(value, out),
         }
     }
 
@@ -183,13 +202,11 @@ impl Masker {
         if !hashes.is_empty() {
             return Err(UnmaskError::Hash(hashes.join(" or ")));
         }
-        let Self::AesSiv(key) = self else {
-            return Err(UnmaskError::NotOurs);
+        let value = match self {
+            Self::AesSiv(keys) => keys.value(token),
+            _ => None,
         };
-        let sealed = URL_SAFE_NO_PAD.decode(token).ok();
-        let value = sealed.and_then(|sealed| key.decrypt(&sealed));
-        let text = value.and_then(|value| String::from_utf8(value).ok());
-        text.ok_or(UnmaskError::NotOurs)
+        value.ok_or(UnmaskError::NotOurs)
     }
 }
 
@@ -218,6 +235,35 @@ fn aes_siv_key(key: &[u8]) -> Result<AesSivKey, KeyError> {
     };
     let key: [u8; AES_SIV_KEY_BYTES] = key.try_into().map_err(|_| wrong())?;
     Ok(AesSivKey(Zeroizing::new(key)))
+}
+
+impl AesSivKeys {
+    fn new(ring: &KeyRing) -> Result<Self, KeyError> {
+        let ids = ring.keys().map(|(id, key)| match aes_siv_key(key.bytes()) {
+            Err(error) if !id.is_empty() => Err(KeyError::OfRing(id.to_owned(), Box::new(error))),
+            key => Ok((id.to_owned(), key?)),
+        });
+        Ok(Self {
+            current: ring.id().to_owned(),
+            keys: ids.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn write_token(&self, value: &str, out: &mut BytesMut) -> Result<(), MaskFailed> {
+        let key = self.keys.get(&self.current).ok_or(MaskFailed)?;
+        if !self.current.is_empty() {
+            out.put_slice(self.current.as_bytes());
+            out.put_u8(b'.');
+        }
+        out.put_slice(URL_SAFE_NO_PAD.encode(key.encrypt(value)?).as_bytes());
+        Ok(())
+    }
+
+    fn value(&self, token: &str) -> Option<String> {
+        let (id, sealed) = token.split_once('.').unwrap_or(("", token));
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        String::from_utf8(self.keys.get(id)?.decrypt(&sealed)?).ok()
+    }
 }
 
 impl AesSivKey {

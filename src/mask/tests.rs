@@ -5,8 +5,8 @@ use aes_siv::siv::Aes128Siv;
 use super::key::tests::key_of;
 use super::*;
 
-fn key() -> MaskKey {
-    key_of((0..64).collect::<Vec<u8>>())
+fn key() -> KeyRing {
+    key_of((0..64).collect::<Vec<u8>>()).into()
 }
 
 fn token_by(masker: &Masker, value: &str) -> String {
@@ -110,7 +110,7 @@ fn a_token_of_another_key_cannot_be_unmasked() {
     for token in ["", "no token!", &cut, &changed] {
         assert_eq!(masker.value(token), Err(UnmaskError::NotOurs), "{token}");
     }
-    let other = key_of((1..65).collect::<Vec<u8>>());
+    let other = key_of((1..65).collect::<Vec<u8>>()).into();
     let other = Masker::new(Mask::AesSiv, Some(&other)).unwrap();
     assert_eq!(other.value(&whole), Err(UnmaskError::NotOurs));
 }
@@ -139,7 +139,7 @@ fn every_mask_is_written_as_it_is_read() {
 
 #[test]
 fn a_keyed_mask_without_a_fitting_key_is_refused() {
-    let short = key_of(vec![1; 32]);
+    let short = key_of(vec![1; 32]).into();
     for mask in [Mask::HmacSha256, Mask::AesSiv] {
         assert_eq!(Masker::new(mask, None).err(), Some(KeyError::Missing(mask)));
     }
@@ -147,4 +147,58 @@ fn a_keyed_mask_without_a_fitting_key_is_refused() {
         Masker::new(Mask::AesSiv, Some(&short)).err(),
         Some(KeyError::Length { actual: 32, .. })
     ));
+}
+
+fn ring(current: &str) -> KeyRing {
+    let keys = [("", 0), ("2025", 1), ("2026", 2)];
+    let keys = keys.map(|(id, first)| {
+        (
+            id.to_owned(),
+            key_of((first..first + 64).collect::<Vec<u8>>()),
+        )
+    });
+    KeyRing::new(keys.into(), current).unwrap()
+}
+
+#[test]
+fn a_token_names_its_key_and_every_key_of_the_ring_unmasks_its_own() {
+    let tokens = ["", "2025", "2026"].map(|current| {
+        let masker = Masker::new(Mask::AesSiv, Some(&ring(current))).unwrap();
+        token_by(&masker, "10.0.0.1")
+    });
+    assert_eq!(tokens[0], token(Mask::AesSiv, "10.0.0.1"));
+    assert!(!tokens[0].contains('.'));
+    assert!(tokens[1].starts_with("2025.") && tokens[2].starts_with("2026."));
+    let masker = Masker::new(Mask::AesSiv, Some(&ring("2026"))).unwrap();
+    for token in &tokens {
+        assert_eq!(masker.value(token), Ok("10.0.0.1".to_owned()), "{token}");
+    }
+    let renamed = tokens[1].replace("2025.", "2026.");
+    let unknown = tokens[1].replace("2025.", "2024.");
+    for token in [renamed, unknown] {
+        assert_eq!(masker.value(&token), Err(UnmaskError::NotOurs), "{token}");
+    }
+}
+
+#[test]
+fn hmac_tokens_are_made_with_the_current_key_and_look_like_any_other() {
+    let masker = |current| Masker::new(Mask::HmacSha256, Some(&ring(current))).unwrap();
+    let [first, second] = ["", "2026"].map(|current| token_by(&masker(current), "10.0.0.1"));
+    assert_eq!(first, token(Mask::HmacSha256, "10.0.0.1"));
+    assert_ne!(first, second);
+    assert_eq!(second.len(), first.len());
+}
+
+#[test]
+fn a_key_of_the_ring_that_does_not_fit_is_named() {
+    let keys = [("a", 64), ("b", 32)];
+    let keys = keys.map(|(id, bytes)| (id.to_owned(), key_of(vec![1; bytes])));
+    let ring = KeyRing::new(keys.into(), "a").unwrap();
+    let error = Masker::new(Mask::AesSiv, Some(&ring)).err().unwrap();
+    assert!(
+        error
+            .to_string()
+            .starts_with("key \"b\" of the mask keys: "),
+        "{error}"
+    );
 }

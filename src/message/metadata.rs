@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::{Envelope, Message};
+use crate::mask::MAX_ID_CHARS;
 use crate::types::ColumnType;
 use crate::words::Word;
 
@@ -34,6 +35,9 @@ pub enum Metadata {
     Body,
     /// `@body_sha256`: lower-case hex of the body's SHA-256.
     BodySha256,
+    /// `@mask_key_id`: the id of the key that the tokens of the row were made with, empty if it has none. The same for
+    /// every message, so no message is asked for it.
+    MaskKeyId,
 }
 
 /// The prefix of `@attribute.NAME`.
@@ -52,6 +56,7 @@ impl Word for Metadata {
         ("@sns.topic_arn", Self::SnsTopicArn),
         ("@body", Self::Body),
         ("@body_sha256", Self::BodySha256),
+        ("@mask_key_id", Self::MaskKeyId),
     ];
 
     fn parse(name: &str) -> Option<Self> {
@@ -107,6 +112,9 @@ impl Metadata {
             Self::SenderId | Self::SnsTopicArn => ("text or varchar(n)", T::is_text),
             Self::BodySha256 => ("text or varchar(64)", |t| {
                 t.is_text() && t.max_chars().is_none_or(|chars| chars >= 64)
+            }),
+            Self::MaskKeyId => ("text or varchar(16)", |t| {
+                t.is_text() && t.max_chars().is_none_or(|chars| chars >= MAX_ID_CHARS)
             }),
             Self::GroupId | Self::Attribute(_) => return None,
         })
@@ -169,6 +177,7 @@ impl Metadata {
                 .or_else(|| message.wrapper.attribute(name)),
             Self::SnsMessageId => message.wrapper.sns().map(|sns| &*sns.message_id),
             Self::SnsTopicArn => message.wrapper.sns().map(|sns| &*sns.topic_arn),
+            Self::MaskKeyId => None,
         };
         text.map(|text| MetadataValue::Text(Cow::Borrowed(text)))
     }

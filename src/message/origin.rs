@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::mask::MaskKey;
+use crate::mask::KeyRing;
 
 /// The name of the attribute.
 pub const ORIGIN: &str = "origin";
@@ -87,36 +87,42 @@ impl Origin {
 
 /// Signs and verifies origins, if there is a key.
 pub struct Origins {
-    keyed: Option<Hmac<Sha256>>,
+    /// By each of the keys, the current one first.
+    keyed: Vec<Hmac<Sha256>>,
 }
 
 impl Origins {
-    /// Derives a key of its own from the mask key.
-    pub fn new(key: Option<&MaskKey>) -> Self {
-        let keyed = key.map(|key| Hmac::new((&*key.derive(LABEL)).into()));
-        Self { keyed }
+    /// Derives a key of its own from each mask key.
+    pub fn new(keys: Option<&KeyRing>) -> Self {
+        let keys = keys.into_iter().flat_map(KeyRing::keys);
+        let keyed = keys.map(|(_, key)| Hmac::new((&*key.derive(LABEL)).into()));
+        Self {
+            keyed: keyed.collect(),
+        }
     }
 
     /// Whether it signs.
     pub fn has_key(&self) -> bool {
-        self.keyed.is_some()
+        !self.keyed.is_empty()
     }
 
     /// Whether the origin of a message with this body counts: its signature is valid, or there is no key.
     pub fn accepts(&self, origin: &Origin, body: &str) -> bool {
-        let Some(keyed) = &self.keyed else {
+        if !self.has_key() {
             return true;
-        };
+        }
         let signature = origin.hmac.as_deref().unwrap_or_default();
         URL_SAFE_NO_PAD.decode(signature).is_ok_and(|signature| {
-            let mac = signed(keyed.clone(), origin, body);
-            mac.verify_slice(&signature).is_ok()
+            self.keyed.iter().any(|keyed| {
+                let mac = signed(keyed.clone(), origin, body);
+                mac.verify_slice(&signature).is_ok()
+            })
         })
     }
 
     /// The text of the attribute for a message with this body.
     pub fn text(&self, origin: Origin, body: &str) -> String {
-        let hmac = self.keyed.as_ref().map(|keyed| {
+        let hmac = self.keyed.first().map(|keyed| {
             let mac = signed(keyed.clone(), &origin, body).finalize();
             URL_SAFE_NO_PAD.encode(mac.into_bytes())
         });
@@ -142,13 +148,14 @@ fn signed(mut mac: Hmac<Sha256>, origin: &Origin, body: &str) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mask::MaskKey;
 
     const BODY: &str = r#"{"user_id": "é"}"#;
 
-    fn key(first: u8) -> MaskKey {
+    fn key(first: u8) -> KeyRing {
         let bytes: Vec<u8> = (first..first + 64).collect();
         let text = base64::engine::general_purpose::STANDARD.encode(bytes);
-        MaskKey::from_base64(&text).unwrap()
+        MaskKey::from_base64(&text).unwrap().into()
     }
 
     fn origin() -> Origin {
@@ -159,7 +166,7 @@ mod tests {
         )
     }
 
-    fn accepts(by: Option<&MaskKey>, text: &str, body: &str) -> bool {
+    fn accepts(by: Option<&KeyRing>, text: &str, body: &str) -> bool {
         let origin = Origin::parse(text);
         origin.is_some_and(|origin| Origins::new(by).accepts(&origin, body))
     }

@@ -158,6 +158,10 @@ pub enum Problem {
         "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id in the key and no column masked with a key, because a mask key signs the id: remove it"
     )]
     TrustInVain,
+    #[error(
+        "@mask_key_id is the same for every row, because no column is masked with a key: remove the column"
+    )]
+    KeyIdInVain,
     #[error("on_conflict {0:?} is unknown: use one of {known}", known = OnConflict::list())]
     UnknownOnConflict(String),
     #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]

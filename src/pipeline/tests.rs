@@ -113,6 +113,11 @@ fn every_impossible_mapping_is_refused_with_the_place_and_the_fix() {
             "remove it",
         ),
         (
+            &column("type = \"text\"\nfrom = \"@mask_key_id\""),
+            "the same for every row",
+            "remove the column",
+        ),
+        (
             &column("type = \"text\"\nclear = true"),
             "has no effect",
             "remove it",

@@ -41,5 +41,11 @@ pub(super) fn check(pipeline: &Pipeline) -> Result<(), Mistake> {
     if pipeline.trust_origin && (is_signed || pipeline.overwrites_by_id().is_none()) {
         return Err(Problem::TrustInVain.into());
     }
+    let key_id = Source::Metadata(Metadata::MaskKeyId);
+    let mut columns = pipeline.columns();
+    let in_vain = columns.find(|column| column.sources().any(|source| *source == key_id));
+    if let Some(column) = in_vain.filter(|_| !is_signed) {
+        return Err(Problem::KeyIdInVain.of(&column.name));
+    }
     Ok(())
 }

@@ -2,10 +2,12 @@
 //!
 //! One JSON object per line. At most 100 metrics and the dimensions, strings of printable ASCII, are members of its
 //! root, next to any others: if the log is JSON, the summary of a batch and its metrics are one line. The only
-//! dimensions are the function and, for failed messages, the rule: CloudWatch charges for each set of dimensions.
+//! dimensions are the function, for failed messages also the rule, and for the rows of several tables also the table:
+//! CloudWatch charges for each set of dimensions.
 //! Sources: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html> (2026-11).
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
@@ -51,23 +53,34 @@ pub(super) struct Line<'a> {
     #[serde(rename = "_aws")]
     metadata: Metadata<'a>,
     function: &'a str,
-    table: &'a str,
+    table: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
     #[serde(flatten, serialize_with = "values")]
     values: &'a [Metric],
 }
 
+/// Which messages or rows of the function the metrics of a line count.
+#[derive(Clone, Copy)]
+pub(super) enum Scope<'a> {
+    All,
+    /// Messages that broke this rule.
+    Rule(&'a str),
+    /// Rows of this table, one of several.
+    Table(&'a str),
+}
+
 impl<'a> Line<'a> {
     pub(super) fn new(
         function: &'a str,
-        table: &'a str,
-        rule: Option<&'a str>,
+        tables: &'a str,
+        scope: Scope<'a>,
         metrics: &'a [Metric],
     ) -> Self {
-        let dimensions: &[_] = match rule {
-            None => &["Function"],
-            Some(_) => &["Function", "Rule"],
+        let (dimensions, table, rule): (&[_], _, _) = match scope {
+            Scope::All => (&["Function"], tables.into(), None),
+            Scope::Rule(rule) => (&["Function", "Rule"], tables.into(), Some(rule)),
+            Scope::Table(table) => (&["Function", "Table"], ascii(table), None),
         };
         let directive = Directive {
             namespace: NAMESPACE,
@@ -86,6 +99,15 @@ impl<'a> Line<'a> {
             rule,
             values: metrics,
         }
+    }
+}
+
+/// As the value of a dimension.
+fn ascii(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.escape_default().to_string())
     }
 }
 

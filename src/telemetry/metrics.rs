@@ -9,14 +9,14 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::Recovery;
-use super::line::{Line, LogMembers, Metric, json_span};
+use super::line::{Line, LogMembers, Metric, Scope, json_span};
 use super::summary::Summary;
 use crate::load::Stored;
 
-/// Writes the metrics of one function and its table.
+/// Writes the metrics of one function and its tables.
 pub struct Metrics {
     function: String,
-    table: String,
+    tables: String,
     /// They are not for a terminal, and without a function there is nothing to attribute them to.
     are_wanted: bool,
     totals: Arc<Mutex<Totals>>,
@@ -87,13 +87,13 @@ pub struct BatchMetrics {
 }
 
 impl Metrics {
-    /// For the function of this name in Lambda, and its table. Without a name no metrics are written, and only the
+    /// For the function of this name in Lambda, and its tables. Without a name no metrics are written, and only the
     /// totals are kept.
-    pub fn new(function: String, table: &str) -> Self {
+    pub fn new(function: String, tables: String) -> Self {
         Self {
             are_wanted: !function.is_empty() && !std::io::stdout().is_terminal(),
             function,
-            table: table.to_owned(),
+            tables,
             totals: Arc::default(),
         }
     }
@@ -110,7 +110,7 @@ impl Metrics {
     /// Writes the time from the start of the process until it was ready for its first batch.
     pub fn cold_start(&self, took: Duration) {
         let metric = [Metric::millis("ColdStartMillis", took)];
-        self.write(&self.line(None, &metric));
+        self.write(&self.line(Scope::All, &metric));
     }
 
     /// Writes the result of a batch; `failed` counts its failed messages by rule.
@@ -126,8 +126,9 @@ impl Metrics {
         });
         for (rule, &messages) in failed {
             let count = [Metric::count("MessagesFailed", messages as u64)];
-            self.write(&self.line(Some(rule), &count));
+            self.write(&self.line(Scope::Rule(rule), &count));
         }
+        self.write_tables(batch);
         let mut metrics = batch.metrics();
         // An alarm cannot watch all rules at once.
         let all_failed = failed.values().sum();
@@ -152,11 +153,25 @@ impl Metrics {
             retries: batch.recovery.retries,
             reason,
         };
+        self.write_tables(batch);
         self.write_summary(&summary, &batch.metrics());
     }
 
+    /// Writes what became of the rows in each of several tables. A count of none costs nothing.
+    fn write_tables(&self, batch: &BatchMetrics) {
+        for (table, rows) in &batch.tables {
+            let counts = rows.counts().into_iter().filter(|(_, count)| *count > 0);
+            let metrics: Vec<_> = counts
+                .map(|(name, count)| Metric::count(name, count))
+                .collect();
+            if !metrics.is_empty() {
+                self.write(&self.line(Scope::Table(table), &metrics));
+            }
+        }
+    }
+
     fn write_summary(&self, summary: &Summary, metrics: &[Metric]) {
-        let mut line = self.line(None, metrics);
+        let mut line = self.line(Scope::All, metrics);
         line.log = self.log_members(summary);
         self.write(&line);
     }
@@ -172,8 +187,8 @@ impl Metrics {
         is_logged.then(|| LogMembers::new(summary, span))
     }
 
-    fn line<'a>(&'a self, rule: Option<&'a str>, metrics: &'a [Metric]) -> Line<'a> {
-        Line::new(&self.function, &self.table, rule, metrics)
+    fn line<'a>(&'a self, scope: Scope<'a>, metrics: &'a [Metric]) -> Line<'a> {
+        Line::new(&self.function, &self.tables, scope, metrics)
     }
 
     fn write(&self, line: &Line<'_>) {
@@ -199,11 +214,13 @@ impl BatchMetrics {
     }
 
     fn metrics(&self) -> Vec<Metric> {
+        let [stored, duplicate, stale, deleted] = self.rows.counts();
+        let count = |(name, count)| Metric::count(name, count);
         let mut metrics = vec![
             Metric::count("MessagesReceived", self.received as u64),
-            Metric::count("RowsStored", self.rows.written),
-            Metric::count("RowsDuplicate", self.rows.duplicates),
-            Metric::count("RowsStale", self.rows.stale),
+            count(stored),
+            count(duplicate),
+            count(stale),
             Metric::count("DatabaseRetries", self.recovery.retries),
             Metric::count("Reconnects", self.recovery.reconnects),
             Metric::count("SecretRefreshes", self.recovery.secret_refreshes),
@@ -211,16 +228,23 @@ impl BatchMetrics {
             Metric::millis("LoadMillis", self.load),
             Metric::millis("BatchMillis", self.transform + self.load),
         ];
-        for (name, count) in [
-            ("RowsDeleted", self.rows.deleted),
-            ("MessagesSkipped", self.skipped as u64),
-        ] {
-            if count > 0 {
-                metrics.push(Metric::count(name, count));
-            }
-        }
+        let skipped = ("MessagesSkipped", self.skipped as u64);
+        let rare = [deleted, skipped].into_iter();
+        metrics.extend(rare.filter(|(_, count)| *count > 0).map(count));
         let age = self.oldest_age;
         metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));
         metrics
+    }
+}
+
+impl Stored {
+    /// Each with the name of its metric.
+    fn counts(&self) -> [(&'static str, u64); 4] {
+        [
+            ("RowsStored", self.written),
+            ("RowsDuplicate", self.duplicates),
+            ("RowsStale", self.stale),
+            ("RowsDeleted", self.deleted),
+        ]
     }
 }

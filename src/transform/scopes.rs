@@ -57,6 +57,8 @@ pub(super) enum Input {
     /// The fields of a scope but for these.
     Rest(usize, HashSet<String>),
     Metadata(Metadata),
+    /// The same for every message.
+    Text(String),
 }
 
 impl Scopes {
@@ -100,14 +102,14 @@ impl Scopes {
         &self,
         body: &'a str,
         root_text: &'a mut String,
-    ) -> Result<Frames<'a>, NotJson> {
+    ) -> Result<Frames<'a>, Rule> {
         let mut frames = Frames(SmallVec::new());
         frames.0.resize_with(self.scopes.len(), Frame::default);
         frames.enter(self, Self::TOP, 0, body)?;
         if let Some(root) = self.root {
             let mut json = frames.field(root).unwrap_or("null").trim_ascii();
             if json.starts_with('"') {
-                *root_text = serde_json::from_str(json).map_err(|_| NotJson)?;
+                *root_text = serde_json::from_str(json).map_err(|_| Rule::BodyNotJson)?;
                 json = root_text;
             }
             frames.enter(self, self.message(), 0, json)?;
@@ -142,10 +144,11 @@ impl<'a> Frames<'a> {
         scope: usize,
         index: usize,
         json: &'a str,
-    ) -> Result<(), NotJson> {
+    ) -> Result<(), Rule> {
+        let picked = scopes.scopes[scope].paths.pick(json);
         self.0[scope] = Frame {
             json,
-            fields: scopes.scopes[scope].paths.pick(json)?,
+            fields: picked.map_err(|NotJson| Rule::BodyNotJson)?,
             index,
         };
         Ok(())
@@ -178,6 +181,7 @@ impl Input {
             Self::Index(scope) => Ok(Value::Number(Cow::Owned(
                 frames.0[*scope].index.to_string(),
             ))),
+            Self::Text(text) => Ok(Value::Text(Cow::Owned(text.clone()))),
             Self::Rest(scope, left_out) => rest(frames.0[*scope].json, left_out, unstorable),
             Self::Metadata(metadata) => match metadata.value(message) {
                 None => Ok(Value::Null),

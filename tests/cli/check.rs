@@ -760,13 +760,8 @@ async fn a_pooler_in_between_is_noticed() {
     let Some(pooler) = PgBouncer::before(server_address()).await else {
         return;
     };
-    let url = format!(
-        "postgresql://anybody@{}/{}?sslmode=disable",
-        pooler.address,
-        database_name()
-    );
     let check = Tool::on(&database)
-        .set("DATABASE_URL", &url)
+        .set("DATABASE_URL", &pooler.url())
         .run("check --json")
         .await;
     let text = line(&check, "pooler")["text"].to_string();

@@ -7,6 +7,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::ddl::create;
+use crate::families::reference;
 use crate::sqs_double::SqsDouble;
 use crate::support::aws::{Queue, config};
 use crate::support::batch::{login, login_with};
@@ -71,6 +73,35 @@ async fn waiting(queue: &Queue) -> usize {
     let name = QueueAttributeName::ApproximateNumberOfMessages;
     let answer = get.attribute_names(name.clone()).send().await.unwrap();
     answer.attributes.unwrap()[&name].parse().unwrap()
+}
+
+#[tokio::test]
+async fn with_several_tables_the_summary_counts_rows() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    let mapping = reference().to_owned() + "\n";
+    let tool = Tool::on(&database).on_aws().mapping(&mapping);
+    create(&tool, &database).await;
+    let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
+    let order = json!({"type": "order", "order_id": 7, "version": 1, "lines": [{"sku": "a"}, {"sku": "b"}]});
+    send(&queue, &[(None, order), (None, json!({"type": "invoice"}))]).await;
+    let drained = tool.run(&drain).await;
+    assert!(
+        drained.out.starts_with("stored 3 rows in "),
+        "{}{}",
+        drained.out,
+        drained.err
+    );
+    assert!(
+        drained
+            .out
+            .ends_with("; 1 skipped, as no table takes them\n"),
+        "{}",
+        drained.out
+    );
+    let deleted = json!({"type": "order.deleted", "order_id": 7, "version": 2});
+    send(&queue, &[(None, deleted)]).await;
+    let said = &tool.run(&format!("{drain} --json")).await.json()[0];
+    assert_eq!((&said["stored"], &said["deleted"]), (&json!(0), &json!(3)));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::support::{Database, Setup};
 use crate::tool::Tool;
 
 /// The mapping of the reference: orders with lines.
-fn reference() -> &'static str {
+pub(crate) fn reference() -> &'static str {
     const PAGE: &str = include_str!("../../docs/MAPPING.md");
     let (_, section) = PAGE.split_once("## Several tables").unwrap();
     let (_, block) = section.split_once("```toml\n").unwrap();

@@ -232,8 +232,8 @@ async fn objects_become_columns_and_maps_of_data_do_not() {
         ["from = '\"a.b\".\"@type\"'", "required = true"]
     );
     // Fields that cannot be masked are left out.
-    let inside =
-        json!({"a": 1, "people": [{"email": CANARY}], "by_mail": {"x@example.org": 1}}).to_string();
+    let inside = json!({"a": 1, "people": [[{"email": CANARY}]], "by_mail": {"x@example.org": 1}})
+        .to_string();
     let mapping = inferred(&inside).await;
     assert!(
         mapping.contains("# Left out: \"people\", which contains what looks like an e-mail address: jsonb and arrays cannot be masked."),

@@ -184,6 +184,36 @@ async fn a_hash_says_that_it_cannot_be_unmasked() {
 }
 
 #[tokio::test]
+async fn a_value_has_a_token_under_every_key_and_tokens_of_every_key_are_unmasked() {
+    const NEXT_KEY: &str =
+        "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl9gYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1+fw==";
+    let ring = json!({"mask_keys": {"": MASK_KEY, "2026": NEXT_KEY}, "current": "2026"});
+    let secret = Secret::new(&ring.to_string()).await;
+    let ring = Tool::bare().on_aws().mapping(MASKS);
+    let ring = ring.set("MASK_SECRET_ID", &secret.id);
+    let alone = Tool::bare().mapping(MASKS).set("MASK_KEY", MASK_KEY);
+    for column in ["ip", "reversible"] {
+        let token = format!("token --column {column}");
+        let both = ring.run(&format!("{token} 10.0.0.1")).await;
+        let lines: Vec<_> = both.out.lines().collect();
+        let old = alone.run(&format!("{token} 10.0.0.1")).await;
+        assert_eq!((lines.len(), lines[1]), (2, old.out.trim()), "{}", both.err);
+        let current = ring.run(&format!("{token} --current 10.0.0.1")).await;
+        assert_eq!(current.out.trim(), lines[0]);
+        if column == "reversible" {
+            assert!(lines[0].starts_with("2026."), "{}", both.out);
+            let unmasked = ring.run(&format!("unmask {} {}", lines[0], lines[1])).await;
+            assert_eq!(
+                (unmasked.out.as_str(), unmasked.code),
+                ("10.0.0.1\n10.0.0.1\n", 0)
+            );
+        }
+    }
+    let unkeyed = ring.run("token --column plain 10.0.0.1").await;
+    assert_eq!(unkeyed.out.lines().count(), 1);
+}
+
+#[tokio::test]
 async fn without_a_key_there_is_no_token() {
     let tool = Tool::bare().mapping(MASKS);
     for command in ["token --column ip 10.0.0.1", "unmask x"] {
@@ -198,7 +228,7 @@ async fn without_a_key_there_is_no_token() {
 
 #[tokio::test]
 async fn each_token_prints_one_line_whatever_its_value() {
-    let key = MaskKey::from_base64(MASK_KEY).unwrap();
+    let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
     let masker = Masker::new(Mask::AesSiv, Some(&key)).unwrap();
     let mut token = BytesMut::new();
     masker.write_token(STEERING, &mut token).unwrap();

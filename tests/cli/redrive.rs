@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqs_to_postgres::message::origin::{Origin, Origins};
 use tokio::time::timeout;
 
+use crate::families::reference;
 use crate::sqs_double::SqsDouble;
 use crate::support::aws::{Queue, attribute};
 use crate::support::batch::login_with;
@@ -161,10 +162,18 @@ async fn strict() -> Database {
     database
 }
 
-/// Sends a message that the table refuses, and gives it to the function, for the third time as SQS says.
 async fn refused(queues: &Queues, function: &mut Function) -> (Message, Vec<String>) {
     let body = login_with("user_id", json!("refused")).to_string();
-    queues.queue.send(&body).await;
+    refused_of(queues, function, &body).await
+}
+
+/// Sends a message that a table refuses, and gives it to the function, for the third time as SQS says.
+async fn refused_of(
+    queues: &Queues,
+    function: &mut Function,
+    body: &str,
+) -> (Message, Vec<String>) {
+    queues.queue.send(body).await;
     let message = queues.queue.receive_all(1).await.remove(0);
     let mut record = queues.queue.record(&message);
     record["attributes"]["ApproximateReceiveCount"] = json!("3");
@@ -237,6 +246,36 @@ async fn a_message_that_the_function_dead_lettered_is_stored_once_under_its_orig
 
 fn system(message: &Message, name: MessageSystemAttributeName) -> &str {
     &message.attributes.as_ref().unwrap()[&name]
+}
+
+/// One of its lines is refused, at first: so nothing of it is stored, and after `redrive` everything, once.
+#[tokio::test]
+async fn an_order_that_was_dead_lettered_is_stored_whole_after_redrive() {
+    let database = Database::with_tables_of(reference()).await;
+    let queues = Queues::new().await;
+    database
+        .execute("ALTER TABLE order_lines ADD CONSTRAINT known CHECK (sku <> 'B-2')")
+        .await;
+    let setup = Setup::on(&database).on_aws().mapping(reference());
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &queues.dead.url);
+    let mut function = setup.start().await;
+    let order = json!({"type": "order", "order_id": 7, "version": 2, "lines": [{"sku": "A-1"}, {"sku": "B-2"}]});
+    let (first, failed) = refused_of(&queues, &mut function, &order.to_string()).await;
+    assert!(failed.is_empty(), "it is dead and acknowledged");
+    delete(&queues.queue, &first).await;
+    assert_eq!(database.count("orders").await, 0);
+    database
+        .execute("ALTER TABLE order_lines DROP CONSTRAINT known")
+        .await;
+    assert_eq!(queues.redrive("").await.code, 0);
+    let policy = QueueAttributeName::RedrivePolicy;
+    queues.queue.set(policy, "").await;
+    drain(&queues.queue, &mut function).await;
+    let lines = "SELECT line::text, sku, version::text FROM orders JOIN order_lines USING (order_id) ORDER BY 1";
+    assert_eq!(
+        database.rows(lines).await,
+        [["0", "A-1", "2"], ["1", "B-2", "2"]]
+    );
 }
 
 #[tokio::test]

@@ -333,12 +333,8 @@ async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
 #[tokio::test]
 async fn a_large_batch_notices_a_table_that_is_earlier_in_the_search_path() {
     let (database, before) = (noting_database().await, Database::new().await);
-    let paths = (
-        format!("search_path%3D{}", database.schema),
-        format!("search_path%3D{},{}", before.schema, database.schema),
-    );
-    let url = database.url().replace(&paths.0, &paths.1);
-    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let setup = Setup::on(&database).set("DATABASE_URL", &database.url_behind(&before));
+    let mut function = setup.start().await;
     function.invoke(&many("q").event()).await;
     before
         .execute(&format!(

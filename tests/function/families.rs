@@ -70,12 +70,6 @@ name = "percent"
 type = "integer"
 "#;
 
-/// Its tables, with foreign keys, and a CHECK that refuses rows.
-const TABLES: &str = "CREATE TABLE orders (order_id bigint PRIMARY KEY, version integer, note text);
-    CREATE TABLE order_lines (order_id bigint REFERENCES orders ON DELETE CASCADE, line integer, sku text NOT NULL, PRIMARY KEY (order_id, line));
-    CREATE TABLE discounts (order_id bigint, line integer, number integer, percent integer CHECK (percent <= 100), PRIMARY KEY (order_id, line, number),
-        FOREIGN KEY (order_id, line) REFERENCES order_lines ON DELETE CASCADE)";
-
 /// The mapping whose first message of an order counts.
 pub(crate) fn ignoring(mapping: &str) -> String {
     mapping
@@ -84,13 +78,16 @@ pub(crate) fn ignoring(mapping: &str) -> String {
         .replace("delete_when = { type = \"order.deleted\" }\n", "")
 }
 
+/// Its tables as `ddl` creates them, with their foreign keys, and a CHECK that refuses rows.
 pub(crate) async fn with_orders() -> Database {
-    let database = Database::new().await;
-    database.execute(TABLES).await;
+    let database = Database::with_tables_of(ORDERS).await;
+    database
+        .execute("ALTER TABLE discounts ADD CHECK (percent <= 100)")
+        .await;
     database
 }
 
-async fn started(database: &Database, mapping: &str) -> Function {
+pub(crate) async fn started(database: &Database, mapping: &str) -> Function {
     Setup::on(database).mapping(mapping).start().await
 }
 
@@ -109,7 +106,7 @@ pub(crate) fn order(id: i64, version: i64, lines: &[(&str, &[i64])]) -> Value {
     json!({"type": "order", "order_id": id, "version": version, "lines": lines})
 }
 
-fn deletion(id: i64, version: i64) -> Value {
+pub(crate) fn deletion(id: i64, version: i64) -> Value {
     json!({"type": "order.deleted", "order_id": id, "version": version})
 }
 
@@ -126,7 +123,7 @@ pub(crate) async fn stored(database: &Database) -> Vec<String> {
     rows.into_iter().flatten().collect()
 }
 
-async fn invoke(function: &mut Function, batch: Batch) -> Vec<String> {
+pub(crate) async fn invoke(function: &mut Function, batch: Batch) -> Vec<String> {
     function.invoke(&batch.event()).await.failed_ids()
 }
 
@@ -337,7 +334,7 @@ async fn two_rows_of_one_parent_with_the_same_key_reject_their_message() {
     assert_eq!(line["rule"], "repeated_key");
 }
 
-const ROUTES: &str = r#"
+pub(crate) const ROUTES: &str = r#"
 root = "detail"
 unmatched = "skip"
 
@@ -381,13 +378,7 @@ from = "$.id"
 
 #[tokio::test]
 async fn messages_are_routed_by_their_content_and_what_nobody_takes_is_skipped() {
-    let database = Database::new().await;
-    database
-        .execute(
-            "CREATE TABLE logins (id text PRIMARY KEY, user_id text, rest jsonb);
-             CREATE TABLE objects (bucket text, key text, event_id text, PRIMARY KEY (bucket, key))",
-        )
-        .await;
+    let database = Database::with_tables_of(ROUTES).await;
     let mut function = started(&database, ROUTES).await;
     let records = json!([{"bucket": "a", "key": "1"}, {"bucket": "c", "key": "2"}, {"bucket": "b", "key": "3"}]);
     // The second detail is JSON within a string.

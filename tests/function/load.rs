@@ -5,16 +5,6 @@ use serde_json::json;
 use crate::support::batch::{Batch, id, login};
 use crate::support::{Database, Mapping, Setup};
 
-/// A table `t` of a key `k` and a value `v`.
-fn key_and_value(database: &Database, on_conflict: &str) -> Mapping {
-    let mapping = Mapping::of("t")
-        .within(database)
-        .key("k")
-        .set("on_conflict", on_conflict);
-    let mapping = mapping.column("k", "text").with("required", true);
-    mapping.column("v", "integer")
-}
-
 #[tokio::test]
 async fn a_good_batch_is_stored_whole() {
     let database = Database::with_user_logins().await;
@@ -71,7 +61,7 @@ async fn under_ignore_the_first_message_of_a_key_wins_and_under_update_the_last(
         database
             .execute("CREATE TABLE t (k text PRIMARY KEY, v integer)")
             .await;
-        let mapping = key_and_value(&database, on_conflict);
+        let mapping = Mapping::key_and_value(&database, on_conflict);
         let mut function = Setup::on(&database).mapping(&mapping).start().await;
         let batch = |first: i32| {
             Batch::new()
@@ -100,7 +90,7 @@ async fn an_update_whose_last_row_is_refused_stores_the_one_before_it() {
     database
         .execute("CREATE TABLE t (k text PRIMARY KEY, v integer CHECK (v < 10))")
         .await;
-    let mapping = key_and_value(&database, "update");
+    let mapping = Mapping::key_and_value(&database, "update");
     let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let answer = function
         .invoke(

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use crate::families::{ORDERS, order, with_orders};
 use crate::support::aws::Queue;
 use crate::support::batch::{Batch, login};
 use crate::support::metrics::{counted, metric_lines, with_metric};
@@ -187,6 +188,49 @@ async fn a_batch_writes_its_counts_and_those_of_each_rule() {
     );
 }
 
+/// Of several tables each has its own counts, but for those of none. A dimension is ASCII, a table's name is not.
+#[tokio::test]
+async fn the_rows_of_each_of_several_tables_are_counted() {
+    let mapping = |name: &str| ORDERS.replace("\"order_lines\"", name);
+    let database = with_orders().await;
+    database
+        .execute("ALTER TABLE order_lines RENAME TO größen")
+        .await;
+    let setup = Setup::on(&database).mapping(&mapping("\"größen\""));
+    let mut function = setup.start().await;
+    let batch = Batch::new()
+        .body("a", order(1, 2, &[("x", &[5, 6]), ("y", &[])]))
+        .body("b", order(2, 2, &[]));
+    function.invoke(&batch.event()).await;
+    let older = Batch::new()
+        .body("c", order(1, 1, &[("old", &[])]))
+        .body("d", order(2, 3, &[("new", &[])]));
+    function.invoke(&older.event()).await;
+    function.lines_of("batch", 2).await;
+    let lines = metric_lines(&function);
+    lines.iter().for_each(assert_follows_the_format);
+    let of_tables = lines.into_iter().filter(|line| {
+        line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == json!([["Function", "Table"]])
+    });
+    let counts: Vec<_> = of_tables
+        .map(|mut line| {
+            let line = line.as_object_mut().unwrap();
+            line.retain(|name, _| name == "Table" || name.starts_with("Rows"));
+            json!(line)
+        })
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            json!({"Table": "orders", "RowsStored": 2.0}),
+            json!({"Table": "gr\\u{f6}\\u{df}en", "RowsStored": 2.0}),
+            json!({"Table": "discounts", "RowsStored": 2.0}),
+            json!({"Table": "orders", "RowsStored": 1.0, "RowsStale": 1.0}),
+            json!({"Table": "gr\\u{f6}\\u{df}en", "RowsStored": 1.0}),
+        ]
+    );
+}
+
 /// One line costs less than two.
 #[tokio::test]
 async fn the_line_of_a_batch_and_its_metrics_are_one() {
@@ -282,14 +326,9 @@ async fn rows_that_were_stored_before_a_batch_failed_are_counted() {
     database
         .execute("CREATE TABLE t (k text UNIQUE) PARTITION BY LIST (k); CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a')")
         .await;
-    let mapping = r#"
-        table = "t"
-        key = ["k"]
-        [[column]]
-        name = "k"
-        type = "text"
-        required = true"#;
-    let mut function = Setup::on(&database).mapping(mapping).start().await;
+    let mapping = Mapping::of("t").key("k").column("k", "text");
+    let mapping = mapping.with("required", true);
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let batch = Batch::new()
         .body("a", json!({"k": "a"}))
         .body("b", json!({"k": "b"}));

@@ -107,12 +107,8 @@ async fn another_table_of_the_same_name_is_noticed() {
 #[tokio::test]
 async fn a_table_that_is_earlier_in_the_search_path_is_noticed() {
     let (database, before) = (noting_database().await, Database::new().await);
-    let paths = (
-        format!("search_path%3D{}", database.schema),
-        format!("search_path%3D{},{}", before.schema, database.schema),
-    );
-    let url = database.url().replace(&paths.0, &paths.1);
-    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let setup = Setup::on(&database).set("DATABASE_URL", &database.url_behind(&before));
+    let mut function = setup.start().await;
     warm_up(&mut function).await;
     let like = format!("(LIKE {}.user_logins INCLUDING ALL)", database.schema);
     before

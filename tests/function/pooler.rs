@@ -12,7 +12,7 @@ use crate::support::pgbouncer::PgBouncer;
 use crate::support::protocol::{Message, messages, named_text};
 use crate::support::proxy::Proxy;
 use crate::support::statements::{MANY, many, noted, noting_database};
-use crate::support::{Database, Mapping, Setup, database_name, server_address};
+use crate::support::{Database, Mapping, Setup, server_address};
 
 #[tokio::test]
 async fn the_load_works_through_pgbouncer_in_transaction_mode() {
@@ -26,14 +26,9 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
     database
         .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
         .await;
-    let url = format!(
-        "postgresql://anybody@{}/{}?sslmode=disable",
-        pooler.address,
-        database_name()
-    );
     let setup = || {
         Setup::on(&database)
-            .set("DATABASE_URL", &url)
+            .set("DATABASE_URL", &pooler.url())
             .mapping(&Mapping::shipped().within(&database))
     };
     let (mut one, mut other) = join!(setup().start(), setup().start());
@@ -100,14 +95,9 @@ async fn several_tables_are_stored_through_pgbouncer_in_transaction_mode() {
     };
     let tables = ["orders", "order_lines", "discounts"];
     let mapping = tables.iter().fold(ORDERS.to_owned(), in_schema);
-    let url = format!(
-        "postgresql://anybody@{}/{}?sslmode=disable",
-        pooler.address,
-        database_name()
-    );
     let setup = || {
         Setup::on(&database)
-            .set("DATABASE_URL", &url)
+            .set("DATABASE_URL", &pooler.url())
             .mapping(&mapping)
     };
     let (mut one, mut other) = join!(setup().start(), setup().start());

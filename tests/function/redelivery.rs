@@ -9,15 +9,6 @@ use crate::support::{Database, Mapping, Setup, eventually, server_address};
 
 const MODES: [&str; 2] = ["ignore", "update"];
 
-fn mapping(database: &Database, on_conflict: &str) -> Mapping {
-    let mapping = Mapping::of("t")
-        .within(database)
-        .key("k")
-        .set("on_conflict", on_conflict);
-    let mapping = mapping.column("k", "text").with("required", true);
-    mapping.column("v", "integer")
-}
-
 async fn with_table() -> Database {
     let database = Database::new().await;
     database
@@ -32,7 +23,8 @@ async fn two_functions_with_the_same_messages_store_each_once_and_never_deadlock
     const MESSAGES: usize = 500;
     for on_conflict in MODES {
         let database = with_table().await;
-        let setup = || Setup::on(&database).mapping(&mapping(&database, on_conflict));
+        let setup =
+            || Setup::on(&database).mapping(&Mapping::key_and_value(&database, on_conflict));
         let (mut one, mut other) = join!(setup().start(), setup().start());
         for round in 0..ROUNDS {
             let mut order: Vec<usize> = (0..MESSAGES).collect();
@@ -67,7 +59,7 @@ async fn two_functions_with_the_same_messages_store_each_once_and_never_deadlock
 #[tokio::test]
 async fn a_deadlock_with_another_session_is_retried() {
     let database = with_table().await;
-    let mapping = mapping(&database, "ignore");
+    let mapping = Mapping::key_and_value(&database, "ignore");
     // The session that detects the deadlock is aborted: the function, which started to wait first.
     let patient = "%20-c%20deadlock_timeout%3D6s";
     let url = database.url_through(server_address()) + patient;
@@ -108,7 +100,7 @@ async fn a_batch_whose_answer_was_lost_after_its_commit_is_stored_once_by_the_sa
         let proxy = Proxy::before(server_address()).await;
         let mut function = Setup::on(&database)
             .set("DATABASE_URL", &database.url_through(proxy.address))
-            .mapping(&mapping(&database, on_conflict))
+            .mapping(&Mapping::key_and_value(&database, on_conflict))
             .start()
             .await;
         let batch = |name: &str| Batch::new().body(name, json!({"k": name, "v": 1})).event();

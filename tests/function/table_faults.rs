@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::batch::{Batch, id, ids, login, login_with};
-use crate::support::{Database, Function, Setup, server_address};
+use crate::support::{Database, Function, Mapping, Setup, server_address};
 
 /// A day and a word, under a key that begins with the day.
 const DAYS: &str = r#"
@@ -184,14 +184,9 @@ async fn a_violation_of_the_key_itself_is_retried() {
              CREATE TRIGGER violate BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION violate()",
         )
         .await;
-    let mapping = r#"
-        table = "t"
-        key = ["k"]
-        [[column]]
-        name = "k"
-        type = "text"
-        required = true"#;
-    let mut function = Setup::on(&database).mapping(mapping).start().await;
+    let mapping = Mapping::of("t").key("k").column("k", "text");
+    let mapping = mapping.with("required", true);
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
     let batch = Batch::new().body("a", json!({"k": "a"})).event();
     function.invoke(&batch).await.assert_none_failed();
     assert_eq!(database.count("t").await, 1);

@@ -286,6 +286,38 @@ async fn with_verify_full_the_packaged_authorities_add_to_those_of_the_system() 
     assert_eq!(impostor.passwords(), [] as [&str; 0]);
 }
 
+/// Their keys are not available here: that they are trusted shows in what a forged one is refused for.
+#[tokio::test]
+async fn the_authorities_of_rds_are_trusted_beside_those_of_the_system() {
+    let house = House::new().await;
+    let forged = front(Authority::forged_rds().identity("localhost", 2100)).await;
+    for setup in [
+        house.setup(forged, Some("verify-full"), None),
+        house.url_setup(forged, "sslmode=verify-full"),
+    ] {
+        let refused = store(setup, "forged").await.unwrap_err();
+        assert!(
+            refused.contains("certificate signature failure"),
+            "{refused}"
+        );
+    }
+    let unknown = store(
+        house.setup(house.valid().await, Some("verify-full"), None),
+        "unknown",
+    );
+    let reason = unknown.await.unwrap_err();
+    assert!(
+        reason.contains("unable to get local issuer certificate"),
+        "{reason}"
+    );
+    let only = store(house.setup(forged, None, Some(&house.ours)), "only").await;
+    let reason = only.unwrap_err();
+    assert!(
+        reason.contains("unable to get local issuer certificate"),
+        "{reason}"
+    );
+}
+
 #[tokio::test]
 async fn verify_ca_without_an_authority_is_refused_at_start() {
     let house = House::new().await;

@@ -1,9 +1,16 @@
 """A user's shell with the command-line tool, psql and a database."""
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def newcomer() -> dict[str, str]:
+    """The environment of someone who has just cloned the repository: nothing is set but what `make` needs."""
+    kept = ("PATH", "HOME", "PYTHON", "CARGO", "RUST", "TESTED", "LANG", "LC_")
+    return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 
 @dataclass(frozen=True)

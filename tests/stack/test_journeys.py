@@ -1,6 +1,5 @@
 """From a file of samples to rows: what the README and docs/LOCAL.md show to type, typed for each example."""
 
-import os
 import re
 import secrets
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pages import pattern, steps
+from shell import newcomer
 
 from stack import postgres, run
 from stack.deploy import client, stop_polling
@@ -40,7 +40,7 @@ class Journey:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", script],
             cwd=self.folder,
-            env=_environment(),
+            env=newcomer(),
             stdin=subprocess.DEVNULL,
             text=True,
             capture_output=True,
@@ -62,12 +62,6 @@ class Journey:
         return run.count_rows(self.settings, self.name)
 
 
-def _environment() -> dict[str, str]:
-    """A newcomer's: nothing is set but what `make` needs."""
-    kept = ("PATH", "HOME", "PYTHON", "CARGO", "RUST", "TESTED", "LANG", "LC_")
-    return {name: value for name, value in os.environ.items() if name.startswith(kept)}
-
-
 @pytest.fixture(params=EXAMPLES)
 def journey(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Iterator[Journey]:
     name = f"{request.param}{secrets.token_hex(3)}"
@@ -75,7 +69,7 @@ def journey(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) 
     sqs = client(settings, "sqs")
     for url in sqs.list_queues(QueueNamePrefix=f"{name}-cli").get("QueueUrls", []):
         sqs.delete_queue(QueueUrl=url)
-    postgres.query(settings, f"DROP TABLE IF EXISTS {name}")
+    postgres.query(settings, f"DROP TABLE IF EXISTS {name}, {name}_lines, {name}_readings")
 
 
 @pytest.fixture

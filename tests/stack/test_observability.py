@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from shell import Shell
 
 from stack import run
 from stack.deploy import client
-from stack.settings import Settings
-from stacks import Variant
+from stack.runtime_api import Invocation
+from stack.sandbox import Sandbox
+from stack.settings import REGION, Settings
+from stacks import ACCOUNT, Variant
 
 OURS = "sqs-to-postgres"
+QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"
+FUNCTION_ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{OURS}"
 Metric = tuple[str, frozenset[str]]
 """Name, and names of the dimensions."""
 Line = dict[str, Any]
@@ -38,6 +43,24 @@ OF_AWS = {
     },
 }
 REDRIVEN = ("low-latency", "bulk", "other-account")
+SEVERAL_TABLES = """
+unmatched = "skip"
+
+[[table]]
+name = "payments"
+when = { kind = "payment" }
+key = ["id"]
+column = [{ name = "id", type = "bigint", required = true }]
+
+[[table]]
+name = "customers"
+when = { kind = "customer" }
+delete_when = { is_deleted = true }
+key = ["id"]
+on_conflict = "update"
+newer = "version"
+column = [{ name = "id", type = "bigint", required = true }, { name = "version", type = "integer" }]
+"""
 INSIGHTS_WORDS = re.compile(r"\b(filter|stats|fields|sort|limit|by|as|in|asc|desc|like|\d+)\b")
 STRINGS = re.compile(r'"[^"]*"')
 
@@ -55,11 +78,36 @@ def lines(settings: Settings, variants: dict[str, Variant]) -> list[Line]:
     return run.until(written, run.TIMEOUT_SECS, "no line of each dead letter")
 
 
-@pytest.fixture(scope="module")
-def emitted(lines: list[Line]) -> set[Metric]:
+@pytest.fixture
+def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
+    """The log of a function that stores, repeats, passes over, deletes and skips rows of two tables."""
+    (shell.folder / "pipeline.toml").write_text(SEVERAL_TABLES)
+    shell.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
+    of_lambda = {"NAME": OURS, "VERSION": "$LATEST", "MEMORY_SIZE": "256"}
+    of_lambda = {f"AWS_LAMBDA_FUNCTION_{name}": value for name, value in of_lambda.items()}
+    bootstrap = settings.root / "target" / "lambda" / "bootstrap" / "bootstrap"
+    env = shell.env | of_lambda | {"AWS_REGION": REGION, "LAMBDA_TASK_ROOT": str(shell.folder)}
+    function = Sandbox([str(bootstrap)], env, shell.folder)
+    payment, other = {"kind": "payment", "id": 1}, {"kind": "other"}
+    customer = {"kind": "customer", "id": 1, "version": 2}
+    newer = [customer | {"version": 1}, customer | {"version": 3, "is_deleted": True}]
+    try:
+        function.wait_ready(60)
+        for number, body in enumerate([payment, customer, payment, *newer, other]):
+            record = {"messageId": f"m-{number}", "body": json.dumps(body), "eventSourceARN": QUEUE_ARN}
+            event = json.dumps({"Records": [record]}).encode()
+            outcome = function.invoke(Invocation(f"id-{number}", FUNCTION_ARN, "Root=1-2", event, 60))
+            assert json.loads(outcome.payload) == {"batchItemFailures": []}
+    finally:
+        function.stop()
+    return [json.loads(line) for line in function.take_output().splitlines()]
+
+
+@pytest.fixture
+def emitted(lines: list[Line], of_several_tables: list[Line]) -> set[Metric]:
     """Each metric with each of its sets of dimensions, whose values are in the line too."""
     found = set()
-    for line in lines:
+    for line in [*lines, *of_several_tables]:
         for directive in line.get("_aws", {}).get("CloudWatchMetrics", []):
             assert directive["Namespace"] == OURS
             for names in directive["Dimensions"]:
@@ -124,9 +172,13 @@ def test_the_dashboard_shows_every_metric_and_every_alarm(
 ) -> None:
     widgets = dashboard(template)["widgets"]
     shown = {
-        name for widget in widgets for namespace, (name, _) in widget_metrics(widget) if namespace == OURS
+        metric for widget in widgets for namespace, metric in widget_metrics(widget) if namespace == OURS
     }
-    assert shown == {name for name, _ in emitted}
+    assert {name for name, _ in shown} == {name for name, _ in emitted}
+    # All counts of rows, of each of several tables too.
+    of_tables = {metric for metric in emitted if "Table" in metric[1]}
+    assert len(of_tables) == 4
+    assert of_tables <= shown
     alarms = {
         name for name, made in template["Resources"].items() if made["Type"] == "AWS::CloudWatch::Alarm"
     }

@@ -12,6 +12,13 @@ from stack.settings import Settings
 EXISTING = {"QueueArn": "arn:q", "DeadLetterQueueArn": "arn:d"}
 PROFILES = ("low-latency", "standard", "bulk")
 HOUR_SECS = 3600
+IAM = {
+    "DatabaseAuthentication": "iam",
+    "DbHost": "logins.c0.eu-central-1.rds.amazonaws.com",
+    "DbName": "analytics",
+    "DbUser": "login_writer",
+    "DbResourceId": "db-ABC123",
+}
 
 
 def runbook(settings: Settings) -> str:
@@ -146,6 +153,11 @@ def refused_by(template: dict[str, Any], **given: str | int) -> list[str]:
         ({"MaxConcurrency": 1}, ["MaxConcurrencyIsNotOne"]),
         ({"MaxConcurrency": 2}, []),
         ({"DbSslMode": "verify-ca"}, ["VerifyCaHasAuthorities"]),
+        ({"DatabaseAuthentication": "iam"}, ["IamIsWhole"]),
+        (IAM, []),
+        (IAM | {"DbResourceId": ""}, ["IamIsWhole"]),
+        (IAM | {"DbSslMode": "require"}, ["IamIsWhole"]),
+        (IAM | {"DbChannelBinding": "require"}, ["IamIsWhole"]),
         ({"DbSslMode": "verify-ca", "DbSslRootCert": "/var/task/ca.pem"}, []),
     ],
 )
@@ -153,6 +165,58 @@ def test_parameters_that_need_each_other_are_given_together(
     template: dict[str, Any], given: dict[str, Any], rules: list[str]
 ) -> None:
     assert refused_by(template, **given) == rules
+
+
+def resolved(template: dict[str, Any], term: Any, given: dict[str, str]) -> Any:  # noqa: ANN401 (a term of CloudFormation)
+    """A term of the Resources with these parameters; references that stay are left as they are."""
+    values, conditions = defaults(template) | given, template["Conditions"]
+    if isinstance(term, list):
+        parts = [resolved(template, part, given) for part in term]
+        return [part for part in parts if part != {"Ref": "AWS::NoValue"}]
+    if not isinstance(term, dict):
+        return term
+    if "Fn::If" in term:
+        condition, yes, no = term["Fn::If"]
+        return resolved(template, yes if holds(conditions[condition], values, conditions) else no, given)
+    if "Fn::Sub" in term:
+        return re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], term["Fn::Sub"])
+    if term.get("Ref") in values:
+        return values[term["Ref"]]
+    return {name: resolved(template, part, given) for name, part in term.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "connects", "secrets"),
+    [
+        ({}, [], 1),
+        (
+            IAM,
+            [("rds-db:connect", "rds-db:${AWS::Region}:${AWS::AccountId}:dbuser:db-ABC123/login_writer")],
+            0,
+        ),
+        (
+            IAM | {"DbHost": "abc.dsql.eu-central-1.on.aws", "DbResourceId": "abc"},
+            [("dsql:DbConnect", "dsql:${AWS::Region}:${AWS::AccountId}:cluster/abc")],
+            0,
+        ),
+    ],
+)
+def test_with_iam_the_function_may_connect_as_its_user_and_reads_no_database_secret(
+    template: dict[str, Any], given: dict[str, str], connects: list[tuple[str, str]], secrets: int
+) -> None:
+    policies = resolved(template, template["Resources"]["Role"]["Properties"]["Policies"], given)
+    statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+    found = [made for made in statements if str(made["Action"]).startswith(("rds-db:", "dsql:"))]
+    prefix = "arn:${AWS::Partition}:"
+    assert [(made["Action"], made["Resource"].removeprefix(prefix)) for made in found] == connects
+    assert sum(made["Action"] == "secretsmanager:GetSecretValue" for made in statements) == secrets
+    function = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    variables = resolved(template, function, given)
+    assert bool(variables["DB_SECRET_ID"]) == (not connects)
+    assert (variables["DB_AUTH"], variables["DB_USER"]) == (
+        given.get("DatabaseAuthentication", "password"),
+        given.get("DbUser", ""),
+    )
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ impl Secret {
         Self { client, id }
     }
 
+    /// Replaces its text.
+    pub(crate) async fn put(&self, text: &str) {
+        let put = self.client.put_secret_value().secret_id(&self.id);
+        put.secret_string(text).send().await.unwrap();
+    }
+
     /// The user and password of a database, and these fields.
     pub(crate) async fn of_role(role: &str, password: &str, mut fields: Value) -> Self {
         fields["username"] = role.into();

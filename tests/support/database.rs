@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
+use sqs_to_postgres::pipeline::Pipeline;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
@@ -65,6 +66,14 @@ impl Database {
             .await
             .unwrap();
         Self { client, schema }
+    }
+
+    /// A database with the tables of a mapping, as `ddl` creates them.
+    pub(crate) async fn with_tables_of(mapping: &str) -> Self {
+        let database = Self::new().await;
+        let pipeline = Pipeline::parse("pipeline.toml", mapping).unwrap();
+        database.execute(&pipeline.create_tables()).await;
+        database
     }
 
     /// A database with the table of the shipped mapping.
@@ -147,6 +156,13 @@ impl Database {
             database_url(),
             self.schema
         )
+    }
+
+    /// The same, where the tables of another schema take precedence over those of this one.
+    pub(crate) fn url_behind(&self, other: &Self) -> String {
+        let path = format!("search_path%3D{}", self.schema);
+        let behind = format!("search_path%3D{},{}", other.schema, self.schema);
+        self.url().replace(&path, &behind)
     }
 
     /// The same through a proxy, as the superuser.

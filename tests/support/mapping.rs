@@ -23,6 +23,14 @@ impl Mapping {
         key.with("from", "@message_id")
     }
 
+    /// A mapping of a key `k` and a value `v` into a table `t`.
+    pub(crate) fn key_and_value(database: &Database, on_conflict: &str) -> Self {
+        let mapping = Self::of("t").within(database).key("k");
+        let mapping = mapping.set("on_conflict", on_conflict);
+        let mapping = mapping.column("k", "text").with("required", true);
+        mapping.column("v", "integer")
+    }
+
     /// The mapping of the repository.
     pub(crate) fn shipped() -> Self {
         Self(include_str!("../../pipeline.toml").parse().unwrap())

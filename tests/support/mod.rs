@@ -11,6 +11,7 @@ pub(crate) mod aws;
 pub(crate) mod batch;
 mod database;
 mod function;
+pub(crate) mod iam_front;
 pub(crate) mod impostor;
 mod mapping;
 pub(crate) mod metrics;
@@ -46,7 +47,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Signs and verifies origins with a mask key in base64.
 pub(crate) fn origins(mask_key: &str) -> Origins {
-    let key = (!mask_key.is_empty()).then(|| MaskKey::from_base64(mask_key).unwrap());
+    let key = (!mask_key.is_empty()).then(|| MaskKey::from_base64(mask_key).unwrap().into());
     Origins::new(key.as_ref())
 }
 

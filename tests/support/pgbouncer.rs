@@ -12,7 +12,7 @@ use crate::support::{database_name, eventually, superuser};
 
 /// A PgBouncer with one connection to the server.
 pub(crate) struct PgBouncer {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     _process: Child,
     folder: std::path::PathBuf,
 }
@@ -67,6 +67,12 @@ impl PgBouncer {
             _process: process,
             folder,
         })
+    }
+
+    /// The URL of the test's database behind it.
+    pub(crate) fn url(&self) -> String {
+        let (address, name) = (self.address, database_name());
+        format!("postgresql://anybody@{address}/{name}?sslmode=disable")
     }
 }
 

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_native_tls::TlsAcceptor;
@@ -25,20 +28,37 @@ pub(crate) struct Authority {
 impl Authority {
     /// A private one. All have the same name, so that only their keys distinguish them.
     pub(crate) fn new() -> Self {
-        Self::named("Authority of a test")
+        Self::named(&[(DnType::CommonName, "Authority of a test")])
+    }
+
+    /// One with the name of an authority of RDS, but not its key.
+    pub(crate) fn forged_rds() -> Self {
+        Self::named(&[
+            (DnType::CountryName, "US"),
+            (DnType::OrganizationName, "Amazon Web Services, Inc."),
+            (DnType::OrganizationalUnitName, "Amazon RDS"),
+            (DnType::StateOrProvinceName, "WA"),
+            (
+                DnType::CommonName,
+                "Amazon RDS eu-central-1 Root CA ECC384 G1",
+            ),
+            (DnType::LocalityName, "Seattle"),
+        ])
     }
 
     /// One that stands in for the public authorities, which sign certificates for everybody.
     pub(crate) fn public() -> Self {
-        Self::named("Public authority of a test")
+        Self::named(&[(DnType::CommonName, "Public authority of a test")])
     }
 
-    fn named(common_name: &str) -> Self {
+    fn named(parts: &[(DnType, &str)]) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, common_name);
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in parts {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
         let certificate = params.self_signed(&key).unwrap();
         Self {
             issuer: Issuer::new(params, key),

@@ -22,7 +22,7 @@ Exit codes:
 
 The tool reads the same environment variables as the function; flags override them.";
 
-/// Load JSON messages from an SQS queue into a Postgres table
+/// Load JSON messages from an SQS queue into Postgres tables
 #[derive(Debug, Parser)]
 #[command(name = "sqs-to-postgres", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {

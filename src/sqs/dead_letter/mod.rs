@@ -27,6 +27,9 @@ pub const REJECTION: &str = "rejection";
 pub struct Reason {
     /// The name of the rule that it broke.
     pub rule: String,
+    /// The table, where the mapping has several or Postgres names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// The column that could not be filled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
@@ -38,15 +41,14 @@ pub struct Reason {
 impl Reason {
     fn of(rejection: &Rejection) -> Self {
         let place = rejection.place.as_ref();
-        let refused_column = match &rejection.rule {
-            Rule::Refused(refusal) => refusal.column.clone(),
-            _ => None,
+        let (table, column) = match &rejection.rule {
+            Rule::Refused(refusal) => (refusal.table.clone(), refusal.column.clone()),
+            _ => (None, None),
         };
         Self {
             rule: rejection.rule.name().to_owned(),
-            column: place
-                .and_then(|place| place.column.clone())
-                .or(refused_column),
+            table: place.and_then(|place| place.table.clone()).or(table),
+            column: place.and_then(|place| place.column.clone()).or(column),
             path: place.map(|place| place.path.clone()),
         }
     }

@@ -214,7 +214,7 @@ mod tests {
 
     fn with_key_from(first: u8) -> Origins {
         let key = STANDARD.encode((first..first + 32).collect::<Vec<u8>>());
-        Origins::new(Some(&MaskKey::from_base64(&key).unwrap()))
+        Origins::new(Some(&MaskKey::from_base64(&key).unwrap().into()))
     }
 
     fn unkeyed() -> Origins {

@@ -8,9 +8,9 @@ use clap::Args;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySettings, Settings};
 use sqs_to_postgres::database::Database;
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::prepare::mask_key;
+use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::Queue;
 use sqs_to_postgres::start::read_pipeline;
@@ -21,10 +21,10 @@ use crate::cli::error::CliError;
 /// The mapping, if none is named: in the current folder.
 const FILE_HERE: &str = "pipeline.toml";
 
-/// Variables of which only one can be set: a flag for one hides the other.
-const RIVALS: [(&str, &str); 2] = [
-    ("DATABASE_URL", "DB_SECRET_ID"),
-    ("MASK_KEY", "MASK_SECRET_ID"),
+/// Variables of which only one can be set: a flag for one hides the others.
+const RIVALS: [&[&str]; 2] = [
+    &["DATABASE_URL", "DB_SECRET_ID", "DB_AUTH"],
+    &["MASK_KEY", "MASK_SECRET_ID"],
 ];
 
 #[derive(Debug, Args)]
@@ -52,6 +52,9 @@ pub(crate) struct DatabaseFlags {
     /// Secret with host, user and password, instead of a URL [env: DB_SECRET_ID]
     #[arg(long, value_name = "NAME")]
     db_secret_id: Option<String>,
+    /// With iam: a signed token of the AWS credentials instead of a password [env: DB_AUTH]
+    #[arg(long, value_name = "METHOD", value_parser = ["iam"], conflicts_with_all = ["database_url", "db_secret_id"])]
+    db_auth: Option<String>,
     /// Overrides the secret's host [env: DB_HOST]
     #[arg(long, value_name = "HOST")]
     db_host: Option<String>,
@@ -61,10 +64,13 @@ pub(crate) struct DatabaseFlags {
     /// Overrides the secret's database [env: DB_NAME]
     #[arg(long, value_name = "NAME")]
     db_name: Option<String>,
+    /// Role of Postgres, with --db-auth iam [env: DB_USER]
+    #[arg(long, value_name = "NAME")]
+    db_user: Option<String>,
     /// TLS mode with a secret: verify-full, verify-ca, require, prefer or disable [env: DB_SSLMODE]
     #[arg(long, value_name = "MODE")]
     db_sslmode: Option<String>,
-    /// With a secret: PEM file of the certificate authorities to trust [env: DB_SSLROOTCERT]
+    /// With a secret or iam: PEM file of the certificate authorities to trust [env: DB_SSLROOTCERT]
     #[arg(long, value_name = "FILE")]
     db_sslrootcert: Option<String>,
     /// Channel binding with a secret: require, prefer or disable [env: DB_CHANNEL_BINDING]
@@ -161,23 +167,25 @@ impl MaskFlags {
         [("MASK_SECRET_ID", &self.mask_secret_id)]
     }
 
-    /// The mask key, if one is set.
-    pub(crate) async fn key(&self, aws: &Arc<Aws>) -> Result<Option<MaskKey>, CliError> {
+    /// The mask keys, if any are set.
+    pub(crate) async fn keys(&self, aws: &Arc<Aws>) -> Result<Option<KeyRing>, CliError> {
         let flags = self.flags();
         let settings = MaskKeySettings::read(&|name: &str| look_up(&flags, name))?;
-        let key = mask_key(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
+        let key = mask_keys(settings.as_ref(), &Secrets::new(Arc::clone(aws))).await;
         Ok(key?)
     }
 }
 
 impl DatabaseFlags {
-    fn flags(&self) -> [Flag<'_>; 8] {
+    fn flags(&self) -> [Flag<'_>; 10] {
         [
             ("DATABASE_URL", &self.database_url),
             ("DB_SECRET_ID", &self.db_secret_id),
+            ("DB_AUTH", &self.db_auth),
             ("DB_HOST", &self.db_host),
             ("DB_PORT", &self.db_port),
             ("DB_NAME", &self.db_name),
+            ("DB_USER", &self.db_user),
             ("DB_SSLMODE", &self.db_sslmode),
             ("DB_SSLROOTCERT", &self.db_sslrootcert),
             ("DB_CHANNEL_BINDING", &self.db_channel_binding),
@@ -217,20 +225,16 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// A variable and the value of its flag.
 type Flag<'f> = (&'static str, &'f Option<String>);
 
-/// The value of the flag, or of the environment if neither this flag nor that of its rival is set.
+/// The value of the flag, or of the environment if neither this flag nor that of a rival is set.
 fn look_up(flags: &[Flag<'_>], name: &str) -> Option<String> {
     let flag = |name: &str| {
         let (_, value) = flags.iter().find(|(flag, _)| *flag == name)?;
         value.as_ref()
     };
-    let rival = RIVALS.iter().find_map(|&(one, other)| match name {
-        _ if name == one => Some(other),
-        _ if name == other => Some(one),
-        _ => None,
-    });
+    let mut rivals = RIVALS.iter().filter(|rivals| rivals.contains(&name));
     match flag(name) {
         Some(value) => Some(value.clone()),
-        None if rival.and_then(flag).is_some() => None,
+        None if rivals.any(|rivals| rivals.iter().any(|rival| flag(rival).is_some())) => None,
         None => variable(name),
     }
 }

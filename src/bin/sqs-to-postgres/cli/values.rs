@@ -8,8 +8,9 @@ use sqs_to_postgres::suggest::did_you_mean;
 use crate::cli::error::CliError;
 
 /// The flags of both commands.
-const FLAGS: [&str; 5] = [
+const FLAGS: [&str; 6] = [
     "--column",
+    "--current",
     "--json",
     "--pipeline",
     "--mask-secret-id",

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::json;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::message::{Envelope, Message, Record};
 use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source};
 use sqs_to_postgres::rejection::Rule;
@@ -37,7 +37,9 @@ enum TokenError {
 
 /// Print the tokens of values in a masked column, to find a person's rows
 ///
-/// Applies the transforms and the mask of the column, and prints one line per value.
+/// Applies the transforms and the mask of the column, and prints one line per value, and
+/// per key if the mask secret has several: a row has one of these tokens. The first is
+/// the one that new rows get.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Token {
@@ -46,6 +48,9 @@ pub(crate) struct Token {
     /// The masked column; required if masked columns use different transforms or masks
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
+    /// Only the token that new rows get, where the mask secret has several keys
+    #[arg(long)]
+    current: bool,
     #[command(flatten)]
     mapping: MappingFlags,
     #[command(flatten)]
@@ -55,12 +60,19 @@ pub(crate) struct Token {
 impl Token {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let (file, pipeline) = self.mapping.read()?;
-        let key = self.mask.key(&Arc::new(Aws::default())).await?;
-        let lookup = Lookup::new(&file, &pipeline, self.column.as_deref(), key.as_ref())?;
+        let keys = self.mask.keys(&Arc::new(Aws::default())).await?;
+        let column = masked_column(&pipeline, self.column.as_deref());
+        let lookup = Lookup::new(&file, column.map_err(CliError::invalid)?, keys.as_ref())?;
         let mut outcome = Outcome::Done;
         for (value, number) in self.values.read()?.iter().zip(1..) {
-            match lookup.token(value) {
-                Ok(token) => line(&token)?,
+            match lookup.tokens(value) {
+                Ok(tokens) => {
+                    let wanted = if self.current { 1 } else { tokens.len() };
+                    tokens
+                        .iter()
+                        .take(wanted)
+                        .try_for_each(|token| line(token))?;
+                }
                 Err(rule) => {
                     eprintln!("value {number}: {rule}");
                     outcome = Outcome::SomeFailed;
@@ -71,45 +83,45 @@ impl Token {
     }
 }
 
-/// A mapping of one masked column, so that a value is treated exactly like one of a message.
-struct Lookup {
-    transformer: Transformer,
-}
+/// For each mask key a mapping of one masked column, so that a value is treated exactly like one of a message.
+struct Lookup(Vec<Transformer>);
 
 impl Lookup {
-    fn new(
-        file: &str,
-        pipeline: &Pipeline,
-        column: Option<&str>,
-        key: Option<&MaskKey>,
-    ) -> Result<Self, CliError> {
-        let alone = Column {
+    fn new(file: &str, column: &Column, keys: Option<&KeyRing>) -> Result<Self, CliError> {
+        let alone = Pipeline::of_column(Column {
             source: Source::Path(Path(vec!["value".to_owned()])),
             required: true,
             default: None,
             fallbacks: Vec::new(),
-            ..masked_column(pipeline, column)
-                .map_err(CliError::invalid)?
-                .clone()
-        };
-        let alone = Pipeline::of_column(alone);
-        let transformer = Transformer::new(file, &alone, key)?;
-        Ok(Self { transformer })
+            ..column.clone()
+        });
+        let rings = keys.map(|keys| keys.one_by_one().map(Some).collect());
+        let rings: Vec<Option<KeyRing>> = rings.unwrap_or_else(|| vec![None]);
+        let compiled = rings
+            .iter()
+            .map(|keys| Transformer::new(file, &alone, keys.as_ref()));
+        Ok(Self(compiled.collect::<Result<_, _>>()?))
     }
 
-    fn token(&self, value: &str) -> Result<String, Rule> {
+    /// The different tokens of a value, that of the current key first.
+    fn tokens(&self, value: &str) -> Result<Vec<String>, Rule> {
         let body = json!({"value": value}).to_string();
         let record = json!({"messageId": "", "body": body});
         let record = Record::deserialize(record).map_err(|_| Rule::Internal)?;
         let message = Message::extract(&record, Envelope::None)?;
-        let mut rows = self.transformer.new_rows();
-        let transformed = self.transformer.transform(&message, &mut rows);
-        transformed.map_err(|rejection| rejection.rule)?;
-        let token = rows.tables().first();
-        let token = token
-            .and_then(|table| table.rows.value(0, 0))
-            .unwrap_or_default();
-        Ok(String::from_utf8_lossy(token).into_owned())
+        let mut tokens = Vec::new();
+        for transformer in &self.0 {
+            let mut rows = transformer.new_rows();
+            let transformed = transformer.transform(&message, &mut rows);
+            transformed.map_err(|rejection| rejection.rule)?;
+            let table = rows.tables().first();
+            let token = table.and_then(|table| table.rows.value(0, 0));
+            let token = String::from_utf8_lossy(token.unwrap_or_default()).into_owned();
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+        Ok(tokens)
     }
 }
 

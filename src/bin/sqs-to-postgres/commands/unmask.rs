@@ -37,7 +37,7 @@ pub(crate) struct Unmask {
 
 impl Unmask {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
-        let key = self.mask.key(&Arc::new(Aws::default())).await?;
+        let key = self.mask.keys(&Arc::new(Aws::default())).await?;
         let masker = Masker::new(Mask::AesSiv, key.as_ref()).map_err(CliError::invalid)?;
         let mut outcome = Outcome::Done;
         for (token, number) in self.values.read()?.iter().zip(1..) {

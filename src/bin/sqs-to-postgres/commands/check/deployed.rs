@@ -8,9 +8,9 @@ use bytes::BytesMut;
 use sqs_to_postgres::aws::{Aws, AwsError};
 use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySettings};
 use sqs_to_postgres::database::{Database, is_loopback};
-use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
+use sqs_to_postgres::mask::{KeyRing, Mask, Masker};
 use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::prepare::mask_key;
+use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::name_of;
 use sqs_to_postgres::start::MAPPING_DIGEST;
@@ -23,12 +23,14 @@ use crate::cli::error::CliError;
 use crate::cli::settings::queue_url_or;
 
 /// The variables that name a function's database and role. Its certificate files are not available here.
-const WHERE_AND_WHO: [&str; 5] = [
+const WHERE_AND_WHO: [&str; 7] = [
     "DATABASE_URL",
     "DB_SECRET_ID",
+    "DB_AUTH",
     "DB_HOST",
     "DB_PORT",
     "DB_NAME",
+    "DB_USER",
 ];
 
 /// The two sides of the comparison.
@@ -101,7 +103,7 @@ impl Comparison<'_> {
             return report.ok(name, &format!("the same, {found}"));
         }
         let text = format!("the function connects to {found}, and this check to {expected}");
-        let fix = "check with the function's settings (--db-secret-id or DATABASE_URL)";
+        let fix = "check with the function's settings (--db-secret-id, --db-auth or DATABASE_URL)";
         let is_tunnel = is_loopback(&here.host) && !is_loopback(&there.host);
         match is_tunnel && (&here.name, &here.role) == (&there.name, &there.role) {
             true => report.warning(name, &text, "make sure that the tunnel leads there"),
@@ -125,7 +127,7 @@ impl Comparison<'_> {
         if !masks.any(Mask::needs_key) {
             return Ok(());
         }
-        let Ok(Some(here)) = self.checked.mask.key(self.aws).await else {
+        let Ok(Some(here)) = self.checked.mask.keys(self.aws).await else {
             return Ok(());
         };
         match self.deployed_key().await {
@@ -146,9 +148,9 @@ impl Comparison<'_> {
         }
     }
 
-    async fn deployed_key(&self) -> Result<Option<MaskKey>, CliError> {
+    async fn deployed_key(&self) -> Result<Option<KeyRing>, CliError> {
         let settings = MaskKeySettings::read(&|name: &str| self.function.variable(name))?;
-        Ok(mask_key(settings.as_ref(), &Secrets::new(Arc::clone(self.aws))).await?)
+        Ok(mask_keys(settings.as_ref(), &Secrets::new(Arc::clone(self.aws))).await?)
     }
 
     /// The function's own queue for dead letters, the one that this command has, and that of the redrive policy.
@@ -213,7 +215,7 @@ async fn place(database: &mut Database) -> Result<Place, CliError> {
 }
 
 /// Two keys that give one token are one key.
-fn token(key: &MaskKey) -> BytesMut {
+fn token(key: &KeyRing) -> BytesMut {
     let mut token = BytesMut::new();
     if let Ok(masker) = Masker::new(Mask::HmacSha256, Some(key)) {
         // A hash takes any value.

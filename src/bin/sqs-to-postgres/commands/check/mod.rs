@@ -103,7 +103,7 @@ impl Check {
             let text = format!("{file}: {columns} into {}, key {key}", table.table);
             report.ok("mapping", &text)?;
         }
-        let compiled = match self.mask.key(aws).await {
+        let compiled = match self.mask.keys(aws).await {
             Ok(key) => Transformer::new(file, pipeline, key.as_ref()).map_err(CliError::from),
             Err(error) => Err(error),
         };

@@ -127,7 +127,7 @@ mod tests {
             failed: BTreeMap::from([("type", 2)]),
             ..Totals::default()
         };
-        let status = Status::new(Arc::new(Mutex::new(totals)));
+        let status = Status::new(Arc::new(Mutex::new(totals)), "message");
         status.received(5);
         status.settled(4, 1, 2);
         assert_eq!(text(&status), include_str!("metrics.txt"));

@@ -97,12 +97,16 @@ impl Drain {
             return Ok(self.interrupted());
         };
         let (source, database, handler, max_invisible) = opened?;
+        let stored = match self.mapping.read()?.1.single_table() {
+            Some(_) => "message",
+            None => "row",
+        };
         let drain = DrainLoop {
             limits: self.limits(),
             is_following: self.follow,
             waits_for_invisible: self.wait_invisible,
             max_invisible,
-            status: Status::new(handler.totals()),
+            status: Status::new(handler.totals(), stored),
             failed: RefCell::default(),
             source: &source,
             stop,

@@ -35,6 +35,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     totals: Arc<Mutex<Totals>>,
+    stored: &'static str,
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -61,9 +62,11 @@ pub(super) struct Counts {
 }
 
 impl Status {
-    pub(super) fn new(totals: Arc<Mutex<Totals>>) -> Self {
+    /// `stored` is what a message becomes: "message" if always one row.
+    pub(super) fn new(totals: Arc<Mutex<Totals>>, stored: &'static str) -> Self {
         Self {
             totals,
+            stored,
             counts: Arc::default(),
         }
     }
@@ -168,7 +171,8 @@ impl Status {
         let worked = counts.worked();
         if is_json {
             let json = json!({
-                "received": counts.received, "stored": totals.stored, "duplicates": totals.duplicates, "stale": totals.stale, "failed": counts.failed,
+                "received": counts.received, "stored": totals.stored, "duplicates": totals.duplicates, "stale": totals.stale,
+                "deleted": totals.deleted, "skipped": totals.skipped, "failed": counts.failed,
                 "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
                 "undeleted": counts.undeleted, "seconds": worked.as_secs_f64(), "waiting": counts.depth.waiting,
                 "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
@@ -180,13 +184,15 @@ impl Status {
             0 => "no messages".to_owned(),
             _ => format!(
                 "stored {} {}",
-                counted(stored, "message"),
+                counted(stored, self.stored),
                 rate(stored, worked)
             ),
         };
         let rest = [
             (totals.duplicates as usize, "stored already"),
             (totals.stale as usize, "older than their row"),
+            (totals.deleted as usize, "rows deleted"),
+            (totals.skipped as usize, "skipped, as no table takes them"),
             (counts.failed, "failed"),
             (
                 totals.dead_lettered as usize,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
@@ -137,8 +137,8 @@ impl Explain {
 
     async fn explainer(&self) -> Result<Explainer, CliError> {
         let (file, pipeline) = self.mapping.read()?;
-        let key = self.mask.key(&Arc::new(Aws::default())).await?;
-        let placeholder = MaskKey::placeholder();
+        let key = self.mask.keys(&Arc::new(Aws::default())).await?;
+        let placeholder = KeyRing::placeholder();
         let used = key.as_ref().unwrap_or(&placeholder);
         let transformer = Transformer::new(&file, &pipeline, Some(used))?;
         let mut bare = pipeline.clone();

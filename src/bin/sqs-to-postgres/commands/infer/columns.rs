@@ -19,6 +19,12 @@ const MAX_DEPTH: usize = 6;
 /// The maximum number of columns from fields: a table has at most 1,600 in all.
 const MAX_FIELDS: usize = 1_500;
 
+/// The maximum number of rows of a child table that the longest arrays of the samples make, of child tables of a table,
+/// and of generations of them: the function takes at most 10,000 rows of a message.
+const MAX_ROWS: usize = 1_000;
+const MAX_CHILDREN: usize = 10;
+const MAX_GENERATIONS: usize = 3;
+
 /// The mask of personal data: a hash, which cannot be made without the key.
 const MASK: Mask = Mask::HmacSha256;
 
@@ -26,6 +32,7 @@ const MASK: Mask = Mask::HmacSha256;
 const EVENTBRIDGE_CONSTANTS: [&str; 4] = ["version", "account", "region", "resources"];
 
 /// A proposed column.
+#[derive(Clone)]
 pub(super) struct Column<'s> {
     /// The steps that its name is made of.
     pub(super) path: Vec<&'s str>,
@@ -34,7 +41,8 @@ pub(super) struct Column<'s> {
     pub(super) why_from: &'static str,
     pub(super) column_type: String,
     pub(super) why_type: String,
-    pub(super) is_required: bool,
+    /// Whether it is required, and the reason.
+    pub(super) required: Option<String>,
     /// The mask, and the reason.
     pub(super) mask: Option<(Mask, String)>,
     /// Its rank as a key, the best lowest; `None` if it cannot be one.
@@ -47,13 +55,38 @@ pub(super) enum Item<'s> {
     LeftOut(String),
 }
 
+impl<'s> Item<'s> {
+    pub(super) fn column(&self) -> Option<&Column<'s>> {
+        match self {
+            Self::Column(column) => Some(column),
+            Self::LeftOut(_) => None,
+        }
+    }
+}
+
+/// An array of objects, whose elements become rows of a table.
+pub(super) struct Child<'s> {
+    /// The way to it from where the parent's row begins.
+    pub(super) path: Vec<&'s str>,
+    pub(super) max_items: usize,
+    pub(super) elements: &'s Shape,
+}
+
 /// Collects the columns of fields.
 pub(super) struct Fields<'s> {
-    pub(super) wrap: Wrap,
-    pub(super) samples: &'s [Sample],
-    /// The number of messages.
+    wrap: Wrap,
+    samples: &'s [Sample],
+    /// The number of messages, or of elements.
     pub(super) total: usize,
+    /// Of elements: the name of their array.
+    array: Option<&'s str>,
+    /// How many parents the table has, and how many rows the longest arrays make.
+    generation: usize,
+    rows: usize,
+    /// The same place in messages of other types: what is masked in one table is not stored in clear in another.
+    others: Vec<&'s Shape>,
     pub(super) items: Vec<Item<'s>>,
+    pub(super) children: Vec<Child<'s>>,
     /// The fields beyond the limit.
     beyond: usize,
 }
@@ -64,13 +97,46 @@ impl<'s> Fields<'s> {
             wrap,
             samples,
             total,
+            array: None,
+            generation: 0,
+            rows: 1,
+            others: Vec::new(),
             items: Vec::new(),
+            children: Vec::new(),
             beyond: 0,
         }
     }
 
+    /// Those of the elements of an array.
+    pub(super) fn of_child(&self, child: &Child<'s>) -> Self {
+        let others = self
+            .others
+            .iter()
+            .filter_map(|other| other.at(&child.path)?.items.as_deref());
+        let others: Vec<_> = others.collect();
+        let mut fields = Self {
+            array: child.path.last().copied(),
+            generation: self.generation + 1,
+            rows: self.rows * child.max_items,
+            ..Self::new(Wrap::None, self.samples, child.elements.present)
+        };
+        fields.add_body(child.elements, others);
+        fields
+    }
+
+    /// In how many messages or elements a field that all of them have is.
+    pub(super) fn all(&self) -> String {
+        let noun = if self.generation == 0 {
+            "message"
+        } else {
+            "element"
+        };
+        counted(self.total, noun)
+    }
+
     /// Adds the fields of the bodies.
-    pub(super) fn add_body(&mut self, shape: &'s Shape) {
+    pub(super) fn add_body(&mut self, shape: &'s Shape, others: Vec<&'s Shape>) {
+        self.others = others;
         let is_constant = |key: &str, shape: &Shape| {
             self.wrap == Wrap::EventBridge
                 && EVENTBRIDGE_CONSTANTS.contains(&key)
@@ -92,11 +158,13 @@ impl<'s> Fields<'s> {
     }
 
     /// Adds the attributes of messages.
-    pub(super) fn add_attributes(&mut self, shape: &'s Shape) {
+    pub(super) fn add_attributes(&mut self, shape: &'s Shape, others: &[&'s Shape]) {
         for (name, shape) in &shape.keys {
             if is_name(name) {
                 let from = Metadata::Attribute(name.clone()).to_string();
-                self.add_column(vec!["attribute", name], from, name, shape);
+                let others = others.iter().filter_map(|other| other.at(&[name]));
+                let all = [shape].into_iter().chain(others).collect();
+                self.add_column(vec!["attribute", name], from, name, all);
             } else {
                 let place = self.place(shape.first);
                 self.leave_out(format!(
@@ -137,29 +205,54 @@ impl<'s> Fields<'s> {
         if shape.is_record() && path.len() < MAX_DEPTH {
             return self.add_keys(path, shape.keys.iter());
         }
-        let name = match path {
-            [.., object, part] => part_name(object, part),
+        if let Some(elements) = shape.records()
+            && self.takes_rows(shape.max_items)
+        {
+            self.children.push(Child {
+                path: path.to_vec(),
+                max_items: shape.max_items,
+                elements,
+            });
+            return;
+        }
+        let name = match (path, self.array) {
+            ([.., object, part], _) => part_name(object, part),
+            ([part], Some(array)) => part_name(array, part),
             _ => path.concat(),
         };
         let from = joined(path);
-        let nested = shape.of(&[Class::Array, Class::Object]);
-        let is_scalar = nested == 0 || is_most(shape.all() - nested, shape.all());
-        match shape.pii_inside(&name) {
-            Some(kind) if !is_scalar => self.leave_out(format!(
+        let is_scalar = |shape: &&Shape| {
+            let nested = shape.of(&[Class::Array, Class::Object]);
+            nested == 0 || is_most(shape.all() - nested, shape.all())
+        };
+        let others = self.others.iter().filter_map(|other| other.at(path));
+        let all: Vec<&Shape> = [shape].into_iter().chain(others).collect();
+        match all.iter().find_map(|shape| shape.pii_inside(&name)) {
+            Some(kind) if !all.iter().all(is_scalar) => self.leave_out(format!(
                 "{}, which contains what looks like {kind}: jsonb and arrays cannot be masked",
                 quoted(&from)
             )),
-            _ => self.add_column(path.to_vec(), from, &name, shape),
+            _ => self.add_column(path.to_vec(), from, &name, all),
         }
     }
 
-    fn add_column(&mut self, path: Vec<&'s str>, from: String, name: &str, shape: &'s Shape) {
+    /// Whether arrays of this length may become rows of another child table.
+    fn takes_rows(&self, items: usize) -> bool {
+        self.rows * items <= MAX_ROWS
+            && self.children.len() < MAX_CHILDREN
+            && self.generation < MAX_GENERATIONS
+    }
+
+    /// Adds a column of the first of these values; the others are those of other types of messages.
+    fn add_column(&mut self, path: Vec<&'s str>, from: String, name: &str, all: Vec<&'s Shape>) {
+        let [shape, ..] = all[..] else { return };
         if self.items.len() >= MAX_FIELDS {
             self.beyond += 1;
             return;
         }
         let is_required = shape.present == self.total;
-        let mask = shape.pii(name).map(|(_, why)| (MASK, why));
+        let mask = all.iter().find_map(|shape| shape.pii(name));
+        let mask = mask.map(|(_, why)| (MASK, why));
         let choice = match mask {
             Some(_) => Choice {
                 column_type: ColumnType::Varchar(MASK.min_token_chars()).to_string(),
@@ -179,7 +272,7 @@ impl<'s> Fields<'s> {
             why_from: "",
             column_type: choice.column_type,
             why_type: choice.why,
-            is_required,
+            required: is_required.then(|| format!("in all {}", self.all())),
             mask,
         }));
     }
@@ -193,11 +286,11 @@ impl<'s> Fields<'s> {
     }
 }
 
-impl Column<'_> {
+impl<'s> Column<'s> {
     /// A column of metadata.
     pub(super) fn of_metadata(
-        path: [&'static str; 2],
-        from: Metadata,
+        path: [&'s str; 2],
+        from: impl ToString,
         column_type: ColumnType,
         why: &'static str,
     ) -> Self {
@@ -207,9 +300,31 @@ impl Column<'_> {
             why_from: why,
             column_type: column_type.to_string(),
             why_type: String::new(),
-            is_required: false,
+            required: None,
             mask: None,
             key_rank: None,
+        }
+    }
+
+    /// The column of the position in an array.
+    pub(super) fn of_position(array: &'s str) -> Self {
+        let why = "the position in the array, from 0";
+        Self::of_metadata([array, "position"], "@index", ColumnType::Integer, why)
+    }
+
+    /// The same value in a row of a child table.
+    pub(super) fn inherited(&self) -> Self {
+        let is_of_message = self.from.starts_with('@') && self.from != "@index";
+        let from = match is_of_message {
+            true => self.from.clone(),
+            false => format!("^.{}", self.from),
+        };
+        Self {
+            from,
+            why_from: "",
+            why_type: String::new(),
+            key_rank: None,
+            ..self.clone()
         }
     }
 
@@ -244,7 +359,7 @@ fn key_rank(name: &str, column_type: &str) -> Option<u8> {
 }
 
 /// The path as the mapping writes it.
-fn joined(path: &[&str]) -> String {
+pub(super) fn joined(path: &[&str]) -> String {
     Path(path.iter().map(ToString::to_string).collect()).to_string()
 }
 

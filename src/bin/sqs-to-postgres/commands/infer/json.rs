@@ -74,12 +74,17 @@ impl<'de> Visitor<'de> for JsonVisitor {
 }
 
 impl Json {
+    /// The keys of an object, and their values.
+    pub(super) fn entries(&self) -> &[(String, Self)] {
+        match self {
+            Self::Object(entries) => entries,
+            _ => &[],
+        }
+    }
+
     /// The value of an object's key; of several with the same key, the last.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        let Self::Object(entries) = self else {
-            return None;
-        };
-        let mut entries = entries.iter().rev();
+        let mut entries = self.entries().iter().rev();
         entries
             .find(|(known, _)| known == key)
             .map(|(_, value)| value)

@@ -3,8 +3,10 @@
 use sqs_to_postgres::message::{Envelope, Metadata};
 use sqs_to_postgres::types::ColumnType;
 
-use super::columns::{Column, Fields, Item, quoted};
+use super::columns::{Child, Column, Fields, Item, joined, quoted};
 use super::names::{Taken, short};
+use super::pii::words;
+use super::route;
 use super::shape::Shape;
 use super::wrap::Wrap;
 use crate::cli::output::{counted, escaped};
@@ -16,11 +18,25 @@ const COMMENT_COLUMN: usize = 32;
 /// How many columns are named that could be the key.
 const MAX_CANDIDATES: usize = 3;
 
+/// The rank of a column whose name says that it identifies something: see `key_rank`.
+const MAX_ID_RANK: u8 = 1;
+
 /// What the samples are.
 pub(super) struct Observed<'s> {
     pub(super) samples: &'s [Sample],
     pub(super) envelope: Envelope,
     pub(super) wrap: Wrap,
+    /// The field by which messages become rows of different tables.
+    pub(super) routed_by: Option<String>,
+    /// The messages of each such table; without one, all of them.
+    pub(super) groups: Vec<Group>,
+}
+
+/// Messages that become rows of one table, with those that belong to them.
+#[derive(Default)]
+pub(super) struct Group {
+    /// What the field that names their type has.
+    pub(super) types: Vec<String>,
     pub(super) bodies: Shape,
     pub(super) attributes: Shape,
 }
@@ -31,14 +47,92 @@ pub(super) struct Proposal {
     pub(super) left_out: Vec<String>,
 }
 
-impl Observed<'_> {
+/// A proposed table. The columns of its key come first.
+struct Table<'s> {
+    name: String,
+    /// The name of the parent, and the array with an element for each row.
+    parent: Option<(String, Child<'s>)>,
+    types: &'s [String],
+    fields: Fields<'s>,
+    key_len: usize,
+    /// The column that could be the key of the first parent instead of its first column.
+    other_key: Option<Column<'s>>,
+    has_children: bool,
+}
+
+impl<'s> Observed<'s> {
+    /// Whether no sample is an object.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.iter().all(|group| group.bodies.present == 0)
+    }
+
     /// The mapping for these samples.
-    pub(super) fn propose(&self, table: &str) -> Proposal {
-        let total = self.bodies.present;
-        let mut fields = Fields::new(self.wrap, self.samples, total);
-        fields.add_body(&self.bodies);
-        fields.add_attributes(&self.attributes);
-        let mut items = fields.items;
+    pub(super) fn propose(&'s self, table: &str) -> Proposal {
+        let mut taken = Taken::default();
+        let mut tables = Vec::new();
+        for group in &self.groups {
+            let name = match &group.types[..] {
+                [] => table.to_owned(),
+                types => format!("{table}_{}", route::name(types)),
+            };
+            let table = self.table(taken.take(&name), group);
+            add_with_children(table, &mut taken, &mut tables);
+        }
+        let is_short = tables.len() == 1;
+        let total = self.groups.iter().map(|group| group.bodies.present).sum();
+        let envelope = line("envelope", &self.envelope.to_string(), self.why_envelope());
+        let mut text = head(total);
+        if !is_short {
+            text += &envelope;
+        }
+        if self.routed_by.is_some() {
+            let why = "a message of another type; \"skip\" acknowledges it";
+            text += &line("unmatched", "reject", why);
+        }
+        let mut left_out = Vec::new();
+        for table in &tables {
+            let names = names(&table.fields.items);
+            text += &match is_short {
+                true => line("table", &table.name, ""),
+                false => table.head(self.routed_by.as_deref()),
+            };
+            text += &table.keys(&names);
+            if table.parent.is_none() {
+                text += &line(
+                    "on_conflict",
+                    "ignore",
+                    &update(&table.fields.items, &names),
+                );
+            }
+            if is_short {
+                text += &envelope;
+            }
+            for (item, name) in table.fields.items.iter().zip(&names) {
+                match item {
+                    Item::Column(column) => text += &column.text(name, is_short),
+                    Item::LeftOut(what) => {
+                        text += &format!("\n# Left out: {}.\n", escaped(what));
+                        left_out.push(what.clone());
+                    }
+                }
+            }
+        }
+        Proposal { text, left_out }
+    }
+
+    /// The table of a group, without its children.
+    fn table(&'s self, name: String, group: &'s Group) -> Table<'s> {
+        let mut fields = Fields::new(self.wrap, self.samples, group.bodies.present);
+        let others = self
+            .groups
+            .iter()
+            .filter(|other| !std::ptr::eq(*other, group));
+        let (bodies, attributes): (Vec<_>, Vec<_>) = others
+            .map(|other| (&other.bodies, &other.attributes))
+            .unzip();
+        fields.add_body(&group.bodies, bodies);
+        fields.add_attributes(&group.attributes, &attributes);
+        let items = &mut fields.items;
         let is_event_id = |item: &Item<'_>| matches!(item, Item::Column(column) if column.path == ["id"] && column.key_rank.is_some());
         let event_id = match self.wrap {
             Wrap::EventBridge => items.iter().position(is_event_id),
@@ -55,23 +149,18 @@ impl Observed<'_> {
             ColumnType::TimestampTz,
             "when SQS received it",
         )));
-        let names = names(&items);
-        let mut text = head(total);
-        text += &line("table", table, "");
-        text += &keys(&items, &names, total);
-        text += &line("on_conflict", "ignore", &update(&items, &names));
-        text += &line("envelope", &self.envelope.to_string(), self.why_envelope());
-        let mut left_out = Vec::new();
-        for (item, name) in items.iter().zip(&names) {
-            match item {
-                Item::Column(column) => text += &column.text(name, total),
-                Item::LeftOut(what) => {
-                    text += &format!("\n# Left out: {}.\n", escaped(what));
-                    left_out.push(what.clone());
-                }
-            }
+        let columns = items.iter().skip(1).filter_map(Item::column);
+        let ids = columns.filter(|column| column.key_rank.is_some_and(|rank| rank <= MAX_ID_RANK));
+        let other_key = ids.min_by_key(|column| column.key_rank).cloned();
+        Table {
+            name,
+            parent: None,
+            types: &group.types,
+            key_len: 1,
+            other_key: other_key.filter(|_| group.bodies.present > 1),
+            has_children: !fields.children.is_empty(),
+            fields,
         }
-        Proposal { text, left_out }
     }
 
     fn why_envelope(&self) -> &'static str {
@@ -86,12 +175,118 @@ impl Observed<'_> {
     }
 }
 
+/// Adds a table, and those whose rows belong to its rows.
+fn add_with_children<'s>(mut table: Table<'s>, taken: &mut Taken, tables: &mut Vec<Table<'s>>) {
+    let children = std::mem::take(&mut table.fields.children);
+    let children: Vec<_> = children
+        .into_iter()
+        .map(|child| table.child(child, taken))
+        .collect();
+    tables.push(table);
+    for child in children {
+        add_with_children(child, taken, tables);
+    }
+}
+
 fn head(total: usize) -> String {
     let messages = counted(total, "message");
     format!(
         "# Proposed by `sqs-to-postgres infer` for {messages}: review it before you deploy it. Types and\n\
          # widths fit the samples, with room to spare. Fields in every sample are required.\n\n"
     )
+}
+
+impl<'s> Table<'s> {
+    /// The table of an array's elements. Its key is that of this table and the position in the array, which is
+    /// different in each row whatever the elements are.
+    fn child(&self, child: Child<'s>, taken: &mut Taken) -> Self {
+        let array = child.path.last().copied().unwrap_or_default();
+        let mut fields = self.fields.of_child(&child);
+        let columns = self.fields.items.iter().filter_map(Item::column);
+        let key = columns.take(self.key_len).map(Column::inherited);
+        let other_key = self.other_key.as_ref().map(Column::inherited);
+        let key: Vec<_> = key.chain([Column::of_position(array)]).collect();
+        let key_len = key.len();
+        let first = key.into_iter().chain(other_key.clone());
+        fields.items.splice(0..0, first.map(Item::Column));
+        let name = format!("{}_{}", self.name, words(array).join("_"));
+        Self {
+            name: taken.take(&name),
+            parent: Some((self.name.clone(), child)),
+            types: &[],
+            fields,
+            key_len,
+            other_key,
+            has_children: false,
+        }
+    }
+
+    /// What the long form says of the table before its key.
+    fn head(&self, routed_by: Option<&str>) -> String {
+        let mut text = format!("\n[[table]]\n{}", line("name", &self.name, ""));
+        if let Some((parent, child)) = &self.parent {
+            text += &line(
+                "parent",
+                parent,
+                "its rows are stored with that of the parent, or not at all",
+            );
+            text += &line(
+                "each",
+                &joined(&child.path),
+                &format!(
+                    "a row for each object: up to {} in the samples",
+                    child.max_items
+                ),
+            );
+        } else if let Some(field) = routed_by {
+            let types: Vec<_> = self.types.iter().map(|text| quoted(text)).collect();
+            let field = quoted(&joined(&[field]));
+            let when = format!("when = {{ {field} = [{}] }}", types.join(", "));
+            text += &commented(&when, &self.fields.all());
+        }
+        text
+    }
+
+    /// The key, and what it could be instead.
+    fn keys(&self, names: &[String]) -> String {
+        let items = self.fields.items.iter().zip(names);
+        let columns: Vec<_> = items
+            .filter_map(|(item, name)| Some((item.column()?, name)))
+            .collect();
+        let (key, others) = columns.split_at(self.key_len.min(columns.len()));
+        let text = |names: &[&String]| {
+            let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+            format!("key = [{}]", names.join(", "))
+        };
+        let mut own: Vec<_> = key.iter().map(|&(_, name)| name).collect();
+        if let Some((parent, _)) = &self.parent {
+            let why = format!("the key of {parent:?}, and the position");
+            let mut lines = commented(&text(&own), &why);
+            if let (Some(_), [(_, other), ..]) = (&self.other_key, others) {
+                own[0] = other;
+                lines += &commented(&format!("# {}", text(&own)), "if you choose that key above");
+            }
+            return lines;
+        }
+        let why = match key.first().map_or("", |(column, _)| column.why_from) {
+            "" => "EventBridge's id of the event",
+            why => why,
+        };
+        let mut lines = commented(&text(&own), why);
+        let ranked = others
+            .iter()
+            .filter_map(|(column, name)| Some((column.key_rank?, *name)));
+        let mut candidates: Vec<_> = ranked.filter(|_| self.fields.total > 1).collect();
+        candidates.sort_by_key(|&(rank, _)| rank);
+        if self.has_children {
+            candidates.truncate(usize::from(self.other_key.is_some()));
+        }
+        for (_, name) in candidates.into_iter().take(MAX_CANDIDATES) {
+            let why = format!("or this: unique in all {}", self.fields.all());
+            lines += &commented(&format!("# {}", text(&[name])), &why);
+        }
+        lines
+    }
 }
 
 /// The names of the columns; of what is left out, nothing.
@@ -112,36 +307,6 @@ fn names(items: &[Item<'_>]) -> Vec<String> {
         .collect()
 }
 
-/// The key, and what it could be instead.
-fn keys(items: &[Item<'_>], names: &[String], total: usize) -> String {
-    let mut columns = items
-        .iter()
-        .zip(names)
-        .filter_map(|(item, name)| match item {
-            Item::Column(column) => Some((column, name)),
-            Item::LeftOut(_) => None,
-        });
-    let key = |name: &str| format!("key = [{}]", quoted(name));
-    let mut text = String::new();
-    if let Some((column, name)) = columns.next() {
-        let why = match column.why_from {
-            "" => "EventBridge's id of the event",
-            why => why,
-        };
-        text += &commented(&key(name), why);
-    }
-    let mut candidates: Vec<_> = columns
-        .filter_map(|(column, name)| Some((column.key_rank?, name)))
-        .filter(|_| total > 1)
-        .collect();
-    candidates.sort_by_key(|&(rank, _)| rank);
-    for (_, name) in candidates.into_iter().take(MAX_CANDIDATES) {
-        let why = format!("or this: unique in all {}", counted(total, "message"));
-        text += &commented(&format!("# {}", key(name)), &why);
-    }
-    text
-}
-
 /// How the newest message of a key would count.
 fn update(items: &[Item<'_>], names: &[String]) -> String {
     let is_time = |item: &Item<'_>| matches!(item, Item::Column(column) if column.column_type == "timestamptz" && column.mask.is_none());
@@ -152,15 +317,19 @@ fn update(items: &[Item<'_>], names: &[String]) -> String {
 
 impl Column<'_> {
     /// The column in the mapping.
-    fn text(&self, name: &str, total: usize) -> String {
-        let mut text = format!("\n[[column]]\nname = {}\n", quoted(name));
+    fn text(&self, name: &str, is_short: bool) -> String {
+        let head = if is_short {
+            "[[column]]"
+        } else {
+            "[[table.column]]"
+        };
+        let mut text = format!("\n{head}\nname = {}\n", quoted(name));
         text += &line("type", &self.column_type, &self.why_type);
         if self.from != name {
             text += &line("from", &self.from, self.why_from);
         }
-        if self.is_required {
-            let why = format!("in all {}", counted(total, "message"));
-            text += &commented("required = true", &why);
+        if let Some(why) = &self.required {
+            text += &commented("required = true", why);
         }
         if let Some((mask, why)) = &self.mask {
             text += &line("mask", &mask.to_string(), why);

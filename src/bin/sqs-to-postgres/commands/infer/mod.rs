@@ -7,6 +7,7 @@ mod json;
 mod mapping;
 mod names;
 mod pii;
+mod route;
 mod shape;
 mod value;
 mod wrap;
@@ -15,7 +16,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::message::origin::ORIGIN;
 use sqs_to_postgres::message::{Envelope, Message};
 use sqs_to_postgres::pipeline::Pipeline;
@@ -28,7 +29,8 @@ use crate::cli::error::CliError;
 use crate::cli::output::{self, counted, escaped};
 use crate::cli::samples::{self, Sample};
 use json::Json;
-use mapping::Observed;
+use mapping::{Group, Observed};
+use route::Routes;
 use shape::Shape;
 pub(crate) use shape::is_name;
 use wrap::{Wrap, envelope};
@@ -50,13 +52,15 @@ struct NoObject;
 /// Propose a mapping for sample messages, with masks for what looks like personal data
 ///
 /// Types, widths and required columns are inferred from the samples, so provide many.
-/// Comments explain each choice. No value of a sample is printed.
+/// Comments explain each choice. Arrays of objects become child tables, and types of
+/// messages with different fields become tables of their own. No value of a sample is
+/// printed, but for the names of those types.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
     /// Files of JSON messages (one per line, pretty-printed or in an array) or Lambda events; stdin if omitted or -
     files: Vec<PathBuf>,
-    /// Name of the table, or "schema.table"
+    /// Name of the table, or "schema.table"; names of further tables begin with it
     #[arg(long, value_name = "NAME", default_value = "messages")]
     table: String,
 }
@@ -65,13 +69,13 @@ impl Infer {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let samples = samples::read(&self.files)?;
         let (observed, left_out) = observe(&samples);
-        if observed.bodies.present == 0 {
+        if observed.is_empty() {
             return Err(CliError::invalid(NoObject));
         }
         let proposal = observed.propose(&self.table);
-        let mut rejected = rejected(&proposal.text, &samples)?;
+        let (rows, mut rejected) = stored(&proposal.text, &samples)?;
         output::bytes(proposal.text.as_bytes())?;
-        let rows = counted(samples.len() - rejected.len(), "row");
+        let rows = counted(rows, "row");
         let messages = counted(samples.len(), "message");
         eprintln!("{messages}: {rows}, {} rejected", rejected.len());
         let known: HashSet<usize> = left_out.iter().map(|&(at, _)| at).collect();
@@ -105,24 +109,50 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
         .map(|sample| body(sample, envelope))
         .collect();
     let wrap = Wrap::of(bodies.iter().flatten());
-    let (mut of_bodies, mut attributes) = (Shape::default(), Shape::default());
+    let messages: Vec<&Json> = bodies
+        .iter()
+        .flatten()
+        .filter(|body| wrap.holds(body))
+        .collect();
+    let routes = Routes::of(&messages, wrap);
+    let types = routes
+        .as_ref()
+        .map_or(vec![Vec::new()], |routes| routes.groups.clone());
+    let group = |types| Group {
+        types,
+        ..Group::default()
+    };
+    let mut groups: Vec<Group> = types.into_iter().map(group).collect();
     let mut left_out = Vec::new();
     for (position, (sample, body)) in samples.iter().zip(bodies).enumerate() {
-        match body {
-            Ok(body) if wrap.holds(&body) => {
-                of_bodies.observe(&body, position);
-                observe_attributes(&mut attributes, sample, envelope, position);
+        let body = match body {
+            Ok(body) if wrap.holds(&body) => body,
+            Ok(_) => {
+                left_out.push((position, wrap.mismatch().to_owned()));
+                continue;
             }
-            Ok(_) => left_out.push((position, wrap.mismatch().to_owned())),
-            Err(why) => left_out.push((position, why.to_owned())),
+            Err(why) => {
+                left_out.push((position, why.to_owned()));
+                continue;
+            }
+        };
+        let group = routes
+            .as_ref()
+            .map_or(Some(0), |routes| routes.group(&body));
+        match group.and_then(|group| groups.get_mut(group)) {
+            Some(group) => {
+                group.bodies.observe(&body, position);
+                observe_attributes(&mut group.attributes, sample, envelope, position);
+            }
+            None => left_out.push((position, "it does not say its type, as most do".to_owned())),
         }
     }
     let observed = Observed {
         samples,
         envelope,
         wrap,
-        bodies: of_bodies,
-        attributes,
+        routed_by: routes.map(|routes| routes.field),
+        groups,
     };
     (observed, left_out)
 }
@@ -146,19 +176,24 @@ fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, po
     }
 }
 
-/// The positions of the samples that the mapping rejects, each with the reason.
-fn rejected(mapping: &str, samples: &[Sample]) -> Result<Vec<(usize, String)>, CliError> {
+/// How many rows the mapping stores, and the positions of the samples that it rejects, each with the reason.
+fn stored(mapping: &str, samples: &[Sample]) -> Result<(usize, Vec<(usize, String)>), CliError> {
     let pipeline = Pipeline::parse("the mapping", mapping)?;
-    let transformer = Transformer::new("the mapping", &pipeline, Some(&MaskKey::placeholder()))?;
-    let rejection = |sample: &Sample| -> Result<(), Rejection> {
+    let transformer = Transformer::new("the mapping", &pipeline, Some(&KeyRing::placeholder()))?;
+    let rows = |sample: &Sample| -> Result<usize, Rejection> {
         let message = Message::extract(&sample.record, pipeline.envelope)?;
         let mut rows = transformer.new_rows();
-        transformer.transform(&message, &mut rows).map(drop)
+        transformer.transform(&message, &mut rows)?;
+        Ok(rows.tables().iter().map(|table| table.rows.len()).sum())
     };
-    let rejections = samples.iter().enumerate();
-    let rejections =
-        rejections.filter_map(|(at, sample)| Some((at, rejection(sample).err()?.to_string())));
-    Ok(rejections.collect())
+    let (mut stored, mut rejected) = (0, Vec::new());
+    for (at, sample) in samples.iter().enumerate() {
+        match rows(sample) {
+            Ok(rows) => stored += rows,
+            Err(rejection) => rejected.push((at, rejection.to_string())),
+        }
+    }
+    Ok((stored, rejected))
 }
 
 #[cfg(test)]
@@ -175,12 +210,11 @@ mod tests {
         let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
         let samples = samples::split("", &lines.join("\n")).unwrap();
         let (observed, _) = observe(&samples);
-        (observed.bodies.present > 0).then(|| {
+        (!observed.is_empty()).then(|| {
             let mapping = observed.propose("t").text;
-            let rejected = rejected(&mapping, &samples);
-            rejected
-                .unwrap_or_else(|error| panic!("{error}: {mapping}"))
-                .len()
+            let stored = stored(&mapping, &samples);
+            let (_, rejected) = stored.unwrap_or_else(|error| panic!("{error}: {mapping}"));
+            rejected.len()
         })
     }
 
@@ -189,6 +223,7 @@ mod tests {
             ".{0,12}",
             "[a-zA-Z_.@\"' -]{0,6}",
             "-?[0-9]{1,20}([.][0-9]{1,4})?",
+            Just("type".to_owned()),
             Just("2026-11-21T10:00:00Z".to_owned()),
             Just("a@example.com".to_owned()),
         ]
@@ -242,8 +277,8 @@ mod tests {
     }
 
     /// Messages of one producer: each field has one kind, and may be null or missing.
-    fn conforming() -> impl Strategy<Value = Vec<Value>> {
-        let fields = btree_map("[a-zA-Z_.é]{1,12}", 0..13_u8, 1..8);
+    fn conforming(names: &'static str) -> impl Strategy<Value = Vec<Value>> {
+        let fields = btree_map(names, 0..13_u8, 1..8);
         fields.prop_flat_map(|fields| {
             let field = |(name, kind): (String, u8)| {
                 let value = prop_oneof![
@@ -269,8 +304,18 @@ mod tests {
         }
 
         #[test]
-        fn no_message_of_a_consistent_producer_is_rejected(messages in conforming()) {
+        fn no_message_of_a_consistent_producer_is_rejected(messages in conforming("[a-zA-Z_.é]{1,12}")) {
             prop_assert_eq!(rejected_of(&messages), Some(0));
+        }
+
+        #[test]
+        fn every_mapping_of_several_types_loads(types in vec(conforming("[a-h]"), 2..4)) {
+            let types = types.into_iter().zip(["created", "paid", "gone"]);
+            let messages: Vec<_> = types.flat_map(|(messages, name)| messages.into_iter().map(move |mut message| {
+                message["type"] = name.into();
+                message
+            })).collect();
+            rejected_of(&messages);
         }
     }
 }

@@ -164,7 +164,7 @@ impl Pii {
         };
         let has = |known: &str| words.iter().any(|word| is_one(word, known));
         // Before ABOUT, which has some of their last words: birth_date, name.family.
-        let is_persons = |whose: &str, name: &str| name == "name" && is_in(PERSONS, whose);
+        let is_persons = |whose: &str, name: &str| name == "name" && is_one(whose, PERSONS);
         if is_persons(before, last) || is_persons(last, before) {
             return Some(Self::Name);
         }

@@ -38,6 +38,8 @@ pub(super) struct Shape {
     pub(super) items: Option<Box<Shape>>,
     /// The length of the longest array.
     pub(super) max_items: usize,
+    /// The number of values in arrays, null too.
+    elements: usize,
 }
 
 /// Values of one class.
@@ -71,6 +73,7 @@ impl Shape {
             Json::Array(items) => {
                 self.count(Class::Array, sample);
                 self.max_items = self.max_items.max(items.len());
+                self.elements += items.len();
                 let shape = self.items.get_or_insert_default();
                 items.iter().for_each(|item| shape.observe(item, sample));
             }
@@ -155,6 +158,20 @@ impl Shape {
         let present: usize = self.keys.iter().map(|(_, shape)| shape.present).sum();
         let are_shared = self.keys.len() <= FEW_KEYS || present * 2 >= self.keys.len() * objects;
         !self.keys.is_empty() && is_most(objects, self.all()) && are_names && are_shared
+    }
+
+    /// The values at a path below these.
+    pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
+        path.iter()
+            .try_fold(self, |shape, key| shape.keys.get(*key))
+    }
+
+    /// The elements, if the values are arrays of nothing but records.
+    pub(super) fn records(&self) -> Option<&Self> {
+        let items = self.items.as_deref()?;
+        let are_arrays = self.of(&[Class::Array]) == self.all();
+        let are_objects = items.of(&[Class::Object]) == self.elements;
+        (are_arrays && are_objects && items.is_record()).then_some(items)
     }
 
     /// The kind of personal data that name and values suggest, with the reason.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sqs_to_postgres::mask::MaskKey;
+use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::message::{Message, Record};
 use sqs_to_postgres::pipeline::Pipeline;
@@ -26,11 +26,11 @@ impl Explainer {
     /// Without a key, masks are checked with a placeholder.
     pub(super) fn new(
         mapping: &MappingFlags,
-        key: Option<&MaskKey>,
+        key: Option<&KeyRing>,
         queue_arn: &str,
     ) -> Result<Self, CliError> {
         let (file, pipeline) = mapping.read()?;
-        let placeholder = MaskKey::placeholder();
+        let placeholder = KeyRing::placeholder();
         let transformer = Transformer::new(&file, &pipeline, Some(key.unwrap_or(&placeholder)))?;
         Ok(Self {
             pipeline,

@@ -136,7 +136,7 @@ impl Redrive {
         let aws = Arc::new(self.queue.aws());
         let sqs = Client::new(aws.config().await);
         let queue = self.queue.required_queue(&sqs).await?;
-        let key = self.mask.key(&aws).await?;
+        let key = self.mask.keys(&aws).await?;
         let to = queue.attributes().await?;
         let dead_letters = self.dead_letter_queue(&sqs, to.redrive_policy).await?;
         let from = dead_letters.attributes().await?;

@@ -1,0 +1,45 @@
+"""An example: its messages through its queue and its function, and the rows of all its tables.
+
+The messages leave the same rows however often they are sent.
+"""
+
+import time
+
+from stack import postgres, run
+from stack.deploy import Deployment
+from stack.mapping import Mapping
+from stack.report import say, show, step
+from stack.settings import Settings, StackError
+
+
+def run_example(settings: Settings, mapping: Mapping) -> None:
+    """Raises `StackError` unless the tables then hold the rows that the example shows."""
+    began, deployment = time.monotonic(), Deployment.of(settings, mapping)
+    messages = mapping.file.with_suffix(".jsonl")
+    with step(f"sending the messages of {mapping.file.parent.name}/{messages.name}"):
+        ids = run.send(settings, deployment, messages.read_text().splitlines())
+    say("· waiting until the queue is empty: bad messages are tried three times in all")
+    run.until(
+        lambda: run.queue_depth(settings, deployment.queue_url) == 0,
+        run.TIMEOUT_SECS,
+        "the queue is not empty",
+    )
+    dead = frozenset(run.peek(settings, deployment.dead_letter_queue_url)).intersection(ids)
+    rows = stored(settings, mapping)
+    show(f"\n{rows.rstrip()}")
+    if dead:
+        run.show_dead_letters(settings, deployment, dead)
+    show(f"\nsent {len(ids)} · dead letters {len(dead)} · {time.monotonic() - began:.0f} s")
+    expected = mapping.file.with_suffix(".rows")
+    if rows != expected.read_text():
+        raise StackError(f"these are not the rows of {expected}: has the mapping or a table been changed?")
+
+
+def stored(settings: Settings, mapping: Mapping) -> str:
+    """Each table with its name, in the order of its key, as psql draws it."""
+    shown = []
+    for table, key in mapping.keys().items():
+        drawn = postgres.show(settings, f"SELECT * FROM {table} ORDER BY {', '.join(key)}")
+        lines = (line.rstrip() for line in drawn.strip("\n").splitlines())
+        shown.append("\n".join([table.replace('"', ""), *lines, ""]))
+    return "\n".join(shown)

@@ -1,0 +1,239 @@
+//! IAM authentication: a signed token for each connection instead of a password.
+//!
+//! The token is a presigned URL without its scheme, which the server has AWS verify. It lasts 15 minutes, and is
+//! needed only while the connection is made.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::zeroize::Zeroizing;
+use tokio_postgres::Config;
+
+use super::DatabaseError;
+use super::dsql::{ADMIN, is_dsql};
+use super::target::{DEFAULT_PORT, complete};
+use crate::aws::AwsError;
+use crate::config::DatabaseIamSettings;
+use crate::secret::Secrets;
+
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html> (2026-11).
+const LIFETIME: Duration = Duration::from_secs(900);
+
+/// All that a URL must not contain.
+/// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html> (2026-11).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// A database that accepts tokens.
+pub(super) struct Iam {
+    pub(super) settings: DatabaseIamSettings,
+    pub(super) secrets: Arc<Secrets>,
+}
+
+impl Iam {
+    /// The connection settings without a token.
+    pub(super) fn config(&self) -> Config {
+        let mut config = Config::new();
+        config
+            .host(&self.settings.host)
+            .port(self.port())
+            .dbname(&self.settings.name)
+            .user(&self.settings.user);
+        complete(config, &self.settings.tls)
+    }
+
+    /// The connection settings with a new token.
+    pub(super) async fn config_with_token(&self) -> Result<Config, DatabaseError> {
+        let aws = self.secrets.aws();
+        let host = &self.settings.host;
+        let region = match region_of(host) {
+            Some(region) => region.to_owned(),
+            None => aws.region().await.ok_or(AwsError::NoRegion)?,
+        };
+        let credentials = aws.credentials().await?;
+        let request = Request::new(host, self.port(), &self.settings.user);
+        let token = request.token(credentials, &region, SystemTime::now());
+        let token = Zeroizing::new(token.ok_or(DatabaseError::Unsigned)?);
+        let mut config = self.config();
+        config.password(token.as_bytes());
+        Ok(config)
+    }
+
+    /// The server does not say why it refuses a token.
+    pub(super) fn explain(&self, error: DatabaseError) -> DatabaseError {
+        let DatabaseError::Credentials(sqlstate) = error else {
+            return error;
+        };
+        DatabaseError::Token {
+            user: self.settings.user.clone(),
+            sqlstate,
+            grants: match is_dsql(&self.settings.host) {
+                true => {
+                    "allow dsql:DbConnect, connect this user with the IAM role by AWS IAM GRANT"
+                }
+                false => "grant it rds_iam, allow rds-db:connect on it",
+            },
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.settings.port.unwrap_or(DEFAULT_PORT)
+    }
+}
+
+/// What a token allows.
+struct Request {
+    service: &'static str,
+    url: String,
+}
+
+impl Request {
+    /// Sources: `generate_db_auth_token` and `generate_db_connect_auth_token` in
+    /// <https://github.com/boto/botocore/blob/develop/botocore/signers.py> (2026-11).
+    fn new(host: &str, port: u16, user: &str) -> Self {
+        if is_dsql(host) {
+            let suffix = if user == ADMIN { "Admin" } else { "" };
+            return Self {
+                service: "dsql",
+                url: format!("{host}/?Action=DbConnect{suffix}"),
+            };
+        }
+        let user = utf8_percent_encode(user, ENCODED);
+        Self {
+            service: "rds-db",
+            url: format!("{host}:{port}/?Action=connect&DBUser={user}"),
+        }
+    }
+
+    /// `None` if the URL is malformed.
+    fn token(&self, credentials: Credentials, region: &str, now: SystemTime) -> Option<String> {
+        let identity = credentials.into();
+        let mut settings = SigningSettings::default();
+        settings.signature_location = SignatureLocation::QueryParams;
+        settings.expires_in = Some(LIFETIME);
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(region)
+            .name(self.service)
+            .time(now)
+            .settings(settings)
+            .build()
+            .ok()?
+            .into();
+        let url = format!("https://{}", self.url);
+        let body = SignableBody::Bytes(&[]);
+        let request = SignableRequest::new("GET", &url, std::iter::empty(), body).ok()?;
+        let (instructions, _) = sign(request, &parameters).ok()?.into_parts();
+        let mut token = self.url.clone();
+        for (name, value) in instructions.params() {
+            // Writing to a String cannot fail.
+            _ = write!(token, "&{name}={}", utf8_percent_encode(value, ENCODED));
+        }
+        Some(token)
+    }
+}
+
+/// The region in the name of an RDS or DSQL endpoint.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_ConnectToPostgreSQLInstance.html> (2026-11).
+fn region_of(host: &str) -> Option<&str> {
+    let suffixes = [".rds.amazonaws.com", ".rds.amazonaws.com.cn", ".on.aws"];
+    let name = suffixes.iter().find_map(|end| host.strip_suffix(end))?;
+    name.rsplit_once('.').map(|(_, region)| region)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Made with botocore 1.42.34, whose `get_current_datetime` returned this time, by
+    /// `client("rds").generate_db_auth_token(…)` and `client("dsql").generate_db_connect[_admin]_auth_token(…)` with
+    /// the keys that AWS uses in its examples.
+    const NOW: Duration = Duration::from_secs(1_795_348_800); // 2026-11-22T12:00:00Z
+    const SESSION: &str = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGd==";
+    const TOKENS: [(&str, &str, Option<&str>, &str); 5] = [
+        (
+            "logins.czz8vq.eu-central-1.rds.amazonaws.com",
+            "login_writer",
+            None,
+            "logins.czz8vq.eu-central-1.rds.amazonaws.com:5432/?Action=connect&DBUser=login_writer&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261122%2Feu-central-1%2Frds-db%2Faws4_request&X-Amz-Date=20261122T120000Z&X-Amz-SignedHeaders=host&X-Amz-Expires=900&X-Amz-Signature=9e3a2fe151ab2329fc68a7dca78493288c4c8152bd433aac0ca12b1afdfccb38",
+        ),
+        (
+            "foo0bar1baz2quux3quuux4.dsql.eu-central-1.on.aws",
+            "login_writer",
+            None,
+            "foo0bar1baz2quux3quuux4.dsql.eu-central-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261122%2Feu-central-1%2Fdsql%2Faws4_request&X-Amz-Date=20261122T120000Z&X-Amz-SignedHeaders=host&X-Amz-Expires=900&X-Amz-Signature=ec18768cdfdd08aa0fd276b695c2c2de6c1eb1f6ace00b9c3246c2944ba7ed9b",
+        ),
+        (
+            "foo0bar1baz2quux3quuux4.dsql.eu-central-1.on.aws",
+            "admin",
+            None,
+            "foo0bar1baz2quux3quuux4.dsql.eu-central-1.on.aws/?Action=DbConnectAdmin&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261122%2Feu-central-1%2Fdsql%2Faws4_request&X-Amz-Date=20261122T120000Z&X-Amz-SignedHeaders=host&X-Amz-Expires=900&X-Amz-Signature=6fc5512c91a82c2e950cbcd4535d421f50276b0b09f5d635de0716fb76ff0c6c",
+        ),
+        (
+            "h.cluster-x.eu-central-1.rds.amazonaws.com",
+            "Zoë+ writer@x",
+            None,
+            "h.cluster-x.eu-central-1.rds.amazonaws.com:5432/?Action=connect&DBUser=Zo%C3%AB%2B%20writer%40x&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261122%2Feu-central-1%2Frds-db%2Faws4_request&X-Amz-Date=20261122T120000Z&X-Amz-SignedHeaders=host&X-Amz-Expires=900&X-Amz-Signature=075c6742333a56daa2d3cf47765a60736991fd0e89c6647a883f0d1bbd692a80",
+        ),
+        (
+            "logins.czz8vq.eu-central-1.rds.amazonaws.com",
+            "login_writer",
+            Some(SESSION),
+            "logins.czz8vq.eu-central-1.rds.amazonaws.com:5432/?Action=connect&DBUser=login_writer&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261122%2Feu-central-1%2Frds-db%2Faws4_request&X-Amz-Date=20261122T120000Z&X-Amz-SignedHeaders=host&X-Amz-Expires=900&X-Amz-Security-Token=AQoDYXdzEPT%2F%2F%2F%2F%2F%2F%2F%2F%2F%2FwEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI%2FqkPpKPi%2FkMcGd%3D%3D&X-Amz-Signature=74c77137781306ecaeaecfc4259917f654e3574cf02a83134e6fb850750cccde",
+        ),
+    ];
+
+    fn parameters(token: &str) -> (&str, BTreeSet<&str>) {
+        let (host, query) = token.split_once('?').unwrap();
+        (host, query.split('&').collect())
+    }
+
+    /// The order of the parameters is not part of the signature.
+    #[test]
+    fn a_token_is_that_of_botocore_for_the_same_clock_and_credentials() {
+        for (host, user, session, expected) in TOKENS {
+            let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+            let session = session.map(str::to_owned);
+            let credentials =
+                Credentials::new("AKIAIOSFODNN7EXAMPLE", secret, session, None, "test");
+            let request = Request::new(host, 5432, user);
+            let region = region_of(host).unwrap();
+            let token = request.token(credentials, region, SystemTime::UNIX_EPOCH + NOW);
+            assert_eq!(parameters(&token.unwrap()), parameters(expected), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_region_is_that_of_the_endpoint() {
+        let cases = [
+            (
+                "logins.czz8vq.eu-central-1.rds.amazonaws.com",
+                Some("eu-central-1"),
+            ),
+            (
+                "logins.proxy-czz8vq.cn-north-1.rds.amazonaws.com.cn",
+                Some("cn-north-1"),
+            ),
+            (
+                "foo0bar1baz2quux3quuux4.dsql.us-east-1.on.aws",
+                Some("us-east-1"),
+            ),
+            ("db.internal", None),
+        ];
+        for (host, region) in cases {
+            assert_eq!(region_of(host), region, "{host}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A column of the mapping, compiled: a value is picked, cleaned, masked, converted.
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+
+use super::convert::{self, Value};
+use super::from_json;
+use super::scopes::{Frames, Input};
+use super::text::Unstorable;
+use crate::mask::{KeyRing, Masker};
+use crate::message::Message;
+use crate::pipeline::{Column, Problem};
+use crate::rejection::Rule;
+use crate::rows::Rows;
+use crate::steps::{Cleaned, Step};
+use crate::types::ColumnType;
+
+pub(super) struct CompiledColumn {
+    pub(super) column: Column,
+    pub(super) is_key: bool,
+    /// Whether a row is deleted by it: it is in the key, or says which row is newer.
+    pub(super) identifies: bool,
+    /// The first value that is not null counts.
+    pub(super) inputs: SmallVec<[Input; 1]>,
+    masker: Option<Masker>,
+    /// Its transforms except `strip_nul`, which is applied when the value is read.
+    steps: Vec<Step>,
+    unstorable: Unstorable,
+    /// The cell that replaces a null.
+    default: Option<Vec<u8>>,
+}
+
+/// What became of a value.
+enum Pushed {
+    Cell,
+    /// It is null, so nothing was added.
+    Null,
+}
+
+impl CompiledColumn {
+    pub(super) fn new(
+        column: &Column,
+        [is_key, identifies]: [bool; 2],
+        inputs: SmallVec<[Input; 1]>,
+        keys: Option<&KeyRing>,
+    ) -> Result<Self, Problem> {
+        let (strips, steps): (Vec<_>, Vec<_>) = column
+            .transforms
+            .iter()
+            .partition(|&&step| step == Step::StripNul);
+        let mut compiled = Self {
+            column: column.clone(),
+            is_key,
+            identifies,
+            inputs,
+            masker: masker(column, keys)?,
+            steps,
+            unstorable: match strips.is_empty() {
+                true => Unstorable::Reject,
+                false => Unstorable::Strip,
+            },
+            default: None,
+        };
+        if let Some(json) = &column.default {
+            compiled.default = Some(compiled.default_cell(json)?);
+        }
+        Ok(compiled)
+    }
+
+    /// The default is processed once, like the value of a message.
+    fn default_cell(&self, json: &str) -> Result<Vec<u8>, Problem> {
+        let mut rows = Rows::new(1);
+        let pushed = from_json(json, self.unstorable)
+            .and_then(|value| self.push_value(&value, &mut rows))
+            .map_err(|rule| Problem::Default(rule.name().to_owned()))?;
+        match pushed {
+            Pushed::Cell => Ok(rows.cell(0, 0).to_vec()),
+            Pushed::Null => Err(Problem::Default("it becomes null".to_owned())),
+        }
+    }
+
+    /// Adds the cell of a message.
+    pub(super) fn push_cell<'a>(
+        &self,
+        message: &'a Message<'_>,
+        frames: &Frames<'a>,
+        rows: &mut Rows,
+    ) -> Result<(), Rule> {
+        let value = self.value(message, frames)?;
+        match (self.push_value(&value, rows)?, &self.default) {
+            (Pushed::Cell, _) => {}
+            (Pushed::Null, Some(cell)) => rows.push_cell(cell),
+            (Pushed::Null, None) if self.column.is_never_null() => return Err(Rule::Required),
+            (Pushed::Null, None) => rows.push_null(),
+        }
+        Ok(())
+    }
+
+    fn value<'a>(&self, message: &'a Message<'_>, frames: &Frames<'a>) -> Result<Value<'a>, Rule> {
+        for input in &self.inputs {
+            match input.value(message, frames, self.unstorable)? {
+                Value::Null => {}
+                value => return Ok(value),
+            }
+        }
+        Ok(Value::Null)
+    }
+
+    /// Cleans a value, masks or converts it, and adds its cell.
+    fn push_value(&self, value: &Value<'_>, rows: &mut Rows) -> Result<Pushed, Rule> {
+        if matches!(value, Value::Null) {
+            return Ok(Pushed::Null);
+        }
+        self.refuse_empty(value)?;
+        let Some(&first) = self.steps.first() else {
+            self.write(value, rows)?;
+            return Ok(Pushed::Cell);
+        };
+        let mut text = Cow::Borrowed(value.as_literal().ok_or(Rule::Transform(first))?);
+        for &step in &self.steps {
+            text = match step.apply(text) {
+                Cleaned::Text(cleaned) => cleaned,
+                Cleaned::Null => return Ok(Pushed::Null),
+                Cleaned::Unreadable => return Err(Rule::Transform(step)),
+            };
+        }
+        let cleaned = Value::Text(text);
+        self.refuse_empty(&cleaned)?;
+        self.write(&cleaned, rows)?;
+        Ok(Pushed::Cell)
+    }
+
+    fn write(&self, value: &Value<'_>, rows: &mut Rows) -> Result<(), Rule> {
+        let column_type = self.column.column_type;
+        rows.push_value(|out| match &self.masker {
+            Some(masker) => write_token(masker, value, column_type, out),
+            None => convert::write(value, column_type, out),
+        })
+    }
+
+    fn refuse_empty(&self, value: &Value<'_>) -> Result<(), Rule> {
+        match value {
+            Value::Text(text) if self.column.required && text.is_empty() => Err(Rule::Required),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The mask of a column, which has room for the tokens of the current key.
+fn masker(column: &Column, keys: Option<&KeyRing>) -> Result<Option<Masker>, Problem> {
+    let Some(mask) = column.mask else {
+        return Ok(None);
+    };
+    let column_type = column.column_type;
+    let needed = mask.min_token_chars_with(keys);
+    if column_type.max_chars().is_some_and(|chars| chars < needed) {
+        return Err(Problem::MaskWidth {
+            mask,
+            needed,
+            column_type,
+        });
+    }
+    Ok(Some(Masker::new(mask, keys)?))
+}
+
+fn write_token(
+    masker: &Masker,
+    value: &Value<'_>,
+    column_type: ColumnType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    let text = value.as_text().ok_or(Rule::Type(column_type))?;
+    let start = out.len();
+    masker.write_token(text, out).map_err(|_| Rule::Internal)?;
+    match column_type {
+        // A token is ASCII: its bytes are its characters.
+        ColumnType::Varchar(max) if out.len() - start > max => Err(Rule::Length(max)),
+        _ => Ok(()),
+    }
+}

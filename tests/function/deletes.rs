@@ -1,0 +1,147 @@
+//! Messages that delete: of keys that were never stored, beside others of their key, and redelivered.
+
+use serde_json::{Value, json};
+
+use crate::families::{ORDERS, deletion, invoke, order, started, stored, with_orders};
+use crate::support::batch::{Batch, ids};
+use crate::support::{Database, Setup};
+
+/// Orders of which the last message counts, whatever its version.
+fn last_counts() -> String {
+    ORDERS.replace("newer = \"version\"\n", "")
+}
+
+fn batch(bodies: &[Value]) -> Batch {
+    let numbered = bodies.iter().enumerate();
+    numbered.fold(Batch::new(), |batch, (number, body)| {
+        batch.body(&number.to_string(), body.clone())
+    })
+}
+
+/// What is stored after batches, all of whose messages are acknowledged.
+async fn after(mapping: &str, batches: &[&[Value]]) -> Vec<String> {
+    let database = with_orders().await;
+    let mut function = started(&database, mapping).await;
+    for bodies in batches {
+        assert_eq!(invoke(&mut function, batch(bodies)).await, ids(&[]));
+    }
+    stored(&database).await
+}
+
+#[tokio::test]
+async fn a_delete_of_a_key_that_was_never_stored_is_acknowledged_and_changes_nothing() {
+    for mapping in [ORDERS.to_owned(), last_counts()] {
+        let database = with_orders().await;
+        let mut function = started(&database, &mapping).await;
+        let other = order(2, 1, &[("x", &[5])]);
+        let batch = batch(&[deletion(1, 1), other, deletion(1, 1)]);
+        assert_eq!(invoke(&mut function, batch).await, ids(&[]));
+        assert_eq!(stored(&database).await, ["2 v1", "2.0 x", "2.0.0 5%"]);
+        let summary = function.lines_of("batch", 1).await.pop().unwrap();
+        let counts = ["stored", "deleted", "stale", "duplicates"];
+        assert_eq!(
+            counts.map(|name| summary["tables"]["orders"][name].clone()),
+            [1, 0, 0, 2].map(|count| json!(count))
+        );
+    }
+}
+
+/// Each batch comes to an empty table and to one with an older version, which has more lines.
+#[tokio::test]
+async fn of_a_delete_and_an_insert_of_one_key_in_a_batch_one_counts_as_a_whole() {
+    let inserted = |version| order(1, version, &[("new", &[1])]);
+    let is_there = |version| vec![format!("1 v{version}"), "1.0 new".into(), "1.0.0 1%".into()];
+    let cases = [
+        // Of the later message the version is higher, lower or the same: with `newer`, and without it.
+        ([inserted(8), deletion(1, 9)], vec![], vec![]),
+        ([inserted(9), deletion(1, 8)], is_there(9), vec![]),
+        ([inserted(9), deletion(1, 9)], vec![], vec![]),
+        ([deletion(1, 8), inserted(9)], is_there(9), is_there(9)),
+        ([deletion(1, 9), inserted(8)], vec![], is_there(8)),
+        ([deletion(1, 9), inserted(9)], is_there(9), is_there(9)),
+    ];
+    let older = [order(1, 1, &[("old", &[2, 3]), ("old", &[4])])];
+    for (batch, with_newer, without) in cases {
+        for (mapping, expected) in [(ORDERS, with_newer), (&last_counts(), without)] {
+            assert_eq!(after(mapping, &[&batch]).await, expected, "{batch:?}");
+            let replaced = after(mapping, &[&older, &batch]).await;
+            assert_eq!(replaced, expected, "{batch:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delete_that_is_redelivered_after_an_insert_is_stale_with_newer_and_the_last_one_without()
+{
+    let (deleted, inserted) = ([deletion(1, 2)], [order(1, 3, &[("new", &[1])])]);
+    let first = [order(1, 1, &[("old", &[2])])];
+    let batches: [&[Value]; 4] = [&first, &deleted, &inserted, &deleted];
+    assert_eq!(
+        after(ORDERS, &batches).await,
+        ["1 v3", "1.0 new", "1.0.0 1%"]
+    );
+    assert_eq!(after(&last_counts(), &batches).await, [""; 0]);
+}
+
+const CHANGES: &str = r#"
+root = "payload"
+unmatched = "skip"
+
+[[table]]
+name = "customers"
+when = { op = ["c", "r", "u", "d"] }
+key = ["id"]
+on_conflict = "update"
+newer = "lsn"
+delete_when = { op = "d" }
+[[table.column]]
+name = "id"
+type = "bigint"
+from = ["after.id", "before.id"]
+required = true
+[[table.column]]
+name = "lsn"
+type = "bigint"
+from = "source.lsn"
+[[table.column]]
+name = "name"
+type = "text"
+from = "after.name"
+"#;
+
+/// Behind each deletion Debezium sends a tombstone, whose body is `null`, for Kafka to compact its log.
+#[tokio::test]
+async fn tombstones_of_debezium_are_skipped_or_rejected_as_the_mapping_says() {
+    let change = |op: &str, lsn: i64, before: Value, after: Value| {
+        let source = json!({"lsn": lsn});
+        json!({"payload": {"op": op, "before": before, "after": after, "source": source}})
+    };
+    let customer = |id: i64, name: &str| json!({"id": id, "name": name});
+    let database = Database::with_tables_of(CHANGES).await;
+    let first = batch(&[
+        change("c", 1, json!(null), customer(1, "Ann")),
+        change("r", 2, json!(null), customer(2, "Ben")),
+    ]);
+    let second = batch(&[
+        change("d", 3, customer(1, "Ann"), json!(null)),
+        json!(null),
+        change("u", 4, customer(2, "Ben"), customer(2, "Bea")),
+        json!({"payload": null}),
+    ]);
+    let mut function = Setup::on(&database).mapping(CHANGES).start().await;
+    assert_eq!(invoke(&mut function, first).await, ids(&[]));
+    assert_eq!(invoke(&mut function, second.clone()).await, ids(&[]));
+    let customers = "SELECT id::text, lsn::text, name FROM customers";
+    assert_eq!(database.rows(customers).await, [["2", "4", "Bea"]]);
+    let summary = function.lines_of("batch", 2).await.pop().unwrap();
+    assert_eq!(
+        (&summary["skipped"], &summary["deleted"]),
+        (&json!(2), &json!(1))
+    );
+    let rejecting = CHANGES.replace("unmatched = \"skip\"\n", "");
+    let mut function = Setup::on(&database).mapping(&rejecting).start().await;
+    assert_eq!(invoke(&mut function, second).await, ids(&["1", "3"]));
+    for line in function.lines_of("message failed", 2).await {
+        assert_eq!(line["rule"], "unmatched");
+    }
+}
