@@ -5,7 +5,7 @@ LOCAL := $(CURDIR)/.local
 # -P prevents Python from taking the folder localstack/ for a part of the package localstack. The path allows a clone
 # that was moved while its stack is up to stop it.
 VENV_PYTHON := $(LOCAL)/venv/stack/bin/python
-STACK := PYTHONPATH=$(CURDIR)/localstack $(VENV_PYTHON) -P -m stack
+LOCAL_STACK := PYTHONPATH=$(CURDIR)/localstack $(VENV_PYTHON) -P -m stack
 PYTEST := $(VENV_PYTHON) -P -m pytest -c localstack/pyproject.toml --rootdir . -p no:cacheprovider
 TOOLS := $(LOCAL)/venv/tools/bin
 IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`make up\` first" >&2; exit 1; };
@@ -32,9 +32,9 @@ SAM_FOLDER = $(LOCAL)/sam/aws/$(STACK)
 # Tags of everything that is deployed: make deploy TAGS="team=data cost-center=42"
 TAGS ?=
 
-# Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: a deployment without
-# them would stop a function that needs them.
-CA_BUNDLE ?= $(wildcard .local/rds-ca.pem)
+# A file of certificate authorities to pack with the function, as /var/task/ca.pem, for a Postgres whose certificate is
+# neither public nor of RDS. A later deployment without it would stop a function with DbSslRootCert=/var/task/ca.pem.
+CA_BUNDLE ?=
 
 # `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, a variable of sam, compiles quickly instead.
 CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
@@ -89,11 +89,11 @@ help: ## show this list
 
 .PHONY: run
 run: prepared ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
-	@$(STACK) run $(EXAMPLE)
+	@$(LOCAL_STACK) run $(EXAMPLE)
 
 .PHONY: test
 test: prepared ## run every test, on the stack (started for it if it is not up)
-	@$(STACK) with $(MAKE) --no-print-directory test-all
+	@$(LOCAL_STACK) with $(MAKE) --no-print-directory test-all
 
 # Compiled first, so that no group waits for cargo. Concurrent groups show their output when they have ended. Tests
 # that measure time, or need the stack to themselves, come last, one at a time.
@@ -127,28 +127,28 @@ test-stack-others:
 
 .PHONY: chaos
 chaos: install ## inject faults under live traffic, and check the balance: make chaos MESSAGES=20000
-	@$(STACK) chaos $(MESSAGES)
+	@$(LOCAL_STACK) chaos $(MESSAGES)
 
 .PHONY: bench
 bench: install ## measure the optimised function against the limit of Postgres: takes minutes to build
-	@$(STACK) with cargo bench --locked --bench function
+	@$(LOCAL_STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-peers
 bench-peers: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-peers: install-peers ## the same, with two functions in Python for comparison
-	@$(STACK) with cargo bench --locked --bench function
+	@$(LOCAL_STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-stages
 bench-stages: install ## measure parse, transform, mask and load separately
-	@$(STACK) with cargo bench --locked --bench stages
+	@$(LOCAL_STACK) with cargo bench --locked --bench stages
 
 .PHONY: bench-smoke
 bench-smoke: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-smoke: export BENCH_ROUNDS := 1
 bench-smoke: export BENCH_SECS := 0.05
 bench-smoke: install-peers ## check that all benches work, unoptimised and for seconds only
-	@$(STACK) with cargo test --locked --bench function --bench stages
-	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(STACK) with cargo test --locked --bench function
+	@$(LOCAL_STACK) with cargo test --locked --bench function --bench stages
+	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(LOCAL_STACK) with cargo test --locked --bench function
 
 .PHONY: chart
 chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
@@ -156,31 +156,31 @@ chart: ## write the figures of the last bench to benches/results/, the chart, be
 
 .PHONY: up
 up: prepared ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
-	@$(STACK) up $(PIPELINE)
+	@$(LOCAL_STACK) up $(PIPELINE)
 
 .PHONY: down
 down: ## stop the stack and delete its data
-	@test ! -x $(VENV_PYTHON) || $(STACK) down
+	@test ! -x $(VENV_PYTHON) || $(LOCAL_STACK) down
 
 .PHONY: env
 env: ## print what a shell needs to use the stack: eval "$$(make -s env)"; its queues of a mapping: PIPELINE=orders.toml
-	@$(IF_INSTALLED) $(STACK) env $(PIPELINE)
+	@$(IF_INSTALLED) $(LOCAL_STACK) env $(PIPELINE)
 
 .PHONY: status
 status: ## show what runs, the sizes of queues and tables, and the last batches
-	@$(IF_INSTALLED) $(STACK) status
+	@$(IF_INSTALLED) $(LOCAL_STACK) status
 
 .PHONY: logs
 logs: ## follow the function's log: make logs PIPELINE=orders.toml; with its metrics: METRICS=1
-	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics) $(PIPELINE)
+	@$(IF_INSTALLED) $(LOCAL_STACK) logs $(if $(METRICS),--metrics) $(PIPELINE)
 
 .PHONY: watch
 watch: install ## run the function against the local Postgres, recompiled at every change
-	@$(STACK) watch $(MAPPING)
+	@$(LOCAL_STACK) watch $(MAPPING)
 
 .PHONY: invoke
 invoke: install ## send an event to the function of make watch: make invoke EVENT=events/good-batch.json
-	@$(STACK) invoke "$(EVENT)"
+	@$(LOCAL_STACK) invoke "$(EVENT)"
 
 .PHONY: rds-ca
 rds-ca: ## download the certificate authorities of RDS that are packed with the function

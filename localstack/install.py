@@ -88,13 +88,7 @@ def install(venv: Path, lock: Path) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     began = time.monotonic()
-    # The lock is complete, so there is nothing to resolve: --no-deps is quicker, and it keeps pip from
-    # stumbling over extras, which it does not match with their hashes.
-    locked = ["--no-deps", "--require-hashes", "-r", str(lock)]
-    create(venv, with_pip=False)
-    if not uv("install", "--python", str(venv / "bin" / "python"), *locked):
-        create(venv)
-        pip(venv, *locked)
+    build(venv, lock)
     stamp.write_text(wanted)
     # Whole lines, because cargo may be compiling meanwhile.
     print(
@@ -102,6 +96,16 @@ def install(venv: Path, lock: Path) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def build(venv: Path, lock: Path) -> None:
+    # The lock is complete, so there is nothing to resolve: --no-deps is quicker, and it keeps pip from
+    # stumbling over extras, which it does not match with their hashes.
+    locked = ["--no-deps", "--require-hashes", "-r", str(lock)]
+    create(venv, with_pip=False)
+    if not uv("install", "--python", str(venv / "bin" / "python"), *locked):
+        create(venv)
+        pip(venv, *locked)
 
 
 def install_package(venv: Path) -> None:

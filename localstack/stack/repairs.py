@@ -31,8 +31,7 @@ def find_in_map_by_parameter() -> None:
 
 
 def lists_of_deployed_parameters() -> None:
-    """Lets a stack be deleted whose template has a list as its parameter: of the values before a change, LocalStack
-    leaves the text."""
+    """Lets a stack be deleted whose template has a list as its parameter: there it is still text."""
     as_text = ChangeSetModelPreproc.visit_node_parameter
 
     def visit(model: ChangeSetModelPreproc, parameter: NodeParameter) -> PreprocEntityDelta:

@@ -11,11 +11,13 @@ import random
 import re
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
+from guide import REACHABLE, UNREACHABLE, blocks, script
 from tls_front import TlsFront, certify
 
 from stack import postgres
@@ -23,8 +25,8 @@ from stack.__main__ import _links
 from stack.deploy import build_env, stop_polling
 from stack.settings import ADMIN_ROLE, Settings
 
-AWS_ONLY = 5
-"""How many blocks cannot run here: RDS, its certificate, RDS Proxy, and the end of both."""
+AWS_ONLY = 4
+"""How many blocks cannot run here: RDS, RDS Proxy, and the end of both."""
 PLACEHOLDER = "arn:aws:service:eu-central-1:000000000000:placeholder"
 AWS = """#!/bin/sh
 exec {aws} --endpoint-url {endpoint} "$@"
@@ -47,24 +49,30 @@ def guide(settings: Settings) -> str:
     return (settings.root / "docs" / "DEPLOY.md").read_text()
 
 
-def blocks(guide: str, kind: str) -> list[str]:
-    found = re.findall(rf"^```{kind}\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
-    return [block.replace("x86_64", ARCHITECTURE) for block in found]
+def here(script: str) -> str:
+    """For this machine's processor, and with the authority of its Postgres in place of those of RDS."""
+    return script.replace("x86_64", ARCHITECTURE).replace(
+        "MaskSecret=", "DbSslRootCert=/var/task/ca.pem MaskSecret="
+    )
 
 
 @pytest.fixture
 def folder(settings: Settings, released: Path, tmp_path: Path) -> Path:
     """That of the release, with the shipped mapping."""
     folder = shutil.copytree(released, tmp_path / "release")
-    shutil.copy(settings.root / "pipeline.toml", folder)
+    for file in ("pipeline.toml", "events/logins.jsonl"):
+        shutil.copy(settings.root / file, folder)
     return folder
 
 
 @pytest.fixture
 def front(settings: Settings, folder: Path) -> Iterator[TlsFront]:
-    """Its certificate is where the guide puts that of RDS."""
+    """Its authority is in the released zip."""
     certificate = folder / "ca.pem"
     certify(certificate)
+    (zipped,) = folder.glob("*.zip")
+    with zipfile.ZipFile(zipped, "a") as archive:
+        archive.write(certificate, "ca.pem")
     front = TlsFront(settings.identity.postgres_port, certificate)
     yield front
     front.close()
@@ -117,7 +125,8 @@ def bash(script: str, env: dict[str, str], folder: Path) -> str:
 def test_a_newcomer_who_types_every_block_sees_a_row_and_leaves_nothing_behind(
     guide: str, front: TlsFront, shell: dict[str, str], folder: Path
 ) -> None:
-    printed = bash("\n".join([*blocks(guide, "sh"), LEFT]), shell, folder)
+    printed = bash(here(script(aws=False)) + LEFT, shell, folder)
+    assert "the rows are those of the samples: 97" in printed
     assert re.search(r"^ [0-9a-f-]{36} \| u-1 +\| [0-9a-f]{12} +\| +4 \| ", printed, re.MULTILINE), printed
     assert '"message":"batch"' in printed
     assert front.tls_connections > 0
@@ -131,8 +140,14 @@ def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
     assert len(only_on_aws) == AWS_ONLY
     assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh")) + len(blocks(guide, "sh dual-stack"))
     # `--generate-cli-skeleton output` checks a command and its options, and sends nothing.
-    stubs = 'aws() { command aws "$@" --generate-cli-skeleton output; }\ncurl() { :; }\nsleep() { exit; }\n'
-    for block in only_on_aws:
+    stubs = """
+aws() { command aws "$@" --generate-cli-skeleton output; }
+curl() { :; }
+psql() { :; }
+sleep() { exit; }
+"""
+    for block in [*only_on_aws, REACHABLE, UNREACHABLE]:
+        assert block in script(aws=True)
         placeholders = dict.fromkeys(re.findall(r"\$\{?([A-Z_]+)", block), PLACEHOLDER)
         bash(stubs + block, placeholders | shell, folder)
 
