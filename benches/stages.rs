@@ -145,7 +145,7 @@ fn load(criterion: &mut Criterion) {
                 let loading = loader.load(&rows, &[], TimeBudget::until(LAMBDA_TIME_MILLIS));
                 let (loaded, result) = runtime.block_on(loading);
                 result.unwrap();
-                assert_eq!(loaded.total().written, BATCH as u64);
+                assert_eq!(loaded.tables[0].written, BATCH as u64);
             },
             BatchSize::PerIteration,
         );

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::deadline::TimeBudget;
-use crate::load::{LoadError, Loaded, Loader, Stored};
+use crate::load::{LoadError, Loader};
 use crate::message::origin::Origins;
 use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
@@ -109,8 +109,7 @@ impl Handler {
         let figures = BatchMetrics {
             received: records.len(),
             skipped: batch.skipped,
-            rows: loaded.total(),
-            tables: self.name_tables(&loaded),
+            tables: loaded.tables,
             recovery: self.loader.take_recovery(),
             oldest_age: oldest_age(&records),
             transform,
@@ -122,17 +121,6 @@ impl Handler {
         let rejected = batch.rejections(&loaded.outcomes);
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
-    }
-
-    /// What became of the rows in each table, where there are several.
-    fn name_tables(&self, loaded: &Loaded) -> Vec<(String, Stored)> {
-        let tables = self.pipeline.tables.iter().zip(&loaded.tables);
-        match self.pipeline.tables.len() {
-            1 => Vec::new(),
-            _ => tables
-                .map(|(table, stored)| (table.table.unquoted(), *stored))
-                .collect(),
-        }
     }
 
     /// Reports a batch of which nothing is acknowledged, and backs its messages off.

@@ -36,7 +36,9 @@ impl RetryAction {
             "57" | "55" if matches!(code, "57014" | "55P03") => Self::RetryThenBisect,
             // An object that is not in the state that the statement needs, for example a view.
             "55" if code == "55000" => Self::Fail,
-            "40" | "55" => Self::Retry,
+            // Aurora DSQL: OC000 and OC001 are conflicts with other transactions, which it reports as 40001, too.
+            // Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-concurrency-control.html>.
+            "40" | "55" | "OC" => Self::Retry,
             "08" | "53" | "58" | "XX" => Self::Reconnect,
             "57" => Self::Reconnect,
             // Read-only: the server was demoted by a failover, and its name now resolves elsewhere. Or a failed
@@ -187,7 +189,10 @@ mod tests {
                     "54000", "P0001", "21000", "38000", "39000", "2F005", "APP01",
                 ],
             ),
-            (RetryAction::Retry, vec!["40001", "40P01", "55006"]),
+            (
+                RetryAction::Retry,
+                vec!["40001", "40P01", "55006", "OC000", "OC001"],
+            ),
             (RetryAction::RetryThenBisect, vec!["55P03", "57014"]),
             (
                 RetryAction::Reconnect,

@@ -75,7 +75,7 @@ pub async fn handler(
     tracing::info!(file, mapping_digest = pipeline.digest, "mapping read");
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let sqs = Sqs::new(settings.queue, aws);
-    let metrics = Metrics::new(settings.function_name, pipeline.tables_text());
+    let metrics = Metrics::new(settings.function_name, &pipeline);
     // Until now, not until the first answer: the first batch may come hours after the start.
     metrics.cold_start(began.elapsed());
     Ok(Handler::new(pipeline, preparation, loader, sqs, metrics))

@@ -90,6 +90,6 @@ fn handler(url: &str) -> Handler {
         outage_backoff: Duration::ZERO,
         dead_letter_queue_url: None,
     };
-    let metrics = Metrics::new("test".to_owned(), pipeline.tables_text());
+    let metrics = Metrics::new("test".to_owned(), &pipeline);
     Handler::new(pipeline, preparation, loader, Sqs::new(queue, aws), metrics)
 }

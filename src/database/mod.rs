@@ -25,6 +25,7 @@ use crate::config::{DatabaseSettings, SslMode, TlsSettings};
 use crate::secret::{Secrets, Stage};
 use crate::telemetry::Recovery;
 use credentials::RotatingSecret;
+use dsql::{is_dsql, leads_to_dsql};
 pub use error::DatabaseError;
 use names::Names;
 pub use server::{Durability, Server};
@@ -59,6 +60,7 @@ pub struct Database {
     /// Connections made since the last call of `take_recovery`, without the first of all.
     reconnects: u64,
     was_connected: bool,
+    is_dsql: bool,
     /// By the wall clock: the monotonic clock may stop while the environment is frozen.
     last_used: SystemTime,
 }
@@ -73,6 +75,9 @@ enum Credentials {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
+    pub(crate) is_dsql: bool,
+    /// By the wall clock, as above.
+    made: SystemTime,
     tls: TlsOfMode,
     is_new: bool,
     connection: Connection,
@@ -111,14 +116,16 @@ impl Database {
         secret_ttl: Duration,
         secrets: Arc<Secrets>,
     ) -> Result<Self, DatabaseError> {
-        let (credentials, tls) = match settings {
+        let (credentials, tls, is_dsql) = match settings {
             DatabaseSettings::Url(url) => {
-                let (_, tls) = config_of_url(&url)?;
-                (Credentials::Url(url), tls)
+                let (config, tls) = config_of_url(&url)?;
+                (Credentials::Url(url), tls, leads_to_dsql(&config))
             }
             DatabaseSettings::Iam(settings) => {
                 let tls = settings.tls.clone();
-                (Credentials::Iam(Box::new(Iam { settings, secrets })), tls)
+                let is_dsql = is_dsql(&settings.host);
+                let iam = Iam { settings, secrets };
+                (Credentials::Iam(Box::new(iam)), tls, is_dsql)
             }
             DatabaseSettings::Secret(settings) => {
                 let tls = settings.tls.clone();
@@ -127,6 +134,8 @@ impl Database {
                         settings, secrets, secret_ttl,
                     ))),
                     tls,
+                    // DSQL has no passwords that could be stored.
+                    false,
                 )
             }
         };
@@ -136,6 +145,7 @@ impl Database {
             session: None,
             reconnects: 0,
             was_connected: false,
+            is_dsql,
             last_used: SystemTime::UNIX_EPOCH,
         })
     }
@@ -172,11 +182,20 @@ impl Database {
             .ok_or_else(|| DatabaseError::Lost("closed at once".to_owned()))
     }
 
+    /// Whether the server is Aurora DSQL, by its host.
+    pub(crate) fn is_dsql(&self) -> bool {
+        self.is_dsql
+    }
+
     async fn works(&self) -> bool {
-        let client = self.session.as_ref().map(|session| &session.client);
-        let Some(client) = client.filter(|client| !client.is_closed()) else {
+        let session = self.session.as_ref();
+        let Some(session) = session.filter(|session| !session.client.is_closed()) else {
             return false;
         };
+        if session.is_dsql && dsql::is_old(session.made, SystemTime::now()) {
+            return false;
+        }
+        let client = &session.client;
         // After the clock was set back the age is unknown, so the connection is tested then too.
         let is_trusted = self
             .last_used
@@ -355,7 +374,9 @@ async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, Data
     });
     Ok(Session {
         client,
-        names: Names::new(is_behind_rds_proxy(&config)),
+        names: Names::new(is_behind_rds_proxy(&config) || leads_to_dsql(&config)),
+        is_dsql: leads_to_dsql(&config),
+        made: SystemTime::now(),
         tls,
         is_new: true,
         connection: Connection(moving_bytes),

@@ -11,7 +11,7 @@ use super::server::is_direct;
 
 /// How long a prepared statement lasts.
 pub(crate) enum Names {
-    /// Nothing is prepared: RDS Proxy would pin a connection to the server to this client.
+    /// Nothing is prepared and nothing copied: Aurora DSQL has no `COPY`, and RDS Proxy would pin a connection to the server to this client.
     /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>.
     Pinning,
     /// Not known yet.
@@ -24,8 +24,8 @@ pub(crate) enum Names {
 }
 
 impl Names {
-    pub(super) fn new(is_behind_rds_proxy: bool) -> Self {
-        if is_behind_rds_proxy {
+    pub(super) fn new(is_pinning: bool) -> Self {
+        if is_pinning {
             Self::Pinning
         } else {
             Self::Unknown

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use super::limits::parts;
 use super::{Failure, LoadError, Loaded, Loader, Outcome};
 use crate::deadline::TimeBudget;
 use crate::rows::MessageRows;
@@ -101,10 +102,13 @@ impl Loader {
     ) -> Result<(), LoadError> {
         let mut blocked = HashSet::new();
         let mut doubts = Doubts::default();
-        let mut pending = vec![Part {
-            messages: (0..rows.messages()).collect(),
-            is_suspect: false,
-        }];
+        let parts = parts(rows, self.database.is_dsql()).into_iter().rev();
+        let mut pending: Vec<Part> = parts
+            .map(|messages| Part {
+                messages,
+                is_suspect: false,
+            })
+            .collect();
         while let Some(mut part) = pending.pop() {
             part.messages.retain(|&message| {
                 let group = group_of(groups, message);

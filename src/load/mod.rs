@@ -12,6 +12,7 @@ mod copy;
 mod families;
 mod insert;
 mod isolate;
+mod limits;
 mod optimistic;
 mod standby;
 mod statement;
@@ -104,11 +105,6 @@ pub struct Loader {
 }
 
 impl Loaded {
-    /// What became of the rows in all tables.
-    pub fn total(&self) -> Stored {
-        self.tables.iter().fold(Stored::default(), Stored::plus)
-    }
-
     /// Notes that the rows of messages are as they should be, and what that took in each table.
     fn add(&mut self, messages: &[usize], stored: &[Stored]) {
         for &message in messages {
@@ -323,6 +319,10 @@ async fn session<'d>(
     let session = database.session(until).await?;
     if session.take_is_new() {
         *statements = Statements::new(pipeline, &[]);
+        if session.is_dsql {
+            // What its catalog says about constraints is not documented.
+            statements.set_guard(None);
+        }
         if let Some(copy) = copy {
             copy.forget_table();
         }

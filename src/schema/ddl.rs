@@ -90,7 +90,7 @@ impl TableMapping {
         self.table.schema.as_ref().map_or_else(String::new, create)
     }
 
-    fn create_table_with(&self, constraint: &str, end: &str) -> String {
+    pub(super) fn create_table_with(&self, constraint: &str, end: &str) -> String {
         let mut sql = format!("CREATE TABLE {} (\n", self.table);
         for column in &self.columns {
             // Writing to a String cannot fail.

@@ -1,6 +1,7 @@
 //! The tables: as they are, as they should be, and the SQL between the two.
 
 mod ddl;
+mod dsql;
 mod error;
 mod fit;
 mod guard;
@@ -9,6 +10,7 @@ mod live;
 mod parent;
 
 pub use ddl::PartitionError;
+pub use dsql::{DsqlError, index_async};
 pub use error::TableError;
 pub(crate) use error::no_partition;
 pub use fit::{Difference, Fault};

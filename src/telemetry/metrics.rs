@@ -12,11 +12,14 @@ use super::Recovery;
 use super::line::{Line, LogMembers, Metric, Scope, json_span};
 use super::summary::Summary;
 use crate::load::Stored;
+use crate::pipeline::Pipeline;
 
 /// Writes the metrics of one function and its tables.
 pub struct Metrics {
     function: String,
     tables: String,
+    /// The names of the tables, where there are several.
+    names: Vec<String>,
     /// They are not for a terminal, and without a function there is nothing to attribute them to.
     are_wanted: bool,
     totals: Arc<Mutex<Totals>>,
@@ -50,10 +53,11 @@ pub struct Totals {
 impl Totals {
     fn add(&mut self, batch: &BatchMetrics, failed: &BTreeMap<&'static str, usize>) {
         self.batches += 1;
-        self.stored += batch.rows.written;
-        self.duplicates += batch.rows.duplicates;
-        self.stale += batch.rows.stale;
-        self.deleted += batch.rows.deleted;
+        let rows = batch.rows();
+        self.stored += rows.written;
+        self.duplicates += rows.duplicates;
+        self.stale += rows.stale;
+        self.deleted += rows.deleted;
         self.skipped += batch.skipped as u64;
         for (rule, messages) in failed {
             *self.failed.entry(rule).or_default() += *messages as u64;
@@ -72,10 +76,8 @@ pub struct BatchMetrics {
     pub received: usize,
     /// Messages of which the mapping makes no row.
     pub skipped: usize,
-    /// What became of the rows in all tables.
-    pub rows: Stored,
-    /// The same for each table, by its name; empty where there is one.
-    pub tables: Vec<(String, Stored)>,
+    /// What became of the rows in each table.
+    pub tables: Vec<Stored>,
     /// Retries, reconnects and secret refreshes.
     pub recovery: Recovery,
     /// How long the oldest message had waited.
@@ -89,11 +91,13 @@ pub struct BatchMetrics {
 impl Metrics {
     /// For the function of this name in Lambda, and its tables. Without a name no metrics are written, and only the
     /// totals are kept.
-    pub fn new(function: String, tables: String) -> Self {
+    pub fn new(function: String, pipeline: &Pipeline) -> Self {
+        let names = pipeline.tables.iter().map(|table| table.table.unquoted());
         Self {
             are_wanted: !function.is_empty() && !std::io::stdout().is_terminal(),
             function,
-            tables,
+            tables: pipeline.tables_text(),
+            names: names.filter(|_| pipeline.tables.len() > 1).collect(),
             totals: Arc::default(),
         }
     }
@@ -140,7 +144,9 @@ impl Metrics {
                 metrics.push(Metric::count(name, count as u64));
             }
         }
-        let summary = Summary::done(batch, failed, dead_lettered);
+        let tables = self.by_table(batch);
+        let tables = tables.map(|(name, stored)| (name.to_owned(), *stored));
+        let summary = Summary::done(batch, tables.collect(), failed, dead_lettered);
         self.write_summary(&summary, &metrics);
     }
 
@@ -149,7 +155,7 @@ impl Metrics {
         self.add_to_totals(|totals| totals.add(batch, &BTreeMap::new()));
         let summary = Summary::Failed {
             received: batch.received,
-            stored: batch.rows.written,
+            stored: batch.rows().written,
             retries: batch.recovery.retries,
             reason,
         };
@@ -157,9 +163,17 @@ impl Metrics {
         self.write_summary(&summary, &batch.metrics());
     }
 
+    /// What became of the rows in each of several tables.
+    fn by_table<'a>(
+        &'a self,
+        batch: &'a BatchMetrics,
+    ) -> impl Iterator<Item = (&'a str, &'a Stored)> {
+        self.names.iter().map(String::as_str).zip(&batch.tables)
+    }
+
     /// Writes what became of the rows in each of several tables. A count of none costs nothing.
     fn write_tables(&self, batch: &BatchMetrics) {
-        for (table, rows) in &batch.tables {
+        for (table, rows) in self.by_table(batch) {
             let counts = rows.counts().into_iter().filter(|(_, count)| *count > 0);
             let metrics: Vec<_> = counts
                 .map(|(name, count)| Metric::count(name, count))
@@ -213,8 +227,13 @@ impl BatchMetrics {
         }
     }
 
+    /// What became of the rows in all tables.
+    pub(super) fn rows(&self) -> Stored {
+        self.tables.iter().fold(Stored::default(), Stored::plus)
+    }
+
     fn metrics(&self) -> Vec<Metric> {
-        let [stored, duplicate, stale, deleted] = self.rows.counts();
+        let [stored, duplicate, stale, deleted] = self.rows().counts();
         let count = |(name, count)| Metric::count(name, count);
         let mut metrics = vec![
             Metric::count("MessagesReceived", self.received as u64),

@@ -38,6 +38,7 @@ pub(super) enum Summary {
 impl Summary {
     pub(super) fn done(
         batch: &BatchMetrics,
+        tables: BTreeMap<String, Stored>,
         failed: &BTreeMap<&str, usize>,
         dead_lettered: usize,
     ) -> Self {
@@ -45,14 +46,15 @@ impl Summary {
             .iter()
             .map(|(rule, count)| format!("{rule}={count}"))
             .collect();
+        let rows = batch.rows();
         Self::Done {
             received: batch.received,
-            stored: batch.rows.written,
-            duplicates: batch.rows.duplicates,
-            stale: batch.rows.stale,
-            deleted: batch.rows.deleted,
+            stored: rows.written,
+            duplicates: rows.duplicates,
+            stale: rows.stale,
+            deleted: rows.deleted,
             skipped: batch.skipped,
-            tables: batch.tables.iter().cloned().collect(),
+            tables,
             failed: failed.values().sum(),
             dead_lettered,
             failed_by_rule: by_rule.join(" "),
@@ -92,7 +94,9 @@ impl Summary {
                 retries,
                 millis,
             } => {
-                let tables = (!tables.is_empty()).then(|| tracing::field::debug(tables));
+                // A field of `tracing` holds no object.
+                let tables = (!tables.is_empty()).then(|| serde_json::to_string(tables));
+                let tables = tables.and_then(Result::ok);
                 tracing::info!(
                     received,
                     stored,

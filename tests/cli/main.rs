@@ -5,6 +5,7 @@
 
 mod check;
 mod ddl;
+mod ddl_dsql;
 mod drain;
 mod explain;
 mod families;

@@ -9,6 +9,7 @@ mod copy;
 mod dead_letters;
 mod deadline;
 mod deletes;
+mod dsql;
 mod events;
 mod examples;
 mod failures;

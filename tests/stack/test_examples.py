@@ -77,6 +77,7 @@ def typed(settings: Settings, script: str) -> Typed:
     return subprocess.run(command, cwd=settings.root, env=newcomer(), text=True, capture_output=True)
 
 
+@pytest.mark.usefixtures("examples")  # so everything is compiled
 def test_make_run_shows_an_order_with_its_lines_and_nothing_of_a_bad_one(settings: Settings) -> None:
     *_, (command, shown) = steps("README.md", "Try it")
     done = typed(settings, command)

@@ -10,6 +10,7 @@
 pub(crate) mod aws;
 pub(crate) mod batch;
 mod database;
+pub(crate) mod dsql;
 mod function;
 pub(crate) mod iam_front;
 pub(crate) mod impostor;

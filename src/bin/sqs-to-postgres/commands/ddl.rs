@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::schema::{Inspection, ParentFacts, TableFacts};
+use sqs_to_postgres::schema::{Inspection, ParentFacts, TableFacts, index_async};
 use tokio::time::Instant;
 
 use crate::cli::error::CliError;
@@ -37,22 +37,39 @@ pub(crate) struct Ddl {
     #[arg(
         long,
         value_name = "COLUMN",
-        conflicts_with = "diff",
+        conflicts_with_all = ["diff", "server"],
         verbatim_doc_comment
     )]
     partition_by: Option<String>,
     /// Compare with the tables in the database, and print the statements that fix them
     #[arg(long)]
     diff: bool,
+    /// For Aurora DSQL: without foreign keys, with its types only, and each statement on its own
+    #[arg(long = "for", value_name = "SERVER")]
+    server: Option<Server>,
     #[command(flatten)]
     mapping: MappingFlags,
     #[command(flatten)]
     database: DatabaseFlags,
 }
 
+/// A server whose statements are not those of Postgres.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Server {
+    Dsql,
+}
+
 impl Ddl {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let (_, pipeline) = self.mapping.read()?;
+        if let Some(Server::Dsql) = self.server {
+            let create = pipeline.create_for_dsql().map_err(CliError::invalid)?;
+            let sql = match self.diff {
+                true => index_async(&self.difference(&pipeline).await?),
+                false => create,
+            };
+            return output::bytes(sql.as_bytes());
+        }
         let sql = match (&self.partition_by, &pipeline.tables[..]) {
             (Some(column), [table]) => {
                 let create = table.create_partitioned(column, today())?;

@@ -1,0 +1,82 @@
+//! Aurora DSQL, by the rules that AWS documents: a proxy refuses what DSQL refuses.
+
+use serde_json::json;
+
+use crate::support::batch::{Batch, id, login, login_with};
+use crate::support::dsql::Dsql;
+use crate::support::{Database, MASK_KEY, Mapping, Setup};
+
+const HOST: &str = "foo0bar1baz2quux3quuux4.dsql.eu-west-1.on.aws";
+
+fn setup(dsql: &Dsql, database: &Database, host: &str) -> Setup {
+    let setup = Setup::bare().set("MASK_KEY", MASK_KEY);
+    setup.set("DATABASE_URL", &dsql.url(database, host))
+}
+
+fn logins(prefix: &str, count: usize) -> Batch {
+    (0..count).fold(Batch::new(), |batch, number| {
+        batch.body(&format!("{prefix}{number}"), login())
+    })
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_in_transactions_that_dsql_accepts_and_answered_once() {
+    let (database, dsql) = (Database::with_user_logins().await, Dsql::new().await);
+    let mut function = setup(&dsql, &database, HOST).start().await;
+    for (batch, sizes) in [
+        (logins("a", 7_000), vec![3_000, 3_000, 1_000]),
+        (logins("b", 10), vec![10]),
+        (logins("b", 20), vec![20]),
+    ] {
+        let before = dsql.transactions().len();
+        function.invoke(&batch.event()).await.assert_none_failed();
+        assert_eq!(dsql.transactions()[before..], sizes);
+    }
+    assert_eq!(database.count("user_logins").await, 7_020);
+    assert_eq!(dsql.refused(), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_server_of_another_name_gets_what_dsql_would_refuse() {
+    let (database, dsql) = (Database::with_user_logins().await, Dsql::new().await);
+    let mut function = setup(&dsql, &database, "db.internal").start().await;
+    for batch in [logins("a", 10), logins("b", 10), logins("c", 7_000)] {
+        function.invoke(&batch.event()).await;
+    }
+    for reason in ["a statement has a name", "transaction row limit exceeded"] {
+        assert!(dsql.refused().contains(&reason), "{:?}", dsql.refused());
+    }
+}
+
+#[tokio::test]
+async fn no_transaction_is_larger_than_ten_mebibytes() {
+    let (database, dsql) = (Database::new().await, Dsql::new().await);
+    let sql = "CREATE TABLE texts (id uuid PRIMARY KEY, value text)";
+    database.execute(sql).await;
+    let mapping = Mapping::by_message_id("texts").column("value", "text");
+    let setup = setup(&dsql, &database, HOST).mapping(&mapping);
+    let mut function = setup.start().await;
+    let text = "x".repeat(900 * 1024);
+    let batch = (0..25).fold(Batch::new(), |batch, number| {
+        batch.body(&number.to_string(), json!({"value": text}))
+    });
+    function.invoke(&batch.event()).await.assert_none_failed();
+    assert_eq!(dsql.transactions(), [9, 9, 7]);
+    assert_eq!(dsql.refused(), [] as [&str; 0]);
+    assert_eq!(database.count("texts").await, 25);
+}
+
+#[tokio::test]
+async fn a_conflict_is_retried_and_a_refused_row_fails_alone() {
+    let (database, dsql) = (Database::with_user_logins().await, Dsql::new().await);
+    let refuse = "ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')";
+    database.execute(refuse).await;
+    let mut function = setup(&dsql, &database, HOST).start().await;
+    dsql.conflict(3);
+    let batch = logins("a", 3_500).body("bad", login_with("user_id", json!("refused")));
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), [id("bad")]);
+    let conflict = "change conflicts with another transaction, please retry: (OC000)";
+    assert_eq!(dsql.refused(), [conflict; 3]);
+    assert_eq!(database.count("user_logins").await, 3_500);
+}
