@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use futures_util::future::{OptionFuture as Maybe, join3};
-use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Client;
 
-use super::array::ColumnArray;
 use super::chosen::Chosen;
-use super::families::{COUNTS, needs_snapshot};
+use super::execute::{arrays, execute, is_nothing};
 use super::standby::confirm;
 use super::statement::Statements;
 use super::{Counts, Failure, LoadError, Loader, session};
 use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
-use crate::pipeline::{Pipeline, TableMapping};
+use crate::pipeline::TableMapping;
 use crate::refusal::{Refusal, RetryAction};
 use crate::schema::{
     EnumColumn, Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
@@ -340,91 +337,6 @@ impl Tries {
             self.last_error = error;
         }
     }
-}
-
-/// The parameters of the statement, in order.
-fn arrays<'a>(pipeline: &Pipeline, chosen: &'a Chosen<'_>) -> Vec<ColumnArray<'a>> {
-    let mut arrays = Vec::new();
-    for (mapping, table) in pipeline.tables.iter().zip(&chosen.tables) {
-        let all = 0..mapping.columns.len();
-        arrays.extend(ColumnArray::of_columns(
-            mapping,
-            all,
-            table.rows,
-            &table.written,
-        ));
-        if mapping.can_delete() {
-            let columns = mapping.identifying();
-            arrays.extend(ColumnArray::of_columns(
-                mapping,
-                columns,
-                table.rows,
-                &table.deleted,
-            ));
-        }
-    }
-    arrays
-}
-
-fn is_nothing(counts: &[Counts]) -> bool {
-    counts
-        .iter()
-        .all(|counts| counts.written + counts.deleted == 0)
-}
-
-/// Runs the statement, by its name if it has one, and counts the rows of each table.
-async fn execute(
-    client: &Client,
-    pipeline: &Pipeline,
-    named: Option<Statement>,
-    text: &str,
-    arrays: &[ColumnArray<'_>],
-) -> Result<Vec<Counts>, tokio_postgres::Error> {
-    let of_one_table = |written| {
-        vec![Counts {
-            written,
-            ..Counts::default()
-        }]
-    };
-    if let Some(named) = named {
-        return client.execute_raw(&named, arrays).await.map(of_one_table);
-    }
-    let parameters = arrays
-        .iter()
-        .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()));
-    let parameters: Vec<_> = parameters.collect();
-    if pipeline.single_table().is_some() {
-        return client
-            .execute_typed(text, &parameters)
-            .await
-            .map(of_one_table);
-    }
-    let rows = if needs_snapshot(pipeline) {
-        // In one round trip: none waits for the answer to another.
-        let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ");
-        let stored = client.query_typed(text, &parameters);
-        let (begun, rows, ended) = join!(begin, stored, client.batch_execute("COMMIT"));
-        begun?;
-        let rows = rows?;
-        ended?;
-        rows
-    } else {
-        client.query_typed(text, &parameters).await?
-    };
-    let row = rows.first();
-    let count = |position: usize| match row {
-        Some(row) => row.try_get(position).map(|count: i64| count.unsigned_abs()),
-        None => Ok(0),
-    };
-    let tables = (0..pipeline.tables.len()).map(|table| table * COUNTS);
-    let counts = tables.map(|first| {
-        Ok(Counts {
-            written: count(first)?,
-            deleted: count(first + 1)?,
-            newer: count(first + 2)?,
-        })
-    });
-    counts.collect()
 }
 
 /// The condition under which a constraint makes the key of a single table unique, if that can be determined.

@@ -9,6 +9,7 @@ mod array;
 mod chosen;
 mod collapse;
 mod copy;
+mod execute;
 mod families;
 mod insert;
 mod isolate;
