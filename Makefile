@@ -5,14 +5,14 @@ LOCAL := $(CURDIR)/.local
 # -P prevents Python from taking the folder localstack/ for a part of the package localstack. The path allows a clone
 # that was moved while its stack is up to stop it.
 VENV_PYTHON := $(LOCAL)/venv/stack/bin/python
-STACK := PYTHONPATH=$(CURDIR)/localstack $(VENV_PYTHON) -P -m stack
+LOCAL_STACK := PYTHONPATH=$(CURDIR)/localstack $(VENV_PYTHON) -P -m stack
 PYTEST := $(VENV_PYTHON) -P -m pytest -c localstack/pyproject.toml --rootdir . -p no:cacheprovider
 TOOLS := $(LOCAL)/venv/tools/bin
 IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`make up\` first" >&2; exit 1; };
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
-LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers
-SHELL_FILES := .ci/run src/database/rds-ca.sh tests/busy-machine.sh tests/fresh-machine.sh
+LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers release
+SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/fresh-machine.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -24,9 +24,17 @@ ARCHITECTURE ?= $(HOST_ARCHITECTURE)
 PIPELINE ?=
 MAPPING = $(or $(PIPELINE),pipeline.toml)
 
-# Certificate authorities to pack with the function, by default those that docs/DEPLOY.md downloads: a deployment without
-# them would stop a function that needs them.
-CA_BUNDLE ?= $(wildcard .local/rds-ca.pem)
+# The name of the stack on AWS, and of its function and queue. Each has its own folder, so any number can be deployed
+# from one checkout.
+STACK ?= sqs-to-postgres
+SAM_FOLDER = $(LOCAL)/sam/aws/$(STACK)
+
+# Tags of everything that is deployed: make deploy TAGS="team=data cost-center=42"
+TAGS ?=
+
+# A file of certificate authorities to pack with the function, as /var/task/ca.pem, for a Postgres whose certificate is
+# neither public nor of RDS. A later deployment without it would stop a function with DbSslRootCert=/var/task/ca.pem.
+CA_BUNDLE ?=
 
 # `make build` compiles with all optimisations; SAM_BUILD_MODE=debug, a variable of sam, compiles quickly instead.
 CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
@@ -38,7 +46,7 @@ export CARGO_BUILD_TARGET ?= $(HOST)
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
 STACK_TEST_GROUPS := chaos guide variants queue journeys examples
 STACK_TESTS_chaos := chaos
-STACK_TESTS_guide := deploy_guide
+STACK_TESTS_guide := deploy_guide release
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook erasing
 STACK_TESTS_journeys := journeys rotating
@@ -55,11 +63,14 @@ CRATE_VERSION := $(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
 VERSION ?= $(CRATE_VERSION)
 NAME := sqs-to-postgres-$(VERSION)
 DIST := target/dist
+PACKED := $(LOCAL)/packed
 CARGO_CYCLONEDX := $(LOCAL)/cargo/bin/cargo-cyclonedx
 
-BUILD = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked --bin bootstrap \
+CARGO_LAMBDA = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked \
 	$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+BUILD = $(CARGO_LAMBDA) --bin bootstrap
 TOOL := --locked --features cli --bin sqs-to-postgres
+LOCAL_PROGRAMS := $(TOOL) --bin bootstrap
 CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked
 
 # Nothing is written outside the repository, and no tool sends telemetry.
@@ -77,12 +88,12 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: install ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
-	@$(STACK) run $(EXAMPLE)
+run: prepared ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
+	@$(LOCAL_STACK) run $(EXAMPLE)
 
 .PHONY: test
-test: install ## run every test, on the stack (started for it if it is not up)
-	@$(STACK) with $(MAKE) --no-print-directory test-all
+test: prepared ## run every test, on the stack (started for it if it is not up)
+	@$(LOCAL_STACK) with $(MAKE) --no-print-directory test-all
 
 # Compiled first, so that no group waits for cargo. Concurrent groups show their output when they have ended. Tests
 # that measure time, or need the stack to themselves, come last, one at a time.
@@ -116,60 +127,60 @@ test-stack-others:
 
 .PHONY: chaos
 chaos: install ## inject faults under live traffic, and check the balance: make chaos MESSAGES=20000
-	@$(STACK) chaos $(MESSAGES)
+	@$(LOCAL_STACK) chaos $(MESSAGES)
 
 .PHONY: bench
 bench: install ## measure the optimised function against the limit of Postgres: takes minutes to build
-	@$(STACK) with cargo bench --locked --bench function
+	@$(LOCAL_STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-peers
 bench-peers: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-peers: install-peers ## the same, with two functions in Python for comparison
-	@$(STACK) with cargo bench --locked --bench function
+	@$(LOCAL_STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-stages
 bench-stages: install ## measure parse, transform, mask and load separately
-	@$(STACK) with cargo bench --locked --bench stages
+	@$(LOCAL_STACK) with cargo bench --locked --bench stages
 
 .PHONY: bench-smoke
 bench-smoke: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-smoke: export BENCH_ROUNDS := 1
 bench-smoke: export BENCH_SECS := 0.05
 bench-smoke: install-peers ## check that all benches work, unoptimised and for seconds only
-	@$(STACK) with cargo test --locked --bench function --bench stages
-	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(STACK) with cargo test --locked --bench function
+	@$(LOCAL_STACK) with cargo test --locked --bench function --bench stages
+	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(LOCAL_STACK) with cargo test --locked --bench function
 
 .PHONY: chart
 chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
 	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up
-up: install ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
-	@$(STACK) up $(PIPELINE)
+up: prepared ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
+	@$(LOCAL_STACK) up $(PIPELINE)
 
 .PHONY: down
 down: ## stop the stack and delete its data
-	@test ! -x $(VENV_PYTHON) || $(STACK) down
+	@test ! -x $(VENV_PYTHON) || $(LOCAL_STACK) down
 
 .PHONY: env
 env: ## print what a shell needs to use the stack: eval "$$(make -s env)"; its queues of a mapping: PIPELINE=orders.toml
-	@$(IF_INSTALLED) $(STACK) env $(PIPELINE)
+	@$(IF_INSTALLED) $(LOCAL_STACK) env $(PIPELINE)
 
 .PHONY: status
 status: ## show what runs, the sizes of queues and tables, and the last batches
-	@$(IF_INSTALLED) $(STACK) status
+	@$(IF_INSTALLED) $(LOCAL_STACK) status
 
 .PHONY: logs
 logs: ## follow the function's log: make logs PIPELINE=orders.toml; with its metrics: METRICS=1
-	@$(IF_INSTALLED) $(STACK) logs $(if $(METRICS),--metrics) $(PIPELINE)
+	@$(IF_INSTALLED) $(LOCAL_STACK) logs $(if $(METRICS),--metrics) $(PIPELINE)
 
 .PHONY: watch
 watch: install ## run the function against the local Postgres, recompiled at every change
-	@$(STACK) watch $(MAPPING)
+	@$(LOCAL_STACK) watch $(MAPPING)
 
 .PHONY: invoke
 invoke: install ## send an event to the function of make watch: make invoke EVENT=events/good-batch.json
-	@$(STACK) invoke "$(EVENT)"
+	@$(LOCAL_STACK) invoke "$(EVENT)"
 
 .PHONY: rds-ca
 rds-ca: ## download the certificate authorities of RDS that are packed with the function
@@ -204,22 +215,23 @@ cli: ## build the command-line tool, fully optimised: takes minutes
 	@echo "built target/$(CARGO_BUILD_TARGET)/release/sqs-to-postgres: copy it to a folder of your PATH"
 
 .PHONY: build
-build: processor install mapping ## build the function for AWS, fully optimised: takes minutes
+build: stack-name processor install mapping ## build the function for AWS, fully optimised: takes minutes
 	$(BUILD)
-	PATH="$(TOOLS):$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	PATH="$(TOOLS):$$PATH" sam build --build-dir $(SAM_FOLDER) --parameter-overrides Architecture=$(ARCHITECTURE)
 
 # What `sam build` calls to fill the folder of the function (BuildMethod in template.yaml). The function is compiled
-# before, because sam hides the progress.
+# before, because sam hides the progress; the local stack names it as BOOTSTRAP.
 .PHONY: build-Function
 build-Function:
-	$(BUILD)
-	cp target/lambda/bootstrap/bootstrap "$(ARTIFACTS_DIR)"
+	$(if $(BOOTSTRAP),,$(BUILD))
+	cp "$(or $(BOOTSTRAP),target/lambda/bootstrap/bootstrap)" "$(ARTIFACTS_DIR)/bootstrap"
 	cp "$(MAPPING)" "$(ARTIFACTS_DIR)/pipeline.toml"
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(ARTIFACTS_DIR)/ca.pem")
 
 .PHONY: deploy
-deploy: build ## deploy to AWS: make deploy PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each parameter
-	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) \
+deploy: build ## deploy to AWS: make deploy STACK=orders PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each
+	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) --stack-name $(STACK) \
+		--config-file $(CURDIR)/samconfig.toml --template-file $(SAM_FOLDER)/template.yaml $(if $(TAGS),--tags $(TAGS)) \
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
 .PHONY: release
@@ -230,11 +242,21 @@ release: release-notes ## build all files of a release, and its notes: make rele
 	$(MAKE) dist ARCHITECTURE=arm64
 	$(MAKE) sbom checksums
 
+# The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool, which shares its
+# compiled code, but has features of its own; and what deploys the zip with the plain AWS command line.
 .PHONY: dist
-dist: processor install ## build the function as a zip for Lambda: make dist ARCHITECTURE=arm64
-	$(BUILD) --output-format zip
+dist: processor install ## build function and tool for one processor, with what deploys them: make dist ARCHITECTURE=arm64
+	$(BUILD)
 	@mkdir -p $(DIST)
-	cp target/lambda/bootstrap/bootstrap.zip $(DIST)/$(NAME)-$(ARCHITECTURE).zip
+	@rm -rf $(PACKED) && mkdir -p $(PACKED)
+	cp target/lambda/bootstrap/bootstrap $(PACKED)
+	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
+	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
+	$(CARGO_LAMBDA) --features cli --bin sqs-to-postgres
+	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
+	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
+	$(PYTHON) release/template.py > $(DIST)/template.yaml
+	cp release/deploy.sh $(DIST)
 
 .PHONY: sbom
 sbom: $(CARGO_CYCLONEDX) ## list the components of the function, as CycloneDX
@@ -244,7 +266,7 @@ sbom: $(CARGO_CYCLONEDX) ## list the components of the function, as CycloneDX
 
 .PHONY: checksums
 checksums: ## write SHA256SUMS of the files of a release
-	cd $(DIST) && sha256sum $(NAME)* > SHA256SUMS && cat SHA256SUMS
+	cd $(DIST) && rm -f SHA256SUMS && sha256sum * | tee SHA256SUMS
 
 .PHONY: release-notes
 release-notes: ## print the section of a version in CHANGELOG.md: make release-notes VERSION=1.2.3
@@ -265,12 +287,24 @@ processor:
 	$(if $(filter $(ARCHITECTURE),arm64 $(HOST_ARCHITECTURE)),,\
 		$(error ARCHITECTURE=$(ARCHITECTURE) cannot be built on $(HOST_ARCHITECTURE): omit it, or build on another machine))
 
+# AWS refuses a name only after it has created the queues.
+# https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+.PHONY: stack-name
+stack-name:
+	@printf %s "$(STACK)" | grep -qE '^[A-Za-z][A-Za-z0-9-]{0,63}$$' || { \
+		echo "STACK=$(STACK) cannot be the name of a function: begin with a letter, then at most 63 letters, digits and hyphens" >&2; exit 1; }
+
 # The build does not read the mapping, so without this a mistake in it would stop the function on AWS. `explain`
 # checks all of it, even without a message and a key.
 .PHONY: mapping
 mapping:
 	@cargo build $(TOOL)
 	@MASK_KEY= MASK_SECRET_ID= cargo run --quiet $(TOOL) -- explain --pipeline "$(MAPPING)" /dev/null > /dev/null
+
+# Compiles function and tool in one go, while Python's packages are downloaded.
+.PHONY: prepared
+prepared:
+	@$(PYTHON) localstack/install.py -- cargo build $(LOCAL_PROGRAMS)
 
 .PHONY: install
 install:

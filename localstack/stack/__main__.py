@@ -78,7 +78,6 @@ def up(settings: Settings, arguments: Namespace = NO_ARGUMENTS) -> None:
         _prepare(settings)
         emulator.start(settings)  # takes a while, so it is awaited once the rest is ready
         deploy.build(settings)
-        tool.build(settings)
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
         with step(f"LocalStack on port {settings.identity.localstack_port}"):

@@ -22,6 +22,7 @@ from stack.settings import APP_ROLE, DATABASE, LOOPBACK, REGION, Settings, Stack
 ARTIFACTS_BUCKET = "sam-artifacts"
 DATABASE_SECRET = "sqs-to-postgres/database"
 MASK_SECRET = "sqs-to-postgres/mask-key"
+PROGRAMS = ("--locked", "--features", "cli", "--bin", "sqs-to-postgres", "--bin", "bootstrap")
 OUTPUT_LINES_SHOWN = 40
 OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PIPELINE")
 """What `make up` tells the make that sam calls, which is another matter."""
@@ -85,12 +86,17 @@ def client(settings: Settings, service: str) -> Any:  # noqa: ANN401 (boto3 make
 
 
 def build(settings: Settings) -> None:
-    """Compiles the function where its progress can be seen: sam would be silent for minutes."""
-    with step("compiling the function", chatty=True):
-        command = ["cargo", "lambda", "build", "--locked", "--bin", "bootstrap"]
-        done = subprocess.run(command, cwd=settings.root, env=build_env(settings))
+    """Compiles function and tool where the progress can be seen: sam would be silent for minutes."""
+    with step("compiling the function and the command-line tool", chatty=True):
+        done = subprocess.run(["cargo", "build", *PROGRAMS], cwd=settings.root, env=build_env(settings))
         if done.returncode:
-            raise StackError("the function does not compile: cargo's message is above.")
+            raise StackError("they do not compile: cargo's message is above.")
+
+
+def program(settings: Settings, name: str) -> Path:
+    """Where `build` puts a program, or `make test` keeps it."""
+    built = settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug"
+    return Path(os.environ.get("TESTED_PROGRAMS", built)) / name
 
 
 def deploy(settings: Settings, mapping: Mapping) -> None:
@@ -114,7 +120,8 @@ def deploy_beside(
     given, template = _overrides(settings, changes), []
     if mapping is not None:
         built = _built(settings, mapping)
-        sam(settings, "build", ["--build-dir", str(built), *given], PIPELINE=str(mapping.file))
+        packed = {"PIPELINE": str(mapping.file), "BOOTSTRAP": str(program(settings, "bootstrap"))}
+        sam(settings, "build", ["--build-dir", str(built), *given], **packed)
         template = ["--template-file", str(built / "template.yaml")]
     sam(settings, "deploy", ["--stack-name", name, *template, *given])
     return Deployment.read(settings, name)

@@ -4,7 +4,12 @@ from localstack.services.cloudformation.engine.v2.change_set_model import (
     ChangeSetEntity,
     ChangeSetModel,
     ChangeType,
+    NodeParameter,
     parent_change_type_of,
+)
+from localstack.services.cloudformation.engine.v2.change_set_model_preproc import (
+    ChangeSetModelPreproc,
+    PreprocEntityDelta,
 )
 
 
@@ -23,3 +28,16 @@ def find_in_map_by_parameter() -> None:
             return parent_change_type_of([arguments, mapping])
 
     ChangeSetModel._resolve_intrinsic_function_fn_find_in_map = resolve
+
+
+def lists_of_deployed_parameters() -> None:
+    """Lets a stack be deleted whose template has a list as its parameter: there it is still text."""
+    as_text = ChangeSetModelPreproc.visit_node_parameter
+
+    def visit(model: ChangeSetModelPreproc, parameter: NodeParameter) -> PreprocEntityDelta:
+        delta, kind = as_text(model, parameter), model.visit(parameter.type_)
+        if isinstance(delta.before, str) and "CommaDelimitedList" in (kind.before, kind.after):
+            delta.before = delta.before.split(",")
+        return delta
+
+    ChangeSetModelPreproc.visit_node_parameter = visit

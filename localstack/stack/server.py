@@ -25,6 +25,7 @@ class LoopbackServerPlugin(RuntimeServerPlugin):
     def load(self, *_: object, **__: object) -> RuntimeServer:
         s3.DEFAULT_S3_TMP_DIR = f"{tempfile.gettempdir()}/s3"
         repairs.find_in_map_by_parameter()
+        repairs.lists_of_deployed_parameters()
         return LoopbackServer()
 
 

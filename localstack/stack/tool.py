@@ -4,26 +4,14 @@ import os
 import subprocess
 from pathlib import Path
 
-from stack import postgres
-from stack.deploy import build_env
+from stack import deploy, postgres
 from stack.mapping import Mapping
 from stack.report import step
 from stack.settings import Settings, StackError
 
-TOOL = ("--locked", "--features", "cli", "--bin", "sqs-to-postgres")
-
-
-def build(settings: Settings) -> None:
-    """Compiles the tool, which shares with the function what is compiled already."""
-    with step("compiling the command-line tool", chatty=True):
-        if subprocess.run(["cargo", "build", *TOOL], cwd=settings.root, env=build_env(settings)).returncode:
-            raise StackError("the command-line tool does not compile: cargo's message is above.")
-
 
 def path(settings: Settings) -> Path:
-    """Where `build` puts it, or `make test` keeps it."""
-    built = settings.root / "target" / os.environ.get("CARGO_BUILD_TARGET", "") / "debug"
-    return Path(os.environ.get("TESTED_PROGRAMS", built)) / "sqs-to-postgres"
+    return deploy.program(settings, "sqs-to-postgres")
 
 
 def make_tables(settings: Settings, mapping: Mapping) -> None:

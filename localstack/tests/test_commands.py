@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stack import __main__ as commands
-from stack import deploy, emulator, postgres, tool
+from stack import deploy, emulator, postgres
 from stack.processes import require_free_port
 from stack.settings import LOOPBACK, Settings
 
@@ -73,7 +73,6 @@ def broken_postgres(elsewhere: Settings, monkeypatch: pytest.MonkeyPatch) -> Set
     monkeypatch.setattr(postgres, "programs", lambda: programs)
     monkeypatch.setattr(postgres, "_unprivileged", lambda _: [])
     monkeypatch.setattr(deploy, "build", lambda _: None)
-    monkeypatch.setattr(tool, "build", lambda _: None)
     with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
         monkeypatch.setenv("POSTGRES_PORT", str(one.getsockname()[1]))
         monkeypatch.setenv("LOCALSTACK_PORT", str(other.getsockname()[1]))

@@ -38,12 +38,9 @@ def test_a_deployment_names_its_processor_and_what_is_given_and_no_other_paramet
     assert [word.partition("=")[0] for word in named.split()] == ["Architecture", "Profile"]
 
 
-def test_a_build_packs_the_certificates_that_are_there(tmp_path: Path) -> None:
+def test_a_build_packs_the_certificates_that_are_named(tmp_path: Path) -> None:
     build = ["build-Function", "ARTIFACTS_DIR=packed", *makefile_beside(tmp_path)]
     assert "ca.pem" not in make(*build).stdout
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local" / "rds-ca.pem").touch()
-    assert 'cp ".local/rds-ca.pem" "packed/ca.pem"' in make(*build).stdout
     assert 'cp "mine.pem" "packed/ca.pem"' in make(*build, "CA_BUNDLE=mine.pem").stdout
 
 
@@ -95,3 +92,22 @@ def test_arm64_is_built_anywhere_and_x86_64_only_on_x86_64(machine: tuple[str, s
 
 def test_a_processor_that_lambda_does_not_have_is_refused() -> None:
     assert "cannot be built" in make("build", "ARCHITECTURE=riscv").stderr
+
+
+def test_every_stack_has_a_folder_and_a_name_of_its_own() -> None:
+    deploy = sam_deploy("STACK=orders", "TAGS=team=data cost=42")
+    assert "--stack-name orders " in deploy
+    assert "/.local/sam/aws/orders/template.yaml" in deploy
+    assert "--tags team=data cost=42 " in deploy
+    assert "--stack-name sqs-to-postgres " in sam_deploy()
+    assert "--tags" not in sam_deploy()
+
+
+@pytest.mark.parametrize("name", ["a" * 65, "or_ders", "1orders", "orders;true"])
+def test_a_name_that_no_function_can_have_is_refused_before_anything_is_built(name: str) -> None:
+    command = ["make", "--no-print-directory", "stack-name", f"STACK={name}"]
+    refused = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert refused.returncode != 0
+    assert "cannot be the name of a function" in refused.stderr
+    printed = make("build", f"STACK={name}").stdout
+    assert printed.index("cannot be the name") < printed.index("cargo")

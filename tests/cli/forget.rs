@@ -246,7 +246,7 @@ async fn a_person_is_forgotten_in_every_table_and_in_the_dead_letter_queue() {
     assert!(
         again
             .out
-            .contains("left: 4 dead letters (could not be searched"),
+            .contains("left: 4 dead letters (were not received"),
         "{}",
         again.out
     );
@@ -556,4 +556,118 @@ async fn a_child_that_comes_with_a_replaced_parent_is_deleted_too() {
     let done = silent(forgetting.end().await);
     assert_eq!(done.code, 0, "{}{}", done.out, done.err);
     assert_eq!(stand.database.count("lines WHERE order_id = 1").await, 0);
+}
+
+/// One column from an attribute, the other from within a text that is JSON.
+const ELSEWHERE: &str = r#"
+root = "detail"
+[[table]]
+name = "visits"
+key = ["id"]
+[[table.column]]
+name = "id"
+type = "uuid"
+from = "@message_id"
+[[table.column]]
+name = "user_id"
+type = "text"
+from = ["@attribute.user", "people.1.id"]
+[[table.column]]
+name = "count"
+type = "integer"
+required = true
+"#;
+
+#[tokio::test]
+async fn a_dead_letter_that_the_mapping_rejects_is_found_wherever_the_column_is_read_from() {
+    let database = Database::with_tables_of(ELSEWHERE).await;
+    let dead = Queue::new().await;
+    let user = MessageAttributeValue::builder().data_type("String");
+    let user = user.string_value(ADA).build().unwrap();
+    let send = dead.client.send_message().queue_url(&dead.url);
+    let send = send.message_attributes("user", user);
+    send.message_body("{}").send().await.unwrap();
+    for (first, second) in [(BOB, ADA), (ADA, BOB)] {
+        let people = json!({"people": [{"id": first}, {"id": second}]});
+        dead.send(&json!({"detail": people.to_string()}).to_string())
+            .await;
+    }
+    let tool = Tool::on(&database).on_aws().mapping(ELSEWHERE).input(ADA);
+    let command = format!(
+        "forget --column user_id --yes --json --dead-letter-queue-url {}",
+        dead.url
+    );
+    let done = silent(tool.run(&command).await);
+    let letters = &done.json()[0]["dead_letters"];
+    assert_eq!(
+        (done.code, &letters["deleted"]),
+        (0, &json!(2)),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    dead.receive_all(1).await;
+}
+
+#[tokio::test]
+async fn without_a_queue_and_a_mask_key_the_receipt_says_what_it_lacks() {
+    let database = Database::with_tables_of(ELSEWHERE).await;
+    let tool = Tool::bare().set("DATABASE_URL", &database.url());
+    let done = silent(
+        tool.mapping(ELSEWHERE)
+            .input(ADA)
+            .run("forget --column user_id")
+            .await,
+    );
+    assert_eq!(done.code, 0, "{}", done.err);
+    for note in [
+        "no dead-letter queue was searched",
+        "without a mask key the receipt has no digests",
+    ] {
+        assert!(done.err.contains(note), "{}", done.err);
+    }
+    assert!(done.out.contains("value 1: no digest"), "{}", done.out);
+}
+
+/// Behind ten messages of a group SQS delivers no other one of it until these are deleted or visible again.
+#[tokio::test]
+async fn messages_of_a_fifo_queue_that_are_not_received_are_reported() {
+    let stand = Stand::new().await;
+    let dead = Queue::fifo().await;
+    let send = async |group: &str, user: &str| {
+        let id = format!("{:016x}", fastrand::u64(..));
+        let send = dead.client.send_message().queue_url(&dead.url);
+        let send = send.message_group_id(group).message_deduplication_id(id);
+        send.message_body(visit(user).to_string())
+            .send()
+            .await
+            .unwrap();
+    };
+    for _ in 0..15 {
+        send("theirs", ADA).await;
+    }
+    let command = format!(
+        "forget --column user_id --yes --json --dead-letter-queue-url {}",
+        dead.url
+    );
+    let tool = stand.tool().input(ADA);
+    let done = silent(tool.run(&command).await);
+    let letters = &done.json()[0]["dead_letters"];
+    assert_eq!(
+        (done.code, &letters["deleted"]),
+        (0, &json!(15)),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    for _ in 0..11 {
+        send("others", BOB).await;
+    }
+    send("others", ADA).await;
+    let done = silent(tool.run(&command).await);
+    let left = done.json()[0]["left"].to_string();
+    assert!(
+        done.code == 1 && left.contains("ten messages of their group are before them"),
+        "{left}"
+    );
 }

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -50,6 +51,22 @@ def packaged(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> st
     with one_at_a_time(settings):
         deploy.sam(settings, "package", [str(word) for option in options.items() for word in option])
     return output.read_text()
+
+
+@pytest.fixture(scope="session")
+def released(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a release, as `make dist` builds it, but quickly."""
+    folder = tmp_path_factory.mktemp("released")
+    with one_at_a_time(settings):
+        subprocess.run(
+            ["make", "--no-print-directory", "dist", f"DIST={folder}", "CA_BUNDLE="],
+            cwd=settings.root,
+            env=deploy.build_env(settings) | {"PATH": os.environ["PATH"]},
+            check=True,
+            stdout=sys.stderr,
+        )
+        deploy.build(settings)  # cargo-lambda has moved the tool from its place
+    return folder
 
 
 @pytest.fixture

@@ -6,14 +6,18 @@ front, since RDS wants TLS. All else is as on the page, but for the compiler: no
 
 import math
 import os
+import platform
 import random
 import re
+import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
+from guide import REACHABLE, UNREACHABLE, blocks, script
 from tls_front import TlsFront, certify
 
 from stack import postgres
@@ -21,13 +25,22 @@ from stack.__main__ import _links
 from stack.deploy import build_env, stop_polling
 from stack.settings import ADMIN_ROLE, Settings
 
-AWS_ONLY = 3
-"""How many blocks cannot run here: RDS, its certificate, RDS Proxy."""
+AWS_ONLY = 4
+"""How many blocks cannot run here: RDS, RDS Proxy, and the end of both."""
 PLACEHOLDER = "arn:aws:service:eu-central-1:000000000000:placeholder"
 AWS = """#!/bin/sh
 exec {aws} --endpoint-url {endpoint} "$@"
 """
 """Version 1 of the AWS command line has its own endpoints of SQS, which precede AWS_ENDPOINT_URL."""
+ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "x86_64"
+LEFT = """
+functions=$(aws lambda list-functions --query 'Functions[].FunctionName' --output text)
+queues=$(aws sqs list-queues --query 'QueueUrls[]' --output text | sed s/None//)
+secrets=$(aws secretsmanager list-secrets --query 'SecretList[].Name' --output text)
+buckets=$(aws s3 ls)
+roles=$(aws iam list-roles --query 'Roles[].RoleName' --output text)
+echo "left: $functions$queues$secrets$buckets$roles$(network vpcs 'Vpcs[].VpcId')"
+"""
 TIMEOUT_SECS = 1800
 
 
@@ -36,19 +49,33 @@ def guide(settings: Settings) -> str:
     return (settings.root / "docs" / "DEPLOY.md").read_text()
 
 
-def blocks(guide: str, kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+def here(script: str) -> str:
+    """For this machine's processor, and with the authority of its Postgres in place of those of RDS."""
+    return script.replace("x86_64", ARCHITECTURE).replace(
+        "MaskSecret=", "DbSslRootCert=/var/task/ca.pem MaskSecret="
+    )
 
 
 @pytest.fixture
-def front(settings: Settings) -> Iterator[TlsFront]:
-    """Its certificate is where the guide puts that of RDS."""
-    certificate = settings.state / "rds-ca.pem"
+def folder(settings: Settings, released: Path, tmp_path: Path) -> Path:
+    """That of the release, with the shipped mapping."""
+    folder = shutil.copytree(released, tmp_path / "release")
+    for file in ("pipeline.toml", "events/logins.jsonl"):
+        shutil.copy(settings.root / file, folder)
+    return folder
+
+
+@pytest.fixture
+def front(settings: Settings, folder: Path) -> Iterator[TlsFront]:
+    """Its authority is in the released zip."""
+    certificate = folder / "ca.pem"
     certify(certificate)
+    (zipped,) = folder.glob("*.zip")
+    with zipfile.ZipFile(zipped, "a") as archive:
+        archive.write(certificate, "ca.pem")
     front = TlsFront(settings.identity.postgres_port, certificate)
     yield front
     front.close()
-    certificate.unlink()
 
 
 @pytest.fixture
@@ -79,10 +106,10 @@ def cleaned_up(settings: Settings, guide: str, shell: dict[str, str]) -> Iterato
     postgres.query(settings, "DROP ROLE IF EXISTS login_writer")
 
 
-def bash(script: str, env: dict[str, str], settings: Settings) -> str:
+def bash(script: str, env: dict[str, str], folder: Path) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=settings.root,
+        cwd=folder,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -94,37 +121,44 @@ def bash(script: str, env: dict[str, str], settings: Settings) -> str:
     return done.stdout
 
 
-@pytest.mark.usefixtures("cleaned_up", "steady_build")
-def test_a_newcomer_who_types_every_block_sees_a_row(
-    settings: Settings, guide: str, front: TlsFront, shell: dict[str, str]
+@pytest.mark.usefixtures("cleaned_up")
+def test_a_newcomer_who_types_every_block_sees_a_row_and_leaves_nothing_behind(
+    guide: str, front: TlsFront, shell: dict[str, str], folder: Path
 ) -> None:
-    printed = bash("\n".join(blocks(guide, "sh")), shell, settings)
+    printed = bash(here(script(aws=False)) + LEFT, shell, folder)
+    assert "the rows are those of the samples: 97" in printed
     assert re.search(r"^ [0-9a-f-]{36} \| u-1 +\| [0-9a-f]{12} +\| +4 \| ", printed, re.MULTILINE), printed
     assert '"message":"batch"' in printed
     assert front.tls_connections > 0
-    assert (settings.root / ".local/sam/default/Function/ca.pem").exists()
+    assert printed.endswith("left: \n"), printed[-500:]
 
 
 def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
-    settings: Settings, guide: str, shell: dict[str, str]
+    guide: str, shell: dict[str, str], folder: Path
 ) -> None:
     only_on_aws = blocks(guide, "sh aws-only")
     assert len(only_on_aws) == AWS_ONLY
     assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh")) + len(blocks(guide, "sh dual-stack"))
     # `--generate-cli-skeleton output` checks a command and its options, and sends nothing.
-    stubs = 'aws() { command aws "$@" --generate-cli-skeleton output; }\ncurl() { :; }\n'
-    script = "\n".join(only_on_aws)
-    placeholders = dict.fromkeys(re.findall(r"\$\{?([A-Z_]+)", script), PLACEHOLDER)
-    bash(stubs + script, placeholders | shell, settings)
+    stubs = """
+aws() { command aws "$@" --generate-cli-skeleton output; }
+curl() { :; }
+psql() { :; }
+sleep() { exit; }
+"""
+    for block in [*only_on_aws, REACHABLE, UNREACHABLE]:
+        assert block in script(aws=True)
+        placeholders = dict.fromkeys(re.findall(r"\$\{?([A-Z_]+)", block), PLACEHOLDER)
+        bash(stubs + block, placeholders | shell, folder)
 
 
 def test_dual_stack_subnets_lead_to_aws_without_interface_endpoints(
-    settings: Settings, guide: str, shell: dict[str, str]
+    guide: str, shell: dict[str, str], folder: Path
 ) -> None:
     network, _, _ = blocks(guide, "sh")[0].partition("for service in")
     (dual_stack,) = blocks(guide, "sh dual-stack")
     shown = "aws ec2 describe-subnets --filters Name=vpc-id,Values=$VPC\naws ec2 describe-route-tables"
-    printed = bash("\n".join([network, dual_stack, shown]), shell, settings)
+    printed = bash("\n".join([network, dual_stack, shown]), shell, folder)
     assert len(set(re.findall(r'"Ipv6CidrBlock": "(\S+::/64)"', printed))) == 2
     assert re.search(r'"DestinationIpv6CidrBlock": "::/0",\s+"EgressOnlyInternetGatewayId": "eigw-', printed)
 

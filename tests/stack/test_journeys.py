@@ -3,6 +3,7 @@
 import re
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,3 +114,23 @@ def test_the_key_of_an_aes_siv_mask_gives_back_the_values_of_a_table(journey: Jo
 def test_the_readme_shows_the_five_commands_of_the_page() -> None:
     section = "Use it for your own queue"
     assert steps("README.md", section)[:5] == steps(PAGE, "With the function")[:5]
+
+
+def test_a_second_mapping_is_deployed_beside_the_first_without_compiling_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    name = f"second{secrets.token_hex(3)}"
+    mapping = (settings.root / "events" / "orders.toml").read_text()
+    (tmp_path / f"{name}.toml").write_text(re.sub(r'(?m)^table = "\w+"', f'table = "{name}"', mapping))
+    command = [sys.executable, "-P", "-m", "stack", "up", str(tmp_path / f"{name}.toml")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "Finished" in done.stderr
+        assert "Compiling" not in done.stderr
+        functions = client(settings, "lambda").list_functions()["Functions"]
+        assert {name, "sqs-to-postgres"} <= {function["FunctionName"] for function in functions}
+        assert run.count_rows(settings, name) == 0
+    finally:
+        client(settings, "cloudformation").delete_stack(StackName=name)
+        postgres.query(settings, f"DROP TABLE IF EXISTS {name}")

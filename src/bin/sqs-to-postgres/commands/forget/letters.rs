@@ -90,12 +90,15 @@ impl Letters {
         } else {
             0
         };
+        let not_received = match self.queue.is_fifo() {
+            true => {
+                "were not received, because others received them, or ten messages of their group are before them: redrive or delete those, and run it again"
+            }
+            false => "were not received, because others received them: run it again",
+        };
         let reasons = [
             (undeleted, "could not be deleted: run it again"),
-            (
-                counts.not_received,
-                "could not be searched, because others received them or they are behind one of their group: run it again",
-            ),
+            (counts.not_received, not_received),
             (
                 counts.suspect,
                 "cannot be read, and their text has one of the values: read them, and delete them by hand",

@@ -1,0 +1,98 @@
+#!/bin/sh
+# Deploys a released function with your mapping, or updates the code, the mapping or both of a deployed one. Needs the
+# AWS command line, zip and unzip; no compiler, no SAM.
+#
+#   ./deploy.sh STACK --bucket BUCKET --zip FILE --mapping FILE [Parameter=Value …]   the first time
+#   ./deploy.sh STACK --mapping FILE                                                  another mapping
+#   ./deploy.sh STACK --zip FILE                                                      another version
+#
+# What is not named stays as it is deployed, and so do parameters. The processor is that of the zip.
+set -eu
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+usage="usage: deploy.sh STACK [--bucket BUCKET] [--zip FILE] [--mapping FILE] [Parameter=Value …]"
+stack=${1:-}
+case $stack in
+"" | -* | *[!A-Za-z0-9-]*) fail "$usage" ;;
+esac
+# The function has the name of the stack. https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+[ "${#stack}" -le 64 ] || fail "the name $stack has ${#stack} characters: a function's has at most 64"
+shift
+
+bucket='' zip='' mapping=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --bucket | --zip | --mapping)
+        [ $# -gt 1 ] || fail "$usage"
+        case $1 in
+        --bucket) bucket=$2 ;;
+        --zip) zip=$2 ;;
+        --mapping) mapping=$2 ;;
+        esac
+        shift 2
+        ;;
+    *=*) break ;;
+    *) fail "$usage" ;;
+    esac
+done
+for file in "$zip" "$mapping"; do
+    [ -z "$file" ] || [ -f "$file" ] || fail "there is no file $file"
+done
+[ "$zip$mapping" ] || fail "name another --zip, another --mapping, or both"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+deployed() {
+    aws cloudformation describe-stacks --stack-name "$stack" --output text \
+        --query "Stacks[0].Parameters[?ParameterKey=='$1'].ParameterValue" 2>/dev/null || true
+}
+
+# What is deployed: the rest of the new zip, and the place for it.
+deployed_bucket=$(deployed CodeBucket)
+deployed_key=$(deployed CodeKey)
+[ "$bucket" ] || bucket=$deployed_bucket
+[ "$bucket" ] || fail "the stack $stack does not exist yet, or was not deployed with a released template: name a --bucket"
+if [ -z "$zip" ] || [ -z "$mapping" ]; then
+    [ "$deployed_key" ] || fail "the stack $stack does not exist yet: name a --zip and a --mapping"
+    aws s3 cp --only-show-errors "s3://$deployed_bucket/$deployed_key" "$work/deployed.zip"
+fi
+
+cp "${zip:-$work/deployed.zip}" "$work/function.zip"
+if [ "$mapping" ]; then
+    cp "$mapping" "$work/pipeline.toml"
+else
+    unzip -q -o "$work/deployed.zip" pipeline.toml -d "$work" || fail "the deployed zip has no mapping: name a --mapping"
+fi
+(cd "$work" && zip -q function.zip pipeline.toml)
+
+# The processor: byte 18 of an ELF file. https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
+unzip -q -o "$work/function.zip" bootstrap -d "$work" || fail "$zip is not a released zip: it has no bootstrap"
+case $(od -An -tx1 -j18 -N1 "$work/bootstrap" | tr -d ' ') in
+3e) architecture=x86_64 ;;
+b7) architecture=arm64 ;;
+*) fail "$zip is for no processor that Lambda has" ;;
+esac
+for parameter in "$@"; do
+    case $parameter in
+    Architecture="$architecture") ;;
+    Architecture=*) fail "$parameter was asked for, but the zip is for $architecture: name the other --zip" ;;
+    esac
+done
+
+# The tool of the same release, if it is there, finds a mapping that could not work before it is deployed.
+if command -v sqs-to-postgres >/dev/null; then
+    MASK_KEY='' MASK_SECRET_ID='' sqs-to-postgres explain --pipeline "$work/pipeline.toml" /dev/null >/dev/null
+fi
+
+# The key names the content, so that CloudFormation deploys what differs, and goes back to what was before.
+digest=$(unzip -p "$work/function.zip" | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-16)
+key=$stack/$digest.zip
+aws s3 cp --only-show-errors "$work/function.zip" "s3://$bucket/$key"
+aws cloudformation deploy --stack-name "$stack" --template-file "$(dirname "$0")/template.yaml" \
+    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --no-fail-on-empty-changeset \
+    --parameter-overrides CodeBucket="$bucket" CodeKey="$key" Architecture="$architecture" "$@"
