@@ -13,7 +13,7 @@ import pytest
 from shell import Shell
 
 from stack import run
-from stack.deploy import client
+from stack.deploy import client, program
 from stack.runtime_api import Invocation
 from stack.sandbox import Sandbox
 from stack.settings import REGION, Settings
@@ -85,7 +85,7 @@ def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
     shell.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
     of_lambda = {"NAME": OURS, "VERSION": "$LATEST", "MEMORY_SIZE": "256"}
     of_lambda = {f"AWS_LAMBDA_FUNCTION_{name}": value for name, value in of_lambda.items()}
-    bootstrap = settings.root / "target" / "lambda" / "bootstrap" / "bootstrap"
+    bootstrap = program(settings, "bootstrap")
     env = shell.env | of_lambda | {"AWS_REGION": REGION, "LAMBDA_TASK_ROOT": str(shell.folder)}
     function = Sandbox([str(bootstrap)], env, shell.folder)
     payment, other = {"kind": "payment", "id": 1}, {"kind": "other"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stack import postgres
+from stack.deploy import program
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
 
@@ -43,7 +44,7 @@ def function(server: Settings, steady_build: None) -> Iterator[RuntimeApi]:
         "DATABASE_URL": f"{server.app_url}?sslmode=disable",
         "MASK_KEY": server.identity.mask_key,
     }
-    bootstrap = server.root / "target" / "lambda" / "bootstrap" / "bootstrap"
+    bootstrap = program(server, "bootstrap")
     with subprocess.Popen([bootstrap], env=env, stdout=subprocess.DEVNULL) as process:
         yield api
         process.kill()

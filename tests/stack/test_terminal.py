@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 from shell import Shell
 
-from stack.deploy import client
+from stack.deploy import client, program
 from stack.logs import readable
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
@@ -37,7 +37,7 @@ def test_at_a_terminal_the_function_writes_lines_for_a_person_and_no_metrics() -
     }
     event = json.dumps({"Records": [{"messageId": "m-1", "body": "no JSON"}]}).encode()
     ours, theirs = pty.openpty()
-    bootstrap = settings.root / "target" / "lambda" / "bootstrap" / "bootstrap"
+    bootstrap = program(settings, "bootstrap")
     with subprocess.Popen([bootstrap], env=env, stdout=theirs) as function:
         try:
             outcome = api.start(Invocation("id-1", "arn:of:the:function", "Root=1-2", event, PATIENCE_SECS))
