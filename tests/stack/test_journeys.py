@@ -120,8 +120,8 @@ def test_a_second_mapping_is_deployed_beside_the_first_without_compiling_again(
     settings: Settings, tmp_path: Path
 ) -> None:
     name = f"second{secrets.token_hex(3)}"
-    mapping = (settings.root / "events" / "orders.toml").read_text()
-    (tmp_path / f"{name}.toml").write_text(re.sub(r'(?m)^table = "\w+"', f'table = "{name}"', mapping))
+    mapping = (settings.root / "pipeline.toml").read_text()
+    (tmp_path / f"{name}.toml").write_text(mapping.replace('table = "user_logins"', f'table = "{name}"', 1))
     command = [sys.executable, "-P", "-m", "stack", "up", str(tmp_path / f"{name}.toml")]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
