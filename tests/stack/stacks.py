@@ -30,9 +30,13 @@ class Variant:
     bad: str
 
 
+EXISTING = {kind: f"was-there-{kind}-{secrets.token_hex(3)}" for kind in ("before", "too")}
+"""The names of an existing queue and its dead-letter queue. They outlast their stack, so each session has its own."""
+
+
 def existing_queue(settings: Settings, suffix: str = "") -> dict[str, str]:
     """An existing queue, and its dead-letter queue."""
-    names = {"QueueArn": f"was-there-before{suffix}", "DeadLetterQueueArn": f"was-there-too{suffix}"}
+    names = {"QueueArn": EXISTING["before"] + suffix, "DeadLetterQueueArn": EXISTING["too"] + suffix}
     fifo = {"FifoQueue": "true"} if suffix else {}
     for name in names.values():
         client(settings, "sqs").create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5", **fifo})

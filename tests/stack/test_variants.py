@@ -8,7 +8,7 @@ import pytest
 from stack import postgres, run
 from stack.deploy import client
 from stack.settings import Settings
-from stacks import KEY, VARIANTS, Variant
+from stacks import EXISTING, KEY, VARIANTS, Variant
 
 PROFILES = ("low-latency", "standard", "bulk")
 DIRECT = ("standard", "fifo", "existing-queue", "existing-fifo", "every-option")
@@ -99,11 +99,11 @@ def test_an_existing_queue_is_used_and_not_touched(settings: Settings, variants:
     variant, cloudformation = variants["existing-queue"], client(settings, "cloudformation")
     made = cloudformation.describe_stack_resources(StackName=variant.name)["StackResources"]
     assert "AWS::SQS::Queue" not in {resource["ResourceType"] for resource in made}
-    assert event_source(settings, variant)["EventSourceArn"].endswith(":was-there-before")
+    assert event_source(settings, variant)["EventSourceArn"].endswith(f":{EXISTING['before']}")
     watched = [
         dimension["Value"] for alarm in alarms_of(settings, variant) for dimension in alarm["Dimensions"]
     ]
-    assert set(watched) == {variant.name, "was-there-before", "was-there-too"}
+    assert set(watched) == {variant.name, *EXISTING.values()}
 
 
 def test_a_key_of_ones_own_encrypts_both_queues(settings: Settings, variants: dict[str, Variant]) -> None:
