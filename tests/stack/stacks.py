@@ -31,7 +31,7 @@ class Variant:
 
 
 EXISTING = {kind: f"was-there-{kind}-{secrets.token_hex(3)}" for kind in ("before", "too")}
-"""The names of an existing queue and its dead-letter queue. They outlast their stack, so each session has its own."""
+"""An existing queue and its dead-letter queue. They outlast their stack, so each session has its own."""
 
 
 def existing_queue(settings: Settings, suffix: str = "") -> dict[str, str]:
