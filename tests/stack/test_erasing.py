@@ -1,19 +1,18 @@
-"""A person is erased as docs/ANALYSIS.md says, from 10,000 rows and dead letters, while messages flow."""
+"""A person is erased as docs/ANALYSIS.md says, from 10,000 rows and dead letters, while a function runs."""
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from function import Function, running
 from shell import Shell
 
-from stack import deploy, run
+from stack import deploy
 from stack.settings import Settings
 
 ROWS = 10_000
-PATIENCE_SECS = 120
 ADDRESS = "198.51.100.99"
 
 
@@ -35,8 +34,8 @@ def queues(settings: Settings, shell: Shell) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def eraser(settings: Settings, shell: Shell, queues: tuple[str, str]) -> Iterator[Shell]:
-    """Many rows, four of them of the person, and a loader at work."""
+def eraser(settings: Settings, shell: Shell, queues: tuple[str, str]) -> Shell:
+    """Many rows, four of them of the person."""
     shell = replace(shell, env=shell.env | settings.aws_env() | {"QUEUE_URL": queues[0]})
     shell.store("user_logins", f"{login(ADDRESS)}\n{login('192.0.2.1')}\n")
     others = "user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
@@ -46,24 +45,27 @@ def eraser(settings: Settings, shell: Shell, queues: tuple[str, str]) -> Iterato
     shell.sql(
         f"INSERT INTO user_logins SELECT {copy} FROM user_logins, generate_series(1, {ROWS}) WHERE NOT {mine}"
     )
-    loader = subprocess.Popen(["sqs-to-postgres", "drain", "--follow"], cwd=shell.folder, env=shell.env)
-    yield shell
-    loader.terminate()
-    assert loader.wait(PATIENCE_SECS) in (0, 1)
+    return shell
 
 
-def test_a_person_is_erased_by_the_steps_of_the_page_while_messages_flow(
-    settings: Settings, eraser: Shell, queues: tuple[str, str]
+@pytest.fixture
+def function(settings: Settings, eraser: Shell) -> Iterator[Function]:
+    with running(settings, eraser) as function:
+        yield function
+
+
+def test_a_person_is_erased_by_the_steps_of_the_page_while_a_function_runs(
+    settings: Settings, eraser: Shell, function: Function, queues: tuple[str, str]
 ) -> None:
     sqs = deploy.client(settings, "sqs")
-    queue, dead = queues
+    _, dead = queues
     for body in (login(ADDRESS), login("192.0.2.1"), json.dumps({"ip": ADDRESS})):
         sqs.send_message(QueueUrl=dead, MessageBody=body)
     text = (settings.root / "docs" / "ANALYSIS.md").read_text().partition("\n## Erasing a person\n")[2]
     blocks = re.findall(r"^ +```sh\n(.*?)^ +```$", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
     look, erase, again = blocks
     before = int(eraser.sql("SELECT count(*) FROM user_logins")[0])
-    sqs.send_message(QueueUrl=queue, MessageBody=login("192.0.2.2"))
+    function.store(login("192.0.2.2"))
     looked = eraser.output(look, f"{ADDRESS}\n")
     assert "would delete 4 rows and 2 dead letters" in looked
     said = eraser.output(f"{look}\n{erase}\n{again}", f"{ADDRESS}\n")
@@ -73,9 +75,5 @@ def test_a_person_is_erased_by_the_steps_of_the_page_while_messages_flow(
     assert receipt["dead_letters"]["deleted"] == 2
     assert receipt["left"] == []
     assert ADDRESS not in looked + said + json.dumps(receipt)
-    run.until(
-        lambda: eraser.sql("SELECT count(*) FROM user_logins") == [str(before - 4 + 1)],
-        PATIENCE_SECS,
-        "the loader does not store the message",
-    )
-    assert run.queue_depth(settings, dead) == 1
+    function.store(login("192.0.2.3"))
+    assert eraser.sql("SELECT count(*) FROM user_logins") == [str(before - 4 + 2)]

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from function import running
 from shell import Shell
 
 from stack import run
-from stack.deploy import client, program
-from stack.runtime_api import Invocation
-from stack.sandbox import Sandbox
+from stack.deploy import client
 from stack.settings import REGION, Settings
 from stacks import ACCOUNT, Variant
 
@@ -83,24 +82,13 @@ def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
     """The log of a function that stores, repeats, passes over, deletes and skips rows of two tables."""
     (shell.folder / "pipeline.toml").write_text(SEVERAL_TABLES)
     shell.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
-    of_lambda = {"NAME": OURS, "VERSION": "$LATEST", "MEMORY_SIZE": "256"}
-    of_lambda = {f"AWS_LAMBDA_FUNCTION_{name}": value for name, value in of_lambda.items()}
-    bootstrap = program(settings, "bootstrap")
-    env = shell.env | of_lambda | {"AWS_REGION": REGION, "LAMBDA_TASK_ROOT": str(shell.folder)}
-    function = Sandbox([str(bootstrap)], env, shell.folder)
     payment, other = {"kind": "payment", "id": 1}, {"kind": "other"}
     customer = {"kind": "customer", "id": 1, "version": 2}
     newer = [customer | {"version": 1}, customer | {"version": 3, "is_deleted": True}]
-    try:
-        function.wait_ready(60)
-        for number, body in enumerate([payment, customer, payment, *newer, other]):
-            record = {"messageId": f"m-{number}", "body": json.dumps(body), "eventSourceARN": QUEUE_ARN}
-            event = json.dumps({"Records": [record]}).encode()
-            outcome = function.invoke(Invocation(f"id-{number}", FUNCTION_ARN, "Root=1-2", event, 60))
-            assert json.loads(outcome.payload) == {"batchItemFailures": []}
-    finally:
-        function.stop()
-    return [json.loads(line) for line in function.take_output().splitlines()]
+    with running(settings, shell) as function:
+        for body in [payment, customer, payment, *newer, other]:
+            function.store(json.dumps(body))
+        return [json.loads(line) for line in function.output().splitlines()]
 
 
 @pytest.fixture

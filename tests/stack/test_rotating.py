@@ -1,19 +1,18 @@
-"""The mask key of 10,000 rows is rotated as docs/ANALYSIS.md says, while messages flow."""
+"""The mask key of 10,000 rows is rotated as docs/ANALYSIS.md says, while a function runs."""
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from function import Function, running
 from shell import Shell
 
-from stack import deploy, run
+from stack import deploy
 from stack.settings import Settings
 
 ROWS = 10_000
-PATIENCE_SECS = 120
 ADDRESS = "198.51.100.99"
 OF_NEW_KEY = "masked_ip LIKE '2026.%' AND masked_device_id LIKE '2026.%'"
 
@@ -24,16 +23,8 @@ def login(ip: str) -> str:
 
 
 @pytest.fixture
-def queue(settings: Settings, shell: Shell) -> Iterator[str]:
-    sqs = deploy.client(settings, "sqs")
-    url = sqs.create_queue(QueueName=shell.folder.name)["QueueUrl"]
-    yield url
-    sqs.delete_queue(QueueUrl=url)
-
-
-@pytest.fixture
-def rotating(settings: Settings, shell: Shell, queue: str) -> Iterator[Shell]:
-    """Many rows of the old key, and a loader that reads the secret again for each batch."""
+def rotating(settings: Settings, shell: Shell) -> Iterator[Shell]:
+    """Many rows of the old key, which a function reads again for each batch."""
     mapping = shell.folder / "pipeline.toml"
     mapping.write_text(mapping.read_text().replace("hmac-sha256", "aes-siv"))
     shell.store("user_logins", login(ADDRESS))
@@ -43,27 +34,22 @@ def rotating(settings: Settings, shell: Shell, queue: str) -> Iterator[Shell]:
     secrets = deploy.client(settings, "secretsmanager")
     secret = json.dumps({"mask_key": shell.env["MASK_KEY"]}, indent=1)
     name = secrets.create_secret(Name=shell.folder.name, SecretString=secret)["Name"]
-    own = {"QUEUE_URL": queue, "MASK_SECRET_ID": name, "MASK_KEY": "", "SECRET_TTL_SECS": "0"}
-    shell = replace(shell, env=shell.env | settings.aws_env() | own)
-    loader = subprocess.Popen(["sqs-to-postgres", "drain", "--follow"], cwd=shell.folder, env=shell.env)
-    yield shell
-    loader.terminate()
-    assert loader.wait(PATIENCE_SECS) in (0, 1)
+    own = {"MASK_SECRET_ID": name, "MASK_KEY": "", "SECRET_TTL_SECS": "0"}
+    yield replace(shell, env=shell.env | settings.aws_env() | own)
     secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
 
 
-def test_the_mask_key_is_rotated_by_the_steps_of_the_page_while_messages_flow(
-    settings: Settings, rotating: Shell, queue: str
-) -> None:
-    sqs = deploy.client(settings, "sqs")
+@pytest.fixture
+def function(settings: Settings, rotating: Shell) -> Iterator[Function]:
+    with running(settings, rotating) as function:
+        yield function
 
+
+def test_the_mask_key_is_rotated_by_the_steps_of_the_page_while_a_function_runs(
+    settings: Settings, rotating: Shell, function: Function
+) -> None:
     def count(condition: str = "true") -> int:
         return int(rotating.sql(f"SELECT count(*) FROM user_logins WHERE {condition}")[0])
-
-    def store(address: str) -> None:
-        before = count()
-        sqs.send_message(QueueUrl=queue, MessageBody=login(address))
-        run.until(lambda: count() > before, PATIENCE_SECS, "the loader does not store the message")
 
     text = (settings.root / "docs" / "ANALYSIS.md").read_text().partition("\n## Rotating the mask key\n")[2]
     blocks = re.findall(r"^ +```sh\n(.*?)^ +```$", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
@@ -71,10 +57,10 @@ def test_the_mask_key_is_rotated_by_the_steps_of_the_page_while_messages_flow(
     keep = "declare -p old new > keys\n"
     add, switch, remask, check, remove = steps
     rotating.output(f"{add}{keep}")
-    store("192.0.2.1")
+    function.store(login("192.0.2.1"))
     assert count(OF_NEW_KEY) == 0
     rotating.output(f". ./keys\n{switch}")
-    store("192.0.2.2")
+    function.store(login("192.0.2.2"))
     assert count(OF_NEW_KEY) == 1
     said = rotating.output(remask)
     assert f"would re-encrypt {ROWS + 1} of {ROWS + 2} rows" in said
@@ -83,7 +69,7 @@ def test_the_mask_key_is_rotated_by_the_steps_of_the_page_while_messages_flow(
     assert 'of key "2026"' in checked
     assert 'of key ""' not in checked
     assert "ready: 0 failures" in rotating.output(f". ./keys\n{remove}")
-    store("192.0.2.3")
+    function.store(login("192.0.2.3"))
     tokens = "psql \"$DATABASE_URL\" -Atc 'SELECT masked_ip FROM user_logins' | sqs-to-postgres unmask"
     values = rotating.output(f"{tokens} | sort | uniq -c").split()
     assert values == ["1", "192.0.2.1", "1", "192.0.2.2", "1", "192.0.2.3", str(ROWS), ADDRESS]
