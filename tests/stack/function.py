@@ -1,6 +1,7 @@
 """The function in an execution environment of its own, with the mapping of a folder."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +27,12 @@ class Function:
 
     def store(self, body: str) -> None:
         """One batch of one message, which is stored."""
-        record = {"messageId": str(uuid.uuid4()), "body": body, "eventSourceARN": QUEUE_ARN}
+        attributes = {"SentTimestamp": str(time.time_ns() // 1_000_000)}
+        identity = {"messageId": str(uuid.uuid4()), "eventSourceARN": QUEUE_ARN}
+        record = identity | {"body": body, "attributes": attributes}
         event = json.dumps({"Records": [record]}).encode()
         outcome = self._sandbox.invoke(Invocation(uuid.uuid4().hex, ARN, "Root=1-2", event, PATIENCE_SECS))
-        assert json.loads(outcome.payload) == {"batchItemFailures": []}
+        assert json.loads(outcome.payload) == {"batchItemFailures": []}, self.output()
 
     def output(self) -> str:
         return self._sandbox.take_output()
