@@ -240,7 +240,7 @@ impl TableRows {
     /// Notes what the row that was added last belongs to, and whether it is to be deleted.
     pub(crate) fn finish_row(&mut self, parent: Option<usize>, is_deleted: bool) -> usize {
         let row = self.rows.len() - 1;
-        self.parents.push(parent.unwrap_or(row));
+        self.parents.extend(parent);
         if is_deleted {
             self.deleted.push(row);
         }

@@ -187,7 +187,7 @@ impl Transformer {
         if !holds(&table.when, reading)? {
             return Ok(false);
         }
-        if reading.rows.unfinished() >= MAX_ROWS {
+        if table.each.is_some() && reading.rows.unfinished() >= MAX_ROWS {
             return Err(Rule::TooManyRows(MAX_ROWS).into());
         }
         let is_deleted = !table.delete_when.is_empty() && holds(&table.delete_when, reading)?;
