@@ -11,7 +11,7 @@ const BASE: Duration = Duration::from_millis(50);
 const CAP: Duration = Duration::from_secs(5);
 
 /// How long to wait after this attempt; the first has the number 0.
-pub(crate) fn backoff(attempt: u32) -> Duration {
+pub fn backoff(attempt: u32) -> Duration {
     ceiling(attempt).mul_f64(fastrand::f64())
 }
 
@@ -23,7 +23,7 @@ fn ceiling(attempt: u32) -> Duration {
 ///
 /// # Errors
 /// The error of the last attempt. An attempt must end by itself when time is up.
-pub(crate) async fn retry<T, E: Display>(
+pub async fn retry<T, E: Display>(
     until: Instant,
     is_transient: impl Fn(&E) -> bool,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,

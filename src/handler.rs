@@ -63,6 +63,11 @@ impl Handler {
         }
     }
 
+    /// The mapping.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
     /// The totals of all batches so far.
     pub fn totals(&self) -> Arc<Mutex<Totals>> {
         self.metrics.totals()

@@ -15,8 +15,29 @@ pub(crate) fn quote_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String
         .join(", ")
 }
 
+/// The column of a table that has this alias.
+pub fn qualified(alias: &str, name: &str) -> String {
+    format!("{alias}.{}", quote_identifier(name))
+}
+
+/// The condition that the columns of two tables, each with its alias, have equal values in pairs.
+pub fn all_equal<'a>(
+    (alias, names): (&str, impl Iterator<Item = &'a str>),
+    (other_alias, others): (&str, impl Iterator<Item = &'a str>),
+) -> String {
+    let pairs = names.zip(others);
+    let equal = pairs.map(|(name, other)| {
+        format!(
+            "{} = {}",
+            qualified(alias, name),
+            qualified(other_alias, other)
+        )
+    });
+    equal.collect::<Vec<_>>().join(" AND ")
+}
+
 /// A string as an SQL literal, whatever `standard_conforming_strings` is.
-pub(crate) fn quote_literal(text: &str) -> String {
+pub fn quote_literal(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('\'', "''");
     format!("E'{escaped}'")
 }

@@ -75,7 +75,6 @@ enum Credentials {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) names: Names,
-    pub(crate) is_dsql: bool,
     /// By the wall clock, as above.
     made: SystemTime,
     tls: TlsOfMode,
@@ -192,7 +191,7 @@ impl Database {
         let Some(session) = session.filter(|session| !session.client.is_closed()) else {
             return false;
         };
-        if session.is_dsql && dsql::is_old(session.made, SystemTime::now()) {
+        if self.is_dsql && dsql::is_old(session.made, SystemTime::now()) {
             return false;
         }
         let client = &session.client;
@@ -375,7 +374,6 @@ async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, Data
     Ok(Session {
         client,
         names: Names::new(is_behind_rds_proxy(&config) || leads_to_dsql(&config)),
-        is_dsql: leads_to_dsql(&config),
         made: SystemTime::now(),
         tls,
         is_new: true,

@@ -8,7 +8,7 @@
 
 use super::statement::{STORED, conflict_action, expression, is_not_newer};
 use crate::pipeline::{Pipeline, TableMapping};
-use crate::quote::{quote_identifier, quote_list};
+use crate::quote::{all_equal, qualified, quote_identifier, quote_list};
 use crate::schema::EnumColumn;
 
 /// The columns of the counts that the statement returns for each table.
@@ -183,12 +183,7 @@ fn same_key(
     (table, alias): (&TableMapping, &str),
     (other, other_alias): (&TableMapping, &str),
 ) -> String {
-    let pairs = table.key_names().zip(other.key_names());
-    let same = pairs.map(|(own, other)| {
-        let (own, other) = (quote_identifier(own), quote_identifier(other));
-        format!("{alias}.{own} = {other_alias}.{other}")
-    });
-    same.collect::<Vec<_>>().join(" AND ")
+    all_equal((alias, table.key_names()), (other_alias, other.key_names()))
 }
 
 /// A condition that always holds, and makes Postgres run a data-modifying expression to its end first: without it, the
@@ -198,6 +193,6 @@ fn is_done(expression: &str) -> String {
 }
 
 fn columns<'a>(names: impl Iterator<Item = &'a str>, alias: &str) -> String {
-    let columns = names.map(|name| format!("{alias}.{}", quote_identifier(name)));
+    let columns = names.map(|name| qualified(alias, name));
     columns.collect::<Vec<_>>().join(", ")
 }

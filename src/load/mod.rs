@@ -317,10 +317,11 @@ async fn session<'d>(
     copy: &mut Option<CopyIn>,
     until: Instant,
 ) -> Result<&'d mut Session, DatabaseError> {
+    let is_dsql = database.is_dsql();
     let session = database.session(until).await?;
     if session.take_is_new() {
         *statements = Statements::new(pipeline, &[]);
-        if session.is_dsql {
+        if is_dsql {
             // What its catalog says about constraints is not documented.
             statements.set_guard(None);
         }

@@ -10,7 +10,7 @@ use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
     condition, family, newer, reach, trust,
 };
-use crate::mask::Mask;
+use crate::mask::{KeyRing, Mask};
 use crate::message::{Envelope, Metadata};
 use crate::steps::Step;
 use crate::types::ColumnType;
@@ -397,15 +397,25 @@ fn check_mask(name: &str, column_type: ColumnType) -> Result<Mask, Problem> {
     if !column_type.is_text() {
         return Err(Problem::MaskType(column_type));
     }
-    let needed = mask.min_token_chars();
-    if column_type.max_chars().is_some_and(|chars| chars < needed) {
-        return Err(Problem::MaskWidth {
+    check_token_width(mask, column_type, None)?;
+    Ok(mask)
+}
+
+/// Whether a column has room for the tokens of the current key, as far as the keys are known.
+pub(crate) fn check_token_width(
+    mask: Mask,
+    column_type: ColumnType,
+    keys: Option<&KeyRing>,
+) -> Result<(), Problem> {
+    let needed = mask.min_token_chars_with(keys);
+    match column_type.max_chars() {
+        Some(chars) if chars < needed => Err(Problem::MaskWidth {
             mask,
             needed,
             column_type,
-        });
+        }),
+        _ => Ok(()),
     }
-    Ok(mask)
 }
 
 /// A default as the JSON text that a message would contain, so that it is processed in the same way.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Condition, Path, Source};
 use crate::mask::Mask;
-use crate::message::Envelope;
+use crate::message::{Envelope, Metadata};
 use crate::quote::quote_identifier;
 use crate::rejection::Place;
 use crate::steps::Step;
@@ -227,6 +227,12 @@ impl Column {
     /// Where its value comes from, in the order in which they are tried.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         std::iter::once(&self.source).chain(&self.fallbacks)
+    }
+
+    /// Whether it reads this fact about a message.
+    pub fn reads(&self, metadata: &Metadata) -> bool {
+        let is_it = |source: &Source| matches!(source, Source::Metadata(read) if read == metadata);
+        self.sources().any(is_it)
     }
 
     pub(crate) fn place(&self, is_key: bool) -> Place {

@@ -27,7 +27,7 @@ mod unread;
 use base16ct::lower::encode_string;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use check::check_identifier;
+pub(crate) use check::{check_identifier, check_token_width};
 pub use condition::{Condition, Scalar};
 pub use mapping::{Column, OnConflict, Pipeline, Table, TableMapping, Unmatched};
 pub use path::Path;

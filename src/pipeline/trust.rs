@@ -4,7 +4,7 @@
 //! mask key. Without a key it cannot be distinguished from an id that a sender has made up, and under
 //! `on_conflict = "update"` that id decides which row is replaced.
 
-use super::{Column, Mistake, OnConflict, Pipeline, Problem, Source, TableMapping};
+use super::{Column, Mistake, OnConflict, Pipeline, Problem, TableMapping};
 use crate::mask::Mask;
 use crate::message::Metadata;
 
@@ -30,8 +30,7 @@ impl Pipeline {
             let columns = table.key.iter();
             columns.filter_map(|&position| table.columns.get(position))
         });
-        let id = Source::Metadata(Metadata::MessageId);
-        keys.find(|column| column.sources().any(|source| *source == id))
+        keys.find(|column| column.reads(&Metadata::MessageId))
     }
 }
 
@@ -41,9 +40,8 @@ pub(super) fn check(pipeline: &Pipeline) -> Result<(), Mistake> {
     if pipeline.trust_origin && (is_signed || pipeline.overwrites_by_id().is_none()) {
         return Err(Problem::TrustInVain.into());
     }
-    let key_id = Source::Metadata(Metadata::MaskKeyId);
     let mut columns = pipeline.columns();
-    let in_vain = columns.find(|column| column.sources().any(|source| *source == key_id));
+    let in_vain = columns.find(|column| column.reads(&Metadata::MaskKeyId));
     if let Some(column) = in_vain.filter(|_| !is_signed) {
         return Err(Problem::KeyIdInVain.of(&column.name));
     }

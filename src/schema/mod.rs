@@ -22,4 +22,4 @@ pub use live::LiveTable;
 pub use parent::{ForeignKey, ParentFacts};
 
 /// A privilege is missing (insufficient_privilege).
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
+pub const INSUFFICIENT_PRIVILEGE: &str = "42501";

@@ -11,7 +11,7 @@ use super::scopes::{Frames, Input};
 use super::text::Unstorable;
 use crate::mask::{KeyRing, Masker};
 use crate::message::Message;
-use crate::pipeline::{Column, Problem};
+use crate::pipeline::{Column, Problem, check_token_width};
 use crate::rejection::Rule;
 use crate::rows::Rows;
 use crate::steps::{Cleaned, Step};
@@ -153,15 +153,7 @@ fn masker(column: &Column, keys: Option<&KeyRing>) -> Result<Option<Masker>, Pro
     let Some(mask) = column.mask else {
         return Ok(None);
     };
-    let column_type = column.column_type;
-    let needed = mask.min_token_chars_with(keys);
-    if column_type.max_chars().is_some_and(|chars| chars < needed) {
-        return Err(Problem::MaskWidth {
-            mask,
-            needed,
-            column_type,
-        });
-    }
+    check_token_width(mask, column.column_type, keys)?;
     Ok(Some(Masker::new(mask, keys)?))
 }
 

@@ -35,6 +35,12 @@ async fn table() -> Database {
     database
 }
 
+/// A function with the mask keys of this secret.
+fn with_secret(database: &Database, secret: &Secret, ip_type: &str) -> Setup {
+    let setup = Setup::on(database).mapping(&mapping(ip_type)).on_aws();
+    setup.without("MASK_KEY").set("MASK_SECRET_ID", &secret.id)
+}
+
 async fn store(function: &mut Function, name: &str) {
     let batch = Batch::new().body(name, json!({"ip": "198.51.100.7"}));
     function.invoke(&batch.event()).await.assert_none_failed();
@@ -44,8 +50,7 @@ async fn store(function: &mut Function, name: &str) {
 async fn a_new_mask_key_comes_into_use_without_a_failed_batch() {
     let database = table().await;
     let secret = Secret::new(&json!({"mask_key": MASK_KEY}).to_string()).await;
-    let setup = Setup::on(&database).mapping(&mapping("text")).on_aws();
-    let setup = setup.without("MASK_KEY").set("MASK_SECRET_ID", &secret.id);
+    let setup = with_secret(&database, &secret, "text");
     let mut function = setup.set("SECRET_TTL_SECS", "0").start().await;
     store(&mut function, "before").await;
     secret.put(&ring("").to_string()).await;
@@ -73,8 +78,7 @@ async fn a_new_mask_key_comes_into_use_without_a_failed_batch() {
 async fn the_keys_are_not_read_again_for_every_batch() {
     let database = table().await;
     let secret = Secret::new(&ring("").to_string()).await;
-    let setup = Setup::on(&database).mapping(&mapping("text")).on_aws();
-    let setup = setup.without("MASK_KEY").set("MASK_SECRET_ID", &secret.id);
+    let setup = with_secret(&database, &secret, "text");
     let mut function = setup.start().await;
     store(&mut function, "first").await;
     secret.put(&ring("2026").to_string()).await;
@@ -87,12 +91,9 @@ async fn a_column_that_is_too_narrow_for_tokens_with_the_id_of_their_key_stops_t
     let database = table().await;
     for (current, starts) in [("", true), ("2026", false)] {
         let secret = Secret::new(&ring(current).to_string()).await;
-        let setup = Setup::on(&database)
-            .mapping(&mapping("varchar(24)"))
-            .on_aws();
-        let setup = setup.without("MASK_KEY").set("MASK_SECRET_ID", &secret.id);
+        let setup = with_secret(&database, &secret, "varchar(24)");
         if starts {
-            setup.start().await;
+            setup.start().await.ready().await;
         } else {
             let (_, log) = setup.fail_to_start().await;
             let needed = "tokens of mask aes-siv have at least 28 characters";
@@ -106,8 +107,7 @@ async fn a_column_that_is_too_narrow_for_tokens_with_the_id_of_their_key_stops_t
 async fn an_origin_counts_by_every_key_of_the_ring() {
     let database = table().await;
     let secret = Secret::new(&ring("2026").to_string()).await;
-    let setup = Setup::on(&database).mapping(&mapping("text")).on_aws();
-    let setup = setup.without("MASK_KEY").set("MASK_SECRET_ID", &secret.id);
+    let setup = with_secret(&database, &secret, "text");
     let mut function = setup.start().await;
     let body = r#"{"ip": "198.51.100.7"}"#;
     for (name, key) in [("by the old key", MASK_KEY), ("by the new key", NEXT_KEY)] {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use clap::Args;
@@ -12,7 +13,7 @@ use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
-use sqs_to_postgres::sqs::{Queue, RedrivePolicy};
+use sqs_to_postgres::sqs::{Attributes, Queue};
 use sqs_to_postgres::start::read_pipeline;
 use thiserror::Error;
 
@@ -20,6 +21,9 @@ use crate::cli::error::CliError;
 
 /// The mapping, if none is named: in the current folder.
 const FILE_HERE: &str = "pipeline.toml";
+
+/// Time limit for a connection to the database.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Variables of which only one can be set: a flag for one hides the others.
 const RIVALS: [&[&str]; 2] = [
@@ -100,10 +104,16 @@ pub(crate) struct DeadLetterFlags {
     dead_letter_queue_url: Option<String>,
 }
 
-/// Why the dead-letter queue is unknown.
+/// Why there is no dead-letter queue.
 #[derive(Debug, Error)]
-#[error("the queue has no redrive policy: name its dead-letter queue with --dead-letter-queue-url")]
-struct NoDeadLetterQueue;
+enum DeadLetterError {
+    #[error(
+        "the queue has no redrive policy: name its dead-letter queue with --dead-letter-queue-url"
+    )]
+    Unknown,
+    #[error("{0:?} is the queue itself: name its dead-letter queue with --dead-letter-queue-url")]
+    SameQueue(String),
+}
 
 impl DeadLetterFlags {
     /// The dead-letter queue, if it is named.
@@ -113,17 +123,23 @@ impl DeadLetterFlags {
         Ok(url.map(|url| Queue::new(sqs, &url)))
     }
 
-    /// The same, or that of a queue with this redrive policy.
+    /// The dead-letter queue of a queue: the one that is named, or that of its redrive policy.
     pub(crate) async fn queue(
         &self,
         sqs: &Client,
-        policy: Option<RedrivePolicy>,
-    ) -> Result<Queue, CliError> {
-        if let Some(queue) = self.named(sqs)? {
-            return Ok(queue);
+        source: &Attributes,
+    ) -> Result<(Queue, Attributes), CliError> {
+        let queue = match (self.named(sqs)?, &source.redrive_policy) {
+            (Some(queue), _) => queue,
+            (None, Some(policy)) => Queue::of_arn(sqs, &policy.dead_letter_arn).await?,
+            (None, None) => return Err(CliError::invalid(DeadLetterError::Unknown)),
+        };
+        let attributes = queue.attributes().await?;
+        if attributes.arn == source.arn {
+            let url = queue.url().to_owned();
+            return Err(CliError::invalid(DeadLetterError::SameQueue(url)));
         }
-        let policy = policy.ok_or_else(|| CliError::invalid(NoDeadLetterQueue))?;
-        Ok(Queue::of_arn(sqs, &policy.dead_letter_arn).await?)
+        Ok((queue, attributes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `ddl`: the statements that create the table, or fix it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use sqs_to_postgres::aws::Aws;
@@ -10,11 +10,8 @@ use sqs_to_postgres::schema::{Inspection, ParentFacts, TableFacts, index_async};
 use tokio::time::Instant;
 
 use crate::cli::error::CliError;
-use crate::cli::settings::{DatabaseFlags, MappingFlags};
+use crate::cli::settings::{CONNECT_TIMEOUT, DatabaseFlags, MappingFlags};
 use crate::cli::{Outcome, output};
-
-/// Time limit for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:

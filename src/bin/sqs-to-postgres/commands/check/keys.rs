@@ -5,14 +5,14 @@ use std::time::Duration;
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::mask::{KeyRing, Mask};
 use sqs_to_postgres::message::Metadata;
-use sqs_to_postgres::pipeline::{Source, TableMapping};
-use sqs_to_postgres::quote::quote_identifier;
+use sqs_to_postgres::pipeline::TableMapping;
+use sqs_to_postgres::quote::{quote_identifier, quote_literal};
 use tokio::time::Instant;
 
-use super::CONNECT_TIMEOUT;
 use super::report::Report;
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
+use crate::cli::settings::CONNECT_TIMEOUT;
 
 /// Time limit for counting, which reads the whole table.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,10 +84,9 @@ pub(super) async fn check(
 
 /// One aggregate over all columns that say which key they need; `None` if there are none.
 fn statement(mapping: &TableMapping) -> Option<String> {
-    let key_id = Source::Metadata(Metadata::MaskKeyId);
     let columns = mapping.columns.iter().filter_map(|column| {
         let name = quote_identifier(&column.name);
-        let label = column.name.replace('\'', "''");
+        let label = quote_literal(&column.name);
         let is_token = column.mask == Some(Mask::AesSiv);
         let id = match is_token {
             true => format!(
@@ -95,8 +94,8 @@ fn statement(mapping: &TableMapping) -> Option<String> {
             ),
             false => format!("t.{name}::text"),
         };
-        let is_needed = is_token || column.sources().any(|source| *source == key_id);
-        is_needed.then(|| format!("('{label}', {id}, {}, t.{name} IS NULL)", !is_token))
+        let is_needed = is_token || column.reads(&Metadata::MaskKeyId);
+        is_needed.then(|| format!("({label}, {id}, {}, t.{name} IS NULL)", !is_token))
     });
     let columns: Vec<_> = columns.collect();
     (!columns.is_empty()).then(|| {

@@ -26,13 +26,12 @@ use tokio::time::Instant;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
-use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, variable};
+use crate::cli::settings::{
+    CONNECT_TIMEOUT, DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, variable,
+};
 use deployed::Comparison;
 use function::{DEAD_LETTER_QUEUE_URL, Function};
 use report::Report;
-
-/// Time limit for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time that the statement of a large batch may take on a busy server.
 const SHORT_STATEMENT: Duration = Duration::from_secs(5);

@@ -97,7 +97,7 @@ impl Drain {
             return Ok(self.interrupted());
         };
         let (source, database, handler, max_invisible) = opened?;
-        let stored = match self.mapping.read()?.1.single_table() {
+        let stored = match handler.pipeline().single_table() {
             Some(_) => "message",
             None => "row",
         };

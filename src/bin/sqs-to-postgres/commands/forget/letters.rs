@@ -8,7 +8,6 @@ use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::sqs::in_flight::{InFlight, Receipt};
 use sqs_to_postgres::sqs::{Queue, name_of};
 
-use super::super::redrive::SameQueue;
 use super::person::{People, Verdict};
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
@@ -57,22 +56,21 @@ impl Letters {
         queue: &QueueFlags,
         dead_letters: &DeadLetterFlags,
     ) -> Result<Option<Self>, CliError> {
-        let (source, in_source, queue) = match queue.queue(sqs).await? {
-            None => (None, 0, dead_letters.named(sqs)?),
+        let (source, in_source, (queue, attributes)) = match queue.queue(sqs).await? {
+            None => match dead_letters.named(sqs)? {
+                None => return Ok(None),
+                Some(queue) => {
+                    let attributes = queue.attributes().await?;
+                    (None, 0, (queue, attributes))
+                }
+            },
             Some(queue) => {
                 let from = queue.attributes().await?;
-                let dead = dead_letters.queue(sqs, from.redrive_policy).await?;
+                let dead = dead_letters.queue(sqs, &from).await?;
                 let depth = from.depth.waiting + from.depth.invisible;
-                (Some(from.arn), depth, Some(dead))
+                (Some(from.arn), depth, dead)
             }
         };
-        let Some(queue) = queue else {
-            return Ok(None);
-        };
-        let attributes = queue.attributes().await?;
-        if source.as_ref() == Some(&attributes.arn) {
-            return Err(CliError::invalid(SameQueue(queue.url().to_owned())));
-        }
         Ok(Some(Self {
             queue,
             arn: attributes.arn,

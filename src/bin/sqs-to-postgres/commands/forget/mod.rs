@@ -86,14 +86,9 @@ impl Forget {
         let people = People::new((&file, pipeline), &self.column, keys.as_ref(), &values)?;
         let mut database = self.database.database(&aws)?;
         let mut tables = rows::tables(&mut database, &people).await?;
-        for (table, rows) in rows::count(&mut database, &people, &tables)
-            .await?
-            .into_iter()
-            .enumerate()
-        {
-            if let Some(table) = tables.get_mut(table) {
-                table.rows = rows;
-            }
+        let counts = rows::count(&mut database, &people, &tables).await?;
+        for (table, rows) in tables.iter_mut().zip(counts) {
+            table.rows = rows;
         }
         // First, so that nobody moves one back after its rows are deleted.
         let sqs = Client::new(aws.config().await);

@@ -2,20 +2,18 @@
 
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::quote::quote_identifier;
+use sqs_to_postgres::quote::{all_equal, qualified, quote_identifier};
 use sqs_to_postgres::refusal::RetryAction;
 use sqs_to_postgres::schema::TableError;
 use thiserror::Error;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::person::People;
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
-
-/// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
+use crate::cli::settings::CONNECT_TIMEOUT;
 
 /// A transaction that met another one is tried this often.
 const ATTEMPTS: usize = 5;
@@ -74,7 +72,7 @@ pub(super) async fn tables(
     if logs_parameters(database).await? {
         return Err(CliError::invalid(RowsError::Logged(role)));
     }
-    let client = database.client(Instant::now() + CONNECT).await?;
+    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
     let pipeline = people.pipeline();
     let mut tables = Vec::new();
     for (number, table) in pipeline.tables.iter().enumerate() {
@@ -151,25 +149,14 @@ impl Found {
         let above = above.filter_map(|searched| people.pipeline().tables.get(searched.table));
         let is_own = |other: &TableMapping| other.table == table.table;
         let key = |alias: &str| {
-            let names = table.key_names().map(quote_identifier);
-            let names = names.map(|name| format!("{alias}.{name}"));
+            let names = table.key_names().map(|name| qualified(alias, name));
             names.collect::<Vec<_>>().join(", ")
         };
         // The key of a child begins with that of its parent, and so with those of all tables above.
         let condition = |other: &TableMapping, parameter: usize| match is_own(other) {
             true => format!("t.{column} = ANY (${parameter})"),
             false => {
-                let same = other
-                    .key_names()
-                    .zip(table.key_names())
-                    .map(|(other, own)| {
-                        format!(
-                            "t.{} = a.{}",
-                            quote_identifier(own),
-                            quote_identifier(other)
-                        )
-                    });
-                let same = same.collect::<Vec<_>>().join(" AND ");
+                let same = all_equal(("t", table.key_names()), ("a", other.key_names()));
                 format!("{same} AND a.{column} = ANY (${parameter})")
             }
         };
@@ -227,7 +214,7 @@ pub(super) async fn count(
 
 /// A transaction whose parameters stay out of the server's log, as far as the role may decide that.
 async fn begin(database: &mut Database) -> Result<&Client, DatabaseError> {
-    let client = database.client(Instant::now() + CONNECT).await?;
+    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
     client.batch_execute(BEGIN).await?;
     Ok(client)
 }

@@ -21,7 +21,6 @@ use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::sqs::in_flight::InFlight;
 use sqs_to_postgres::sqs::send::{GROUP_BLOCKED, Sender};
 use sqs_to_postgres::suggest::did_you_mean;
-use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Outcome;
@@ -112,11 +111,6 @@ fn rule(text: &str) -> Result<String, String> {
     }
 }
 
-/// The dead-letter queue is not one.
-#[derive(Debug, Error)]
-#[error("{0:?} is the queue itself: name its dead-letter queue with --dead-letter-queue-url")]
-pub(super) struct SameQueue(pub(super) String);
-
 impl Redrive {
     /// Whether it moves messages, rather than only print.
     pub(crate) fn moves(&self) -> bool {
@@ -130,12 +124,7 @@ impl Redrive {
         let queue = self.queue.required_queue(&sqs).await?;
         let key = self.mask.keys(&aws).await?;
         let to = queue.attributes().await?;
-        let dead_letters = self.dead_letters.queue(&sqs, to.redrive_policy).await?;
-        let from = dead_letters.attributes().await?;
-        if from.arn == to.arn {
-            let url = dead_letters.url().to_owned();
-            return Err(CliError::invalid(SameQueue(url)));
-        }
+        let (dead_letters, from) = self.dead_letters.queue(&sqs, &to).await?;
         let explainer = self
             .explain
             .then(|| Explainer::new(&self.mapping, key.as_ref(), &to.arn));

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::backoff::{backoff, retry};
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::mask::{AesSivKeys, KeyError, Mask, MaskFailed, Rekeyed};
 use sqs_to_postgres::refusal::RetryAction;
+use sqs_to_postgres::schema::INSUFFICIENT_PRIVILEGE;
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -23,7 +25,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
-use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags};
+use crate::cli::settings::{CONNECT_TIMEOUT, DatabaseFlags, MappingFlags, MaskFlags};
 use crate::cli::signals::Stop;
 use report::{Counts, Found, TableReport};
 use table::Target;
@@ -31,21 +33,11 @@ use table::Target;
 /// Rows of a page, all of which one statement may lock.
 const PAGE_ROWS: usize = 1_000;
 
-/// Time limit for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long a statement is retried that fails for a reason that may pass, such as a lost connection.
 const RETRY_TIME: Duration = Duration::from_secs(60);
 
-/// The pauses between attempts: each is twice as long as the one before, up to a maximum.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 /// How often rows are tried again that somebody else has locked or changed.
-const MAX_TRIES: u32 = 8;
-
-/// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const MAX_TRIES: u32 = 7;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -125,17 +117,15 @@ impl Remask {
         let aws = Arc::new(Aws::default());
         let ring = self.mask.keys(&aws).await?;
         let ring = ring.ok_or_else(|| CliError::invalid(KeyError::Missing(Mask::AesSiv)))?;
-        let mut targets = Target::of_mapping(&pipeline).map_err(CliError::invalid)?;
+        let found = Target::of_mapping(&pipeline).map_err(CliError::invalid)?;
         // Columns that are too narrow for the current key's tokens are found before anything is changed.
         Transformer::new(&file, &pipeline, Some(&ring))?;
         let mut database = self.database.database(&aws)?;
         let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
-        for target in &mut targets {
-            let mut tables = pipeline.tables.iter();
-            let mapping = tables.find(|mapping| mapping.table.to_string() == target.table);
-            if let Some(mapping) = mapping {
-                target.read_key(client, mapping).await?;
-            }
+        let mut targets = Vec::with_capacity(found.len());
+        for (mut target, mapping) in found {
+            target.read_key(client, mapping).await?;
+            targets.push(target);
         }
         let worker = Worker {
             keys: AesSivKeys::new(&ring).map_err(CliError::invalid)?,
@@ -229,7 +219,7 @@ impl Worker {
         stop: &Stop,
         report: &mut TableReport,
     ) -> Result<Page, CliError> {
-        let (mut pause, mut tries) = (FIRST_PAUSE, 0);
+        let mut tries = 0;
         loop {
             let page = self.read(target, after).await?;
             let wanted = page.changes.len();
@@ -239,13 +229,12 @@ impl Worker {
                 _ => self.update(target, &page.changes).await?,
             };
             report.changed += changed;
-            tries += 1;
             if changed >= wanted || tries == MAX_TRIES || stop.is_asked() {
                 report.locked += wanted.saturating_sub(changed);
                 return Ok(page);
             }
-            sleep(pause).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
+            sleep(backoff(tries)).await;
+            tries += 1;
         }
     }
 
@@ -342,30 +331,26 @@ impl Worker {
         sql: &str,
         parameters: &[(Parameter<'_>, Type)],
     ) -> Result<Vec<Row>, CliError> {
-        let until = Instant::now() + RETRY_TIME;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let error = match self.try_query(sql, parameters).await {
-                Ok(rows) => return Ok(rows),
-                Err(DatabaseError::Server(refusal))
-                    if refusal.sqlstate == INSUFFICIENT_PRIVILEGE =>
-                {
-                    let table = target.table.clone();
-                    return Err(CliError::invalid(RemaskError::Denied(table)));
-                }
-                Err(error) => error,
-            };
-            match error.action() {
-                RetryAction::Retry | RetryAction::RetryThenBisect => {}
-                RetryAction::Reconnect => self.database.disconnect(),
-                _ => return Err(error.into()),
+        let attempt = async || {
+            let queried = self.try_query(sql, parameters).await;
+            if matches!(&queried, Err(error) if error.action() == RetryAction::Reconnect) {
+                self.database.disconnect();
             }
-            if Instant::now() + pause >= until {
-                return Err(error.into());
+            queried
+        };
+        let may_pass = |error: &DatabaseError| {
+            matches!(
+                error.action(),
+                RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect
+            )
+        };
+        let queried = retry(Instant::now() + RETRY_TIME, may_pass, attempt).await;
+        queried.map_err(|error| match error {
+            DatabaseError::Server(refusal) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
+                CliError::invalid(RemaskError::Denied(target.table.clone()))
             }
-            sleep(pause).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
-        }
+            error => error.into(),
+        })
     }
 
     async fn try_query(

@@ -6,8 +6,8 @@
 use sqs_to_postgres::database::DatabaseError;
 use sqs_to_postgres::mask::Mask;
 use sqs_to_postgres::message::Metadata;
-use sqs_to_postgres::pipeline::{Column, Pipeline, Source, TableMapping};
-use sqs_to_postgres::quote::quote_identifier;
+use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
+use sqs_to_postgres::quote::{qualified, quote_identifier};
 use sqs_to_postgres::schema::Inspection;
 use sqs_to_postgres::types::ColumnType;
 use thiserror::Error;
@@ -53,11 +53,14 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Those of a mapping.
-    pub(super) fn of_mapping(pipeline: &Pipeline) -> Result<Vec<Self>, TableRefused> {
-        let targets = pipeline.tables.iter().map(Self::of_table);
+    /// Those of a mapping, each with its table.
+    pub(super) fn of_mapping(
+        pipeline: &Pipeline,
+    ) -> Result<Vec<(Self, &TableMapping)>, TableRefused> {
+        let tables = pipeline.tables.iter();
+        let targets = tables.map(|mapping| Ok((Self::of_table(mapping)?, mapping)));
         let mut targets: Vec<_> = targets.collect::<Result<_, _>>()?;
-        targets.retain(|target| !target.tokens.is_empty());
+        targets.retain(|(target, _)| !target.tokens.is_empty());
         match targets.is_empty() {
             true => Err(TableRefused::NothingToDo),
             false => Ok(targets),
@@ -77,10 +80,7 @@ impl Target {
             (column.name.clone(), max_chars)
         });
         let hashes = masked(Mask::HmacSha256).map(|column| column.name.clone());
-        let is_key_id = |column: &&Column| {
-            let mut sources = column.sources();
-            sources.any(|source| *source == Source::Metadata(Metadata::MaskKeyId))
-        };
+        let is_key_id = |column: &&Column| column.reads(&Metadata::MaskKeyId);
         let hashes: Vec<_> = hashes.collect();
         let key_id = mapping.columns.iter().find(is_key_id);
         let key_id = key_id.filter(|_| hashes.is_empty());
@@ -152,8 +152,8 @@ impl Target {
     pub(super) fn page(&self, is_first: bool, rows: usize) -> String {
         let key = self.key.iter().map(|(name, _)| name.as_str());
         let cells = key.chain(self.changed());
-        let cells = cells.map(|name| format!("{}::text", qualified(name)));
-        let key = list(self.key.iter().map(|(name, _)| qualified(name)));
+        let cells = cells.map(|name| format!("{}::text", column(name)));
+        let key = list(self.key.iter().map(|(name, _)| column(name)));
         let after = self.key.iter().zip(1..);
         let after = after.map(|((_, type_name), number)| format!("${number}::text::{type_name}"));
         let condition = match is_first {
@@ -175,12 +175,12 @@ impl Target {
     pub(super) fn update(&self) -> String {
         let keys = self.key.iter().enumerate();
         let keys: Vec<_> = keys
-            .map(|(at, (name, type_name))| format!("{} = n.k{at}::{type_name}", qualified(name)))
+            .map(|(at, (name, type_name))| format!("{} = n.k{at}::{type_name}", column(name)))
             .collect();
         let changed: Vec<_> = self.changed().collect();
         let unchanged = changed.iter().enumerate();
         let unchanged = unchanged
-            .map(|(at, name)| format!("{}::text IS NOT DISTINCT FROM n.o{at}", qualified(name)));
+            .map(|(at, name)| format!("{}::text IS NOT DISTINCT FROM n.o{at}", column(name)));
         let same = [keys, unchanged.collect()].concat().join(" AND ");
         let arrays = 1..=self.key.len() + 2 * changed.len();
         let arrays = list(arrays.map(|number| format!("${number}::text[]")));
@@ -188,7 +188,7 @@ impl Target {
         let names = list(
             names.chain((0..changed.len()).flat_map(|at| [format!("o{at}"), format!("n{at}")])),
         );
-        let order = list(self.key.iter().map(|(name, _)| qualified(name)));
+        let order = list(self.key.iter().map(|(name, _)| column(name)));
         let set = changed.iter().enumerate();
         let set = list(set.map(|(at, name)| format!("{} = n.n{at}", quote_identifier(name))));
         let table = &self.table;
@@ -200,11 +200,11 @@ impl Target {
     }
 }
 
-/// The column of a table, not of the output: `ORDER BY` would otherwise sort by its text.
-fn qualified(name: &str) -> String {
-    format!("t.{}", quote_identifier(name))
-}
-
 fn list(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// The column of the table, not of the output: `ORDER BY` would otherwise sort by its text.
+fn column(name: &str) -> String {
+    qualified("t", name)
 }
