@@ -91,7 +91,9 @@ help: ## show this list
 run: prepared ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
 	@$(LOCAL_STACK) run $(EXAMPLE)
 
+# Installed for the tests only.
 .PHONY: test
+test: ON_DEMAND := cdk
 test: prepared ## run every test, on the stack (started for it if it is not up)
 	@$(LOCAL_STACK) with $(MAKE) --no-print-directory test-all
 
@@ -304,7 +306,7 @@ mapping:
 # Compiles function and tool in one go, while Python's packages are downloaded.
 .PHONY: prepared
 prepared:
-	@$(PYTHON) localstack/install.py -- cargo build $(LOCAL_PROGRAMS)
+	@$(PYTHON) localstack/install.py $(ON_DEMAND) -- cargo build $(LOCAL_PROGRAMS)
 
 .PHONY: install
 install:
