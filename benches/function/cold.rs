@@ -27,7 +27,7 @@ pub(crate) async fn cold_starts(
     database: &Database,
     workload: &Workload,
     ours: &Launch,
-    contenders: &[Contender],
+    contenders: &[Contender<'_>],
     effort: Effort,
 ) -> Vec<ColdStart> {
     let with_secrets = on_secrets_manager(ours, database);

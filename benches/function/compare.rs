@@ -18,13 +18,13 @@ pub(crate) async fn compare(database: &Database, binaries: &str, effort: Effort)
     for (place, url) in [("loopback", &database.url), ("0.5 ms away", &far)] {
         let contender = |binary: &str| {
             let (name, path) = binary.split_once('=').expect("BENCH_BINARIES: name=path …");
-            Contender::function(name.to_owned().leak(), Launch::ours(path, url))
+            Contender::function(name.to_owned().leak(), Launch::ours(path, url), &[&logins])
         };
         let contenders: Vec<_> = binaries.split_whitespace().map(contender).collect();
         let mut races = Vec::new();
         for size in BATCH_SIZES {
             eprintln!("{place}, batches of {size}, {} rounds", effort.rounds);
-            races.push(race(database, &logins, &contenders, size, effort).await);
+            races.push(race(database, &contenders, size, effort).await);
         }
         println!("\ndatabase: {place}\n\n{}", report::comparison(&races));
     }

@@ -1,7 +1,8 @@
-//! Round trips of a warm batch when the database is a millisecond away.
+//! A database that is not on this machine: throughput, and the round trips of a warm batch.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, mpsc};
@@ -12,17 +13,61 @@ use crate::Effort;
 use crate::database::Database;
 use crate::messages::Workload;
 use crate::process::{Function, Launch};
-use crate::results::{RoundTrips, Spread};
+use crate::race::{Contender, OURS, race};
+use crate::results::{Distance, RoundTrips, Spread};
 
-const BATCH_SIZES: [usize; 3] = [10, 100, 1_000];
+pub(crate) const BATCH_SIZES: [usize; 3] = [10, 100, 1_000];
 const ONE_WAY: Duration = Duration::from_micros(500);
 const SAMPLES: usize = 15;
 
 /// The round trip to a database as it is in the same region.
 pub(crate) const FAR: Duration = Duration::from_micros(500);
 
+/// The round trips of the distances.
+const DISTANCES: [Duration; 2] = [FAR, Duration::from_millis(1)];
+
 /// How much longer a sleep takes than it should, which adds up over the pieces of a large batch.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(60);
+
+/// All contenders with the database farther away, the statement that tolerates duplicates first: it is the measure of
+/// the others.
+pub(crate) async fn distances(
+    database: &Database,
+    workload: &Workload,
+    ours: &Launch,
+    python: Option<&Path>,
+    effort: Effort,
+) -> Vec<Distance> {
+    let mut races = Vec::new();
+    for &distance in effort.some_of(&DISTANCES) {
+        let url = url_through(&database.url, distance / 2, Arc::default());
+        let contenders = all(&url, ours, python, &[workload]);
+        for &size in effort.some_of(&BATCH_SIZES) {
+            races.push(Distance {
+                millis: distance.as_secs_f64() * 1e3,
+                race: race(database, &contenders, size, effort).await,
+            });
+        }
+    }
+    races
+}
+
+/// The statement that tolerates duplicates, `COPY`, ours and the peers, by this URL.
+pub(crate) fn all<'a>(
+    url: &str,
+    ours: &Launch,
+    python: Option<&Path>,
+    tables: &[&'a Workload],
+) -> Vec<Contender<'a>> {
+    let mut contenders = Vec::from(Contender::limits(url, tables));
+    contenders.reverse();
+    let ours = ours.clone().set("DATABASE_URL", url);
+    contenders.push(Contender::function(OURS, ours, tables));
+    if let Some(python) = python {
+        contenders.extend(Contender::peers(python, url, tables));
+    }
+    contenders
+}
 
 /// Each batch size through a proxy that delays what passes and counts how often the function sends
 /// something after it was answered.

@@ -26,13 +26,10 @@ pub(crate) async fn widths(database: &Database, ours: &Launch, effort: Effort) -
     for columns in WIDTHS {
         let workload = Workload::wide(columns);
         database.create_tables(&workload).await;
-        let file = workload.mapping_file.as_ref().unwrap();
-        let launch = ours
-            .clone()
-            .set("PIPELINE_FILE", &file.display().to_string());
-        let [copy, _] = Contender::limits(&database.url);
-        let contenders = [copy, Contender::function(OURS, launch)];
-        races.push(race(database, &workload, &contenders, WIDE_BATCH, effort).await);
+        let tables = [&workload];
+        let [copy, _] = Contender::limits(&database.url, &tables);
+        let contenders = [copy, Contender::function(OURS, ours.clone(), &tables)];
+        races.push(race(database, &contenders, WIDE_BATCH, effort).await);
         database.empty(&workload).await;
     }
     races

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::Database;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) date: String,
     pub(crate) cpu: String,

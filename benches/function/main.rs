@@ -2,13 +2,16 @@
 //! rows in the same table.
 //!
 //! `make bench` starts Postgres and sets `DATABASE_URL`; `make bench-peers` adds the functions of `benches/peers/`,
-//! run by the Python that `BENCH_PEERS` names. `BENCH_ROUNDS` and `BENCH_SECS` set the effort;
+//! run by the Python that `BENCH_PEERS` names. `BENCH_ROUNDS`, `BENCH_SECS` and `BENCH_ROWS` (of the largest
+//! table) set the effort; `BENCH_PARTS` (`distance side-by-side …`, see [`PARTS`]) measures only these;
 //! `BENCH_BINARIES` (`name=path …`) compares builds of the function instead. The contenders take
 //! turns in rounds, and the table is verified after every turn. Figures go to stdout as tables and to
 //! `.local/bench/bench.json`; `make chart` keeps them.
 //!
-//! - `messages`, `process`, `http`, `database`: what is sent, the function, its Runtime API, the limits;
-//! - `race`, `orders`, `growth`, `distance`, `cold`, `compare`: what is measured;
+//! - `messages`, `process`, `http`, `database`, `limits`: what is sent, the function, its Runtime API, the tables, the
+//!   limits;
+//! - `race`, `turn`, `load`: how it is measured;
+//! - `distance`, `side_by_side`, `table_growth`, `orders`, `growth`, `cold`, `compare`: what is measured;
 //! - `results`, `machine`, `targets`, `report`, `chart`: what is said of it.
 #![allow(
     clippy::expect_used,
@@ -25,6 +28,8 @@ mod database;
 mod distance;
 mod growth;
 mod http;
+mod limits;
+mod load;
 mod machine;
 mod messages;
 mod orders;
@@ -32,17 +37,23 @@ mod process;
 mod race;
 mod report;
 mod results;
+mod side_by_side;
+mod table_growth;
 mod targets;
+mod turn;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use database::Database;
+use distance::{distances, round_trips};
 use machine::Machine;
 use messages::Workload;
 use process::Launch;
-use race::{BATCH_SIZES, Contender, OURS, race};
-use results::{Race, Results};
+use race::{BATCH_SIZES, race};
+use results::Results;
+use side_by_side::side_by_side;
+use table_growth::table_growth;
 
 /// The function that this package builds.
 const OUR_PROGRAM: &str = env!("CARGO_BIN_EXE_bootstrap");
@@ -53,12 +64,30 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench");
 /// What the function prints.
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench/function.log");
 
+/// In the order in which they run.
+const PARTS: [&str; 9] = [
+    "throughput",
+    "distance",
+    "side-by-side",
+    "table-growth",
+    "orders",
+    "cold",
+    "round-trips",
+    "bad-messages",
+    "widths",
+];
+
+/// Of the largest table, if `BENCH_ROWS` is not set. Without optimisation the figures mean nothing anyway.
+const ROWS: f64 = if cfg!(debug_assertions) { 2e4 } else { 2e7 };
+
 /// How much is measured.
 #[derive(Clone, Copy)]
 struct Effort {
     rounds: usize,
     /// The approximate length of a turn.
     secs: f64,
+    /// Of the largest table.
+    rows: u64,
 }
 
 impl Effort {
@@ -69,7 +98,54 @@ impl Effort {
         Self {
             rounds: setting("BENCH_ROUNDS", 7.0) as usize,
             secs: setting("BENCH_SECS", 0.5),
+            rows: setting("BENCH_ROWS", ROWS) as u64,
         }
+    }
+
+    /// A single round only shows that everything works: the last is enough.
+    fn some_of<T>(self, all: &[T]) -> &[T] {
+        match self.rounds {
+            1 => &all[all.len() - 1..],
+            _ => all,
+        }
+    }
+}
+
+/// Which parts are measured, and since when.
+struct Parts {
+    wanted: Vec<String>,
+    started: Instant,
+}
+
+impl Parts {
+    /// Those of `BENCH_PARTS`; all if it is not set.
+    fn read() -> Self {
+        let all = PARTS.join(" ");
+        let wanted = std::env::var("BENCH_PARTS").unwrap_or_else(|_| all.clone());
+        let wanted: Vec<String> = wanted.split_whitespace().map(str::to_owned).collect();
+        let unknown = wanted.iter().find(|part| !PARTS.contains(&part.as_str()));
+        assert!(
+            unknown.is_none(),
+            "BENCH_PARTS: {unknown:?} is not one of {all}"
+        );
+        Self {
+            wanted,
+            started: Instant::now(),
+        }
+    }
+
+    /// Whether it is wanted.
+    fn start(&self, part: &str) -> bool {
+        assert!(PARTS.contains(&part), "{part} is missing in PARTS");
+        let is_wanted = self.wanted.iter().any(|wanted| wanted == part);
+        if is_wanted {
+            self.tell(part);
+        }
+        is_wanted
+    }
+
+    fn tell(&self, what: &str) {
+        eprintln!("{:>4.0} s  {what}", self.started.elapsed().as_secs_f64());
     }
 }
 
@@ -94,38 +170,48 @@ async fn measure(database: &Database, python: Option<&Path>, effort: Effort) -> 
     let logins = Workload::logins();
     database.create_tables(&logins).await;
     let ours = Launch::ours(OUR_PROGRAM, &database.url);
-    let mut contenders = Vec::from(Contender::limits(&database.url));
-    contenders.push(Contender::function(OURS, ours.clone()));
-    if let Some(python) = python {
-        contenders.extend(Contender::peers(python, &database.url));
-    }
-    let started = Instant::now();
-    let step = |what: &str| eprintln!("{:>4.0} s  {what}", started.elapsed().as_secs_f64());
-    let mut throughput = Vec::new();
-    for size in BATCH_SIZES {
-        step(&format!("batches of {size}, {} rounds", effort.rounds));
-        throughput.push(race(database, &logins, &contenders, size, effort).await);
-    }
-    step("orders with lines");
-    let orders = orders::orders(database, &ours, effort).await;
-    step("cold starts");
-    let cold_starts = cold::cold_starts(database, &logins, &ours, &contenders, effort).await;
-    step("round trips");
-    let round_trips = distance::round_trips(database, &logins, &ours, effort).await;
-    step("bad messages and duplicates");
-    let bad_messages = growth::bad_messages(database, &logins, &ours, effort).await;
-    step("wide mappings");
-    let widths: Vec<Race> = growth::widths(database, &ours, effort).await;
-    step("done");
-    Results {
+    let mut contenders = distance::all(&database.url, &ours, python, &[&logins]);
+    // Here `COPY` is the measure of the others.
+    contenders.swap(0, 1);
+    let mut results = Results {
         machine: Machine::look(database, python).await,
         rounds: effort.rounds,
         binary_bytes: std::fs::metadata(OUR_PROGRAM).unwrap().len(),
-        throughput,
-        widths,
-        orders,
-        bad_messages,
-        round_trips,
-        cold_starts,
+        ..Results::default()
+    };
+    let parts = Parts::read();
+    if parts.start("throughput") {
+        for size in BATCH_SIZES {
+            let race = race(database, &contenders, size, effort).await;
+            results.throughput.push(race);
+        }
     }
+    if parts.start("distance") {
+        results.distances = distances(database, &logins, &ours, python, effort).await;
+    }
+    if parts.start("side-by-side") {
+        results.side_by_side = side_by_side(database, &ours, python, effort).await;
+    }
+    if parts.start("table-growth") {
+        results.table_growth = table_growth(database, &ours, effort).await;
+    }
+    if parts.start("orders") {
+        results.orders = orders::orders(database, &ours, effort).await;
+    }
+    if parts.start("cold") {
+        let starts = cold::cold_starts(database, &logins, &ours, &contenders, effort).await;
+        results.cold_starts = starts;
+    }
+    if parts.start("round-trips") {
+        results.round_trips = round_trips(database, &logins, &ours, effort).await;
+    }
+    if parts.start("bad-messages") {
+        let bad_messages = growth::bad_messages(database, &logins, &ours, effort).await;
+        results.bad_messages = Some(bad_messages);
+    }
+    if parts.start("widths") {
+        results.widths = growth::widths(database, &ours, effort).await;
+    }
+    parts.tell("done");
+    results
 }

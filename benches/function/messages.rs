@@ -121,6 +121,8 @@ pub(crate) struct Workload {
     pub(crate) pipeline: Pipeline,
     /// `None` for the shipped mapping.
     pub(crate) mapping_file: Option<PathBuf>,
+    /// Which rows of its table are from messages; `None` for all.
+    pub(crate) condition: Option<String>,
     bodies: Bodies,
     mac: Hmac<Sha256>,
 }
@@ -140,6 +142,16 @@ impl Workload {
     /// The shipped mapping.
     pub(crate) fn logins() -> Self {
         Self::new(include_str!("../../pipeline.toml"), None, Bodies::Logins)
+    }
+
+    /// The same in another table, with this key.
+    pub(crate) fn logins_in(table: &str, key: &str) -> Self {
+        let shipped = include_str!("../../pipeline.toml");
+        let mapping = shipped
+            .replace("table = \"user_logins\"", &format!("table = \"{table}\""))
+            .replace("key = [\"message_id\"]", &format!("key = [{key}]"));
+        assert!(mapping.contains(table) && mapping.contains(key));
+        Self::of_file(table, &mapping, Bodies::Logins)
     }
 
     /// Orders with lines, in a table each.
@@ -178,6 +190,7 @@ impl Workload {
         Self {
             pipeline: Pipeline::parse("bench", mapping).unwrap(),
             mapping_file,
+            condition: None,
             bodies,
             mac: Hmac::new_from_slice(&key).unwrap(),
         }

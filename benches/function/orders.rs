@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use crate::Effort;
 use crate::database::Database;
 use crate::distance::{FAR, url_through};
+use crate::limits::Limit;
 use crate::messages::{Row, Workload};
 use crate::process::Launch;
 use crate::race::{Contender, OURS, race};
@@ -25,20 +26,16 @@ pub(crate) async fn orders(database: &Database, ours: &Launch, effort: Effort) -
     for on_conflict in ["ignore", "update"] {
         let workload = Workload::orders(on_conflict);
         database.create_tables(&workload).await;
-        let file = workload.mapping_file.as_ref().unwrap();
         for (place, url) in [("loopback", &database.url), ("database 0.5 ms away", &far)] {
-            let launch = ours
-                .clone()
-                .set("PIPELINE_FILE", &file.display().to_string())
-                .set("DATABASE_URL", url);
+            let launch = ours.clone().set("DATABASE_URL", url);
             let contenders = [
-                Contender::insert(TWO_STATEMENTS, url),
-                Contender::function(OURS, launch),
+                Contender::limit(TWO_STATEMENTS, Limit::Insert, url, &[&workload]),
+                Contender::function(OURS, launch, &[&workload]),
             ];
             races.push(Orders {
                 on_conflict: on_conflict.to_owned(),
                 place: place.to_owned(),
-                race: race(database, &workload, &contenders, BATCH, effort).await,
+                race: race(database, &contenders, BATCH, effort).await,
             });
         }
         database.empty(&workload).await;

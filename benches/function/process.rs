@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::http::Connection;
-use crate::messages::{Batch, MASK_KEY};
+use crate::messages::{Batch, MASK_KEY, Workload};
 
 /// How long a function may take to ask for its first invocation.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +20,7 @@ pub(crate) struct Launch {
     program: PathBuf,
     arguments: Vec<PathBuf>,
     environment: Vec<(String, String)>,
+    log: PathBuf,
 }
 
 impl Launch {
@@ -39,6 +40,7 @@ impl Launch {
             program,
             arguments,
             environment: Vec::new(),
+            log: crate::LOG.into(),
         };
         launch
             .set("AWS_LAMBDA_FUNCTION_NAME", "bench")
@@ -57,6 +59,20 @@ impl Launch {
         launch
     }
 
+    /// Into the table of this workload, with a log of its own.
+    pub(crate) fn of_lane(&self, lane: usize, workload: &Workload) -> Self {
+        let mut launch = self
+            .clone()
+            .set("TABLE", &workload.table().table.to_string());
+        if let Some(file) = &workload.mapping_file {
+            launch = launch.set("PIPELINE_FILE", &file.display().to_string());
+        }
+        if lane > 0 {
+            launch.log.set_extension(format!("{lane}.log"));
+        }
+        launch
+    }
+
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.environment.retain(|(set, _)| set != name);
         self
@@ -72,6 +88,7 @@ pub(crate) struct Function {
     process: Child,
     listener: TcpListener,
     connection: Option<Connection>,
+    log: PathBuf,
 }
 
 impl Function {
@@ -79,7 +96,7 @@ impl Function {
     pub(crate) fn start(launch: &Launch) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let log = std::fs::File::create(crate::LOG).unwrap();
+        let log = std::fs::File::create(&launch.log).unwrap();
         let process = Command::new(&launch.program)
             .args(&launch.arguments)
             .env_clear()
@@ -96,6 +113,7 @@ impl Function {
             process,
             listener,
             connection: None,
+            log: launch.log.clone(),
         };
         function.read();
         function
@@ -111,7 +129,7 @@ impl Function {
             batch.is_answered_by(&response),
             "a wrong answer to {} messages: {response}; see {}",
             batch.messages.len(),
-            crate::LOG
+            self.log.display()
         );
         took
     }
@@ -162,10 +180,16 @@ impl Function {
             assert!(
                 ended.is_none() && Instant::now() < patience,
                 "the function asks for no invocation ({ended:?}): see {}",
-                crate::LOG
+                self.log.display()
             );
             std::thread::sleep(POLL_INTERVAL);
         }
+    }
+
+    /// How often it repeated a statement, by its log.
+    pub(crate) fn retries(&self) -> usize {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        log.matches("trying again").count()
     }
 
     /// Seconds that its threads have run on a processor, for the user and the system.

@@ -2,13 +2,15 @@
 //! conditions.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::Effort;
 use crate::database::Database;
+use crate::limits::Limit;
+use crate::load::Watch;
 use crate::messages::{Batch, Workload};
-use crate::process::{Function, Launch};
+use crate::process::Launch;
 use crate::results::{Race, Spread, Standing};
+use crate::turn::{Turn, take_turn};
 
 pub(crate) const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
 
@@ -16,68 +18,63 @@ pub(crate) const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
 pub(crate) const COPY: &str = "binary COPY";
 pub(crate) const INSERT: &str = "INSERT … unnest";
 pub(crate) const OURS: &str = "sqs-to-postgres";
+pub(crate) const TUNED: &str = "tuned Python";
 
 const MOST_BATCHES: f64 = 3_000.0;
 
 /// The assumed messages per second of a contender before it was measured.
 const FIRST_GUESS_PER_SEC: f64 = 5_000.0;
 
-pub(crate) struct Contender {
+pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
+    /// Where each of its sessions stores; those at the same time may share a table.
+    pub(crate) tables: Vec<&'a Workload>,
 }
 
 pub(crate) enum Kind {
-    Copy,
     /// By this URL.
-    Insert(String),
+    Limit(Limit, String),
     Function(Launch),
 }
 
-impl Contender {
-    pub(crate) fn limits(database_url: &str) -> [Self; 2] {
-        let copy = Self {
-            name: COPY,
-            kind: Kind::Copy,
-        };
-        [copy, Self::insert(INSERT, database_url)]
+impl<'a> Contender<'a> {
+    pub(crate) fn limits(database_url: &str, tables: &[&'a Workload]) -> [Self; 2] {
+        [(COPY, Limit::Copy), (INSERT, Limit::Insert)]
+            .map(|(name, limit)| Self::limit(name, limit, database_url, tables))
     }
 
-    pub(crate) fn insert(name: &'static str, database_url: &str) -> Self {
+    pub(crate) fn limit(
+        name: &'static str,
+        limit: Limit,
+        database_url: &str,
+        tables: &[&'a Workload],
+    ) -> Self {
         Self {
             name,
-            kind: Kind::Insert(database_url.to_owned()),
+            kind: Kind::Limit(limit, database_url.to_owned()),
+            tables: tables.to_vec(),
         }
     }
 
     /// The functions of `benches/peers/`.
-    pub(crate) fn peers(python: &Path, database_url: &str) -> [Self; 2] {
+    pub(crate) fn peers(python: &Path, database_url: &str, tables: &[&'a Workload]) -> [Self; 2] {
         [
-            ("tuned Python", "tuned.py"),
+            (TUNED, "tuned.py"),
             ("Powertools for Python", "powertools.py"),
         ]
-        .map(|(name, script)| Self::function(name, Launch::peer(python, script, database_url)))
+        .map(|(name, script)| {
+            Self::function(name, Launch::peer(python, script, database_url), tables)
+        })
     }
 
-    pub(crate) fn function(name: &'static str, launch: Launch) -> Self {
+    pub(crate) fn function(name: &'static str, launch: Launch, tables: &[&'a Workload]) -> Self {
         Self {
             name,
             kind: Kind::Function(launch),
+            tables: tables.to_vec(),
         }
     }
-}
-
-/// One turn of one contender.
-struct Turn {
-    secs: f64,
-    usage: Option<Usage>,
-}
-
-/// The resources that a function used in one turn.
-#[derive(Clone, Copy)]
-struct Usage {
-    cpu_secs_per_million: f64,
-    peak_mib: f64,
 }
 
 /// The results of a contender in all its turns.
@@ -85,8 +82,11 @@ struct Usage {
 struct Record {
     messages_per_sec: Vec<f64>,
     share_percent: Vec<f64>,
+    postgres_secs_per_million: Vec<f64>,
+    postgres_percent: Vec<f64>,
     cpu_secs_per_million: Vec<f64>,
     peak_mib: Vec<f64>,
+    retries: usize,
 }
 
 /// In a different order every time, so that none always follows the same other one.
@@ -100,94 +100,69 @@ pub(crate) fn shuffled(count: usize) -> Vec<usize> {
 /// of the wanted length.
 pub(crate) async fn race(
     database: &Database,
-    workload: &Workload,
-    contenders: &[Contender],
+    contenders: &[Contender<'_>],
     size: usize,
     effort: Effort,
 ) -> Race {
-    let mut speeds = vec![FIRST_GUESS_PER_SEC; contenders.len()];
+    let workloads = &contenders[0].tables;
+    let mut speeds = vec![FIRST_GUESS_PER_SEC / workloads.len() as f64; contenders.len()];
     let mut records: Vec<Record> = contenders.iter().map(|_| Record::default()).collect();
+    let mut disturbances = Vec::new();
     for round in 0..=effort.rounds {
+        let watch = Watch::start(database.postmaster);
         let counts: Vec<usize> = speeds
             .iter()
             .map(|speed| (speed * effort.secs / size as f64).clamp(1.0, MOST_BATCHES) as usize)
             .collect();
-        let batches = workload.batches(counts.iter().copied().max().unwrap_or(1), size);
-        let mut usages = vec![None; contenders.len()];
+        let most = counts.iter().copied().max().unwrap_or(1);
+        let batches: Vec<Vec<Batch>> = workloads
+            .iter()
+            .map(|workload| workload.batches(most, size))
+            .collect();
+        let mut turns: Vec<Option<Turn>> = contenders.iter().map(|_| None).collect();
         for place in shuffled(contenders.len()) {
-            let batches = &batches[..counts[place]];
-            let turn = contenders[place]
-                .take_turn(database, workload, batches)
-                .await;
-            speeds[place] = (batches.len() * size) as f64 / turn.secs;
-            usages[place] = turn.usage;
+            let of_turn: Vec<&[Batch]> =
+                batches.iter().map(|lane| &lane[..counts[place]]).collect();
+            let turn = take_turn(database, &contenders[place], &of_turn).await;
+            speeds[place] = turn.messages_per_sec / workloads.len() as f64;
+            turns[place] = Some(turn);
         }
+        let turns: Vec<Turn> = turns.into_iter().flatten().collect();
         if round > 0 {
-            for (place, record) in records.iter_mut().enumerate() {
-                record.add(speeds[place], speeds[0], usages[place]);
+            disturbances.push(watch.finish());
+            for (record, turn) in records.iter_mut().zip(&turns) {
+                record.add(turn, &turns[0]);
             }
         }
     }
     let standings = contenders.iter().zip(records);
     Race {
         batch: size,
-        columns: workload.table().columns.len(),
+        columns: workloads[0].table().columns.len(),
         standings: standings
             .map(|(contender, record)| record.standing(contender.name))
             .collect(),
-    }
-}
-
-impl Contender {
-    async fn take_turn(&self, database: &Database, workload: &Workload, batches: &[Batch]) -> Turn {
-        database.empty(workload).await;
-        let mut sent: Vec<&Batch> = batches.iter().collect();
-        let warm_up = workload.batch(1);
-        let turn = match &self.kind {
-            Kind::Copy => Turn {
-                secs: database.copy(workload, batches).await,
-                usage: None,
-            },
-            Kind::Insert(url) => Turn {
-                secs: database.insert(url, workload, batches).await,
-                usage: None,
-            },
-            Kind::Function(launch) => {
-                sent.push(&warm_up);
-                drive(launch, &warm_up, batches)
-            }
-        };
-        let messages = sent.iter().flat_map(|batch| &batch.messages);
-        database.verify(workload, messages).await;
-        turn
-    }
-}
-
-fn drive(launch: &Launch, warm_up: &Batch, batches: &[Batch]) -> Turn {
-    let mut function = Function::start(launch);
-    // One-time work belongs to cold starts.
-    function.handle(warm_up);
-    let cpu_before = function.cpu_secs();
-    let took: Duration = batches.iter().map(|batch| function.handle(batch)).sum();
-    let messages: usize = batches.iter().map(|batch| batch.messages.len()).sum();
-    let usage = Usage {
-        cpu_secs_per_million: (function.cpu_secs() - cpu_before) * 1e6 / messages as f64,
-        peak_mib: function.peak_mib(),
-    };
-    Turn {
-        secs: took.as_secs_f64(),
-        usage: Some(usage),
+        disturbances,
     }
 }
 
 impl Record {
-    fn add(&mut self, per_sec: f64, limit_per_sec: f64, usage: Option<Usage>) {
-        self.messages_per_sec.push(per_sec);
-        self.share_percent.push(100.0 * per_sec / limit_per_sec);
-        if let Some(usage) = usage {
+    fn add(&mut self, turn: &Turn, limit: &Turn) {
+        let percent = |figure: f64, of: f64| 100.0 * figure / of;
+        self.messages_per_sec.push(turn.messages_per_sec);
+        self.share_percent
+            .push(percent(turn.messages_per_sec, limit.messages_per_sec));
+        self.postgres_secs_per_million
+            .push(turn.postgres_secs_per_million);
+        self.postgres_percent.push(percent(
+            turn.postgres_secs_per_million,
+            limit.postgres_secs_per_million,
+        ));
+        if let Some(usage) = turn.usage {
             self.cpu_secs_per_million.push(usage.cpu_secs_per_million);
             self.peak_mib.push(usage.peak_mib);
         }
+        self.retries += turn.retries;
     }
 
     fn standing(self, name: &str) -> Standing {
@@ -195,8 +170,11 @@ impl Record {
             name: name.to_owned(),
             messages_per_sec: Spread::of(self.messages_per_sec),
             share_percent: Spread::of(self.share_percent),
+            postgres_secs_per_million: spread_of_some(self.postgres_secs_per_million),
+            postgres_percent: spread_of_some(self.postgres_percent),
             cpu_secs_per_million: spread_of_some(self.cpu_secs_per_million),
             peak_mib: spread_of_some(self.peak_mib),
+            retries: self.retries,
         }
     }
 }

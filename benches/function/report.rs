@@ -1,10 +1,13 @@
 //! Figures as tables, in Markdown that is also readable in a terminal, and the files that keep them.
 
+mod database;
+mod function;
+
 use std::path::Path;
 
+use crate::chart;
 use crate::results::{Race, Results, Spread, Standing};
 use crate::targets::targets;
-use crate::{chart, race::OURS};
 
 /// The front page has a few figures, the benches' own page all.
 const FRONT_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -39,6 +42,10 @@ pub(crate) fn keep() {
     let json = std::fs::read_to_string(FIGURES)
         .expect("there are no figures: run `make bench-peers` first");
     let results: Results = serde_json::from_str(&json).unwrap();
+    assert!(
+        !results.throughput.is_empty(),
+        "the last run did not measure throughput: run `make bench-peers` without BENCH_PARTS"
+    );
     let file = Path::new(KEPT).join(format!("{}.json", results.machine.slug()));
     std::fs::create_dir_all(KEPT).unwrap();
     std::fs::write(&file, json).unwrap();
@@ -72,11 +79,28 @@ fn summary(races: &[Race]) -> String {
 }
 
 fn figures(results: &Results) -> String {
-    let tables = [
-        throughput(&results.throughput),
-        functions(results),
-        growth(results),
-    ];
+    let mut tables = Vec::new();
+    let mut add = |is_measured: bool, table: &dyn Fn() -> String| {
+        if is_measured {
+            tables.push(table());
+        }
+    };
+    add(!results.throughput.is_empty(), &|| {
+        throughput(&results.throughput)
+    });
+    add(!results.cold_starts.is_empty(), &|| {
+        function::functions(results)
+    });
+    add(!results.distances.is_empty(), &|| {
+        database::distances(&results.distances)
+    });
+    add(!results.side_by_side.is_empty(), &|| {
+        database::side_by_side(&results.side_by_side)
+    });
+    add(!results.table_growth.is_empty(), &|| {
+        database::table_growth(&results.table_growth)
+    });
+    tables.push(function::growth(results));
     let machine = results.machine.describe();
     format!(
         "{}\nMedians of {} rounds, with the least and the most. {machine}.\n",
@@ -86,10 +110,24 @@ fn figures(results: &Results) -> String {
 }
 
 fn throughput(races: &[Race]) -> String {
-    throughput_table(races, |standing, _| {
+    let table = throughput_table(races, |standing, _| {
         let share = standing.share_percent.median;
         format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
-    })
+    });
+    table + &disturbed(races)
+}
+
+/// How many rounds others disturbed; nothing if that was not measured.
+fn disturbed<'a>(races: impl IntoIterator<Item = &'a Race>) -> String {
+    let rounds: Vec<_> = races
+        .into_iter()
+        .flat_map(|race| &race.disturbances)
+        .collect();
+    if rounds.is_empty() {
+        return String::new();
+    }
+    let disturbed = rounds.iter().filter(|round| round.is_over_limit()).count();
+    format!("\n{disturbed} of {} rounds were disturbed.\n", rounds.len())
 }
 
 /// Builds against each other: of each the throughput, and its share of the first one's in the same round.
@@ -104,13 +142,24 @@ pub(crate) fn comparison(races: &[Race]) -> String {
     })
 }
 
-/// A row for each batch size, a column for each contender; `cell` is also told whether it is the limit.
+/// A row for each batch size.
 fn throughput_table(races: &[Race], cell: impl Fn(&Standing, bool) -> String) -> String {
-    let mut rows = vec![vec!["messages/s".to_owned()]];
-    let contenders = &races[0].standings;
+    let label = |race: &Race| format!("batch of {}", grouped(race.batch as f64));
+    let races: Vec<_> = races.iter().map(|race| (label(race), race)).collect();
+    standings_table("messages/s", &races, cell)
+}
+
+/// A row for each race, a column for each contender; `cell` is also told whether it is the measure of the others.
+fn standings_table(
+    head: &str,
+    races: &[(String, &Race)],
+    cell: impl Fn(&Standing, bool) -> String,
+) -> String {
+    let mut rows = vec![vec![head.to_owned()]];
+    let contenders = &races[0].1.standings;
     rows[0].extend(contenders.iter().map(|standing| standing.name.clone()));
-    for race in races {
-        let mut row = vec![format!("batch of {}", grouped(race.batch as f64))];
+    for (label, race) in races {
+        let mut row = vec![label.clone()];
         let cells = race.standings.iter().enumerate();
         row.extend(cells.map(|(place, standing)| cell(standing, place == 0)));
         rows.push(row);
@@ -118,98 +167,13 @@ fn throughput_table(races: &[Race], cell: impl Fn(&Standing, bool) -> String) ->
     table(&rows)
 }
 
-/// The resources that a function needs to start and to run.
-fn functions(results: &Results) -> String {
-    let names = [
-        "function",
-        "start to first /next",
-        "to first answer",
-        "CPU until then",
-        "CPU per million at 8,000",
-        "peak memory at 8,000",
-    ];
-    let mut rows = vec![names.map(str::to_owned).to_vec()];
-    let largest = results.throughput.last().unwrap();
-    for start in &results.cold_starts {
-        let standing = largest.standing(&start.name);
-        let figure = |of: fn(&Standing) -> Option<Spread>, decimals, unit| {
-            let figure = standing.and_then(of);
-            figure.map_or_else(String::new, |figure| spread(figure, decimals, unit))
-        };
-        rows.push(vec![
-            start.name.clone(),
-            spread(start.next_millis, 1, " ms"),
-            spread(start.answer_millis, 1, " ms"),
-            spread(start.cpu_millis, 1, " ms"),
-            figure(|standing| standing.cpu_secs_per_million, 2, " s"),
-            figure(|standing| standing.peak_mib, 0, " MiB"),
-        ]);
-    }
-    table(&rows)
-}
-
-fn growth(results: &Results) -> String {
-    let mut rows = vec![
-        ["growth", "median (least–most)"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    let mut add = |what: String, figure: String| rows.push(vec![what, figure]);
-    for race in &results.throughput {
-        let what = format!("batch of {}", grouped(race.batch as f64));
-        add(what, time_per_message(race));
-    }
-    for race in &results.widths {
-        let what = format!(
-            "{} columns, batch of {}",
-            race.columns,
-            grouped(race.batch as f64)
-        );
-        let share = race.standing(OURS).unwrap().share_percent;
-        let share = spread(share, 0, "% of its binary COPY");
-        add(what, format!("{}, {share}", time_per_message(race)));
-    }
-    for orders in &results.orders {
-        let ours = orders.race.standing(OURS).unwrap();
-        let share = spread(ours.share_percent, 0, "% of two tuned statements");
-        let per_sec = thousands(ours.messages_per_sec);
-        add(orders.describe(), format!("{per_sec} messages/s, {share}"));
-    }
-    let bad = &results.bad_messages;
-    let batch = grouped(bad.batch as f64);
-    add(
-        format!("clean batch of {batch}"),
-        spread(bad.clean_millis, 1, " ms"),
-    );
-    for (what, times) in [
-        ("with 1% invalid messages", bad.times_with_invalid),
-        ("with 10 rows that a CHECK refuses", bad.times_with_refused),
-        ("with 1% duplicates", bad.times_with_duplicates),
-        (
-            "1% duplicates in each of 20, against always tolerating them",
-            bad.times_of_queue_with_duplicates,
-        ),
-    ] {
-        add(format!("… {what}"), spread(times, 2, "×"));
-    }
-    for trips in &results.round_trips {
-        let what = format!(
-            "batch of {}, database 1 ms away",
-            grouped(trips.batch as f64)
-        );
-        add(what, spread(trips.count, 2, " round trips"));
-    }
-    table(&rows)
-}
-
-fn time_per_message(race: &Race) -> String {
-    let per_sec = race.standing(OURS).unwrap().messages_per_sec;
-    let micros = Spread {
+fn micros_per_message(standing: &Standing) -> Spread {
+    let per_sec = standing.messages_per_sec;
+    Spread {
         median: 1e6 / per_sec.median,
         least: 1e6 / per_sec.most,
         most: 1e6 / per_sec.least,
-    };
-    spread(micros, 2, " µs a message")
+    }
 }
 
 fn judgement(results: &Results) -> String {

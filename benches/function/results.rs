@@ -2,23 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::load::Disturbance;
 use crate::machine::Machine;
 use crate::orders::LINES;
 use crate::report::grouped;
 
-/// All measurements.
-#[derive(Serialize, Deserialize)]
+/// All measurements; those of parts that did not run are empty.
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
     pub(crate) binary_bytes: u64,
     /// By batch size.
+    #[serde(default)]
     pub(crate) throughput: Vec<Race>,
+    /// By distance and batch size.
+    #[serde(default)]
+    pub(crate) distances: Vec<Distance>,
+    /// By the tables, the number of functions and batch size.
+    #[serde(default)]
+    pub(crate) side_by_side: Vec<SideBySide>,
+    /// By the number of rows and batch size.
+    #[serde(default)]
+    pub(crate) table_growth: Vec<TableGrowth>,
     /// By number of columns.
+    #[serde(default)]
     pub(crate) widths: Vec<Race>,
+    #[serde(default)]
     pub(crate) orders: Vec<Orders>,
-    pub(crate) bad_messages: BadMessages,
+    pub(crate) bad_messages: Option<BadMessages>,
+    #[serde(default)]
     pub(crate) round_trips: Vec<RoundTrips>,
+    #[serde(default)]
     pub(crate) cold_starts: Vec<ColdStart>,
 }
 
@@ -28,6 +43,9 @@ pub(crate) struct Race {
     pub(crate) batch: usize,
     pub(crate) columns: usize,
     pub(crate) standings: Vec<Standing>,
+    /// By round.
+    #[serde(default)]
+    pub(crate) disturbances: Vec<Disturbance>,
 }
 
 /// Orders with lines, under a policy, with the database at a place: the function against ready-made rows.
@@ -38,15 +56,45 @@ pub(crate) struct Orders {
     pub(crate) race: Race,
 }
 
+/// With the database this far away.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Distance {
+    pub(crate) millis: f64,
+    pub(crate) race: Race,
+}
+
+/// Functions, or sessions with ready-made rows, at the same time, all in one table or each in its own.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SideBySide {
+    pub(crate) functions: usize,
+    pub(crate) shares_table: bool,
+    pub(crate) deadlocks: u64,
+    pub(crate) race: Race,
+}
+
+/// The function, by the key of a table that holds this many rows.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TableGrowth {
+    pub(crate) rows: u64,
+    pub(crate) race: Race,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Standing {
     pub(crate) name: String,
     pub(crate) messages_per_sec: Spread,
     /// Of the first contender in the same round, which is the limit.
     pub(crate) share_percent: Spread,
+    /// Of Postgres's processors.
+    pub(crate) postgres_secs_per_million: Option<Spread>,
+    /// Of the first contender's in the same round.
+    pub(crate) postgres_percent: Option<Spread>,
     /// For functions only.
     pub(crate) cpu_secs_per_million: Option<Spread>,
     pub(crate) peak_mib: Option<Spread>,
+    /// Statements that were repeated, in all turns.
+    #[serde(default)]
+    pub(crate) retries: usize,
 }
 
 /// How long a batch takes against a clean one of the same size, in the same round.

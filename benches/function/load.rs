@@ -1,0 +1,126 @@
+//! Who used the processors, from `/proc`: Postgres, the bench with its functions, and others.
+//! Source: <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// On all architectures.
+const TICKS_PER_SEC: f64 = 100.0;
+
+/// Threads of the kernel are its children; they mostly write what Postgres stores.
+const KERNEL_THREADS: u32 = 2;
+
+/// Of the processors' time, above which a round counts as disturbed.
+const DISTURBED_PERCENT: f64 = 5.0;
+
+/// In one round, of the time of all processors.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Disturbance {
+    /// Which the hypervisor gave to other machines.
+    steal_percent: f64,
+    /// Used by neither the bench, its functions, Postgres nor the kernel's threads.
+    others_percent: f64,
+}
+
+impl Disturbance {
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.steal_percent + self.others_percent > DISTURBED_PERCENT
+    }
+}
+
+/// The processors' time when a round starts.
+pub(crate) struct Watch {
+    postmaster: u32,
+    all: f64,
+    steal: f64,
+    others: f64,
+}
+
+impl Watch {
+    pub(crate) fn start(postmaster: u32) -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap();
+        let line = stat.lines().next().unwrap();
+        let fields = line.split_whitespace().skip(1);
+        let ticks: Vec<f64> = fields.map(|ticks| ticks.parse().unwrap()).collect();
+        let [user, nice, system, idle, waiting, irq, softirq, steal] = ticks[..8] else {
+            unreachable!("eight fields");
+        };
+        let busy = user + nice + system + irq + softirq;
+        let own = Process::read(std::process::id()).map_or(0.0, |own| own.ticks + own.ended_ticks);
+        let postgres = cpu_secs_with_children(postmaster) * TICKS_PER_SEC;
+        let kernel: f64 = children(KERNEL_THREADS)
+            .map(|(_, thread)| thread.ticks)
+            .sum();
+        Self {
+            postmaster,
+            all: busy + idle + waiting + steal,
+            steal,
+            others: busy - own - postgres - kernel,
+        }
+    }
+
+    /// Since the start, when all functions that were started have ended.
+    pub(crate) fn finish(self) -> Disturbance {
+        let now = Self::start(self.postmaster);
+        let percent = |time: f64| 100.0 * time.max(0.0) / (now.all - self.all).max(1.0);
+        Disturbance {
+            steal_percent: percent(now.steal - self.steal),
+            others_percent: percent(now.others - self.others),
+        }
+    }
+}
+
+/// Seconds of processor time of Postgres: of its processes, and of those that have ended.
+pub(crate) fn cpu_secs_with_children(postmaster: u32) -> f64 {
+    let running = children(postmaster).map(|(process, _)| secs_on_processor(process));
+    let running = running.sum::<f64>() + secs_on_processor(postmaster);
+    let ended = Process::read(postmaster).map_or(0.0, |process| process.ended_ticks);
+    running + ended / TICKS_PER_SEC
+}
+
+pub(crate) fn parent_of(process: i32) -> Option<u32> {
+    Some(Process::read(process.try_into().ok()?)?.parent)
+}
+
+/// Of a process with one thread, which is more precise than its ticks.
+/// Source: <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>.
+fn secs_on_processor(process: u32) -> f64 {
+    let schedstat = fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
+    let nanos = schedstat
+        .split(' ')
+        .next()
+        .and_then(|nanos| nanos.parse().ok());
+    nanos.unwrap_or(0.0) / 1e9
+}
+
+fn children(parent: u32) -> impl Iterator<Item = (u32, Process)> {
+    let folders = fs::read_dir("/proc").unwrap();
+    let numbers = folders.filter_map(|folder| folder.ok()?.file_name().to_str()?.parse().ok());
+    let processes = numbers.filter_map(|number| Some((number, Process::read(number)?)));
+    processes.filter(move |(_, process)| process.parent == parent)
+}
+
+struct Process {
+    parent: u32,
+    /// In user mode and in the kernel.
+    ticks: f64,
+    /// Of its children that have ended.
+    ended_ticks: f64,
+}
+
+impl Process {
+    /// `None` if there is none.
+    fn read(number: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+        // From the third field on: the second one, the name, may hold anything.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            ticks: field(14)? + field(15)?,
+            ended_ticks: field(16)? + field(17)?,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! Tables of what the function needs, and how that grows.
+
+use crate::race::OURS;
+use crate::results::{Race, Results, Spread, Standing};
+
+use super::{disturbed, grouped, micros_per_message, spread, table, thousands};
+
+/// The resources that a function needs to start and to run.
+pub(super) fn functions(results: &Results) -> String {
+    let names = [
+        "function",
+        "start to first /next",
+        "to first answer",
+        "CPU until then",
+        "CPU per million at 8,000",
+        "peak memory at 8,000",
+    ];
+    let mut rows = vec![names.map(str::to_owned).to_vec()];
+    let largest = results.throughput.last();
+    for start in &results.cold_starts {
+        let standing = largest.and_then(|race| race.standing(&start.name));
+        let figure = |of: fn(&Standing) -> Option<Spread>, decimals, unit| {
+            let figure = standing.and_then(of);
+            figure.map_or_else(String::new, |figure| spread(figure, decimals, unit))
+        };
+        rows.push(vec![
+            start.name.clone(),
+            spread(start.next_millis, 1, " ms"),
+            spread(start.answer_millis, 1, " ms"),
+            spread(start.cpu_millis, 1, " ms"),
+            figure(|standing| standing.cpu_secs_per_million, 2, " s"),
+            figure(|standing| standing.peak_mib, 0, " MiB"),
+        ]);
+    }
+    table(&rows)
+}
+
+pub(super) fn growth(results: &Results) -> String {
+    let mut rows = vec![
+        ["growth", "median (least–most)"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    let mut add = |what: String, figure: String| rows.push(vec![what, figure]);
+    for race in &results.throughput {
+        let what = format!("batch of {}", grouped(race.batch as f64));
+        add(what, time_per_message(race));
+    }
+    for race in &results.widths {
+        let what = format!(
+            "{} columns, batch of {}",
+            race.columns,
+            grouped(race.batch as f64)
+        );
+        let share = race.standing(OURS).unwrap().share_percent;
+        let share = spread(share, 0, "% of its binary COPY");
+        add(what, format!("{}, {share}", time_per_message(race)));
+    }
+    for orders in &results.orders {
+        let ours = orders.race.standing(OURS).unwrap();
+        let share = spread(ours.share_percent, 0, "% of two tuned statements");
+        let per_sec = thousands(ours.messages_per_sec);
+        add(orders.describe(), format!("{per_sec} messages/s, {share}"));
+    }
+    if let Some(bad) = &results.bad_messages {
+        let batch = grouped(bad.batch as f64);
+        let clean = spread(bad.clean_millis, 1, " ms");
+        add(format!("clean batch of {batch}"), clean);
+        for (what, times) in [
+            ("with 1% invalid messages", bad.times_with_invalid),
+            ("with 10 rows that a CHECK refuses", bad.times_with_refused),
+            ("with 1% duplicates", bad.times_with_duplicates),
+            (
+                "1% duplicates in each of 20, against always tolerating them",
+                bad.times_of_queue_with_duplicates,
+            ),
+        ] {
+            add(format!("… {what}"), spread(times, 2, "×"));
+        }
+    }
+    for trips in &results.round_trips {
+        let what = format!(
+            "batch of {}, database 1 ms away",
+            grouped(trips.batch as f64)
+        );
+        add(what, spread(trips.count, 2, " round trips"));
+    }
+    let orders = results.orders.iter().map(|orders| &orders.race);
+    match rows.len() {
+        1 => String::new(),
+        _ => table(&rows) + &disturbed(orders.chain(&results.widths)),
+    }
+}
+
+fn time_per_message(race: &Race) -> String {
+    let ours = race.standing(OURS).unwrap();
+    spread(micros_per_message(ours), 2, " µs a message")
+}
