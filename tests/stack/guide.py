@@ -54,9 +54,13 @@ def blocks(page: str, kinds: str) -> list[str]:
 def script(*, aws: bool) -> str:
     """All blocks in their order. Whatever fails, the way back is gone."""
     kinds = "sh|sh aws-only" if aws else "sh"
-    there, back = GUIDE.read_text().split(BACK)
+    page = GUIDE.read_text()
+    there, back = page.split(BACK)
     before, after = there.split(USERS_TABLE)
-    forward = [*blocks(before, kinds), REACHABLE if aws else "", *blocks(after, kinds), MESSAGES]
+    forward = [*blocks(before, kinds), REACHABLE if aws else "", *blocks(after, kinds)]
+    # After it, no database but that of AWS lets the function in.
+    iam = blocks(page, "sh iam")
+    forward += [*iam, MESSAGES] if aws else [MESSAGES, *iam]
     home = "\n".join(blocks(back, kinds))
     if aws:
         home = home.replace(NETWORK, UNREACHABLE.lstrip() + NETWORK)

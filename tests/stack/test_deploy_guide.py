@@ -41,6 +41,23 @@ buckets=$(aws s3 ls)
 roles=$(aws iam list-roles --query 'Roles[].RoleName' --output text)
 echo "left: $functions$queues$secrets$buckets$roles$(network vpcs 'Vpcs[].VpcId')"
 """
+RDS = """
+aws() {
+    if [ "$1" = rds ]; then
+        command aws "$@" --generate-cli-skeleton output > /dev/null
+        [ "$2" != describe-db-instances ] || echo db-ABC
+    else
+        command aws "$@"
+    fi
+}
+"""
+"""Its commands are checked, and answered as if the only instance were db-ABC."""
+HOME = "trap - EXIT\ngo_back\n"
+WITHOUT_PASSWORD = """
+aws lambda get-function-configuration --function-name sqs-to-postgres --output text \
+    --query 'Environment.Variables.[DB_AUTH, DB_USER, DB_NAME]'
+"""
+"""LocalStack does not update the policies of a role: those are looked at elsewhere."""
 TIMEOUT_SECS = 1800
 
 
@@ -104,6 +121,7 @@ def cleaned_up(settings: Settings, guide: str, shell: dict[str, str]) -> Iterato
     stop_polling(boto3.client("lambda", **place, **keys), "sqs-to-postgres")
     postgres.query(settings, "DROP DATABASE IF EXISTS logins WITH (FORCE)")
     postgres.query(settings, "DROP ROLE IF EXISTS login_writer")
+    postgres.query(settings, "DROP ROLE IF EXISTS rds_iam")
 
 
 def bash(script: str, env: dict[str, str], folder: Path) -> str:
@@ -123,13 +141,16 @@ def bash(script: str, env: dict[str, str], folder: Path) -> str:
 
 @pytest.mark.usefixtures("cleaned_up")
 def test_a_newcomer_who_types_every_block_sees_a_row_and_leaves_nothing_behind(
-    guide: str, front: TlsFront, shell: dict[str, str], folder: Path
+    settings: Settings, front: TlsFront, shell: dict[str, str], folder: Path
 ) -> None:
-    printed = bash(here(script(aws=False)) + LEFT, shell, folder)
+    postgres.query(settings, "CREATE ROLE rds_iam")
+    typed = RDS + here(script(aws=False)).replace(HOME, WITHOUT_PASSWORD + HOME) + LEFT
+    printed = bash(typed, shell, folder)
     assert "the rows are those of the samples: 97" in printed
     assert re.search(r"^ [0-9a-f-]{36} \| u-1 +\| [0-9a-f]{12} +\| +4 \| ", printed, re.MULTILINE), printed
     assert '"message":"batch"' in printed
     assert front.tls_connections > 0
+    assert re.search(r"^iam\tlogin_writer\tlogins$", printed, re.MULTILINE), printed[-3000:]
     assert printed.endswith("left: \n"), printed[-500:]
 
 
@@ -138,7 +159,7 @@ def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
 ) -> None:
     only_on_aws = blocks(guide, "sh aws-only")
     assert len(only_on_aws) == AWS_ONLY
-    assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh")) + len(blocks(guide, "sh dual-stack"))
+    assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh|sh dual-stack|sh iam"))
     # `--generate-cli-skeleton output` checks a command and its options, and sends nothing.
     stubs = """
 aws() { command aws "$@" --generate-cli-skeleton output; }
