@@ -18,7 +18,6 @@ pub(crate) const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
 pub(crate) const COPY: &str = "binary COPY";
 pub(crate) const INSERT: &str = "INSERT … unnest";
 pub(crate) const OURS: &str = "sqs-to-postgres";
-pub(crate) const TUNED: &str = "tuned Python";
 
 const MOST_BATCHES: f64 = 3_000.0;
 
@@ -60,7 +59,7 @@ impl<'a> Contender<'a> {
     /// The functions of `benches/peers/`.
     pub(crate) fn peers(python: &Path, database_url: &str, tables: &[&'a Workload]) -> [Self; 2] {
         [
-            (TUNED, "tuned.py"),
+            ("tuned Python", "tuned.py"),
             ("Powertools for Python", "powertools.py"),
         ]
         .map(|(name, script)| {

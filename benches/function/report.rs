@@ -6,6 +6,7 @@ mod function;
 use std::path::Path;
 
 use crate::chart;
+use crate::load::Disturbance;
 use crate::results::{Race, Results, Spread, Standing};
 use crate::targets::targets;
 
@@ -100,7 +101,7 @@ fn figures(results: &Results) -> String {
     add(!results.table_growth.is_empty(), &|| {
         database::table_growth(&results.table_growth)
     });
-    tables.push(function::growth(results));
+    tables.extend(function::growth(results));
     let machine = results.machine.describe();
     format!(
         "{}\nMedians of {} rounds, with the least and the most. {machine}.\n",
@@ -114,32 +115,36 @@ fn throughput(races: &[Race]) -> String {
         let share = standing.share_percent.median;
         format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
     });
-    table + &disturbed(races)
+    table + &disturbed(rounds_of(races))
 }
 
 /// How many rounds others disturbed; nothing if that was not measured.
-fn disturbed<'a>(races: impl IntoIterator<Item = &'a Race>) -> String {
-    let rounds: Vec<_> = races
-        .into_iter()
-        .flat_map(|race| &race.disturbances)
-        .collect();
-    if rounds.is_empty() {
-        return String::new();
-    }
+fn disturbed<'a>(rounds: impl IntoIterator<Item = &'a Disturbance>) -> String {
+    let rounds: Vec<_> = rounds.into_iter().collect();
     let disturbed = rounds.iter().filter(|round| round.is_over_limit()).count();
-    format!("\n{disturbed} of {} rounds were disturbed.\n", rounds.len())
+    match rounds.len() {
+        0 => String::new(),
+        all => format!("\n{disturbed} of {all} rounds were disturbed.\n"),
+    }
+}
+
+fn rounds_of<'a>(
+    races: impl IntoIterator<Item = &'a Race>,
+) -> impl Iterator<Item = &'a Disturbance> {
+    races.into_iter().flat_map(|race| &race.disturbances)
 }
 
 /// Builds against each other: of each the throughput, and its share of the first one's in the same round.
 pub(crate) fn comparison(races: &[Race]) -> String {
-    throughput_table(races, |standing, is_first| {
+    let table = throughput_table(races, |standing, is_first| {
         let per_sec = thousands(standing.messages_per_sec);
         if is_first {
             per_sec
         } else {
             format!("{per_sec} · {}", spread(standing.share_percent, 1, "%"))
         }
-    })
+    });
+    table + &disturbed(rounds_of(races))
 }
 
 /// A row for each batch size.

@@ -107,6 +107,8 @@ pub(crate) struct BadMessages {
     pub(crate) times_with_duplicates: Spread,
     /// Of a queue with duplicates in every batch, against always tolerating them.
     pub(crate) times_of_queue_with_duplicates: Spread,
+    #[serde(default)]
+    pub(crate) disturbances: Vec<Disturbance>,
 }
 
 /// Round trips to the database that a warm batch waits for.
@@ -114,6 +116,8 @@ pub(crate) struct BadMessages {
 pub(crate) struct RoundTrips {
     pub(crate) batch: usize,
     pub(crate) count: Spread,
+    #[serde(default)]
+    pub(crate) disturbances: Vec<Disturbance>,
 }
 
 /// Milliseconds from the start of the process.

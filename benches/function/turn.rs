@@ -38,7 +38,9 @@ pub(crate) async fn take_turn(
     for table in distinct(tables) {
         database.empty(table).await;
     }
-    let firsts: Vec<Batch> = tables.iter().map(|table| table.batch(1)).collect();
+    // Of the same size, since the statements depend on it.
+    let size = batches[0][0].messages.len();
+    let firsts: Vec<Batch> = tables.iter().map(|table| table.batch(size)).collect();
     // Sessions have a runtime of their own, which must not end in that of `main`.
     let turn = thread::scope(|scope| {
         let turn = scope.spawn(|| Lane::all_run(database.postmaster, contender, &firsts, batches));

@@ -3,7 +3,7 @@
 use crate::race::OURS;
 use crate::results::{Race, Results, Spread, Standing};
 
-use super::{disturbed, grouped, micros_per_message, spread, table, thousands};
+use super::{disturbed, grouped, micros_per_message, rounds_of, spread, table, thousands};
 
 /// The resources that a function needs to start and to run.
 pub(super) fn functions(results: &Results) -> String {
@@ -35,7 +35,7 @@ pub(super) fn functions(results: &Results) -> String {
     table(&rows)
 }
 
-pub(super) fn growth(results: &Results) -> String {
+pub(super) fn growth(results: &Results) -> Option<String> {
     let mut rows = vec![
         ["growth", "median (least–most)"]
             .map(str::to_owned)
@@ -85,11 +85,17 @@ pub(super) fn growth(results: &Results) -> String {
         );
         add(what, spread(trips.count, 2, " round trips"));
     }
-    let orders = results.orders.iter().map(|orders| &orders.race);
-    match rows.len() {
-        1 => String::new(),
-        _ => table(&rows) + &disturbed(orders.chain(&results.widths)),
-    }
+    let races = results.orders.iter().map(|orders| &orders.race);
+    let rounds = rounds_of(races.chain(&results.widths));
+    let bad = results
+        .bad_messages
+        .iter()
+        .flat_map(|bad| &bad.disturbances);
+    let trips = results
+        .round_trips
+        .iter()
+        .flat_map(|trips| &trips.disturbances);
+    (rows.len() > 1).then(|| table(&rows) + &disturbed(rounds.chain(bad).chain(trips)))
 }
 
 fn time_per_message(race: &Race) -> String {
