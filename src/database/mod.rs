@@ -182,7 +182,7 @@ impl Database {
     }
 
     /// Whether the server is Aurora DSQL, by its host.
-    pub(crate) fn is_dsql(&self) -> bool {
+    pub fn is_dsql(&self) -> bool {
         self.is_dsql
     }
 

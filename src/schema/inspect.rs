@@ -207,7 +207,11 @@ impl TableFacts {
             permissions: Permissions::read(client, pipeline, role).await?,
             has_row_security: row.try_get(2)?,
             unlogged: row.try_get(4)?,
-            partition_gap: PartitionGap::read(client, pipeline).await?,
+            // Aurora DSQL has no catalog of partitioned tables.
+            partition_gap: match is_partitioned {
+                true => PartitionGap::read(client, pipeline).await?,
+                false => None,
+            },
         })
     }
 }

@@ -12,8 +12,8 @@ use crate::pipeline::{Pipeline, TableMapping};
 /// What binds a child table to its parent.
 #[derive(Debug)]
 pub struct ParentFacts {
-    /// The foreign key to the parent's key, or the statement that adds it.
-    pub foreign_key: Result<ForeignKey, String>,
+    /// The foreign key to the parent's key, or the statement that adds it; `None` where there is none on purpose.
+    pub foreign_key: Option<Result<ForeignKey, String>>,
     /// The index that finds the rows of a parent's row, or the statement that creates it.
     pub index: Result<String, String>,
 }
@@ -28,7 +28,7 @@ pub struct ForeignKey {
 }
 
 impl ParentFacts {
-    /// Reads the catalog; `None` for a table without a parent.
+    /// Reads the catalog; `None` for a table without a parent. Tables of Aurora DSQL need no foreign key.
     ///
     /// # Errors
     /// The connection failed, or Postgres refused a query.
@@ -36,7 +36,7 @@ impl ParentFacts {
         client: &Client,
         pipeline: &Pipeline,
         table: &TableMapping,
-        is_partitioned: bool,
+        (is_partitioned, is_dsql): (bool, bool),
     ) -> Result<Option<Self>, DatabaseError> {
         let (Some(parent), Some(clause)) =
             (pipeline.ancestor(table, 1), pipeline.foreign_key(table))
@@ -46,9 +46,9 @@ impl ParentFacts {
         let own: Vec<&str> = table.key_names().take(parent.key.len()).collect();
         let add = || format!("ALTER TABLE {} ADD {clause};", table.table);
         let create = || index("INDEX", table, own.iter().copied(), is_partitioned);
-        let foreign_key = foreign_key(client, table, parent).await?;
+        let foreign_key = foreign_key(client, table, parent).await?.ok_or_else(add);
         Ok(Some(Self {
-            foreign_key: foreign_key.ok_or_else(add),
+            foreign_key: (!is_dsql || foreign_key.is_ok()).then_some(foreign_key),
             index: index_of_parent(client, pipeline, table)
                 .await?
                 .ok_or_else(create),
@@ -90,7 +90,7 @@ async fn foreign_key(
 }
 
 /// An index that begins with the columns of the parent's key, in any order, if there also is one for the key by which
-/// the function deletes: that of the table at the top.
+/// the function deletes: that of the table at the top. Aurora DSQL calls a B-tree `btree_index`.
 async fn index_of_parent(
     client: &Client,
     pipeline: &Pipeline,
@@ -98,7 +98,7 @@ async fn index_of_parent(
 ) -> Result<Option<String>, DatabaseError> {
     let sql = "SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
                JOIN pg_am m ON m.oid = x.relam \
-               WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' \
+               WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL AND m.amname IN ('btree', 'btree_index') \
                AND $2::text[] = (SELECT array_agg(a.attname::text ORDER BY a.attname COLLATE \"C\") FROM pg_attribute a \
                    WHERE a.attrelid = i.indrelid \
                    AND a.attnum = ANY ((i.indkey::int2[])[0:least(cardinality($2), i.indnkeyatts) - 1])) \

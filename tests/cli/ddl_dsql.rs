@@ -1,8 +1,10 @@
-//! `ddl --for dsql`: its statements are those of Aurora DSQL, by AWS's own linter, and Postgres accepts them too.
+//! `ddl --for dsql`: its statements are those of Aurora DSQL, by AWS's own linter, and Postgres accepts them too. And
+//! `check` against a proxy that refuses what DSQL refuses.
 
 use dsql_lint::lint_sql;
 
 use crate::support::Database;
+use crate::support::dsql::Dsql;
 use crate::tool::Tool;
 
 /// Every type that DSQL stores.
@@ -84,4 +86,34 @@ async fn a_type_that_dsql_does_not_store_is_refused_with_its_replacement() {
         );
         assert!(ddl.err.contains(&sentence), "{}", ddl.err);
     }
+}
+
+#[tokio::test]
+async fn check_and_diff_ask_dsql_only_for_what_its_catalog_has() {
+    let (database, dsql) = (Database::new().await, Dsql::new().await);
+    let url = dsql.url(&database, "foo0bar1baz2quux3.dsql.eu-west-1.on.aws");
+    let mapping = family(&database.schema);
+    let tool = Tool::bare().mapping(&mapping).set("DATABASE_URL", &url);
+    assert_eq!(tool.run("check").await.code, 2);
+    let created = tool.run("ddl --for dsql").await.out;
+    for statement in created.split_inclusive(";\n") {
+        database.execute(statement).await;
+    }
+    let check = tool.run("check").await;
+    assert_eq!(check.code, 0, "{}{}", check.out, check.err);
+    assert!(check.out.contains("parent index"), "{}", check.out);
+    assert!(!check.out.contains("foreign key"), "{}", check.out);
+    assert_eq!(tool.run("ddl --for dsql --diff").await.out, "");
+    let dropped = format!(
+        "ALTER TABLE {}.lines DROP CONSTRAINT lines_pkey",
+        database.schema
+    );
+    database.execute(&dropped).await;
+    let check = tool.run("check").await;
+    assert!(
+        check.out.contains("CREATE UNIQUE INDEX ASYNC ON"),
+        "{}",
+        check.out
+    );
+    assert_eq!(dsql.refused(), [] as [&str; 0]);
 }

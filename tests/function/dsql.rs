@@ -1,10 +1,13 @@
 //! Aurora DSQL, by the rules that AWS documents: a proxy refuses what DSQL refuses.
 
+use dsql_lint::lint_sql;
 use serde_json::json;
+use sqs_to_postgres::pipeline::Pipeline;
 
+use crate::families::{ORDERS, deletion, ignoring, invoke, order, stored};
 use crate::support::batch::{Batch, id, login, login_with};
 use crate::support::dsql::Dsql;
-use crate::support::{Database, MASK_KEY, Mapping, Setup};
+use crate::support::{Database, Function, MASK_KEY, Mapping, Setup};
 
 const HOST: &str = "foo0bar1baz2quux3quuux4.dsql.eu-west-1.on.aws";
 
@@ -79,4 +82,60 @@ async fn a_conflict_is_retried_and_a_refused_row_fails_alone() {
     let conflict = "change conflicts with another transaction, please retry: (OC000)";
     assert_eq!(dsql.refused(), [conflict; 3]);
     assert_eq!(database.count("user_logins").await, 3_500);
+}
+
+/// The tables of orders as `ddl --for dsql` creates them, and a function for them.
+async fn orders(dsql: &Dsql, mapping: &str) -> (Database, Function) {
+    let database = Database::new().await;
+    let pipeline = Pipeline::parse("pipeline.toml", mapping).unwrap();
+    database.execute(&pipeline.create_for_dsql().unwrap()).await;
+    let setup = setup(dsql, &database, HOST).mapping(mapping);
+    let function = setup.start().await;
+    (database, function)
+}
+
+#[tokio::test]
+async fn a_message_of_several_tables_is_stored_replaced_and_deleted_as_a_whole() {
+    let dsql = Dsql::new().await;
+    let (database, mut function) = orders(&dsql, ORDERS).await;
+    let no_one: [&str; 0] = [];
+    for (message, rows) in [
+        (
+            order(1, 1, &[("x", &[5, 6]), ("y", &[])]),
+            &["1 v1", "1.0 x", "1.0.0 5%", "1.0.1 6%", "1.1 y"][..],
+        ),
+        (order(1, 2, &[("z", &[7])]), &["1 v2", "1.0 z", "1.0.0 7%"]),
+        (order(1, 1, &[("old", &[])]), &["1 v2", "1.0 z", "1.0.0 7%"]),
+        (deletion(1, 3), &no_one),
+    ] {
+        dsql.conflict(1);
+        let failed = invoke(&mut function, Batch::new().body("a", message)).await;
+        assert_eq!(failed, no_one);
+        assert_eq!(stored(&database).await, rows);
+    }
+    assert_eq!(
+        dsql.refused().len(),
+        4,
+        "the conflicts: {:?}",
+        dsql.refused()
+    );
+    for statement in dsql.statements() {
+        let complaints = lint_sql(&statement);
+        assert!(complaints.is_empty(), "{complaints:?}\n{statement}");
+    }
+}
+
+#[tokio::test]
+async fn the_rows_of_all_tables_count_towards_the_limit_of_a_transaction() {
+    let dsql = Dsql::new().await;
+    let (database, mut function) = orders(&dsql, &ignoring(ORDERS)).await;
+    let batch = (0..1_000).fold(Batch::new(), |batch, number| {
+        let lines: [(&str, &[i64]); 4] = [("a", &[]), ("b", &[]), ("c", &[]), ("d", &[])];
+        batch.body(&number.to_string(), order(number, 1, &lines))
+    });
+    assert_eq!(invoke(&mut function, batch).await, [] as [&str; 0]);
+    // 600 orders and their 2,400 lines are 3,000 rows.
+    assert_eq!(dsql.transactions(), [2_400, 1_600]);
+    assert_eq!(dsql.refused(), [] as [&str; 0]);
+    assert_eq!(database.count("order_lines").await, 4_000);
 }

@@ -3,10 +3,12 @@
 //! - limits of a transaction, with SQLSTATE 54000: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/CHAP_quotas.html>
 //! - statements: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-postgresql-compatibility-supported-sql-features.html>,
 //!   <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-postgresql-compatibility-unsupported-features.html>
+//! - catalogs: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-systems-tables.html>
 //! - conflicts, with SQLSTATE 40001 and OC000: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-concurrency-control.html>
 //!
 //! It is stricter where the documentation says nothing: no statement has a name.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -33,6 +35,18 @@ const UNSUPPORTED: [&str; 9] = [
     "ALTER SYSTEM",
 ];
 
+/// Catalogs that DSQL does not have, of those that a loader might read.
+const CATALOGS: [&str; 8] = [
+    "PG_AUTHID",
+    "PG_DATABASE",
+    "PG_ENUM",
+    "PG_EXTENSION",
+    "PG_LANGUAGE",
+    "PG_PARTITIONED_TABLE",
+    "PG_POLICY",
+    "PG_PROC",
+];
+
 /// The proxy, which runs until the test ends.
 pub(crate) struct Dsql {
     pub(crate) address: SocketAddr,
@@ -43,6 +57,8 @@ pub(crate) struct Dsql {
 struct Shared {
     /// Why something was refused.
     refused: Mutex<Vec<&'static str>>,
+    /// The text of each statement.
+    statements: Mutex<Vec<String>>,
     /// The rows of each transaction that was let through.
     rows: Mutex<Vec<usize>>,
     /// How many of the next transactions have a conflict.
@@ -78,6 +94,12 @@ impl Dsql {
     /// Why something was refused so far.
     pub(crate) fn refused(&self) -> Vec<&'static str> {
         self.shared.refused.lock().unwrap().clone()
+    }
+
+    /// The text of each statement so far, once.
+    pub(crate) fn statements(&self) -> BTreeSet<String> {
+        let statements = self.shared.statements.lock().unwrap();
+        statements.iter().cloned().collect()
     }
 
     /// The rows of each transaction that wrote some.
@@ -138,7 +160,9 @@ impl Shared {
             let len = client.read_u32().await?;
             let mut content = vec![0; len as usize - 4];
             client.read_exact(&mut content).await?;
-            refusal = refusal.or_else(|| refuse(kind, &content));
+            let text = text_of(kind, &content);
+            refusal = refusal.or_else(|| refuse(kind, &content, text.as_deref()?));
+            self.statements.lock().unwrap().extend(text);
             if kind == b'B' {
                 rows = rows.max(rows_of(&content));
             }
@@ -192,22 +216,28 @@ impl Shared {
 /// An SQLSTATE and a text.
 type Refusal = (&'static str, &'static str);
 
-fn refuse(kind: u8, content: &[u8]) -> Option<Refusal> {
+/// The statement of a message, if it has one.
+fn text_of(kind: u8, content: &[u8]) -> Option<String> {
     let mut texts = content.split(|byte| *byte == 0);
     let text = match kind {
         b'Q' => texts.next()?,
-        b'P' => {
-            if !texts.next()?.is_empty() {
-                return Some(("0A000", "a statement has a name"));
-            }
-            texts.next()?
-        }
+        b'P' => texts.nth(1)?,
         _ => return None,
     };
-    let text = String::from_utf8_lossy(text).to_uppercase();
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+fn refuse(kind: u8, content: &[u8], text: &str) -> Option<Refusal> {
+    if kind == b'P' && content.first() != Some(&0) {
+        return Some(("0A000", "a statement has a name"));
+    }
+    let text = text.to_uppercase();
     let statement = text.trim_start();
     if UNSUPPORTED.iter().any(|word| statement.starts_with(word)) {
         return Some(("0A000", "unsupported statement"));
+    }
+    if CATALOGS.iter().any(|name| text.contains(name)) {
+        return Some(("42501", "unsupported catalog"));
     }
     let isolation = text.split_once("ISOLATION LEVEL ");
     let is_other = isolation.is_some_and(|(_, level)| !level.starts_with("REPEATABLE READ"));
@@ -217,6 +247,8 @@ fn refuse(kind: u8, content: &[u8]) -> Option<Refusal> {
 /// The elements of the longest array among the parameters.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (Bind).
 fn rows_of(bind: &[u8]) -> usize {
+    /// The length of a null.
+    const NULL: usize = u32::MAX as usize;
     let mut names = bind.splitn(3, |byte| *byte == 0);
     let Some(mut rest) = names.nth(2) else {
         return 0;
@@ -233,15 +265,20 @@ fn rows_of(bind: &[u8]) -> usize {
     let parameters = number(2);
     let mut longest = 0;
     for _ in 0..parameters {
-        let len = number(4);
-        // Dimensions, whether there are nulls, the type, and the length of the first dimension.
-        if len >= 20 && number(4) == 1 {
-            number(8);
-            longest = longest.max(number(4));
-            (0..len - 16).for_each(|_| _ = number(1));
-        } else {
-            return longest;
-        }
+        let len = match number(4) {
+            NULL => 0,
+            len => len,
+        };
+        // Dimensions (none if it is empty), whether there are nulls, the type, the length of the first dimension.
+        let read = match number(len.min(4)) {
+            1 if len >= 20 => {
+                number(8);
+                longest = longest.max(number(4));
+                16
+            }
+            _ => len.min(4),
+        };
+        (read..len).for_each(|_| _ = number(1));
     }
     longest
 }

@@ -87,14 +87,15 @@ impl Ddl {
 
     async fn difference(&self, pipeline: &Pipeline) -> Result<String, CliError> {
         let mut database = self.database.database(&Arc::new(Aws::default()))?;
+        let is_dsql = self.server.is_some() || database.is_dsql();
         let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
         let mut sql = String::new();
         for table in &pipeline.tables {
             let inspection = Inspection::read(client, table).await?;
             let mut alters = alters(&inspection, pipeline, table);
             if let Inspection::Table(facts) = &inspection {
-                let is_partitioned = facts.is_partitioned();
-                let parent = ParentFacts::read(client, pipeline, table, is_partitioned).await?;
+                let kind = (facts.is_partitioned(), is_dsql);
+                let parent = ParentFacts::read(client, pipeline, table, kind).await?;
                 alters += &parent.map_or_else(String::new, |parent| binds(&parent, facts));
             }
             if alters.is_empty() {
@@ -170,7 +171,7 @@ fn alters(inspection: &Inspection, pipeline: &Pipeline, mapping: &TableMapping) 
 /// The statements that bind a child table to its parent. A missing index of its key begins with that of the parent.
 fn binds(parent: &ParentFacts, table: &TableFacts) -> String {
     let mut sql = String::new();
-    if let Err(add) = &parent.foreign_key {
+    if let Some(Err(add)) = &parent.foreign_key {
         sql += &format!("-- no foreign key to the parent\n{add}\n");
     }
     if let (Err(create), Ok(_)) = (&parent.index, &table.unique_index) {

@@ -142,6 +142,8 @@ impl Check {
             Ok(address) => address,
             Err(error) => return report.error("database", &error.into()).map(|()| None),
         };
+        let is_dsql = database.is_dsql();
+        report.for_dsql(is_dsql);
         let asked = async {
             let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
             let mut inspections = Vec::new();
@@ -149,7 +151,8 @@ impl Check {
                 let inspection = Inspection::read(client, table).await?;
                 let parent = match &inspection {
                     Inspection::Table(facts) => {
-                        ParentFacts::read(client, pipeline, table, facts.is_partitioned()).await?
+                        let kind = (facts.is_partitioned(), is_dsql);
+                        ParentFacts::read(client, pipeline, table, kind).await?
                     }
                     _ => None,
                 };

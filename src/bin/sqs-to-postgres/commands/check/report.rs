@@ -3,6 +3,7 @@
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::json;
 use sqs_to_postgres::pipeline::{Pipeline, Table, TableMapping};
+use sqs_to_postgres::schema::index_async;
 
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
@@ -44,6 +45,7 @@ pub(super) struct Report {
     table: Option<Table>,
     counts: [usize; 3],
     is_unavailable: bool,
+    is_dsql: bool,
 }
 
 impl Report {
@@ -55,7 +57,13 @@ impl Report {
             table: None,
             counts: [0; 3],
             is_unavailable: false,
+            is_dsql: false,
         }
+    }
+
+    /// The fixes are for a server that builds all indexes without blocking writers.
+    pub(super) fn for_dsql(&mut self, is_dsql: bool) {
+        self.is_dsql = is_dsql;
     }
 
     /// The next lines are about this table of the mapping.
@@ -91,6 +99,8 @@ impl Report {
         fix: Option<&str>,
     ) -> Result<(), CliError> {
         self.counts[status as usize] += 1;
+        let of_dsql = fix.filter(|_| self.is_dsql).map(index_async);
+        let fix = of_dsql.as_deref().or(fix);
         if self.is_json {
             let mut line =
                 json!({"check": name, "status": status.name(), "text": text, "fix": fix});

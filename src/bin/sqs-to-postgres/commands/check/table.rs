@@ -106,7 +106,8 @@ pub(super) fn check_parent(
     report: &mut Report,
 ) -> Result<(), CliError> {
     match &parent.foreign_key {
-        Ok(ForeignKey { name, cascades }) => {
+        None => {}
+        Some(Ok(ForeignKey { name, cascades })) => {
             let alone = match cascades {
                 true => "",
                 false => {
@@ -115,7 +116,7 @@ pub(super) fn check_parent(
             };
             report.ok("foreign key", &format!("{name}{alone}"))?;
         }
-        Err(fix) => {
+        Some(Err(fix)) => {
             let text = "none to the parent's key: others can delete a row and leave those that belong to it";
             report.warning("foreign key", text, fix)?;
         }
