@@ -12,7 +12,7 @@ IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`mak
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers release
-SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/fresh-machine.sh
+SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)

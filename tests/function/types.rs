@@ -427,7 +427,7 @@ async fn an_array_of_text_keeps_every_element_as_it_is() {
     let accepted = [
         (
             r#"["a", "", "NULL", null, "b c", "{d,e}", "\"\\", "\n\t\u000b\f\r", "é\ud83d\ude00", 12.50, true]"#,
-            r#"ARRAY['a', '', 'NULL', NULL, 'b c', '{d,e}', '"\', E'\n\t\v\f\r', U&'\00e9\+01F600', '12.50', 'true']"#,
+            r#"ARRAY['a', '', 'NULL', NULL, 'b c', '{d,e}', '"\', E'\n\t\x0b\f\r', U&'\00e9\+01F600', '12.50', 'true']"#,
         ),
         ("[]", "'{}'"),
         ("[null]", "'{NULL}'"),
