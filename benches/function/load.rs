@@ -81,6 +81,12 @@ pub(crate) fn cpu_secs_with_children(postmaster: u32) -> f64 {
     running + ended / TICKS_PER_SEC
 }
 
+/// Seconds of processor time of a process and its threads, those that have ended included: also of a process that has
+/// ended itself and was not waited for.
+pub(crate) fn cpu_secs(process: u32) -> f64 {
+    Process::read(process).map_or(0.0, |process| process.ticks / TICKS_PER_SEC)
+}
+
 pub(crate) fn parent_of(process: i32) -> Option<u32> {
     Some(Process::read(process.try_into().ok()?)?.parent)
 }

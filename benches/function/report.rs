@@ -5,10 +5,10 @@ mod function;
 
 use std::path::Path;
 
-use crate::chart;
 use crate::load::Disturbance;
 use crate::results::{Race, Results, Spread, Standing};
 use crate::targets::targets;
+use crate::{backlog, chart, cold};
 
 /// The front page has a few figures, the benches' own page all.
 const FRONT_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -89,8 +89,8 @@ fn figures(results: &Results) -> String {
     add(!results.throughput.is_empty(), &|| {
         throughput(&results.throughput)
     });
-    add(!results.cold_starts.is_empty(), &|| {
-        function::functions(results)
+    add(!results.throughput.is_empty(), &|| {
+        function::functions(&results.throughput)
     });
     add(!results.distances.is_empty(), &|| {
         database::distances(&results.distances)
@@ -101,6 +101,8 @@ fn figures(results: &Results) -> String {
     add(!results.table_growth.is_empty(), &|| {
         database::table_growth(&results.table_growth)
     });
+    tables.extend(results.cold_starts.as_ref().map(cold::table));
+    tables.extend(results.backlogs.as_ref().map(backlog::table));
     tables.extend(function::growth(results));
     let machine = results.machine.describe();
     format!(
@@ -119,7 +121,7 @@ fn throughput(races: &[Race]) -> String {
 }
 
 /// How many rounds others disturbed; nothing if that was not measured.
-fn disturbed<'a>(rounds: impl IntoIterator<Item = &'a Disturbance>) -> String {
+pub(crate) fn disturbed<'a>(rounds: impl IntoIterator<Item = &'a Disturbance>) -> String {
     let rounds: Vec<_> = rounds.into_iter().collect();
     let disturbed = rounds.iter().filter(|round| round.is_over_limit()).count();
     match rounds.len() {
@@ -200,7 +202,7 @@ fn judgement(results: &Results) -> String {
 }
 
 /// Rows of equal length, the first of them the head; all columns but the first to the right.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or_default()
@@ -237,7 +239,7 @@ pub(crate) fn spread(spread: Spread, decimals: usize, unit: &str) -> String {
 }
 
 /// `98.4k (91–104)`
-fn thousands(spread: Spread) -> String {
+pub(crate) fn thousands(spread: Spread) -> String {
     let [median, least, most] = [spread.median, spread.least, spread.most].map(|n| n / 1e3);
     let decimals = usize::from(median < 10.0);
     format!("{median:.1}k ({least:.decimals$}–{most:.decimals$})")
