@@ -132,13 +132,13 @@ chaos: install ## inject faults under live traffic, and check the balance: make 
 	@$(LOCAL_STACK) chaos $(MESSAGES)
 
 .PHONY: bench
-bench: install ## measure the optimised function against the limit of Postgres: takes minutes to build
-	@$(LOCAL_STACK) with cargo bench --locked --bench function
+bench: install ## measure the optimised function and tool against the limit of Postgres: takes minutes to build
+	@$(LOCAL_STACK) with cargo bench $(TESTED) --bench function
 
 .PHONY: bench-peers
 bench-peers: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-peers: install-peers ## the same, with two functions in Python for comparison
-	@$(LOCAL_STACK) with cargo bench --locked --bench function
+	@$(LOCAL_STACK) with cargo bench $(TESTED) --bench function
 
 .PHONY: bench-stages
 bench-stages: install ## measure parse, transform, mask and load separately
@@ -149,12 +149,12 @@ bench-smoke: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-smoke: export BENCH_ROUNDS := 1
 bench-smoke: export BENCH_SECS := 0.05
 bench-smoke: install-peers ## check that all benches work, unoptimised and for seconds only
-	@$(LOCAL_STACK) with cargo test --locked --bench function --bench stages
-	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(LOCAL_STACK) with cargo test --locked --bench function
+	@$(LOCAL_STACK) with cargo test $(TESTED) --bench function --bench stages
+	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(LOCAL_STACK) with cargo test $(TESTED) --bench function
 
 .PHONY: chart
 chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
-	cargo test --locked --quiet --bench function -- chart
+	cargo test $(TESTED) --quiet --bench function -- chart
 
 .PHONY: up
 up: prepared ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Effort;
 use crate::database::Database;
+use crate::load::Watch;
 use crate::messages::Workload;
 use crate::process::{Function, Launch};
 use crate::race::{Contender, OURS, race};
@@ -88,17 +89,20 @@ pub(crate) async fn round_trips(
         let warm = workload.batches(1, size);
         warm.iter().for_each(|batch| _ = function.handle(batch));
         sent.extend(warm);
-        let mut counts = Vec::new();
+        let (mut counts, mut disturbances) = (Vec::new(), Vec::new());
         for _ in 0..effort.rounds {
+            let watch = Watch::start(database.postmaster);
             let batches = workload.batches(SAMPLES, size);
             let before = trips.count.load(SeqCst);
             batches.iter().for_each(|batch| _ = function.handle(batch));
             counts.push((trips.count.load(SeqCst) - before) as f64 / SAMPLES as f64);
+            disturbances.push(watch.finish());
             sent.extend(batches);
         }
         results.push(RoundTrips {
             batch: size,
             count: Spread::of(counts),
+            disturbances,
         });
     }
     let messages = sent.iter().flat_map(|batch| &batch.messages);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Effort;
 use crate::database::Database;
+use crate::load::Watch;
 use crate::messages::{Batch, Flaw, Message, Workload};
 use crate::process::{Function, Launch};
 use crate::race::{Contender, OURS, race, shuffled};
@@ -61,9 +62,10 @@ pub(crate) async fn bad_messages(
         Fault::Duplicates,
     ];
     let mut series = [const { Vec::new() }; 4];
-    let mut queue = Vec::new();
+    let (mut queue, mut disturbances) = (Vec::new(), Vec::new());
     database.add_check().await;
     for _ in 0..effort.rounds {
+        let watch = Watch::start(database.postmaster);
         for place in shuffled(faults.len()) {
             let mut secs = Vec::new();
             for _ in 0..SAMPLES.min(effort.rounds) {
@@ -72,6 +74,7 @@ pub(crate) async fn bad_messages(
             series[place].push(Spread::of(secs).median);
         }
         queue.push(queue_with_duplicates(database, workload, ours, effort).await);
+        disturbances.push(watch.finish());
     }
     let [clean, invalid, refused, duplicates] = series;
     let times = |faulty: Vec<f64>| {
@@ -85,6 +88,7 @@ pub(crate) async fn bad_messages(
         times_with_refused: times(refused),
         times_with_duplicates: times(duplicates),
         times_of_queue_with_duplicates: Spread::of(queue),
+        disturbances,
     }
 }
 

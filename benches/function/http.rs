@@ -1,4 +1,4 @@
-//! The minimum of HTTP/1.1 that the Lambda Runtime API and Secrets Manager need, so that its cost is negligible.
+//! The minimum of HTTP/1.1 that the Lambda Runtime API and the doubles of AWS need, so that its cost is negligible.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,6 +9,8 @@ const PIECE_BYTES: usize = 1 << 18;
 /// The request of a client.
 pub(crate) struct Request {
     pub(crate) path: String,
+    /// Which operation of AWS it asks for, in lower case.
+    pub(crate) operation: String,
     pub(crate) body: String,
 }
 
@@ -33,13 +35,18 @@ impl Connection {
         let mut head = String::from_utf8(head).unwrap();
         let path = head.split(' ').nth(1)?.to_owned();
         head.make_ascii_lowercase();
-        let length = head
-            .split_once("content-length: ")
-            .map_or(0, |(_, rest)| rest.lines().next().unwrap().parse().unwrap());
+        let value = |name: &str| Some(head.split_once(name)?.1.lines().next().unwrap());
+        let length = value("content-length: ").map_or(0, |length| length.parse().unwrap());
+        let target = value("x-amz-target: ").and_then(|target| target.split_once('.'));
+        let operation = target.map_or("", |(_, operation)| operation).to_owned();
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).ok()?;
         let body = String::from_utf8(body).unwrap();
-        Some(Request { path, body })
+        Some(Request {
+            path,
+            operation,
+            body,
+        })
     }
 
     /// `headers` are whole lines.

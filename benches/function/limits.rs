@@ -42,12 +42,12 @@ enum Ready {
 }
 
 impl Session {
-    /// Stores the first batch, so that one-time work is done.
+    /// Stores the first batches, so that one-time work is done.
     pub(crate) fn open(
         limit: Limit,
         url: &str,
         workload: &Workload,
-        first: &Batch,
+        first: &[Batch],
         batches: &[Batch],
     ) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -72,26 +72,30 @@ impl Session {
                     .collect(),
             ),
         };
-        let (first, ready) = (ready(first), batches.iter().map(ready).collect());
+        let first: Vec<Ready> = first.iter().map(ready).collect();
         let session = Self {
+            ready: batches.iter().map(ready).collect(),
             runtime,
             client,
             statements,
-            ready,
         };
-        session.runtime.block_on(session.store(&first));
+        session.store_all(&first);
         session
     }
 
     /// Seconds for its batches.
     pub(crate) fn run(&self) -> f64 {
         let started = Instant::now();
+        self.store_all(&self.ready);
+        started.elapsed().as_secs_f64()
+    }
+
+    fn store_all(&self, batches: &[Ready]) {
         self.runtime.block_on(async {
-            for batch in &self.ready {
+            for batch in batches {
                 self.store(batch).await;
             }
         });
-        started.elapsed().as_secs_f64()
     }
 
     async fn store(&self, batch: &Ready) {

@@ -47,7 +47,10 @@ impl Watch {
             unreachable!("eight fields");
         };
         let busy = user + nice + system + irq + softirq;
+        // Of functions that still run: the others have ended.
+        let functions = children(std::process::id()).map(|(_, function)| function.ticks);
         let own = Process::read(std::process::id()).map_or(0.0, |own| own.ticks + own.ended_ticks);
+        let own = own + functions.sum::<f64>();
         let postgres = cpu_secs_with_children(postmaster) * TICKS_PER_SEC;
         let kernel: f64 = children(KERNEL_THREADS)
             .map(|(_, thread)| thread.ticks)
@@ -60,7 +63,6 @@ impl Watch {
         }
     }
 
-    /// Since the start, when all functions that were started have ended.
     pub(crate) fn finish(self) -> Disturbance {
         let now = Self::start(self.postmaster);
         let percent = |time: f64| 100.0 * time.max(0.0) / (now.all - self.all).max(1.0);
@@ -77,6 +79,12 @@ pub(crate) fn cpu_secs_with_children(postmaster: u32) -> f64 {
     let running = running.sum::<f64>() + secs_on_processor(postmaster);
     let ended = Process::read(postmaster).map_or(0.0, |process| process.ended_ticks);
     running + ended / TICKS_PER_SEC
+}
+
+/// Seconds of processor time of a process and its threads, those that have ended included: also of a process that has
+/// ended itself and was not waited for.
+pub(crate) fn cpu_secs(process: u32) -> f64 {
+    Process::read(process).map_or(0.0, |process| process.ticks / TICKS_PER_SEC)
 }
 
 pub(crate) fn parent_of(process: i32) -> Option<u32> {

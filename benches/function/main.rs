@@ -8,10 +8,10 @@
 //! turns in rounds, and the table is verified after every turn. Figures go to stdout as tables and to
 //! `.local/bench/bench.json`; `make chart` keeps them.
 //!
-//! - `messages`, `process`, `http`, `database`, `limits`: what is sent, the function, its Runtime API, the tables, the
-//!   limits;
+//! - `messages`, `process`, `throttle`, `http`, `sqs`, `database`, `limits`: what is sent, the function, its share of a
+//!   processor, its Runtime API, a queue, the tables, the limits;
 //! - `race`, `turn`, `load`: how it is measured;
-//! - `distance`, `side_by_side`, `table_growth`, `orders`, `growth`, `cold`, `compare`: what is measured;
+//! - `distance`, `side_by_side`, `table_growth`, `orders`, `growth`, `cold`, `backlog`, `compare`: what is measured;
 //! - `results`, `machine`, `targets`, `report`, `chart`: what is said of it.
 #![allow(
     clippy::expect_used,
@@ -21,6 +21,7 @@
     missing_docs
 )]
 
+mod backlog;
 mod chart;
 mod cold;
 mod compare;
@@ -38,13 +39,16 @@ mod race;
 mod report;
 mod results;
 mod side_by_side;
+mod sqs;
 mod table_growth;
 mod targets;
+mod throttle;
 mod turn;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use backlog::backlogs;
 use database::Database;
 use distance::{distances, round_trips};
 use machine::Machine;
@@ -65,13 +69,14 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench");
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.local/bench/function.log");
 
 /// In the order in which they run.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "throughput",
     "distance",
     "side-by-side",
     "table-growth",
     "orders",
     "cold",
+    "backlog",
     "round-trips",
     "bad-messages",
     "widths",
@@ -200,7 +205,10 @@ async fn measure(database: &Database, python: Option<&Path>, effort: Effort) -> 
     }
     if parts.start("cold") {
         let starts = cold::cold_starts(database, &logins, &ours, &contenders, effort).await;
-        results.cold_starts = starts;
+        results.cold_starts = Some(starts);
+    }
+    if parts.start("backlog") {
+        results.backlogs = backlogs(database, &logins, effort).await;
     }
     if parts.start("round-trips") {
         results.round_trips = round_trips(database, &logins, &ours, effort).await;

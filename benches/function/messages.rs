@@ -61,8 +61,8 @@ pub(crate) struct Message {
     pub(crate) id: Uuid,
     pub(crate) rows: Vec<Vec<Row>>,
     pub(crate) is_stored: bool,
-    body: String,
-    sent_at_millis: u128,
+    pub(crate) body: String,
+    pub(crate) sent_at_millis: u128,
 }
 
 /// The messages of one invocation.

@@ -206,12 +206,20 @@ impl Function {
     }
 
     pub(crate) fn peak_mib(&self) -> f64 {
-        let path = format!("/proc/{}/status", self.process.id());
-        let status = std::fs::read_to_string(path).unwrap();
-        let (_, peak) = status.split_once("VmHWM:").unwrap();
-        let kib: f64 = peak.split_whitespace().next().unwrap().parse().unwrap();
-        kib / 1024.0
+        peak_mib(self.id()).expect("a running process")
     }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// Until the process has ended.
+pub(crate) fn peak_mib(process: u32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let (_, peak) = status.split_once("VmHWM:")?;
+    let kib: f64 = peak.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024.0)
 }
 
 impl Drop for Function {

@@ -18,7 +18,10 @@ pub(crate) const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
 pub(crate) const COPY: &str = "binary COPY";
 pub(crate) const INSERT: &str = "INSERT … unnest";
 pub(crate) const OURS: &str = "sqs-to-postgres";
-pub(crate) const TUNED: &str = "tuned Python";
+
+/// Until a function has prepared its statements and Postgres has planned them for good.
+const WARM_UP_BATCHES: usize = 10;
+const WARM_UP_MESSAGES: usize = 10_000;
 
 const MOST_BATCHES: f64 = 3_000.0;
 
@@ -60,7 +63,7 @@ impl<'a> Contender<'a> {
     /// The functions of `benches/peers/`.
     pub(crate) fn peers(python: &Path, database_url: &str, tables: &[&'a Workload]) -> [Self; 2] {
         [
-            (TUNED, "tuned.py"),
+            ("tuned Python", "tuned.py"),
             ("Powertools for Python", "powertools.py"),
         ]
         .map(|(name, script)| {
@@ -108,22 +111,26 @@ pub(crate) async fn race(
     let mut speeds = vec![FIRST_GUESS_PER_SEC / workloads.len() as f64; contenders.len()];
     let mut records: Vec<Record> = contenders.iter().map(|_| Record::default()).collect();
     let mut disturbances = Vec::new();
+    let warm_up = match effort.rounds {
+        1 => 1,
+        _ => (WARM_UP_MESSAGES / size).clamp(4, WARM_UP_BATCHES),
+    };
     for round in 0..=effort.rounds {
         let watch = Watch::start(database.postmaster);
         let counts: Vec<usize> = speeds
             .iter()
             .map(|speed| (speed * effort.secs / size as f64).clamp(1.0, MOST_BATCHES) as usize)
             .collect();
-        let most = counts.iter().copied().max().unwrap_or(1);
+        let most = warm_up + counts.iter().copied().max().unwrap_or(1);
         let batches: Vec<Vec<Batch>> = workloads
             .iter()
             .map(|workload| workload.batches(most, size))
             .collect();
         let mut turns: Vec<Option<Turn>> = contenders.iter().map(|_| None).collect();
         for place in shuffled(contenders.len()) {
-            let of_turn: Vec<&[Batch]> =
-                batches.iter().map(|lane| &lane[..counts[place]]).collect();
-            let turn = take_turn(database, &contenders[place], &of_turn).await;
+            let batches = batches.iter().map(|lane| &lane[..warm_up + counts[place]]);
+            let batches: Vec<&[Batch]> = batches.collect();
+            let turn = take_turn(database, &contenders[place], &batches, warm_up).await;
             speeds[place] = turn.messages_per_sec / workloads.len() as f64;
             turns[place] = Some(turn);
         }

@@ -5,9 +5,10 @@ mod function;
 
 use std::path::Path;
 
-use crate::chart;
+use crate::load::Disturbance;
 use crate::results::{Race, Results, Spread, Standing};
 use crate::targets::targets;
+use crate::{backlog, chart, cold};
 
 /// The front page has a few figures, the benches' own page all.
 const FRONT_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -88,8 +89,8 @@ fn figures(results: &Results) -> String {
     add(!results.throughput.is_empty(), &|| {
         throughput(&results.throughput)
     });
-    add(!results.cold_starts.is_empty(), &|| {
-        function::functions(results)
+    add(!results.throughput.is_empty(), &|| {
+        function::functions(&results.throughput)
     });
     add(!results.distances.is_empty(), &|| {
         database::distances(&results.distances)
@@ -100,7 +101,9 @@ fn figures(results: &Results) -> String {
     add(!results.table_growth.is_empty(), &|| {
         database::table_growth(&results.table_growth)
     });
-    tables.push(function::growth(results));
+    tables.extend(results.cold_starts.as_ref().map(cold::table));
+    tables.extend(results.backlogs.as_ref().map(backlog::table));
+    tables.extend(function::growth(results));
     let machine = results.machine.describe();
     format!(
         "{}\nMedians of {} rounds, with the least and the most. {machine}.\n",
@@ -114,32 +117,36 @@ fn throughput(races: &[Race]) -> String {
         let share = standing.share_percent.median;
         format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
     });
-    table + &disturbed(races)
+    table + &disturbed(rounds_of(races))
 }
 
 /// How many rounds others disturbed; nothing if that was not measured.
-fn disturbed<'a>(races: impl IntoIterator<Item = &'a Race>) -> String {
-    let rounds: Vec<_> = races
-        .into_iter()
-        .flat_map(|race| &race.disturbances)
-        .collect();
-    if rounds.is_empty() {
-        return String::new();
-    }
+pub(crate) fn disturbed<'a>(rounds: impl IntoIterator<Item = &'a Disturbance>) -> String {
+    let rounds: Vec<_> = rounds.into_iter().collect();
     let disturbed = rounds.iter().filter(|round| round.is_over_limit()).count();
-    format!("\n{disturbed} of {} rounds were disturbed.\n", rounds.len())
+    match rounds.len() {
+        0 => String::new(),
+        all => format!("\n{disturbed} of {all} rounds were disturbed.\n"),
+    }
+}
+
+fn rounds_of<'a>(
+    races: impl IntoIterator<Item = &'a Race>,
+) -> impl Iterator<Item = &'a Disturbance> {
+    races.into_iter().flat_map(|race| &race.disturbances)
 }
 
 /// Builds against each other: of each the throughput, and its share of the first one's in the same round.
 pub(crate) fn comparison(races: &[Race]) -> String {
-    throughput_table(races, |standing, is_first| {
+    let table = throughput_table(races, |standing, is_first| {
         let per_sec = thousands(standing.messages_per_sec);
         if is_first {
             per_sec
         } else {
             format!("{per_sec} · {}", spread(standing.share_percent, 1, "%"))
         }
-    })
+    });
+    table + &disturbed(rounds_of(races))
 }
 
 /// A row for each batch size.
@@ -195,7 +202,7 @@ fn judgement(results: &Results) -> String {
 }
 
 /// Rows of equal length, the first of them the head; all columns but the first to the right.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or_default()
@@ -232,7 +239,7 @@ pub(crate) fn spread(spread: Spread, decimals: usize, unit: &str) -> String {
 }
 
 /// `98.4k (91–104)`
-fn thousands(spread: Spread) -> String {
+pub(crate) fn thousands(spread: Spread) -> String {
     let [median, least, most] = [spread.median, spread.least, spread.most].map(|n| n / 1e3);
     let decimals = usize::from(median < 10.0);
     format!("{median:.1}k ({least:.decimals$}–{most:.decimals$})")

@@ -33,8 +33,8 @@ pub(crate) struct Results {
     pub(crate) bad_messages: Option<BadMessages>,
     #[serde(default)]
     pub(crate) round_trips: Vec<RoundTrips>,
-    #[serde(default)]
-    pub(crate) cold_starts: Vec<ColdStart>,
+    pub(crate) cold_starts: Option<ColdStarts>,
+    pub(crate) backlogs: Option<Backlogs>,
 }
 
 /// Contenders that took turns with the same messages.
@@ -107,6 +107,8 @@ pub(crate) struct BadMessages {
     pub(crate) times_with_duplicates: Spread,
     /// Of a queue with duplicates in every batch, against always tolerating them.
     pub(crate) times_of_queue_with_duplicates: Spread,
+    #[serde(default)]
+    pub(crate) disturbances: Vec<Disturbance>,
 }
 
 /// Round trips to the database that a warm batch waits for.
@@ -114,6 +116,18 @@ pub(crate) struct BadMessages {
 pub(crate) struct RoundTrips {
     pub(crate) batch: usize,
     pub(crate) count: Spread,
+    #[serde(default)]
+    pub(crate) disturbances: Vec<Disturbance>,
+}
+
+/// The cold starts of all functions.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ColdStarts {
+    /// How a function got its share of a processor.
+    pub(crate) throttled: String,
+    pub(crate) functions: Vec<ColdStart>,
+    /// By round.
+    pub(crate) disturbances: Vec<Disturbance>,
 }
 
 /// Milliseconds from the start of the process.
@@ -124,6 +138,31 @@ pub(crate) struct ColdStart {
     pub(crate) answer_millis: Spread,
     /// Of processor time until then: all but the waits for others.
     pub(crate) cpu_millis: Spread,
+    /// Of processor time for the first batch alone.
+    pub(crate) batch_cpu_millis: Spread,
+    /// To the first answer, with a share of a processor from the first `/next` on.
+    pub(crate) throttled_millis: Spread,
+}
+
+/// By receivers and batch size.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Backlogs {
+    pub(crate) backlogs: Vec<Backlog>,
+    /// By round.
+    pub(crate) disturbances: Vec<Disturbance>,
+}
+
+/// `drain` on a queue in which every request takes the same time.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Backlog {
+    pub(crate) receivers: usize,
+    pub(crate) batch: usize,
+    pub(crate) messages_per_sec: Spread,
+    pub(crate) peak_mib: Spread,
+    /// Per million messages.
+    pub(crate) cpu_secs: Spread,
+    pub(crate) postgres_cpu_secs: Spread,
+    pub(crate) queue_cpu_secs: Spread,
 }
 
 impl Orders {

@@ -5,7 +5,7 @@ mod database;
 use crate::cold::WITH_SECRETS;
 use crate::race::{COPY, INSERT, OURS};
 use crate::report::{grouped, spread};
-use crate::results::{Orders, Race, Results, Spread, Standing};
+use crate::results::{Backlog, Backlogs, Orders, Race, Results, Spread, Standing};
 
 /// Seconds of CPU that a million messages may cost, on a machine on which they cost the best peer this many: on
 /// another machine only the ratio of the two is meaningful.
@@ -63,6 +63,7 @@ pub(crate) fn targets(results: &Results) -> Vec<Target> {
     targets.extend(orders(&results.orders));
     targets.extend(resources(results));
     targets.extend(cold_starts(results));
+    targets.extend(results.backlogs.iter().flat_map(backlogs));
     targets.extend(growth(results));
     for trips in &results.round_trips {
         let what = format!("round trips of a batch of {}", grouped(trips.batch as f64));
@@ -165,7 +166,7 @@ fn resources(results: &Results) -> Vec<Target> {
 
 fn cold_starts(results: &Results) -> Vec<Target> {
     let start = |name: &str| {
-        let mut starts = results.cold_starts.iter();
+        let mut starts = results.cold_starts.iter().flat_map(|cold| &cold.functions);
         starts.find(|start| start.name == name)
     };
     let (Some(url), Some(secrets)) = (start(OURS), start(WITH_SECRETS)) else {
@@ -187,10 +188,31 @@ fn cold_starts(results: &Results) -> Vec<Target> {
         Target::at_most(
             "CPU until the answer, two secrets",
             secrets.cpu_millis,
-            15.0,
+            30.0,
+            MILLIS,
+        ),
+        Target::at_most(
+            "CPU for the first batch of 10",
+            url.batch_cpu_millis,
+            2.0,
             MILLIS,
         ),
         Target::at_most("size of the program", size, 15.0, Unit(" MB", 1)),
+    ]
+}
+
+fn backlogs(backlogs: &Backlogs) -> Vec<Target> {
+    let largest = |figure: fn(&Backlog) -> Spread| {
+        let figures = backlogs.backlogs.iter().map(figure);
+        figures
+            .max_by(|a, b| a.median.total_cmp(&b.median))
+            .unwrap()
+    };
+    let speed = largest(|backlog| backlog.messages_per_sec);
+    let peak = largest(|backlog| backlog.peak_mib);
+    vec![
+        Target::at_least("drain, messages/s", speed, 20_000.0, Unit("", 0)),
+        Target::at_most("peak memory of drain", peak, 100.0, Unit(" MiB", 1)),
     ]
 }
 

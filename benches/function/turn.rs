@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::database::Database;
 use crate::limits::Session;
 use crate::load::cpu_secs_with_children;
-use crate::messages::{Batch, Message, Workload};
+use crate::messages::{Batch, Workload};
 use crate::process::Function;
 use crate::race::{Contender, Kind};
 
@@ -28,34 +28,30 @@ pub(crate) struct Usage {
     pub(crate) peak_mib: f64,
 }
 
-/// `batches` are those of each session.
+/// `batches` are those of each session; the first of them, whose number is `warm_up`, do not count.
 pub(crate) async fn take_turn(
     database: &Database,
     contender: &Contender<'_>,
     batches: &[&[Batch]],
+    warm_up: usize,
 ) -> Turn {
     let tables = &contender.tables;
     for table in distinct(tables) {
         database.empty(table).await;
     }
-    let firsts: Vec<Batch> = tables.iter().map(|table| table.batch(1)).collect();
     // Sessions have a runtime of their own, which must not end in that of `main`.
     let turn = thread::scope(|scope| {
-        let turn = scope.spawn(|| Lane::all_run(database.postmaster, contender, &firsts, batches));
+        let turn = scope.spawn(|| Lane::all_run(database.postmaster, contender, batches, warm_up));
         turn.join().unwrap()
     });
     for table in distinct(tables) {
-        let lanes = tables.iter().zip(firsts.iter().zip(batches));
+        let lanes = tables.iter().zip(batches);
         let lanes = lanes.filter(|(other, _)| other.table().table == table.table().table);
-        let messages = lanes.flat_map(|(_, (first, batches))| sent(first, batches));
+        let batches = lanes.flat_map(|(_, batches)| *batches);
+        let messages = batches.flat_map(|batch| &batch.messages);
         database.verify(table, messages).await;
     }
     turn
-}
-
-fn sent<'a>(first: &'a Batch, batches: &'a [Batch]) -> impl Iterator<Item = &'a Message> {
-    let batches = std::iter::once(first).chain(batches);
-    batches.flat_map(|batch| &batch.messages)
 }
 
 fn distinct<'a>(tables: &[&'a Workload]) -> Vec<&'a Workload> {
@@ -75,19 +71,20 @@ impl Lane {
     fn all_run(
         postmaster: u32,
         contender: &Contender<'_>,
-        firsts: &[Batch],
         batches: &[&[Batch]],
+        warm_up: usize,
     ) -> Turn {
-        let open = |lane: usize| Self::open(contender, lane, &firsts[lane], batches[lane]);
+        let open = |lane: usize| Self::open(contender, lane, batches[lane].split_at(warm_up));
         let mut lanes = at_once(0..batches.len(), open);
+        let batches: Vec<&[Batch]> = batches.iter().map(|lane| &lane[warm_up..]).collect();
         let functions_before = total_cpu_secs(&lanes);
         let postgres_before = cpu_secs_with_children(postmaster);
-        let took = at_once(lanes.iter_mut().zip(batches), |(lane, batches)| {
+        let took = at_once(lanes.iter_mut().zip(&batches), |(lane, batches)| {
             lane.run(batches)
         });
         let postgres_secs = cpu_secs_with_children(postmaster) - postgres_before;
         let function_secs = total_cpu_secs(&lanes) - functions_before;
-        let batches = batches.iter().copied().flatten();
+        let batches = batches.into_iter().flatten();
         let messages: usize = batches.map(|batch| batch.messages.len()).sum();
         let functions = || lanes.iter().filter_map(Self::function);
         let peak_mib = functions().map(Function::peak_mib).reduce(f64::max);
@@ -102,8 +99,12 @@ impl Lane {
         }
     }
 
-    /// One-time work belongs to cold starts: it is done for the first batch.
-    fn open(contender: &Contender<'_>, lane: usize, first: &Batch, batches: &[Batch]) -> Self {
+    /// One-time work belongs to cold starts: it is done for the first batches.
+    fn open(
+        contender: &Contender<'_>,
+        lane: usize,
+        (first, batches): (&[Batch], &[Batch]),
+    ) -> Self {
         let table = contender.tables[lane];
         match &contender.kind {
             Kind::Limit(limit, url) => {
@@ -111,7 +112,7 @@ impl Lane {
             }
             Kind::Function(launch) => {
                 let mut function = Function::start(&launch.of_lane(lane, table));
-                function.handle(first);
+                first.iter().for_each(|batch| _ = function.handle(batch));
                 Self::Function(function)
             }
         }

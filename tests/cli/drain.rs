@@ -497,6 +497,24 @@ async fn repeated_failures_do_not_block_other_messages() {
 }
 
 #[tokio::test]
+async fn further_batches_are_stored_while_messages_are_deleted() {
+    let database = Database::with_user_logins().await;
+    let double = SqsDouble::with(30, &login()).await;
+    double.delay_deletes(true);
+    let drain = drain_from(&double, "--batch-size 10 --wait-time-seconds 1");
+    let draining = Tool::on(&database).on_aws().start(&drain);
+    eventually("three batches are stored", async || {
+        (database.count("user_logins").await == 30).then_some(())
+    })
+    .await;
+    assert_eq!(double.left(), (0, 30));
+    double.delay_deletes(false);
+    let drained = draining.end().await;
+    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    assert_eq!(double.left(), (0, 0));
+}
+
+#[tokio::test]
 async fn a_delete_that_sqs_fails_to_process_is_retried() {
     let database = Database::with_user_logins().await;
     let double = SqsDouble::with(30, &login()).await;

@@ -23,6 +23,8 @@ struct Messages {
     failing_deletes: usize,
     /// Whether every request to delete is refused.
     refuses_deletes: bool,
+    /// Requests to delete are not answered yet.
+    delays_deletes: bool,
     /// Received messages are delivered again at once.
     holds_none: bool,
     /// Delivered in every other receive, even after it was deleted.
@@ -105,6 +107,11 @@ impl SqsDouble {
     /// From now on requests to delete are refused.
     pub(crate) fn refuse_deletes(&self) {
         self.messages.lock().unwrap().refuses_deletes = true;
+    }
+
+    /// Whether requests to delete wait for their answer.
+    pub(crate) fn delay_deletes(&self, delays: bool) {
+        self.messages.lock().unwrap().delays_deletes = delays;
     }
 
     /// Every other receive delivers this message alone.
@@ -214,6 +221,10 @@ async fn answer(
             return refused(StatusCode::BAD_REQUEST, "InvalidParameterValue");
         }
         double.wait(&request).await;
+    }
+    let is_delayed = || double.messages.lock().unwrap().delays_deletes;
+    while operation.ends_with("DeleteMessageBatch") && is_delayed() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let mut messages = double.messages.lock().unwrap();
     let entries = request["Entries"].as_array().cloned().unwrap_or_default();

@@ -2,7 +2,9 @@
 
 use crate::results::{Distance, Race, SideBySide, Spread, Standing, TableGrowth};
 
-use super::{disturbed, grouped, micros_per_message, spread, standings_table, thousands};
+use super::{
+    disturbed, grouped, micros_per_message, rounds_of, spread, standings_table, thousands,
+};
 
 /// Messages per second, and the share of the first contender's.
 pub(super) fn distances(distances: &[Distance]) -> String {
@@ -15,7 +17,7 @@ pub(super) fn distances(distances: &[Distance]) -> String {
         let share = standing.share_percent.median;
         format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
     });
-    table + &disturbed(distances.iter().map(|distance| &distance.race))
+    table + &disturbed(rounds_of(distances.iter().map(|distance| &distance.race)))
 }
 
 /// Messages per second in all, the share of the first contender's, and what Postgres needs for them.
@@ -43,7 +45,7 @@ pub(super) fn side_by_side(all: &[SideBySide]) -> String {
         .flat_map(|side_by_side| &side_by_side.race.standings);
     let retries: usize = standings.map(|standing| standing.retries).sum();
     let faults = format!("\n{deadlocks} deadlocks, {retries} repeated statements.\n");
-    table + &faults + &disturbed(all.iter().map(|side_by_side| &side_by_side.race))
+    table + &faults + &disturbed(rounds_of(all.iter().map(|side_by_side| &side_by_side.race)))
 }
 
 /// The time of a message, and what Postgres needs for a million.
@@ -61,7 +63,7 @@ pub(super) fn table_growth(sizes: &[TableGrowth]) -> String {
         let micros = spread(micros_per_message(standing), 2, " µs");
         format!("{micros} · {}", of_postgres(standing))
     });
-    table + &disturbed(sizes.iter().map(|size| &size.race))
+    table + &disturbed(rounds_of(sizes.iter().map(|size| &size.race)))
 }
 
 fn of_postgres(standing: &Standing) -> String {

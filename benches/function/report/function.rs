@@ -1,41 +1,29 @@
 //! Tables of what the function needs, and how that grows.
 
 use crate::race::OURS;
-use crate::results::{Race, Results, Spread, Standing};
+use crate::results::{Race, Results};
 
-use super::{disturbed, grouped, micros_per_message, spread, table, thousands};
+use super::{disturbed, grouped, micros_per_message, rounds_of, spread, table, thousands};
 
-/// The resources that a function needs to start and to run.
-pub(super) fn functions(results: &Results) -> String {
+/// The resources that a function needs.
+pub(super) fn functions(races: &[Race]) -> String {
     let names = [
         "function",
-        "start to first /next",
-        "to first answer",
-        "CPU until then",
         "CPU per million at 8,000",
         "peak memory at 8,000",
     ];
     let mut rows = vec![names.map(str::to_owned).to_vec()];
-    let largest = results.throughput.last();
-    for start in &results.cold_starts {
-        let standing = largest.and_then(|race| race.standing(&start.name));
-        let figure = |of: fn(&Standing) -> Option<Spread>, decimals, unit| {
-            let figure = standing.and_then(of);
-            figure.map_or_else(String::new, |figure| spread(figure, decimals, unit))
-        };
-        rows.push(vec![
-            start.name.clone(),
-            spread(start.next_millis, 1, " ms"),
-            spread(start.answer_millis, 1, " ms"),
-            spread(start.cpu_millis, 1, " ms"),
-            figure(|standing| standing.cpu_secs_per_million, 2, " s"),
-            figure(|standing| standing.peak_mib, 0, " MiB"),
-        ]);
+    for standing in races.last().iter().flat_map(|race| &race.standings) {
+        let (cpu, peak) = (standing.cpu_secs_per_million, standing.peak_mib);
+        if let (Some(cpu), Some(peak)) = (cpu, peak) {
+            let name = standing.name.clone();
+            rows.push(vec![name, spread(cpu, 2, " s"), spread(peak, 0, " MiB")]);
+        }
     }
     table(&rows)
 }
 
-pub(super) fn growth(results: &Results) -> String {
+pub(super) fn growth(results: &Results) -> Option<String> {
     let mut rows = vec![
         ["growth", "median (least–most)"]
             .map(str::to_owned)
@@ -85,11 +73,17 @@ pub(super) fn growth(results: &Results) -> String {
         );
         add(what, spread(trips.count, 2, " round trips"));
     }
-    let orders = results.orders.iter().map(|orders| &orders.race);
-    match rows.len() {
-        1 => String::new(),
-        _ => table(&rows) + &disturbed(orders.chain(&results.widths)),
-    }
+    let races = results.orders.iter().map(|orders| &orders.race);
+    let rounds = rounds_of(races.chain(&results.widths));
+    let bad = results
+        .bad_messages
+        .iter()
+        .flat_map(|bad| &bad.disturbances);
+    let trips = results
+        .round_trips
+        .iter()
+        .flat_map(|trips| &trips.disturbances);
+    (rows.len() > 1).then(|| table(&rows) + &disturbed(rounds.chain(bad).chain(trips)))
 }
 
 fn time_per_message(race: &Race) -> String {

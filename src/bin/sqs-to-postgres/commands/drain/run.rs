@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::handler::{HandleError, Handler};
@@ -24,9 +26,9 @@ use crate::cli::output::last_line;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Stop;
 
-/// Batches at a time: one is gathered while the other is stored. A FIFO queue delivers nothing of a group with a
-/// message in flight, so there is only one.
-const BATCHES: usize = 2;
+/// Batches at a time: one is gathered while another is stored and the messages of two are deleted, which takes the
+/// longest. A FIFO queue delivers nothing of a group with a message in flight, so there is only one.
+const BATCHES: usize = 4;
 
 /// Time to retry a batch while the database is unavailable, time for a statement (longer than in the function, so
 /// that it can wait for a lock), and time for the rest.
@@ -48,6 +50,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A batch, and its permit: one of [`BATCHES`].
 type PermittedBatch = (ReceivedBatch, OwnedSemaphorePermit);
+
+/// A batch that was stored, but for the messages that are named.
+struct Handled {
+    began: Instant,
+    receipts: Vec<Receipt>,
+    named: HashSet<String>,
+    _permit: OwnedSemaphorePermit,
+}
 
 pub(super) struct DrainLoop<'s> {
     pub(super) limits: Limits,
@@ -82,8 +92,10 @@ impl DrainLoop<'_> {
             if let Some(error) = self.wait_for(&mut database).await {
                 return Some(error);
             }
-            let storing = self.store(handler, database, receiver);
-            let (gathered, stored) = tokio::join!(self.gather(sender), storing);
+            let (to_settle, handled) = mpsc::channel(BATCHES);
+            let storing = self.store(handler, database, receiver, to_settle);
+            let (gathered, stored, ()) =
+                tokio::join!(self.gather(sender), storing, self.settle(handled));
             stored.or(gathered)
         };
         // The others never end.
@@ -125,6 +137,7 @@ impl DrainLoop<'_> {
         let mut stop = self.stop.clone();
         // A message that fails, and becomes visible at once, would keep the queue from ever being empty.
         let mut only_failures_for = Duration::ZERO;
+        let mut was_full = false;
         loop {
             let permit = tokio::select! {
                 biased;
@@ -132,7 +145,8 @@ impl DrainLoop<'_> {
                 permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
             let began = Instant::now();
-            let gathered = self.source.gather(&self.limits, &self.stop, &self.status);
+            let source = self.source;
+            let gathered = source.gather(&self.limits, was_full, &self.stop, &self.status);
             match gathered.await {
                 Ok(batch) => {
                     self.status.queue_works(true);
@@ -140,7 +154,9 @@ impl DrainLoop<'_> {
                         true => Duration::ZERO,
                         false => only_failures_for + began.elapsed(),
                     };
-                    let is_over = batch.len() == 0 || only_failures_for >= self.limits.wait;
+                    let is_empty = batch.len() == 0 && !was_full;
+                    let is_over = is_empty || only_failures_for >= self.limits.wait;
+                    was_full = batch.len() >= self.limits.size;
                     self.status.received(batch.len());
                     if batch.len() > 0 {
                         batches.send((batch, permit)).await.ok()?;
@@ -194,9 +210,10 @@ impl DrainLoop<'_> {
         mut handler: Handler,
         mut database: Database,
         mut batches: mpsc::Receiver<PermittedBatch>,
+        to_settle: mpsc::Sender<Handled>,
     ) -> Option<CliError> {
         let mut ended = None;
-        while let Some((batch, _permit)) = batches.recv().await {
+        while let Some((batch, permit)) = batches.recv().await {
             let began = Instant::now();
             let (event, receipts) = batch.into_event();
             if self.stop.is_asked() {
@@ -213,10 +230,15 @@ impl DrainLoop<'_> {
             match handled {
                 Ok(answer) => {
                     self.status.database_works(true);
-                    let named = answer.batch_item_failures;
-                    let named = named.into_iter().map(|failure| failure.item_identifier);
-                    self.settle(receipts, named.collect()).await;
-                    self.status.worked(began);
+                    let named = answer.batch_item_failures.into_iter();
+                    let handled = Handled {
+                        began,
+                        receipts,
+                        named: named.map(|failure| failure.item_identifier).collect(),
+                        _permit: permit,
+                    };
+                    // The receiver outlives the sender.
+                    _ = to_settle.send(handled).await;
                 }
                 Err(error) => {
                     // The handler has backed them off.
@@ -240,12 +262,25 @@ impl DrainLoop<'_> {
         ended
     }
 
+    /// Settles batches until there are no more, several at a time.
+    async fn settle(&self, mut handled: mpsc::Receiver<Handled>) {
+        let mut settling = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(batch) = handled.recv() => settling.push(self.settle_batch(batch)),
+                Some(()) = settling.next() => {}
+                else => return,
+            }
+        }
+    }
+
     /// Deletes the stored messages, and leaves the failed ones.
-    async fn settle(&self, receipts: Vec<Receipt>, named: HashSet<String>) {
-        let is_named = |receipt: &Receipt| named.contains(&receipt.message_id);
-        let (left, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(is_named);
+    async fn settle_batch(&self, batch: Handled) {
+        let is_named = |receipt: &Receipt| batch.named.contains(&receipt.message_id);
+        let (left, done): (Vec<_>, Vec<_>) = batch.receipts.into_iter().partition(is_named);
         let undeleted = self.source.delete(&done).await;
         self.source.in_flight().leave(&left);
+        self.status.worked(batch.began);
         if self.is_following {
             let failed = self.status.failed() + left.len();
             return self.status.settled(done.len(), undeleted, failed);

@@ -69,17 +69,22 @@ impl Source {
 
     /// Gathers a batch: an empty one if no message came in time. A request is never cancelled, because the messages
     /// that it receives would stay invisible. If one fails, the batch so far is returned; the error is logged, and
-    /// occurs again.
+    /// occurs again. After a full batch there are probably more messages, so all requests begin at once, and end with
+    /// the first that receives nothing.
     pub(super) async fn gather(
         &self,
         limits: &Limits,
+        was_full: bool,
         stop: &Stop,
         status: &Status,
     ) -> Result<ReceivedBatch, AwsError> {
         let mut batch = ReceivedBatch::new();
-        let first = self.receive_first(limits, stop, status).await?;
-        let mut is_over = first.is_empty();
-        self.add(&mut batch, first);
+        let mut is_over = false;
+        if !was_full {
+            let first = self.receive_first(limits, stop, status).await?;
+            is_over = first.is_empty();
+            self.add(&mut batch, first);
+        }
         // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
         let (window, concurrency) = match self.is_fifo() {
             true => (Duration::ZERO, 1),
@@ -112,7 +117,7 @@ impl Source {
             match received {
                 Ok(messages) => {
                     is_silent = messages.is_empty();
-                    is_over |= is_silent && window.is_zero();
+                    is_over |= is_silent && (window.is_zero() || batch.len() == 0);
                     self.add(&mut batch, messages);
                 }
                 Err(error) => {
