@@ -151,11 +151,8 @@ impl Loader {
             Ok(_) => {}
             Err(_) => database.abandon(time.answer_by).await,
         }
-        match inserted {
-            Some(Ok(counts)) => Ok(counts),
-            Some(Err(error)) => Err(TryError::Statement(error.into())),
-            None => Err(TryError::TimedOut),
-        }
+        let inserted = inserted.ok_or(TryError::TimedOut)?;
+        inserted.map_err(|error| TryError::Statement(error.into()))
     }
 
     /// Decides what happens after a statement that failed.

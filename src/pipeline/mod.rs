@@ -11,6 +11,7 @@
 
 mod check;
 mod clear;
+mod column;
 mod condition;
 mod family;
 mod mapping;
@@ -27,7 +28,8 @@ mod unread;
 use base16ct::lower::encode_string;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use check::{check_identifier, check_token_width};
+pub(crate) use check::check_identifier;
+pub(crate) use column::check_token_width;
 pub use condition::{Condition, Scalar};
 pub use mapping::{Column, OnConflict, Pipeline, Table, TableMapping, Unmatched};
 pub use path::Path;

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::check::MAX_COLUMNS;
+use super::column::MAX_COLUMNS;
 use super::{OnConflict, Source, Unmatched};
 use crate::mask::{KeyError, Mask};
 use crate::message::Envelope;

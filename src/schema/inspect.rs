@@ -281,21 +281,16 @@ impl Permissions {
                 (privilege, Type::TEXT),
                 (columns, Type::TEXT_ARRAY),
             ];
-            let granted = client.query_typed_one(sql, &parameters).await?;
-            if !granted.try_get(0)? {
+            if !holds(client, sql, &parameters).await? {
                 missing.push(*privilege);
             }
         }
         let mut needed: Vec<_> = needed.iter().map(|(privilege, _)| *privilege).collect();
         if pipeline.can_delete() || pipeline.is_replaced_with_parent() {
-            const DELETE: &str = "DELETE";
-            needed.push(DELETE);
-            let sql = "SELECT coalesce(has_table_privilege(to_regclass($1), $2), true)";
-            let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-                [(&table, Type::TEXT), (&DELETE, Type::TEXT)];
-            let granted = client.query_typed_one(sql, &parameters).await?;
-            if !granted.try_get(0)? {
-                missing.push(DELETE);
+            needed.push("DELETE");
+            let sql = "SELECT coalesce(has_table_privilege(to_regclass($1), 'DELETE'), true)";
+            if !holds(client, sql, &[(&table, Type::TEXT)]).await? {
+                missing.push("DELETE");
             }
         }
         let fix = format!(
@@ -309,6 +304,15 @@ impl Permissions {
             fix,
         })
     }
+}
+
+/// The answer to a query for one boolean.
+async fn holds(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<bool, DatabaseError> {
+    Ok(client.query_typed_one(sql, parameters).await?.try_get(0)?)
 }
 
 /// The index that Postgres uses for `ON CONFLICT (key)`: unique and not deferrable, not partial, on exactly these

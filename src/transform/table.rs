@@ -1,6 +1,6 @@
 //! A table of the mapping, compiled: where its rows come from, which messages it takes, and what a rejection calls it.
 
-use std::collections::HashSet;
+use std::iter::successors;
 
 use super::Reading;
 use super::column::CompiledColumn;
@@ -10,7 +10,7 @@ use super::scopes::{Frames, Input, Picked, Scopes};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::Metadata;
-use crate::pipeline::{Condition, Mistake, Pipeline, Scalar, Source};
+use crate::pipeline::{Column, Condition, Mistake, Pipeline, Scalar, Source, TableMapping};
 use crate::rejection::{Place, Rejection};
 
 pub(super) struct CompiledTable {
@@ -50,46 +50,18 @@ impl CompiledTable {
             Some(path) => scopes.add_element(outer, path),
             None => outer,
         };
-        let ancestor = |generations: usize| {
-            let above = (1..generations).try_fold(parent?, |table, _| before.get(table.parent?));
-            above.map(|table| table.scope)
+        let mut compiler = Compiler {
+            scopes,
+            above: above(parent, before),
+            scope,
+            touched: pipeline.touched_fields(mapping),
+            keys,
         };
-        let key_id = keys.map(KeyRing::id).unwrap_or_default().to_owned();
-        let mut compile = |source: &Source, left_out: HashSet<String>| match source {
-            Source::Path(path) => Input::Field(scopes.slot(scope, path)),
-            Source::Top(path) => Input::Field(scopes.slot(Scopes::TOP, path)),
-            Source::Parent(generations, path) => {
-                Input::Field(scopes.slot(ancestor(*generations).unwrap_or(scope), path))
-            }
-            Source::Index(0) => Input::Index(scope),
-            Source::Index(generations) => Input::Index(ancestor(*generations).unwrap_or(scope)),
-            Source::Rest => Input::Rest(scope, left_out),
-            Source::Metadata(Metadata::MaskKeyId) => Input::Text(key_id.clone()),
-            Source::Metadata(metadata) => Input::Metadata(metadata.clone()),
-        };
-        let mut conditions = |conditions: &[Condition]| -> Vec<_> {
-            let compiled = conditions.iter().map(|condition| CompiledCondition {
-                input: compile(&condition.source, HashSet::new()),
-                values: condition.values.clone(),
-            });
-            compiled.collect()
-        };
-        let when = conditions(&mapping.when);
-        let delete_when = conditions(&mapping.delete_when);
-        let touched = pipeline.touched_fields(mapping);
-        let mut columns = Vec::with_capacity(mapping.columns.len());
-        for (position, column) in mapping.columns.iter().enumerate() {
-            let left_out = touched.iter().chain(&column.except);
-            let inputs = column.sources().map(|source| match source {
-                Source::Metadata(Metadata::Body) if column.column_type.is_json() => Input::Body,
-                source => compile(source, left_out.clone().cloned().collect()),
-            });
-            let is_key = mapping.key.contains(&position);
-            let identifies = is_key || mapping.newer == Some(position);
-            let inputs = inputs.collect();
-            let compiled = CompiledColumn::new(column, [is_key, identifies], inputs, keys);
-            columns.push(compiled.map_err(|problem| problem.of(&column.name))?);
-        }
+        let when = compiler.conditions(&mapping.when);
+        let delete_when = compiler.conditions(&mapping.delete_when);
+        let columns = mapping.columns.iter().enumerate();
+        let columns = columns.map(|(position, column)| compiler.column(mapping, position, column));
+        let columns = columns.collect::<Result<_, _>>()?;
         Ok(Self {
             parent: mapping.parent,
             key: mapping.key.clone(),
@@ -106,6 +78,7 @@ impl CompiledTable {
         })
     }
 
+    /// Whether it needs the body to be JSON.
     pub(super) fn reads_json(&self) -> bool {
         let conditions = self.when.iter().chain(&self.delete_when);
         let columns = self.columns.iter().flat_map(|column| &column.inputs);
@@ -142,6 +115,79 @@ impl CompiledTable {
             path: scopes.describe_array(self.scope, frames),
             is_key: false,
         }
+    }
+}
+
+/// The scopes of the rows above one of this table, the nearest first.
+fn above(parent: Option<&CompiledTable>, tables: &[CompiledTable]) -> Vec<usize> {
+    let parents = successors(parent, |table| {
+        table.parent.and_then(|parent| tables.get(parent))
+    });
+    parents.map(|table| table.scope).collect()
+}
+
+/// Compiles the sources of one table.
+struct Compiler<'a> {
+    scopes: &'a mut Scopes,
+    /// See [`above`].
+    above: Vec<usize>,
+    scope: usize,
+    /// The fields that `@rest` leaves out.
+    touched: Vec<String>,
+    keys: Option<&'a KeyRing>,
+}
+
+impl Compiler<'_> {
+    fn conditions(&mut self, conditions: &[Condition]) -> Vec<CompiledCondition> {
+        let compiled = conditions.iter().map(|condition| CompiledCondition {
+            input: self.input(&condition.source, &[]),
+            values: condition.values.clone(),
+        });
+        compiled.collect()
+    }
+
+    fn column(
+        &mut self,
+        mapping: &TableMapping,
+        position: usize,
+        column: &Column,
+    ) -> Result<CompiledColumn, Mistake> {
+        let inputs = column.sources().map(|source| match source {
+            Source::Metadata(Metadata::Body) if column.column_type.is_json() => Input::Body,
+            source => self.input(source, &column.except),
+        });
+        let inputs = inputs.collect();
+        let is_key = mapping.key.contains(&position);
+        let identifies = is_key || mapping.newer == Some(position);
+        let compiled = CompiledColumn::new(column, [is_key, identifies], inputs, self.keys);
+        compiled.map_err(|problem| problem.of(&column.name))
+    }
+
+    fn input(&mut self, source: &Source, except: &[String]) -> Input {
+        match source {
+            Source::Path(path) => Input::Field(self.scopes.slot(self.scope, path)),
+            Source::Top(path) => Input::Field(self.scopes.slot(Scopes::TOP, path)),
+            Source::Parent(generations, path) => {
+                Input::Field(self.scopes.slot(self.ancestor(*generations), path))
+            }
+            Source::Index(generations) => Input::Index(self.ancestor(*generations)),
+            Source::Rest => {
+                let left_out = self.touched.iter().chain(except);
+                Input::Rest(self.scope, left_out.cloned().collect())
+            }
+            Source::Metadata(Metadata::MaskKeyId) => {
+                Input::Text(self.keys.map(KeyRing::id).unwrap_or_default().to_owned())
+            }
+            Source::Metadata(metadata) => Input::Metadata(metadata.clone()),
+        }
+    }
+
+    /// The scope of the row so many generations above; of this one for none.
+    fn ancestor(&self, generations: usize) -> usize {
+        let above = generations
+            .checked_sub(1)
+            .and_then(|above| self.above.get(above));
+        above.copied().unwrap_or(self.scope)
     }
 }
 

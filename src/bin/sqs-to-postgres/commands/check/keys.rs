@@ -49,37 +49,36 @@ pub(super) async fn check(
         }
         Err(error) => return report.ok("mask keys", &format!("not counted: {error}")),
     };
-    for Count {
-        column,
-        id,
-        is_hash,
-        count,
-    } in counts
-    {
-        let noun = match (&id, is_hash) {
+    counts
+        .iter()
+        .try_for_each(|count| count.report(keys, report))
+}
+
+impl Count {
+    fn report(&self, keys: &KeyRing, report: &mut Report) -> Result<(), CliError> {
+        let noun = match (&self.id, self.is_hash) {
             (None, _) => "value",
             (_, true) => "row",
             (_, false) => "token",
         };
-        let what = counted(usize::try_from(count).unwrap_or_default(), noun);
-        match id {
+        let what = counted(usize::try_from(self.count).unwrap_or_default(), noun);
+        let text = format!("column {} has {what}", self.column);
+        match &self.id {
             None => report.warning(
                 "mask keys",
-                &format!("column {column} has {what} that aes-siv did not make"),
+                &format!("{text} that aes-siv did not make"),
                 "mask them, or delete them",
-            )?,
+            ),
             Some(id) if keys.keys().any(|(known, _)| known == id) => {
-                let text = format!("column {column} has {what} of key {id:?}");
-                report.ok("mask keys", &text)?;
+                report.ok("mask keys", &format!("{text} of key {id:?}"))
             }
             Some(id) => report.warning(
                 "mask keys",
-                &format!("column {column} has {what} of key {id:?}, which the mask secret lacks"),
+                &format!("{text} of key {id:?}, which the mask secret lacks"),
                 "add the key to mask_keys again",
-            )?,
+            ),
         }
     }
-    Ok(())
 }
 
 /// One aggregate over all columns that say which key they need; `None` if there are none.

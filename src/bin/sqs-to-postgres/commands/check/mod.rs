@@ -15,9 +15,9 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::database::{Durability, Server};
+use sqs_to_postgres::database::{Database, Durability, Server};
 use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::pipeline::{Column, Pipeline};
+use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
 use sqs_to_postgres::quote::quote_identifier;
 use sqs_to_postgres::schema::{Inspection, ParentFacts};
 use sqs_to_postgres::transform::Transformer;
@@ -144,23 +144,7 @@ impl Check {
         };
         let is_dsql = database.is_dsql();
         report.for_dsql(is_dsql);
-        let asked = async {
-            let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
-            let mut inspections = Vec::new();
-            for table in &pipeline.tables {
-                let inspection = Inspection::read(client, table).await?;
-                let parent = match &inspection {
-                    Inspection::Table(facts) => {
-                        let kind = (facts.is_partitioned(), is_dsql);
-                        ParentFacts::read(client, pipeline, table, kind).await?
-                    }
-                    _ => None,
-                };
-                inspections.push((table, inspection, parent));
-            }
-            Ok::<_, CliError>((Server::read(client).await?, inspections))
-        };
-        let (server, inspections) = match asked.await {
+        let (server, inspections) = match inspect(&mut database, pipeline, is_dsql).await {
             Ok(answer) => answer,
             Err(error) => return report.error("database", &error).map(|()| None),
         };
@@ -182,6 +166,30 @@ impl Check {
         report.about(pipeline, None);
         Ok(Some(server))
     }
+}
+
+/// What the catalog says about a table, and about the parent that the mapping gives it.
+type Inspected<'p> = (&'p TableMapping, Inspection, Option<ParentFacts>);
+
+async fn inspect<'p>(
+    database: &mut Database,
+    pipeline: &'p Pipeline,
+    is_dsql: bool,
+) -> Result<(Server, Vec<Inspected<'p>>), CliError> {
+    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+    let mut inspections = Vec::new();
+    for table in &pipeline.tables {
+        let inspection = Inspection::read(client, table).await?;
+        let parent = match &inspection {
+            Inspection::Table(facts) => {
+                let kind = (facts.is_partitioned(), is_dsql);
+                ParentFacts::read(client, pipeline, table, kind).await?
+            }
+            _ => None,
+        };
+        inspections.push((table, inspection, parent));
+    }
+    Ok((Server::read(client).await?, inspections))
 }
 
 impl Check {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sqs_to_postgres::database::Database;
@@ -57,6 +58,23 @@ struct Handled {
     receipts: Vec<Receipt>,
     named: HashSet<String>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Handled {
+    fn new(
+        began: Instant,
+        receipts: Vec<Receipt>,
+        answer: SqsBatchResponse,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let named = answer.batch_item_failures.into_iter();
+        Self {
+            began,
+            receipts,
+            named: named.map(|failure| failure.item_identifier).collect(),
+            _permit: permit,
+        }
+    }
 }
 
 pub(super) struct DrainLoop<'s> {
@@ -230,13 +248,7 @@ impl DrainLoop<'_> {
             match handled {
                 Ok(answer) => {
                     self.status.database_works(true);
-                    let named = answer.batch_item_failures.into_iter();
-                    let handled = Handled {
-                        began,
-                        receipts,
-                        named: named.map(|failure| failure.item_identifier).collect(),
-                        _permit: permit,
-                    };
+                    let handled = Handled::new(began, receipts, answer, permit);
                     // The receiver outlives the sender.
                     _ = to_settle.send(handled).await;
                 }
@@ -246,11 +258,9 @@ impl DrainLoop<'_> {
                     self.status.left(receipts.len());
                     self.status.database_works(false);
                     let error = CliError::from(error);
-                    let is_over = !self.is_following || error.outcome() != Outcome::Unavailable;
-                    let error = if is_over {
-                        Some(error)
-                    } else {
-                        self.wait_for(&mut database).await
+                    let error = match self.is_following && error.outcome() == Outcome::Unavailable {
+                        true => self.wait_for(&mut database).await,
+                        false => Some(error),
                     };
                     if error.is_some() {
                         ended = ended.or(error);

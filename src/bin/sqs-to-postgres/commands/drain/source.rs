@@ -79,25 +79,19 @@ impl Source {
         status: &Status,
     ) -> Result<ReceivedBatch, AwsError> {
         let mut batch = ReceivedBatch::new();
-        let mut is_over = false;
+        let (mut is_over, mut is_silent) = (false, false);
         if !was_full {
             let first = self.receive_first(limits, stop, status).await?;
             is_over = first.is_empty();
             self.add(&mut batch, first);
         }
-        // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
-        let (window, concurrency) = match self.is_fifo() {
-            true => (Duration::ZERO, 1),
-            false => (limits.window, limits.concurrency),
-        };
+        let (window, concurrency) = self.pace(limits);
         let until = Instant::now() + window;
-        let mut receiving = FuturesUnordered::new();
-        let mut requested = 0;
-        // While the queue is empty, one request waits as well as several.
-        let mut is_silent = false;
+        let (mut receiving, mut requested) = (FuturesUnordered::new(), 0);
         loop {
-            let is_late = window > Duration::ZERO && Instant::now() >= until;
-            is_over |= is_late || stop.is_asked() || batch.bytes() >= MAX_BATCH_BYTES;
+            is_over |= stop.is_asked() || batch.bytes() >= MAX_BATCH_BYTES;
+            is_over |= window > Duration::ZERO && Instant::now() >= until;
+            // While the queue is empty, one request waits as well as several.
             let concurrency = if is_silent { 1 } else { concurrency };
             while !is_over && receiving.len() < concurrency {
                 let room = limits.size.saturating_sub(batch.len() + requested);
@@ -125,6 +119,15 @@ impl Source {
                     is_over = true;
                 }
             }
+        }
+    }
+
+    /// How long it waits for more messages, and how many requests it makes at a time.
+    fn pace(&self, limits: &Limits) -> (Duration, usize) {
+        match self.is_fifo() {
+            // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
+            true => (Duration::ZERO, 1),
+            false => (limits.window, limits.concurrency),
         }
     }
 

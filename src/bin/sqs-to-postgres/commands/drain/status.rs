@@ -15,7 +15,7 @@ use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqs_to_postgres::sqs::Depth;
 use sqs_to_postgres::telemetry::Totals;
 use thiserror::Error;
@@ -170,14 +170,7 @@ impl Status {
         let (counts, totals) = (self.counts(), self.totals());
         let worked = counts.worked();
         if is_json {
-            let json = json!({
-                "received": counts.received, "stored": totals.stored, "duplicates": totals.duplicates, "stale": totals.stale,
-                "deleted": totals.deleted, "skipped": totals.skipped, "failed": counts.failed,
-                "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
-                "undeleted": counts.undeleted, "seconds": worked.as_secs_f64(), "waiting": counts.depth.waiting,
-                "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
-            });
-            return json.to_string();
+            return as_json(&counts, &totals, is_interrupted, max_invisible).to_string();
         }
         let stored = totals.stored as usize;
         let mut summary = match counts.received {
@@ -302,6 +295,23 @@ async fn healthz(State(status): State<Status>) -> (StatusCode, &'static str) {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
     }
+}
+
+/// The summary for machines.
+fn as_json(
+    counts: &Counts,
+    totals: &Totals,
+    is_interrupted: bool,
+    max_invisible: Duration,
+) -> Value {
+    let seconds = counts.worked().as_secs_f64();
+    json!({
+        "received": counts.received, "stored": totals.stored, "duplicates": totals.duplicates, "stale": totals.stale,
+        "deleted": totals.deleted, "skipped": totals.skipped, "failed": counts.failed,
+        "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
+        "undeleted": counts.undeleted, "seconds": seconds, "waiting": counts.depth.waiting,
+        "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
+    })
 }
 
 #[cfg(test)]

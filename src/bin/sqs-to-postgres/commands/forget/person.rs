@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use sqs_to_postgres::mask::{KeyRing, Mask, Masker, UnmaskError};
 use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::message::{Message, Record};
-use sqs_to_postgres::pipeline::{Column, Pipeline, Source};
+use sqs_to_postgres::pipeline::{Column, Pipeline, Source, TableMapping};
 use sqs_to_postgres::rejection::Rule;
 use sqs_to_postgres::transform::Transformer;
 use sqs_to_postgres::types::ColumnType;
@@ -275,34 +275,8 @@ fn searched(
         let Some((position, column)) = columns.find(|(_, column)| column.name == name) else {
             continue;
         };
-        if column.column_type.is_nested() {
-            return Err(CliError::invalid(PersonError::Nested {
-                column: name.to_owned(),
-                table: table.table.to_string(),
-                column_type: column.column_type,
-            }));
-        }
-        let clear = column.mask.map(|_| {
-            let clear = Column {
-                mask: None,
-                ..column.clone()
-            };
-            Lookup::new(file, &clear, None)
-        });
-        let metadata = column
-            .sources()
-            .filter(|source| matches!(source, Source::Metadata(_)));
-        let metadata = metadata.map(|source| Lookup::at(file, column, source.clone(), keys));
-        searched.push(Searched {
-            table: number,
-            column_type: column.column_type,
-            cells: BTreeSet::new(),
-            lookup: Lookup::new(file, column, keys)?,
-            clear: clear.transpose()?,
-            paths: pipeline.paths_to(table, column),
-            metadata: metadata.collect::<Result<_, _>>()?,
-            position,
-        });
+        let found = Searched::new(file, pipeline, (number, table), (position, column), keys)?;
+        searched.push(found);
     }
     if searched.is_empty() {
         let names: BTreeSet<_> = pipeline
@@ -319,6 +293,42 @@ fn searched(
 }
 
 impl Searched {
+    fn new(
+        file: &str,
+        pipeline: &Pipeline,
+        (number, table): (usize, &TableMapping),
+        (position, column): (usize, &Column),
+        keys: Option<&KeyRing>,
+    ) -> Result<Self, CliError> {
+        if column.column_type.is_nested() {
+            return Err(CliError::invalid(PersonError::Nested {
+                column: column.name.clone(),
+                table: table.table.to_string(),
+                column_type: column.column_type,
+            }));
+        }
+        let clear = column.mask.map(|_| {
+            let clear = Column {
+                mask: None,
+                ..column.clone()
+            };
+            Lookup::new(file, &clear, None)
+        });
+        let sources = column.sources();
+        let metadata = sources.filter(|source| matches!(source, Source::Metadata(_)));
+        let metadata = metadata.map(|source| Lookup::at(file, column, source.clone(), keys));
+        Ok(Self {
+            table: number,
+            column_type: column.column_type,
+            cells: BTreeSet::new(),
+            lookup: Lookup::new(file, column, keys)?,
+            clear: clear.transpose()?,
+            paths: pipeline.paths_to(table, column),
+            metadata: metadata.collect::<Result<_, _>>()?,
+            position,
+        })
+    }
+
     /// Adds the spellings of a value, of which one at least can be in the column.
     fn add(&mut self, texts: &[&str]) -> Result<(), Rule> {
         let mut broken = None;

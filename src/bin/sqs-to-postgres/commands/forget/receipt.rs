@@ -79,49 +79,51 @@ impl Receipt<'_> {
             ]);
         }
         if let Some(letters) = self.letters {
-            let counts = &letters.counts;
-            let number = if self.deletes {
-                counts.deleted
-            } else {
-                counts.found
-            };
-            let name = format!("dead letters in {}", letters.name());
             table.row([
-                name,
-                number.to_string(),
-                format!("{column}, of {}", counts.searched),
+                format!("dead letters in {}", letters.name()),
+                self.letters_count().to_string(),
+                format!("{column}, of {}", letters.counts.searched),
             ]);
         }
         let mut text = table.to_string();
         for (digest, number) in self.people.digests.iter().zip(1..) {
-            let key = self.keys.map(KeyRing::id).filter(|id| !id.is_empty());
-            let key = key.map_or_else(String::new, |id| format!(" (mask key {id})"));
             let digest = digest
                 .as_deref()
-                .map_or_else(|| "no digest".to_owned(), |digest| digest.to_owned() + &key);
+                .map(|digest| digest.to_owned() + &self.key());
+            let digest = digest.unwrap_or_else(|| "no digest".to_owned());
             text.push_str(&format!("value {number}: {digest}\n"));
         }
         for left in &self.left {
             text.push_str(&format!("left: {left}\n"));
         }
-        let rows: u64 = self
-            .tables
-            .iter()
-            .map(|found| found.count(self.deletes))
-            .sum();
-        let letters = self.letters.map_or(0, |letters| match self.deletes {
-            true => letters.counts.deleted,
-            false => letters.counts.found,
-        });
+        text + &self.conclusion(time)
+    }
+
+    fn conclusion(&self, time: &str) -> String {
+        let counts = self.tables.iter().map(|found| found.count(self.deletes));
         let what = format!(
             "{} and {}",
-            counted(rows as usize, "row"),
-            counted(letters, "dead letter")
+            counted(counts.sum::<u64>() as usize, "row"),
+            counted(self.letters_count(), "dead letter")
         );
-        text + &match self.deletes {
+        match self.deletes {
             true => format!("deleted {what} at {time}"),
             false => format!("would delete {what} at {time}: --yes deletes them"),
         }
+    }
+
+    /// The dead letters that were deleted, or would be.
+    fn letters_count(&self) -> usize {
+        self.letters.map_or(0, |letters| match self.deletes {
+            true => letters.counts.deleted,
+            false => letters.counts.found,
+        })
+    }
+
+    /// The key of the digests, if it has an id.
+    fn key(&self) -> String {
+        let id = self.keys.map(KeyRing::id).filter(|id| !id.is_empty());
+        id.map_or_else(String::new, |id| format!(" (mask key {id})"))
     }
 
     fn json(&self, time: &str) -> Value {

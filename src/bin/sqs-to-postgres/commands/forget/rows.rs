@@ -143,51 +143,42 @@ impl Found {
         grant: Option<String>,
     ) -> Self {
         let (name, column) = (table.table.to_string(), quote_identifier(people.column()));
-        let above = columns
+        let searched = columns.iter().filter_map(|&at| people.searched.get(at));
+        let above = searched.filter_map(|found| people.pipeline().tables.get(found.table));
+        let by_column = people
+            .searched
             .iter()
-            .filter_map(|column| people.searched.get(*column));
-        let above = above.filter_map(|searched| people.pipeline().tables.get(searched.table));
-        let is_own = |other: &TableMapping| other.table == table.table;
-        let key = |alias: &str| {
-            let names = table.key_names().map(|name| qualified(alias, name));
-            names.collect::<Vec<_>>().join(", ")
-        };
-        // The key of a child begins with that of its parent, and so with those of all tables above.
-        let condition = |other: &TableMapping, parameter: usize| match is_own(other) {
-            true => format!("t.{column} = ANY (${parameter})"),
-            false => {
-                let same = all_equal(("t", table.key_names()), ("a", other.key_names()));
-                format!("{same} AND a.{column} = ANY (${parameter})")
-            }
-        };
+            .any(|searched| searched.table == number);
+        let key = table.key_names().map(|name| qualified("t", name));
+        let key = key.collect::<Vec<_>>().join(", ");
         let (mut parts, mut delete, mut by_parents) = (Vec::new(), Vec::new(), Vec::new());
         for (other, parameter) in above.zip(1..) {
-            let (from, using) = match is_own(other) {
-                true => (String::new(), String::new()),
+            let ([from, using], condition) = match other.table == table.table {
+                true => (Default::default(), format!("t.{column} = ANY")),
                 false => {
                     by_parents.push(other.table.to_string());
-                    let other = &other.table;
-                    (format!(", {other} AS a"), format!(" USING {other} AS a"))
+                    // The key of a child begins with that of its parent, and so with those of all tables above.
+                    let same = all_equal(("t", table.key_names()), ("a", other.key_names()));
+                    let other = format!("{} AS a", other.table);
+                    let joined = [format!(", {other}"), format!(" USING {other}")];
+                    (joined, format!("{same} AND a.{column} = ANY"))
                 }
             };
-            let (keys, where_) = (key("t"), condition(other, parameter));
             parts.push(format!(
-                "SELECT {keys} FROM {name} AS t{from} WHERE {where_}"
+                "SELECT {key} FROM {name} AS t{from} WHERE {condition} (${parameter})"
             ));
-            let where_ = condition(other, 1);
-            delete.push(format!("DELETE FROM {name} AS t{using} WHERE {where_}"));
+            delete.push(format!(
+                "DELETE FROM {name} AS t{using} WHERE {condition} ($1)"
+            ));
         }
         Self {
-            by_column: people
-                .searched
-                .iter()
-                .any(|searched| searched.table == number),
+            by_column,
             by_parents,
             rows: 0,
             deleted: 0,
             grant,
             // The key is unique, so a row that is found in two ways counts once.
-            key: key("t"),
+            key,
             keys: parts.join(" UNION "),
             delete,
             columns,

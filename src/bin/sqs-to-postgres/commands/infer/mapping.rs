@@ -91,31 +91,12 @@ impl<'s> Observed<'s> {
         }
         let mut left_out = Vec::new();
         for table in &tables {
-            let names = names(&table.fields.items);
-            text += &match is_short {
+            let head = match is_short {
                 true => line("table", &table.name, ""),
                 false => table.head(self.routed_by.as_deref()),
             };
-            text += &table.keys(&names);
-            if table.parent.is_none() {
-                text += &line(
-                    "on_conflict",
-                    "ignore",
-                    &update(&table.fields.items, &names),
-                );
-            }
-            if is_short {
-                text += &envelope;
-            }
-            for (item, name) in table.fields.items.iter().zip(&names) {
-                match item {
-                    Item::Column(column) => text += &column.text(name, is_short),
-                    Item::LeftOut(what) => {
-                        text += &format!("\n# Left out: {}.\n", escaped(what));
-                        left_out.push(what.clone());
-                    }
-                }
-            }
+            let envelope = is_short.then_some(envelope.as_str());
+            text += &table.text(&head, envelope, &mut left_out);
         }
         Proposal { text, left_out }
     }
@@ -197,6 +178,27 @@ fn head(total: usize) -> String {
 }
 
 impl<'s> Table<'s> {
+    /// Its part of the mapping; of a single table with the envelope. Notes what it leaves out.
+    fn text(&self, head: &str, envelope: Option<&str>, left_out: &mut Vec<String>) -> String {
+        let names = names(&self.fields.items);
+        let mut text = head.to_owned() + &self.keys(&names);
+        if self.parent.is_none() {
+            let why = update(&self.fields.items, &names);
+            text += &line("on_conflict", "ignore", &why);
+        }
+        text += envelope.unwrap_or_default();
+        for (item, name) in self.fields.items.iter().zip(&names) {
+            match item {
+                Item::Column(column) => text += &column.text(name, envelope.is_some()),
+                Item::LeftOut(what) => {
+                    text += &format!("\n# Left out: {}.\n", escaped(what));
+                    left_out.push(what.clone());
+                }
+            }
+        }
+        text
+    }
+
     /// The table of an array's elements. Its key is that of this table and the position in the array, which is
     /// different in each row whatever the elements are.
     fn child(&self, child: Child<'s>, taken: &mut Taken) -> Self {
