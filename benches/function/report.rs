@@ -3,7 +3,7 @@
 mod database;
 mod function;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::load::Disturbance;
 use crate::results::{Race, Results, Spread, Standing};
@@ -47,7 +47,7 @@ pub(crate) fn keep() {
         !results.throughput.is_empty(),
         "the last run did not measure throughput: run `make bench-peers` without BENCH_PARTS"
     );
-    let file = Path::new(KEPT).join(format!("{}.json", results.machine.slug()));
+    let file = file_for(&results.machine.slug(), &json);
     std::fs::create_dir_all(KEPT).unwrap();
     std::fs::write(&file, json).unwrap();
     std::fs::write(CHART, chart::draw(&results)).unwrap();
@@ -57,6 +57,17 @@ pub(crate) fn keep() {
         "wrote {}, {CHART} and the tables of README.md and benches/README.md",
         file.display()
     );
+}
+
+/// Where these figures are kept. Further runs of a day are numbered.
+fn file_for(slug: &str, json: &str) -> PathBuf {
+    let mut names = (1..).map(|run| match run {
+        1 => format!("{slug}.json"),
+        _ => format!("{slug}-{run}.json"),
+    });
+    let is_free = |file: &PathBuf| std::fs::read_to_string(file).map_or(true, |kept| kept == json);
+    let file = names.find_map(|name| Some(Path::new(KEPT).join(name)).filter(is_free));
+    file.expect("there is always a next number")
 }
 
 fn write_between_markers(page: &str, tables: &str) {
