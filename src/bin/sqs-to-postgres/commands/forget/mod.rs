@@ -2,6 +2,7 @@
 //!
 //! Values are given to Postgres as parameters, and are in no output: the receipt has digests of them.
 
+mod column;
 mod letters;
 mod person;
 mod receipt;
