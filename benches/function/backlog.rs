@@ -43,10 +43,11 @@ pub(crate) async fn backlogs(
     workload: &Workload,
     effort: Effort,
 ) -> Option<Backlogs> {
-    if TOOL.is_none() {
+    let Some(tool) = TOOL else {
         eprintln!("drain is not measured: that takes `--features cli`");
-    }
-    let (tool, sqs) = (TOOL?, Sqs::serve());
+        return None;
+    };
+    let sqs = Sqs::start();
     let settings = effort.some_of(&SETTINGS);
     let mut series = vec![Vec::new(); settings.len()];
     let mut disturbances = Vec::new();

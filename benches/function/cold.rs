@@ -1,15 +1,13 @@
 //! Cold starts: from the start of the process to its first `/next`, and to its first answer, at full speed and as on
 //! Lambda.
 
-use std::net::TcpListener;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::Effort;
 use crate::database::Database;
-use crate::http::Connection;
+use crate::http::serve;
 use crate::load::Watch;
 use crate::messages::{Batch, MASK_KEY, Workload};
 use crate::process::{Function, Launch};
@@ -149,7 +147,10 @@ pub(crate) fn table(starts: &ColdStarts) -> String {
 }
 
 fn on_secrets_manager(ours: &Launch, database: &Database) -> Launch {
-    let endpoint = serve_secrets(database.secret.clone());
+    let database = database.secret.clone();
+    let endpoint = serve(SECRETS_ANSWER_TIME, move |question| {
+        secret(&question.body, &database).to_string()
+    });
     ours.clone()
         .without("DATABASE_URL")
         .without("MASK_KEY")
@@ -162,27 +163,8 @@ fn on_secrets_manager(ours: &Launch, database: &Database) -> Launch {
         .set("AWS_SECRET_ACCESS_KEY", "test")
 }
 
-/// A stand-in for Secrets Manager with a known answer time, until the end of the process.
+/// An answer of Secrets Manager.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>.
-fn serve_secrets(database: String) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let (mut connection, database) = (Connection::new(client.unwrap()), database.clone());
-            thread::spawn(move || {
-                while let Some(question) = connection.read() {
-                    thread::sleep(SECRETS_ANSWER_TIME);
-                    let answer = secret(&question.body, &database).to_string();
-                    let headers = "content-type: application/x-amz-json-1.1\r\n";
-                    connection.answer("200 OK", headers, &answer);
-                }
-            });
-        }
-    });
-    endpoint
-}
-
 fn secret(question: &str, database: &str) -> Value {
     let question: Value = serde_json::from_str(question).unwrap();
     let id = question["SecretId"].as_str().unwrap();

@@ -1,7 +1,10 @@
 //! The minimum of HTTP/1.1 that the Lambda Runtime API and the doubles of AWS need, so that its cost is negligible.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Up to this size it is faster to copy a body behind its head than to send the two separately.
 const PIECE_BYTES: usize = 1 << 18;
@@ -12,6 +15,35 @@ pub(crate) struct Request {
     /// Which operation of AWS it asks for, in lower case.
     pub(crate) operation: String,
     pub(crate) body: String,
+}
+
+/// A stand-in for a service of AWS, until the end of the process: where it is. Each answer takes this long at least.
+pub(crate) fn serve(
+    answer_time: Duration,
+    answer: impl Fn(&Request) -> String + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut connection = Connection::new(client.unwrap());
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || {
+                while let Some(request) = connection.read() {
+                    let due = Instant::now() + answer_time;
+                    let body = answer(&request);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    connection.answer(
+                        "200 OK",
+                        "content-type: application/x-amz-json-1.0\r\n",
+                        &body,
+                    );
+                }
+            });
+        }
+    });
+    endpoint
 }
 
 /// A connection that a client has opened and keeps open.

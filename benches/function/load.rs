@@ -2,6 +2,7 @@
 //! Source: <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>.
 
 use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,8 +76,9 @@ impl Watch {
 
 /// Seconds of processor time of Postgres: of its processes, and of those that have ended.
 pub(crate) fn cpu_secs_with_children(postmaster: u32) -> f64 {
-    let running = children(postmaster).map(|(process, _)| secs_on_processor(process));
-    let running = running.sum::<f64>() + secs_on_processor(postmaster);
+    let secs = |process: u32| secs_on_processor(&Path::new("/proc").join(process.to_string()));
+    let running = children(postmaster).map(|(process, _)| secs(process));
+    let running = running.sum::<f64>() + secs(postmaster);
     let ended = Process::read(postmaster).map_or(0.0, |process| process.ended_ticks);
     running + ended / TICKS_PER_SEC
 }
@@ -91,10 +93,10 @@ pub(crate) fn parent_of(process: i32) -> Option<u32> {
     Some(Process::read(process.try_into().ok()?)?.parent)
 }
 
-/// Of a process with one thread, which is more precise than its ticks.
+/// Of a thread, or a process with one, by its folder; more precise than its ticks.
 /// Source: <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>.
-fn secs_on_processor(process: u32) -> f64 {
-    let schedstat = fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
+pub(crate) fn secs_on_processor(folder: &Path) -> f64 {
+    let schedstat = fs::read_to_string(folder.join("schedstat")).unwrap_or_default();
     let nanos = schedstat
         .split(' ')
         .next()

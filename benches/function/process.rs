@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::http::Connection;
+use crate::load::secs_on_processor;
 use crate::messages::{Batch, MASK_KEY, Workload};
 
 /// How long a function may take to ask for its first invocation.
@@ -193,16 +194,10 @@ impl Function {
     }
 
     /// Seconds that its threads have run on a processor, for the user and the system.
-    /// Source: <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>.
     pub(crate) fn cpu_secs(&self) -> f64 {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
-        let nanos = threads.map(|thread| {
-            let schedstat = std::fs::read_to_string(thread.unwrap().path().join("schedstat"));
-            let schedstat = schedstat.unwrap();
-            let on_processor = schedstat.split_whitespace().next().unwrap();
-            on_processor.parse::<u64>().unwrap()
-        });
-        nanos.sum::<u64>() as f64 / 1e9
+        let secs = threads.map(|thread| secs_on_processor(&thread.unwrap().path()));
+        secs.sum()
     }
 
     pub(crate) fn peak_mib(&self) -> f64 {

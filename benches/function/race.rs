@@ -18,6 +18,7 @@ pub(crate) const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
 pub(crate) const COPY: &str = "binary COPY";
 pub(crate) const INSERT: &str = "INSERT … unnest";
 pub(crate) const OURS: &str = "sqs-to-postgres";
+pub(crate) const POWERTOOLS: &str = "Powertools for Python";
 
 /// Until a function has prepared its statements and Postgres has planned them for good.
 const WARM_UP_BATCHES: usize = 10;
@@ -62,11 +63,7 @@ impl<'a> Contender<'a> {
 
     /// The functions of `benches/peers/`.
     pub(crate) fn peers(python: &Path, database_url: &str, tables: &[&'a Workload]) -> [Self; 2] {
-        [
-            ("tuned Python", "tuned.py"),
-            ("Powertools for Python", "powertools.py"),
-        ]
-        .map(|(name, script)| {
+        [("tuned Python", "tuned.py"), (POWERTOOLS, "powertools.py")].map(|(name, script)| {
             Self::function(name, Launch::peer(python, script, database_url), tables)
         })
     }

@@ -91,30 +91,19 @@ fn summary(races: &[Race]) -> String {
 }
 
 fn figures(results: &Results) -> String {
-    let mut tables = Vec::new();
-    let mut add = |is_measured: bool, table: &dyn Fn() -> String| {
-        if is_measured {
-            tables.push(table());
-        }
-    };
-    add(!results.throughput.is_empty(), &|| {
-        throughput(&results.throughput)
-    });
-    add(!results.throughput.is_empty(), &|| {
-        function::functions(&results.throughput)
-    });
-    add(!results.distances.is_empty(), &|| {
-        database::distances(&results.distances)
-    });
-    add(!results.side_by_side.is_empty(), &|| {
-        database::side_by_side(&results.side_by_side)
-    });
-    add(!results.table_growth.is_empty(), &|| {
-        database::table_growth(&results.table_growth)
-    });
-    tables.extend(results.cold_starts.as_ref().map(cold::table));
-    tables.extend(results.backlogs.as_ref().map(backlog::table));
-    tables.extend(function::growth(results));
+    let cold_starts = results.cold_starts.as_ref();
+    let backlogs = results.backlogs.as_ref();
+    let tables = [
+        measured(&results.throughput, throughput),
+        measured(&results.throughput, function::functions),
+        measured(&results.distances, database::distances),
+        measured(&results.side_by_side, database::side_by_side),
+        measured(&results.table_growth, database::table_growth),
+        cold_starts.map(cold::table),
+        backlogs.map(backlog::table),
+        function::growth(results),
+    ];
+    let tables: Vec<String> = tables.into_iter().flatten().collect();
     let machine = results.machine.describe();
     format!(
         "{}\nMedians of {} rounds, with the least and the most. {machine}.\n",
@@ -123,12 +112,20 @@ fn figures(results: &Results) -> String {
     )
 }
 
+/// The table of a part, if it was measured.
+fn measured<T>(figures: &[T], table: impl Fn(&[T]) -> String) -> Option<String> {
+    (!figures.is_empty()).then(|| table(figures))
+}
+
 fn throughput(races: &[Race]) -> String {
-    let table = throughput_table(races, |standing, _| {
-        let share = standing.share_percent.median;
-        format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
-    });
+    let table = throughput_table(races, |standing, _| speed_and_share(standing));
     table + &disturbed(rounds_of(races))
+}
+
+/// Messages per second, and the share of the first contender's.
+fn speed_and_share(standing: &Standing) -> String {
+    let share = standing.share_percent.median;
+    format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
 }
 
 /// How many rounds others disturbed; nothing if that was not measured.

@@ -8,7 +8,7 @@ use crate::database::Database;
 use crate::distance::{self, BATCH_SIZES, FAR, url_through};
 use crate::messages::Workload;
 use crate::process::Launch;
-use crate::race::race;
+use crate::race::{POWERTOOLS, race};
 use crate::results::SideBySide;
 
 const FUNCTIONS: [usize; 4] = [1, 2, 4, 8];
@@ -32,15 +32,13 @@ pub(crate) async fn side_by_side(
             if shares_table && functions == 1 {
                 continue;
             }
-            let own = || workloads[..functions].iter().collect();
-            let tables = if shares_table {
-                vec![&workloads[0]; functions]
-            } else {
-                own()
+            let tables = match shares_table {
+                true => vec![&workloads[0]; functions],
+                false => workloads[..functions].iter().collect(),
             };
             // The slowest peer, one row at a time, says nothing more about the database.
             let mut contenders = distance::all(&far, ours, python, &tables);
-            contenders.truncate(4);
+            contenders.retain(|contender| contender.name != POWERTOOLS);
             for &size in effort.some_of(&BATCH_SIZES) {
                 let deadlocks = deadlocks(database).await;
                 let race = race(database, &contenders, size, effort).await;

@@ -1,7 +1,6 @@
 //! A double of SQS: LocalStack takes longer for a request than `drain` for its messages, and there is no AWS account
 //! to measure with. Every request takes as long as on AWS, and nothing else limits it.
 
-use std::net::TcpListener;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::http::{Connection, Request};
+use crate::http::{Request, serve};
 use crate::messages::Message;
 
 /// The order of magnitude on AWS.
@@ -57,16 +56,12 @@ struct Entry<'a> {
 }
 
 impl Sqs {
-    pub(crate) fn serve() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    pub(crate) fn start() -> Self {
         let queue = Arc::new(Mutex::new(Arc::new(Queue::of(&[]))));
         let current = Arc::clone(&queue);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (connection, queue) = (Connection::new(client.unwrap()), current.clone());
-                thread::spawn(move || serve(connection, &queue));
-            }
+        let endpoint = serve(REQUEST_TIME, move |request| {
+            let queue = Arc::clone(&current.lock().unwrap());
+            queue.answer(request)
         });
         Self { endpoint, queue }
     }
@@ -75,17 +70,6 @@ impl Sqs {
         let queue = Arc::new(Queue::of(messages));
         *self.queue.lock().unwrap() = Arc::clone(&queue);
         queue
-    }
-}
-
-fn serve(mut connection: Connection, queue: &Mutex<Arc<Queue>>) {
-    while let Some(request) = connection.read() {
-        let due = Instant::now() + REQUEST_TIME;
-        let queue = Arc::clone(&queue.lock().unwrap());
-        let answer = queue.answer(&request);
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        let headers = "content-type: application/x-amz-json-1.0\r\n";
-        connection.answer("200 OK", headers, &answer);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::results::{Distance, Race, SideBySide, Spread, Standing, TableGrowth};
 
 use super::{
-    disturbed, grouped, micros_per_message, rounds_of, spread, standings_table, thousands,
+    disturbed, grouped, micros_per_message, rounds_of, speed_and_share, spread, standings_table,
 };
 
 /// Messages per second, and the share of the first contender's.
@@ -13,10 +13,7 @@ pub(super) fn distances(distances: &[Distance]) -> String {
         (format!("batch of {batch}, {millis} ms away"), race)
     });
     let rows: Vec<(String, &Race)> = rows.collect();
-    let table = standings_table("messages/s", &rows, |standing, _| {
-        let share = standing.share_percent.median;
-        format!("{} · {share:.0}%", thousands(standing.messages_per_sec))
-    });
+    let table = standings_table("messages/s", &rows, |standing, _| speed_and_share(standing));
     table + &disturbed(rounds_of(distances.iter().map(|distance| &distance.race)))
 }
 
@@ -35,9 +32,7 @@ pub(super) fn side_by_side(all: &[SideBySide]) -> String {
     let rows: Vec<(String, &Race)> = rows.collect();
     let head = "messages/s in all · CPU of Postgres per million";
     let table = standings_table(head, &rows, |standing, _| {
-        let per_sec = thousands(standing.messages_per_sec);
-        let share = standing.share_percent.median;
-        format!("{per_sec} · {share:.0}% · {}", of_postgres(standing))
+        format!("{} · {}", speed_and_share(standing), of_postgres(standing))
     });
     let deadlocks: u64 = all.iter().map(|side_by_side| side_by_side.deadlocks).sum();
     let standings = all
