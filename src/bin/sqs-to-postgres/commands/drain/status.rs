@@ -168,11 +168,10 @@ impl Status {
         max_invisible: Duration,
     ) -> String {
         let (counts, totals) = (self.counts(), self.totals());
-        let worked = counts.worked();
         if is_json {
             return as_json(&counts, &totals, is_interrupted, max_invisible).to_string();
         }
-        let stored = totals.stored as usize;
+        let (stored, worked) = (totals.stored as usize, counts.worked());
         let mut summary = match counts.received {
             0 => "no messages".to_owned(),
             _ => format!(

@@ -57,13 +57,13 @@ impl Letters {
         dead_letters: &DeadLetterFlags,
     ) -> Result<Option<Self>, CliError> {
         let (source, in_source, (queue, attributes)) = match queue.queue(sqs).await? {
-            None => match dead_letters.named(sqs)? {
-                None => return Ok(None),
-                Some(queue) => {
-                    let attributes = queue.attributes().await?;
-                    (None, 0, (queue, attributes))
-                }
-            },
+            None => {
+                let Some(queue) = dead_letters.named(sqs)? else {
+                    return Ok(None);
+                };
+                let attributes = queue.attributes().await?;
+                (None, 0, (queue, attributes))
+            }
             Some(queue) => {
                 let from = queue.attributes().await?;
                 let dead = dead_letters.queue(sqs, &from).await?;

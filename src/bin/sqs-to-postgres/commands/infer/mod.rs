@@ -125,18 +125,19 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
     let mut groups: Vec<Group> = types.into_iter().map(group).collect();
     let mut left_out = Vec::new();
     for (position, (sample, body)) in samples.iter().zip(bodies).enumerate() {
-        let group = body.map_err(str::to_owned).and_then(|body| {
-            let group = group_of(&body, wrap, routes.as_ref())?;
-            Ok((body, group))
-        });
-        match group.map(|(body, group)| (body, groups.get_mut(group))) {
-            Ok((body, Some(group))) => {
-                group.bodies.observe(&body, position);
-                observe_attributes(&mut group.attributes, sample, envelope, position);
+        let observed = body.and_then(|body| {
+            if !wrap.holds(&body) {
+                return Err(wrap.mismatch());
             }
-            Ok((_, None)) => {}
-            Err(why) => left_out.push((position, why)),
-        }
+            let routes = routes.as_ref();
+            let group = routes.map_or(Some(0), |routes| routes.group(&body));
+            let group = group.and_then(|group| groups.get_mut(group));
+            let group = group.ok_or("it does not say its type, as most do")?;
+            group.bodies.observe(&body, position);
+            observe_attributes(&mut group.attributes, sample, envelope, position);
+            Ok(())
+        });
+        left_out.extend(observed.err().map(|why| (position, why.to_owned())));
     }
     let observed = Observed {
         samples,
@@ -146,15 +147,6 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
         groups,
     };
     (observed, left_out)
-}
-
-/// The position of the group that a message belongs to, or why it is left out.
-fn group_of(body: &Json, wrap: Wrap, routes: Option<&Routes>) -> Result<usize, String> {
-    if !wrap.holds(body) {
-        return Err(wrap.mismatch().to_owned());
-    }
-    let group = routes.map_or(Some(0), |routes| routes.group(body));
-    group.ok_or_else(|| "it does not say its type, as most do".to_owned())
 }
 
 /// The message of a sample.
