@@ -48,9 +48,7 @@ fn event() -> String {
 }
 
 fn read(event: &str) -> Vec<Record<'_>> {
-    let mut records = Vec::new();
-    read_event(event.as_bytes(), |record| records.push(record)).unwrap();
-    records
+    read_event(event.as_bytes()).unwrap()
 }
 
 fn messages<'a>(records: &'a [Record<'a>]) -> Vec<Message<'a>> {

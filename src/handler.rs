@@ -94,8 +94,7 @@ impl Handler {
         payload: &[u8],
         time: TimeBudget,
     ) -> Result<SqsBatchResponse, HandleError> {
-        let mut records = Vec::new();
-        read_event(payload, |record| records.push(record))?;
+        let mut records = read_event(payload)?;
         tracing::Span::current().record("batch_size", records.len());
         let transformer = match self.preparation.transformer(time.retry_until).await {
             Ok(transformer) => transformer,

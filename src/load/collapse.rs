@@ -154,7 +154,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::{Envelope, Message, Record, read_event};
+    use crate::message::{Envelope, Message, read_event};
     use crate::pipeline::Pipeline;
     use crate::transform::Transformer;
 
@@ -172,11 +172,10 @@ mod tests {
             .collect();
         let event = serde_json::json!({ "Records": records }).to_string();
         let mut rows = transformer.new_rows();
-        let each = |record: Record<'_>| {
-            let message = Message::extract(&record, Envelope::None).unwrap();
+        for record in &read_event(event.as_bytes()).unwrap() {
+            let message = Message::extract(record, Envelope::None).unwrap();
             transformer.transform(&message, &mut rows).unwrap();
-        };
-        read_event(event.as_bytes(), each).unwrap();
+        }
         let rows = &rows.tables()[0].rows;
         let all: Vec<usize> = (0..rows.len()).collect();
         let collapsed = collapse(&pipeline.tables[0], rows, &all);
