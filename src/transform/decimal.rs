@@ -90,7 +90,7 @@ impl Decimal {
         if self.exponent < 0 {
             return Err(Misfit::Type);
         }
-        if length(&self.digits).saturating_add(self.exponent) > 19 {
+        if self.integer_digits() > 19 {
             return Err(Misfit::Range);
         }
         let sign = if self.negative { -1 } else { 1 };

@@ -35,7 +35,7 @@ pub fn readable(column_type: ColumnType, cell: &[u8]) -> Option<String> {
         T::DoublePrecision => float(f64::from_be_bytes(cell.try_into().ok()?), DOUBLE_DIGITS)?,
         T::Numeric | T::NumericOf(..) => numeric(cell)?,
         T::Date => date(i32::from_be_bytes(cell.try_into().ok()?))?.to_string(),
-        T::Time => time_of_day(i64::from_be_bytes(cell.try_into().ok()?))?,
+        T::Time => time_of_day(i64::from_be_bytes(cell.try_into().ok()?)),
         T::Timestamp => local(i64::from_be_bytes(cell.try_into().ok()?))?,
         T::TimestampTz => local(i64::from_be_bytes(cell.try_into().ok()?))? + "+00",
         T::Uuid => Uuid::from_slice(cell).ok()?.to_string(),
@@ -66,12 +66,12 @@ fn local(micros: i64) -> Option<String> {
     let epoch = POSTGRES_EPOCH.midnight();
     let local: PrimitiveDateTime = epoch.checked_add(Duration::microseconds(micros))?;
     let since_midnight = (local.time() - Time::MIDNIGHT).whole_microseconds();
-    let time = time_of_day(i64::try_from(since_midnight).ok()?)?;
+    let time = time_of_day(i64::try_from(since_midnight).ok()?);
     Some(format!("{} {time}", local.date()))
 }
 
 /// Also 24:00:00, which Postgres has.
-fn time_of_day(micros: i64) -> Option<String> {
+fn time_of_day(micros: i64) -> String {
     let since_midnight = Duration::microseconds(micros);
     let (hours, minutes, seconds) = (
         since_midnight.whole_hours(),
@@ -82,7 +82,7 @@ fn time_of_day(micros: i64) -> Option<String> {
         0 => String::new(),
         micros => format!(".{micros:06}").trim_end_matches('0').to_owned(),
     };
-    Some(format!("{hours:02}:{minutes:02}:{seconds:02}{fraction}"))
+    format!("{hours:02}:{minutes:02}:{seconds:02}{fraction}")
 }
 
 /// Source: `array_out` in
