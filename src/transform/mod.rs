@@ -241,13 +241,6 @@ impl Transformer {
     }
 }
 
-/// Writes a decimal number, for tests elsewhere.
-#[cfg(test)]
-pub(crate) fn write_numeric(text: &str, out: &mut bytes::BytesMut) {
-    let decimal = decimal::Decimal::parse(text);
-    decimal.unwrap().write_numeric(out).unwrap();
-}
-
 /// The value of a raw JSON text.
 fn from_json(json: &str, unstorable: Unstorable) -> Result<Value<'_>, Rule> {
     let json = json.trim_ascii();
