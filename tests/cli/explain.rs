@@ -26,7 +26,7 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
     create(&tool, &database).await;
     // Digits and exponents as Postgres prints them.
     let numbers = |single: Value, double: Value, exact: &str| {
-        json!({"single": single, "double": double, "exact": exact, "instant": "1969-12-31T23:59:59Z", "address": "10.0.0.1",
+        json!({"middle": 0, "single": single, "double": double, "exact": exact, "instant": "1969-12-31T23:59:59Z", "address": "10.0.0.1",
             "flags": ["yes"]})
     };
     let event = Batch::new()
