@@ -15,6 +15,15 @@ pub(crate) enum Location {
     Metadata(Metadata),
 }
 
+impl Location {
+    fn in_body(self) -> Option<Vec<Step>> {
+        match self {
+            Self::Value(steps) => Some(steps),
+            _ => None,
+        }
+    }
+}
+
 impl Pipeline {
     /// Where a row of a table begins.
     pub(crate) fn start_of(&self, table: &TableMapping) -> Vec<Step> {
@@ -53,12 +62,10 @@ impl Pipeline {
     /// Where the values of a column are in a body: the steps from its top, of which `None` stands for every element
     /// of an array. Metadata and positions are not in the body.
     pub fn paths_to(&self, table: &TableMapping, column: &Column) -> Vec<Vec<Option<String>>> {
-        let located = column.sources().map(|source| self.locate(table, source));
-        let path = |location| match location {
-            Some(Location::Value(steps)) => Some(steps),
-            _ => None,
-        };
-        located.filter_map(path).collect()
+        let located = column.sources();
+        located
+            .filter_map(|source| self.locate(table, source)?.in_body())
+            .collect()
     }
 
     /// The table that many generations above a table.
@@ -87,12 +94,8 @@ impl Pipeline {
     pub(crate) fn touched_fields(&self, table: &TableMapping) -> Vec<String> {
         let start = self.start_of(table);
         let values = self.tables.iter().flat_map(|other| {
-            let located =
-                self.sources(other)
-                    .filter_map(|source| match self.locate(other, source)? {
-                        Location::Value(steps) => Some(steps),
-                        _ => None,
-                    });
+            let sources = self.sources(other);
+            let located = sources.filter_map(|source| self.locate(other, source)?.in_body());
             let array = other.each.is_some().then(|| self.start_of(other));
             located.chain(array)
         });
