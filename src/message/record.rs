@@ -81,20 +81,12 @@ pub(crate) struct MessageAttribute {
 }
 
 impl Record<'_> {
-    pub(crate) fn is_fifo(&self) -> bool {
-        self.event_source_arn.ends_with(".fifo")
-    }
-
     /// The message group of a FIFO queue, within which the order counts. The name identifies such a queue:
     /// standard queues have group ids too, for fairness, but no order.
     /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queue-message-identifiers.html>.
     pub fn fifo_group(&self) -> Option<&str> {
-        self.is_fifo().then(|| {
-            self.attributes
-                .message_group_id
-                .as_deref()
-                .unwrap_or_default()
-        })
+        let is_fifo = self.event_source_arn.ends_with(".fifo");
+        is_fifo.then(|| self.group_id().unwrap_or_default())
     }
 
     /// Reads the origin that a redrive sent along. Before this call, and if the origin does not count, the
