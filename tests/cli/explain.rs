@@ -65,11 +65,13 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
                 (_, shown) => shown.unwrap_or("∅").to_owned(),
             };
             let name = name.as_str().unwrap().replace('"', "\"\"");
-            let stored = database
-                .rows(&format!(
-                    "SELECT \"{name}\"::text FROM every_type WHERE id = '{id}'"
-                ))
-                .await;
+            let text = match name.as_str() {
+                // The cast appends the length of the network to the address of a host.
+                "address" => "abbrev(address)".to_owned(),
+                _ => format!("\"{name}\"::text"),
+            };
+            let stored = format!("SELECT {text} FROM every_type WHERE id = '{id}'");
+            let stored = database.rows(&stored).await;
             let stored = match (name.as_str(), stored[0][0].as_str()) {
                 ("tree", tree) if tree != "∅" => {
                     format!("{:?}", serde_json::from_str::<Value>(tree).unwrap())
