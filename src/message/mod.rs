@@ -20,13 +20,14 @@ pub(crate) use metadata::{MetadataValue, TypeCheck};
 pub(crate) use record::MessageAttribute;
 pub use record::{Record, Text};
 
-use envelope::Wrapper;
+use envelope::Notification;
 
 /// A message out of its envelope, with everything that a mapping can read. It may be personal, so it cannot be printed.
 pub struct Message<'a> {
     record: &'a Record<'a>,
     body: Cow<'a, str>,
-    wrapper: Wrapper<'a>,
+    /// The wrapping of the body, if there is any.
+    notification: Option<Notification<'a>>,
 }
 
 /// Why a record does not contain a message.
@@ -46,11 +47,11 @@ impl<'a> Message<'a> {
     /// that it is parsed only once.
     pub fn extract(record: &'a Record<'a>, envelope: Envelope) -> Result<Self, ExtractError> {
         let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
-        let (body, wrapper) = envelope.open(body).map_err(ExtractError::NotInEnvelope)?;
+        let (body, notification) = envelope.open(body).map_err(ExtractError::NotInEnvelope)?;
         Ok(Self {
             record,
             body,
-            wrapper,
+            notification,
         })
     }
 
@@ -64,7 +65,8 @@ impl<'a> Message<'a> {
     pub fn attributes(&self) -> BTreeMap<&str, &str> {
         let own = self.record.message_attributes.keys();
         let own = own.filter_map(|name| Some((name.as_str(), self.record.attribute(name)?)));
-        self.wrapper.attributes().chain(own).collect()
+        let wrapped = self.notification.iter().flat_map(Notification::attributes);
+        wrapped.chain(own).collect()
     }
 }
 
