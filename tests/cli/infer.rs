@@ -224,6 +224,10 @@ async fn objects_become_columns_and_maps_of_data_do_not() {
         ["type = \"jsonb\"", "required = true"]
     );
     assert!(
+        mapping.contains("# an object with keys that look like data"),
+        "{mapping}"
+    );
+    assert!(
         mapping.contains("# Left out: a key in message that looks like data."),
         "{mapping}"
     );

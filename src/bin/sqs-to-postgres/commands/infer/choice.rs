@@ -170,11 +170,12 @@ fn array(name: &str, shape: &Shape) -> Choice {
 /// What a jsonb column holds.
 fn nested(shape: &Shape) -> String {
     let items = shape.items.as_ref();
-    let keys = items.map_or(&shape.keys, |items| &items.keys);
-    let keys = keys.keys().map(String::as_str).filter(|key| is_name(key));
-    let keys: Vec<&str> = keys.take(6).collect();
-    let keys = keys.join(", ");
+    let all = items.map_or(&shape.keys, |items| &items.keys);
+    let names = all.keys().map(String::as_str).filter(|key| is_name(key));
+    let names: Vec<&str> = names.collect();
+    let keys = names[..names.len().min(6)].join(", ");
     match (shape.of(&[Class::Array]), keys.is_empty()) {
+        (0, _) if names.len() < all.len() => "an object with keys that look like data".to_owned(),
         (0, _) => "an object whose keys differ".to_owned(),
         (_, true) => "an array".to_owned(),
         _ => format!("up to {} with {keys}", counted(shape.max_items, "object")),
