@@ -99,7 +99,10 @@ impl Handler {
         let transformer = match self.preparation.transformer(time.retry_until).await {
             Ok(transformer) => transformer,
             Err(error) => {
-                let figures = BatchMetrics::of_nothing(records.len());
+                let figures = BatchMetrics {
+                    received: records.len(),
+                    ..BatchMetrics::default()
+                };
                 return Err(self.fail(&records, &figures, error.into(), time).await);
             }
         };

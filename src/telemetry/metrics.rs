@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -51,8 +51,14 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, batch: &BatchMetrics, failed: &BTreeMap<&'static str, usize>) {
+    fn add(
+        &mut self,
+        batch: &BatchMetrics,
+        failed: &BTreeMap<&'static str, usize>,
+        dead_lettered: usize,
+    ) {
         self.batches += 1;
+        self.dead_lettered += dead_lettered as u64;
         let rows = batch.rows();
         self.stored += rows.written;
         self.duplicates += rows.duplicates;
@@ -107,8 +113,8 @@ impl Metrics {
         Arc::clone(&self.totals)
     }
 
-    fn add_to_totals(&self, add: impl FnOnce(&mut Totals)) {
-        add(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner));
+    fn lock_totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the time from the start of the process until it was ready for its first batch.
@@ -124,10 +130,7 @@ impl Metrics {
         failed: &BTreeMap<&'static str, usize>,
         dead_lettered: usize,
     ) {
-        self.add_to_totals(|totals| {
-            totals.add(batch, failed);
-            totals.dead_lettered += dead_lettered as u64;
-        });
+        self.lock_totals().add(batch, failed, dead_lettered);
         for (rule, &messages) in failed {
             let count = [Metric::count("MessagesFailed", messages as u64)];
             self.write(&self.line(Scope::Rule(rule), &count));
@@ -152,7 +155,7 @@ impl Metrics {
 
     /// Writes why nothing of a batch is acknowledged.
     pub fn batch_failed(&self, batch: &BatchMetrics, reason: String) {
-        self.add_to_totals(|totals| totals.add(batch, &BTreeMap::new()));
+        self.lock_totals().add(batch, &BTreeMap::new(), 0);
         let summary = Summary::Failed {
             received: batch.received,
             stored: batch.rows().written,
@@ -219,14 +222,6 @@ impl Metrics {
 }
 
 impl BatchMetrics {
-    /// For a batch that was received and failed as a whole.
-    pub fn of_nothing(received: usize) -> Self {
-        Self {
-            received,
-            ..Self::default()
-        }
-    }
-
     /// What became of the rows in all tables.
     pub(super) fn rows(&self) -> Stored {
         self.tables.iter().fold(Stored::default(), Stored::plus)
