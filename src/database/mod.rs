@@ -159,9 +159,6 @@ impl Database {
     }
 
     /// The same, with its prepared statements.
-    ///
-    /// # Errors
-    /// No connection could be made by then.
     pub(crate) async fn session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
         timeout_at(until, self.working_session(until))
             .await
@@ -373,7 +370,10 @@ async fn open(config: Config, tls: &Arc<Tls>, until: Instant) -> Result<Session,
     });
     Ok(Session {
         client,
-        names: Names::new(is_behind_rds_proxy(&config) || leads_to_dsql(&config)),
+        names: match is_behind_rds_proxy(&config) || leads_to_dsql(&config) {
+            true => Names::Pinning,
+            false => Names::Unknown,
+        },
         made: SystemTime::now(),
         tls,
         is_new: true,

@@ -24,14 +24,6 @@ pub(crate) enum Names {
 }
 
 impl Names {
-    pub(super) fn new(is_pinning: bool) -> Self {
-        if is_pinning {
-            Self::Pinning
-        } else {
-            Self::Unknown
-        }
-    }
-
     /// The statement, if it is prepared.
     pub(crate) fn get(&self, text: &str) -> Option<Statement> {
         match self {

@@ -43,9 +43,6 @@ pub(super) struct TlsTo {
 
 impl Tls {
     /// Reads the file of authorities, if one is named.
-    ///
-    /// # Errors
-    /// Their file cannot be read, or holds none.
     pub(super) fn new(settings: TlsSettings) -> Result<Self, DatabaseError> {
         let root_certs = settings.authorities.file().map(root_certs).transpose()?;
         Ok(Self {

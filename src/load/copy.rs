@@ -166,7 +166,8 @@ impl CopyIn {
         drop(statement);
         let mut out = BytesMut::from(HEADER);
         for &row in chosen {
-            put_row(rows, row, &mut out);
+            out.put_i16(rows.width() as i16);
+            out.put_slice(rows.row(row));
             if out.len() >= PIECE_BYTES {
                 sink.send(out.split().freeze()).await?;
             }
@@ -217,9 +218,4 @@ impl CopyIn {
 async fn holds(client: &Client, query: &str) -> Result<bool, DatabaseError> {
     let is_true = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t"));
     Ok(client.simple_query(query).await?.iter().any(is_true))
-}
-
-fn put_row(rows: &Rows, row: usize, out: &mut BytesMut) {
-    out.put_i16(rows.width() as i16);
-    out.put_slice(rows.row(row));
 }

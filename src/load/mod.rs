@@ -119,13 +119,6 @@ impl Loaded {
     fn is_any_stored(&self) -> bool {
         self.outcomes.contains(&Outcome::Stored)
     }
-
-    fn unknown(messages: usize, tables: usize) -> Self {
-        Self {
-            outcomes: vec![Outcome::Unknown; messages],
-            tables: vec![Stored::default(); tables],
-        }
-    }
 }
 
 impl Stored {
@@ -207,7 +200,10 @@ impl Loader {
         if let Some(copy) = &mut self.copy {
             copy.begin_batch();
         }
-        let mut loaded = Loaded::unknown(rows.messages(), rows.tables().len());
+        let mut loaded = Loaded {
+            outcomes: vec![Outcome::Unknown; rows.messages()],
+            tables: vec![Stored::default(); rows.tables().len()],
+        };
         let result = self.store_all(rows, groups, &mut loaded, time).await;
         self.is_warm = true;
         (loaded, result)

@@ -2,7 +2,6 @@
 
 use super::{Column, Mistake, OnConflict, Problem, Source, TableMapping};
 use crate::message::Metadata;
-use crate::types::ColumnType;
 
 impl TableMapping {
     /// The column that says which of two rows with the same key is newer, if there is one.
@@ -29,17 +28,13 @@ pub(super) fn check(
     if key.contains(&position) {
         return Err(Problem::NewerKey.of(name));
     }
-    if !has_an_order(column.column_type) {
-        return Err(Problem::NewerType(column.column_type).of(name));
+    let column_type = column.column_type;
+    // Points in time, or numbers that can represent them. The order of text depends on the collation.
+    if !column_type.is_time() && !column_type.is_number() {
+        return Err(Problem::NewerType(column_type).of(name));
     }
     if column.source == Source::Metadata(Metadata::ReceiveCount) {
         return Err(Problem::NewerReceiveCount.of(name));
     }
     Ok(Some(position))
-}
-
-/// Whether its values are points in time, or numbers that can represent them. The order of text depends on the
-/// collation.
-fn has_an_order(column_type: ColumnType) -> bool {
-    column_type.is_time() || column_type.is_number()
 }
