@@ -6,7 +6,6 @@ use super::{Condition, Path, Source};
 use crate::mask::Mask;
 use crate::message::{Envelope, Metadata};
 use crate::quote::quote_identifier;
-use crate::rejection::Place;
 use crate::steps::Step;
 use crate::types::ColumnType;
 use crate::words::Word;
@@ -24,7 +23,8 @@ pub struct Pipeline {
     pub unmatched: Unmatched,
     /// What the body of an SQS message is wrapped in.
     pub envelope: Envelope,
-    /// See [`trusts_origin`](Self::trusts_origin).
+    /// Whether it trusts everybody who can send to the queue with the id of a message, although the row with that id
+    /// is overwritten.
     pub trust_origin: bool,
 }
 
@@ -241,15 +241,6 @@ impl Column {
     pub fn reads(&self, metadata: &Metadata) -> bool {
         let is_it = |source: &Source| matches!(source, Source::Metadata(read) if read == metadata);
         self.sources().any(is_it)
-    }
-
-    pub(crate) fn place(&self, is_key: bool) -> Place {
-        Place {
-            table: None,
-            column: Some(self.name.clone()),
-            path: self.source.to_string(),
-            is_key,
-        }
     }
 }
 

@@ -9,12 +9,6 @@ use crate::mask::Mask;
 use crate::message::Metadata;
 
 impl Pipeline {
-    /// Whether the mapping trusts everybody who can send to the queue with the id of a message, although the
-    /// row with that id is overwritten.
-    pub fn trusts_origin(&self) -> bool {
-        self.trust_origin
-    }
-
     /// Checks a mapping for a start without a mask key.
     pub(crate) fn check_unsigned_origin(&self) -> Result<(), Mistake> {
         match self.overwrites_by_id() {

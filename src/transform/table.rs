@@ -104,7 +104,9 @@ impl CompiledTable {
     pub(super) fn place_of_all(&self, column: &CompiledColumn) -> Place {
         Place {
             table: self.name.clone(),
-            ..column.column.place(column.is_key)
+            column: Some(column.column.name.clone()),
+            path: column.column.source.to_string(),
+            is_key: column.is_key,
         }
     }
 

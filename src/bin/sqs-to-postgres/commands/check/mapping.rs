@@ -23,7 +23,7 @@ pub(super) fn check(pipeline: &Pipeline, report: &mut Report) -> Result<(), CliE
         }
     }
     report.about(pipeline, None);
-    if pipeline.trusts_origin() {
+    if pipeline.trust_origin {
         let text = "anyone who can send to the queue can choose the row to overwrite (trust_origin = true)";
         report.ok("origin", text)?;
     }
