@@ -20,6 +20,17 @@ pub struct Difference {
     pub later: Option<String>,
 }
 
+impl Difference {
+    pub(super) fn of(column: &str, fault: Fault, fix: String) -> Self {
+        Self {
+            column: column.to_owned(),
+            fault,
+            fix,
+            later: None,
+        }
+    }
+}
+
 /// The faults of a column.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]

@@ -108,11 +108,9 @@ impl LiveTable {
         let others = self.columns.iter().filter(|live| !is_mapped(live));
         let others = others
             .filter(|live| live.is_not_null && !live.has_default && !live.is_generated)
-            .map(|live| Difference {
-                column: live.name.clone(),
-                fault: Fault::UnmappedNotNull,
-                fix: drop_not_null(&table, &live.name),
-                later: None,
+            .map(|live| {
+                let fix = drop_not_null(&table, &live.name);
+                Difference::of(&live.name, Fault::UnmappedNotNull, fix)
             });
         mapped
             .chain(self.newer_as_text(pipeline))
@@ -125,21 +123,13 @@ impl LiveTable {
         let column = pipeline.newer_column()?;
         let is_text = |live: &&LiveColumn| live.is_string && !live.is_array;
         let live = self.column(&column.name).filter(is_text)?;
-        Some(Difference {
-            column: column.name.clone(),
-            fault: Fault::NewerAsText(short(&live.full_type)),
-            fix: alter_type(&pipeline.table.to_string(), column),
-            later: None,
-        })
+        let fault = Fault::NewerAsText(short(&live.full_type));
+        let fix = alter_type(&pipeline.table.to_string(), column);
+        Some(Difference::of(&column.name, fault, fix))
     }
 
     fn differences_of(&self, table: &str, column: &Column) -> Vec<Difference> {
-        let difference = |fault, fix| Difference {
-            column: column.name.clone(),
-            fault,
-            fix,
-            later: None,
-        };
+        let difference = |fault, fix| Difference::of(&column.name, fault, fix);
         let Some(live) = self.column(&column.name) else {
             let missing = difference(Fault::Missing, add_column(table, column));
             return vec![Difference {
