@@ -83,24 +83,22 @@ impl Preparation {
     /// # Errors
     /// There are no keys yet, and they cannot be read, or do not fit the mapping.
     pub async fn transformer(&mut self, until: Instant) -> Result<Arc<Transformer>, PrepareError> {
-        let made = match self.made.take() {
+        let transformer = match &self.made {
             None => Arc::new(self.make(until).await?),
-            Some(made) if !self.is_old(&made) => {
-                return Ok(Arc::clone(&self.made.insert(made).transformer));
-            }
+            Some(made) if !self.is_old(made) => return Ok(Arc::clone(&made.transformer)),
             Some(made) => match self.make(until.min(Instant::now() + REFRESH_TIME)).await {
                 Ok(transformer) => Arc::new(transformer),
                 Err(error) => {
                     tracing::warn!(reason = %error, "the mask keys could not be read again: those in use stay");
-                    made.transformer
+                    Arc::clone(&made.transformer)
                 }
             },
         };
-        let made = Made {
-            transformer: made,
+        self.made = Some(Made {
+            transformer: Arc::clone(&transformer),
             at: SystemTime::now(),
-        };
-        Ok(Arc::clone(&self.made.insert(made).transformer))
+        });
+        Ok(transformer)
     }
 
     fn is_old(&self, made: &Made) -> bool {
