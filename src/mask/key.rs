@@ -74,9 +74,8 @@ pub enum KeyError {
 }
 
 impl MaskKey {
-    /// A key for mappings whose tokens are not shown. It is not a secret: every byte is zero, and settings
-    /// with such a key are refused.
-    pub fn placeholder() -> Self {
+    /// See [`KeyRing::placeholder`](super::KeyRing::placeholder).
+    pub(super) fn placeholder() -> Self {
         Self(vec![0; AES_SIV_KEY_BYTES].into())
     }
 

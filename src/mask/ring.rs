@@ -69,7 +69,8 @@ impl KeyRing {
         Self::new(decoded.collect::<Result<_, _>>()?, current)
     }
 
-    /// A ring for mappings whose tokens are not shown, see [`MaskKey::placeholder`].
+    /// For mappings whose tokens are not shown. It is not a secret: every byte of its key is zero, and settings with such
+    /// a key are refused.
     pub fn placeholder() -> Self {
         MaskKey::placeholder().into()
     }
