@@ -181,17 +181,6 @@ mod tests {
     const NEWER: &str = "on_conflict = \"update\"\nnewer = \"v\"";
 
     #[test]
-    fn rows_that_postgres_did_not_write_are_stale_only_under_newer() {
-        let of = |has_newer: bool| Collapsed {
-            unique: vec![0, 1, 2],
-            candidates: 3,
-            older: 0,
-            has_newer,
-        };
-        assert_eq!((of(false).stale(2), of(true).stale(2)), (0, 2));
-    }
-
-    #[test]
     fn values_of_every_type_are_compared_by_their_meaning() {
         let cases = [
             ("smallint", "-32768 -1 0 255 256 32767"),
