@@ -128,18 +128,14 @@ fn explain(id: &str, error: &SdkError<GetSecretValueError>) -> SecretError {
 /// A database secret in the format of RDS; one that RDS manages has only the first two fields.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>.
 #[derive(Debug, Deserialize)]
-pub struct DatabaseSecret {
-    /// The user to connect as.
-    pub username: String,
-    /// Its password.
-    pub password: SecretString,
-    /// The server.
-    pub host: Option<String>,
-    /// The server's port, as a number or a string.
+pub(crate) struct DatabaseSecret {
+    pub(crate) username: String,
+    pub(crate) password: SecretString,
+    pub(crate) host: Option<String>,
+    /// As a number or a string.
     #[serde(default, deserialize_with = "port")]
-    pub port: Option<u16>,
-    /// The database.
-    pub dbname: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) dbname: Option<String>,
 }
 
 fn port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
@@ -157,11 +153,7 @@ fn port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>
 }
 
 impl DatabaseSecret {
-    /// Reads the JSON of a secret.
-    ///
-    /// # Errors
-    /// It is not a JSON object with a username and a password.
-    pub fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
+    pub(crate) fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
         let expected = r#"{"host": …, "port": …, "username": …, "password": …, "dbname": …}"#;
         serde_json::from_str(json.expose_secret()).map_err(|_| SecretError::NotJson {
             id: id.to_owned(),
@@ -173,17 +165,14 @@ impl DatabaseSecret {
 /// A secret with mask keys in base64.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub enum MaskSecret {
+pub(crate) enum MaskSecret {
     /// Several, by their ids.
     Ring {
-        /// The keys.
         mask_keys: BTreeMap<String, SecretString>,
         /// The id of the one that new tokens are made with.
         current: String,
     },
-    /// One.
     Key {
-        /// The key.
         mask_key: SecretString,
     },
 }
@@ -191,10 +180,7 @@ pub enum MaskSecret {
 impl MaskSecret {
     /// Reads the JSON of a secret. Line breaks within a key are ignored, like all white space, although JSON does not
     /// allow them in a string: `openssl rand -base64 64` prints one.
-    ///
-    /// # Errors
-    /// It is not a JSON object with a `mask_key`, or with `mask_keys` and `current`.
-    pub fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
+    pub(crate) fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
         let expected = r#"{"mask_key": "<base64 of 64 random bytes>"}, or {"mask_keys": {"<id>": "<base64>", …}, "current": "<id>"}"#;
         let json = Zeroizing::new(json.expose_secret().replace(['\n', '\r', '\t'], " "));
         serde_json::from_str(&json).map_err(|_| SecretError::NotJson {

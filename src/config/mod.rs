@@ -114,7 +114,7 @@ pub struct QueueSettings {
 pub enum MaskKeySettings {
     /// `MASK_KEY`: the key itself, in base64.
     Key(SecretString),
-    /// `MASK_SECRET_ID`: name or ARN of the secret, see [`MaskSecret`](crate::secret::MaskSecret).
+    /// `MASK_SECRET_ID`: name or ARN of the secret.
     Secret(String),
 }
 
