@@ -13,30 +13,16 @@ use crate::secret::{DatabaseSecret, SecretError, Secrets, Stage};
 /// The secret of the database. This copy of its password is wiped when it is dropped; those of the driver and of
 /// Secrets Manager's response are not.
 pub(super) struct RotatingSecret {
-    settings: DatabaseSecretSettings,
-    secrets: Arc<Secrets>,
-    ttl: Duration,
+    pub(super) settings: DatabaseSecretSettings,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) ttl: Duration,
     /// With the wall-clock time at which it was read.
-    cached: Option<(DatabaseSecret, SystemTime)>,
+    pub(super) cached: Option<(DatabaseSecret, SystemTime)>,
     /// How often it was read again.
-    refreshes: u64,
+    pub(super) refreshes: u64,
 }
 
 impl RotatingSecret {
-    pub(super) fn new(
-        settings: DatabaseSecretSettings,
-        secrets: Arc<Secrets>,
-        ttl: Duration,
-    ) -> Self {
-        Self {
-            settings,
-            secrets,
-            ttl,
-            cached: None,
-            refreshes: 0,
-        }
-    }
-
     /// The connection settings of the secret, read again if the cached one is too old. While Secrets Manager is
     /// unavailable an old one is used: if it was revoked, Postgres refuses it.
     pub(super) async fn config(&mut self) -> Result<Config, DatabaseError> {

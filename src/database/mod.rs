@@ -128,14 +128,15 @@ impl Database {
             }
             DatabaseSettings::Secret(settings) => {
                 let tls = settings.tls.clone();
-                (
-                    Credentials::Secret(Box::new(RotatingSecret::new(
-                        settings, secrets, secret_ttl,
-                    ))),
-                    tls,
-                    // DSQL has no passwords that could be stored.
-                    false,
-                )
+                let secret = RotatingSecret {
+                    settings,
+                    secrets,
+                    ttl: secret_ttl,
+                    cached: None,
+                    refreshes: 0,
+                };
+                // DSQL has no passwords that could be stored.
+                (Credentials::Secret(Box::new(secret)), tls, false)
             }
         };
         Ok(Self {
