@@ -55,6 +55,10 @@ fn a_secret_is_completed_by_the_environment_and_verified_by_default() {
     );
     assert_eq!(secret.tls, TlsSettings::default());
     assert_eq!(secret.tls.mode(false), SslMode::VerifyFull);
+    let mode = None;
+    let authorities = Authorities::Only("ca.pem".into());
+    let named = TlsSettings { mode, authorities };
+    assert_eq!(named.mode(true), SslMode::VerifyFull);
 }
 
 #[test]
@@ -77,24 +81,27 @@ fn an_empty_variable_counts_as_unset() {
 fn contradictory_settings_are_refused() {
     let cases = [
         (
-            ("DATABASE_URL", "postgresql://h/d"),
+            "DATABASE_URL",
+            "postgresql://h/d",
             ConfigError::TwoDatabases,
         ),
-        (("DB_PORT", "70000"), ConfigError::NotANumber("DB_PORT")),
+        ("DB_PORT", "70000", ConfigError::NotANumber("DB_PORT")),
         (
-            ("SECRET_TTL_SECS", "5m"),
+            "SECRET_TTL_SECS",
+            "5m",
             ConfigError::NotANumber("SECRET_TTL_SECS"),
         ),
-        (("DB_SSLMODE", "on"), ConfigError::UnknownSslMode),
-        (("DB_SSLMODE", "verify-ca"), ConfigError::NoAuthority),
+        ("DB_SSLMODE", "on", ConfigError::UnknownSslMode),
+        ("DB_SSLMODE", "verify-ca", ConfigError::NoAuthority),
         (
-            ("DB_CHANNEL_BINDING", "on"),
+            "DB_CHANNEL_BINDING",
+            "on",
             ConfigError::UnknownChannelBinding,
         ),
     ];
-    for (variable, expected) in cases {
-        let refused = read(&[("DB_SECRET_ID", "s"), variable]).err();
-        assert_eq!(refused, Some(expected), "{variable:?}");
+    for (name, value, expected) in cases {
+        let refused = read(&[("DB_SECRET_ID", "s"), (name, value)]).err();
+        assert_eq!(refused, Some(expected), "{name}={value}");
     }
     assert_eq!(read(&[]).err(), Some(ConfigError::NoDatabase));
     let two_keys = [

@@ -215,21 +215,16 @@ impl RawTable {
 
 fn parse_table(name: &str) -> Result<Table, Problem> {
     let parts: Vec<&str> = name.split('.').collect();
-    let table = match parts[..] {
-        [name] => Table {
-            schema: None,
-            name: name.to_owned(),
-        },
-        [schema, name] => Table {
-            schema: Some(schema.to_owned()),
-            name: name.to_owned(),
-        },
+    let (schema, own_name) = match parts[..] {
+        [name] => (None, name),
+        [schema, name] => (Some(schema.to_owned()), name),
         _ => return Err(Problem::TableParts(name.to_owned())),
     };
     for part in parts {
         check_identifier("table", part)?;
     }
-    Ok(table)
+    let name = own_name.to_owned();
+    Ok(Table { schema, name })
 }
 
 pub(crate) fn check_identifier(what: &'static str, name: &str) -> Result<(), Problem> {

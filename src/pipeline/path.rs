@@ -107,18 +107,12 @@ mod tests {
     #[test]
     fn empty_steps_and_quotes_that_do_not_end_with_their_step_are_refused() {
         for text in ["", ".", "a.", "a..b", ".a", "\"a\"."] {
-            assert_eq!(
-                Path::parse(text),
-                Err(Problem::EmptyStep(text.to_owned())),
-                "{text}"
-            );
+            let refused = Problem::EmptyStep(text.to_owned());
+            assert_eq!(Path::parse(text), Err(refused));
         }
         for text in ["\"a", "\"a\"b", "a.\"", "a.\"b\"\"", "\"a\" .b"] {
-            assert_eq!(
-                Path::parse(text),
-                Err(Problem::Quotes(text.to_owned())),
-                "{text}"
-            );
+            let refused = Problem::Quotes(text.to_owned());
+            assert_eq!(Path::parse(text), Err(refused));
         }
     }
 }

@@ -208,17 +208,9 @@ mod tests {
         DeadLetter::new(message.build())
     }
 
-    fn keyed() -> Origins {
-        with_key_from(0)
-    }
-
-    fn with_key_from(first: u8) -> Origins {
+    fn keyed(first: u8) -> Origins {
         let key = STANDARD.encode((first..first + 32).collect::<Vec<u8>>());
         Origins::new(Some(&MaskKey::from_base64(&key).unwrap().into()))
-    }
-
-    fn unkeyed() -> Origins {
-        Origins::new(None)
     }
 
     /// The origin that a dead letter returns with, whether it counts, and the notes.
@@ -232,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_dead_letter_of_the_function_returns_as_it_was_with_its_origin() {
-        for origins in [keyed(), unkeyed()] {
+        for origins in [keyed(0), Origins::new(None)] {
             let origin = Origin::new("m-1", Some(1_600_000_000_456), "arn");
             let origin = origins.text(origin, "{}");
             let sent_by_function = dead_letter(&[
@@ -263,21 +255,23 @@ mod tests {
     #[test]
     fn the_origin_of_a_message_that_sqs_moved_is_its_own_id_and_time() {
         let expected = Origin::new("m-2", Some(1_700_000_000_123), QUEUE);
-        let (origin, _, notes) = returned(&dead_letter(&[]), &unkeyed());
+        let (origin, _, notes) = returned(&dead_letter(&[]), &Origins::new(None));
         assert_eq!((origin, notes), (expected, vec![Note::Unsigned]));
-        let (origin, counts, notes) = returned(&dead_letter(&[]), &keyed());
+        let (origin, counts, notes) = returned(&dead_letter(&[]), &keyed(0));
         assert_eq!(origin.id, "m-2");
         assert!(counts && origin.is_signed() && notes.is_empty());
-        let back = dead_letter(&[]).returned(0, false, &unkeyed()).unwrap();
+        let back = dead_letter(&[])
+            .returned(0, false, &Origins::new(None))
+            .unwrap();
         assert_eq!(back.message.entry.message_deduplication_id(), None);
     }
 
     #[test]
     fn a_message_that_sqs_moved_from_a_fifo_queue_is_noted_for_its_reset_time() {
         let arn = format!("{QUEUE}.fifo");
-        let (_, _, notes) = returned(&from_queue(&arn, &[]), &keyed());
+        let (_, _, notes) = returned(&from_queue(&arn, &[]), &keyed(0));
         assert_eq!(notes, [Note::TimeReset]);
-        let origins = keyed();
+        let origins = keyed(0);
         let origin = Origin::new("m-1", Some(1_600_000_000_456), &arn);
         let origin = origins.text(origin, "{}");
         let moved_before = from_queue(&arn, &[(ORIGIN, &origin)]);
@@ -287,13 +281,13 @@ mod tests {
     #[test]
     fn a_forged_origin_does_not_become_a_signed_one() {
         let forged = Origin::new("victim", Some(1), QUEUE);
-        let unsigned = unkeyed().text(forged.clone(), "{}");
-        let (origin, counts, _) = returned(&dead_letter(&[(ORIGIN, &unsigned)]), &keyed());
+        let unsigned = Origins::new(None).text(forged.clone(), "{}");
+        let (origin, counts, _) = returned(&dead_letter(&[(ORIGIN, &unsigned)]), &keyed(0));
         assert_eq!((origin.id.as_str(), counts), ("m-2", true));
         // It may be signed with another key: only the function knows.
-        let of_another_key = with_key_from(1).text(forged, "{}");
+        let of_another_key = keyed(1).text(forged, "{}");
         let (origin, counts, notes) =
-            returned(&dead_letter(&[(ORIGIN, &of_another_key)]), &keyed());
+            returned(&dead_letter(&[(ORIGIN, &of_another_key)]), &keyed(0));
         assert_eq!((origin.id.as_str(), counts), ("victim", false));
         assert_eq!(notes, [Note::Unverified]);
     }
