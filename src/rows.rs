@@ -166,7 +166,7 @@ pub struct TableRows {
 }
 
 impl MessageRows {
-    /// No rows yet, in tables of as many columns.
+    /// No rows yet, in tables with these numbers of columns.
     pub fn new(widths: impl IntoIterator<Item = usize>) -> Self {
         let table = |width| TableRows {
             rows: Rows::new(width),

@@ -216,7 +216,7 @@ impl Database {
     /// The database connected to, and the role connected as.
     ///
     /// # Errors
-    /// The secret that names them cannot be had.
+    /// The secret that names them cannot be read.
     pub async fn name_and_role(&mut self) -> Result<[String; 2], DatabaseError> {
         let config = self.config().await?;
         let role = config.get_user().unwrap_or_default();

@@ -72,7 +72,7 @@ pub(super) fn needs_snapshot(pipeline: &Pipeline) -> bool {
 }
 
 impl TableMapping {
-    /// Positions of the columns by which a row is deleted: the key, and what tells which of two is newer.
+    /// Positions of the columns by which a row is deleted: the key, and the column that says which of two is newer.
     pub(super) fn identifying(&self) -> Vec<usize> {
         self.key.iter().chain(&self.newer).copied().collect()
     }

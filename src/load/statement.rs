@@ -6,7 +6,7 @@ use crate::quote::{quote_identifier, quote_list};
 use crate::schema::EnumColumn;
 use crate::types::ColumnType;
 
-/// How a row that is in the table already is called, to compare it with the new one.
+/// The alias of a row that is already in the table, to compare it with the new one.
 pub(super) const STORED: &str = "stored";
 
 pub(super) struct Statements {

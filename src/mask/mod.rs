@@ -90,7 +90,8 @@ impl Mask {
         prefix + self.min_token_chars()
     }
 
-    /// The length of its longest token, in characters; `None` if there is no limit. Hashes all have the same.
+    /// The length of its longest token, in characters; `None` if there is no limit. All hashes of a mask
+    /// have the same length.
     pub(crate) fn max_token_chars(self) -> Option<usize> {
         match self {
             Self::Sha256 | Self::HmacSha256 => Some(64),

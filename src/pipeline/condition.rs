@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Problem, Source};
 use crate::message::{Envelope, Metadata};
 
-/// A value that has to be one of some.
+/// A value, and what it must be one of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     /// Where the value comes from.

@@ -39,7 +39,7 @@ impl Pipeline {
         steps
     }
 
-    /// Where the value of a source is; `None` where the table has not as many parents.
+    /// Where the value of a source is; `None` if the table does not have that many parents.
     pub(crate) fn locate(&self, table: &TableMapping, source: &Source) -> Option<Location> {
         let below = |generations: usize, path: &Path| {
             let mut steps = self.start_of(self.ancestor(table, generations)?);
@@ -68,7 +68,7 @@ impl Pipeline {
             .collect()
     }
 
-    /// The table that many generations above a table.
+    /// The ancestor of a table, this many generations above it.
     pub(crate) fn ancestor<'t>(
         &'t self,
         table: &'t TableMapping,

@@ -39,7 +39,7 @@ pub struct TableMapping {
     pub key: Vec<usize>,
     /// What happens if the table already has a row with the key. A child table has that of its parent.
     pub on_conflict: OnConflict,
-    /// Position in `columns` of the one that tells which of two rows with the same key is newer: a row is
+    /// Position in `columns` of the one that says which of two rows with the same key is newer: a row is
     /// replaced only by one that is as new or newer.
     pub newer: Option<usize>,
     /// The position of the table whose rows these belong to: they are written if and only if that row is.

@@ -61,7 +61,7 @@ pub enum Problem {
     #[error("{0} is decided by the parent for its children too: remove it here")]
     DecidedByParent(&'static str),
     #[error(
-        "the key has to begin with that of its parent {0}, which is {1}, and to tell the rows of one parent apart: begin it with columns of the same values, and add one that differs, for example from \"@index\""
+        "the key has to begin with that of its parent {0}, which is {1}, and to distinguish the rows of one parent: begin it with columns of the same values, and add one that differs, for example from \"@index\""
     )]
     ChildKey(String, String),
     #[error(

@@ -9,7 +9,7 @@ use crate::types::ColumnType;
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-postgresql-compatibility-supported-data-types.html> (2026-11).
 const MAX_VARCHAR: usize = 65_535;
 
-/// The most columns of a primary key.
+/// Maximum columns of a primary key.
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/CHAP_quotas.html> (2026-11).
 const MAX_KEY_COLUMNS: usize = 8;
 

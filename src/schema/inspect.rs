@@ -17,9 +17,9 @@ use crate::refusal::Refusal;
 pub enum Inspection {
     /// Its schema does not exist; the statement that creates it.
     NoSchema(String),
-    /// It does not exist in a schema that the role may use.
+    /// It does not exist in a schema that the role can use.
     NoTable,
-    /// The role may not use its schema; the statement that grants it.
+    /// The role has no privilege to use its schema; the statement that grants it.
     SchemaClosed(String),
     /// It exists.
     Table(Box<TableFacts>),

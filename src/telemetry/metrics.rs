@@ -76,22 +76,20 @@ impl Totals {
 }
 
 /// The figures of a batch once Postgres has answered.
-#[derive(Debug, Default)]
-pub struct BatchMetrics {
-    /// Messages received.
-    pub received: usize,
+#[derive(Default)]
+pub(crate) struct BatchMetrics {
+    pub(crate) received: usize,
     /// Messages of which the mapping makes no row.
-    pub skipped: usize,
+    pub(crate) skipped: usize,
     /// What became of the rows in each table.
-    pub tables: Vec<Stored>,
-    /// Retries, reconnects and secret refreshes.
-    pub recovery: Recovery,
+    pub(crate) tables: Vec<Stored>,
+    pub(crate) recovery: Recovery,
     /// How long the oldest message had waited.
-    pub oldest_age: Option<Duration>,
+    pub(crate) oldest_age: Option<Duration>,
     /// From records to rows.
-    pub transform: Duration,
+    pub(crate) transform: Duration,
     /// From rows to Postgres's answer.
-    pub load: Duration,
+    pub(crate) load: Duration,
 }
 
 impl Metrics {
@@ -124,7 +122,7 @@ impl Metrics {
     }
 
     /// Writes the result of a batch; `failed` counts its failed messages by rule.
-    pub fn batch_done(
+    pub(crate) fn batch_done(
         &self,
         batch: &BatchMetrics,
         failed: &BTreeMap<&'static str, usize>,
@@ -154,7 +152,7 @@ impl Metrics {
     }
 
     /// Writes why nothing of a batch is acknowledged.
-    pub fn batch_failed(&self, batch: &BatchMetrics, reason: String) {
+    pub(crate) fn batch_failed(&self, batch: &BatchMetrics, reason: String) {
         self.lock_totals().add(batch, &BTreeMap::new(), 0);
         let summary = Summary::Failed {
             received: batch.received,

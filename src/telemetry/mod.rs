@@ -24,7 +24,8 @@ use tracing_subscriber::{Layer, Registry};
 use crate::config::LogSettings;
 use crate::message::Record;
 use crate::rejection::Rejection;
-pub use metrics::{BatchMetrics, Metrics, Totals};
+pub(crate) use metrics::BatchMetrics;
+pub use metrics::{Metrics, Totals};
 
 /// Maximum lines per rule and batch for failed messages. Without a limit, 10,000 bad messages would write 3 MB of log
 /// with every delivery.

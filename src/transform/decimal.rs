@@ -19,7 +19,7 @@ pub(crate) struct Decimal {
     /// ASCII digits without zeros at either end; empty for zero.
     digits: Digits,
     exponent: i64,
-    /// How many digits were written after the point; Postgres stores and prints as many.
+    /// How many digits were written after the point; Postgres stores and prints the same number.
     scale: i64,
 }
 

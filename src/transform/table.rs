@@ -184,7 +184,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// The scope of the row so many generations above; of this one for none.
+    /// The scope of the row this many generations above, 0 for the row itself.
     fn ancestor(&self, generations: usize) -> usize {
         let above = generations
             .checked_sub(1)
