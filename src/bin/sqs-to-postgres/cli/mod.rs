@@ -26,6 +26,12 @@ pub(crate) enum Outcome {
     Unavailable,
 }
 
+impl Outcome {
+    pub(crate) fn done_if(is_done: bool) -> Self {
+        if is_done { Self::Done } else { Self::SomeFailed }
+    }
+}
+
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         Self::from(match outcome {

@@ -94,7 +94,8 @@ impl Drain {
         let progress = Progress::with_log("messages done");
         let Some(opened) = stop.or_done(self.open()).await else {
             eprintln!("interrupted before the first message");
-            return Ok(self.interrupted());
+            // A drain with `--follow` ends only by an interrupt, so that is its success.
+            return Ok(Outcome::done_if(self.follow));
         };
         let (source, database, handler, max_invisible) = opened?;
         let stored = match handler.pipeline().single_table() {
@@ -135,14 +136,6 @@ impl Drain {
         let database = self.database.database(&aws)?;
         let handler = start::handler(settings, aws, Instant::now()).await?;
         Ok((source, database, handler, max_invisible))
-    }
-
-    /// A drain with `--follow` ends only by an interrupt, so that is its success.
-    fn interrupted(&self) -> Outcome {
-        match self.follow {
-            true => Outcome::Done,
-            false => Outcome::SomeFailed,
-        }
     }
 
     fn limits(&self) -> Limits {

@@ -347,9 +347,9 @@ impl DrainLoop<'_> {
         last_line(&summary)?;
         match error {
             Some(error) => Err(error),
-            None if self.is_following => Ok(Outcome::Done),
-            None if is_interrupted || !self.status.is_drained() => Ok(Outcome::SomeFailed),
-            None => Ok(Outcome::Done),
+            None => Ok(Outcome::done_if(
+                self.is_following || !is_interrupted && self.status.is_drained(),
+            )),
         }
     }
 }

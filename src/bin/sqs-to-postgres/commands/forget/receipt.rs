@@ -37,10 +37,7 @@ impl Receipt<'_> {
         } else {
             last_line(&self.text(&time))?;
         }
-        Ok(match self.left.is_empty() {
-            true => Outcome::Done,
-            false => Outcome::SomeFailed,
-        })
+        Ok(Outcome::done_if(self.left.is_empty()))
     }
 
     fn notes(&self) -> Vec<String> {

@@ -23,7 +23,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::cli::Outcome;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, may_pass};
 use crate::cli::progress::Progress;
 use crate::cli::settings::{CONNECT_TIMEOUT, DatabaseFlags, MappingFlags, MaskFlags};
 use crate::cli::signals::Stop;
@@ -106,10 +106,7 @@ impl Remask {
             is_incomplete |= report.is_incomplete();
         }
         worker.database.close().await;
-        Ok(match is_incomplete {
-            true => Outcome::SomeFailed,
-            false => Outcome::Done,
-        })
+        Ok(Outcome::done_if(!is_incomplete))
     }
 
     async fn open(&self) -> Result<(Vec<Target>, Worker), CliError> {
@@ -337,12 +334,6 @@ impl Worker {
                 self.database.disconnect();
             }
             queried
-        };
-        let may_pass = |error: &DatabaseError| {
-            matches!(
-                error.action(),
-                RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect
-            )
         };
         let queried = retry(Instant::now() + RETRY_TIME, may_pass, attempt).await;
         queried.map_err(|error| match error {
