@@ -133,10 +133,10 @@ impl DrainLoop<'_> {
         while !self.stop.is_asked() {
             let until = Instant::now() + CONNECT_TIME;
             let Err(error) = database.client(until).await.map(|_| ()) else {
-                self.status.database_works(true);
+                self.status.counts().is_database_down = false;
                 break;
             };
-            self.status.database_works(false);
+            self.status.counts().is_database_down = true;
             let error = CliError::from(error);
             if !self.is_following || error.outcome() != Outcome::Unavailable {
                 return Some(error);
@@ -167,7 +167,7 @@ impl DrainLoop<'_> {
             let gathered = source.gather(&self.limits, was_full, &self.stop, &self.status);
             match gathered.await {
                 Ok(batch) => {
-                    self.status.queue_works(true);
+                    self.status.counts().is_queue_down = false;
                     only_failures_for = match self.has_new(&batch) {
                         true => Duration::ZERO,
                         false => only_failures_for + began.elapsed(),
@@ -175,7 +175,7 @@ impl DrainLoop<'_> {
                     let is_empty = batch.len() == 0 && !was_full;
                     let is_over = is_empty || only_failures_for >= self.limits.wait;
                     was_full = batch.len() >= self.limits.size;
-                    self.status.received(batch.len());
+                    self.status.counts().received += batch.len();
                     if batch.len() > 0 {
                         batches.send((batch, permit)).await.ok()?;
                     }
@@ -186,7 +186,7 @@ impl DrainLoop<'_> {
                 Err(error) if !self.is_following => return Some(error.into()),
                 Err(error) => {
                     tracing::warn!(reason = %error, "messages cannot be received: retrying");
-                    self.status.queue_works(false);
+                    self.status.counts().is_queue_down = true;
                     _ = timeout(PAUSE, stop.asked()).await;
                 }
             }
@@ -206,7 +206,7 @@ impl DrainLoop<'_> {
     async fn look_at_the_end(&self) {
         let until = Instant::now() + self.limits.wait;
         while let Ok(depth) = self.source.depth().await {
-            self.status.depth_is(depth);
+            self.status.counts().depth = depth;
             let is_explained = depth.invisible == 0 || self.status.has_failures();
             if is_explained || self.stop.is_asked() || Instant::now() >= until {
                 return;
@@ -247,7 +247,7 @@ impl DrainLoop<'_> {
             };
             match handled {
                 Ok(answer) => {
-                    self.status.database_works(true);
+                    self.status.counts().is_database_down = false;
                     let handled = Handled::new(began, receipts, answer, permit);
                     // The receiver outlives the sender.
                     _ = to_settle.send(handled).await;
@@ -255,8 +255,8 @@ impl DrainLoop<'_> {
                 Err(error) => {
                     // The handler has backed them off.
                     self.source.in_flight().leave(&receipts);
-                    self.status.left(receipts.len());
-                    self.status.database_works(false);
+                    self.status.counts().left += receipts.len();
+                    self.status.counts().is_database_down = true;
                     let error = CliError::from(error);
                     let error = match self.is_following && error.outcome() == Outcome::Unavailable {
                         true => self.wait_for(&mut database).await,
@@ -292,7 +292,7 @@ impl DrainLoop<'_> {
         self.source.in_flight().leave(&left);
         self.status.worked(batch.began);
         if self.is_following {
-            let failed = self.status.failed() + left.len();
+            let failed = self.status.counts().failed + left.len();
             return self.status.settled(done.len(), undeleted, failed);
         }
         let mut failed = self.failed.borrow_mut();
@@ -308,7 +308,7 @@ impl DrainLoop<'_> {
     async fn release(&self, receipts: &[Receipt]) {
         // If that fails, it is logged, and they become visible later.
         _ = self.source.in_flight().release(receipts).await;
-        self.status.released(receipts.len());
+        self.status.counts().released += receipts.len();
     }
 
     /// Waits until an end is requested, and then as long as a batch may take.
@@ -322,9 +322,9 @@ impl DrainLoop<'_> {
         loop {
             if progress.is_shown() || has_metrics {
                 if let Ok(depth) = self.source.depth().await {
-                    self.status.depth_is(depth);
+                    self.status.counts().depth = depth;
                 }
-                self.status.in_flight(self.source.in_flight().len());
+                self.status.counts().in_flight = self.source.in_flight().len();
                 self.status.show(progress);
             }
             sleep(LOOK_EVERY).await;
