@@ -28,7 +28,11 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     pub(crate) fn done_if(is_done: bool) -> Self {
-        if is_done { Self::Done } else { Self::SomeFailed }
+        if is_done {
+            Self::Done
+        } else {
+            Self::SomeFailed
+        }
     }
 }
 
