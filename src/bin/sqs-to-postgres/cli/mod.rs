@@ -1,5 +1,6 @@
 //! What several commands need: settings, input and output, signals, errors.
 
+pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod event;
 mod log;

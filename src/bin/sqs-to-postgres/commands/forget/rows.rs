@@ -6,14 +6,13 @@ use sqs_to_postgres::quote::{all_equal, qualified, quote_identifier};
 use sqs_to_postgres::refusal::RetryAction;
 use sqs_to_postgres::schema::TableError;
 use thiserror::Error;
-use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::person::People;
+use crate::cli::database::connect;
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
-use crate::cli::settings::CONNECT_TIMEOUT;
 
 /// A transaction that met another one is tried this often.
 const ATTEMPTS: usize = 5;
@@ -72,7 +71,7 @@ pub(super) async fn tables(
     if logs_parameters(database).await? {
         return Err(CliError::invalid(RowsError::Logged(role)));
     }
-    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+    let client = connect(database).await?;
     let pipeline = people.pipeline();
     let mut tables = Vec::new();
     for (number, table) in pipeline.tables.iter().enumerate() {
@@ -205,7 +204,7 @@ pub(super) async fn count(
 
 /// A transaction whose parameters stay out of the server's log, as far as the role may decide that.
 async fn begin(database: &mut Database) -> Result<&Client, DatabaseError> {
-    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+    let client = connect(database).await?;
     client.batch_execute(BEGIN).await?;
     Ok(client)
 }

@@ -23,9 +23,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::cli::Outcome;
+use crate::cli::database::connect;
 use crate::cli::error::{CliError, may_pass};
 use crate::cli::progress::Progress;
-use crate::cli::settings::{CONNECT_TIMEOUT, DatabaseFlags, MappingFlags, MaskFlags};
+use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags};
 use crate::cli::signals::Stop;
 use report::{Counts, Found, TableReport};
 use table::Target;
@@ -118,7 +119,7 @@ impl Remask {
         // Columns that are too narrow for the current key's tokens are found before anything is changed.
         Transformer::new(&file, &pipeline, Some(&ring))?;
         let mut database = self.database.database(&aws)?;
-        let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+        let client = connect(&mut database).await?;
         let mut targets = Vec::with_capacity(found.len());
         for (mut target, mapping) in found {
             target.read_key(client, mapping).await?;
@@ -349,10 +350,7 @@ impl Worker {
         sql: &str,
         parameters: &[(Parameter<'_>, Type)],
     ) -> Result<Vec<Row>, DatabaseError> {
-        let client = self
-            .database
-            .client(Instant::now() + CONNECT_TIMEOUT)
-            .await?;
+        let client = connect(&mut self.database).await?;
         Ok(client.query_typed(sql, parameters).await?)
     }
 }
