@@ -5,6 +5,7 @@
 //! batches under way are finished soon, or their messages are released.
 
 mod batch;
+mod gather;
 mod metrics;
 mod run;
 mod source;
@@ -30,8 +31,9 @@ use crate::cli::settings::{
     DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, queue_url, queue_url_or, settings,
 };
 use crate::cli::signals::Stop;
+use gather::Limits;
 use run::DrainLoop;
-use source::{Limits, Source};
+use source::Source;
 use status::Status;
 
 const EXAMPLES: &str = "\
@@ -132,7 +134,7 @@ impl Drain {
         let sqs = Client::new(aws.config().await);
         let queue = self.queue.required_queue(&sqs).await?;
         let source = Source::open(queue).await?;
-        let max_invisible = source.in_flight().visibility_timeout().max(back_off);
+        let max_invisible = source.in_flight.visibility_timeout().max(back_off);
         let database = self.database.database(&aws)?;
         let handler = start::handler(settings, aws, Instant::now()).await?;
         Ok((source, database, handler, max_invisible))

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sqs_to_postgres::database::Database;
@@ -19,7 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::ReceivedBatch;
-use super::source::{Limits, Source};
+use super::gather::Limits;
+use super::source::Source;
 use super::status::{self, Status};
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -58,23 +58,6 @@ struct Handled {
     receipts: Vec<Receipt>,
     named: HashSet<String>,
     _permit: OwnedSemaphorePermit,
-}
-
-impl Handled {
-    fn new(
-        began: Instant,
-        receipts: Vec<Receipt>,
-        answer: SqsBatchResponse,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        let named = answer.batch_item_failures.into_iter();
-        Self {
-            began,
-            receipts,
-            named: named.map(|failure| failure.item_identifier).collect(),
-            _permit: permit,
-        }
-    }
 }
 
 pub(super) struct DrainLoop<'s> {
@@ -120,7 +103,7 @@ impl DrainLoop<'_> {
         let ended = tokio::select! {
             ended = draining => ended,
             never = self.watch(&progress, metrics_addr.is_some()) => match never {},
-            never = self.source.in_flight().extend() => match never {},
+            never = self.source.in_flight.extend() => match never {},
             () = status::serve(listener, &self.status) => None,
         };
         self.status.show(&progress);
@@ -163,9 +146,7 @@ impl DrainLoop<'_> {
                 permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
             let began = Instant::now();
-            let source = self.source;
-            let gathered = source.gather(&self.limits, was_full, &self.stop, &self.status);
-            match gathered.await {
+            match self.gather_batch(was_full).await {
                 Ok(batch) => {
                     self.status.counts().is_queue_down = false;
                     only_failures_for = match self.has_new(&batch) {
@@ -248,13 +229,19 @@ impl DrainLoop<'_> {
             match handled {
                 Ok(answer) => {
                     self.status.counts().is_database_down = false;
-                    let handled = Handled::new(began, receipts, answer, permit);
+                    let named = answer.batch_item_failures.into_iter();
+                    let handled = Handled {
+                        began,
+                        receipts,
+                        named: named.map(|failure| failure.item_identifier).collect(),
+                        _permit: permit,
+                    };
                     // The receiver outlives the sender.
                     _ = to_settle.send(handled).await;
                 }
                 Err(error) => {
                     // The handler has backed them off.
-                    self.source.in_flight().leave(&receipts);
+                    self.source.in_flight.leave(&receipts);
                     self.status.counts().left += receipts.len();
                     self.status.counts().is_database_down = true;
                     let error = CliError::from(error);
@@ -289,7 +276,7 @@ impl DrainLoop<'_> {
         let is_named = |receipt: &Receipt| batch.named.contains(&receipt.message_id);
         let (left, done): (Vec<_>, Vec<_>) = batch.receipts.into_iter().partition(is_named);
         let undeleted = self.source.delete(&done).await;
-        self.source.in_flight().leave(&left);
+        self.source.in_flight.leave(&left);
         self.status.worked(batch.began);
         if self.is_following {
             let failed = self.status.counts().failed + left.len();
@@ -307,7 +294,7 @@ impl DrainLoop<'_> {
 
     async fn release(&self, receipts: &[Receipt]) {
         // If that fails, it is logged, and they become visible later.
-        _ = self.source.in_flight().release(receipts).await;
+        _ = self.source.in_flight.release(receipts).await;
         self.status.counts().released += receipts.len();
     }
 
@@ -324,7 +311,7 @@ impl DrainLoop<'_> {
                 if let Ok(depth) = self.source.depth().await {
                     self.status.counts().depth = depth;
                 }
-                self.status.counts().in_flight = self.source.in_flight().len();
+                self.status.counts().in_flight = self.source.in_flight.len();
                 self.status.show(progress);
             }
             sleep(LOOK_EVERY).await;
@@ -340,7 +327,7 @@ impl DrainLoop<'_> {
         self.look_at_the_end().await;
         let is_interrupted = self.stop.is_asked() && error.is_none();
         let at_most = match self.status.is_only_failed_invisible() {
-            true => self.source.in_flight().visibility_timeout(),
+            true => self.source.in_flight.visibility_timeout(),
             false => self.max_invisible,
         };
         let summary = self.status.summary(is_json, is_interrupted, at_most);
