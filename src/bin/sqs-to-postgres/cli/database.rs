@@ -7,11 +7,15 @@ use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::schema::{Inspection, ParentFacts};
 use tokio::time::Instant;
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
 
 use crate::cli::error::CliError;
 
 /// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A parameter of a statement.
+pub(crate) type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 pub(crate) async fn connect(database: &mut Database) -> Result<&Client, DatabaseError> {
     database.client(Instant::now() + CONNECT_TIMEOUT).await

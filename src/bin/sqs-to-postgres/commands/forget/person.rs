@@ -26,7 +26,7 @@ enum PersonError {
 
 /// The people to forget.
 pub(super) struct People {
-    column: String,
+    pub(super) column: String,
     pub(super) searched: Vec<Searched>,
     /// Of each person a digest, if there is a mask key.
     pub(super) digests: Vec<Option<String>>,
@@ -34,7 +34,7 @@ pub(super) struct People {
     pub(super) notes: Vec<String>,
     /// As they were given, and without their masks.
     texts: Vec<String>,
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     /// One for each mask key.
     transformers: Vec<Transformer>,
     origins: Origins,
@@ -77,14 +77,6 @@ impl People {
             people.add(value, number, keys)?;
         }
         Ok(people)
-    }
-
-    pub(super) fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
-    }
-
-    pub(super) fn column(&self) -> &str {
-        &self.column
     }
 
     /// The values as one of the tables stores them, and the type of the parameter for them.

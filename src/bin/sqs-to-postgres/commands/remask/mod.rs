@@ -20,10 +20,10 @@ use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use crate::cli::Outcome;
-use crate::cli::database::connect;
+use crate::cli::database::{Parameter, connect};
 use crate::cli::error::{CliError, may_pass};
 use crate::cli::progress::Progress;
 use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags};
@@ -354,9 +354,6 @@ impl Worker {
         Ok(client.query_typed(sql, parameters).await?)
     }
 }
-
-/// A parameter of a statement.
-type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// One cell of every change, for an array.
 fn column<'a>(
