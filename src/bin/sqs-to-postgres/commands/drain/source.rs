@@ -38,7 +38,7 @@ impl Source {
         for message in messages {
             let receipt = Receipt::of(&message);
             self.in_flight.add(&receipt);
-            batch.push(&message, receipt, &self.arn);
+            batch.push(message, receipt, &self.arn);
         }
     }
 

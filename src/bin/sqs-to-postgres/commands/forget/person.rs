@@ -1,10 +1,9 @@
 //! The people to forget: their values as each table stores them, and whether a message is about one of them.
 
-use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use sqs_to_postgres::mask::{KeyRing, Mask, Masker, UnmaskError};
+use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::message::{Message, Record};
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rejection::Rule;
 use sqs_to_postgres::transform::Transformer;
@@ -13,7 +12,7 @@ use tokio_postgres::types::Type;
 
 use super::column::{Cell, Searched, searched};
 use crate::cli::error::CliError;
-use crate::cli::event::EventRecord;
+use crate::cli::event::record;
 
 /// Why values cannot be searched for.
 #[derive(Debug, Error)]
@@ -145,8 +144,7 @@ impl People {
         queue_arn: &str,
     ) -> Verdict {
         let body = message.body().unwrap_or_default();
-        let record = serde_json::to_value(EventRecord::new(message, queue_arn));
-        let Ok(mut record) = record.and_then(Record::deserialize) else {
+        let Some(mut record) = record(message, queue_arn) else {
             return self.unreadable(body);
         };
         record.read_origin(&self.origins);
