@@ -54,6 +54,10 @@ impl RetryAction {
     }
 }
 
+/// The statement for several tables fails with it where a table stores the key of a parent changed, because Postgres
+/// has no expression that just fails: no other statement has a negative `LIMIT` (invalid_row_count_in_limit_clause).
+pub(crate) const KEY_IS_CHANGED: &str = "2201W";
+
 /// An error from Postgres, without the texts of its messages, which quote rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
@@ -64,6 +68,8 @@ pub struct Refusal {
     pub is_by_policy: bool,
     /// Whether the table has no partition for the row.
     pub lacks_partition: bool,
+    /// Whether the table changes the key by which other rows of the message belong to it.
+    pub changes_key: bool,
     /// The table, if one is named.
     pub table: Option<String>,
     /// The column, if one is named.
@@ -81,6 +87,7 @@ impl Refusal {
             sqlstate: answer.code().code().to_owned(),
             is_by_policy: is_by_policy(answer),
             lacks_partition: lacks_partition(answer),
+            changes_key: false,
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),
@@ -114,6 +121,9 @@ impl fmt::Display for Refusal {
         write!(f, "SQLSTATE {}", self.sqlstate)?;
         if self.is_by_policy {
             f.write_str(" by a row-level security policy")?;
+        }
+        if self.changes_key {
+            f.write_str(" because a table changes the key by which others belong to it")?;
         }
         let places = [
             ("table", &self.table),

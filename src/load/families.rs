@@ -16,28 +16,26 @@ pub(super) const COUNTS: usize = 3;
 
 /// The statement for all tables of a mapping. `enums` has the columns of an enum type for each table.
 pub(super) fn families(pipeline: &Pipeline, enums: &[Vec<EnumColumn>]) -> String {
-    let mut parameter = 0;
+    let mut first = 1;
     let mut expressions = Vec::new();
+    let mut checks = Vec::new();
     for (position, table) in pipeline.tables.iter().enumerate() {
         let enums = enums.get(position).map_or(&[][..], Vec::as_slice);
-        let mut select = |columns: &[usize]| {
-            let columns = columns
-                .iter()
-                .filter_map(|&column| table.columns.get(column));
-            let selected: Vec<_> = columns
-                .map(|column| {
-                    parameter += 1;
-                    let value = expression(parameter, column, enums);
-                    format!("{value} AS {}", quote_identifier(&column.name))
-                })
-                .collect();
-            format!("SELECT {}", selected.join(", "))
-        };
-        let all: Vec<usize> = (0..table.columns.len()).collect();
-        expressions.push(format!("n{position} AS ({})", select(&all)));
+        let of_row = |column| (first + column, column);
+        let all = (0..table.columns.len()).map(of_row);
+        let keys = select(table, enums, table.key.iter().copied().map(of_row));
+        expressions.push(format!("n{position} AS ({})", select(table, enums, all)));
+        first += table.columns.len();
         if table.can_delete() {
-            let select = select(&table.identifying());
+            let identifying = table.identifying();
+            let parameters = first..;
+            first += identifying.len();
+            let select = select(table, enums, parameters.zip(identifying));
             expressions.push(format!("d{position} AS ({select})"));
+            checks.push(no_key_is_written_and_deleted(position, table, &keys));
+        }
+        if pipeline.children(position).next().is_some() {
+            checks.push(every_key_is_as_it_was_sent(position, table, &keys));
         }
     }
     let tables = || pipeline.tables.iter().enumerate();
@@ -53,11 +51,11 @@ pub(super) fn families(pipeline: &Pipeline, enums: &[Vec<EnumColumn>]) -> String
     expressions
         .extend(children.map(|(position, table, parent)| child(pipeline, position, table, parent)));
     let counts = pipeline.tables.iter().enumerate().map(counts);
-    let counts: Vec<_> = counts.collect();
+    let results: Vec<_> = counts.chain(checks).collect();
     format!(
         "WITH {} SELECT {}",
         expressions.join(", "),
-        counts.join(", ")
+        results.join(", ")
     )
 }
 
@@ -78,6 +76,20 @@ impl TableMapping {
     pub(super) fn identifying(&self) -> Vec<usize> {
         self.key.iter().chain(&self.newer).copied().collect()
     }
+}
+
+/// Rows from arrays: `columns` has their parameters and their positions in the table.
+fn select(
+    table: &TableMapping,
+    enums: &[EnumColumn],
+    columns: impl Iterator<Item = (usize, usize)>,
+) -> String {
+    let selected = columns.filter_map(|(parameter, position)| {
+        let column = table.columns.get(position)?;
+        let value = expression(parameter, column, enums);
+        Some(format!("{value} AS {}", quote_identifier(&column.name)))
+    });
+    format!("SELECT {}", selected.collect::<Vec<_>>().join(", "))
 }
 
 /// Deletes and writes the rows of a table that has no parent.
@@ -175,6 +187,34 @@ fn counts((position, table): (usize, &TableMapping)) -> String {
         _ => none(),
     };
     [count(format!("w{position}")), deleted, newer].join(", ")
+}
+
+/// Fails with 21000, as `ON CONFLICT` does, where keys of the batch differ in their bytes and are equal to Postgres:
+/// then what is written and deleted, and which children belong to which row, would depend on no order. One by one,
+/// the messages are stored.
+const KEYS_ARE_EQUAL: &str = "(VALUES (1), (2))";
+
+/// Fails with [`KEY_IS_CHANGED`](crate::refusal::KEY_IS_CHANGED).
+const KEY_IS_CHANGED: &str = "(SELECT 1 LIMIT -1)";
+
+/// A row that is deleted is deleted first, whatever the order of the messages.
+fn no_key_is_written_and_deleted(position: usize, table: &TableMapping, keys: &str) -> String {
+    format!(
+        "CASE WHEN EXISTS (SELECT FROM d{position} AS d JOIN ({keys}) AS n ON {}) THEN {KEYS_ARE_EQUAL} END",
+        same_key((table, "d"), (table, "n")),
+    )
+}
+
+/// By their keys, children find the row that they belong to: each row written has to be that of one row sent.
+/// `keys` selects the keys alone, so that Postgres need not keep whole rows.
+fn every_key_is_as_it_was_sent(position: usize, table: &TableMapping, keys: &str) -> String {
+    let sent = table.key_names().take(1).map(|name| qualified("n", name));
+    format!(
+        "(SELECT CASE WHEN count(*) > (SELECT count(*) FROM w{position}) THEN {KEYS_ARE_EQUAL} \
+         WHEN count(*) > count({}) THEN {KEY_IS_CHANGED} END FROM w{position} AS w LEFT JOIN ({keys}) AS n ON {})",
+        sent.collect::<String>(),
+        same_key((table, "n"), (table, "w")),
+    )
 }
 
 /// Whether rows of two tables, each with its alias, belong together: the key of the first begins with that of the

@@ -15,7 +15,7 @@ use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::pipeline::TableMapping;
-use crate::refusal::{Refusal, RetryAction};
+use crate::refusal::{KEY_IS_CHANGED, Refusal, RetryAction};
 use crate::schema::{
     EnumColumn, Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
 };
@@ -198,8 +198,21 @@ impl Loader {
     }
 
     /// Decides what happens after Postgres refused a row: the table may be at fault after all.
-    async fn judge_row(&mut self, refusal: Refusal, tries: &mut Tries, time: TimeBudget) -> Next {
+    async fn judge_row(
+        &mut self,
+        mut refusal: Refusal,
+        tries: &mut Tries,
+        time: TimeBudget,
+    ) -> Next {
         let pipeline = Arc::clone(&self.pipeline);
+        let tables = pipeline.parents_text();
+        if refusal.sqlstate == KEY_IS_CHANGED && !tables.is_empty() {
+            refusal.changes_key = true;
+            return Next::Fail(Failure::Doubt(
+                refusal,
+                TableError::KeyChanged { tables }.into(),
+            ));
+        }
         let mapping = pipeline.table_named(refusal.table.as_deref());
         if refusal.lacks_partition {
             let error = no_partition(mapping, refusal.table.as_deref());

@@ -100,12 +100,15 @@ impl Pipeline {
 
     /// The tables' quoted names, with commas between them.
     pub fn tables_text(&self) -> String {
-        let names: Vec<_> = self
-            .tables
-            .iter()
-            .map(|table| table.table.to_string())
-            .collect();
-        names.join(", ")
+        text_of(self.tables.iter())
+    }
+
+    /// The same for those that have children.
+    pub(crate) fn parents_text(&self) -> String {
+        let tables = self.tables.iter().enumerate();
+        text_of(
+            tables.filter_map(|(position, table)| self.children(position).next().map(|_| table)),
+        )
     }
 
     /// The table of this name, without its schema, or the first one.
@@ -133,6 +136,11 @@ impl Pipeline {
         }
         table
     }
+}
+
+fn text_of<'t>(tables: impl Iterator<Item = &'t TableMapping>) -> String {
+    let names = tables.map(|table| table.table.to_string());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 impl TableMapping {

@@ -42,6 +42,10 @@ pub enum TableError {
     },
     #[error("table {table} has no unique index on its key: create it with the ddl {ddl}")]
     NoUniqueIndex { table: String, ddl: String },
+    #[error(
+        "table {tables} changes the key by which the rows of child tables belong to it: give the columns of the key the mapped types, and remove triggers that change them"
+    )]
+    KeyChanged { tables: String },
     #[error("the role has no privilege to write to table {table}: grant it with the ddl {ddl}")]
     NoPrivilege { table: String, ddl: String },
     #[error(

@@ -10,6 +10,7 @@ mod dead_letters;
 mod deadline;
 mod deletes;
 mod dsql;
+mod equal_keys;
 mod events;
 mod examples;
 mod failures;
