@@ -30,14 +30,8 @@ pub struct Metrics {
 pub struct Totals {
     /// Batches, stored or not.
     pub batches: u64,
-    /// Rows written.
-    pub stored: u64,
-    /// Messages whose row was there already.
-    pub duplicates: u64,
-    /// Messages left out because a newer row exists.
-    pub stale: u64,
-    /// Rows deleted.
-    pub deleted: u64,
+    /// What became of the rows in all tables.
+    pub rows: Stored,
     /// Messages that no table takes, and that the mapping skips.
     pub skipped: u64,
     /// Failed messages by rule, each as often as it failed.
@@ -59,11 +53,7 @@ impl Totals {
     ) {
         self.batches += 1;
         self.dead_lettered += dead_lettered as u64;
-        let rows = batch.rows();
-        self.stored += rows.written;
-        self.duplicates += rows.duplicates;
-        self.stale += rows.stale;
-        self.deleted += rows.deleted;
+        self.rows = self.rows.plus(&batch.rows());
         self.skipped += batch.skipped as u64;
         for (rule, messages) in failed {
             *self.failed.entry(rule).or_default() += *messages as u64;

@@ -37,11 +37,11 @@ impl Collector for Status {
         let depth = [("waiting", depth.waiting), ("invisible", depth.invisible)];
         let mut all = Metrics(encoder);
         all.counter("messages_received", "Messages received.", counts.received)?;
-        all.counter("rows_stored", "Rows written.", totals.stored)?;
+        all.counter("rows_stored", "Rows written.", totals.rows.written)?;
         let help = "Messages whose row already existed.";
-        all.counter("rows_duplicate", help, totals.duplicates)?;
+        all.counter("rows_duplicate", help, totals.rows.duplicates)?;
         let help = "Messages older than their row.";
-        all.counter("rows_stale", help, totals.stale)?;
+        all.counter("rows_stale", help, totals.rows.stale)?;
         let help = "Failed attempts to store messages, by rule.";
         all.family("messages_failed", help, "rule", failed.map(counter))?;
         let help = "Messages sent to the dead-letter queue.";
@@ -115,6 +115,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
+    use sqs_to_postgres::load::Stored;
     use sqs_to_postgres::telemetry::Totals;
 
     use super::*;
@@ -122,7 +123,10 @@ mod tests {
     #[test]
     fn prometheus_reads_the_names_types_and_help_of_all_metrics() {
         let totals = Totals {
-            stored: 3,
+            rows: Stored {
+                written: 3,
+                ..Stored::default()
+            },
             took: Duration::from_millis(1500),
             failed: BTreeMap::from([("type", 2)]),
             ..Totals::default()

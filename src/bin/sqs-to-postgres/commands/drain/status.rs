@@ -137,7 +137,7 @@ impl Status {
         if is_json {
             return as_json(&counts, &totals, is_interrupted, max_invisible).to_string();
         }
-        let (stored, worked) = (totals.stored as usize, counts.worked());
+        let (stored, worked) = (totals.rows.written as usize, counts.worked());
         let mut summary = match counts.received {
             0 => "no messages".to_owned(),
             _ => format!(
@@ -147,9 +147,9 @@ impl Status {
             ),
         };
         let rest = [
-            (totals.duplicates as usize, "stored already"),
-            (totals.stale as usize, "older than their row"),
-            (totals.deleted as usize, "rows deleted"),
+            (totals.rows.duplicates as usize, "stored already"),
+            (totals.rows.stale as usize, "older than their row"),
+            (totals.rows.deleted as usize, "rows deleted"),
             (totals.skipped as usize, "skipped, as no table takes them"),
             (counts.failed, "failed"),
             (
@@ -271,8 +271,8 @@ fn as_json(
 ) -> Value {
     let seconds = counts.worked().as_secs_f64();
     json!({
-        "received": counts.received, "stored": totals.stored, "duplicates": totals.duplicates, "stale": totals.stale,
-        "deleted": totals.deleted, "skipped": totals.skipped, "failed": counts.failed,
+        "received": counts.received, "stored": totals.rows.written, "duplicates": totals.rows.duplicates, "stale": totals.rows.stale,
+        "deleted": totals.rows.deleted, "skipped": totals.skipped, "failed": counts.failed,
         "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
         "undeleted": counts.undeleted, "seconds": seconds, "waiting": counts.depth.waiting,
         "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
