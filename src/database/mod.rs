@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
@@ -79,11 +79,9 @@ pub(crate) struct Session {
     made: SystemTime,
     tls: TlsOfMode,
     is_new: bool,
-    connection: Connection,
+    /// Aborted when it is dropped: otherwise it would wait for the answer to an abandoned statement.
+    connection: JoinSet<()>,
 }
-
-/// The task that moves the bytes of a connection, which ends with its client.
-struct Connection(JoinHandle<()>);
 
 impl Session {
     /// Whether this is the first call on this connection.
@@ -94,13 +92,6 @@ impl Session {
     /// For statements that are prepared within a transaction, unless that would pin the connection.
     pub(crate) fn client_for_names(&self) -> Option<&Client> {
         (!matches!(self.names, Names::Pinning)).then_some(&self.client)
-    }
-}
-
-/// Without this, it would wait for the answer to an abandoned statement.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -288,7 +279,7 @@ impl Database {
         } = session;
         drop(client);
         // Best effort: the environment ends.
-        _ = timeout(CLOSE_TIMEOUT, &mut connection.0).await;
+        _ = timeout(CLOSE_TIMEOUT, connection.join_next()).await;
     }
 
     /// Drops a connection whose statement ran out of time, and asks the server to cancel it, so that abandoned
@@ -363,7 +354,8 @@ async fn open(config: Config, tls: &Arc<Tls>, until: Instant) -> Result<Session,
         .await
         .map_err(|_| DatabaseError::Late)?
         .map_err(|error| explain(&config, error))?;
-    let moving_bytes = tokio::spawn(async move {
+    let mut moving_bytes = JoinSet::new();
+    moving_bytes.spawn(async move {
         // The client notices the end of its connection by itself, and reports it.
         if let Err(error) = connection.await {
             tracing::debug!(reason = %DatabaseError::from(error), "connection ended");
@@ -378,7 +370,7 @@ async fn open(config: Config, tls: &Arc<Tls>, until: Instant) -> Result<Session,
         made: SystemTime::now(),
         tls,
         is_new: true,
-        connection: Connection(moving_bytes),
+        connection: moving_bytes,
     })
 }
 
