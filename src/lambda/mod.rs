@@ -36,7 +36,7 @@ async fn run(handler: Arc<Mutex<Handler>>) -> Result<(), Error> {
     let taken = payload.clone();
     let mut is_first = true;
     let service = service_fn(move |event: LambdaEvent<()>| {
-        let (handler, payload) = (Arc::clone(&handler), taken.take());
+        let (handler, payload) = (Arc::clone(&handler), taken.replace(Bytes::new()));
         // Of the highest level, so that every line has it whatever the log level.
         let span = tracing::error_span!(
             "invocation",
@@ -69,10 +69,6 @@ impl Payload {
     fn replace(&self, payload: Bytes) -> Bytes {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut kept, payload)
-    }
-
-    fn take(&self) -> Bytes {
-        self.replace(Bytes::new())
     }
 }
 
