@@ -184,7 +184,10 @@ impl Loader {
                 self.optimistic.miss();
                 Next::Again
             }
-            RetryAction::Bisect => self.judge_row(refusal, tries, time).await,
+            RetryAction::Bisect => {
+                let judged = self.judge_row(refusal, tries, time).await;
+                judged.unwrap_or_else(Next::Later)
+            }
             RetryAction::Fail => self.judge_table(refusal, time).await,
             RetryAction::RetryThenBisect => Next::Stuck(None),
             RetryAction::Retry | RetryAction::Reconnect | RetryAction::RefreshCredentials => {
@@ -200,65 +203,56 @@ impl Loader {
     }
 
     /// Decides what happens after Postgres refused a row: the table may be at fault after all.
+    ///
+    /// # Errors
+    /// The catalog cannot be asked.
     async fn judge_row(
         &mut self,
         mut refusal: Refusal,
         tries: &mut Tries,
         time: TimeBudget,
-    ) -> Next {
+    ) -> Result<Next, DatabaseError> {
         let pipeline = Arc::clone(&self.pipeline);
         let tables = pipeline.parents_text();
         if refusal.sqlstate == KEY_IS_CHANGED && !tables.is_empty() {
             refusal.changes_key = true;
-            return Next::Fail(Failure::Doubt(
-                refusal,
-                TableError::KeyChanged { tables }.into(),
-            ));
+            let error = TableError::KeyChanged { tables };
+            return Ok(Next::Fail(Failure::Doubt(refusal, error.into())));
         }
         let mapping = pipeline.table_named(refusal.table.as_deref());
         if refusal.lacks_partition {
             let error = no_partition(mapping, refusal.table.as_deref());
-            return Next::Fail(Failure::Table(error.into()));
+            return Ok(Next::Fail(Failure::Table(error.into())));
         }
         let is_mapped = |column: &str| mapping.column_names().any(|name| name == column);
-        match (&refusal.column, &refusal.constraint) {
-            (Some(column), _)
-                if refusal.is(&SqlState::NOT_NULL_VIOLATION) && !is_mapped(column) =>
-            {
-                match query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await
-                {
-                    Ok(table) => match table.unmapped_not_null(mapping, column) {
-                        Some(error) => Next::Fail(Failure::Table(error.into())),
-                        None => Next::Fail(Failure::Row(refusal)),
-                    },
-                    Err(error) => Next::Later(error),
-                }
+        if let Some(column) = &refusal.column
+            && refusal.is(&SqlState::NOT_NULL_VIOLATION)
+            && !is_mapped(column)
+        {
+            let ask = LiveTable::of_mapping;
+            let table = query_catalog(&mut self.database, mapping, time, ask).await?;
+            if let Some(error) = table.unmapped_not_null(mapping, column) {
+                return Ok(Next::Fail(Failure::Table(error.into())));
             }
-            (_, Some(index)) if refusal.is(&SqlState::UNIQUE_VIOLATION) => {
-                let index = index.clone();
-                let ask = async |client: &Client, mapping: &TableMapping| {
-                    is_index_of_key(client, mapping, &index).await
-                };
-                match query_catalog(&mut self.database, mapping, time, ask).await {
-                    Ok(true) if tries.key_violations < MAX_KEY_VIOLATIONS => {
-                        tries.key_violations += 1;
-                        Next::Later(DatabaseError::Server(refusal))
-                    }
-                    Ok(_) => Next::Fail(Failure::Row(refusal)),
-                    Err(error) => Next::Later(error),
-                }
+        } else if let Some(index) = &refusal.constraint
+            && refusal.is(&SqlState::UNIQUE_VIOLATION)
+        {
+            let ask = async |client: &Client, mapping: &TableMapping| {
+                is_index_of_key(client, mapping, index).await
+            };
+            let is_of_key = query_catalog(&mut self.database, mapping, time, ask).await?;
+            if is_of_key && tries.key_violations < MAX_KEY_VIOLATIONS {
+                tries.key_violations += 1;
+                return Ok(Next::Later(DatabaseError::Server(refusal)));
             }
-            _ if refusal.is(&SqlState::INVALID_TEXT_REPRESENTATION)
-                && self.statements.has_casts() =>
-            {
-                match self.query_catalogs(time, LiveTable::of_mapping).await {
-                    Ok(tables) if self.rebuild(tables.iter().map(LiveTable::enums)) => Next::Again,
-                    Ok(_) => Next::Fail(Failure::Row(refusal)),
-                    Err(error) => Next::Later(error),
-                }
+        } else if refusal.is(&SqlState::INVALID_TEXT_REPRESENTATION) && self.statements.has_casts()
+        {
+            let tables = self.query_catalogs(time, LiveTable::of_mapping).await?;
+            if self.rebuild(tables.iter().map(LiveTable::enums)) {
+                return Ok(Next::Again);
             }
-            _ => Next::Fail(Failure::Row(refusal)),
         }
+        Ok(Next::Fail(Failure::Row(refusal)))
     }
 
     /// Finds out why Postgres refuses the statement for any row.
