@@ -27,11 +27,8 @@ pub fn all_equal<'a>(
 ) -> String {
     let pairs = names.zip(others);
     let equal = pairs.map(|(name, other)| {
-        format!(
-            "{} = {}",
-            qualified(alias, name),
-            qualified(other_alias, other)
-        )
+        let (left, right) = (qualified(alias, name), qualified(other_alias, other));
+        format!("{left} = {right}")
     });
     equal.collect::<Vec<_>>().join(" AND ")
 }

@@ -216,9 +216,8 @@ impl MessageRows {
             let len = table.start(self.messages);
             table.rows.truncate(len);
             table.parents.truncate(len);
-            table
-                .deleted
-                .truncate(table.deleted.partition_point(|&row| row < len));
+            let deleted = table.deleted.partition_point(|&row| row < len);
+            table.deleted.truncate(deleted);
         }
     }
 }

@@ -49,24 +49,17 @@ pub(super) async fn execute(
     text: &str,
     arrays: &[ColumnArray<'_>],
 ) -> Result<Vec<Counts>, tokio_postgres::Error> {
-    let of_one_table = |written| {
-        vec![Counts {
-            written,
-            ..Counts::default()
-        }]
-    };
     if let Some(named) = named {
-        return client.execute_raw(&named, arrays).await.map(of_one_table);
+        let written = client.execute_raw(&named, arrays).await?;
+        return Ok(Counts::of_one_table(written));
     }
     let parameters = arrays
         .iter()
         .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()));
     let parameters: Vec<_> = parameters.collect();
     if pipeline.single_table().is_some() {
-        return client
-            .execute_typed(text, &parameters)
-            .await
-            .map(of_one_table);
+        let written = client.execute_typed(text, &parameters).await?;
+        return Ok(Counts::of_one_table(written));
     }
     let rows = match needs_snapshot(pipeline) {
         false => client.query_typed(text, &parameters).await?,

@@ -81,6 +81,15 @@ struct Counts {
     newer: u64,
 }
 
+impl Counts {
+    fn of_one_table(written: u64) -> Vec<Self> {
+        vec![Self {
+            written,
+            ..Self::default()
+        }]
+    }
+}
+
 /// Why a batch failed as a whole.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum LoadError {
@@ -224,10 +233,7 @@ impl Loader {
             _ => None,
         };
         let counts = match copied {
-            Some(written) => vec![Counts {
-                written,
-                ..Counts::default()
-            }],
+            Some(written) => Counts::of_one_table(written),
             None => self.insert(&chosen, is_suspect, time).await?,
         };
         Ok(chosen.stored(&counts))

@@ -79,14 +79,13 @@ async fn foreign_key(
         (&own, Type::TEXT_ARRAY),
         (&others, Type::TEXT_ARRAY),
     ];
-    let row = client.query_typed_opt(sql, &parameters).await?;
-    let key = row.map(|row| -> Result<_, DatabaseError> {
-        Ok(ForeignKey {
-            name: row.try_get(0)?,
-            cascades: row.try_get(1)?,
-        })
-    });
-    key.transpose()
+    let Some(row) = client.query_typed_opt(sql, &parameters).await? else {
+        return Ok(None);
+    };
+    Ok(Some(ForeignKey {
+        name: row.try_get(0)?,
+        cascades: row.try_get(1)?,
+    }))
 }
 
 /// An index that begins with the columns of the parent's key, in any order, if there also is one for the key by which

@@ -295,10 +295,10 @@ fn local(text: &str) -> Option<OffsetDateTime> {
 fn time_of_day(value: &Value<'_>) -> Option<i64> {
     match value.as_literal()? {
         "24:00" | "24:00:00" => Some(MILLIS_PER_DAY * 1_000),
-        time => micros(
-            &Value::Text(format!("{POSTGRES_EPOCH}T{time}").into()),
-            local,
-        ),
+        time => {
+            let time = format!("{POSTGRES_EPOCH}T{time}");
+            micros(&Value::Text(time.into()), local)
+        }
     }
 }
 

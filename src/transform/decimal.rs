@@ -44,12 +44,8 @@ impl Decimal {
         if whole.is_empty() && fraction.is_empty() || !all_digits(whole) || !all_digits(fraction) {
             return None;
         }
-        Some(Self::new(
-            negative,
-            whole,
-            fraction,
-            parse_exponent(exponent)?,
-        ))
+        let exponent = parse_exponent(exponent)?;
+        Some(Self::new(negative, whole, fraction, exponent))
     }
 
     /// Whether it is the number that a text represents, however that is written.
