@@ -70,6 +70,8 @@ pub struct Refusal {
     pub lacks_partition: bool,
     /// Whether the table changes the key by which other rows of the message belong to it.
     pub changes_key: bool,
+    /// Whether the table may be at fault, because it has taken no row of another message.
+    pub is_in_doubt: bool,
     /// The table, if one is named.
     pub table: Option<String>,
     /// The column, if one is named.
@@ -88,6 +90,7 @@ impl Refusal {
             is_by_policy: is_by_policy(answer),
             lacks_partition: lacks_partition(answer),
             changes_key: false,
+            is_in_doubt: false,
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),
@@ -134,6 +137,9 @@ impl fmt::Display for Refusal {
             if let Some(name) = name {
                 write!(f, " {kind} {name:?}")?;
             }
+        }
+        if self.is_in_doubt {
+            f.write_str(", and stored no row of another message in its tables")?;
         }
         Ok(())
     }
