@@ -58,6 +58,10 @@ impl RetryAction {
 /// has no expression that just fails: no other statement has a negative `LIMIT` (invalid_row_count_in_limit_clause).
 pub(crate) const KEY_IS_CHANGED: &str = "2201W";
 
+/// The functions of Postgres that raise what a trigger in PL/pgSQL or PL/Python asks for.
+/// Source: <https://github.com/postgres/postgres/tree/REL_18_STABLE/src/pl>, `pl_exec.c` and `plpy_plpymodule.c`.
+const RAISING: [&str; 2] = ["exec_stmt_raise", "PLy_output"];
+
 /// An error from Postgres, without the texts of its messages, which quote rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
@@ -72,6 +76,8 @@ pub struct Refusal {
     pub changes_key: bool,
     /// Whether the table may be at fault, because it has taken no row of another message.
     pub is_in_doubt: bool,
+    /// Whether a trigger raised it and chose the names in it, which may be values: they are not shown.
+    pub is_raised: bool,
     /// The table, if one is named.
     pub table: Option<String>,
     /// The column, if one is named.
@@ -91,6 +97,7 @@ impl Refusal {
             lacks_partition: lacks_partition(answer),
             changes_key: false,
             is_in_doubt: false,
+            is_raised: answer.routine().is_some_and(|routine| RAISING.contains(&routine)),
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),
@@ -98,24 +105,15 @@ impl Refusal {
         }
     }
 
-    /// Whether another row has a value that must be unique (unique_violation).
-    pub(crate) fn is_unique_violation(&self) -> bool {
-        self.sqlstate == "23505"
+    /// The names of table, column and constraint that Postgres itself gave.
+    pub fn names(&self) -> [Option<&str>; 3] {
+        let names = [&self.table, &self.column, &self.constraint];
+        names.map(|name| name.as_deref().filter(|_| !self.is_raised))
     }
 
-    /// Whether a column that must not be null is (not_null_violation).
-    pub(crate) fn is_not_null_violation(&self) -> bool {
-        self.sqlstate == "23502"
-    }
-
-    /// Whether a text is not valid for a type (invalid_text_representation).
-    pub(crate) fn is_invalid_text(&self) -> bool {
-        self.sqlstate == "22P02"
-    }
-
-    /// Whether a server process crashed (crash_shutdown), perhaps that of this connection.
-    pub(crate) fn is_crash(&self) -> bool {
-        self.sqlstate == "57P02"
+    /// Whether this is its SQLSTATE.
+    pub fn is(&self, state: &SqlState) -> bool {
+        self.sqlstate == state.code()
     }
 }
 
@@ -128,12 +126,8 @@ impl fmt::Display for Refusal {
         if self.changes_key {
             f.write_str(" because a table changes the key by which others belong to it")?;
         }
-        let places = [
-            ("table", &self.table),
-            ("column", &self.column),
-            ("constraint", &self.constraint),
-        ];
-        for (kind, name) in places {
+        let kinds = ["table", "column", "constraint"];
+        for (kind, name) in kinds.into_iter().zip(self.names()) {
             if let Some(name) = name {
                 write!(f, " {kind} {name:?}")?;
             }

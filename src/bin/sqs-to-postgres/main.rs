@@ -35,11 +35,7 @@ pub(crate) struct Cli {
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
     // A command that only prints is done when its reader is; one that changes something is not.
-    let unread = if command.changes() {
-        Outcome::SomeFailed
-    } else {
-        Outcome::Done
-    };
+    let unread = Outcome::done_if(!command.changes());
     match command.run().await {
         Ok(outcome) => outcome.into(),
         Err(error) if error.is_unread() => unread.into(),

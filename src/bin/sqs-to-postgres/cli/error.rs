@@ -26,9 +26,20 @@ pub(crate) enum CliError {
     /// The command line, a setting, the mapping, the table or the input must be corrected.
     #[error("{0}")]
     Invalid(Reason),
-    /// A system that the command needs is unavailable: another attempt may succeed.
-    #[error("{0}")]
-    Unavailable(Reason),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// Standard output is closed or full.
     #[error("cannot write the output ({0}): check its destination")]
     Output(#[from] io::Error),
@@ -61,66 +72,25 @@ impl CliError {
 
     /// How the command ends.
     pub(crate) fn outcome(&self) -> Outcome {
-        match self {
-            Self::Invalid(_) | Self::Output(_) => Outcome::Invalid,
-            Self::Unavailable(_) => Outcome::Unavailable,
+        let is_unavailable = match self {
+            Self::Aws(error) => matches!(error, AwsError::Unavailable { .. }),
+            Self::Prepare(error) => error.is_transient(),
+            Self::Database(error) => may_pass(error),
+            _ => false,
+        };
+        match is_unavailable {
+            true => Outcome::Unavailable,
+            false => Outcome::Invalid,
         }
     }
 }
 
-impl From<AwsError> for CliError {
-    fn from(error: AwsError) -> Self {
-        match error {
-            AwsError::Unavailable { .. } => Self::Unavailable(error.into()),
-            _ => Self::invalid(error),
-        }
-    }
-}
-
-impl From<ConfigError> for CliError {
-    fn from(error: ConfigError) -> Self {
-        Self::invalid(error)
-    }
-}
-
-impl From<PipelineError> for CliError {
-    fn from(error: PipelineError) -> Self {
-        Self::invalid(error)
-    }
-}
-
-impl From<PartitionError> for CliError {
-    fn from(error: PartitionError) -> Self {
-        Self::invalid(error)
-    }
-}
-
-impl From<TableError> for CliError {
-    fn from(error: TableError) -> Self {
-        Self::invalid(error)
-    }
-}
-
-impl From<PrepareError> for CliError {
-    fn from(error: PrepareError) -> Self {
-        match error.is_transient() {
-            true => Self::Unavailable(error.into()),
-            false => Self::invalid(error),
-        }
-    }
-}
-
-impl From<DatabaseError> for CliError {
-    fn from(error: DatabaseError) -> Self {
-        match error.action() {
-            RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect => {
-                Self::Unavailable(error.into())
-            }
-            RetryAction::Bisect | RetryAction::RefreshCredentials | RetryAction::Fail => {
-                Self::invalid(error)
-            }
-        }
-    }
+/// Whether another attempt may succeed although nobody fixes anything.
+pub(crate) fn may_pass(error: &DatabaseError) -> bool {
+    matches!(
+        error.action(),
+        RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect
+    )
 }
 
 impl From<StartError> for CliError {

@@ -1,5 +1,6 @@
 //! What several commands need: settings, input and output, signals, errors.
 
+pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod event;
 mod log;
@@ -24,6 +25,16 @@ pub(crate) enum Outcome {
     Invalid,
     /// A system is unavailable.
     Unavailable,
+}
+
+impl Outcome {
+    pub(crate) fn done_if(is_done: bool) -> Self {
+        if is_done {
+            Self::Done
+        } else {
+            Self::SomeFailed
+        }
+    }
 }
 
 impl From<Outcome> for ExitCode {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use clap::Args;
@@ -21,9 +20,6 @@ use crate::cli::error::CliError;
 
 /// The mapping, if none is named: in the current folder.
 const FILE_HERE: &str = "pipeline.toml";
-
-/// Time limit for a connection to the database.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Variables of which only one can be set: a flag for one hides the others.
 const RIVALS: [&[&str]; 2] = [

@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::schema::{Inspection, ParentFacts, TableFacts, index_async};
-use tokio::time::Instant;
 
+use crate::cli::database::{connect, inspect};
 use crate::cli::error::CliError;
-use crate::cli::settings::{CONNECT_TIMEOUT, DatabaseFlags, MappingFlags};
+use crate::cli::settings::{DatabaseFlags, MappingFlags};
 use crate::cli::{Outcome, output};
 
 const EXAMPLES: &str = "\
@@ -88,15 +88,12 @@ impl Ddl {
     async fn difference(&self, pipeline: &Pipeline) -> Result<String, CliError> {
         let mut database = self.database.database(&Arc::new(Aws::default()))?;
         let is_dsql = self.server.is_some() || database.is_dsql();
-        let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+        let client = connect(&mut database).await?;
         let mut sql = String::new();
-        for table in &pipeline.tables {
-            let inspection = Inspection::read(client, table).await?;
+        for (table, inspection, parent) in inspect(client, pipeline, is_dsql).await? {
             let mut alters = alters(&inspection, pipeline, table);
-            if let Inspection::Table(facts) = &inspection {
-                let kind = (facts.is_partitioned(), is_dsql);
-                let parent = ParentFacts::read(client, pipeline, table, kind).await?;
-                alters += &parent.map_or_else(String::new, |parent| binds(&parent, facts));
+            if let (Inspection::Table(facts), Some(parent)) = (&inspection, parent) {
+                alters += &binds(&parent, facts);
             }
             if alters.is_empty() {
                 eprintln!("{} fits the mapping", table.table);

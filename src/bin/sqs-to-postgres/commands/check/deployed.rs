@@ -43,30 +43,26 @@ pub(super) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    pub(super) async fn check(
-        &self,
-        queue: Option<&Queue>,
-        report: &mut Report,
-    ) -> Result<(), CliError> {
-        self.check_mapping(report).await?;
+    pub(super) async fn check(&self, queue: Option<&Queue>, report: &mut Report) {
+        self.check_mapping(report).await;
         if self.function.variables.is_none() {
             let text = "the variables of the function cannot be read, so they are not compared";
             return report.warning("deployed", text, "allow kms:Decrypt for their key");
         }
-        self.check_database(report).await?;
-        self.check_mask(report).await?;
+        self.check_database(report).await;
+        self.check_mask(report).await;
         self.check_dead_letters(queue, report)
     }
 
-    async fn check_mapping(&self, report: &mut Report) -> Result<(), CliError> {
+    async fn check_mapping(&self, report: &mut Report) {
         let (name, file, here) = ("deployed mapping", self.file, &self.pipeline.digest);
         match logged_digest(self.aws.config().await, self.function).await {
             Ok(Some(there)) if there == *here => {
-                report.ok(name, &format!("the same as {file}, digest {here}"))
+                report.ok(name, format!("the same as {file}, digest {here}"))
             }
             Ok(Some(there)) => report.failure(
                 name,
-                &format!("the function runs another mapping (digest {there}) than {file} ({here})"),
+                format!("the function runs another mapping (digest {there}) than {file} ({here})"),
                 "deploy this mapping, or check the deployed one with --pipeline",
             ),
             Ok(None) => report.warning(
@@ -76,7 +72,7 @@ impl Comparison<'_> {
             ),
             Err(error) => report.warning(
                 name,
-                &format!(
+                format!(
                     "unknown, because its log cannot be read ({})",
                     error.reason()
                 ),
@@ -85,22 +81,22 @@ impl Comparison<'_> {
         }
     }
 
-    async fn check_database(&self, report: &mut Report) -> Result<(), CliError> {
+    async fn check_database(&self, report: &mut Report) {
         let name = "deployed database";
         let Ok(mut here) = self.checked.database.database(self.aws) else {
-            return Ok(());
+            return;
         };
         let (here, there) = (place(&mut here).await, self.deployed_place().await);
         let (here, there) = match (here, there) {
             (Ok(here), Ok(there)) => (here, there),
-            (Err(_), _) => return Ok(()),
+            (Err(_), _) => return,
             (_, Err(error)) => {
-                return report.warning(name, &error.to_string(), "it is not compared");
+                return report.warning(name, error.to_string(), "it is not compared");
             }
         };
         let (found, expected) = (there.text(), here.text());
         if there == here {
-            return report.ok(name, &format!("the same, {found}"));
+            return report.ok(name, format!("the same, {found}"));
         }
         let text = format!("the function connects to {found}, and this check to {expected}");
         let fix = "check with the function's settings (--db-secret-id, --db-auth or DATABASE_URL)";
@@ -121,14 +117,14 @@ impl Comparison<'_> {
         place(&mut Database::new(settings, DEFAULT_SECRET_TTL, secrets)?).await
     }
 
-    async fn check_mask(&self, report: &mut Report) -> Result<(), CliError> {
+    async fn check_mask(&self, report: &mut Report) {
         let name = "deployed mask key";
         let mut masks = self.pipeline.columns().filter_map(|column| column.mask);
         if !masks.any(Mask::needs_key) {
-            return Ok(());
+            return;
         }
         let Ok(Some(here)) = self.checked.mask.keys(self.aws).await else {
-            return Ok(());
+            return;
         };
         match self.deployed_key().await {
             Ok(Some(there)) if token(&there) == token(&here) => report.ok(name, "the same"),
@@ -144,7 +140,7 @@ impl Comparison<'_> {
                 );
                 report.failure(name, what, &fix)
             }
-            Err(error) => report.warning(name, &error.to_string(), "it is not compared"),
+            Err(error) => report.warning(name, error.to_string(), "it is not compared"),
         }
     }
 
@@ -154,17 +150,16 @@ impl Comparison<'_> {
     }
 
     /// The function's own queue for dead letters, the one that this command has, and that of the redrive policy.
-    fn check_dead_letters(
-        &self,
-        queue: Option<&Queue>,
-        report: &mut Report,
-    ) -> Result<(), CliError> {
+    fn check_dead_letters(&self, queue: Option<&Queue>, report: &mut Report) {
         let Some(url) = self.function.variable(DEAD_LETTER_QUEUE_URL) else {
-            return Ok(());
+            return;
         };
         let name = "dead letters";
         let theirs = name_of_url(&url);
-        let ours = queue_url_or(None, DEAD_LETTER_QUEUE_URL)?;
+        let ours = queue_url_or(None, DEAD_LETTER_QUEUE_URL);
+        let Some(ours) = report.value(name, ours) else {
+            return;
+        };
         let ours = ours.as_deref().map(name_of_url);
         let by_policy = queue.and_then(|queue| queue.dead_letter_arn.as_deref().map(name_of));
         let others = [
@@ -178,7 +173,7 @@ impl Comparison<'_> {
                 return report.failure(name, &text, "name the same queue in both");
             }
         }
-        report.ok(name, &format!("to {theirs}"))
+        report.ok(name, format!("to {theirs}"))
     }
 }
 

@@ -92,14 +92,14 @@ impl Function {
         queue: Option<&Queue>,
         server: Option<&Server>,
         report: &mut Report,
-    ) -> Result<(), CliError> {
+    ) {
         let (name, timeout) = (&self.name, self.timeout_secs);
-        report.ok("function", &format!("{name}, timeout {timeout} s"))?;
+        report.ok("function", format!("{name}, timeout {timeout} s"));
         if let Some(queue) = queue {
-            self.check_visibility(queue, report)?;
+            self.check_visibility(queue, report);
             if self.variables.is_some() {
                 let are_direct = self.variable(DEAD_LETTER_QUEUE_URL).is_some();
-                queue.check_order(are_direct, report)?;
+                queue.check_order(are_direct, report);
             }
         }
         let wanted = |source: &&EventSourceMappingConfiguration| {
@@ -110,31 +110,30 @@ impl Function {
             let fix = "create an event source mapping from the queue to the function";
             return report.failure("event source", text, fix);
         };
-        check_source(source, report)?;
-        match server {
-            Some(server) => self.check_concurrency(source, server, report),
-            None => Ok(()),
+        check_source(source, report);
+        if let Some(server) = server {
+            self.check_concurrency(source, server, report);
         }
     }
 
-    fn check_visibility(&self, queue: &Queue, report: &mut Report) -> Result<(), CliError> {
+    fn check_visibility(&self, queue: &Queue, report: &mut Report) {
         let (visibility, timeout) = (queue.visibility_secs, self.timeout_secs);
         let advised = ADVISED_VISIBILITY * timeout;
         if visibility < timeout {
             let text = format!(
                 "{visibility} s is shorter than the function's timeout of {timeout} s: messages are processed twice"
             );
-            return report.failure("visibility", &text, &format!("set it to {advised} s"));
+            return report.failure("visibility", &text, format!("set it to {advised} s"));
         }
         if visibility < advised {
             let text = format!(
                 "{visibility} s is less than {ADVISED_VISIBILITY} times the function's timeout of {timeout} s, which AWS recommends"
             );
-            return report.warning("visibility", &text, &format!("set it to {advised} s"));
+            return report.warning("visibility", &text, format!("set it to {advised} s"));
         }
         report.ok(
             "visibility",
-            &format!("{visibility} s for a timeout of {timeout} s"),
+            format!("{visibility} s for a timeout of {timeout} s"),
         )
     }
 
@@ -144,7 +143,7 @@ impl Function {
         source: &EventSourceMappingConfiguration,
         server: &Server,
         report: &mut Report,
-    ) -> Result<(), CliError> {
+    ) {
         let limits = [
             source
                 .scaling_config()
@@ -161,7 +160,7 @@ impl Function {
         if server.is_pooled {
             return report.ok(
                 "concurrency",
-                &format!("{found}; the pooler shares its connections"),
+                format!("{found}; the pooler shares its connections"),
             );
         }
         let found = format!("{found}; the server allows {connections} connections");
@@ -195,25 +194,18 @@ fn arn(source: &EventSourceMappingConfiguration) -> &str {
     source.event_source_arn().unwrap_or_default()
 }
 
-fn check_source(
-    source: &EventSourceMappingConfiguration,
-    report: &mut Report,
-) -> Result<(), CliError> {
+fn check_source(source: &EventSourceMappingConfiguration, report: &mut Report) {
     let state = source.state().unwrap_or_default();
     let size = source.batch_size().unwrap_or_default();
     match state {
-        "Enabled" => report.ok("event source", &format!("enabled, batches of up to {size}"))?,
-        _ => report.failure(
-            "event source",
-            &format!("its state is {state}"),
-            "enable it",
-        )?,
+        "Enabled" => report.ok("event source", format!("enabled, batches of up to {size}")),
+        _ => report.failure("event source", format!("its state is {state}"), "enable it"),
     }
     let is_partial = source
         .function_response_types()
         .contains(&FunctionResponseType::ReportBatchItemFailures);
     if is_partial {
-        report.ok("partial responses", "ReportBatchItemFailures is on")?;
+        report.ok("partial responses", "ReportBatchItemFailures is on");
     } else {
         let text =
             "ReportBatchItemFailures is off: failed messages are deleted as if they were stored";
@@ -221,7 +213,7 @@ fn check_source(
             "partial responses",
             text,
             "add it to FunctionResponseTypes of the event source mapping",
-        )?;
+        );
     }
     if source
         .filter_criteria()

@@ -7,12 +7,10 @@ use sqs_to_postgres::mask::{KeyRing, Mask};
 use sqs_to_postgres::message::Metadata;
 use sqs_to_postgres::pipeline::TableMapping;
 use sqs_to_postgres::quote::{quote_identifier, quote_literal};
-use tokio::time::Instant;
 
 use super::report::Report;
-use crate::cli::error::CliError;
+use crate::cli::database::connect;
 use crate::cli::output::counted;
-use crate::cli::settings::CONNECT_TIMEOUT;
 
 /// Time limit for counting, which reads the whole table.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,9 +32,9 @@ pub(super) async fn check(
     mapping: &TableMapping,
     keys: &KeyRing,
     report: &mut Report,
-) -> Result<(), CliError> {
+) {
     let Some(sql) = statement(mapping) else {
-        return Ok(());
+        return;
     };
     let counts = match count(database, &sql).await {
         Ok(counts) => counts,
@@ -47,15 +45,15 @@ pub(super) async fn check(
             );
             return report.ok("mask keys", &text);
         }
-        Err(error) => return report.ok("mask keys", &format!("not counted: {error}")),
+        Err(error) => return report.ok("mask keys", format!("not counted: {error}")),
     };
-    counts
-        .iter()
-        .try_for_each(|count| count.report(keys, report))
+    for count in counts {
+        count.report(keys, report);
+    }
 }
 
 impl Count {
-    fn report(&self, keys: &KeyRing, report: &mut Report) -> Result<(), CliError> {
+    fn report(&self, keys: &KeyRing, report: &mut Report) {
         let noun = match (&self.id, self.is_hash) {
             (None, _) => "value",
             (_, true) => "row",
@@ -66,15 +64,15 @@ impl Count {
         match &self.id {
             None => report.warning(
                 "mask keys",
-                &format!("{text} that aes-siv did not make"),
+                format!("{text} that aes-siv did not make"),
                 "mask them, or delete them",
             ),
             Some(id) if keys.keys().any(|(known, _)| known == id) => {
-                report.ok("mask keys", &format!("{text} of key {id:?}"))
+                report.ok("mask keys", format!("{text} of key {id:?}"))
             }
             Some(id) => report.warning(
                 "mask keys",
-                &format!("{text} of key {id:?}, which the mask secret lacks"),
+                format!("{text} of key {id:?}, which the mask secret lacks"),
                 "add the key to mask_keys again",
             ),
         }
@@ -110,7 +108,7 @@ fn statement(mapping: &TableMapping) -> Option<String> {
 
 /// In a transaction of its own, which has the time limit.
 async fn count(database: &mut Database, sql: &str) -> Result<Vec<Count>, DatabaseError> {
-    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+    let client = connect(database).await?;
     let limit = COUNT_TIMEOUT.as_millis();
     let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}");
     client.batch_execute(&begin).await?;

@@ -5,7 +5,6 @@ use sqs_to_postgres::sqs::{self, Attributes, RedrivePolicy, is_fifo, name_of};
 
 use super::report::Report;
 use crate::cli::error::CliError;
-use crate::cli::settings::QueueFlags;
 
 /// The visibility timeout that AWS recommends, as a multiple of the function's timeout.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>.
@@ -23,13 +22,9 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Writes the line of a FIFO queue's dead letters; `are_direct` if the function sends them itself.
-    pub(super) fn check_order(
-        &self,
-        are_direct: bool,
-        report: &mut Report,
-    ) -> Result<(), CliError> {
+    pub(super) fn check_order(&self, are_direct: bool, report: &mut Report) {
         if !is_fifo(&self.arn) {
-            return Ok(());
+            return;
         }
         if are_direct {
             return report.ok(
@@ -48,60 +43,30 @@ impl Queue {
     }
 }
 
-/// Writes the lines of the named queue, and returns the values to compare with the function's.
+/// Writes the lines of a queue, if there is one, and returns the values to compare with the function's.
 pub(super) async fn check(
-    flags: &QueueFlags,
+    queue: Result<Option<sqs::Queue>, CliError>,
     sqs: &Client,
     report: &mut Report,
-) -> Result<Option<Queue>, CliError> {
-    match flags.queue(sqs).await {
-        Ok(Some(queue)) => check_attributes(&queue, sqs, report).await,
-        Ok(None) => Ok(None),
-        Err(error) => report.error("queue", &error).map(|()| None),
-    }
-}
-
-/// The same for a queue by its ARN.
-pub(super) async fn check_arn(
-    arn: &str,
-    sqs: &Client,
-    report: &mut Report,
-) -> Result<Option<Queue>, CliError> {
-    match sqs::Queue::of_arn(sqs, arn).await {
-        Ok(queue) => check_attributes(&queue, sqs, report).await,
-        Err(error) => report.error("queue", &error.into()).map(|()| None),
-    }
-}
-
-async fn check_attributes(
-    queue: &sqs::Queue,
-    sqs: &Client,
-    report: &mut Report,
-) -> Result<Option<Queue>, CliError> {
-    let attributes = match queue.attributes().await {
-        Ok(attributes) => attributes,
-        Err(error) => return report.error("queue", &error.into()).map(|()| None),
-    };
+) -> Option<Queue> {
+    let queue = report.value("queue", queue)??;
+    let attributes = report.value("queue", queue.attributes().await)?;
     let (name, waiting) = (name_of(&attributes.arn), attributes.depth.waiting);
     let visibility_secs = attributes.visibility_timeout.as_secs();
     let found =
         format!("{name}, {waiting} messages waiting, visibility timeout {visibility_secs} s");
-    report.ok("queue", &found)?;
-    check_redrive(&attributes, sqs, report).await?;
+    report.ok("queue", &found);
+    check_redrive(&attributes, sqs, report).await;
     let policy = attributes.redrive_policy;
-    Ok(Some(Queue {
+    Some(Queue {
         arn: attributes.arn,
         visibility_secs,
         dead_letter_arn: policy.as_ref().map(|policy| policy.dead_letter_arn.clone()),
         max_receives: policy.map_or(String::new(), |policy| policy.max_receive_count),
-    }))
+    })
 }
 
-async fn check_redrive(
-    queue: &Attributes,
-    sqs: &Client,
-    report: &mut Report,
-) -> Result<(), CliError> {
+async fn check_redrive(queue: &Attributes, sqs: &Client, report: &mut Report) {
     let Some(RedrivePolicy {
         dead_letter_arn: arn,
         max_receive_count: deliveries,
@@ -112,9 +77,8 @@ async fn check_redrive(
         return report.warning("redrive", text, "add a redrive policy to the queue");
     };
     let dead_letters = async { sqs::Queue::of_arn(sqs, arn).await?.attributes().await };
-    let dead_letters = match dead_letters.await {
-        Ok(attributes) => attributes,
-        Err(error) => return report.error("redrive", &error.into()),
+    let Some(dead_letters) = report.value("redrive", dead_letters.await) else {
+        return;
     };
     let found = format!("to {} after {deliveries} deliveries", name_of(arn));
     if dead_letters.retention <= queue.retention {

@@ -36,34 +36,31 @@ impl Status {
     }
 }
 
-/// Writes each line as it comes.
+/// Writes each line as it comes, until it cannot be written.
 pub(super) struct Report {
     is_json: bool,
-    /// Width of the names.
-    width: usize,
+    /// The length of the longest name, in characters.
+    pub(super) width: usize,
     /// The table that the lines are about, where there are several.
     table: Option<Table>,
     counts: [usize; 3],
     is_unavailable: bool,
-    is_dsql: bool,
+    /// Whether the fixes are for a server that builds all indexes without blocking writers.
+    pub(super) is_dsql: bool,
+    written: Result<(), CliError>,
 }
 
 impl Report {
-    /// `widest` is the length of the longest name, in characters.
-    pub(super) fn new(is_json: bool, widest: usize) -> Self {
+    pub(super) fn new(is_json: bool) -> Self {
         Self {
             is_json,
-            width: widest,
+            width: 0,
             table: None,
             counts: [0; 3],
             is_unavailable: false,
             is_dsql: false,
+            written: Ok(()),
         }
-    }
-
-    /// The fixes are for a server that builds all indexes without blocking writers.
-    pub(super) fn for_dsql(&mut self, is_dsql: bool) {
-        self.is_dsql = is_dsql;
     }
 
     /// The next lines are about this table of the mapping.
@@ -73,32 +70,47 @@ impl Report {
         self.table = table.map(|mapping| mapping.table.clone());
     }
 
-    pub(super) fn ok(&mut self, name: &str, text: &str) -> Result<(), CliError> {
-        self.add(Status::Ok, name, text, None)
+    pub(super) fn ok(&mut self, name: &str, text: impl AsRef<str>) {
+        self.add(Status::Ok, name, text.as_ref(), None);
     }
 
-    pub(super) fn warning(&mut self, name: &str, text: &str, fix: &str) -> Result<(), CliError> {
-        self.add(Status::Warning, name, text, Some(fix))
+    pub(super) fn warning(&mut self, name: &str, text: impl AsRef<str>, fix: impl AsRef<str>) {
+        self.add(Status::Warning, name, text.as_ref(), Some(fix.as_ref()));
     }
 
-    pub(super) fn failure(&mut self, name: &str, text: &str, fix: &str) -> Result<(), CliError> {
-        self.add(Status::Failure, name, text, Some(fix))
+    pub(super) fn failure(&mut self, name: &str, text: impl AsRef<str>, fix: impl AsRef<str>) {
+        self.add(Status::Failure, name, text.as_ref(), Some(fix.as_ref()));
     }
 
-    /// An error, which contains its fix.
-    pub(super) fn error(&mut self, name: &str, error: &CliError) -> Result<(), CliError> {
-        self.is_unavailable |= error.outcome() == Outcome::Unavailable;
-        self.add(Status::Failure, name, &error.to_string(), None)
-    }
-
-    fn add(
+    /// The value of a result; of an error, which contains its fix, the line.
+    pub(super) fn value<T, E: Into<CliError>>(
         &mut self,
+        name: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error.into(),
+        };
+        self.is_unavailable |= error.outcome() == Outcome::Unavailable;
+        self.add(Status::Failure, name, &error.to_string(), None);
+        None
+    }
+
+    fn add(&mut self, status: Status, name: &str, text: &str, fix: Option<&str>) {
+        self.counts[status as usize] += 1;
+        if self.written.is_ok() {
+            self.written = self.write(status, name, text, fix);
+        }
+    }
+
+    fn write(
+        &self,
         status: Status,
         name: &str,
         text: &str,
         fix: Option<&str>,
     ) -> Result<(), CliError> {
-        self.counts[status as usize] += 1;
         let of_dsql = fix.filter(|_| self.is_dsql).map(index_async);
         let fix = of_dsql.as_deref().or(fix);
         if self.is_json {
@@ -122,6 +134,7 @@ impl Report {
 
     /// Writes the verdict.
     pub(super) fn end(self) -> Result<Outcome, CliError> {
+        self.written?;
         let [_, warnings, failures] = self.counts;
         if !self.is_json {
             let verdict = match failures {

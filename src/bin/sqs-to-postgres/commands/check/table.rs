@@ -7,7 +7,6 @@ use sqs_to_postgres::schema::{
 };
 
 use super::report::Report;
-use crate::cli::error::CliError;
 
 /// The name of the check of a column.
 pub(super) fn line_name(column: &str) -> String {
@@ -19,65 +18,53 @@ pub(super) fn check(
     role: &str,
     (pipeline, mapping): (&Pipeline, &TableMapping),
     report: &mut Report,
-) -> Result<(), CliError> {
+) {
     let name = &mapping.table;
     let one_line = |sql: &str| sql.split_whitespace().collect::<Vec<_>>().join(" ");
     match inspection {
-        Inspection::NoSchema(fix) => report.failure(
-            "table",
-            &format!("the schema of {name} does not exist"),
-            fix,
-        ),
+        Inspection::NoSchema(fix) => {
+            report.failure("table", format!("the schema of {name} does not exist"), fix)
+        }
         Inspection::SchemaClosed(fix) => report.failure(
             "table",
-            &format!("the role has no USAGE privilege on the schema of {name}"),
+            format!("the role has no USAGE privilege on the schema of {name}"),
             fix,
         ),
         Inspection::NoTable => {
             let fix = one_line(&pipeline.create_table(mapping));
-            report.failure("table", &format!("{name} does not exist"), &fix)
+            report.failure("table", format!("{name} does not exist"), &fix)
         }
         Inspection::Table(table) => check_table(table, role, mapping, report),
     }
 }
 
-fn check_table(
-    table: &TableFacts,
-    role: &str,
-    mapping: &TableMapping,
-    report: &mut Report,
-) -> Result<(), CliError> {
-    check_kind(table, role, mapping, report)?;
-    check_columns(table, mapping, report)?;
+fn check_table(table: &TableFacts, role: &str, mapping: &TableMapping, report: &mut Report) {
+    check_kind(table, role, mapping, report);
+    check_columns(table, mapping, report);
     match &table.unique_index {
-        Ok(index) => report.ok("key", &format!("unique index {index}"))?,
-        Err(fix) => report.failure("key", "the table has no unique index on the key", fix)?,
+        Ok(index) => report.ok("key", format!("unique index {index}")),
+        Err(fix) => report.failure("key", "the table has no unique index on the key", fix),
     }
     check_permissions(&table.permissions, report)
 }
 
-fn check_kind(
-    table: &TableFacts,
-    role: &str,
-    mapping: &TableMapping,
-    report: &mut Report,
-) -> Result<(), CliError> {
+fn check_kind(table: &TableFacts, role: &str, mapping: &TableMapping, report: &mut Report) {
     let found = format!("{} in schema {}", mapping.table, table.schema);
     match table.kind {
         Kind::Other => report.failure(
             "table",
-            &format!("{found} is not a table"),
+            format!("{found} is not a table"),
             "map the table itself",
-        )?,
+        ),
         Kind::Partitioned(0) => {
             let fix = "create partitions: `sqs-to-postgres ddl --partition-by` prints them";
-            report.failure("table", &format!("{found} has no partitions"), fix)?;
+            report.failure("table", format!("{found} has no partitions"), fix);
         }
-        Kind::Partitioned(parts) => report.ok("table", &format!("{found}, {parts} partitions"))?,
-        Kind::Table => report.ok("table", &found)?,
+        Kind::Partitioned(parts) => report.ok("table", format!("{found}, {parts} partitions")),
+        Kind::Table => report.ok("table", &found),
     }
     if let Some(gap) = &table.partition_gap {
-        check_gap(gap, report)?;
+        check_gap(gap, report);
     }
     if !table.unlogged.is_empty() {
         let text = format!(
@@ -86,7 +73,7 @@ fn check_kind(
         );
         let fix = |name: &String| format!("ALTER TABLE {name} SET LOGGED;");
         let fixes: Vec<_> = table.unlogged.iter().map(fix).collect();
-        report.warning("durability", &text, &fixes.join(" "))?;
+        report.warning("durability", &text, fixes.join(" "));
     }
     if table.has_row_security {
         let text = "it applies to this role: a row that a policy refuses is rejected";
@@ -94,17 +81,12 @@ fn check_kind(
             "add a policy that allows the mapped rows, or ALTER ROLE {} BYPASSRLS;",
             quote_identifier(role)
         );
-        report.warning("row security", text, &fix)?;
+        report.warning("row security", text, &fix);
     }
-    Ok(())
 }
 
 /// What binds a child table to its parent. If the index of its key is missing, the fix for that one serves both.
-pub(super) fn check_parent(
-    parent: &ParentFacts,
-    has_key: bool,
-    report: &mut Report,
-) -> Result<(), CliError> {
+pub(super) fn check_parent(parent: &ParentFacts, has_key: bool, report: &mut Report) {
     match &parent.foreign_key {
         None => {}
         Some(Ok(ForeignKey { name, cascades })) => {
@@ -114,16 +96,16 @@ pub(super) fn check_parent(
                     ", without ON DELETE CASCADE: the function itself deletes the rows of a deleted row"
                 }
             };
-            report.ok("foreign key", &format!("{name}{alone}"))?;
+            report.ok("foreign key", format!("{name}{alone}"));
         }
         Some(Err(fix)) => {
             let text = "none to the parent's key: others can delete a row and leave those that belong to it";
-            report.warning("foreign key", text, fix)?;
+            report.warning("foreign key", text, fix);
         }
     }
     match &parent.index {
-        Ok(index) => report.ok("parent index", &format!("index {index}")),
-        Err(_) if !has_key => Ok(()),
+        Ok(index) => report.ok("parent index", format!("index {index}")),
+        Err(_) if !has_key => {}
         Err(fix) => {
             let text = "no index begins with the parent's key: each deletion of a parent's row reads the whole table";
             report.warning("parent index", text, fix)
@@ -131,7 +113,7 @@ pub(super) fn check_parent(
     }
 }
 
-fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {
+fn check_gap(gap: &PartitionGap, report: &mut Report) {
     let PartitionGap { column, from, .. } = gap;
     let rows = if gap.is_now {
         format!("current rows ({column} {from})")
@@ -144,11 +126,7 @@ fn check_gap(gap: &PartitionGap, report: &mut Report) -> Result<(), CliError> {
     report.warning("partitions", &text, &fix)
 }
 
-fn check_columns(
-    table: &TableFacts,
-    mapping: &TableMapping,
-    report: &mut Report,
-) -> Result<(), CliError> {
+fn check_columns(table: &TableFacts, mapping: &TableMapping, report: &mut Report) {
     let differences = table.columns.differences(mapping);
     for column in &mapping.columns {
         if differences
@@ -156,7 +134,7 @@ fn check_columns(
             .all(|difference| difference.column != column.name)
         {
             let description = table.columns.description(&column.name).unwrap_or_default();
-            report.ok(&line_name(&column.name), &description)?;
+            report.ok(&line_name(&column.name), &description);
         }
     }
     for Difference {
@@ -165,17 +143,16 @@ fn check_columns(
     {
         let (name, fault_text) = (line_name(column), fault.to_string());
         if fault.is_mild() {
-            report.warning(&name, &fault_text, fix)?;
+            report.warning(&name, &fault_text, fix);
         } else {
-            report.failure(&name, &fault_text, fix)?;
+            report.failure(&name, &fault_text, fix);
         }
     }
-    Ok(())
 }
 
-fn check_permissions(permissions: &Permissions, report: &mut Report) -> Result<(), CliError> {
+fn check_permissions(permissions: &Permissions, report: &mut Report) {
     if permissions.missing.is_empty() {
-        return report.ok("grants", &permissions.needed.join(", "));
+        return report.ok("grants", permissions.needed.join(", "));
     }
     let text = format!(
         "{} not granted on the mapped columns",

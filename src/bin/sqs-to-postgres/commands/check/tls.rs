@@ -7,7 +7,6 @@ use sqs_to_postgres::config::SslMode;
 use sqs_to_postgres::database::{Database, is_loopback};
 
 use super::report::Report;
-use crate::cli::error::CliError;
 
 /// A certificate that expires sooner gets a warning.
 const DAYS_AHEAD: i32 = 30;
@@ -21,22 +20,17 @@ enum Verified {
     AuthorityAndHost,
 }
 
-pub(super) async fn check(
-    database: &mut Database,
-    host: &str,
-    report: &mut Report,
-) -> Result<(), CliError> {
-    let mode = match database.ssl_mode().await {
-        Ok(mode) => mode,
-        Err(error) => return report.error("tls", &error.into()),
+pub(super) async fn check(database: &mut Database, host: &str, report: &mut Report) {
+    let Some(mode) = report.value("tls", database.ssl_mode().await) else {
+        return;
     };
     if mode == SslMode::Disable {
         return off(host, report);
     }
-    let shown = match database.certificate().await {
-        Ok(Some(shown)) => shown,
-        Ok(None) => return off(host, report),
-        Err(error) => return report.error("tls", &error.into()),
+    let shown = match report.value("tls", database.certificate().await) {
+        Some(Some(shown)) => shown,
+        Some(None) => return off(host, report),
+        None => return,
     };
     let has_authority = database.tls_settings().authorities.file().is_some();
     let verified = match mode {
@@ -55,13 +49,7 @@ pub(super) async fn check(
     }
 }
 
-fn on(
-    verified: &Verified,
-    days: i32,
-    until: &str,
-    host: &str,
-    report: &mut Report,
-) -> Result<(), CliError> {
+fn on(verified: &Verified, days: i32, until: &str, host: &str, report: &mut Report) {
     match verified {
         Verified::Nothing => {
             let expires = if days < 0 { "expired" } else { "expires" };
@@ -82,17 +70,17 @@ fn on(
         }
         Verified::Authority => report.ok(
             "tls",
-            &format!("authority verified, but not the host name; certificate valid until {until}"),
+            format!("authority verified, but not the host name; certificate valid until {until}"),
         ),
         Verified::AuthorityAndHost => report.ok(
             "tls",
-            &format!("server and authority verified; certificate valid until {until}"),
+            format!("server and authority verified; certificate valid until {until}"),
         ),
     }
 }
 
 /// Without TLS only a connection that stays on this machine is safe.
-fn off(host: &str, report: &mut Report) -> Result<(), CliError> {
+fn off(host: &str, report: &mut Report) {
     if is_loopback(host) {
         report.ok("tls", "off, and the connection does not leave this machine")
     } else {

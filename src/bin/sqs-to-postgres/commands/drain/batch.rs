@@ -3,7 +3,7 @@
 use aws_sdk_sqs::types::Message;
 use sqs_to_postgres::sqs::in_flight::Receipt;
 
-use crate::cli::event::EventRecord;
+use crate::cli::event::of_event;
 
 /// The payload is an object with one array.
 const BEGIN: &[u8] = b"{\"Records\":[";
@@ -32,12 +32,12 @@ impl ReceivedBatch {
     }
 
     /// Adds a message of the queue with this ARN.
-    pub(super) fn push(&mut self, message: &Message, receipt: Receipt, queue_arn: &str) {
+    pub(super) fn push(&mut self, message: Message, receipt: Receipt, queue_arn: &str) {
         if self.len() > 0 {
             self.records.push(b',');
         }
         // Writing texts to a buffer cannot fail.
-        _ = serde_json::to_writer(&mut self.records, &EventRecord::new(message, queue_arn));
+        _ = serde_json::to_writer(&mut self.records, &of_event(message, queue_arn));
         self.receipts.push(receipt);
     }
 

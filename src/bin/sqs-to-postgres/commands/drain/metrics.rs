@@ -128,7 +128,7 @@ mod tests {
             ..Totals::default()
         };
         let status = Status::new(Arc::new(Mutex::new(totals)), "message");
-        status.received(5);
+        status.counts().received = 5;
         status.settled(4, 1, 2);
         assert_eq!(text(&status), include_str!("metrics.txt"));
     }

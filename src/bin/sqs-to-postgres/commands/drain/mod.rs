@@ -5,6 +5,7 @@
 //! batches under way are finished soon, or their messages are released.
 
 mod batch;
+mod gather;
 mod metrics;
 mod run;
 mod source;
@@ -30,8 +31,9 @@ use crate::cli::settings::{
     DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, queue_url, queue_url_or, settings,
 };
 use crate::cli::signals::Stop;
+use gather::Limits;
 use run::DrainLoop;
-use source::{Limits, Source};
+use source::Source;
 use status::Status;
 
 const EXAMPLES: &str = "\
@@ -94,7 +96,8 @@ impl Drain {
         let progress = Progress::with_log("messages done");
         let Some(opened) = stop.or_done(self.open()).await else {
             eprintln!("interrupted before the first message");
-            return Ok(self.interrupted());
+            // A drain with `--follow` ends only by an interrupt, so that is its success.
+            return Ok(Outcome::done_if(self.follow));
         };
         let (source, database, handler, max_invisible) = opened?;
         let stored = match handler.pipeline().single_table() {
@@ -131,18 +134,10 @@ impl Drain {
         let sqs = Client::new(aws.config().await);
         let queue = self.queue.required_queue(&sqs).await?;
         let source = Source::open(queue).await?;
-        let max_invisible = source.in_flight().visibility_timeout().max(back_off);
+        let max_invisible = source.in_flight.visibility_timeout().max(back_off);
         let database = self.database.database(&aws)?;
         let handler = start::handler(settings, aws, Instant::now()).await?;
         Ok((source, database, handler, max_invisible))
-    }
-
-    /// A drain with `--follow` ends only by an interrupt, so that is its success.
-    fn interrupted(&self) -> Outcome {
-        match self.follow {
-            true => Outcome::Done,
-            false => Outcome::SomeFailed,
-        }
     }
 
     fn limits(&self) -> Limits {

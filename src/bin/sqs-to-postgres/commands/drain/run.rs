@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sqs_to_postgres::database::Database;
@@ -19,7 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::ReceivedBatch;
-use super::source::{Limits, Source};
+use super::gather::Limits;
+use super::source::Source;
 use super::status::{self, Status};
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -58,23 +58,6 @@ struct Handled {
     receipts: Vec<Receipt>,
     named: HashSet<String>,
     _permit: OwnedSemaphorePermit,
-}
-
-impl Handled {
-    fn new(
-        began: Instant,
-        receipts: Vec<Receipt>,
-        answer: SqsBatchResponse,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        let named = answer.batch_item_failures.into_iter();
-        Self {
-            began,
-            receipts,
-            named: named.map(|failure| failure.item_identifier).collect(),
-            _permit: permit,
-        }
-    }
 }
 
 pub(super) struct DrainLoop<'s> {
@@ -120,7 +103,7 @@ impl DrainLoop<'_> {
         let ended = tokio::select! {
             ended = draining => ended,
             never = self.watch(&progress, metrics_addr.is_some()) => match never {},
-            never = self.source.in_flight().extend() => match never {},
+            never = self.source.in_flight.extend() => match never {},
             () = status::serve(listener, &self.status) => None,
         };
         self.status.show(&progress);
@@ -133,10 +116,10 @@ impl DrainLoop<'_> {
         while !self.stop.is_asked() {
             let until = Instant::now() + CONNECT_TIME;
             let Err(error) = database.client(until).await.map(|_| ()) else {
-                self.status.database_works(true);
+                self.status.counts().is_database_down = false;
                 break;
             };
-            self.status.database_works(false);
+            self.status.counts().is_database_down = true;
             let error = CliError::from(error);
             if !self.is_following || error.outcome() != Outcome::Unavailable {
                 return Some(error);
@@ -163,11 +146,9 @@ impl DrainLoop<'_> {
                 permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
             let began = Instant::now();
-            let source = self.source;
-            let gathered = source.gather(&self.limits, was_full, &self.stop, &self.status);
-            match gathered.await {
+            match self.gather_batch(was_full).await {
                 Ok(batch) => {
-                    self.status.queue_works(true);
+                    self.status.counts().is_queue_down = false;
                     only_failures_for = match self.has_new(&batch) {
                         true => Duration::ZERO,
                         false => only_failures_for + began.elapsed(),
@@ -175,7 +156,7 @@ impl DrainLoop<'_> {
                     let is_empty = batch.len() == 0 && !was_full;
                     let is_over = is_empty || only_failures_for >= self.limits.wait;
                     was_full = batch.len() >= self.limits.size;
-                    self.status.received(batch.len());
+                    self.status.counts().received += batch.len();
                     if batch.len() > 0 {
                         batches.send((batch, permit)).await.ok()?;
                     }
@@ -186,7 +167,7 @@ impl DrainLoop<'_> {
                 Err(error) if !self.is_following => return Some(error.into()),
                 Err(error) => {
                     tracing::warn!(reason = %error, "messages cannot be received: retrying");
-                    self.status.queue_works(false);
+                    self.status.counts().is_queue_down = true;
                     _ = timeout(PAUSE, stop.asked()).await;
                 }
             }
@@ -206,7 +187,7 @@ impl DrainLoop<'_> {
     async fn look_at_the_end(&self) {
         let until = Instant::now() + self.limits.wait;
         while let Ok(depth) = self.source.depth().await {
-            self.status.depth_is(depth);
+            self.status.counts().depth = depth;
             let is_explained = depth.invisible == 0 || self.status.has_failures();
             if is_explained || self.stop.is_asked() || Instant::now() >= until {
                 return;
@@ -247,16 +228,22 @@ impl DrainLoop<'_> {
             };
             match handled {
                 Ok(answer) => {
-                    self.status.database_works(true);
-                    let handled = Handled::new(began, receipts, answer, permit);
+                    self.status.counts().is_database_down = false;
+                    let named = answer.batch_item_failures.into_iter();
+                    let handled = Handled {
+                        began,
+                        receipts,
+                        named: named.map(|failure| failure.item_identifier).collect(),
+                        _permit: permit,
+                    };
                     // The receiver outlives the sender.
                     _ = to_settle.send(handled).await;
                 }
                 Err(error) => {
                     // The handler has backed them off.
-                    self.source.in_flight().leave(&receipts);
-                    self.status.left(receipts.len());
-                    self.status.database_works(false);
+                    self.source.in_flight.leave(&receipts);
+                    self.status.counts().left += receipts.len();
+                    self.status.counts().is_database_down = true;
                     let error = CliError::from(error);
                     let error = match self.is_following && error.outcome() == Outcome::Unavailable {
                         true => self.wait_for(&mut database).await,
@@ -289,10 +276,10 @@ impl DrainLoop<'_> {
         let is_named = |receipt: &Receipt| batch.named.contains(&receipt.message_id);
         let (left, done): (Vec<_>, Vec<_>) = batch.receipts.into_iter().partition(is_named);
         let undeleted = self.source.delete(&done).await;
-        self.source.in_flight().leave(&left);
+        self.source.in_flight.leave(&left);
         self.status.worked(batch.began);
         if self.is_following {
-            let failed = self.status.failed() + left.len();
+            let failed = self.status.counts().failed + left.len();
             return self.status.settled(done.len(), undeleted, failed);
         }
         let mut failed = self.failed.borrow_mut();
@@ -307,8 +294,8 @@ impl DrainLoop<'_> {
 
     async fn release(&self, receipts: &[Receipt]) {
         // If that fails, it is logged, and they become visible later.
-        _ = self.source.in_flight().release(receipts).await;
-        self.status.released(receipts.len());
+        _ = self.source.in_flight.release(receipts).await;
+        self.status.counts().released += receipts.len();
     }
 
     /// Waits until an end is requested, and then as long as a batch may take.
@@ -322,9 +309,9 @@ impl DrainLoop<'_> {
         loop {
             if progress.is_shown() || has_metrics {
                 if let Ok(depth) = self.source.depth().await {
-                    self.status.depth_is(depth);
+                    self.status.counts().depth = depth;
                 }
-                self.status.in_flight(self.source.in_flight().len());
+                self.status.counts().in_flight = self.source.in_flight.len();
                 self.status.show(progress);
             }
             sleep(LOOK_EVERY).await;
@@ -340,16 +327,16 @@ impl DrainLoop<'_> {
         self.look_at_the_end().await;
         let is_interrupted = self.stop.is_asked() && error.is_none();
         let at_most = match self.status.is_only_failed_invisible() {
-            true => self.source.in_flight().visibility_timeout(),
+            true => self.source.in_flight.visibility_timeout(),
             false => self.max_invisible,
         };
         let summary = self.status.summary(is_json, is_interrupted, at_most);
         last_line(&summary)?;
         match error {
             Some(error) => Err(error),
-            None if self.is_following => Ok(Outcome::Done),
-            None if is_interrupted || !self.status.is_drained() => Ok(Outcome::SomeFailed),
-            None => Ok(Outcome::Done),
+            None => Ok(Outcome::done_if(
+                self.is_following || !is_interrupted && self.status.is_drained(),
+            )),
         }
     }
 }

@@ -80,10 +80,6 @@ impl Status {
         totals.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn received(&self, messages: usize) {
-        self.counts().received += messages;
-    }
-
     pub(super) fn settled(&self, done: usize, undeleted: usize, failed: usize) {
         let mut counts = self.counts();
         counts.done += done;
@@ -103,18 +99,6 @@ impl Status {
         });
     }
 
-    pub(super) fn failed(&self) -> usize {
-        self.counts().failed
-    }
-
-    pub(super) fn released(&self, messages: usize) {
-        self.counts().released += messages;
-    }
-
-    pub(super) fn left(&self, messages: usize) {
-        self.counts().left += messages;
-    }
-
     /// Whether messages are left in the queue.
     pub(super) fn has_failures(&self) -> bool {
         let counts = self.counts();
@@ -131,24 +115,6 @@ impl Status {
     pub(super) fn is_drained(&self) -> bool {
         let is_invisible = self.counts().depth.invisible > 0;
         !is_invisible && !self.has_failures() && self.totals().dead_lettered == 0
-    }
-
-    /// Whether messages could be received.
-    pub(super) fn queue_works(&self, works: bool) {
-        self.counts().is_queue_down = !works;
-    }
-
-    /// Whether messages could be stored.
-    pub(super) fn database_works(&self, works: bool) {
-        self.counts().is_database_down = !works;
-    }
-
-    pub(super) fn depth_is(&self, depth: Depth) {
-        self.counts().depth = depth;
-    }
-
-    pub(super) fn in_flight(&self, messages: usize) {
-        self.counts().in_flight = messages;
     }
 
     /// Updates the progress bar.

@@ -122,10 +122,7 @@ impl Explain {
                 (true, false) => Ok(()),
             })?;
         }
-        Ok(match summary.is_any_rejected() {
-            true => Outcome::SomeFailed,
-            false => Outcome::Done,
-        })
+        Ok(Outcome::done_if(!summary.is_any_rejected()))
     }
 
     fn print(&self, explainer: &Explainer, place: &str, rows: &Rows) -> Result<(), CliError> {

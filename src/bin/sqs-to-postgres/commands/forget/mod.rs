@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
 use clap::Args;
-use sqs_to_postgres::database::Database;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -23,7 +22,7 @@ use crate::cli::values::Values;
 use letters::Letters;
 use person::People;
 use receipt::Receipt;
-use rows::Found;
+use rows::Rows;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -85,25 +84,21 @@ impl Forget {
         let keys = self.mask.keys(&aws).await?;
         let values = self.values.read()?;
         let people = People::new((&file, pipeline), &self.column, keys.as_ref(), &values)?;
-        let mut database = self.database.database(&aws)?;
-        let mut tables = rows::tables(&mut database, &people).await?;
-        let counts = rows::count(&mut database, &people, &tables).await?;
-        for (table, rows) in tables.iter_mut().zip(counts) {
-            table.rows = rows;
-        }
+        let database = self.database.database(&aws)?;
+        let mut rows = Rows::find(database, &people).await?;
         // First, so that nobody moves one back after its rows are deleted.
         let sqs = Client::new(aws.config().await);
         let mut letters = Letters::of(&sqs, &self.queue, &self.dead_letters).await?;
         if let Some(letters) = &mut letters {
             letters.look_through(&people, self.yes, &stop).await?;
         }
-        let mut left = delete(&mut database, &people, &mut tables, (self.yes, &stop)).await;
+        let mut left = delete(&mut rows, self.yes, &stop).await;
         left.extend(letters.iter().flat_map(|letters| letters.left(self.yes)));
         let receipt = Receipt {
             deletes: self.yes,
             people: &people,
             keys: keys.as_ref(),
-            tables: &tables,
+            tables: &rows.tables,
             letters: letters.as_ref(),
             left,
         };
@@ -112,22 +107,18 @@ impl Forget {
 }
 
 /// Deletes the rows, and says what is left of them, and why.
-async fn delete(
-    database: &mut Database,
-    people: &People,
-    tables: &mut [Found],
-    (deletes, stop): (bool, &Stop),
-) -> Vec<String> {
+async fn delete(rows: &mut Rows<'_>, deletes: bool, stop: &Stop) -> Vec<String> {
+    let tables = &rows.tables;
     let forbidden = tables.iter().filter(|found| found.rows > 0);
     let forbidden = forbidden.filter_map(|found| found.grant.as_ref());
     let forbidden: Vec<_> = forbidden.cloned().collect();
-    let rows: u64 = tables.iter().map(|found| found.rows).sum();
-    let all = |why: &str| vec![format!("{} ({why})", counted(rows as usize, "row"))];
+    let count: u64 = tables.iter().map(|found| found.rows).sum();
+    let all = |why: &str| vec![format!("{} ({why})", counted(count as usize, "row"))];
     if !forbidden.is_empty() {
         let why = format!("the role must not delete them: {}", forbidden.join(" "));
         return all(&why);
     }
-    match rows::references(database, people, tables).await {
+    match rows.references().await {
         Ok(references) if references.is_empty() => {}
         Ok(references) => return all(&references.join("; ")),
         Err(error) => return all(&error.to_string()),
@@ -135,15 +126,15 @@ async fn delete(
     if !deletes {
         return Vec::new();
     }
-    match stop.or_done(rows::delete(database, people, tables)).await {
+    match stop.or_done(rows.delete()).await {
         None => return all("interrupted: run it again"),
         Some(Err(error)) => return all(&error.to_string()),
         Some(Ok(())) => {}
     }
-    match rows::count(database, people, tables).await {
+    match rows.count().await {
         Err(error) => vec![format!("perhaps rows of the meantime ({error})")],
         Ok(counts) => {
-            let new = tables.iter().zip(counts).filter(|(_, rows)| *rows > 0);
+            let new = rows.tables.iter().zip(counts).filter(|(_, rows)| *rows > 0);
             let new = new.map(|(found, rows)| {
                 let rows = counted(rows as usize, "row");
                 format!(

@@ -1,10 +1,9 @@
 //! The people to forget: their values as each table stores them, and whether a message is about one of them.
 
-use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use sqs_to_postgres::mask::{KeyRing, Mask, Masker, UnmaskError};
+use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::message::{Message, Record};
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rejection::Rule;
 use sqs_to_postgres::transform::Transformer;
@@ -13,7 +12,7 @@ use tokio_postgres::types::Type;
 
 use super::column::{Cell, Searched, searched};
 use crate::cli::error::CliError;
-use crate::cli::event::EventRecord;
+use crate::cli::event::record;
 
 /// Why values cannot be searched for.
 #[derive(Debug, Error)]
@@ -26,7 +25,7 @@ enum PersonError {
 
 /// The people to forget.
 pub(super) struct People {
-    column: String,
+    pub(super) column: String,
     pub(super) searched: Vec<Searched>,
     /// Of each person a digest, if there is a mask key.
     pub(super) digests: Vec<Option<String>>,
@@ -34,7 +33,7 @@ pub(super) struct People {
     pub(super) notes: Vec<String>,
     /// As they were given, and without their masks.
     texts: Vec<String>,
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     /// One for each mask key.
     transformers: Vec<Transformer>,
     origins: Origins,
@@ -77,14 +76,6 @@ impl People {
             people.add(value, number, keys)?;
         }
         Ok(people)
-    }
-
-    pub(super) fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
-    }
-
-    pub(super) fn column(&self) -> &str {
-        &self.column
     }
 
     /// The values as one of the tables stores them, and the type of the parameter for them.
@@ -153,8 +144,7 @@ impl People {
         queue_arn: &str,
     ) -> Verdict {
         let body = message.body().unwrap_or_default();
-        let record = serde_json::to_value(EventRecord::new(message, queue_arn));
-        let Ok(mut record) = record.and_then(Record::deserialize) else {
+        let Some(mut record) = record(message, queue_arn) else {
             return self.unreadable(body);
         };
         record.read_origin(&self.origins);

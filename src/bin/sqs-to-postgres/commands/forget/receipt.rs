@@ -37,10 +37,7 @@ impl Receipt<'_> {
         } else {
             last_line(&self.text(&time))?;
         }
-        Ok(match self.left.is_empty() {
-            true => Outcome::Done,
-            false => Outcome::SomeFailed,
-        })
+        Ok(Outcome::done_if(self.left.is_empty()))
     }
 
     fn notes(&self) -> Vec<String> {
@@ -64,7 +61,7 @@ impl Receipt<'_> {
     fn text(&self, time: &str) -> String {
         let mut table = Table::default();
         table.row(["table", "rows", "found by"].map(str::to_owned));
-        let column = self.people.column();
+        let column = &self.people.column;
         for found in self.tables {
             let own = found.by_column.then(|| column.to_owned());
             let above = found
@@ -127,7 +124,7 @@ impl Receipt<'_> {
     }
 
     fn json(&self, time: &str) -> Value {
-        let column = self.people.column();
+        let column = &self.people.column;
         let table = |found: &Found| {
             json!({
                 "table": found.table, "rows": found.rows, "deleted": found.deleted,

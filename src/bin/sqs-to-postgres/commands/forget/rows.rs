@@ -6,14 +6,13 @@ use sqs_to_postgres::quote::{all_equal, qualified, quote_identifier};
 use sqs_to_postgres::refusal::RetryAction;
 use sqs_to_postgres::schema::TableError;
 use thiserror::Error;
-use tokio::time::Instant;
 use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use super::person::People;
+use crate::cli::database::{Parameter, connect};
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
-use crate::cli::settings::CONNECT_TIMEOUT;
 
 /// A transaction that met another one is tried this often.
 const ATTEMPTS: usize = 5;
@@ -62,18 +61,130 @@ pub(super) struct Found {
     columns: Vec<usize>,
 }
 
-/// The tables that can have rows of the people, not yet counted.
-pub(super) async fn tables(
-    database: &mut Database,
-    people: &People,
-) -> Result<Vec<Found>, CliError> {
+/// The rows of the people, in all tables that can have some.
+pub(super) struct Rows<'p> {
+    database: Database,
+    people: &'p People,
+    pub(super) tables: Vec<Found>,
+}
+
+impl<'p> Rows<'p> {
+    /// Counts the rows of the people.
+    pub(super) async fn find(mut database: Database, people: &'p People) -> Result<Self, CliError> {
+        let tables = tables(&mut database, people).await?;
+        let mut found = Self {
+            database,
+            people,
+            tables,
+        };
+        let counts = found.count().await?;
+        for (table, rows) in found.tables.iter_mut().zip(counts) {
+            table.rows = rows;
+        }
+        Ok(found)
+    }
+
+    /// Counts the rows of the people in each of the tables.
+    pub(super) async fn count(&mut self) -> Result<Vec<u64>, DatabaseError> {
+        let client = begin(&mut self.database).await?;
+        let mut counts = Vec::new();
+        for table in &self.tables {
+            let sql = format!("SELECT count(*) FROM ({}) AS found", table.keys);
+            counts.push(count_by(client, &sql, table, self.people).await?);
+        }
+        client.batch_execute("COMMIT").await?;
+        Ok(counts)
+    }
+
+    /// Foreign keys of tables outside the mapping, and how many rows there refer to rows of the people, which therefore
+    /// cannot be deleted. Asked first, because the server would log its refusal with the key of a row.
+    pub(super) async fn references(&mut self) -> Result<Vec<String>, DatabaseError> {
+        let sql = "SELECT conrelid::regclass::text, conname::text, \
+               (SELECT string_agg(format('r.%I = t.%I', o.attname, a.attname), ' AND ') FROM unnest(conkey, confkey) AS pair(own, other) \
+                JOIN pg_attribute o ON o.attrelid = conrelid AND o.attnum = own \
+                JOIN pg_attribute a ON a.attrelid = confrelid AND a.attnum = other) \
+               FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass($1) AND conparentid = 0 AND confdeltype IN ('a', 'r') \
+               AND conrelid <> ALL (SELECT to_regclass(name) FROM unnest($2::text[]) AS name) AND has_table_privilege(conrelid, 'SELECT') \
+               ORDER BY 1, 2";
+        let names: Vec<_> = self
+            .tables
+            .iter()
+            .map(|found| found.table.as_str())
+            .collect();
+        let client = begin(&mut self.database).await?;
+        let mut references = Vec::new();
+        for found in self.tables.iter().filter(|found| found.rows > 0) {
+            let parameters: [(Parameter, Type); 2] =
+                [(&found.table, Type::TEXT), (&names, Type::TEXT_ARRAY)];
+            for row in client.query_typed(sql, &parameters).await? {
+                let [table, name, same]: [String; 3] =
+                    [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
+                let count = format!(
+                    "SELECT count(*) FROM {table} AS r JOIN {} AS t ON {same} WHERE ({}) IN ({})",
+                    found.table, found.key, found.keys
+                );
+                let rows = count_by(client, &count, found, self.people).await?;
+                if rows > 0 {
+                    let rows = counted(rows as usize, "row");
+                    references.push(format!(
+                    "foreign key {name:?}: {rows} of {table}, delete them first or let the key cascade"
+                ));
+                }
+            }
+        }
+        client.batch_execute("COMMIT").await?;
+        Ok(references)
+    }
+
+    /// Deletes the rows of the people, and those that belong to them, in one transaction.
+    pub(super) async fn delete(&mut self) -> Result<(), DatabaseError> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.delete_once().await {
+                Ok(deleted) => {
+                    for (table, deleted) in self.tables.iter_mut().zip(deleted) {
+                        table.deleted = deleted;
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            // What is open is rolled back.
+            self.database.disconnect();
+            if attempt == ATTEMPTS || !met_another(&error) {
+                return Err(error);
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn delete_once(&mut self) -> Result<Vec<u64>, DatabaseError> {
+        let client = begin(&mut self.database).await?;
+        let mut counts = Vec::new();
+        // A mapping has parents before their children.
+        for table in self.tables.iter().rev() {
+            let mut deleted = 0;
+            for (sql, at) in table.delete.iter().zip(&table.columns) {
+                if let Some((cells, array)) = self.people.cells(*at) {
+                    deleted += client.execute_typed(sql, &[(&cells, array)]).await?;
+                }
+            }
+            counts.push(deleted);
+        }
+        client.batch_execute("COMMIT").await?;
+        counts.reverse();
+        Ok(counts)
+    }
+}
+
+async fn tables(database: &mut Database, people: &People) -> Result<Vec<Found>, CliError> {
     let [_, role] = database.name_and_role().await?;
     let role = quote_identifier(&role);
     if logs_parameters(database).await? {
         return Err(CliError::invalid(RowsError::Logged(role)));
     }
-    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
-    let pipeline = people.pipeline();
+    let client = connect(database).await?;
+    let pipeline = &people.pipeline;
     let mut tables = Vec::new();
     for (number, table) in pipeline.tables.iter().enumerate() {
         let columns = columns_above(people, number);
@@ -95,7 +206,7 @@ async fn logs_parameters(database: &mut Database) -> Result<bool, DatabaseError>
 
 /// The searched columns of a table and of those that its rows belong to.
 fn columns_above(people: &People, table: usize) -> Vec<usize> {
-    let parent = |table: &usize| people.pipeline().tables.get(*table)?.parent;
+    let parent = |table: &usize| people.pipeline.tables.get(*table)?.parent;
     let lineage = std::iter::successors(Some(table), parent);
     let column = |table| {
         people
@@ -142,9 +253,9 @@ impl Found {
         columns: Vec<usize>,
         grant: Option<String>,
     ) -> Self {
-        let (name, column) = (table.table.to_string(), quote_identifier(people.column()));
+        let (name, column) = (table.table.to_string(), quote_identifier(&people.column));
         let searched = columns.iter().filter_map(|&at| people.searched.get(at));
-        let above = searched.filter_map(|found| people.pipeline().tables.get(found.table));
+        let above = searched.filter_map(|found| people.pipeline.tables.get(found.table));
         let by_column = people
             .searched
             .iter()
@@ -187,25 +298,9 @@ impl Found {
     }
 }
 
-/// Counts the rows of the people in each of the tables.
-pub(super) async fn count(
-    database: &mut Database,
-    people: &People,
-    tables: &[Found],
-) -> Result<Vec<u64>, DatabaseError> {
-    let client = begin(database).await?;
-    let mut counts = Vec::new();
-    for table in tables {
-        let sql = format!("SELECT count(*) FROM ({}) AS found", table.keys);
-        counts.push(count_by(client, &sql, table, people).await?);
-    }
-    client.batch_execute("COMMIT").await?;
-    Ok(counts)
-}
-
 /// A transaction whose parameters stay out of the server's log, as far as the role may decide that.
 async fn begin(database: &mut Database) -> Result<&Client, DatabaseError> {
-    let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+    let client = connect(database).await?;
     client.batch_execute(BEGIN).await?;
     Ok(client)
 }
@@ -216,84 +311,13 @@ async fn count_by(
     table: &Found,
     people: &People,
 ) -> Result<u64, DatabaseError> {
-    let cells = table
-        .columns
-        .iter()
-        .filter_map(|column| people.cells(*column));
+    let cells = table.columns.iter().filter_map(|at| people.cells(*at));
     let cells: Vec<_> = cells.collect();
-    let parameters = cells.iter().map(|(cells, array)| {
-        let cells: &(dyn ToSql + Sync) = cells;
-        (cells, array.clone())
-    });
+    let parameters = cells.iter();
+    let parameters = parameters.map(|(cells, array)| (cells as Parameter, array.clone()));
     let parameters: Vec<_> = parameters.collect();
     let row = client.query_typed_one(sql, &parameters).await?;
     Ok(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or_default())
-}
-
-/// Foreign keys of tables outside the mapping, and how many rows there refer to rows of the people, which therefore
-/// cannot be deleted. Asked first, because the server would log its refusal with the key of a row.
-pub(super) async fn references(
-    database: &mut Database,
-    people: &People,
-    tables: &[Found],
-) -> Result<Vec<String>, DatabaseError> {
-    let sql = "SELECT conrelid::regclass::text, conname::text, \
-               (SELECT string_agg(format('r.%I = t.%I', o.attname, a.attname), ' AND ') FROM unnest(conkey, confkey) AS pair(own, other) \
-                JOIN pg_attribute o ON o.attrelid = conrelid AND o.attnum = own \
-                JOIN pg_attribute a ON a.attrelid = confrelid AND a.attnum = other) \
-               FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass($1) AND conparentid = 0 AND confdeltype IN ('a', 'r') \
-               AND conrelid <> ALL (SELECT to_regclass(name) FROM unnest($2::text[]) AS name) AND has_table_privilege(conrelid, 'SELECT') \
-               ORDER BY 1, 2";
-    let names: Vec<_> = tables.iter().map(|found| found.table.as_str()).collect();
-    let client = begin(database).await?;
-    let mut references = Vec::new();
-    for found in tables.iter().filter(|found| found.rows > 0) {
-        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&found.table, Type::TEXT), (&names, Type::TEXT_ARRAY)];
-        for row in client.query_typed(sql, &parameters).await? {
-            let [table, name, same]: [String; 3] =
-                [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
-            let count = format!(
-                "SELECT count(*) FROM {table} AS r JOIN {} AS t ON {same} WHERE ({}) IN ({})",
-                found.table, found.key, found.keys
-            );
-            let rows = count_by(client, &count, found, people).await?;
-            if rows > 0 {
-                let rows = counted(rows as usize, "row");
-                references.push(format!(
-                    "foreign key {name:?}: {rows} of {table}, delete them first or let the key cascade"
-                ));
-            }
-        }
-    }
-    client.batch_execute("COMMIT").await?;
-    Ok(references)
-}
-
-/// Deletes the rows of the people, and those that belong to them, in one transaction.
-pub(super) async fn delete(
-    database: &mut Database,
-    people: &People,
-    tables: &mut [Found],
-) -> Result<(), DatabaseError> {
-    let mut attempt = 1;
-    loop {
-        let error = match delete_once(database, people, tables).await {
-            Ok(deleted) => {
-                for (table, deleted) in tables.iter_mut().zip(deleted) {
-                    table.deleted = deleted;
-                }
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        // What is open is rolled back.
-        database.disconnect();
-        if attempt == ATTEMPTS || !met_another(&error) {
-            return Err(error);
-        }
-        attempt += 1;
-    }
 }
 
 /// Whether another transaction came in between, for example with a new child.
@@ -301,26 +325,4 @@ fn met_another(error: &DatabaseError) -> bool {
     const FOREIGN_KEY_VIOLATION: &str = "23503";
     let is_referenced = matches!(error, DatabaseError::Server(refusal) if refusal.sqlstate == FOREIGN_KEY_VIOLATION);
     is_referenced || error.action() == RetryAction::Retry
-}
-
-async fn delete_once(
-    database: &mut Database,
-    people: &People,
-    tables: &[Found],
-) -> Result<Vec<u64>, DatabaseError> {
-    let client = begin(database).await?;
-    let mut counts = Vec::new();
-    // A mapping has parents before their children.
-    for table in tables.iter().rev() {
-        let mut deleted = 0;
-        for (sql, at) in table.delete.iter().zip(&table.columns) {
-            if let Some((cells, array)) = people.cells(*at) {
-                deleted += client.execute_typed(sql, &[(&cells, array)]).await?;
-            }
-        }
-        counts.push(deleted);
-    }
-    client.batch_execute("COMMIT").await?;
-    counts.reverse();
-    Ok(counts)
 }

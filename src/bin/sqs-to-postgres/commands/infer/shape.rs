@@ -61,14 +61,14 @@ impl Shape {
     pub(super) fn observe(&mut self, json: &Json, sample: usize) {
         match json {
             Json::Null => {}
-            Json::Bool => self.count(Class::Bool, sample),
-            Json::Number(text) => {
-                let class = match text.contains('.') {
-                    true => Class::Number,
-                    false => Class::Integer,
-                };
-                self.observe_scalar(class, text, sample);
-            }
+            Json::Bool(_) => self.count(Class::Bool, sample),
+            Json::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+                Some(float) if float.fract() == 0.0 => {
+                    self.observe_scalar(Class::Number, &format!("{float}.0"), sample);
+                }
+                Some(float) => self.observe_scalar(Class::Number, &float.to_string(), sample),
+                None => self.observe_scalar(Class::Integer, &number.to_string(), sample),
+            },
             Json::Text(text) => self.observe_scalar(Class::of_text(text), text, sample),
             Json::Array(items) => {
                 self.count(Class::Array, sample);
@@ -77,9 +77,9 @@ impl Shape {
                 let shape = self.items.get_or_insert_default();
                 items.iter().for_each(|item| shape.observe(item, sample));
             }
-            Json::Object(entries) => {
+            Json::Object(object) => {
                 self.count(Class::Object, sample);
-                for (key, value) in entries {
+                for (key, value) in object {
                     self.key(key, sample).observe(value, sample);
                 }
             }

@@ -1,17 +1,16 @@
 //! What dead letters would become under the mapping as it is now.
 
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 use sqs_to_postgres::mask::KeyRing;
+use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::message::{Message, Record};
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rejection::{Rejection, Rule};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::transform::Transformer;
 
 use crate::cli::error::CliError;
-use crate::cli::event::EventRecord;
+use crate::cli::event::record;
 use crate::cli::settings::MappingFlags;
 
 /// The present mapping.
@@ -42,9 +41,8 @@ impl Explainer {
 
     /// What the message would become if it were moved. Postgres, which may refuse a row, is not asked.
     pub(super) fn explain(&self, message: &DeadLetter) -> Result<(), Rejection> {
-        let record = EventRecord::new(message.message(), &self.queue_arn);
-        let json = serde_json::to_value(record).map_err(|_| Rule::Internal)?;
-        let mut record = Record::deserialize(json).map_err(|_| Rule::Internal)?;
+        let record = record(message.message(), &self.queue_arn);
+        let mut record = record.ok_or(Rule::Internal)?;
         record.read_origin(&self.origins);
         let message = Message::extract(&record, self.pipeline.envelope)?;
         let mut rows = self.transformer.new_rows();

@@ -123,10 +123,8 @@ impl Report {
             last_line(&summary)?;
         }
         result?;
-        if self.failed + self.rejected > 0 || came_back || is_interrupted {
-            return Ok(Outcome::SomeFailed);
-        }
-        Ok(Outcome::Done)
+        let some_failed = self.failed + self.rejected > 0 || came_back;
+        Ok(Outcome::done_if(!some_failed && !is_interrupted))
     }
 
     fn summary(&self, is_interrupted: bool) -> String {

@@ -15,17 +15,17 @@ use sqs_to_postgres::backoff::{backoff, retry};
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::mask::{AesSivKeys, KeyError, Mask, MaskFailed, Rekeyed};
 use sqs_to_postgres::refusal::RetryAction;
-use sqs_to_postgres::schema::INSUFFICIENT_PRIVILEGE;
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use crate::cli::Outcome;
-use crate::cli::error::CliError;
+use crate::cli::database::{Parameter, connect};
+use crate::cli::error::{CliError, may_pass};
 use crate::cli::progress::Progress;
-use crate::cli::settings::{CONNECT_TIMEOUT, DatabaseFlags, MappingFlags, MaskFlags};
+use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags};
 use crate::cli::signals::Stop;
 use report::{Counts, Found, TableReport};
 use table::Target;
@@ -106,10 +106,7 @@ impl Remask {
             is_incomplete |= report.is_incomplete();
         }
         worker.database.close().await;
-        Ok(match is_incomplete {
-            true => Outcome::SomeFailed,
-            false => Outcome::Done,
-        })
+        Ok(Outcome::done_if(!is_incomplete))
     }
 
     async fn open(&self) -> Result<(Vec<Target>, Worker), CliError> {
@@ -121,7 +118,7 @@ impl Remask {
         // Columns that are too narrow for the current key's tokens are found before anything is changed.
         Transformer::new(&file, &pipeline, Some(&ring))?;
         let mut database = self.database.database(&aws)?;
-        let client = database.client(Instant::now() + CONNECT_TIMEOUT).await?;
+        let client = connect(&mut database).await?;
         let mut targets = Vec::with_capacity(found.len());
         for (mut target, mapping) in found {
             target.read_key(client, mapping).await?;
@@ -338,15 +335,9 @@ impl Worker {
             }
             queried
         };
-        let may_pass = |error: &DatabaseError| {
-            matches!(
-                error.action(),
-                RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect
-            )
-        };
         let queried = retry(Instant::now() + RETRY_TIME, may_pass, attempt).await;
         queried.map_err(|error| match error {
-            DatabaseError::Server(refusal) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
+            error if error.is_missing_privilege() => {
                 CliError::invalid(RemaskError::Denied(target.table.clone()))
             }
             error => error.into(),
@@ -358,16 +349,10 @@ impl Worker {
         sql: &str,
         parameters: &[(Parameter<'_>, Type)],
     ) -> Result<Vec<Row>, DatabaseError> {
-        let client = self
-            .database
-            .client(Instant::now() + CONNECT_TIMEOUT)
-            .await?;
+        let client = connect(&mut self.database).await?;
         Ok(client.query_typed(sql, parameters).await?)
     }
 }
-
-/// A parameter of a statement.
-type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// One cell of every change, for an array.
 fn column<'a>(

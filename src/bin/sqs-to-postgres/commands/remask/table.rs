@@ -12,8 +12,9 @@ use sqs_to_postgres::schema::Inspection;
 use sqs_to_postgres::types::ColumnType;
 use thiserror::Error;
 use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
+use crate::cli::database::Parameter;
 use crate::cli::error::CliError;
 
 /// Why a table is not re-encrypted.
@@ -130,8 +131,7 @@ impl Target {
                    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
                    WHERE i.indrelid = to_regclass($1) AND x.relname = $2 AND k.position <= i.indnkeyatts \
                    ORDER BY k.position";
-        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&self.table, Type::TEXT), (&index, Type::TEXT)];
+        let parameters: [(Parameter, Type); 2] = [(&self.table, Type::TEXT), (&index, Type::TEXT)];
         let rows = client.query_typed(sql, &parameters).await;
         for row in rows.map_err(DatabaseError::from)? {
             let column = || -> Result<(String, String, bool), tokio_postgres::Error> {

@@ -80,8 +80,9 @@ impl Report {
         }
         match self.error {
             Some(error) => Err(error),
-            None if !self.failed.is_empty() || !ended_by.is_empty() => Ok(Outcome::SomeFailed),
-            None => Ok(Outcome::Done),
+            None => Ok(Outcome::done_if(
+                self.failed.is_empty() && ended_by.is_empty(),
+            )),
         }
     }
 }

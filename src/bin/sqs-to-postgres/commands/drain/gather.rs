@@ -1,0 +1,122 @@
+//! Gathers messages of the queue into a batch.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::types::Message;
+use futures_util::FutureExt as _;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sqs_to_postgres::aws::AwsError;
+use sqs_to_postgres::sqs::batch::MAX_ENTRIES;
+use tokio::time::Instant;
+
+use super::batch::ReceivedBatch;
+use super::run::DrainLoop;
+
+/// A batch is at most as large as the payload that Lambda passes to a function. This bounds memory, whatever the size
+/// of messages.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html> (2026-11).
+const MAX_BATCH_BYTES: usize = 6 * 1024 * 1024;
+
+/// How long a request waits for messages. A request cannot be cancelled, so this is how long a signal may have to
+/// wait; SQS allows 20 seconds.
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html> (2026-11).
+const MAX_RECEIVE_WAIT: Duration = Duration::from_secs(4);
+
+/// A request that took longer has waited for its messages, which is not counted as work.
+const MAX_RECEIVE_TIME: Duration = Duration::from_millis(200);
+
+/// How messages are gathered into a batch.
+pub(super) struct Limits {
+    /// How long to wait for the first message.
+    pub(super) wait: Duration,
+    /// Maximum messages.
+    pub(super) size: usize,
+    /// How long to wait for more messages after the first.
+    pub(super) window: Duration,
+    /// Concurrent receive requests.
+    pub(super) concurrency: usize,
+}
+
+impl DrainLoop<'_> {
+    /// Gathers a batch: an empty one if no message came in time. A request is never cancelled, because the messages
+    /// that it receives would stay invisible. If one fails, the batch so far is returned; the error is logged, and
+    /// occurs again. After a full batch there are probably more messages, so all requests begin at once, and end with
+    /// the first that receives nothing.
+    pub(super) async fn gather_batch(&self, was_full: bool) -> Result<ReceivedBatch, AwsError> {
+        let mut batch = ReceivedBatch::new();
+        let (mut is_over, mut is_silent) = (false, false);
+        if !was_full {
+            let first = self.receive_first().await?;
+            is_over = first.is_empty();
+            self.source.add(&mut batch, first);
+        }
+        let (window, concurrency) = self.pace();
+        let until = Instant::now() + window;
+        let (mut receiving, mut requested) = (FuturesUnordered::new(), 0);
+        loop {
+            is_over |= self.stop.is_asked() || batch.bytes() >= MAX_BATCH_BYTES;
+            is_over |= window > Duration::ZERO && Instant::now() >= until;
+            // While the queue is empty, one request waits as well as several.
+            let concurrency = if is_silent { 1 } else { concurrency };
+            while !is_over && receiving.len() < concurrency {
+                let room = self.limits.size.saturating_sub(batch.len() + requested);
+                let count = room.min(MAX_ENTRIES);
+                if count == 0 {
+                    break;
+                }
+                requested += count;
+                let left = until.saturating_duration_since(Instant::now());
+                let received = self.receive(count, left);
+                receiving.push(received.map(move |result| (count, result)));
+            }
+            let Some((count, received)) = receiving.next().await else {
+                return Ok(batch);
+            };
+            requested -= count;
+            match received {
+                Ok(messages) => {
+                    is_silent = messages.is_empty();
+                    is_over |= is_silent && (window.is_zero() || batch.len() == 0);
+                    self.source.add(&mut batch, messages);
+                }
+                Err(error) => {
+                    tracing::warn!(reason = %error, messages = batch.len(), "messages cannot be received: the batch does not wait for more");
+                    is_over = true;
+                }
+            }
+        }
+    }
+
+    /// How long it waits for more messages, and how many requests it makes at a time.
+    fn pace(&self) -> (Duration, usize) {
+        match self.source.is_fifo() {
+            // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
+            true => (Duration::ZERO, 1),
+            false => (self.limits.window, self.limits.concurrency),
+        }
+    }
+
+    /// Waits for the first messages of a batch: none if none came in time, or an end was requested.
+    async fn receive_first(&self) -> Result<Vec<Message>, AwsError> {
+        let until = Instant::now() + self.limits.wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let messages = self.receive(self.limits.size, left).await?;
+            if !messages.is_empty() || self.stop.is_asked() || Instant::now() >= until {
+                return Ok(messages);
+            }
+        }
+    }
+
+    async fn receive(&self, count: usize, wait: Duration) -> Result<Vec<Message>, AwsError> {
+        let (began, wait) = (Instant::now(), wait.min(MAX_RECEIVE_WAIT));
+        let messages = self.source.in_flight.receive(count, wait).await?;
+        if !messages.is_empty() {
+            let at_once = Instant::now().checked_sub(MAX_RECEIVE_TIME);
+            self.status
+                .worked(at_once.map_or(began, |at_once| began.max(at_once)));
+        }
+        Ok(messages)
+    }
+}
