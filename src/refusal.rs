@@ -97,7 +97,9 @@ impl Refusal {
             lacks_partition: lacks_partition(answer),
             changes_key: false,
             is_in_doubt: false,
-            is_raised: answer.routine().is_some_and(|routine| RAISING.contains(&routine)),
+            is_raised: answer
+                .routine()
+                .is_some_and(|routine| RAISING.contains(&routine)),
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),

@@ -89,7 +89,10 @@ async fn of_equal_keys_in_one_batch_one_row_is_stored_under_ignore() {
     let (database, mut function) = started("", mapping).await;
     let bodies = ["1.00", "1.0", "1"].map(|key| json!({"k": key}));
     assert_eq!(invoke(&mut function, batch(&bodies)).await, ids(&[]));
-    assert_eq!(database.rows("SELECT k::integer::text FROM t").await, [["1"]]);
+    assert_eq!(
+        database.rows("SELECT k::integer::text FROM t").await,
+        [["1"]]
+    );
 }
 
 #[tokio::test]
