@@ -190,7 +190,9 @@ impl Loader {
             }
             RetryAction::Fail => self.judge_table(refusal, time).await,
             RetryAction::RetryThenBisect => Next::Stuck(None),
-            RetryAction::Retry | RetryAction::Reconnect | RetryAction::RefreshCredentials => {
+            // Of a proxy that signs in again, or of a trigger that refuses one row.
+            RetryAction::RefreshCredentials => Next::Stuck(Some(DatabaseError::Server(refusal))),
+            RetryAction::Retry | RetryAction::Reconnect => {
                 let error = DatabaseError::Server(refusal.clone());
                 let last = tries.last_error.as_ref();
                 if error.is_internal() && last.is_some_and(DatabaseError::is_internal) {
@@ -219,19 +221,22 @@ impl Loader {
             let error = TableError::KeyChanged { tables };
             return Ok(Next::Fail(Failure::Doubt(refusal, error.into())));
         }
-        let mapping = pipeline.table_named(refusal.table.as_deref());
+        let tables = pipeline.tables_named(refusal.table.as_deref());
         if refusal.lacks_partition {
-            let error = no_partition(mapping, refusal.table.as_deref());
+            let error = no_partition(tables[0], refusal.table.as_deref());
             return Ok(Next::Fail(Failure::Table(error.into())));
         }
-        let is_mapped = |column: &str| mapping.column_names().any(|name| name == column);
+        let is_mapped =
+            |name: &str, table: &TableMapping| table.column_names().any(|column| column == name);
+        let (named, read) = (tables.iter().copied(), LiveTable::of_mapping);
         if let Some(column) = &refusal.column
             && refusal.is(&SqlState::NOT_NULL_VIOLATION)
-            && !is_mapped(column)
+            && named.clone().any(|table| !is_mapped(column, table))
         {
-            let ask = LiveTable::of_mapping;
-            let table = query_catalog(&mut self.database, mapping, time, ask).await?;
-            if let Some(error) = table.unmapped_not_null(mapping, column) {
+            let found = self.query_catalogs(named.clone(), time, read).await?;
+            let mut found = named.zip(found);
+            let fault = found.find_map(|(mapping, table)| table.unmapped_not_null(mapping, column));
+            if let Some(error) = fault {
                 return Ok(Next::Fail(Failure::Table(error.into())));
             }
         } else if let Some(index) = &refusal.constraint
@@ -240,14 +245,14 @@ impl Loader {
             let ask = async |client: &Client, mapping: &TableMapping| {
                 is_index_of_key(client, mapping, index).await
             };
-            let is_of_key = query_catalog(&mut self.database, mapping, time, ask).await?;
-            if is_of_key && tries.key_violations < MAX_KEY_VIOLATIONS {
+            let is_of_key = self.query_catalogs(named, time, ask).await?;
+            if is_of_key.contains(&true) && tries.key_violations < MAX_KEY_VIOLATIONS {
                 tries.key_violations += 1;
                 return Ok(Next::Later(DatabaseError::Server(refusal)));
             }
         } else if refusal.is(&SqlState::INVALID_TEXT_REPRESENTATION) && self.statements.has_casts()
         {
-            let tables = self.query_catalogs(time, LiveTable::of_mapping).await?;
+            let tables = self.query_catalogs(&pipeline.tables, time, read).await?;
             if self.rebuild(tables.iter().map(LiveTable::enums)) {
                 return Ok(Next::Again);
             }
@@ -257,7 +262,9 @@ impl Loader {
 
     /// Finds out why Postgres refuses the statement for any row.
     async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
-        let found = match self.query_catalogs(time, Inspection::read).await {
+        let pipeline = Arc::clone(&self.pipeline);
+        let tables = &pipeline.tables;
+        let found = match self.query_catalogs(tables, time, Inspection::read).await {
             Ok(found) => found,
             Err(error) if error.action() == RetryAction::Fail => {
                 return Next::Fail(Failure::Batch(error.into()));
@@ -267,9 +274,8 @@ impl Loader {
         if self.rebuild(found.iter().map(Inspection::enums)) {
             return Next::Again;
         }
-        let tables = self.pipeline.tables.iter().zip(found);
-        let faults =
-            tables.map(|(mapping, found)| found.explain(&self.pipeline, mapping, &refusal));
+        let tables = tables.iter().zip(found);
+        let faults = tables.map(|(mapping, found)| found.explain(&pipeline, mapping, &refusal));
         let is_explained = |fault: &TableError| !matches!(fault, TableError::Other { .. });
         let (explained, unexplained): (Vec<_>, Vec<_>) = faults.partition(is_explained);
         Next::Fail(match explained.into_iter().chain(unexplained).next() {
@@ -291,14 +297,15 @@ impl Loader {
         is_changed
     }
 
-    /// Asks the catalog something about each table of the mapping.
-    async fn query_catalogs<T>(
+    /// Asks the catalog something about each of the tables.
+    async fn query_catalogs<'t, T>(
         &mut self,
+        tables: impl IntoIterator<Item = &'t TableMapping>,
         time: TimeBudget,
         ask: impl AsyncFn(&Client, &TableMapping) -> Result<T, DatabaseError>,
     ) -> Result<Vec<T>, DatabaseError> {
-        let mut found = Vec::with_capacity(self.pipeline.tables.len());
-        for mapping in &self.pipeline.tables {
+        let mut found = Vec::new();
+        for mapping in tables {
             found.push(query_catalog(&mut self.database, mapping, time, &ask).await?);
         }
         Ok(found)
