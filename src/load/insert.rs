@@ -226,8 +226,7 @@ impl Loader {
             let error = no_partition(tables[0], refusal.table.as_deref());
             return Ok(Next::Fail(Failure::Table(error.into())));
         }
-        let is_mapped =
-            |name: &str, table: &TableMapping| table.column_names().any(|column| column == name);
+        let is_mapped = |name, table: &TableMapping| table.column_names().any(|own| own == name);
         let (named, read) = (tables.iter().copied(), LiveTable::of_mapping);
         if let Some(column) = &refusal.column
             && refusal.is(&SqlState::NOT_NULL_VIOLATION)
