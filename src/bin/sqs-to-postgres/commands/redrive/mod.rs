@@ -235,8 +235,7 @@ impl Workers<'_> {
         let rate = self.flags.rate.filter(|_| self.flags.moves());
         if let Some(rate) = rate {
             let due = Duration::from_secs_f64(requested as f64 / f64::from(rate));
-            let mut stop = self.stop.clone();
-            tokio::select! { () = sleep_until(self.began + due) => {}, () = stop.asked() => {} }
+            tokio::select! { () = sleep_until(self.began + due) => {}, () = self.stop.asked() => {} }
         }
     }
 
