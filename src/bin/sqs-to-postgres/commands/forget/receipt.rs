@@ -11,7 +11,7 @@ use super::person::People;
 use super::rows::Found;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, last_line};
+use crate::cli::output::{self, Table, counted, last_line, listed};
 
 pub(super) struct Receipt<'a> {
     pub(super) deletes: bool,
@@ -68,11 +68,10 @@ impl Receipt<'_> {
                 .by_parents
                 .iter()
                 .map(|parent| format!("{column} of {parent}"));
-            let by: Vec<_> = own.into_iter().chain(above).collect();
             table.row([
                 found.table.clone(),
                 found.count(self.deletes).to_string(),
-                by.join(", "),
+                listed(own.into_iter().chain(above)),
             ]);
         }
         if let Some(letters) = self.letters {
