@@ -95,24 +95,9 @@ impl Refusal {
         }
     }
 
-    /// Whether another row has a value that must be unique (unique_violation).
-    pub(crate) fn is_unique_violation(&self) -> bool {
-        self.sqlstate == "23505"
-    }
-
-    /// Whether a column that must not be null is (not_null_violation).
-    pub(crate) fn is_not_null_violation(&self) -> bool {
-        self.sqlstate == "23502"
-    }
-
-    /// Whether a text is not valid for a type (invalid_text_representation).
-    pub(crate) fn is_invalid_text(&self) -> bool {
-        self.sqlstate == "22P02"
-    }
-
-    /// Whether a server process crashed (crash_shutdown), perhaps that of this connection.
-    pub(crate) fn is_crash(&self) -> bool {
-        self.sqlstate == "57P02"
+    /// Whether this is its SQLSTATE.
+    pub fn is(&self, state: &SqlState) -> bool {
+        self.sqlstate == state.code()
     }
 }
 

@@ -3,7 +3,6 @@
 //! A cell is its length in bytes as a 32-bit integer and then its bytes, or the length −1 for a null: the format that
 //! arrays and `COPY` share. So rows need no allocation of their own, and a bad one is simply truncated.
 
-use std::fmt;
 use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
@@ -13,22 +12,12 @@ use tokio_postgres::types::Type;
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html> (Bind).
 const NULL_LENGTH: i32 = -1;
 
-/// Rows of one width, addressed by their position.
+/// Rows of one width, addressed by their position. Their values may be personal, so they cannot be printed.
 pub struct Rows {
     width: usize,
     bytes: BytesMut,
     /// Where each cell ends in `bytes`, row by row.
     ends: Vec<usize>,
-}
-
-/// Shows the number of rows, but no values.
-impl fmt::Debug for Rows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows")
-            .field("width", &self.width)
-            .field("rows", &self.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Rows {
@@ -159,14 +148,12 @@ pub(crate) fn prefix(value: &[u8]) -> u64 {
 }
 
 /// The rows of messages in all tables of a mapping.
-#[derive(Debug)]
 pub struct MessageRows {
     tables: Vec<TableRows>,
     messages: usize,
 }
 
 /// The rows of messages in one table.
-#[derive(Debug)]
 pub struct TableRows {
     /// Their cells.
     pub rows: Rows,
@@ -264,61 +251,5 @@ impl TableRows {
 
     fn start(&self, message: usize) -> usize {
         message.checked_sub(1).map_or(0, |before| self.ends[before])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn push(rows: &mut Rows, value: &[u8]) {
-        let written: Result<(), ()> = rows.push_value(|out| {
-            out.put_slice(value);
-            Ok(())
-        });
-        written.unwrap();
-    }
-
-    #[test]
-    fn cells_are_read_as_they_were_written() {
-        let mut rows = Rows::new(2);
-        push(&mut rows, b"ab");
-        rows.push_null();
-        push(&mut rows, b"");
-        rows.push_cell(&[0, 0, 0, 1, b'x']);
-        assert_eq!(rows.len(), 2);
-        assert_eq!(
-            (rows.value(0, 0), rows.value(0, 1)),
-            (Some(&b"ab"[..]), None)
-        );
-        assert_eq!(
-            (rows.value(1, 0), rows.value(1, 1)),
-            (Some(&b""[..]), Some(&b"x"[..]))
-        );
-    }
-
-    #[test]
-    fn an_unfinished_row_is_truncated() {
-        let mut rows = Rows::new(2);
-        rows.push_null();
-        rows.push_null();
-        push(&mut rows, b"whole");
-        let half = rows.push_value(|out| {
-            out.put_slice(b"half");
-            Err("the rest")
-        });
-        assert_eq!(half, Err("the rest"));
-        rows.truncate(1);
-        assert_eq!(rows.len(), 1);
-        push(&mut rows, b"c");
-        rows.push_null();
-        assert_eq!(rows.value(1, 0), Some(&b"c"[..]));
-    }
-
-    #[test]
-    fn printing_rows_shows_no_value() {
-        let mut rows = Rows::new(1);
-        push(&mut rows, b"s3cret");
-        assert_eq!(format!("{rows:?}"), "Rows { width: 1, rows: 1, .. }");
     }
 }

@@ -86,25 +86,17 @@ pub async fn handler(
 /// # Errors
 /// None of them is there, the file cannot be read, or the mapping cannot work.
 pub fn read_pipeline(files: &[PathBuf]) -> Result<(String, Pipeline), PipelineError> {
-    let error = |file: String, problem| PipelineError {
-        file,
-        table: None,
-        column: None,
-        problem,
-    };
     for path in files {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => return Pipeline::parse(&file, &text).map(|pipeline| (file, pipeline)),
             Err(missing) if missing.kind() == ErrorKind::NotFound => {}
-            Err(reason) => return Err(error(file, Problem::Unreadable(reason.to_string()))),
+            Err(reason) => return Err(Problem::Unreadable(reason.to_string()).in_file(&file)),
         }
     }
-    let tried: Vec<String> = files
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    Err(error(tried.join(" or "), Problem::NoFile))
+    let tried = files.iter().map(|path| path.display().to_string());
+    let tried: Vec<_> = tried.collect();
+    Err(Problem::NoFile.in_file(&tried.join(" or ")))
 }
 
 async fn prepare(preparation: &mut Preparation, until: Instant) -> Result<(), StartError> {

@@ -47,7 +47,6 @@ impl fmt::Display for Step {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Cleaned<'a> {
     Text(Cow<'a, str>),
     Null,
@@ -115,64 +114,4 @@ fn numbers(version: &str) -> std::str::Split<'_, char> {
     let digits = version.strip_prefix(['v', 'V']).unwrap_or(version);
     let end = digits.find(['-', '+', ' ']).unwrap_or(digits.len());
     digits.get(..end).unwrap_or_default().split('.')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cleaned(step: Step, text: &str) -> Option<String> {
-        match step.apply(Cow::Borrowed(text)) {
-            Cleaned::Text(text) => Some(text.into_owned()),
-            Cleaned::Null => None,
-            Cleaned::Unreadable => panic!("{step} cannot read {text:?}"),
-        }
-    }
-
-    fn is_unreadable(step: Step, text: &str) -> bool {
-        step.apply(Cow::Borrowed(text)) == Cleaned::Unreadable
-    }
-
-    #[test]
-    fn white_space_and_case() {
-        assert_eq!(cleaned(Step::Trim, " \u{a0}a b\n").unwrap(), "a b");
-        assert_eq!(cleaned(Step::Lowercase, "ÀSS").unwrap(), "àss");
-        assert_eq!(cleaned(Step::Uppercase, "straße").unwrap(), "STRASSE");
-    }
-
-    #[test]
-    fn equal_addresses_get_one_spelling() {
-        for spelling in ["2001:DB8::1", "2001:db8:0:0:0:0:0:1", "2001:0db8::0001"] {
-            assert_eq!(cleaned(Step::Ip, spelling).unwrap(), "2001:db8::1");
-        }
-        assert_eq!(cleaned(Step::Ip, "::ffff:10.0.0.1").unwrap(), "10.0.0.1");
-        for text in [
-            "",
-            "10.0.0",
-            "10.0.0.256",
-            "host",
-            "10.0.0.1:80",
-            "10.0.0.01",
-        ] {
-            assert!(is_unreadable(Step::Ip, text), "{text}");
-        }
-    }
-
-    #[test]
-    fn parts_of_a_version() {
-        let cases = [
-            ("2.3.1", "2", Some("3"), Some("1")),
-            ("0.96", "0", Some("96"), None),
-            ("v7", "7", None, None),
-            ("2.3.0-beta.1", "2", Some("3"), Some("0")),
-        ];
-        for (version, major, minor, patch) in cases {
-            assert_eq!(cleaned(Step::Major, version).as_deref(), Some(major));
-            assert_eq!(cleaned(Step::Minor, version).as_deref(), minor);
-            assert_eq!(cleaned(Step::Patch, version).as_deref(), patch);
-        }
-        for text in ["", "beta", "2.x", ".", "2..1", "-1"] {
-            assert!(is_unreadable(Step::Major, text), "{text}");
-        }
-    }
 }

@@ -4,21 +4,12 @@ use tracing::Level;
 
 /// The format and level of the log, as Lambda's logging configuration sets them.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct LogSettings {
-    /// `AWS_LAMBDA_LOG_FORMAT`: `Text` for people at a terminal; JSON lines otherwise.
-    pub format: LogFormat,
+    /// `AWS_LAMBDA_LOG_FORMAT`: whether it is `Text`, for people at a terminal; JSON lines otherwise.
+    pub is_text: bool,
     /// `AWS_LAMBDA_LOG_LEVEL`: `TRACE` to `FATAL`; `INFO` if it is unset or unknown.
     pub level: Level,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For reading.
-    Text,
 }
 
 impl LogSettings {
@@ -27,10 +18,7 @@ impl LogSettings {
         let format = lookup("AWS_LAMBDA_LOG_FORMAT").unwrap_or_default();
         let level = lookup("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();
         Self {
-            format: match format.eq_ignore_ascii_case("text") {
-                true => LogFormat::Text,
-                false => LogFormat::Json,
-            },
+            is_text: format.eq_ignore_ascii_case("text"),
             level: match level.eq_ignore_ascii_case("fatal") {
                 true => Level::ERROR,
                 false => level.parse().unwrap_or(Level::INFO),
@@ -46,22 +34,19 @@ mod tests {
     #[test]
     fn logs_are_json_at_info_unless_lambda_says_otherwise() {
         let cases = [
-            ("", "", LogFormat::Json, Level::INFO),
-            ("Text", "debug", LogFormat::Text, Level::DEBUG),
-            ("JSON", "FATAL", LogFormat::Json, Level::ERROR),
+            ("", "", false, Level::INFO),
+            ("Text", "debug", true, Level::DEBUG),
+            ("JSON", "FATAL", false, Level::ERROR),
         ];
-        for (format, level, expected_format, expected_level) in cases {
-            let expected = LogSettings {
-                format: expected_format,
-                level: expected_level,
-            };
+        for (format, level, is_text, expected) in cases {
             let lookup = |name: &str| match name {
                 "AWS_LAMBDA_LOG_FORMAT" => Some(format.to_owned()),
                 _ => Some(level.to_owned()),
             };
-            assert_eq!(LogSettings::read(lookup), expected);
+            let read = LogSettings::read(lookup);
+            assert_eq!((read.is_text, read.level), (is_text, expected));
         }
         let unset = LogSettings::read(|_| None);
-        assert_eq!((unset.format, unset.level), (LogFormat::Json, Level::INFO));
+        assert_eq!((unset.is_text, unset.level), (false, Level::INFO));
     }
 }

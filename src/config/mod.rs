@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tokio_postgres::config::ChannelBinding;
 
-pub use log::{LogFormat, LogSettings};
+pub use log::LogSettings;
 pub use tls::{Authorities, SslMode, TlsSettings};
 use tls::{channel_binding, tls};
 

@@ -119,35 +119,17 @@ fn iam_authentication_takes_no_password_and_nothing_less_than_verify_full() {
         panic!("DB_AUTH is iam")
     };
     assert_eq!(iam.tls.mode(true), SslMode::VerifyFull);
-    let cases = [
-        (
-            "DB_SECRET_ID",
-            "s",
-            ConfigError::IamAndPassword("DB_SECRET_ID"),
-        ),
-        (
-            "DATABASE_URL",
-            "postgresql://h/d",
-            ConfigError::IamAndPassword("DATABASE_URL"),
-        ),
-        (
-            "DB_SSLMODE",
-            "require",
-            ConfigError::IamIsVerified("DB_SSLMODE"),
-        ),
-        (
-            "DB_SSLMODE",
-            "disable",
-            ConfigError::IamIsVerified("DB_SSLMODE"),
-        ),
-        (
-            "DB_CHANNEL_BINDING",
-            "require",
-            ConfigError::IamIsVerified("DB_CHANNEL_BINDING"),
-        ),
-    ];
-    for (name, value, expected) in cases {
-        assert_eq!(with((name, value)).err(), Some(expected), "{name}");
+    for name in ["DB_SECRET_ID", "DATABASE_URL"] {
+        let refused = with((name, "postgresql://h/d")).err();
+        assert_eq!(refused, Some(ConfigError::IamAndPassword(name)));
+    }
+    for (name, value) in [
+        ("DB_SSLMODE", "require"),
+        ("DB_SSLMODE", "disable"),
+        ("DB_CHANNEL_BINDING", "require"),
+    ] {
+        let refused = with((name, value)).err();
+        assert_eq!(refused, Some(ConfigError::IamIsVerified(name)), "{value}");
     }
     for (missing, _) in &complete[1..] {
         let rest: Vec<_> = complete

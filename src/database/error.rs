@@ -79,12 +79,15 @@ impl DatabaseError {
             | Self::Unsigned => RetryAction::Fail,
         }
     }
-}
 
-impl DatabaseError {
     /// Whether the server's own code or that of an extension failed, perhaps for one row only.
     pub(crate) fn is_internal(&self) -> bool {
-        matches!(self, Self::Server(refusal) if refusal.sqlstate == SqlState::INTERNAL_ERROR.code())
+        matches!(self, Self::Server(refusal) if refusal.is(&SqlState::INTERNAL_ERROR))
+    }
+
+    /// Whether Postgres refused because the role lacks a privilege.
+    pub fn is_missing_privilege(&self) -> bool {
+        matches!(self, Self::Server(refusal) if refusal.is(&SqlState::INSUFFICIENT_PRIVILEGE))
     }
 
     /// What Postgres said about a row; empty if the error is not Postgres's.

@@ -55,7 +55,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// A connection that is made when it is needed, and replaced when it breaks.
 pub struct Database {
     credentials: Credentials,
-    tls: Tls,
+    tls: Arc<Tls>,
     session: Option<Session>,
     /// Connections made since the last call of `take_recovery`, without the first of all.
     reconnects: u64,
@@ -140,7 +140,7 @@ impl Database {
         };
         Ok(Self {
             credentials,
-            tls: Tls::new(tls)?,
+            tls: Arc::new(Tls::new(tls)?),
             session: None,
             reconnects: 0,
             was_connected: false,
@@ -239,12 +239,12 @@ impl Database {
     /// The secret that names the host cannot be read.
     pub async fn ssl_mode(&mut self) -> Result<SslMode, DatabaseError> {
         let config = self.config().await?;
-        Ok(mode_of(&config, self.tls.settings()))
+        Ok(mode_of(&config, &self.tls.settings))
     }
 
     /// The TLS settings of the connection.
     pub fn tls_settings(&self) -> &TlsSettings {
-        self.tls.settings()
+        &self.tls.settings
     }
 
     /// The server's certificate in DER, read over a separate connection; `None` if it does not offer TLS.
@@ -348,7 +348,7 @@ impl Database {
 async fn open_version(
     secret: &mut RotatingSecret,
     stage: Stage,
-    tls: &Tls,
+    tls: &Arc<Tls>,
     until: Instant,
 ) -> Result<Session, DatabaseError> {
     let version = secret.read(stage).await?;
@@ -357,7 +357,7 @@ async fn open_version(
     Ok(session)
 }
 
-async fn open(config: Config, tls: &Tls, until: Instant) -> Result<Session, DatabaseError> {
+async fn open(config: Config, tls: &Arc<Tls>, until: Instant) -> Result<Session, DatabaseError> {
     let left = until.saturating_duration_since(Instant::now());
     let handshake = (left / HANDSHAKE_SHARE).clamp(SHORTEST_HANDSHAKE, LONGEST_HANDSHAKE);
     let tls = tls.of(&config);

@@ -192,7 +192,6 @@ pub(super) fn certificate(
     config: &Config,
     tls: &TlsOfMode,
 ) -> Result<Option<Vec<u8>>, DatabaseError> {
-    let unreachable = |error: io::Error| DatabaseError::Unreachable(error.to_string());
     let (host, port) = address(config)?;
     let mut stream = dial((&host, port)).map_err(unreachable)?;
     stream.write_all(&SSL_REQUEST).map_err(unreachable)?;
@@ -201,16 +200,15 @@ pub(super) fn certificate(
     if answer != [SSL_ACCEPTED] {
         return Ok(None);
     }
-    let connector = tls
-        .connector()
-        .map_err(|error| DatabaseError::Unreachable(causes(&error)))?;
-    let stream = connector
-        .connect(&host, stream)
-        .map_err(|error| DatabaseError::Unreachable(causes(&error)))?;
-    let certificate = stream
-        .peer_certificate()
-        .and_then(|certificate| certificate.map(|shown| shown.to_der()).transpose());
-    certificate.map_err(|error| DatabaseError::Unreachable(causes(&error)))
+    let connector = tls.connector().map_err(unreachable)?;
+    let stream = connector.connect(&host, stream).map_err(unreachable)?;
+    let certificate = stream.peer_certificate().map_err(unreachable)?;
+    let der = certificate.map(|shown| shown.to_der()).transpose();
+    der.map_err(unreachable)
+}
+
+fn unreachable(error: impl std::error::Error) -> DatabaseError {
+    DatabaseError::Unreachable(causes(&error))
 }
 
 /// The first host and port; a URL may name several.

@@ -21,10 +21,8 @@ use crate::config::{Authorities, SslMode, TlsSettings};
 /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html> (2026-11).
 const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca.pem");
 
-pub(super) struct Tls(Arc<Parts>);
-
-struct Parts {
-    settings: TlsSettings,
+pub(super) struct Tls {
+    pub(super) settings: TlsSettings,
     /// The authorities of the file, if one is named.
     root_certs: Vec<Certificate>,
     /// Made when a server first wants TLS, because reading the system's authorities takes longer than the
@@ -35,7 +33,7 @@ struct Parts {
 #[derive(Clone)]
 pub(super) struct TlsOfMode {
     mode: SslMode,
-    parts: Arc<Parts>,
+    tls: Arc<Tls>,
 }
 
 pub(super) struct TlsTo {
@@ -50,21 +48,17 @@ impl Tls {
     /// Their file cannot be read, or holds none.
     pub(super) fn new(settings: TlsSettings) -> Result<Self, DatabaseError> {
         let root_certs = settings.authorities.file().map(root_certs).transpose()?;
-        Ok(Self(Arc::new(Parts {
+        Ok(Self {
             settings,
             root_certs: root_certs.unwrap_or_default(),
             made: Mutex::default(),
-        })))
+        })
     }
 
-    pub(super) fn settings(&self) -> &TlsSettings {
-        &self.0.settings
-    }
-
-    pub(super) fn of(&self, config: &Config) -> TlsOfMode {
+    pub(super) fn of(self: &Arc<Self>, config: &Config) -> TlsOfMode {
         TlsOfMode {
-            mode: mode_of(config, &self.0.settings),
-            parts: Arc::clone(&self.0),
+            mode: mode_of(config, &self.settings),
+            tls: Arc::clone(self),
         }
     }
 }
@@ -75,12 +69,8 @@ impl TlsOfMode {
     /// As in libpq, `require` verifies the authority if one is named, and a named authority is the only one that
     /// is trusted. Otherwise anybody with a certificate of a public authority could pose as the server.
     pub(super) fn connector(&self) -> native_tls::Result<TlsConnector> {
-        let Parts {
-            settings,
-            root_certs,
-            made,
-        } = &*self.parts;
-        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = &self.tls.settings;
+        let mut made = self.tls.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
             Some((mode, connector)) if *mode == self.mode => return Ok(connector.clone()),
             _ => {}
@@ -101,7 +91,7 @@ impl TlsOfMode {
                 builder.add_root_certificate(certificate);
             }
         }
-        for certificate in root_certs {
+        for certificate in &self.tls.root_certs {
             builder.add_root_certificate(certificate.clone());
         }
         let connector = builder.build()?;

@@ -74,31 +74,18 @@ impl ChosenRows<'_> {
     }
 
     fn stored(&self, counts: Counts) -> Stored {
-        let Counts {
-            written,
-            deleted,
-            newer,
-        } = counts;
-        match &self.collapsed {
-            None => Stored {
-                written,
-                deleted,
-                stale: 0,
-                duplicates: 0,
-            },
-            Some(collapsed) => {
-                let unwritten = (self.written.len() as u64).saturating_sub(written);
-                let stale = newer + collapsed.stale(unwritten);
-                let done = written + deleted + stale;
-                let duplicates = (collapsed.candidates as u64).saturating_sub(done);
-                Stored {
-                    written,
-                    deleted,
-                    stale,
-                    duplicates,
-                }
-            }
+        let mut stored = Stored {
+            written: counts.written,
+            deleted: counts.deleted,
+            ..Stored::default()
+        };
+        if let Some(collapsed) = &self.collapsed {
+            let unwritten = (self.written.len() as u64).saturating_sub(counts.written);
+            stored.stale = counts.newer + collapsed.stale(unwritten);
+            let done = stored.written + stored.deleted + stored.stale;
+            stored.duplicates = (collapsed.candidates as u64).saturating_sub(done);
         }
+        stored
     }
 }
 

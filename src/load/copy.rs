@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use futures_util::SinkExt as _;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
 use crate::database::DatabaseError;
@@ -204,7 +205,7 @@ impl CopyIn {
             RetryAction::Bisect | RetryAction::Retry | RetryAction::RetryThenBisect => {
                 let refusal = error.into_refusal();
                 Ok(match refusal.copied_row {
-                    Some(row) if !refusal.is_unique_violation() => Copied::RefusedAt(row),
+                    Some(row) if !refusal.is(&SqlState::UNIQUE_VIOLATION) => Copied::RefusedAt(row),
                     _ => Copied::Conflict,
                 })
             }

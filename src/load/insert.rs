@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{OptionFuture as Maybe, join3};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::chosen::Chosen;
 use super::execute::{arrays, execute, is_nothing};
@@ -174,11 +175,12 @@ impl Loader {
             DatabaseError::Server(refusal) => refusal,
             lost => return Next::Stuck(Some(lost)),
         };
-        if refusal.is_crash() {
+        // Perhaps the server process of this connection crashed.
+        if refusal.is(&SqlState::CRASH_SHUTDOWN) {
             return Next::Stuck(Some(DatabaseError::Server(refusal)));
         }
         match action {
-            RetryAction::Bisect if is_optimistic && refusal.is_unique_violation() => {
+            RetryAction::Bisect if is_optimistic && refusal.is(&SqlState::UNIQUE_VIOLATION) => {
                 self.optimistic.miss();
                 Next::Again
             }
@@ -220,7 +222,9 @@ impl Loader {
         }
         let is_mapped = |column: &str| mapping.column_names().any(|name| name == column);
         match (&refusal.column, &refusal.constraint) {
-            (Some(column), _) if refusal.is_not_null_violation() && !is_mapped(column) => {
+            (Some(column), _)
+                if refusal.is(&SqlState::NOT_NULL_VIOLATION) && !is_mapped(column) =>
+            {
                 match query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await
                 {
                     Ok(table) => match table.unmapped_not_null(mapping, column) {
@@ -230,7 +234,7 @@ impl Loader {
                     Err(error) => Next::Later(error),
                 }
             }
-            (_, Some(index)) if refusal.is_unique_violation() => {
+            (_, Some(index)) if refusal.is(&SqlState::UNIQUE_VIOLATION) => {
                 let index = index.clone();
                 let ask = async |client: &Client, mapping: &TableMapping| {
                     is_index_of_key(client, mapping, &index).await
@@ -244,7 +248,9 @@ impl Loader {
                     Err(error) => Next::Later(error),
                 }
             }
-            _ if refusal.is_invalid_text() && self.statements.has_casts() => {
+            _ if refusal.is(&SqlState::INVALID_TEXT_REPRESENTATION)
+                && self.statements.has_casts() =>
+            {
                 match self.query_catalogs(time, LiveTable::of_mapping).await {
                     Ok(tables) if self.rebuild(tables.iter().map(LiveTable::enums)) => Next::Again,
                     Ok(_) => Next::Fail(Failure::Row(refusal)),
@@ -267,9 +273,9 @@ impl Loader {
         if self.rebuild(found.iter().map(Inspection::enums)) {
             return Next::Again;
         }
-        let (pipeline, code) = (&self.pipeline, &refusal.sqlstate);
-        let tables = pipeline.tables.iter().zip(found);
-        let faults = tables.map(|(mapping, found)| found.explain(pipeline, mapping, code));
+        let tables = self.pipeline.tables.iter().zip(found);
+        let faults =
+            tables.map(|(mapping, found)| found.explain(&self.pipeline, mapping, &refusal));
         let is_explained = |fault: &TableError| !matches!(fault, TableError::Other { .. });
         let (explained, unexplained): (Vec<_>, Vec<_>) = faults.partition(is_explained);
         Next::Fail(match explained.into_iter().chain(unexplained).next() {

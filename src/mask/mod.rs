@@ -67,49 +67,35 @@ impl fmt::Display for Mask {
     }
 }
 
-/// What the tokens of a mask look like.
-enum Form {
-    /// Hexadecimal digits, the same number for every value.
-    Hash(usize),
-    /// Characters that grow in number with the value, from this number on for a value of one byte.
-    Growing(usize),
-}
-
 impl Mask {
     /// Whether its tokens depend on the mask key.
     pub fn needs_key(self) -> bool {
         matches!(self, Self::HmacSha256 | Self::AesSiv)
     }
 
-    fn form(self) -> Form {
-        match self {
-            Self::Sha256 | Self::HmacSha256 => Form::Hash(64),
-            Self::Sha512 => Form::Hash(128),
-            Self::AesSiv => Form::Growing(23),
-        }
-    }
-
     /// The length of its shortest token, in characters.
     pub fn min_token_chars(self) -> usize {
-        match self.form() {
-            Form::Hash(chars) | Form::Growing(chars) => chars,
-        }
+        /// Of a value of one byte.
+        const SHORTEST_AES_SIV: usize = 23;
+        self.max_token_chars().unwrap_or(SHORTEST_AES_SIV)
     }
 
     /// The same for tokens that name their key.
     pub(crate) fn min_token_chars_with(self, keys: Option<&KeyRing>) -> usize {
         let id = keys.map_or(0, |keys| keys.id().len());
-        match self.form() {
-            Form::Growing(chars) if id > 0 => chars + id + 1,
-            _ => self.min_token_chars(),
-        }
+        let prefix = match self {
+            Self::AesSiv if id > 0 => id + 1,
+            _ => 0,
+        };
+        prefix + self.min_token_chars()
     }
 
-    /// The length of its longest token, in characters; `None` if there is no limit.
+    /// The length of its longest token, in characters; `None` if there is no limit. Hashes all have the same.
     pub(crate) fn max_token_chars(self) -> Option<usize> {
-        match self.form() {
-            Form::Hash(chars) => Some(chars),
-            Form::Growing(_) => None,
+        match self {
+            Self::Sha256 | Self::HmacSha256 => Some(64),
+            Self::Sha512 => Some(128),
+            Self::AesSiv => None,
         }
     }
 
@@ -175,8 +161,8 @@ pub struct AesSivKeys {
     keys: BTreeMap<String, AesSivKey>,
 }
 
-/// The key of AES-256-SIV. This copy is wiped when dropped.
-pub struct AesSivKey(Zeroizing<[u8; AES_SIV_KEY_BYTES]>);
+/// This copy of the key is wiped when dropped.
+struct AesSivKey(Zeroizing<[u8; AES_SIV_KEY_BYTES]>);
 
 impl Masker {
     /// Prepares a mask with the keys, if it needs any.

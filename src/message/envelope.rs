@@ -41,11 +41,8 @@ const NOT_SNS: NotInEnvelope = NotInEnvelope {
     reason: "the body is not an SNS notification: set envelope = \"none\", or subscribe the queue without raw message delivery",
 };
 
-/// The wrapping of the message, for [`Metadata`](super::Metadata).
-pub(super) enum Wrapper<'a> {
-    None,
-    Sns(Notification<'a>),
-}
+/// A message, and the notification that it was in.
+type Opened<'a> = (Cow<'a, str>, Option<Notification<'a>>);
 
 /// An SNS notification, as SNS sends it without raw message delivery.
 /// Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>.
@@ -85,44 +82,33 @@ impl Envelope {
         }
     }
 
-    /// The message and its wrapping.
-    pub(super) fn open(self, body: &str) -> Result<(Cow<'_, str>, Wrapper<'_>), NotInEnvelope> {
+    /// Takes the message out of its wrapping.
+    pub(super) fn open(self, body: &str) -> Result<Opened<'_>, NotInEnvelope> {
         match self {
-            Self::None => Ok((Cow::Borrowed(body), Wrapper::None)),
+            Self::None => Ok((Cow::Borrowed(body), None)),
             Self::Sns => Notification::open(body).ok_or(NOT_SNS),
         }
     }
 }
 
 impl<'a> Notification<'a> {
-    fn open(body: &'a str) -> Option<(Cow<'a, str>, Wrapper<'a>)> {
+    fn open(body: &'a str) -> Option<Opened<'a>> {
         let mut notification: Self = serde_json::from_str(body).ok()?;
         if notification.kind != "Notification" {
             return None;
         }
         let message = std::mem::take(&mut notification.message);
-        Some((message, Wrapper::Sns(notification)))
+        Some((message, Some(notification)))
     }
-}
 
-impl<'a> Wrapper<'a> {
     pub(super) fn attribute(&self, name: &str) -> Option<&str> {
-        let attribute = self.sns()?.message_attributes.get(name)?;
+        let attribute = self.message_attributes.get(name)?;
         Some(&attribute.value)
     }
 
-    /// All attributes that the envelope carries.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
-        let attributes = self.sns().map(|sns| &sns.message_attributes);
-        let attributes = attributes.into_iter().flatten();
+        let attributes = self.message_attributes.iter();
         attributes.map(|(name, attribute)| (&**name, &*attribute.value))
-    }
-
-    pub(super) fn sns(&self) -> Option<&Notification<'a>> {
-        match self {
-            Self::None => None,
-            Self::Sns(notification) => Some(notification),
-        }
     }
 }
 

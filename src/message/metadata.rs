@@ -174,9 +174,9 @@ impl Metadata {
             // SQS's own attributes take precedence over those in the envelope.
             Self::Attribute(name) => record
                 .attribute(name)
-                .or_else(|| message.wrapper.attribute(name)),
-            Self::SnsMessageId => message.wrapper.sns().map(|sns| &*sns.message_id),
-            Self::SnsTopicArn => message.wrapper.sns().map(|sns| &*sns.topic_arn),
+                .or_else(|| message.notification.as_ref()?.attribute(name)),
+            Self::SnsMessageId => message.notification.as_ref().map(|sns| &*sns.message_id),
+            Self::SnsTopicArn => message.notification.as_ref().map(|sns| &*sns.topic_arn),
             Self::MaskKeyId => None,
         };
         text.map(|text| MetadataValue::Text(Cow::Borrowed(text)))

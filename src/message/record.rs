@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer};
 
 use super::origin::{ORIGIN, Origin, Origins};
 
-/// A JSON string: a slice of the payload if it has no escapes. It may be personal, so it prints as its length.
+/// A JSON string: a slice of the payload if it has no escapes. It may be personal, so it cannot be printed.
 #[derive(Default, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
@@ -22,14 +21,8 @@ impl Deref for Text<'_> {
     }
 }
 
-impl fmt::Debug for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({} bytes)", self.len())
-    }
-}
-
 /// One message as Lambda delivers it. Fields that nothing uses are skipped.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record<'a> {
     /// SQS's id of the message, by which Lambda identifies a failure.
@@ -52,7 +45,7 @@ pub struct Record<'a> {
 }
 
 /// System attributes, all of which SQS sends as strings.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Attributes<'a> {
     #[serde(default, deserialize_with = "millis")]
@@ -75,7 +68,7 @@ fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
-/// A message attribute, which has one of the two values. Neither is printed.
+/// A message attribute, which has one of the two values.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageAttribute {
@@ -87,29 +80,13 @@ pub(crate) struct MessageAttribute {
     pub(crate) binary_value: Option<String>,
 }
 
-impl fmt::Debug for MessageAttribute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MessageAttribute")
-            .field(&self.data_type)
-            .finish()
-    }
-}
-
 impl Record<'_> {
-    pub(crate) fn is_fifo(&self) -> bool {
-        self.event_source_arn.ends_with(".fifo")
-    }
-
     /// The message group of a FIFO queue, within which the order counts. The name identifies such a queue:
     /// standard queues have group ids too, for fairness, but no order.
     /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queue-message-identifiers.html>.
     pub fn fifo_group(&self) -> Option<&str> {
-        self.is_fifo().then(|| {
-            self.attributes
-                .message_group_id
-                .as_deref()
-                .unwrap_or_default()
-        })
+        let is_fifo = self.event_source_arn.ends_with(".fifo");
+        is_fifo.then(|| self.group_id().unwrap_or_default())
     }
 
     /// Reads the origin that a redrive sent along. Before this call, and if the origin does not count, the

@@ -186,9 +186,7 @@ impl RawTable {
             newer,
         })
     }
-}
 
-impl RawTable {
     /// The position of its parent.
     fn parent(&self, before: &[TableMapping], names: &[String]) -> Result<Option<usize>, Problem> {
         let Some(parent) = &self.parent else {

@@ -125,15 +125,10 @@ fn check_source(
     column_type: ColumnType,
     envelope: Envelope,
 ) -> Result<(), Problem> {
-    let name = source.to_string();
-    if let Source::Metadata(metadata) = source
-        && let Some(needed) = metadata.envelope().filter(|&needed| needed != envelope)
-    {
-        return Err(Problem::NeedsEnvelope(name, needed));
-    }
+    source.check_envelope(envelope)?;
     match source.types() {
         Some((possible, fits)) if !fits(column_type) => Err(Problem::MetadataType {
-            metadata: name,
+            metadata: source.to_string(),
             column_type,
             possible,
         }),

@@ -33,11 +33,7 @@ pub(super) fn check(
 ) -> Result<Vec<Condition>, Problem> {
     let conditions = conditions.into_iter().map(|(from, values)| {
         let source = Source::parse(&from)?;
-        if let Source::Metadata(metadata) = &source
-            && let Some(needed) = metadata.envelope().filter(|&needed| needed != envelope)
-        {
-            return Err(Problem::NeedsEnvelope(from, needed));
-        }
+        source.check_envelope(envelope)?;
         let values = match values {
             toml::Value::Array(values) => values,
             value => vec![value],

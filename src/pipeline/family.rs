@@ -15,6 +15,15 @@ pub(crate) enum Location {
     Metadata(Metadata),
 }
 
+impl Location {
+    fn in_body(self) -> Option<Vec<Step>> {
+        match self {
+            Self::Value(steps) => Some(steps),
+            _ => None,
+        }
+    }
+}
+
 impl Pipeline {
     /// Where a row of a table begins.
     pub(crate) fn start_of(&self, table: &TableMapping) -> Vec<Step> {
@@ -53,12 +62,10 @@ impl Pipeline {
     /// Where the values of a column are in a body: the steps from its top, of which `None` stands for every element
     /// of an array. Metadata and positions are not in the body.
     pub fn paths_to(&self, table: &TableMapping, column: &Column) -> Vec<Vec<Option<String>>> {
-        let located = column.sources().map(|source| self.locate(table, source));
-        let path = |location| match location {
-            Some(Location::Value(steps)) => Some(steps),
-            _ => None,
-        };
-        located.filter_map(path).collect()
+        let located = column.sources();
+        located
+            .filter_map(|source| self.locate(table, source)?.in_body())
+            .collect()
     }
 
     /// The table that many generations above a table.
@@ -87,12 +94,8 @@ impl Pipeline {
     pub(crate) fn touched_fields(&self, table: &TableMapping) -> Vec<String> {
         let start = self.start_of(table);
         let values = self.tables.iter().flat_map(|other| {
-            let located =
-                self.sources(other)
-                    .filter_map(|source| match self.locate(other, source)? {
-                        Location::Value(steps) => Some(steps),
-                        _ => None,
-                    });
+            let sources = self.sources(other);
+            let located = sources.filter_map(|source| self.locate(other, source)?.in_body());
             let array = other.each.is_some().then(|| self.start_of(other));
             located.chain(array)
         });
@@ -184,130 +187,133 @@ mod tests {
     /// Orders with lines: `head` at the top of the file, and lines within the tables.
     fn tables(head: &str, orders: &str, lines: &str) -> String {
         format!(
-            "{head}\n[[table]]\nname = \"orders\"\nkey = [\"id\"]\n{orders}\n\
-             [[table.column]]\nname = \"id\"\ntype = \"bigint\"\nrequired = true\n\
-             [[table]]\nname = \"lines\"\nparent = \"orders\"\neach = \"lines\"\nkey = [\"order_id\", \"line\"]\n{lines}\n\
-             [[table.column]]\nname = \"order_id\"\ntype = \"bigint\"\nfrom = \"^.id\"\nrequired = true\n\
-             [[table.column]]\nname = \"line\"\ntype = \"integer\"\nfrom = \"@index\"\n"
+            "{head}\n[[table]]\nname = 'orders'\nkey = ['id']\n{orders}\n\
+             [[table.column]]\nname = 'id'\ntype = 'bigint'\nrequired = true\n\
+             [[table]]\nname = 'lines'\nparent = 'orders'\neach = 'lines'\nkey = ['order_id', 'line']\n{lines}\n\
+             [[table.column]]\nname = 'order_id'\ntype = 'bigint'\nfrom = '^.id'\nrequired = true\n\
+             [[table.column]]\nname = 'line'\ntype = 'integer'\nfrom = '@index'\n"
         )
+    }
+
+    fn assert_refused(text: &str, expected: &str) {
+        let refused = refusal(text);
+        assert!(refused.contains(expected), "{expected}: {refused}");
     }
 
     #[test]
     fn impossible_mappings_of_several_tables_are_refused_with_the_table_and_the_fix() {
         let valid = tables("", "", "");
         Pipeline::parse("p", &valid).unwrap();
-        let column = |lines: &str| format!("{valid}[[table.column]]\nname = \"c\"\n{lines}\n");
-        let cases = [
+        let later = "table \"orders\": parent \"lines\" does not come before it";
+        for (from, to, expected) in [
             (
-                valid.replace("parent = \"orders\"", "parent = \"order\""),
+                "parent = 'orders'",
+                "parent = 'order'",
                 "parent \"order\" is not a table",
             ),
+            ("key = ['id']", "key = ['id']\nparent = 'lines'", later),
             (
-                valid.replace("key = [\"id\"]", "key = [\"id\"]\nparent = \"lines\""),
-                "table \"orders\": parent \"lines\" does not come before it",
-            ),
-            (
-                valid.replace("key = [\"id\"]", "key = [\"id\"]\nparent = \"orders\""),
+                "key = ['id']",
+                "key = ['id']\nparent = 'orders'",
                 "does not come before it",
             ),
             (
-                valid.replace("name = \"lines\"", "name = \"orders\""),
+                "name = 'lines'",
+                "name = 'orders'",
                 "the table is mapped twice",
             ),
             (
-                tables("", "", "on_conflict = \"update\""),
-                "on_conflict is decided by the parent",
-            ),
-            (
-                tables("", "", "newer = \"line\""),
-                "newer is decided by the parent",
-            ),
-            (
-                tables("", "", "delete_when = { op = \"d\" }"),
-                "delete_when is decided by the parent",
-            ),
-            (
-                tables("", "delete_when = { op = \"d\" }", ""),
-                "delete_when needs rows that can be replaced",
-            ),
-            (
-                tables("", "newer = \"id\"", ""),
-                "newer needs rows that can be replaced",
-            ),
-            (
-                valid.replace("key = [\"order_id\", \"line\"]", "key = [\"order_id\"]"),
+                "['order_id', 'line']",
+                "['order_id']",
                 "the key has to begin with that of its parent \"orders\"",
             ),
             (
-                valid.replace(
-                    "key = [\"order_id\", \"line\"]",
-                    "key = [\"line\", \"order_id\"]",
-                ),
+                "['order_id', 'line']",
+                "['line', 'order_id']",
                 "column \"line\": it is in the key where its parent",
             ),
             (
-                valid.replace("from = \"^.id\"", "from = \"id\""),
+                "from = '^.id'",
+                "from = 'id'",
                 "their values have to be the same",
             ),
             (
-                valid.replace("from = \"^.id\"", "from = \"^.^.id\""),
+                "from = '^.id'",
+                "from = '^.^.id'",
                 "goes further up than the table has parents",
             ),
             (
-                valid.replace("from = \"@index\"", "from = \"^.@index\""),
+                "from = '@index'",
+                "from = '^.@index'",
                 "the table has no each",
             ),
+        ] {
+            assert_refused(&valid.replace(from, to), expected);
+        }
+        for (lines, expected) in [
             (
-                tables("", "when = { type = [] }", ""),
-                "when can never match for \"type\"",
+                "on_conflict = 'update'",
+                "on_conflict is decided by the parent",
             ),
+            ("newer = 'line'", "newer is decided by the parent"),
             (
-                tables("", "when = { \"@sent_at\" = \"x\" }", ""),
+                "delete_when = { op = 'd' }",
+                "delete_when is decided by the parent",
+            ),
+        ] {
+            assert_refused(&tables("", "", lines), expected);
+        }
+        for (orders, expected) in [
+            (
+                "delete_when = { op = 'd' }",
+                "delete_when needs rows that can be replaced",
+            ),
+            ("newer = 'id'", "newer needs rows that can be replaced"),
+            ("when = { type = [] }", "when can never match for \"type\""),
+            (
+                "when = { '@sent_at' = 'x' }",
                 "when can never match for \"@sent_at\"",
             ),
+            ("when = { type = { a = 1 } }", "when can never match"),
+        ] {
+            assert_refused(&tables("", orders, ""), expected);
+        }
+        for (head, expected) in [
             (
-                tables("", "when = { type = { a = 1 } }", ""),
-                "when can never match",
-            ),
-            (
-                tables("unmatched = \"drop\"", "", ""),
+                "unmatched = 'drop'",
                 "unmatched \"drop\" is unknown: use one of reject, skip",
             ),
+            ("unmatched = 'skip'", "unmatched = \"skip\" has no effect"),
+        ] {
+            assert_refused(&tables(head, "", ""), expected);
+        }
+        assert_refused("table = []", "no table is mapped");
+    }
+
+    #[test]
+    fn an_impossible_source_in_one_of_several_tables_is_refused_with_the_fix() {
+        let column = |lines: &str| {
+            let valid = tables("", "", "");
+            format!("{valid}[[table.column]]\nname = 'c'\n{lines}\n")
+        };
+        for (lines, expected) in [
+            ("type = 'text'\nfrom = []", "from is an empty list"),
             (
-                tables("unmatched = \"skip\"", "", ""),
-                "unmatched = \"skip\" has no effect",
-            ),
-            ("table = []".to_owned(), "no table is mapped"),
-            (
-                column("type = \"text\"\nfrom = []"),
-                "from is an empty list",
-            ),
-            (
-                column("type = \"text\"\nfrom = \"@rest\""),
+                "type = 'text'\nfrom = '@rest'",
                 "from \"@rest\" does not fit type text",
             ),
-            (
-                column("type = \"text\"\nexcept = [\"a\"]"),
-                "except has no effect",
-            ),
-            (
-                column("type = \"text\"\nfrom = \"@nothing\""),
-                "@index, @rest",
-            ),
-            (
-                column("type = \"text\"\nfrom = \"^.email\"")
-                    + "[[table.column]]\nname = \"m\"\ntype = \"text\"\nfrom = \"$.email\"\nmask = \"sha256\"\n",
-                "it stores in clear what column \"m\" masks",
-            ),
-            (
-                column("type = \"jsonb\"\nfrom = \"$.lines.0\"")
-                    + "[[table.column]]\nname = \"m\"\ntype = \"text\"\nfrom = \"email\"\nmask = \"sha256\"\n",
-                "it stores in clear what column \"m\" masks",
-            ),
-        ];
-        for (text, expected) in cases {
-            let refused = refusal(&text);
-            assert!(refused.contains(expected), "{expected}: {refused}");
+            ("type = 'text'\nexcept = ['a']", "except has no effect"),
+            ("type = 'text'\nfrom = '@nothing'", "@index, @rest"),
+        ] {
+            assert_refused(&column(lines), expected);
+        }
+        for (lines, masked) in [
+            ("type = 'text'\nfrom = '^.email'", "$.email"),
+            ("type = 'jsonb'\nfrom = '$.lines.0'", "email"),
+        ] {
+            let masked = format!("name = 'm'\ntype = 'text'\nfrom = '{masked}'\nmask = 'sha256'\n");
+            let text = column(lines) + "[[table.column]]\n" + &masked;
+            assert_refused(&text, "it stores in clear what column \"m\" masks");
         }
     }
 }

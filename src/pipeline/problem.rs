@@ -249,6 +249,10 @@ impl Problem {
             problem: self,
         }
     }
+
+    pub(crate) fn in_file(self, file: &str) -> PipelineError {
+        Mistake::from(self).in_file(file)
+    }
 }
 
 impl From<Problem> for Mistake {

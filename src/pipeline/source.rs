@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Path, Problem};
-use crate::message::{Metadata, TypeCheck};
+use crate::message::{Envelope, Metadata, TypeCheck};
 use crate::types::ColumnType;
 use crate::words::Word as _;
 
@@ -56,6 +56,18 @@ impl Source {
     /// The names of all metadata, with commas between them.
     pub(super) fn list_of_metadata() -> String {
         format!("{}, {INDEX}, {REST}", Metadata::list())
+    }
+
+    /// Whether it exists in the envelope of the mapping.
+    pub(super) fn check_envelope(&self, envelope: Envelope) -> Result<(), Problem> {
+        let needed = match self {
+            Self::Metadata(metadata) => metadata.envelope(),
+            _ => None,
+        };
+        match needed.filter(|&needed| needed != envelope) {
+            Some(needed) => Err(Problem::NeedsEnvelope(self.to_string(), needed)),
+            None => Ok(()),
+        }
     }
 
     /// The types that a column of it can have, in words and as a check; `None`: any, as it depends on the message.

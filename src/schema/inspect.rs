@@ -1,17 +1,16 @@
 //! Whether the loader's statement will work on the table.
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::ddl::{default_partition, index, one_line};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
-use super::{EnumColumn, INSUFFICIENT_PRIVILEGE, LiveTable, TableError};
+use super::{EnumColumn, LiveTable, TableError};
 use crate::database::DatabaseError;
 use crate::pipeline::{OnConflict, Pipeline, TableMapping};
 use crate::quote::quote_identifier;
-
-/// `ON CONFLICT (key)` finds no unique index (invalid_column_reference).
-const NO_UNIQUE_INDEX: &str = "42P10";
+use crate::refusal::Refusal;
 
 /// The state of the mapping's table.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl Inspection {
         let role = client.query_typed_one("SELECT current_user::text", &[]);
         let role: String = role.await?.try_get(0)?;
         let columns = match LiveTable::read(client, &pipeline.table).await {
-            Err(DatabaseError::Server(refusal)) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
+            Err(error) if error.is_missing_privilege() => {
                 return Ok(Self::SchemaClosed(grant_usage(pipeline, &role)));
             }
             columns => columns?,
@@ -112,12 +111,12 @@ impl Inspection {
         }
     }
 
-    /// The fault of the table, given the SQLSTATE of a statement that Postgres refuses for any row.
+    /// The fault of the table, of which Postgres refuses a statement for any row.
     pub(crate) fn explain(
         self,
         pipeline: &Pipeline,
         mapping: &TableMapping,
-        sqlstate: &str,
+        refusal: &Refusal,
     ) -> TableError {
         let table = mapping.table.to_string();
         let create = one_line(&pipeline.create_table(mapping));
@@ -130,18 +129,22 @@ impl Inspection {
             Self::NoTable => return TableError::Missing { table, ddl: create },
             Self::Table(facts) => facts,
         };
-        match (sqlstate, facts.unique_index) {
-            (INSUFFICIENT_PRIVILEGE, _) if !facts.permissions.missing.is_empty() => {
-                let ddl = facts.permissions.fix;
-                TableError::NoPrivilege { table, ddl }
+        let lacks_privilege = !facts.permissions.missing.is_empty();
+        if lacks_privilege && refusal.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
+            let ddl = facts.permissions.fix;
+            return TableError::NoPrivilege { table, ddl };
+        }
+        match facts.unique_index {
+            // `ON CONFLICT (key)` finds no unique index.
+            Err(ddl) if refusal.is(&SqlState::INVALID_COLUMN_REFERENCE) => {
+                TableError::NoUniqueIndex { table, ddl }
             }
-            (NO_UNIQUE_INDEX, Err(ddl)) => TableError::NoUniqueIndex { table, ddl },
             _ => facts
                 .columns
                 .column_fault(mapping)
                 .unwrap_or(TableError::Other {
                     table,
-                    sqlstate: sqlstate.to_owned(),
+                    sqlstate: refusal.sqlstate.clone(),
                     ddl: create,
                 }),
         }

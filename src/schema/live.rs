@@ -4,9 +4,9 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+use super::TableError;
 use super::ddl::{add_column, alter_type, drop_not_null, set_not_null};
 use super::fit::{Difference, Fault, Fit, fit};
-use super::{INSUFFICIENT_PRIVILEGE, TableError};
 use crate::database::DatabaseError;
 use crate::pipeline::{Column, Table, TableMapping};
 use crate::quote::quote_identifier;
@@ -197,9 +197,7 @@ impl LiveTable {
         pipeline: &TableMapping,
     ) -> Result<Self, DatabaseError> {
         match Self::read(client, &pipeline.table).await {
-            Err(DatabaseError::Server(refusal)) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
-                Ok(Self::default())
-            }
+            Err(error) if error.is_missing_privilege() => Ok(Self::default()),
             read => read,
         }
     }
@@ -221,30 +219,30 @@ impl LiveTable {
         })
     }
 
+    /// The first mapped column for which Postgres refuses the statement.
     pub(super) fn column_fault(&self, pipeline: &TableMapping) -> Option<TableError> {
         let table = pipeline.table.to_string();
-        for column in &pipeline.columns {
-            let Some(live) = self.columns.iter().find(|live| live.name == column.name) else {
-                let ddl = add_column(&table, column);
-                return Some(TableError::ColumnMissing {
-                    table,
-                    column: column.name.clone(),
-                    ddl,
-                });
-            };
-            if fit(column, live) == Fit::Never {
-                let ddl = alter_type(&table, column);
-                let (actual, mapped) = (short(&live.full_type), column.column_type);
-                return Some(TableError::ColumnType {
-                    table,
-                    column: column.name.clone(),
-                    actual,
-                    mapped,
-                    ddl,
-                });
-            }
-        }
-        None
+        let error = |Difference {
+                         column,
+                         fault,
+                         fix: ddl,
+                         ..
+                     }: Difference| match fault {
+            Fault::Missing => Some(TableError::ColumnMissing {
+                table: table.clone(),
+                column,
+                ddl,
+            }),
+            Fault::WrongType { actual, mapped } => Some(TableError::ColumnType {
+                table: table.clone(),
+                column,
+                actual,
+                mapped,
+                ddl,
+            }),
+            _ => None,
+        };
+        self.differences(pipeline).into_iter().find_map(error)
     }
 }
 

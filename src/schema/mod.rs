@@ -20,6 +20,3 @@ pub use inspect::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
 pub(crate) use live::EnumColumn;
 pub use live::LiveTable;
 pub use parent::{ForeignKey, ParentFacts};
-
-/// A privilege is missing (insufficient_privilege).
-pub const INSUFFICIENT_PRIVILEGE: &str = "42501";

@@ -4,14 +4,10 @@
 //! dead letters. The command-line tool also receives, sends and deletes messages.
 
 mod backoff;
-/// Batch requests: their limits, their retries, and how messages are packed into them.
 pub mod batch;
-/// Messages to the dead-letter queue, and back.
 pub mod dead_letter;
-/// Received messages, whose visibility timeout is extended until they are deleted or released.
 pub mod in_flight;
 mod queue;
-/// Sends messages with retries, and in order on a FIFO queue.
 pub mod send;
 
 use std::collections::HashMap;

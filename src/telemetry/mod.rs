@@ -21,7 +21,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::config::{LogFormat, LogSettings};
+use crate::config::LogSettings;
 use crate::message::Record;
 use crate::rejection::Rejection;
 pub use metrics::{BatchMetrics, Metrics, Totals};
@@ -63,13 +63,13 @@ where
         .with_writer(writer)
         .with_target(false)
         .with_ansi(is_terminal);
-    let lines = match settings.format {
-        LogFormat::Json => lines
+    let lines = match settings.is_text {
+        true => lines.compact().boxed(),
+        false => lines
             .json()
             .flatten_event(true)
             .with_span_list(false)
             .boxed(),
-        LogFormat::Text => lines.compact().boxed(),
     };
     start(lines, settings.level, LevelFilter::OFF);
 }

@@ -12,27 +12,28 @@ use crate::load::Stored;
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Summary {
-    Done {
-        received: usize,
-        stored: u64,
-        duplicates: u64,
-        stale: u64,
-        deleted: u64,
-        skipped: usize,
-        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        tables: BTreeMap<String, Stored>,
-        failed: usize,
-        dead_lettered: usize,
-        failed_by_rule: String,
-        retries: u64,
-        millis: f64,
-    },
+    Done(Done),
     Failed {
         received: usize,
         stored: u64,
         retries: u64,
         reason: String,
     },
+}
+
+#[derive(Serialize)]
+pub(super) struct Done {
+    received: usize,
+    #[serde(flatten)]
+    rows: Stored,
+    skipped: usize,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tables: BTreeMap<String, Stored>,
+    failed: usize,
+    dead_lettered: usize,
+    failed_by_rule: String,
+    retries: u64,
+    millis: f64,
 }
 
 impl Summary {
@@ -46,13 +47,9 @@ impl Summary {
             .iter()
             .map(|(rule, count)| format!("{rule}={count}"))
             .collect();
-        let rows = batch.rows();
-        Self::Done {
+        Self::Done(Done {
             received: batch.received,
-            stored: rows.written,
-            duplicates: rows.duplicates,
-            stale: rows.stale,
-            deleted: rows.deleted,
+            rows: batch.rows(),
             skipped: batch.skipped,
             tables,
             failed: failed.values().sum(),
@@ -60,19 +57,19 @@ impl Summary {
             failed_by_rule: by_rule.join(" "),
             retries: batch.recovery.retries,
             millis: millis(batch.transform + batch.load),
-        }
+        })
     }
 
     pub(super) fn level(&self) -> Level {
         match self {
-            Self::Done { .. } => Level::INFO,
+            Self::Done(_) => Level::INFO,
             Self::Failed { .. } => Level::ERROR,
         }
     }
 
     pub(super) fn message(&self) -> &'static str {
         match self {
-            Self::Done { .. } => "batch",
+            Self::Done(_) => "batch",
             Self::Failed { .. } => "batch failed",
         }
     }
@@ -80,36 +77,22 @@ impl Summary {
     pub(super) fn log(&self) {
         let message = self.message();
         match self {
-            Self::Done {
-                received,
-                stored,
-                duplicates,
-                stale,
-                deleted,
-                skipped,
-                tables,
-                failed,
-                dead_lettered,
-                failed_by_rule,
-                retries,
-                millis,
-            } => {
+            Self::Done(done) => {
                 // A field of `tracing` holds no object.
-                let tables = (!tables.is_empty()).then(|| serde_json::to_string(tables));
-                let tables = tables.and_then(Result::ok);
+                let tables = (!done.tables.is_empty()).then(|| serde_json::to_string(&done.tables));
                 tracing::info!(
-                    received,
-                    stored,
-                    duplicates,
-                    stale,
-                    deleted,
-                    skipped,
-                    tables,
-                    failed,
-                    dead_lettered,
-                    failed_by_rule,
-                    retries,
-                    millis,
+                    received = done.received,
+                    stored = done.rows.written,
+                    duplicates = done.rows.duplicates,
+                    stale = done.rows.stale,
+                    deleted = done.rows.deleted,
+                    skipped = done.skipped,
+                    tables = tables.and_then(Result::ok),
+                    failed = done.failed,
+                    dead_lettered = done.dead_lettered,
+                    failed_by_rule = done.failed_by_rule,
+                    retries = done.retries,
+                    millis = done.millis,
                     "{message}"
                 );
             }

@@ -105,13 +105,12 @@ impl Transformer {
         message: &Message<'_>,
         rows: &mut MessageRows,
     ) -> Result<bool, Rejection> {
-        let read = self.push_rows(message, rows);
-        match read {
+        match self.push_rows(message, rows) {
             Ok(()) if rows.unfinished() > 0 => {
                 rows.finish_message();
                 Ok(true)
             }
-            _ => {
+            read => {
                 rows.drop_unfinished();
                 read.map(|()| false)
             }
@@ -125,11 +124,9 @@ impl Transformer {
             "null"
         };
         let mut root_text = String::new();
-        let entered = self.scopes.enter(body, &mut root_text);
-        let frames = entered?;
         let mut reading = Reading {
             message,
-            frames,
+            frames: self.scopes.enter(body, &mut root_text)?,
             rows,
         };
         let mut is_taken = false;
@@ -167,10 +164,8 @@ impl Transformer {
             serde_json::from_str(json).map_err(|_| not_an_array(reading))?;
         let mut is_taken = table.when.is_empty();
         for (index, element) in elements.into_iter().enumerate() {
-            let entered = reading
-                .frames
-                .enter(&self.scopes, table.scope, index, element.get());
-            entered?;
+            let frames = &mut reading.frames;
+            frames.enter(&self.scopes, table.scope, index, element.get())?;
             is_taken |= self.push_row(position, parent, reading)?;
         }
         Ok(is_taken)
@@ -236,23 +231,14 @@ impl Transformer {
             &[a, b] => key(a).eq(key(b)),
             _ => false,
         });
-        let last = table.key.last();
-        let column = last.and_then(|&column| table.columns.get(column));
-        match column.filter(|_| is_repeated) {
-            None => Ok(()),
-            Some(column) => Err(Rejection {
+        match table.key.last() {
+            Some(&last) if is_repeated => Err(Rejection {
                 rule: Rule::RepeatedKey,
-                place: Some(table.place_of_all(column)),
+                place: Some(table.place_of_all(&table.columns[last])),
             }),
+            _ => Ok(()),
         }
     }
-}
-
-/// Writes a decimal number, for tests elsewhere.
-#[cfg(test)]
-pub(crate) fn write_numeric(text: &str, out: &mut bytes::BytesMut) {
-    let decimal = decimal::Decimal::parse(text);
-    decimal.unwrap().write_numeric(out).unwrap();
 }
 
 /// The value of a raw JSON text.

@@ -252,12 +252,19 @@ async fn a_partitioned_table_stores_rows_of_every_time() {
 }
 
 #[tokio::test]
-async fn a_partition_column_outside_the_key_is_refused() {
-    let ddl = Tool::bare().run("ddl --partition-by create_date").await;
-    assert_eq!((ddl.code, ddl.out.as_str()), (2, ""));
-    assert!(
-        ddl.err.contains("add \"create_date\" to the key"),
-        "{}",
-        ddl.err
-    );
+async fn a_column_that_cannot_partition_the_table_is_refused() {
+    for (column, expected) in [
+        ("create_date", "add \"create_date\" to the key"),
+        ("created", "column \"created\" is not mapped"),
+        (
+            "locale",
+            "column \"locale\" is varchar(32), and partitions are months",
+        ),
+    ] {
+        let ddl = Tool::bare()
+            .run(&format!("ddl --partition-by {column}"))
+            .await;
+        assert_eq!((ddl.code, ddl.out.as_str()), (2, ""));
+        assert!(ddl.err.contains(expected), "{}", ddl.err);
+    }
 }

@@ -24,9 +24,22 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     create(&tool, &database).await;
+    // Digits and exponents as Postgres prints them.
+    let numbers = |single: Value, double: Value, exact: &str| {
+        json!({"middle": 0, "single": single, "double": double, "exact": exact, "instant": "1969-12-31T23:59:59Z", "address": "10.0.0.1",
+            "flags": ["yes"]})
+    };
     let event = Batch::new()
         .body("a", every_type())
         .body("b", json!({"middle": -1}))
+        .body("c", numbers(json!(1.5), json!(-0.1), "0"))
+        .body("d", numbers(json!(1e6), json!(0), "0.00001234"))
+        .body(
+            "e",
+            numbers(json!(-0.5), json!(123_456_789_012_345_u64), "1e9"),
+        )
+        .body("f", numbers(json!(1e-5), json!(1e15), "100000.5"))
+        .body("g", numbers(json!(0), json!(0.00001), "-12345678.900"))
         .event();
     let mut function = Setup::on(&database).mapping(EVERY_TYPE).start().await;
     assert!(function.invoke(&event).await.failed_ids().is_empty());
@@ -36,7 +49,7 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
         .await;
     assert_eq!(explained.code, 0, "{}", explained.err);
     database.execute("SET TIME ZONE 'UTC'").await;
-    for (message, row) in explained.json().iter().zip(["'a'", "'b'"]) {
+    for message in explained.json() {
         let columns = message["columns"].as_array().unwrap();
         let id = columns[0]["value"].as_str().unwrap();
         for column in columns {
@@ -52,18 +65,20 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
                 (_, shown) => shown.unwrap_or("∅").to_owned(),
             };
             let name = name.as_str().unwrap().replace('"', "\"\"");
-            let stored = database
-                .rows(&format!(
-                    "SELECT \"{name}\"::text FROM every_type WHERE id = '{id}'"
-                ))
-                .await;
+            let text = match name.as_str() {
+                // The cast appends the length of the network to the address of a host.
+                "address" => "abbrev(address)".to_owned(),
+                _ => format!("\"{name}\"::text"),
+            };
+            let stored = format!("SELECT {text} FROM every_type WHERE id = '{id}'");
+            let stored = database.rows(&stored).await;
             let stored = match (name.as_str(), stored[0][0].as_str()) {
                 ("tree", tree) if tree != "∅" => {
                     format!("{:?}", serde_json::from_str::<Value>(tree).unwrap())
                 }
                 (_, stored) => stored.to_owned(),
             };
-            assert_eq!(shown, stored, "{row} {name}");
+            assert_eq!(shown, stored, "{name} {id}");
         }
     }
 }

@@ -81,6 +81,8 @@ async fn text() {
         (r#""""#, "''"),
         (r#""é\ud83d\ude00\n\"""#, "U&'\\00e9\\+01F600\\000a\"'"),
         ("12.50", "'12.50'"),
+        (r#""\\u0000""#, r"'\u0000'"),
+        (r#""\\\\u0000 \\ud800""#, r"'\\u0000 \ud800'"),
         ("true", "'true'"),
         ("null", "NULL"),
     ];
@@ -160,17 +162,20 @@ async fn bigint_is_exact_beyond_the_integers_of_a_float() {
         ("9007199254740993", "9007199254740993"),
         (r#""9223372036854775807""#, "9223372036854775807"),
         ("-9223372036854775808", "'-9223372036854775808'"),
+        ("-0.0", "0"),
+        (r#""+5""#, "5"),
+        (r#""007""#, "7"),
+        ("120e-1", "12"),
+        ("0e99999999999999999999", "0"),
     ];
-    check(
-        "bigint",
-        &accepted,
-        &[
-            ("9223372036854775808", "range"),
-            ("1e400", "range"),
-            ("0.1", "type"),
-        ],
-    )
-    .await;
+    let rejected = [
+        ("9223372036854775808", "range"),
+        ("1e400", "range"),
+        ("1e99999999999999999999", "range"),
+        ("0.1", "type"),
+        ("1e-99999999999999999999", "type"),
+    ];
+    check("bigint", &accepted, &rejected).await;
 }
 
 #[tokio::test]
@@ -239,10 +244,24 @@ async fn numeric_keeps_every_digit_and_its_scale() {
         &[
             ("1e1000", "range"),
             ("1e-1001", "range"),
+            ("0e-1001", "range"),
             ("1e999999999999", "range"),
-            (r#""1.2.3""#, "type"),
             ("false", "type"),
         ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn other_texts_are_not_decimal_numbers() {
+    let texts = [
+        "", "-", ".", "e5", "1e", "1e+", "0x10", "1_000", "1,5", " 1", "NaN", "--1", "1.2.3", "١",
+    ];
+    let texts = texts.map(|text| format!("{text:?}"));
+    check(
+        "numeric",
+        &[],
+        &texts.each_ref().map(|text| (text.as_str(), "type")),
     )
     .await;
 }
@@ -605,6 +624,9 @@ async fn inet() {
 
 #[tokio::test]
 async fn jsonb_keeps_any_value_as_it_is() {
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let brackets = format!("[\"\\\"{}\"]", "[".repeat(1_001));
+    let in_strings = r#"{"1e9999": "1e9999", "a\"1e9999": true}"#;
     let accepted = [
         (
             r#"{"b": [1, 2.50, {"é": "\u00e9"}], "a": null}"#,
@@ -614,12 +636,35 @@ async fn jsonb_keeps_any_value_as_it_is() {
         ("12345678901234567890123", "'12345678901234567890123'"),
         ("false", "'false'"),
         ("null", "NULL"),
+        (&nested(1_000), &format!("'{}'", nested(1_000))),
+        (&brackets, &format!("'{brackets}'")),
+        ("1e999", "'1e999'"),
+        ("-1.5E+998", "'-1.5E+998'"),
+        ("1e-1000", "'1e-1000'"),
+        ("[1e308, 5e-324, 0e9999]", "'[1e308, 5e-324, 0e9999]'"),
+        (in_strings, &format!("'{in_strings}'")),
+        (r#""\\1e9999""#, r#"'"\\1e9999"'"#),
     ];
-    let deep = "[".repeat(1_001) + &"]".repeat(1_001);
+    let long = "1".repeat(1_001);
     let rejected = [
         (r#"{"a": [{"b": "\u0000"}]}"#, "nul_character"),
+        (r#"{"a": [{"b\u0000": 1}]}"#, "nul_character"),
+        (r#"["\\\u0000"]"#, "nul_character"),
         (r#"{"\ud800": 1}"#, "lone_surrogate"),
-        (deep.as_str(), "nesting"),
+        (r#"["\uDFFF x"]"#, "lone_surrogate"),
+        (r#"["\ud83d\u0041"]"#, "lone_surrogate"),
+        (r#"["\ud83dx"]"#, "lone_surrogate"),
+        (r#"["\ude00\ud83d"]"#, "lone_surrogate"),
+        (r#"["\ud83d\ud83d\ude00"]"#, "lone_surrogate"),
+        (&nested(1_001), "nesting"),
+        ("1e1000", "range"),
+        ("[1e-1001]", "range"),
+        (r#"{"a": [0, -0.1e+9999]}"#, "range"),
+        ("1e99999999999999999999", "range"),
+        ("0e-1001", "range"),
+        ("0e1073741824", "range"),
+        ("0e99999999999999999999", "range"),
+        (&long, "range"),
     ];
     check("jsonb", &accepted, &rejected).await;
 }
@@ -629,14 +674,23 @@ async fn strip_nul_removes_what_postgres_cannot_store() {
     check_with(
         "jsonb",
         "transform = [\"strip_nul\"]",
-        &[(r#"{"a\u0000": ["\ud800x"]}"#, r#"'{"a": ["x"]}'"#)],
+        &[
+            (r#"{"a\u0000": ["\ud800x"]}"#, r#"'{"a": ["x"]}'"#),
+            (
+                r#"{"a\u0000": ["\u0000", "\ud83d\u0000\ude00"]}"#,
+                r#"'{"a": ["", ""]}'"#,
+            ),
+        ],
         &[],
     )
     .await;
     check_with(
         "text",
         "transform = [\"strip_nul\", \"trim\"]",
-        &[(r#""\u0000 a\u0000""#, "'a'")],
+        &[
+            (r#""\u0000 a\u0000""#, "'a'"),
+            (r#""a\u0000b\ud800c\ud83d\ude00""#, "'abc\u{1F600}'"),
+        ],
         &[],
     )
     .await;
@@ -701,20 +755,59 @@ async fn transforms_run_in_order_and_read_a_number_as_its_text() {
         &[(r#""beta""#, "transform"), ("[]", "transform")],
     )
     .await;
-    check_with(
-        "integer",
-        "transform = [\"patch\"]",
-        &[(r#""2.3.9""#, "9"), (r#""2.3""#, "NULL")],
-        &[],
-    )
-    .await;
-    check_with(
-        "inet",
-        "transform = [\"ip\"]",
-        &[(r#""::FFFF:192.0.2.1""#, "'192.0.2.1'")],
-        &[(r#""x""#, "transform")],
-    )
-    .await;
+}
+
+#[tokio::test]
+async fn white_space_and_case_are_those_of_unicode() {
+    for (step, text, literal) in [
+        ("trim", "\" \u{a0}a b\\n\"", "'a b'"),
+        ("lowercase", "\"ÀSS\"", "'àss'"),
+        ("uppercase", "\"straße\"", "'STRASSE'"),
+    ] {
+        let lines = format!("transform = [{step:?}]");
+        check_with("text", &lines, &[(text, literal)], &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn equal_addresses_get_one_spelling() {
+    let accepted = [
+        (r#""2001:DB8::1""#, "'2001:db8::1'"),
+        (r#""2001:db8:0:0:0:0:0:1""#, "'2001:db8::1'"),
+        (r#""2001:0db8::0001""#, "'2001:db8::1'"),
+        (r#""::FFFF:192.0.2.1""#, "'192.0.2.1'"),
+    ];
+    let addresses = [
+        "",
+        "10.0.0",
+        "10.0.0.256",
+        "host",
+        "10.0.0.1:80",
+        "10.0.0.01",
+    ];
+    let rejected = addresses.map(|address| format!("{address:?}"));
+    let rejected = rejected
+        .each_ref()
+        .map(|address| (address.as_str(), "transform"));
+    for column_type in ["text", "inet"] {
+        check_with(column_type, "transform = [\"ip\"]", &accepted, &rejected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_has_up_to_three_numbers() {
+    let versions = ["\"2.3.1\"", "\"0.96\"", "\"v7\"", "\"2.3.0-beta.1\""];
+    let rejected = ["", "beta", "2.x", ".", "2..1", "-1"].map(|text| format!("{text:?}"));
+    let rejected = rejected.each_ref().map(|text| (text.as_str(), "transform"));
+    for (step, numbers) in [
+        ("major", ["2", "0", "7", "2"]),
+        ("minor", ["3", "96", "NULL", "3"]),
+        ("patch", ["1", "NULL", "NULL", "0"]),
+    ] {
+        let accepted: Vec<_> = versions.into_iter().zip(numbers).collect();
+        let lines = format!("transform = [{step:?}]");
+        check_with("integer", &lines, &accepted, &rejected).await;
+    }
 }
 
 #[tokio::test]

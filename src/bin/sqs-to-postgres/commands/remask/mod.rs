@@ -15,7 +15,6 @@ use sqs_to_postgres::backoff::{backoff, retry};
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::mask::{AesSivKeys, KeyError, Mask, MaskFailed, Rekeyed};
 use sqs_to_postgres::refusal::RetryAction;
-use sqs_to_postgres::schema::INSUFFICIENT_PRIVILEGE;
 use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -338,7 +337,7 @@ impl Worker {
         };
         let queried = retry(Instant::now() + RETRY_TIME, may_pass, attempt).await;
         queried.map_err(|error| match error {
-            DatabaseError::Server(refusal) if refusal.sqlstate == INSUFFICIENT_PRIVILEGE => {
+            error if error.is_missing_privilege() => {
                 CliError::invalid(RemaskError::Denied(target.table.clone()))
             }
             error => error.into(),
