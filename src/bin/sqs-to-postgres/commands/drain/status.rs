@@ -278,18 +278,3 @@ fn as_json(
         "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_alone_is_on_loopback() {
-        let of = |text| address(text).map(|address| address.to_string()).ok();
-        for text in ["9187", ":9187"] {
-            assert_eq!(of(text).as_deref(), Some("127.0.0.1:9187"));
-        }
-        assert_eq!(of("0.0.0.0:9187").as_deref(), Some("0.0.0.0:9187"));
-        assert_eq!(of("localhost"), None);
-    }
-}
