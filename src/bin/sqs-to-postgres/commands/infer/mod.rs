@@ -22,7 +22,6 @@ use sqs_to_postgres::message::{Envelope, Message};
 use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::transform::Transformer;
-use thiserror::Error;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -42,12 +41,6 @@ Examples:
 
 /// How many warnings of a kind are written.
 const MAX_WARNINGS: usize = 20;
-
-#[derive(Debug, Error)]
-#[error(
-    "no sample is a JSON object: give JSON messages, one after the other or as an array, or the event of a Lambda function"
-)]
-struct NoObject;
 
 /// Propose a mapping for sample messages, with masks for what looks like personal data
 ///
@@ -70,7 +63,9 @@ impl Infer {
         let samples = samples::read(&self.files)?;
         let (observed, left_out) = observe(&samples);
         if observed.is_empty() {
-            return Err(CliError::invalid(NoObject));
+            return Err(CliError::invalid(
+                "no sample is a JSON object: give JSON messages, one after the other or as an array, or the event of a Lambda function",
+            ));
         }
         let proposal = observed.propose(&self.table);
         let (rows, mut rejected) = stored(&proposal.text, &samples)?;
