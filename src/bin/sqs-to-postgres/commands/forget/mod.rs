@@ -52,7 +52,7 @@ pub(crate) struct Forget {
     column: String,
     /// Delete; without it, nothing is changed
     #[arg(long)]
-    yes: bool,
+    pub(crate) yes: bool,
     /// Delete nothing, and print what would be deleted: the default
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -72,11 +72,6 @@ pub(crate) struct Forget {
 }
 
 impl Forget {
-    /// Whether it deletes, rather than only print.
-    pub(crate) fn deletes(&self) -> bool {
-        self.yes
-    }
-
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let (file, pipeline) = self.mapping.read()?;
