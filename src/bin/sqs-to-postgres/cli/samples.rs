@@ -55,7 +55,7 @@ fn stdin() -> Result<String, CliError> {
 }
 
 /// The messages of a text. Their places begin with `before`.
-pub(crate) fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
+fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
     let text = text.trim_start_matches('\u{feff}');
     let mut samples = Vec::new();
     let is_object = |value: &&RawValue| value.get().starts_with('{');
