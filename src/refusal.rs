@@ -58,6 +58,10 @@ impl RetryAction {
 /// has no expression that just fails: no other statement has a negative `LIMIT` (invalid_row_count_in_limit_clause).
 pub(crate) const KEY_IS_CHANGED: &str = "2201W";
 
+/// The functions of Postgres that raise what a trigger in PL/pgSQL or PL/Python asks for.
+/// Source: <https://github.com/postgres/postgres/tree/REL_18_STABLE/src/pl>, `pl_exec.c` and `plpy_plpymodule.c`.
+const RAISING: [&str; 2] = ["exec_stmt_raise", "PLy_output"];
+
 /// An error from Postgres, without the texts of its messages, which quote rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
@@ -70,6 +74,10 @@ pub struct Refusal {
     pub lacks_partition: bool,
     /// Whether the table changes the key by which other rows of the message belong to it.
     pub changes_key: bool,
+    /// Whether the table may be at fault, because it has taken no row of another message.
+    pub is_in_doubt: bool,
+    /// Whether a trigger raised it and chose the names in it, which may be values: they are not shown.
+    pub is_raised: bool,
     /// The table, if one is named.
     pub table: Option<String>,
     /// The column, if one is named.
@@ -88,11 +96,21 @@ impl Refusal {
             is_by_policy: is_by_policy(answer),
             lacks_partition: lacks_partition(answer),
             changes_key: false,
+            is_in_doubt: false,
+            is_raised: answer
+                .routine()
+                .is_some_and(|routine| RAISING.contains(&routine)),
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),
             copied_row: answer.where_().and_then(copied_row),
         }
+    }
+
+    /// The names of table, column and constraint that Postgres itself gave.
+    pub fn names(&self) -> [Option<&str>; 3] {
+        let names = [&self.table, &self.column, &self.constraint];
+        names.map(|name| name.as_deref().filter(|_| !self.is_raised))
     }
 
     /// Whether this is its SQLSTATE.
@@ -110,15 +128,14 @@ impl fmt::Display for Refusal {
         if self.changes_key {
             f.write_str(" because a table changes the key by which others belong to it")?;
         }
-        let places = [
-            ("table", &self.table),
-            ("column", &self.column),
-            ("constraint", &self.constraint),
-        ];
-        for (kind, name) in places {
+        let kinds = ["table", "column", "constraint"];
+        for (kind, name) in kinds.into_iter().zip(self.names()) {
             if let Some(name) = name {
                 write!(f, " {kind} {name:?}")?;
             }
+        }
+        if self.is_in_doubt {
+            f.write_str(", and stored no row of another message in its tables")?;
         }
         Ok(())
     }

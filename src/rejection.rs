@@ -82,6 +82,8 @@ impl Rule {
     pub fn dead_letter_from(&self) -> Option<u32> {
         match self {
             Self::GroupHeld | Self::OutOfTime | Self::Internal => None,
+            // The fault of a table must not make dead letters.
+            Self::Refused(refusal) if refusal.is_in_doubt => None,
             Self::Refused(_) => Some(REFUSED_DELIVERIES),
             _ => Some(1),
         }

@@ -187,7 +187,9 @@ impl Loader {
             RetryAction::Bisect => self.judge_row(refusal, tries, time).await,
             RetryAction::Fail => self.judge_table(refusal, time).await,
             RetryAction::RetryThenBisect => Next::Stuck(None),
-            RetryAction::Retry | RetryAction::Reconnect | RetryAction::RefreshCredentials => {
+            // Of a proxy that signs in again, or of a trigger that refuses one row.
+            RetryAction::RefreshCredentials => Next::Stuck(Some(DatabaseError::Server(refusal))),
+            RetryAction::Retry | RetryAction::Reconnect => {
                 let error = DatabaseError::Server(refusal.clone());
                 let last = tries.last_error.as_ref();
                 if error.is_internal() && last.is_some_and(DatabaseError::is_internal) {
@@ -215,22 +217,32 @@ impl Loader {
                 TableError::KeyChanged { tables }.into(),
             ));
         }
-        let mapping = pipeline.table_named(refusal.table.as_deref());
+        let tables = pipeline.tables_named(refusal.table.as_deref());
         if refusal.lacks_partition {
-            let error = no_partition(mapping, refusal.table.as_deref());
+            let error = no_partition(tables[0], refusal.table.as_deref());
             return Next::Fail(Failure::Table(error.into()));
         }
-        let is_mapped = |column: &str| mapping.column_names().any(|name| name == column);
+        let is_mapped = |column: &str| {
+            let mut tables = tables.iter();
+            tables.all(|table| table.column_names().any(|name| name == column))
+        };
         match (&refusal.column, &refusal.constraint) {
             (Some(column), _)
                 if refusal.is(&SqlState::NOT_NULL_VIOLATION) && !is_mapped(column) =>
             {
-                match query_catalog(&mut self.database, mapping, time, LiveTable::of_mapping).await
+                match self
+                    .query_catalogs(tables.iter().copied(), time, LiveTable::of_mapping)
+                    .await
                 {
-                    Ok(table) => match table.unmapped_not_null(mapping, column) {
-                        Some(error) => Next::Fail(Failure::Table(error.into())),
-                        None => Next::Fail(Failure::Row(refusal)),
-                    },
+                    Ok(found) => {
+                        let mut found = tables.iter().zip(found);
+                        let fault = found
+                            .find_map(|(mapping, table)| table.unmapped_not_null(mapping, column));
+                        Next::Fail(match fault {
+                            Some(error) => Failure::Table(error.into()),
+                            None => Failure::Row(refusal),
+                        })
+                    }
                     Err(error) => Next::Later(error),
                 }
             }
@@ -239,8 +251,11 @@ impl Loader {
                 let ask = async |client: &Client, mapping: &TableMapping| {
                     is_index_of_key(client, mapping, &index).await
                 };
-                match query_catalog(&mut self.database, mapping, time, ask).await {
-                    Ok(true) if tries.key_violations < MAX_KEY_VIOLATIONS => {
+                match self.query_catalogs(tables.iter().copied(), time, ask).await {
+                    Ok(is_of_key)
+                        if is_of_key.contains(&true)
+                            && tries.key_violations < MAX_KEY_VIOLATIONS =>
+                    {
                         tries.key_violations += 1;
                         Next::Later(DatabaseError::Server(refusal))
                     }
@@ -251,7 +266,11 @@ impl Loader {
             _ if refusal.is(&SqlState::INVALID_TEXT_REPRESENTATION)
                 && self.statements.has_casts() =>
             {
-                match self.query_catalogs(time, LiveTable::of_mapping).await {
+                let tables = &pipeline.tables;
+                match self
+                    .query_catalogs(tables, time, LiveTable::of_mapping)
+                    .await
+                {
                     Ok(tables) if self.rebuild(tables.iter().map(LiveTable::enums)) => Next::Again,
                     Ok(_) => Next::Fail(Failure::Row(refusal)),
                     Err(error) => Next::Later(error),
@@ -263,7 +282,9 @@ impl Loader {
 
     /// Finds out why Postgres refuses the statement for any row.
     async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
-        let found = match self.query_catalogs(time, Inspection::read).await {
+        let pipeline = Arc::clone(&self.pipeline);
+        let tables = &pipeline.tables;
+        let found = match self.query_catalogs(tables, time, Inspection::read).await {
             Ok(found) => found,
             Err(error) if error.action() == RetryAction::Fail => {
                 return Next::Fail(Failure::Batch(error.into()));
@@ -273,9 +294,8 @@ impl Loader {
         if self.rebuild(found.iter().map(Inspection::enums)) {
             return Next::Again;
         }
-        let tables = self.pipeline.tables.iter().zip(found);
-        let faults =
-            tables.map(|(mapping, found)| found.explain(&self.pipeline, mapping, &refusal));
+        let tables = tables.iter().zip(found);
+        let faults = tables.map(|(mapping, found)| found.explain(&pipeline, mapping, &refusal));
         let is_explained = |fault: &TableError| !matches!(fault, TableError::Other { .. });
         let (explained, unexplained): (Vec<_>, Vec<_>) = faults.partition(is_explained);
         Next::Fail(match explained.into_iter().chain(unexplained).next() {
@@ -297,14 +317,15 @@ impl Loader {
         is_changed
     }
 
-    /// Asks the catalog something about each table of the mapping.
-    async fn query_catalogs<T>(
+    /// Asks the catalog something about each of the tables.
+    async fn query_catalogs<'t, T>(
         &mut self,
+        tables: impl IntoIterator<Item = &'t TableMapping>,
         time: TimeBudget,
         ask: impl AsyncFn(&Client, &TableMapping) -> Result<T, DatabaseError>,
     ) -> Result<Vec<T>, DatabaseError> {
-        let mut found = Vec::with_capacity(self.pipeline.tables.len());
-        for mapping in &self.pipeline.tables {
+        let mut found = Vec::new();
+        for mapping in tables {
             found.push(query_catalog(&mut self.database, mapping, time, &ask).await?);
         }
         Ok(found)

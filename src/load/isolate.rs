@@ -56,16 +56,19 @@ struct Doubts {
     table: Option<LoadError>,
     /// An error of a row, or of the server if no other row is stored.
     other: Option<LoadError>,
+    /// The messages whose row, or table, is at fault.
+    messages: Vec<usize>,
 }
 
 impl Doubts {
-    /// What became of a single row that failed.
-    fn outcome(&mut self, failure: Failure) -> Outcome {
+    /// What became of a message that failed by itself.
+    fn outcome(&mut self, message: usize, failure: Failure) -> Outcome {
         match failure {
             Failure::Row(refusal) => Outcome::Rejected(Box::new(refusal)),
             Failure::Doubt(refusal, error) => {
                 self.count += 1;
                 self.other = Some(error);
+                self.messages.push(message);
                 Outcome::Rejected(Box::new(refusal))
             }
             Failure::Table(error) | Failure::Batch(error) => {
@@ -82,10 +85,21 @@ impl Doubts {
         }
     }
 
-    fn verdict(self, is_any_stored: bool) -> Result<(), LoadError> {
+    /// Blames the messages of which every table has taken rows of others; a duplicate proves nothing, because
+    /// Postgres writes no row and runs no trigger for it.
+    fn verdict(self, rows: &MessageRows, loaded: &mut Loaded) -> Result<(), LoadError> {
+        for &message in &self.messages {
+            let mut tables = rows.tables().iter().zip(&loaded.tables);
+            let is_proven = tables.all(|(table, stored)| {
+                table.of_message(message).is_empty() || stored.written + stored.deleted > 0
+            });
+            if let Outcome::Rejected(refusal) = &mut loaded.outcomes[message] {
+                refusal.is_in_doubt = !is_proven;
+            }
+        }
         match (self.table, self.other) {
             (Some(error), _) => Err(error),
-            (None, Some(error)) if !is_any_stored => Err(error),
+            (None, Some(error)) if !loaded.is_any_stored() => Err(error),
             _ => Ok(()),
         }
     }
@@ -132,7 +146,7 @@ impl Loader {
                 Err(failure) => match part.messages[..] {
                     [message] => {
                         blocked.extend(group_of(groups, message));
-                        loaded.outcomes[message] = doubts.outcome(failure);
+                        loaded.outcomes[message] = doubts.outcome(message, failure);
                     }
                     _ => pending.extend(part.halves(matches!(failure, Failure::Stuck(_)))),
                 },
@@ -141,7 +155,7 @@ impl Loader {
                 break;
             }
         }
-        doubts.verdict(loaded.is_any_stored())
+        doubts.verdict(rows, loaded)
     }
 }
 

@@ -111,11 +111,14 @@ impl Pipeline {
         )
     }
 
-    /// The table of this name, without its schema, or the first one.
-    pub(crate) fn table_named(&self, name: Option<&str>) -> &TableMapping {
+    /// The tables of this name, without their schemas; all of them, if none has it: a partition has a name of its own.
+    pub(crate) fn tables_named(&self, name: Option<&str>) -> Vec<&TableMapping> {
         let is_it = |table: &&TableMapping| Some(table.table.name.as_str()) == name;
-        // A mapping has at least one table.
-        self.tables.iter().find(is_it).unwrap_or(&self.tables[0])
+        let named: Vec<_> = self.tables.iter().filter(is_it).collect();
+        match named.is_empty() {
+            true => self.tables.iter().collect(),
+            false => named,
+        }
     }
 
     /// The columns of all tables.

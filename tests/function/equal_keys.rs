@@ -82,6 +82,19 @@ async fn of_two_parents_whose_keys_only_postgres_knows_to_be_equal_one_counts_wi
     }
 }
 
+/// The limit that GUARANTEES.md names: one row is stored, but not always that of the first message.
+#[tokio::test]
+async fn of_equal_keys_in_one_batch_one_row_is_stored_under_ignore() {
+    let mapping = "[[table]]\nname = \"t\"\nkey = [\"k\"]\ncolumn = [{ name = \"k\", type = \"numeric\", required = true }]";
+    let (database, mut function) = started("", mapping).await;
+    let bodies = ["1.00", "1.0", "1"].map(|key| json!({"k": key}));
+    assert_eq!(invoke(&mut function, batch(&bodies)).await, ids(&[]));
+    assert_eq!(
+        database.rows("SELECT k::integer::text FROM t").await,
+        [["1"]]
+    );
+}
+
 #[tokio::test]
 async fn a_deletion_after_a_row_whose_key_only_postgres_knows_to_be_equal_deletes_it() {
     let mut deletion = parent("1.00", 2, &[]);

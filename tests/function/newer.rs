@@ -143,6 +143,20 @@ async fn if_the_newest_of_a_batch_is_refused_the_one_before_it_is_stored() {
     assert_eq!(value(&database, 1).await, "paid");
 }
 
+/// The limit that GUARANTEES.md names: `check` warns of such a column.
+#[tokio::test]
+async fn times_that_the_column_rounds_to_the_same_are_equally_new() {
+    let (database, mut function) = start("timestamptz").await;
+    let rounds = "ALTER TABLE t ALTER \"at \"\"q\"\"\" TYPE timestamptz(0)";
+    database.execute(rounds).await;
+    for (fraction, stored) in [(".4", "later"), (".2", "earlier")] {
+        let at = format!("\"2026-01-01T00:00:00{fraction}Z\"");
+        let batch = batch(&[(1, &at, stored)]);
+        assert_eq!(counted(&mut function, &batch).await, [1, 0, 0]);
+        assert_eq!(value(&database, 1).await, stored);
+    }
+}
+
 #[tokio::test]
 async fn stale_messages_are_counted_by_a_metric() {
     let (_database, mut function) = start("integer").await;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, id, ids, login_with};
+use crate::support::aws::{Queue, attribute};
+use crate::support::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Function, Mapping, Setup, server_address};
 
 /// A table that refuses rows for every reason that concerns a single row.
@@ -232,6 +233,39 @@ async fn a_row_that_a_row_security_policy_refuses_does_not_affect_the_others() {
         reason.contains("SQLSTATE 42501 by a row-level security policy"),
         "{reason}"
     );
+}
+
+/// A trigger can give any value as the name of a constraint, a column or a table.
+#[tokio::test]
+async fn names_that_a_trigger_chooses_are_neither_logged_nor_in_dead_letters() {
+    let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+    database
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF NEW.locale <> 'RU' THEN RAISE EXCEPTION 'no %', NEW.user_id USING \
+                 CONSTRAINT = NEW.user_id, COLUMN = NEW.user_id, TABLE = NEW.user_id; END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    let setup = Setup::on(&database).on_aws();
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &dead.url);
+    let mut function = setup.start().await;
+    let batch = Batch::new()
+        .body("good", login_with("locale", json!("RU")))
+        .body("bad", login_with("locale", json!("DE")));
+    let answer = function.invoke(&batch.delivered(3).event()).await;
+    answer.assert_none_failed();
+    let letters = dead.receive_all(1).await;
+    assert_eq!(
+        attribute(&letters[0], "rejection").unwrap(),
+        r#"{"rule":"refused"}"#
+    );
+    let failed = function.lines_of("message failed", 1).await.pop().unwrap();
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("SQLSTATE P0001: fix"), "{reason}");
+    let user = login()["user_id"].as_str().unwrap().to_owned();
+    let log = function.end().await;
+    assert!(!log.contains(&user), "{log}");
 }
 
 /// A fault of the table must not fill the dead-letter queue.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::aws::Queue;
 use crate::support::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Function, Mapping, Setup, server_address};
 
@@ -168,6 +169,97 @@ async fn a_privilege_or_index_that_only_a_trigger_needs_is_the_fault_of_its_row(
         assert_eq!(database.count("user_logins").await, 2);
         drop(function);
     }
+}
+
+/// Two tables, each with messages of its own.
+const ROUTES: &str = r#"
+[[table]]
+name = "xs"
+when = { type = "x" }
+key = ["k"]
+column = [{ name = "k", type = "integer", required = true }]
+
+[[table]]
+name = "ys"
+when = { type = "y" }
+key = ["k"]
+column = [{ name = "k", type = "integer", required = true }]
+"#;
+
+fn routed(messages: &[(&str, &str, i32)]) -> Batch {
+    let body = |&(_, table, key): &(&str, &str, i32)| json!({"type": table, "k": key});
+    let add = |batch: Batch, message| batch.body(message_name(message), body(message));
+    messages.iter().fold(Batch::new(), add)
+}
+
+fn message_name<'m>((name, ..): &(&'m str, &str, i32)) -> &'m str {
+    name
+}
+
+/// A duplicate runs no trigger, and a row of another table proves nothing of this one.
+#[tokio::test]
+async fn a_table_that_takes_no_new_row_makes_no_dead_letter_whatever_else_is_acknowledged() {
+    let (database, dead) = (Database::with_tables_of(ROUTES).await, Queue::new().await);
+    let setup = Setup::on(&database).on_aws().mapping(ROUTES);
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &dead.url);
+    let mut function = setup.start().await;
+    let stored = routed(&[("duplicate", "y", 1)]);
+    function.invoke(&stored.event()).await.assert_none_failed();
+    let trigger =
+        "BEGIN IF NEW.k < 10 THEN INSERT INTO nowhere VALUES (1); END IF; RETURN NEW; END";
+    database
+        .execute(&format!(
+            "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ {trigger} $$; \
+             CREATE TRIGGER audit AFTER INSERT ON ys FOR EACH ROW EXECUTE FUNCTION audit()"
+        ))
+        .await;
+    let refused = [("duplicate", "y", 1), ("other", "x", 1), ("new", "y", 2)];
+    let event = routed(&refused).delivered(3).event();
+    assert_eq!(function.invoke(&event).await.failed_ids(), [id("new")]);
+    // Once the table takes another row, the refused one is at fault.
+    let proven = [("new", "y", 2), ("fine", "y", 10)];
+    let event = routed(&proven).delivered(4).event();
+    function.invoke(&event).await.assert_none_failed();
+    assert_eq!(dead.receive_all(1).await.len(), 1);
+}
+
+/// Postgres names the partition, not the table of the mapping.
+#[tokio::test]
+async fn a_new_not_null_column_of_a_partitioned_table_blames_no_message_of_several_tables() {
+    let database = Database::with_tables_of(ROUTES).await;
+    database
+        .execute(
+            "DROP TABLE ys; CREATE TABLE ys (k integer PRIMARY KEY, more text NOT NULL) PARTITION BY RANGE (k); \
+             CREATE TABLE ys_default PARTITION OF ys DEFAULT",
+        )
+        .await;
+    let mut function = Setup::on(&database).mapping(ROUTES).start().await;
+    let batch = routed(&[("x", "x", 1), ("y", "y", 1)]);
+    let error = function.invoke(&batch.event()).await.error();
+    assert!(
+        error.contains("more") && error.contains("is not mapped"),
+        "{error}"
+    );
+    assert!(function.lines("message failed").is_empty());
+    assert_eq!(database.count("xs").await, 1);
+}
+
+/// A trigger may choose the code of a refused password.
+#[tokio::test]
+async fn a_row_that_a_trigger_refuses_as_a_server_refuses_a_password_does_not_affect_the_others() {
+    let database = Database::with_tables_of(ROUTES).await;
+    let trigger = "BEGIN IF NEW.k = 2 THEN RAISE EXCEPTION 'no' USING ERRCODE = '28000'; END IF; RETURN NEW; END";
+    database
+        .execute(&format!(
+            "CREATE FUNCTION known() RETURNS trigger LANGUAGE plpgsql AS $$ {trigger} $$; \
+             CREATE TRIGGER known BEFORE INSERT ON xs FOR EACH ROW EXECUTE FUNCTION known()"
+        ))
+        .await;
+    let mut function = Setup::on(&database).mapping(ROUTES).start().await;
+    let batch = routed(&[("a", "x", 1), ("bad", "x", 2), ("b", "x", 3)]);
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), [id("bad")]);
+    assert_eq!(database.count("xs").await, 2);
 }
 
 /// While an index of the key is rebuilt, Postgres may raise a violation of it in spite of `ON CONFLICT`.

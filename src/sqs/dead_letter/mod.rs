@@ -42,7 +42,10 @@ impl Reason {
     fn of(rejection: &Rejection) -> Self {
         let place = rejection.place.as_ref();
         let (table, column) = match &rejection.rule {
-            Rule::Refused(refusal) => (refusal.table.clone(), refusal.column.clone()),
+            Rule::Refused(refusal) => {
+                let [table, column, _] = refusal.names().map(|name| name.map(str::to_owned));
+                (table, column)
+            }
             _ => (None, None),
         };
         Self {
