@@ -572,6 +572,27 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
     assert_eq!(drain.end().await.code, 0);
 }
 
+#[tokio::test]
+async fn metrics_are_on_loopback_unless_an_address_is_given() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let port = address.port();
+    for (given, error) in [
+        (port.to_string(), format!("cannot listen on {address} (")),
+        (format!(":{port}"), format!("cannot listen on {address} (")),
+        (
+            "localhost".to_owned(),
+            "give a port, or an address".to_owned(),
+        ),
+    ] {
+        let options = format!("--follow --metrics-addr {given}");
+        let drained = start(&queue, &database, &options).end().await;
+        assert_eq!(drained.code, 2, "{}", drained.err);
+        assert!(drained.err.contains(&error), "{}", drained.err);
+    }
+}
+
 /// A connection without a request, and one whose request never ends.
 #[tokio::test]
 async fn a_connection_with_an_unfinished_request_is_closed() {
@@ -581,7 +602,7 @@ async fn a_connection_with_an_unfinished_request_is_closed() {
     let drain = start(
         &queue,
         &database,
-        &format!("--follow --metrics-addr {port}"),
+        &format!("--follow --metrics-addr 0.0.0.0:{port}"),
     );
     eventually("it listens", async || http_get(port, "/healthz").await).await;
     let hung_up = async |beginning: &str| {

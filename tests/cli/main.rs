@@ -12,6 +12,8 @@ mod families;
 mod forget;
 mod iam;
 mod infer;
+mod infer_any;
+mod infer_forms;
 mod infer_samples;
 mod infer_tables;
 mod mask;

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use crate::support::{Database, MASK_KEY, TempFile, eventually, program};
 
 /// The tool itself.
-fn path() -> PathBuf {
+pub(crate) fn path() -> PathBuf {
     program("sqs-to-postgres", env!("CARGO_BIN_EXE_sqs-to-postgres"))
 }
 

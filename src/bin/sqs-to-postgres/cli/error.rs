@@ -1,6 +1,6 @@
 //! Why a command ended early, by what the user must do next.
 //!
-//! A command with failures of its own has its own error type next to its code.
+//! A command with several failures of its own has its own error type next to its code.
 
 use std::error::Error as StdError;
 use std::io;
@@ -45,14 +45,6 @@ pub(crate) enum CliError {
     Output(#[from] io::Error),
 }
 
-/// Input that cannot be read.
-#[derive(Debug, Error)]
-#[error("cannot read {name} ({reason}): name a readable file of UTF-8 text, or - for stdin")]
-struct InputError {
-    name: String,
-    reason: String,
-}
-
 impl CliError {
     /// An error that only the user can fix.
     pub(crate) fn invalid(error: impl Into<Reason>) -> Self {
@@ -61,8 +53,9 @@ impl CliError {
 
     /// Input of this name that cannot be read.
     pub(crate) fn input(name: &str, error: &io::Error) -> Self {
-        let (name, reason) = (name.to_owned(), error.to_string());
-        Self::invalid(InputError { name, reason })
+        Self::invalid(format!(
+            "cannot read {name} ({error}): name a readable file of UTF-8 text, or - for stdin"
+        ))
     }
 
     /// Whether the reader of the output is gone: `… | head`.

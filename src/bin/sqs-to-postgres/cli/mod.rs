@@ -1,6 +1,7 @@
 //! What several commands need: settings, input and output, signals, errors.
 
 pub(crate) mod database;
+pub(crate) mod dead_letters;
 pub(crate) mod error;
 pub(crate) mod event;
 mod log;

@@ -78,6 +78,27 @@ pub(crate) fn last_line(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Writes the last line of a command that may print JSON, which belongs to stdout alone.
+pub(crate) fn summary(text: &str, is_json: bool) -> Result<(), CliError> {
+    if is_json {
+        eprintln!("{text}");
+        return Ok(());
+    }
+    last_line(text)
+}
+
+/// The texts, separated by commas.
+pub(crate) fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let mut list = String::new();
+    for text in texts {
+        if !list.is_empty() {
+            list += ", ";
+        }
+        list += text.as_ref();
+    }
+    list
+}
+
 /// A number and a noun: `1 row`, `2 rows`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };

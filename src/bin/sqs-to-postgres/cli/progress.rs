@@ -19,8 +19,6 @@ const WITHOUT_TOTAL: &str = "{spinner} {human_pos} {msg} · {per_sec}";
 /// Counts messages.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    messages: usize,
-    began: Instant,
     /// How long it took until the last message was done, without the wait for more.
     worked: Duration,
     reported: Instant,
@@ -40,8 +38,6 @@ impl Progress {
         bar.set_message(done);
         Self {
             bar,
-            messages: 0,
-            began: Instant::now(),
             worked: Duration::ZERO,
             reported: Instant::now(),
         }
@@ -78,12 +74,11 @@ impl Progress {
 
     /// Adds messages to those that are done.
     pub(crate) fn advance(&mut self, messages: usize) {
-        self.messages += messages;
-        self.worked = self.began.elapsed();
-        self.bar.set_position(self.messages as u64);
+        self.bar.inc(messages as u64);
+        self.worked = self.bar.elapsed();
         if !stderr().is_terminal() && self.reported.elapsed() > REPORT_INTERVAL {
             self.reported = Instant::now();
-            eprintln!("{} {}", self.messages, self.bar.message());
+            eprintln!("{} {}", self.bar.position(), self.bar.message());
         }
     }
 
@@ -94,12 +89,10 @@ impl Progress {
 
     /// Removes the bar and returns number, duration and rate.
     pub(crate) fn end(&self) -> String {
+        let messages = self.bar.position() as usize;
         self.bar.finish_and_clear();
-        format!(
-            "{} {}",
-            counted(self.messages, "message"),
-            rate(self.messages, self.worked)
-        )
+        let (count, rate) = (counted(messages, "message"), rate(messages, self.worked));
+        format!("{count} {rate}")
     }
 }
 

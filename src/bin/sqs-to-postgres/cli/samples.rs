@@ -11,17 +11,11 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqs_to_postgres::message::Record;
-use thiserror::Error;
 
 use crate::cli::error::CliError;
 
 /// The name of stdin in error messages.
 const STDIN: &str = "stdin";
-
-/// A record of an event that is not one of SQS.
-#[derive(Debug, Error)]
-#[error("{0} is not an SQS record: give the event as Lambda passes it to a function")]
-struct NotARecord(String);
 
 /// A sample message.
 pub(crate) struct Sample {
@@ -61,7 +55,7 @@ fn stdin() -> Result<String, CliError> {
 }
 
 /// The messages of a text. Their places begin with `before`.
-pub(crate) fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
+fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
     let text = text.trim_start_matches('\u{feff}');
     let mut samples = Vec::new();
     let is_object = |value: &&RawValue| value.get().starts_with('{');
@@ -174,6 +168,8 @@ fn of_body(place: String, body: &str, number: usize) -> Result<Sample, CliError>
 fn sample(place: String, record: Value) -> Result<Sample, CliError> {
     match Record::deserialize(record) {
         Ok(record) => Ok(Sample { place, record }),
-        Err(_) => Err(CliError::invalid(NotARecord(place))),
+        Err(_) => Err(CliError::invalid(format!(
+            "{place} is not an SQS record: give the event as Lambda passes it to a function"
+        ))),
     }
 }

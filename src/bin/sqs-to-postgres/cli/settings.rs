@@ -139,27 +139,14 @@ impl DeadLetterFlags {
     }
 }
 
-#[derive(Debug, Error)]
-#[error("no queue given: use --queue-url or --queue-name, or set QUEUE_URL")]
-struct NoQueue;
-
-/// A name in place of a URL, which LocalStack accepts and SQS does not.
-#[derive(Debug, Error)]
-#[error("{place}{text:?} is not the URL of a queue, https://…: only --queue-name accepts a name")]
-pub(crate) struct NotAUrl {
-    place: String,
-    text: String,
-}
-
-/// The URL of a queue, from a flag.
-pub(crate) fn queue_url(text: &str) -> Result<String, NotAUrl> {
-    let (place, text) = (String::new(), text.to_owned());
-    let is_url = text.starts_with("https://") || text.starts_with("http://");
-    if is_url {
-        Ok(text)
-    } else {
-        Err(NotAUrl { place, text })
+/// The URL of a queue, from a flag; not a name, which LocalStack accepts in its place and SQS does not.
+pub(crate) fn queue_url(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") || text.starts_with("http://") {
+        return Ok(text.to_owned());
     }
+    Err(format!(
+        "{text:?} is not the URL of a queue, https://…: only --queue-name accepts a name"
+    ))
 }
 
 /// The URL of a queue: the flag's, otherwise that in the variable, if it is set.
@@ -168,10 +155,7 @@ pub(crate) fn queue_url_or(flag: Option<&String>, name: &str) -> Result<Option<S
         return Ok(flag.cloned());
     }
     let url = variable(name).map(|text| queue_url(&text)).transpose();
-    url.map_err(|NotAUrl { text, .. }| {
-        let place = format!("{name}: ");
-        CliError::invalid(NotAUrl { place, text })
-    })
+    url.map_err(|error| CliError::invalid(format!("{name}: {error}")))
 }
 
 impl QueueFlags {
@@ -192,7 +176,9 @@ impl QueueFlags {
     /// The same for a command that requires a queue.
     pub(crate) async fn required_queue(&self, sqs: &Client) -> Result<Queue, CliError> {
         let queue = self.queue(sqs).await?;
-        queue.ok_or_else(|| CliError::invalid(NoQueue))
+        queue.ok_or_else(|| {
+            CliError::invalid("no queue given: use --queue-url or --queue-name, or set QUEUE_URL")
+        })
     }
 }
 

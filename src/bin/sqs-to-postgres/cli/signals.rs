@@ -41,20 +41,13 @@ fn exit_code(signal: i32) -> i32 {
 
 /// A request to stop, by a user, the system or the command itself.
 #[derive(Clone)]
-pub(crate) struct Stop {
-    sender: Arc<watch::Sender<bool>>,
-    receiver: watch::Receiver<bool>,
-}
+pub(crate) struct Stop(Arc<watch::Sender<bool>>);
 
 impl Stop {
     /// Handles the signals from now on. The first asks to stop; the second, or a time limit, ends the process.
     pub(crate) fn on_signal() -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let (sender, receiver) = watch::channel(false);
-        let stop = Self {
-            sender: Arc::new(sender),
-            receiver,
-        };
+        let stop = Self(Arc::default());
         let asking = stop.clone();
         spawn(move || {
             for (signal, is_first) in signals.forever().zip([true, false]) {
@@ -70,28 +63,27 @@ impl Stop {
 
     /// Asks to stop.
     pub(crate) fn ask(&self) {
-        self.sender.send_replace(true);
+        self.0.send_replace(true);
     }
 
     /// Whether to stop.
     pub(crate) fn is_asked(&self) -> bool {
-        *self.receiver.borrow()
+        *self.0.borrow()
     }
 
     /// The result of some work; `None` if a request to stop comes first, which drops the work.
     pub(crate) async fn or_done<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut stop = self.clone();
         tokio::select! {
             biased;
-            () = stop.asked() => None,
+            () = self.asked() => None,
             done = work => Some(done),
         }
     }
 
     /// Waits for a request to stop.
-    pub(crate) async fn asked(&mut self) {
+    pub(crate) async fn asked(&self) {
         // It fails only without a sender, and this type holds one.
-        _ = self.receiver.wait_for(|&asked| asked).await;
+        _ = self.0.subscribe().wait_for(|&asked| asked).await;
     }
 }
 

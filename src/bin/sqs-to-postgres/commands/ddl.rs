@@ -72,7 +72,12 @@ impl Ddl {
                 let create = table.create_partitioned(column, today())?;
                 table.create_schema() + &notes(&pipeline, table) + &create
             }
-            (Some(_), _) => return Err(CliError::invalid(SeveralTables)),
+            // Partitions of tables that refer to each other have to be thought about.
+            (Some(_), _) => {
+                return Err(CliError::invalid(
+                    "--partition-by is for a mapping of one table: partition the statements of `ddl` by hand",
+                ));
+            }
             (None, _) if self.diff => self.difference(&pipeline).await?,
             (None, tables) => {
                 let creates: Vec<_> = tables
@@ -103,11 +108,6 @@ impl Ddl {
         Ok(sql)
     }
 }
-
-/// Partitions of tables that refer to each other have to be thought about.
-#[derive(Debug, thiserror::Error)]
-#[error("--partition-by is for a mapping of one table: partition the statements of `ddl` by hand")]
-struct SeveralTables;
 
 fn create(pipeline: &Pipeline, table: &TableMapping) -> String {
     notes(pipeline, table) + &pipeline.create_table(table)

@@ -1,15 +1,10 @@
 //! `man`: the man pages.
 
 use clap::{Args, CommandFactory as _};
-use thiserror::Error;
 
 use crate::Cli;
 use crate::cli::error::CliError;
 use crate::cli::{Outcome, output};
-
-#[derive(Debug, Error)]
-#[error("unknown command {0:?}: see `sqs-to-postgres --help`")]
-struct UnknownCommand(String);
 
 /// Print the man page of the tool or of a command
 ///
@@ -26,9 +21,11 @@ impl Man {
         tool.build();
         let of = match self.command {
             None => &tool,
-            Some(name) => tool
-                .find_subcommand(&name)
-                .ok_or_else(|| CliError::invalid(UnknownCommand(name)))?,
+            Some(name) => tool.find_subcommand(&name).ok_or_else(|| {
+                CliError::invalid(format!(
+                    "unknown command {name:?}: see `sqs-to-postgres --help`"
+                ))
+            })?,
         };
         let mut page = Vec::new();
         clap_mangen::Man::new(of.clone()).render(&mut page)?;

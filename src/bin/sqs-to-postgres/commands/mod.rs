@@ -49,9 +49,9 @@ impl Command {
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Drain(_) | Self::Send(_) => true,
-            Self::Forget(forget) => forget.deletes(),
+            Self::Forget(forget) => forget.yes,
             Self::Redrive(redrive) => redrive.moves(),
-            Self::Remask(remask) => remask.changes(),
+            Self::Remask(remask) => !remask.dry_run,
             _ => false,
         }
     }

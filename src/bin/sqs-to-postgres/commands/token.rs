@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::lookup::Lookup;
-use crate::cli::output::line;
+use crate::cli::output::{line, listed};
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use crate::cli::values::Values;
 
@@ -84,13 +84,7 @@ fn masked_column<'a>(pipeline: &'a Pipeline, name: Option<&str>) -> Result<&'a C
         .columns()
         .filter(|column| column.mask.is_some())
         .collect();
-    let names = || {
-        masked
-            .iter()
-            .map(|column| column.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = || listed(masked.iter().map(|column| &column.name));
     if let Some(name) = name {
         let named = masked.iter().find(|column| column.name == name);
         return named

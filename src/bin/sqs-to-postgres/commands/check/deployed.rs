@@ -94,14 +94,15 @@ impl Comparison<'_> {
                 return report.warning(name, error.to_string(), "it is not compared");
             }
         };
-        let (found, expected) = (there.text(), here.text());
+        let (found, expected) = (text(&there), text(&here));
         if there == here {
             return report.ok(name, format!("the same, {found}"));
         }
         let text = format!("the function connects to {found}, and this check to {expected}");
         let fix = "check with the function's settings (--db-secret-id, --db-auth or DATABASE_URL)";
-        let is_tunnel = is_loopback(&here.host) && !is_loopback(&there.host);
-        match is_tunnel && (&here.name, &here.role) == (&there.name, &there.role) {
+        let ((here_host, _), (there_host, _)) = (&here.0, &there.0);
+        let is_tunnel = is_loopback(here_host) && !is_loopback(there_host);
+        match is_tunnel && here.1 == there.1 {
             true => report.warning(name, &text, "make sure that the tunnel leads there"),
             false => report.failure(name, &text, fix),
         }
@@ -177,36 +178,15 @@ impl Comparison<'_> {
     }
 }
 
-/// A database, and the role that connects to it.
-#[derive(PartialEq)]
-struct Place {
-    host: String,
-    port: u16,
-    name: String,
-    role: String,
-}
-
-impl Place {
-    fn text(&self) -> String {
-        let Self {
-            host,
-            port,
-            name,
-            role,
-        } = self;
-        format!("{name} at {host}:{port} as {role}")
-    }
-}
+/// The host and port of a database, its name, and the role that connects to it.
+type Place = ((String, u16), [String; 2]);
 
 async fn place(database: &mut Database) -> Result<Place, CliError> {
-    let (host, port) = database.address().await?;
-    let [name, role] = database.name_and_role().await?;
-    Ok(Place {
-        host,
-        port,
-        name,
-        role,
-    })
+    Ok((database.address().await?, database.name_and_role().await?))
+}
+
+fn text(((host, port), [name, role]): &Place) -> String {
+    format!("{name} at {host}:{port} as {role}")
 }
 
 /// Two keys that give one token are one key.

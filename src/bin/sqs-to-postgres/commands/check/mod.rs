@@ -26,7 +26,7 @@ use sqs_to_postgres::transform::Transformer;
 use crate::cli::Outcome;
 use crate::cli::database::{connect, inspect};
 use crate::cli::error::CliError;
-use crate::cli::output::counted;
+use crate::cli::output::{counted, listed};
 use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, variable};
 use deployed::Comparison;
 use function::{DEAD_LETTER_QUEUE_URL, Function};
@@ -96,8 +96,10 @@ impl Check {
         report: &mut Report,
     ) -> Option<KeyRing> {
         for table in &pipeline.tables {
-            let key: Vec<&str> = table.key_names().collect();
-            let (columns, key) = (counted(table.columns.len(), "column"), key.join(", "));
+            let (columns, key) = (
+                counted(table.columns.len(), "column"),
+                listed(table.key_names()),
+            );
             let text = format!("{file}: {columns} into {}, key {key}", table.table);
             report.ok("mapping", text);
         }
@@ -260,11 +262,8 @@ fn check_timeouts(server: &Server, report: &mut Report) {
         }
     }
     let limits = server.timeouts.iter();
-    let limits: Vec<_> = limits
-        .map(|(name, limit)| format!("{name} {limit:?}"))
-        .collect();
-    match &limits[..] {
-        [] => report.ok("timeouts", "none set for the role"),
-        limits => report.ok("timeouts", limits.join(", ")),
+    match &*listed(limits.map(|(name, limit)| format!("{name} {limit:?}"))) {
+        "" => report.ok("timeouts", "none set for the role"),
+        limits => report.ok("timeouts", limits),
     }
 }

@@ -13,13 +13,6 @@ const DAYS_AHEAD: i32 = 30;
 
 const FIX: &str = "set DB_SSLMODE, or sslmode in the URL, to verify-full";
 
-/// What TLS verifies.
-enum Verified {
-    Nothing,
-    Authority,
-    AuthorityAndHost,
-}
-
 pub(super) async fn check(database: &mut Database, host: &str, report: &mut Report) {
     let Some(mode) = report.value("tls", database.ssl_mode().await) else {
         return;
@@ -33,49 +26,35 @@ pub(super) async fn check(database: &mut Database, host: &str, report: &mut Repo
         None => return,
     };
     let has_authority = database.tls_settings().authorities.file().is_some();
-    let verified = match mode {
-        SslMode::VerifyFull => Verified::AuthorityAndHost,
-        SslMode::VerifyCa => Verified::Authority,
-        SslMode::Require if has_authority => Verified::Authority,
-        _ => Verified::Nothing,
+    let verifies_host = mode == SslMode::VerifyFull;
+    let verifies_authority =
+        verifies_host || mode == SslMode::VerifyCa || mode == SslMode::Require && has_authority;
+    let Ok((days, until)) = days_left(&shown) else {
+        let text = "the expiry date of its certificate cannot be read";
+        let fix = "inspect it with openssl s_client -starttls postgres";
+        return report.warning("tls", text, fix);
     };
-    match days_left(&shown) {
-        Ok((days, until)) => on(&verified, days, &until, host, report),
-        Err(_) => {
-            let text = "the expiry date of its certificate cannot be read";
-            let fix = "inspect it with openssl s_client -starttls postgres";
-            report.warning("tls", text, fix)
-        }
-    }
-}
-
-fn on(verified: &Verified, days: i32, until: &str, host: &str, report: &mut Report) {
-    match verified {
-        Verified::Nothing => {
-            let expires = if days < 0 { "expired" } else { "expires" };
-            let text = format!(
-                "on, but the server is not verified: an impostor can ask for the password in clear; its certificate {expires} on {until}"
-            );
-            report.warning("tls", &text, FIX)
-        }
-        _ if days < DAYS_AHEAD => {
-            let text = format!("its certificate expires in {days} days, on {until}");
-            report.warning("tls", &text, "renew it on the server")
-        }
-        Verified::Authority if !is_loopback(host) => {
-            let text = format!(
-                "authority verified, but not the host name: any server with a certificate of that authority can impersonate it; certificate valid until {until}"
-            );
-            report.warning("tls", &text, FIX)
-        }
-        Verified::Authority => report.ok(
-            "tls",
-            format!("authority verified, but not the host name; certificate valid until {until}"),
-        ),
-        Verified::AuthorityAndHost => report.ok(
-            "tls",
-            format!("server and authority verified; certificate valid until {until}"),
-        ),
+    if !verifies_authority {
+        let expires = if days < 0 { "expired" } else { "expires" };
+        let text = format!(
+            "on, but the server is not verified: an impostor can ask for the password in clear; its certificate {expires} on {until}"
+        );
+        report.warning("tls", text, FIX);
+    } else if days < DAYS_AHEAD {
+        let text = format!("its certificate expires in {days} days, on {until}");
+        report.warning("tls", text, "renew it on the server");
+    } else if verifies_host {
+        let text = format!("server and authority verified; certificate valid until {until}");
+        report.ok("tls", text);
+    } else if is_loopback(host) {
+        let text =
+            format!("authority verified, but not the host name; certificate valid until {until}");
+        report.ok("tls", text);
+    } else {
+        let text = format!(
+            "authority verified, but not the host name: any server with a certificate of that authority can impersonate it; certificate valid until {until}"
+        );
+        report.warning("tls", text, FIX);
     }
 }
 

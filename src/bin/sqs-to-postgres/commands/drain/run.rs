@@ -125,7 +125,7 @@ impl DrainLoop<'_> {
                 return Some(error);
             }
             tracing::warn!(reason = %error, "waiting for the database");
-            _ = timeout(PAUSE, self.stop.clone().asked()).await;
+            _ = timeout(PAUSE, self.stop.asked()).await;
         }
         database.disconnect();
         None
@@ -135,14 +135,13 @@ impl DrainLoop<'_> {
     async fn gather(&self, batches: mpsc::Sender<PermittedBatch>) -> Option<CliError> {
         let permits = if self.source.is_fifo() { 1 } else { BATCHES };
         let permits = Arc::new(Semaphore::new(permits));
-        let mut stop = self.stop.clone();
         // A message that fails, and becomes visible at once, would keep the queue from ever being empty.
         let mut only_failures_for = Duration::ZERO;
         let mut was_full = false;
         loop {
             let permit = tokio::select! {
                 biased;
-                () = stop.asked() => return None,
+                () = self.stop.asked() => return None,
                 permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
             let began = Instant::now();
@@ -168,7 +167,7 @@ impl DrainLoop<'_> {
                 Err(error) => {
                     tracing::warn!(reason = %error, "messages cannot be received: retrying");
                     self.status.counts().is_queue_down = true;
-                    _ = timeout(PAUSE, stop.asked()).await;
+                    _ = timeout(PAUSE, self.stop.asked()).await;
                 }
             }
         }
@@ -300,7 +299,7 @@ impl DrainLoop<'_> {
 
     /// Waits until an end is requested, and then as long as a batch may take.
     async fn grace(&self) {
-        self.stop.clone().asked().await;
+        self.stop.asked().await;
         sleep(GRACE).await;
     }
 

@@ -16,6 +16,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::cli::error::CliError;
 use crate::cli::lookup::Lookup;
+use crate::cli::output::listed;
 
 /// Why a column cannot be searched.
 #[derive(Debug, Error)]
@@ -98,15 +99,9 @@ pub(super) fn searched(
         searched.push(found);
     }
     if searched.is_empty() {
-        let names: BTreeSet<_> = pipeline
-            .columns()
-            .map(|column| column.name.as_str())
-            .collect();
-        let names = names.into_iter().collect::<Vec<_>>().join(", ");
-        return Err(CliError::invalid(ColumnError::NoColumn(
-            name.to_owned(),
-            names,
-        )));
+        let names: BTreeSet<_> = pipeline.columns().map(|column| &column.name).collect();
+        let error = ColumnError::NoColumn(name.to_owned(), listed(names));
+        return Err(CliError::invalid(error));
     }
     Ok(searched)
 }

@@ -3,7 +3,7 @@
 //! Values are given to Postgres as parameters, and are in no output: the receipt has digests of them.
 
 mod column;
-mod letters;
+mod dead_letters;
 mod person;
 mod receipt;
 mod rows;
@@ -19,7 +19,7 @@ use crate::cli::output::counted;
 use crate::cli::settings::{DatabaseFlags, DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags};
 use crate::cli::signals::Stop;
 use crate::cli::values::Values;
-use letters::Letters;
+use dead_letters::DeadLetters;
 use person::People;
 use receipt::Receipt;
 use rows::Rows;
@@ -52,7 +52,7 @@ pub(crate) struct Forget {
     column: String,
     /// Delete; without it, nothing is changed
     #[arg(long)]
-    yes: bool,
+    pub(crate) yes: bool,
     /// Delete nothing, and print what would be deleted: the default
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -72,11 +72,6 @@ pub(crate) struct Forget {
 }
 
 impl Forget {
-    /// Whether it deletes, rather than only print.
-    pub(crate) fn deletes(&self) -> bool {
-        self.yes
-    }
-
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let (file, pipeline) = self.mapping.read()?;
@@ -88,18 +83,22 @@ impl Forget {
         let mut rows = Rows::find(database, &people).await?;
         // First, so that nobody moves one back after its rows are deleted.
         let sqs = Client::new(aws.config().await);
-        let mut letters = Letters::of(&sqs, &self.queue, &self.dead_letters).await?;
-        if let Some(letters) = &mut letters {
-            letters.look_through(&people, self.yes, &stop).await?;
+        let mut dead_letters = DeadLetters::of(&sqs, &self.queue, &self.dead_letters).await?;
+        if let Some(dead_letters) = &mut dead_letters {
+            dead_letters.look_through(&people, self.yes, &stop).await?;
         }
         let mut left = delete(&mut rows, self.yes, &stop).await;
-        left.extend(letters.iter().flat_map(|letters| letters.left(self.yes)));
+        left.extend(
+            dead_letters
+                .iter()
+                .flat_map(|dead_letters| dead_letters.left(self.yes)),
+        );
         let receipt = Receipt {
             deletes: self.yes,
             people: &people,
             keys: keys.as_ref(),
             tables: &rows.tables,
-            letters: letters.as_ref(),
+            dead_letters: dead_letters.as_ref(),
             left,
         };
         receipt.write(self.json)

@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 use sqs_to_postgres::mask::KeyRing;
 use time::OffsetDateTime;
 
-use super::letters::Letters;
+use super::dead_letters::DeadLetters;
 use super::person::People;
 use super::rows::Found;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, last_line};
+use crate::cli::output::{self, Table, counted, last_line, listed};
 
 pub(super) struct Receipt<'a> {
     pub(super) deletes: bool,
     pub(super) people: &'a People,
     pub(super) keys: Option<&'a KeyRing>,
     pub(super) tables: &'a [Found],
-    pub(super) letters: Option<&'a Letters>,
+    pub(super) dead_letters: Option<&'a DeadLetters>,
     /// What was left, and why.
     pub(super) left: Vec<String>,
 }
@@ -42,11 +42,11 @@ impl Receipt<'_> {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = self.people.notes.clone();
-        match self.letters {
+        match self.dead_letters {
             None => notes.push("no dead-letter queue was searched: name the queue with --queue-url".to_owned()),
-            Some(letters) if letters.in_source > 0 => notes.push(format!(
+            Some(dead_letters) if dead_letters.in_source > 0 => notes.push(format!(
                 "the queue itself has {}, which cannot be searched: run this again when they are stored",
-                counted(letters.in_source as usize, "message")
+                counted(dead_letters.in_source as usize, "message")
             )),
             Some(_) => {}
         }
@@ -68,18 +68,17 @@ impl Receipt<'_> {
                 .by_parents
                 .iter()
                 .map(|parent| format!("{column} of {parent}"));
-            let by: Vec<_> = own.into_iter().chain(above).collect();
             table.row([
                 found.table.clone(),
                 found.count(self.deletes).to_string(),
-                by.join(", "),
+                listed(own.into_iter().chain(above)),
             ]);
         }
-        if let Some(letters) = self.letters {
+        if let Some(dead_letters) = self.dead_letters {
             table.row([
-                format!("dead letters in {}", letters.name()),
-                self.letters_count().to_string(),
-                format!("{column}, of {}", letters.counts.searched),
+                format!("dead letters in {}", dead_letters.name()),
+                self.dead_letter_count().to_string(),
+                format!("{column}, of {}", dead_letters.counts.searched),
             ]);
         }
         let mut text = table.to_string();
@@ -101,7 +100,7 @@ impl Receipt<'_> {
         let what = format!(
             "{} and {}",
             counted(counts.sum::<u64>() as usize, "row"),
-            counted(self.letters_count(), "dead letter")
+            counted(self.dead_letter_count(), "dead letter")
         );
         match self.deletes {
             true => format!("deleted {what} at {time}"),
@@ -110,11 +109,12 @@ impl Receipt<'_> {
     }
 
     /// The dead letters that were deleted, or would be.
-    fn letters_count(&self) -> usize {
-        self.letters.map_or(0, |letters| match self.deletes {
-            true => letters.counts.deleted,
-            false => letters.counts.found,
-        })
+    fn dead_letter_count(&self) -> usize {
+        self.dead_letters
+            .map_or(0, |dead_letters| match self.deletes {
+                true => dead_letters.counts.deleted,
+                false => dead_letters.counts.found,
+            })
     }
 
     /// The key of the digests, if it has an id.
@@ -131,10 +131,10 @@ impl Receipt<'_> {
                 "column": found.by_column.then_some(column), "parents": found.by_parents,
             })
         };
-        let letters = self.letters.map(|letters| {
-            let counts = &letters.counts;
+        let dead_letters = self.dead_letters.map(|dead_letters| {
+            let counts = &dead_letters.counts;
             json!({
-                "queue": letters.name(), "searched": counts.searched, "found": counts.found, "deleted": counts.deleted,
+                "queue": dead_letters.name(), "searched": counts.searched, "found": counts.found, "deleted": counts.deleted,
                 "of_other_queues": counts.of_other_queues, "unreadable": counts.unreadable,
                 "not_received": counts.not_received,
             })
@@ -142,7 +142,7 @@ impl Receipt<'_> {
         json!({
             "time": time, "dry_run": !self.deletes, "column": column, "digests": self.people.digests,
             "mask_key_id": self.keys.map(KeyRing::id), "tables": self.tables.iter().map(table).collect::<Vec<_>>(),
-            "dead_letters": letters, "left": self.left,
+            "dead_letters": dead_letters, "left": self.left,
         })
     }
 }

@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use super::person::People;
 use crate::cli::database::{Parameter, connect};
 use crate::cli::error::CliError;
-use crate::cli::output::counted;
+use crate::cli::output::{counted, listed};
 
 /// A transaction that met another one is tried this often.
 const ATTEMPTS: usize = 5;
@@ -260,8 +260,7 @@ impl Found {
             .searched
             .iter()
             .any(|searched| searched.table == number);
-        let key = table.key_names().map(|name| qualified("t", name));
-        let key = key.collect::<Vec<_>>().join(", ");
+        let key = listed(table.key_names().map(|name| qualified("t", name)));
         let (mut parts, mut delete, mut by_parents) = (Vec::new(), Vec::new(), Vec::new());
         for (other, parameter) in above.zip(1..) {
             let ([from, using], condition) = match other.table == table.table {

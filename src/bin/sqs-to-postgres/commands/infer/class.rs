@@ -108,32 +108,3 @@ impl Digits {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_classed_by_its_form() {
-        let cases = [
-            ("7", Class::IntegerText),
-            ("-7.50", Class::NumberText),
-            ("007", Class::Text),
-            ("-0", Class::Text),
-            ("1.", Class::Text),
-            ("1e3", Class::Text),
-            ("5e0d8f2a-0000-4000-8000-000000000001", Class::Uuid),
-            ("2026-11-21", Class::Date),
-            ("2026-11-21T00:00:00+01:00", Class::TimestampTz),
-            ("2026-11-21T00:00:00", Class::Timestamp),
-            ("2026-11-21 00:00:00.5", Class::Timestamp),
-            ("2026-11-31", Class::Text),
-            ("08:30", Class::Time),
-            ("08:30:15.25", Class::Time),
-            (" ", Class::Empty),
-        ];
-        for (text, class) in cases {
-            assert_eq!(Class::of_text(text), class, "{text}");
-        }
-    }
-}

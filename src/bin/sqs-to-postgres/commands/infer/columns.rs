@@ -10,7 +10,7 @@ use super::class::Class;
 use super::pii::{ends_with_identifier, part_name};
 use super::shape::{Shape, is_most, is_name};
 use super::wrap::Wrap;
-use crate::cli::output::counted;
+use crate::cli::output::{counted, listed};
 use crate::cli::samples::Sample;
 
 /// Depth to which objects become columns; deeper ones become jsonb.
@@ -148,8 +148,8 @@ impl<'s> Fields<'s> {
             .partition(|(key, shape)| is_constant(key, shape));
         self.add_keys(&[], fields.into_iter());
         if !constant.is_empty() {
-            let names: Vec<&str> = constant.iter().map(|(key, _)| key.as_str()).collect();
-            self.leave_out(format!("{}, the same in every event", names.join(", ")));
+            let names = listed(constant.iter().map(|(key, _)| key));
+            self.leave_out(format!("{names}, the same in every event"));
         }
         if self.beyond > 0 {
             let beyond = counted(self.beyond, "more field");

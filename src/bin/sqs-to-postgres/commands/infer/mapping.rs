@@ -9,7 +9,7 @@ use super::pii::words;
 use super::route;
 use super::shape::Shape;
 use super::wrap::Wrap;
-use crate::cli::output::{counted, escaped};
+use crate::cli::output::{counted, escaped, listed};
 use crate::cli::samples::Sample;
 
 /// The column at which comments begin.
@@ -241,9 +241,8 @@ impl<'s> Table<'s> {
                 ),
             );
         } else if let Some(field) = routed_by {
-            let types: Vec<_> = self.types.iter().map(|text| quoted(text)).collect();
-            let field = quoted(&joined(&[field]));
-            let when = format!("when = {{ {field} = [{}] }}", types.join(", "));
+            let types = listed(self.types.iter().map(|text| quoted(text)));
+            let when = format!("when = {{ {} = [{types}] }}", quoted(&joined(&[field])));
             text += &commented(&when, &self.fields.all());
         }
         text
@@ -257,8 +256,8 @@ impl<'s> Table<'s> {
             .collect();
         let (key, others) = columns.split_at(self.key_len.min(columns.len()));
         let text = |names: &[&String]| {
-            let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
-            format!("key = [{}]", names.join(", "))
+            let names = names.iter().map(|name| quoted(name));
+            format!("key = [{}]", listed(names))
         };
         let mut own: Vec<_> = key.iter().map(|&(_, name)| name).collect();
         if let Some((parent, _)) = &self.parent {

@@ -24,23 +24,12 @@ use sqs_to_postgres::suggest::did_you_mean;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Outcome;
+use crate::cli::dead_letters::{NewMessages, hold, in_flight};
 use crate::cli::error::CliError;
 use crate::cli::settings::{DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags};
 use crate::cli::signals::Stop;
 use explain::Explainer;
 use report::{CAME_BACK, Report};
-
-/// How long a receive request waits for a message.
-const WAIT: Duration = Duration::from_secs(1);
-
-/// The visibility timeout of a received message, which is extended while the command runs. After a crash it becomes
-/// visible this late. SQS would deliver the messages that stay again and again if they were visible while the command
-/// looks for others.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A worker stops after this many receives without a new message: with a very large queue some messages reappear
-/// before their visibility timeout can be extended.
-const MAX_VAIN_RECEIVES: usize = 5;
 
 /// Concurrent workers; on a FIFO queue one, to keep the order.
 const WORKERS: usize = 8;
@@ -134,7 +123,7 @@ impl Redrive {
             sender: Sender::new(queue),
             origins: Origins::new(key.as_ref()),
             to_arn: to.arn,
-            in_flight: InFlight::new(dead_letters, VISIBILITY_TIMEOUT),
+            in_flight: in_flight(dead_letters),
             moved: RefCell::default(),
             requested: Cell::new(0),
             began: Instant::now(),
@@ -183,19 +172,14 @@ impl Workers<'_> {
             }
             result
         });
-        let results = tokio::select! {
-            results = join_all(workers) => results,
-            never = self.in_flight.extend() => match never {},
-        };
-        let released = self.in_flight.release_all().await;
-        let result: Result<(), CliError> = results.into_iter().collect();
-        result.and(released.map_err(CliError::from))
+        let all = async { join_all(workers).await.into_iter().collect() };
+        hold(&self.in_flight, all).await
     }
 
     /// Moves messages until there are none to move.
     async fn work(&self) -> Result<(), CliError> {
-        let mut vain_receives = 0;
-        while vain_receives < MAX_VAIN_RECEIVES {
+        let mut new = NewMessages::of(&self.in_flight);
+        loop {
             let before = self.requested.get();
             let count = self.room(before);
             self.requested.set(before + count);
@@ -203,25 +187,17 @@ impl Workers<'_> {
             if count == 0 || self.stop.is_asked() {
                 return Ok(());
             }
-            // Never cancelled: the messages that SQS delivered would stay invisible.
-            let received = self.in_flight.receive(count, WAIT).await?;
-            let is_empty = received.is_empty();
-            let mut messages: Vec<_> = received.into_iter().map(DeadLetter::new).collect();
-            messages.retain(|message| self.in_flight.add(message.receipt()));
-            vain_receives = if messages.is_empty() {
-                vain_receives + 1
-            } else {
-                0
-            };
+            let received = new.next(count).await?;
+            let is_end = received.is_none();
+            let mut messages = received.unwrap_or_default();
             messages.retain(|message| self.is_chosen(message));
             self.requested
                 .set(self.requested.get() - (count - messages.len()));
             self.process(&messages).await?;
-            if is_empty {
+            if is_end {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// How many messages the next request may receive.
@@ -235,8 +211,7 @@ impl Workers<'_> {
         let rate = self.flags.rate.filter(|_| self.flags.moves());
         if let Some(rate) = rate {
             let due = Duration::from_secs_f64(requested as f64 / f64::from(rate));
-            let mut stop = self.stop.clone();
-            tokio::select! { () = sleep_until(self.began + due) => {}, () = stop.asked() => {} }
+            tokio::select! { () = sleep_until(self.began + due) => {}, () = self.stop.asked() => {} }
         }
     }
 

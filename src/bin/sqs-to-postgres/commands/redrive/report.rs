@@ -9,7 +9,7 @@ use sqs_to_postgres::sqs::dead_letter::{DeadLetter, Note};
 use super::explain;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, escaped, last_line};
+use crate::cli::output::{self, Table, counted, escaped};
 use crate::cli::progress::Progress;
 
 /// The reason to leave a message that was moved before.
@@ -117,11 +117,7 @@ impl Report {
         for (note, count) in &self.notes {
             eprintln!("note: {}", sentence(*note, *count));
         }
-        if self.is_json {
-            eprintln!("{summary}");
-        } else {
-            last_line(&summary)?;
-        }
+        output::summary(&summary, self.is_json)?;
         result?;
         let some_failed = self.failed + self.rejected > 0 || came_back;
         Ok(Outcome::done_if(!some_failed && !is_interrupted))

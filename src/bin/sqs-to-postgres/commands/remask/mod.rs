@@ -56,7 +56,7 @@ Examples:
 pub(crate) struct Remask {
     /// Change nothing, and count the tokens of each key
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Maximum rows to change per second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -82,11 +82,6 @@ enum RemaskError {
 }
 
 impl Remask {
-    /// Whether it changes rows, rather than only print.
-    pub(crate) fn changes(&self) -> bool {
-        !self.dry_run
-    }
-
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
         let Some(opened) = stop.or_done(self.open()).await else {

@@ -16,6 +16,7 @@ use tokio_postgres::types::Type;
 
 use crate::cli::database::Parameter;
 use crate::cli::error::CliError;
+use crate::cli::output::listed;
 
 /// Why a table is not re-encrypted.
 #[derive(Debug, Error)]
@@ -153,16 +154,16 @@ impl Target {
         let key = self.key.iter().map(|(name, _)| name.as_str());
         let cells = key.chain(self.changed());
         let cells = cells.map(|name| format!("{}::text", column(name)));
-        let key = list(self.key.iter().map(|(name, _)| column(name)));
+        let key = listed(self.key.iter().map(|(name, _)| column(name)));
         let after = self.key.iter().zip(1..);
         let after = after.map(|((_, type_name), number)| format!("${number}::text::{type_name}"));
         let condition = match is_first {
             true => String::new(),
-            false => format!("WHERE ({key}) > ({}) ", list(after)),
+            false => format!("WHERE ({key}) > ({}) ", listed(after)),
         };
         format!(
             "SELECT {} FROM {} AS t {condition}ORDER BY {key} LIMIT {rows}",
-            list(cells),
+            listed(cells),
             self.table
         )
     }
@@ -183,14 +184,14 @@ impl Target {
             .map(|(at, name)| format!("{}::text IS NOT DISTINCT FROM n.o{at}", column(name)));
         let same = [keys, unchanged.collect()].concat().join(" AND ");
         let arrays = 1..=self.key.len() + 2 * changed.len();
-        let arrays = list(arrays.map(|number| format!("${number}::text[]")));
+        let arrays = listed(arrays.map(|number| format!("${number}::text[]")));
         let names = (0..self.key.len()).map(|at| format!("k{at}"));
-        let names = list(
+        let names = listed(
             names.chain((0..changed.len()).flat_map(|at| [format!("o{at}"), format!("n{at}")])),
         );
-        let order = list(self.key.iter().map(|(name, _)| column(name)));
+        let order = listed(self.key.iter().map(|(name, _)| column(name)));
         let set = changed.iter().enumerate();
-        let set = list(set.map(|(at, name)| format!("{} = n.n{at}", quote_identifier(name))));
+        let set = listed(set.map(|(at, name)| format!("{} = n.n{at}", quote_identifier(name))));
         let table = &self.table;
         format!(
             "WITH locked AS (SELECT n.* FROM {table} AS t JOIN unnest({arrays}) AS n({names}) ON {same} \
@@ -198,10 +199,6 @@ impl Target {
              UPDATE {table} AS t SET {set} FROM locked AS n WHERE {same} RETURNING true"
         )
     }
-}
-
-fn list(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The column of the table, not of the output: `ORDER BY` would otherwise sort by its text.

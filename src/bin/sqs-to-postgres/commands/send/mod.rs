@@ -15,7 +15,6 @@ use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::Value;
 use sqs_to_postgres::sqs::batch::{MAX_BYTES, Outgoing, Request};
 use sqs_to_postgres::sqs::send::{Sender, Sent};
-use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -37,10 +36,6 @@ Examples:
   sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
   sqs-to-postgres send --queue-name users --sns \"$TOPIC_ARN\" --attribute tenant=acme users.jsonl
   tail -f app.log | sqs-to-postgres send --queue-name logins.fifo --group-id-from user_id";
-
-#[derive(Debug, Error)]
-#[error("a FIFO queue keeps order within groups: name the path of the group with --group-id-from")]
-struct NoGroup;
 
 /// Send the lines of a file to a queue, each as a message
 ///
@@ -90,7 +85,9 @@ impl SendLines {
         let queue = self.queue.required_queue(&sqs).await?;
         let is_fifo = queue.is_fifo();
         if is_fifo && self.group_id_from.is_none() {
-            return Err(CliError::invalid(NoGroup));
+            return Err(CliError::invalid(
+                "a FIFO queue keeps order within groups: name the path of the group with --group-id-from",
+            ));
         }
         let (lines, total) = self.open()?;
         let requests = Requests {

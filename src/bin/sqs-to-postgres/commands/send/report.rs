@@ -7,7 +7,7 @@ use sqs_to_postgres::sqs::send::Sent;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{counted, last_line, line};
+use crate::cli::output::{counted, line, listed, summary};
 use crate::cli::progress::Progress;
 
 pub(super) struct Report {
@@ -72,12 +72,7 @@ impl Report {
             0 => String::new(),
             failed => format!("; {} not sent", counted(failed, "line")),
         };
-        let summary = format!("sent {sent}{failed}{ended_by}");
-        if self.is_json {
-            eprintln!("{summary}");
-        } else {
-            last_line(&summary)?;
-        }
+        summary(&format!("sent {sent}{failed}{ended_by}"), self.is_json)?;
         match self.error {
             Some(error) => Err(error),
             None => Ok(Outcome::done_if(
@@ -92,9 +87,8 @@ fn ranges(numbers: &[usize]) -> String {
     let mut numbers = numbers.to_vec();
     numbers.sort_unstable();
     let ranges = numbers.chunk_by(|one, next| one + 1 == *next);
-    let named = ranges.map(|range| match range {
+    listed(ranges.map(|range| match range {
         [first, .., last] => format!("{first}-{last}"),
         one => one.iter().map(usize::to_string).collect(),
-    });
-    named.collect::<Vec<_>>().join(", ")
+    }))
 }

@@ -1,7 +1,5 @@
 //! The dead letters of people: found by receiving all messages, and deleted.
 
-use std::time::Duration;
-
 use aws_sdk_sqs::Client;
 use sqs_to_postgres::sqs::batch::MAX_ENTRIES;
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
@@ -9,22 +7,14 @@ use sqs_to_postgres::sqs::in_flight::{InFlight, Receipt};
 use sqs_to_postgres::sqs::{Queue, name_of};
 
 use super::person::{People, Verdict};
+use crate::cli::dead_letters::{NewMessages, hold, in_flight};
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
 use crate::cli::settings::{DeadLetterFlags, QueueFlags};
 use crate::cli::signals::Stop;
 
-/// How long a receive request waits for a message.
-const WAIT: Duration = Duration::from_secs(1);
-
-/// Extended while the command looks through the queue, and ended at once afterwards.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// With a very large queue some messages reappear before their visibility timeout can be extended.
-const MAX_VAIN_RECEIVES: usize = 5;
-
 /// A dead-letter queue, and what is in it.
-pub(super) struct Letters {
+pub(super) struct DeadLetters {
     queue: Queue,
     arn: String,
     /// The queue whose messages are searched; `None`: any.
@@ -49,7 +39,7 @@ pub(super) struct Counts {
     pub(super) not_received: usize,
 }
 
-impl Letters {
+impl DeadLetters {
     /// The dead-letter queue, if a queue is named.
     pub(super) async fn of(
         sqs: &Client,
@@ -119,15 +109,11 @@ impl Letters {
         stop: &Stop,
     ) -> Result<(), CliError> {
         let depth = self.queue.attributes().await?.depth;
-        let in_flight = InFlight::new(self.queue.clone(), VISIBILITY_TIMEOUT);
-        let result = tokio::select! {
-            result = self.search(&in_flight, people, deletes, stop) => result,
-            never = in_flight.extend() => match never {},
-        };
-        let released = in_flight.release_all().await;
+        let in_flight = in_flight(self.queue.clone());
+        let result = hold(&in_flight, self.search(&in_flight, people, deletes, stop)).await;
         let expected = (depth.waiting + depth.invisible) as usize;
         self.counts.not_received = expected.saturating_sub(self.counts.searched);
-        result.and(released.map_err(CliError::from))
+        result
     }
 
     async fn search(
@@ -137,19 +123,10 @@ impl Letters {
         deletes: bool,
         stop: &Stop,
     ) -> Result<(), CliError> {
-        let mut vain_receives = 0;
-        while vain_receives < MAX_VAIN_RECEIVES && !stop.is_asked() {
-            // Never cancelled: the messages that SQS delivered would stay invisible.
-            let received = in_flight.receive(MAX_ENTRIES, WAIT).await?;
-            if received.is_empty() {
-                break;
-            }
-            let mut messages: Vec<_> = received.into_iter().map(DeadLetter::new).collect();
-            messages.retain(|message| in_flight.add(message.receipt()));
-            vain_receives = match messages.is_empty() {
-                true => vain_receives + 1,
-                false => 0,
-            };
+        let mut new = NewMessages::of(in_flight);
+        while !stop.is_asked()
+            && let Some(messages) = new.next(MAX_ENTRIES).await?
+        {
             let mut theirs: Vec<&Receipt> = Vec::new();
             for message in &messages {
                 if self.is_theirs(people, message) {
