@@ -143,7 +143,9 @@ impl Shape {
     /// Whether all values are the same text or number, or empty arrays.
     pub(super) fn is_constant(&self) -> bool {
         let arrays = self.of(&[Class::Array]);
-        self.distinct.len() <= 1 && self.texts_and_numbers() + arrays == self.all() && self.max_items == 0
+        self.distinct.len() <= 1
+            && self.texts_and_numbers() + arrays == self.all()
+            && self.max_items == 0
     }
 
     /// Values other than null, arrays and objects.
@@ -186,13 +188,17 @@ impl Shape {
         }
         if let Some(kind) = Pii::of_name(name) {
             let values = self.suspects.get(&kind).copied().unwrap_or_default();
-            return Some((kind, reason("its name", values, self.texts_and_numbers(), kind)));
+            return Some((
+                kind,
+                reason("its name", values, self.texts_and_numbers(), kind),
+            ));
         }
         let is_version = words(name).iter().any(|word| word == "version");
         let suspect = |(&kind, &values): (&Pii, &usize)| {
             let enough = kind.is_distinct() || values * 2 > self.texts_and_numbers();
             let mistaken = kind == Pii::IpAddress && is_version;
-            (enough && !mistaken).then(|| (kind, reason("", values, self.texts_and_numbers(), kind)))
+            (enough && !mistaken)
+                .then(|| (kind, reason("", values, self.texts_and_numbers(), kind)))
         };
         self.suspects.iter().find_map(suspect)
     }
