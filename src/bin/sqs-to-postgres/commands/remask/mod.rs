@@ -76,7 +76,7 @@ enum RemaskError {
     #[error("a token could not be encrypted: this is a defect of the tool, please report it")]
     Cipher,
     #[error(
-        "the role may not read and update {0}: GRANT SELECT, UPDATE ON {0} to it, or connect as another role"
+        "the role lacks SELECT or UPDATE on {0}: GRANT SELECT, UPDATE ON {0} to it, or connect as another role"
     )]
     Denied(String),
 }
