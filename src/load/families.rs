@@ -34,13 +34,13 @@ pub(super) fn families(pipeline: &Pipeline, enums: &[Vec<EnumColumn>]) -> String
             expressions.push(format!("d{position} AS ({select})"));
             checks.push(no_key_is_written_and_deleted(position, table, &keys));
         }
-        if pipeline.children(position).next().is_some() {
+        if table.has_children {
             checks.push(every_key_is_as_it_was_sent(position, table, &keys));
         }
     }
     let tables = || pipeline.tables.iter().enumerate();
     let roots = tables().filter(|(_, table)| table.parent.is_none());
-    expressions.extend(roots.flat_map(|(position, table)| root(pipeline, position, table)));
+    expressions.extend(roots.flat_map(|(position, table)| root(position, table)));
     // Those that belong to a row that is gone are gone before it.
     let replaced = tables().filter(|(_, table)| table.is_replaced_with_parent());
     let replaced = replaced
@@ -93,7 +93,7 @@ fn select(
 }
 
 /// Deletes and writes the rows of a table that has no parent.
-fn root(pipeline: &Pipeline, position: usize, table: &TableMapping) -> Vec<String> {
+fn root(position: usize, table: &TableMapping) -> Vec<String> {
     let key = columns(table.key_names(), STORED);
     let mut expressions = Vec::new();
     let mut after = String::new();
@@ -110,13 +110,12 @@ fn root(pipeline: &Pipeline, position: usize, table: &TableMapping) -> Vec<Strin
         ));
         after = format!(" WHERE {}", is_done(&format!("x{position}")));
     }
-    let has_children = pipeline.children(position).next().is_some();
     expressions.push(format!(
         "w{position} AS (INSERT INTO {} AS {STORED} ({}) SELECT * FROM n{position}{after} ON CONFLICT ({}) DO {} RETURNING {key})",
         table.table,
         quote_list(table.column_names()),
         quote_list(table.key_names()),
-        conflict_action(table, has_children),
+        conflict_action(table, table.has_children),
     ));
     expressions
 }

@@ -123,7 +123,11 @@ impl RawPipeline {
         let mut tables: Vec<TableMapping> = Vec::with_capacity(self.table.len());
         for (table, name) in self.table.into_iter().zip(&names) {
             let checked = table.check(&tables, &names, envelope);
-            tables.push(checked.map_err(|mistake| mistake.of_table(name, names_tables))?);
+            let checked = checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
+            if let Some(parent) = checked.parent {
+                tables[parent].has_children = true;
+            }
+            tables.push(checked);
         }
         let pipeline = Pipeline {
             digest: String::new(),
@@ -177,6 +181,7 @@ impl RawTable {
         Ok(TableMapping {
             table,
             parent,
+            has_children: false,
             each: self.each.as_deref().map(Path::parse).transpose()?,
             when: condition::check("when", self.when, envelope)?,
             delete_when: condition::check("delete_when", self.delete_when, envelope)?,

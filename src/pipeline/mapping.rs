@@ -44,6 +44,8 @@ pub struct TableMapping {
     pub newer: Option<usize>,
     /// The position of the table whose rows these belong to: they are written if and only if that row is.
     pub parent: Option<usize>,
+    /// Whether rows of other tables belong to its rows.
+    pub has_children: bool,
     /// The array that has an element for each row, from where the parent's row or the message begins.
     pub each: Option<Path>,
     /// What has to hold for a message, or an element of it, to become a row.
@@ -87,6 +89,7 @@ impl Pipeline {
                 on_conflict: OnConflict::Ignore,
                 newer: None,
                 parent: None,
+                has_children: false,
                 each: None,
                 when: Vec::new(),
                 delete_when: Vec::new(),
@@ -105,10 +108,7 @@ impl Pipeline {
 
     /// The same for those that have children.
     pub(crate) fn parents_text(&self) -> String {
-        let tables = self.tables.iter().enumerate();
-        text_of(
-            tables.filter_map(|(position, table)| self.children(position).next().map(|_| table)),
-        )
+        text_of(self.tables.iter().filter(|table| table.has_children))
     }
 
     /// The tables of this name, without their schemas; all of them, if none has it: a partition has a name of its own.
@@ -157,6 +157,13 @@ impl TableMapping {
     /// Whether messages delete rows of it.
     pub(crate) fn can_delete(&self) -> bool {
         !self.delete_when.is_empty()
+    }
+
+    /// Whether the statement compares a column of the table with values that were sent: it is in a key by which rows
+    /// are joined or deleted.
+    pub(crate) fn compares(&self, column: &str) -> bool {
+        let compares_keys = self.parent.is_some() || self.has_children || self.can_delete();
+        compares_keys && self.key_names().any(|name| name == column)
     }
 
     /// Whether its rows are replaced as a whole with the row that they belong to.

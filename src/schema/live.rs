@@ -10,6 +10,7 @@ use super::fit::{Difference, Fault, Fit, fit};
 use crate::database::DatabaseError;
 use crate::pipeline::{Column, Table, TableMapping};
 use crate::quote::quote_identifier;
+use crate::types::ColumnType;
 
 /// The columns of a table in the catalog; none if it does not exist or is hidden.
 #[derive(Debug, Default)]
@@ -36,6 +37,17 @@ pub(super) struct LiveColumn {
     has_default: bool,
     /// Postgres generates the values and does not accept any.
     is_generated: bool,
+}
+
+impl LiveColumn {
+    /// Whether it stores values of another type as text.
+    fn is_text_of(&self, mapped: ColumnType) -> bool {
+        let element = match mapped {
+            ColumnType::Array(element) => *element,
+            scalar => scalar,
+        };
+        self.is_string && !element.is_text()
+    }
 }
 
 pub(crate) struct EnumColumn {
@@ -103,7 +115,7 @@ impl LiveTable {
         let mapped = pipeline
             .columns
             .iter()
-            .flat_map(|column| self.differences_of(&table, column));
+            .flat_map(|column| self.differences_of(pipeline, &table, column));
         let is_mapped = |live: &&LiveColumn| pipeline.column_names().any(|name| name == live.name);
         let others = self.columns.iter().filter(|live| !is_mapped(live));
         let others = others
@@ -133,7 +145,12 @@ impl LiveTable {
         })
     }
 
-    fn differences_of(&self, table: &str, column: &Column) -> Vec<Difference> {
+    fn differences_of(
+        &self,
+        pipeline: &TableMapping,
+        table: &str,
+        column: &Column,
+    ) -> Vec<Difference> {
         let difference = |fault, fix| Difference {
             column: column.name.clone(),
             fault,
@@ -156,14 +173,18 @@ impl LiveTable {
             differences.push(difference(Fault::Generated, fix));
         }
         let (actual, mapped) = (short(&live.full_type), column.column_type);
+        let is_compared = pipeline.compares(&column.name);
         let fault = match fit(column, live) {
+            _ if is_compared && live.is_text_of(mapped) => {
+                Some(Fault::KeyAsText { actual, mapped })
+            }
             Fit::Whole => None,
-            Fit::Changed(how) => Some(Fault::Changes {
+            Fit::Changed(how) if !is_compared => Some(Fault::Changes {
                 actual,
                 mapped,
                 how,
             }),
-            Fit::Narrow(how) => Some(Fault::TooNarrow {
+            Fit::Changed(how) | Fit::Narrow(how) => Some(Fault::TooNarrow {
                 actual,
                 mapped,
                 how,
@@ -233,13 +254,15 @@ impl LiveTable {
                 column,
                 ddl,
             }),
-            Fault::WrongType { actual, mapped } => Some(TableError::ColumnType {
-                table: table.clone(),
-                column,
-                actual,
-                mapped,
-                ddl,
-            }),
+            Fault::WrongType { actual, mapped } | Fault::KeyAsText { actual, mapped } => {
+                Some(TableError::ColumnType {
+                    table: table.clone(),
+                    column,
+                    actual,
+                    mapped,
+                    ddl,
+                })
+            }
             _ => None,
         };
         self.differences(pipeline).into_iter().find_map(error)

@@ -257,6 +257,35 @@ async fn check_and_ddl_find_a_missing_foreign_key_and_a_missing_index_on_the_key
 
 /// The statement of a batch deletes children before Postgres checks the foreign key, at its end.
 #[tokio::test]
+async fn check_names_a_key_that_the_table_stores_as_text_or_changes() {
+    for (key_type, expected) in [
+        ("text", "Postgres cannot compare them"),
+        ("real", "too narrow for bigint: Postgres rounds"),
+    ] {
+        let database = Database::new().await;
+        let tool = Tool::on(&database).mapping(reference());
+        create(&tool, &database).await;
+        database
+            .execute(&format!(
+                "DROP TABLE order_lines; CREATE TABLE order_lines \
+                 (order_id {key_type}, line integer, sku text NOT NULL, PRIMARY KEY (order_id, line))"
+            ))
+            .await;
+        let check = tool.run("check --json").await;
+        assert_eq!(check.code, 2, "{}", check.out);
+        let lines = check.json();
+        let column = lines
+            .iter()
+            .find(|line| line["status"] == "failure")
+            .unwrap();
+        assert!(
+            column["text"].as_str().unwrap().contains(expected),
+            "{column}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_foreign_key_that_does_not_cascade_is_fine() {
     for action in ["NO ACTION", "RESTRICT", "SET NULL"] {
         let database = Database::new().await;

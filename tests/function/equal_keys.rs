@@ -160,6 +160,16 @@ async fn a_table_that_changes_every_key_is_named_and_no_message_is_blamed() {
     assert_eq!(stored(&database).await, ids(&[]));
 }
 
+/// A table without children takes any type in a text column; keys are compared.
+#[tokio::test]
+async fn a_key_that_is_text_in_the_table_and_mapped_as_another_type_is_named() {
+    let mapping = mapping("uuid", "");
+    let (_database, mut function) = started(&with_keys_as("text"), &mapping).await;
+    let body = parent("6f1c1b5e-6f1c-4b5e-8f1c-6f1c1b5e6f1c", 1, &["x"]);
+    let error = function.invoke(&batch(&[body]).event()).await.error();
+    assert!(error.contains("is text and mapped as uuid"), "{error}");
+}
+
 /// Of a table without a parent, several elements may be changes of one row.
 #[tokio::test]
 async fn elements_with_one_key_in_a_table_without_a_parent_count_like_messages() {
