@@ -1,6 +1,6 @@
 //! `infer`: what a name or the form of a value alone suggests, case by case.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::infer::inferred;
 
@@ -213,5 +213,45 @@ async fn a_text_is_classed_by_its_form() {
         assert!(column.contains(&line), "{text}: {column}");
         let is_required = column.contains("required = true");
         assert_eq!(is_required, !text.trim().is_empty(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_has_as_few_steps_as_say_enough_and_differ() {
+    let cases = [
+        (
+            json!({"id": 1, "order": {"customer": {"email": "x", "id": 1}}, "detail": {"id": 1, "battery": 1}}),
+            vec![
+                ("id", "id"),
+                ("order.customer.email", "masked_email"),
+                ("order.customer.id", "customer_id"),
+                ("detail.id", "detail_id"),
+                ("detail.battery", "battery"),
+            ],
+        ),
+        (
+            json!({"Records": [{"s3": {"size": 1}}]}),
+            vec![("Records.0.s3.size", "s3_size")],
+        ),
+        (
+            json!({"user": {"email": "x"}, "shop": {"email": "x", "zipCode": "x"}, "email": "x"}),
+            vec![
+                ("user.email", "masked_user_email"),
+                ("shop.email", "masked_shop_email"),
+                ("email", "masked_email"),
+                ("shop.zipCode", "masked_zip_code"),
+            ],
+        ),
+        (
+            json!({"a_b": 1, "a": {"b": 1}, "x": {"b": 1}}),
+            vec![("a.b", "a_b"), ("a_b", "a_b_2"), ("x.b", "x_b")],
+        ),
+    ];
+    for (message, names) in cases {
+        let column = columns(message.as_object().unwrap().clone()).await;
+        for (from, name) in names {
+            let line = format!("name = \"{name}\"\n");
+            assert!(column(from).contains(&line), "{from}: {}", column(from));
+        }
     }
 }

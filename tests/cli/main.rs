@@ -22,6 +22,7 @@ mod rds_ca;
 mod redrive;
 mod remask;
 mod send;
+mod shell;
 mod signals;
 mod sqs_double;
 #[path = "../support/mod.rs"]

@@ -254,3 +254,46 @@ async fn each_token_prints_one_line_whatever_its_value() {
     assert_eq!((&error["value"], exact.code), (&Value::Null, 1));
     assert!(error["error"].is_string(), "{error}");
 }
+
+/// Every sequence that moves a cursor, changes colours, sets a title or reaches a clipboard begins with a control
+/// character.
+/// Source: <https://invisible-island.net/xterm/ctlseqs/ctlseqs.html>.
+#[tokio::test]
+async fn control_characters_are_escaped_and_all_others_are_unchanged() {
+    let is_obeyed = |character: char| {
+        let marks = "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}";
+        let is_direction = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        character.is_control() || marks.contains(character) || is_direction
+    };
+    let hostile: String = (0..=0x2fff).filter_map(char::from_u32).collect();
+    let plain = "é\u{1F600} \"C:\\Users\" ~ 日本";
+    let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
+    let masker = Masker::new(Mask::AesSiv, Some(&key)).unwrap();
+    let tokens = [hostile.as_str(), plain].map(|value| {
+        let mut token = BytesMut::new();
+        masker.write_token(value, &mut token).unwrap();
+        String::from_utf8(token.to_vec()).unwrap()
+    });
+    let tool = Tool::bare()
+        .set("MASK_KEY", MASK_KEY)
+        .input(&tokens.join("\n"));
+    let shown = tool.run("unmask").await;
+    let lines: Vec<&str> = shown.out.split_terminator('\n').collect();
+    let [escaped, unchanged] = lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert!(!escaped.contains(is_obeyed));
+    assert!(
+        ["\\u{1b}", "\\n", "\\u{9b}"]
+            .iter()
+            .all(|escape| escaped.contains(escape))
+    );
+    assert_eq!(unchanged, plain);
+    let exact = tool.run("unmask --json").await;
+    assert!(!exact.out.split('\n').any(|line| line.contains(is_obeyed)));
+    let values = exact.json();
+    assert_eq!(
+        [&values[0]["value"], &values[1]["value"]],
+        [&json!(hostile), &json!(plain)]
+    );
+}

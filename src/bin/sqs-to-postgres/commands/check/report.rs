@@ -1,6 +1,6 @@
 //! The lines of `check` and their verdict.
 
-use clap::builder::styling::{AnsiColor, Style};
+use clap::builder::styling::AnsiColor;
 use serde_json::json;
 use sqs_to_postgres::pipeline::{Pipeline, Table, TableMapping};
 use sqs_to_postgres::schema::index_async;
@@ -18,21 +18,12 @@ pub(super) enum Status {
 }
 
 impl Status {
-    fn name(self) -> &'static str {
+    fn name_and_color(self) -> (&'static str, AnsiColor) {
         match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Failure => "failure",
+            Self::Ok => ("ok", AnsiColor::Green),
+            Self::Warning => ("warning", AnsiColor::Yellow),
+            Self::Failure => ("failure", AnsiColor::Red),
         }
-    }
-
-    fn style(self) -> Style {
-        let color = match self {
-            Self::Ok => AnsiColor::Green,
-            Self::Warning => AnsiColor::Yellow,
-            Self::Failure => AnsiColor::Red,
-        };
-        color.on_default()
     }
 }
 
@@ -111,11 +102,11 @@ impl Report {
         text: &str,
         fix: Option<&str>,
     ) -> Result<(), CliError> {
+        let (status, color) = status.name_and_color();
         let of_dsql = fix.filter(|_| self.is_dsql).map(index_async);
         let fix = of_dsql.as_deref().or(fix);
         if self.is_json {
-            let mut line =
-                json!({"check": name, "status": status.name(), "text": text, "fix": fix});
+            let mut line = json!({"check": name, "status": status, "text": text, "fix": fix});
             if let Some(table) = &self.table {
                 line["table"] = table.unquoted().into();
             }
@@ -124,9 +115,8 @@ impl Report {
         let table = self.table.as_ref().map(ToString::to_string);
         let table = table.filter(|table| !text.contains(table));
         let table = table.map_or_else(String::new, |table| format!("{table}: "));
-        let (style, width) = (status.style(), self.width);
+        let (style, width) = (color.on_default(), self.width);
         let fix = fix.map(|fix| format!(": {fix}")).unwrap_or_default();
-        let status = status.name();
         output::line(&format!(
             "{style}{status:<7}{style:#}  {name:<width$}  {table}{text}{fix}"
         ))

@@ -90,7 +90,7 @@ impl DrainLoop<'_> {
 
     /// How long it waits for more messages, and how many requests it makes at a time.
     fn pace(&self) -> (Duration, usize) {
-        match self.source.is_fifo() {
+        match self.source.queue.is_fifo() {
             // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
             true => (Duration::ZERO, 1),
             false => (self.limits.window, self.limits.concurrency),

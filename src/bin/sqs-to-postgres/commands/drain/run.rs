@@ -133,7 +133,11 @@ impl DrainLoop<'_> {
 
     /// Gathers batches until the queue is empty or an end is requested.
     async fn gather(&self, batches: mpsc::Sender<PermittedBatch>) -> Option<CliError> {
-        let permits = if self.source.is_fifo() { 1 } else { BATCHES };
+        let permits = if self.source.queue.is_fifo() {
+            1
+        } else {
+            BATCHES
+        };
         let permits = Arc::new(Semaphore::new(permits));
         // A message that fails, and becomes visible at once, would keep the queue from ever being empty.
         let mut only_failures_for = Duration::ZERO;

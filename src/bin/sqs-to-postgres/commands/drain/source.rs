@@ -9,7 +9,7 @@ use super::batch::ReceivedBatch;
 
 /// A queue and its messages in flight.
 pub(super) struct Source {
-    queue: Queue,
+    pub(super) queue: Queue,
     arn: String,
     pub(super) in_flight: InFlight,
 }
@@ -23,10 +23,6 @@ impl Source {
             arn: attributes.arn,
             queue,
         })
-    }
-
-    pub(super) fn is_fifo(&self) -> bool {
-        self.queue.is_fifo()
     }
 
     pub(super) async fn depth(&self) -> Result<Depth, AwsError> {

@@ -169,11 +169,6 @@ impl Status {
         }
         summary
     }
-
-    fn is_well(&self) -> bool {
-        let counts = self.counts();
-        !counts.is_queue_down && !counts.is_database_down
-    }
 }
 
 impl Counts {
@@ -253,10 +248,10 @@ async fn scrape(
 /// Healthy while messages can be received and batches stored. The cause of a failure is only in the log: it names hosts
 /// and secrets, which any client could read here.
 async fn healthz(State(status): State<Status>) -> (StatusCode, &'static str) {
-    if status.is_well() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
+    let counts = status.counts();
+    match counts.is_queue_down || counts.is_database_down {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "unavailable\n"),
+        false => (StatusCode::OK, "ok\n"),
     }
 }
 

@@ -148,21 +148,8 @@ impl Summary {
             return unmapped.json(self.messages);
         }
         let tables = pipeline.tables.iter().zip(&self.tables);
-        let columns = |(mapping, counts): (&TableMapping, &TableCounts)| -> Vec<Value> {
-            let columns = mapping.columns.iter().zip(&counts.columns);
-            let column = |(column, counted): (&Column, &Counts)| {
-                json!({
-                    "column": column.name, "type": column.column_type.to_string(), "null": counted.null, "defaulted": counted.defaulted,
-                    "masked": column.mask.map(|_| counts.rows - counted.null),
-                })
-            };
-            columns.map(column).collect()
-        };
         let mut tables: Vec<Value> = tables
-            .map(|(mapping, counts)| {
-                let name = mapping.table.unquoted();
-                json!({"table": name, "rows": counts.rows, "deleted": counts.deleted, "columns": columns((mapping, counts))})
-            })
+            .map(|(mapping, counts)| counts.json(mapping))
             .collect();
         let rows: usize = self.tables.iter().map(|table| table.rows).sum();
         let columns = match &mut tables[..] {
@@ -240,6 +227,18 @@ impl TableCounts {
             counts.null += usize::from(cell.text.is_none());
             counts.defaulted += usize::from(cell.is_default);
         }
+    }
+
+    fn json(&self, mapping: &TableMapping) -> Value {
+        let columns = mapping.columns.iter().zip(&self.columns);
+        let columns = columns.map(|(column, counts)| {
+            json!({
+                "column": column.name, "type": column.column_type.to_string(), "null": counts.null,
+                "defaulted": counts.defaulted, "masked": column.mask.map(|_| self.rows - counts.null),
+            })
+        });
+        let columns: Vec<_> = columns.collect();
+        json!({"table": mapping.table.unquoted(), "rows": self.rows, "deleted": self.deleted, "columns": columns})
     }
 
     fn head(&self, name: &str) -> String {

@@ -114,7 +114,7 @@ async fn delete(rows: &mut Rows<'_>, deletes: bool, stop: &Stop) -> Vec<String> 
     let count: u64 = tables.iter().map(|found| found.rows).sum();
     let all = |why: &str| vec![format!("{} ({why})", counted(count as usize, "row"))];
     if !forbidden.is_empty() {
-        let why = format!("the role must not delete them: {}", forbidden.join(" "));
+        let why = format!("the role lacks DELETE: {}", forbidden.join(" "));
         return all(&why);
     }
     match rows.references().await {

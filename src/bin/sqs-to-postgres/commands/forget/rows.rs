@@ -36,7 +36,7 @@ enum RowsError {
         "the server may log the parameters of statements, which hold the values: ALTER ROLE {0} SET log_parameter_max_length = 0;"
     )]
     Logged(String),
-    #[error("the role must not read table {0}: GRANT SELECT, DELETE ON {0} TO {1};")]
+    #[error("the role lacks SELECT on {0}: GRANT SELECT, DELETE ON {0} TO {1};")]
     NotReadable(String, String),
 }
 
@@ -217,7 +217,7 @@ fn columns_above(people: &People, table: usize) -> Vec<usize> {
     lineage.filter_map(column).collect()
 }
 
-/// The statement that permits the role to delete rows, if it must not.
+/// The statement that permits the role to delete rows, if it lacks DELETE.
 async fn grant(
     client: &Client,
     pipeline: &Pipeline,

@@ -73,18 +73,18 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
         if count < all && choice.column_type != "jsonb" {
             choice.fits_all = false;
             choice.why = format!("{}: {count} of {all}", choice.column_type);
-            choice.why += &misfits(class, &classes, shape, samples);
+            choice.why += &misfits(class, |class| classes.contains(&class), shape, samples);
         }
         return choice;
     }
-    let scalars = shape.of(&Class::SCALARS);
+    let scalars = shape.scalars();
     if !is_most(scalars, all) {
         return Choice::new("jsonb", nested(shape));
     }
     let mut choice = text(shape);
     if scalars < all {
         choice.fits_all = false;
-        choice.why += &misfits(Class::Text, &Class::SCALARS, shape, samples);
+        choice.why += &misfits(Class::Text, Class::is_scalar, shape, samples);
     } else if count * 2 > all {
         let usual = of_class(class, name, shape).column_type;
         choice.why = format!("only {count} of {all} are {usual}; {}", choice.why);
@@ -155,7 +155,7 @@ fn array(name: &str, shape: &Shape) -> Choice {
     let Some(items) = shape.items.as_ref().filter(|items| items.all() > 0) else {
         return Choice::new("jsonb", "only empty arrays in the samples");
     };
-    if items.of(&Class::SCALARS) < items.all() {
+    if items.scalars() < items.all() {
         return Choice::new("jsonb", nested(shape));
     }
     let element = choose(name, items, &[]);
@@ -183,10 +183,15 @@ fn nested(shape: &Shape) -> String {
 }
 
 /// Which samples have values of other classes.
-fn misfits(wanted: Class, classes: &[Class], shape: &Shape, samples: &[Sample]) -> String {
+fn misfits(
+    wanted: Class,
+    fits: impl Fn(Class) -> bool,
+    shape: &Shape,
+    samples: &[Sample],
+) -> String {
     let mut misfits = String::new();
     let others = shape.seen.iter();
-    for (class, seen) in others.filter(|(class, _)| !classes.contains(class)) {
+    for (class, seen) in others.filter(|(class, _)| !fits(**class)) {
         let places = seen.first.iter().filter_map(|&at| samples.get(at));
         let places: Vec<&str> = places.map(|sample| sample.place.as_str()).collect();
         let (is, are) = class.misfit(wanted);

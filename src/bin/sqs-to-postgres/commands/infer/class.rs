@@ -29,20 +29,9 @@ const UUID_CHARS: usize = 36;
 const DATE_CHARS: usize = 10;
 
 impl Class {
-    pub(super) const SCALARS: [Self; 12] = [
-        Self::Bool,
-        Self::Integer,
-        Self::Number,
-        Self::IntegerText,
-        Self::NumberText,
-        Self::Uuid,
-        Self::TimestampTz,
-        Self::Timestamp,
-        Self::Date,
-        Self::Time,
-        Self::Empty,
-        Self::Text,
-    ];
+    pub(super) fn is_scalar(self) -> bool {
+        !matches!(self, Self::Array | Self::Object)
+    }
 
     pub(super) fn of_text(text: &str) -> Self {
         let is_uuid = || text.len() == UUID_CHARS && takes(ColumnType::Uuid, text);

@@ -100,38 +100,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_short_and_do_not_collide() {
-        let names = |paths: &[&str]| {
-            let paths: Vec<Vec<&str>> =
-                paths.iter().map(|path| path.split('.').collect()).collect();
-            short(&paths)
-        };
-        assert_eq!(
-            names(&[
-                "id",
-                "order.customer.email",
-                "order.customer.id",
-                "detail.id",
-                "detail.battery",
-                "Records.0.s3.size"
-            ]),
-            [
-                "id",
-                "email",
-                "customer_id",
-                "detail_id",
-                "battery",
-                "s3_size"
-            ]
-        );
-        assert_eq!(
-            names(&["user.email", "shop.email", "email", "shop.zipCode"]),
-            ["user_email", "shop_email", "email", "zip_code"]
-        );
-        assert_eq!(names(&["a_b", "a.b", "x.b"]), ["a_b", "a_b", "x_b"]);
-    }
-
-    #[test]
     fn the_work_for_a_name_does_not_grow_with_the_number_of_equal_names() {
         must_be_linear(|names| {
             let mut taken = Taken::default();

@@ -137,18 +137,24 @@ impl Shape {
 
     /// Whether there are this many values, all of them different texts or numbers.
     pub(super) fn is_unique(&self, count: usize) -> bool {
-        self.present == count && self.distinct.len() == count && self.scalars() == count
+        self.present == count && self.distinct.len() == count && self.texts_and_numbers() == count
     }
 
     /// Whether all values are the same text or number, or empty arrays.
     pub(super) fn is_constant(&self) -> bool {
         let arrays = self.of(&[Class::Array]);
-        self.distinct.len() <= 1 && self.scalars() + arrays == self.all() && self.max_items == 0
+        self.distinct.len() <= 1
+            && self.texts_and_numbers() + arrays == self.all()
+            && self.max_items == 0
     }
 
-    /// Texts and numbers.
+    /// Values other than null, arrays and objects.
     pub(super) fn scalars(&self) -> usize {
-        self.of(&Class::SCALARS) - self.of(&[Class::Bool])
+        self.all() - self.of(&[Class::Array, Class::Object])
+    }
+
+    fn texts_and_numbers(&self) -> usize {
+        self.scalars() - self.of(&[Class::Bool])
     }
 
     /// Whether the values are objects whose keys are names, not data: words, and mostly the same in all objects.
@@ -177,18 +183,22 @@ impl Shape {
     /// The kind of personal data that name and values suggest, with the reason.
     pub(super) fn pii(&self, name: &str) -> Option<(Pii, String)> {
         // Null may become anything; true or false is hardly personal.
-        if self.scalars() == 0 && self.all() > 0 {
+        if self.texts_and_numbers() == 0 && self.all() > 0 {
             return None;
         }
         if let Some(kind) = Pii::of_name(name) {
             let values = self.suspects.get(&kind).copied().unwrap_or_default();
-            return Some((kind, reason("its name", values, self.scalars(), kind)));
+            return Some((
+                kind,
+                reason("its name", values, self.texts_and_numbers(), kind),
+            ));
         }
         let is_version = words(name).iter().any(|word| word == "version");
         let suspect = |(&kind, &values): (&Pii, &usize)| {
-            let enough = kind.is_distinct() || values * 2 > self.scalars();
+            let enough = kind.is_distinct() || values * 2 > self.texts_and_numbers();
             let mistaken = kind == Pii::IpAddress && is_version;
-            (enough && !mistaken).then(|| (kind, reason("", values, self.scalars(), kind)))
+            (enough && !mistaken)
+                .then(|| (kind, reason("", values, self.texts_and_numbers(), kind)))
         };
         self.suspects.iter().find_map(suspect)
     }

@@ -76,7 +76,7 @@ enum RemaskError {
     #[error("a token could not be encrypted: this is a defect of the tool, please report it")]
     Cipher,
     #[error(
-        "the role may not read and update {0}: GRANT SELECT, UPDATE ON {0} to it, or connect as another role"
+        "the role lacks SELECT or UPDATE on {0}: GRANT SELECT, UPDATE ON {0} to it, or connect as another role"
     )]
     Denied(String),
 }
@@ -255,7 +255,7 @@ impl Worker {
         mut cells: Vec<Option<String>>,
         page: &mut Page,
     ) -> Result<(), CliError> {
-        let old = cells.split_off(target.key_columns().min(cells.len()));
+        let old = cells.split_off(target.key.len().min(cells.len()));
         let key: Vec<String> = cells.into_iter().flatten().collect();
         let mut new = old.clone();
         let mut is_current = true;
@@ -301,7 +301,7 @@ impl Worker {
 
     /// Makes the changes whose rows are still as they were read and not locked, and returns how many.
     async fn update(&mut self, target: &Target, changes: &[Change]) -> Result<usize, CliError> {
-        let keys = (0..target.key_columns()).map(|at| column(changes, |change| change.key.get(at)));
+        let keys = (0..target.key.len()).map(|at| column(changes, |change| change.key.get(at)));
         let keys: Vec<_> = keys.collect();
         let width = changes.first().map_or(0, |change| change.old.len());
         let cells = (0..width).flat_map(|at| {

@@ -51,7 +51,7 @@ pub(super) struct Target {
     /// The columns with tokens of hmac-sha256.
     pub(super) hashes: Vec<String>,
     /// The columns of the key and their types, in the order of its index.
-    key: Vec<(String, String)>,
+    pub(super) key: Vec<(String, String)>,
 }
 
 impl Target {
@@ -108,11 +108,6 @@ impl Target {
     fn changed(&self) -> impl Iterator<Item = &str> {
         let tokens = self.tokens.iter().map(|(name, _)| name.as_str());
         tokens.chain(self.key_id.as_deref())
-    }
-
-    /// The number of columns in the key.
-    pub(super) fn key_columns(&self) -> usize {
-        self.key.len()
     }
 
     /// Reads the key's columns: in the order of its index, so that Postgres reads pages along it.
