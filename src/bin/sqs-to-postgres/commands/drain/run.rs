@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sqs_to_postgres::database::Database;
@@ -52,13 +53,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A batch, and its permit: one of [`BATCHES`].
 type PermittedBatch = (ReceivedBatch, OwnedSemaphorePermit);
 
-/// A batch that was stored, but for the messages that are named.
-struct Handled {
-    began: Instant,
-    receipts: Vec<Receipt>,
-    named: HashSet<String>,
-    _permit: OwnedSemaphorePermit,
-}
+/// When the work on a batch began, its messages, the answer of the handler, and the batch's permit.
+type Handled = (
+    Instant,
+    Vec<Receipt>,
+    SqsBatchResponse,
+    OwnedSemaphorePermit,
+);
 
 pub(super) struct DrainLoop<'s> {
     pub(super) limits: Limits,
@@ -232,15 +233,8 @@ impl DrainLoop<'_> {
             match handled {
                 Ok(answer) => {
                     self.status.counts().is_database_down = false;
-                    let named = answer.batch_item_failures.into_iter();
-                    let handled = Handled {
-                        began,
-                        receipts,
-                        named: named.map(|failure| failure.item_identifier).collect(),
-                        _permit: permit,
-                    };
                     // The receiver outlives the sender.
-                    _ = to_settle.send(handled).await;
+                    _ = to_settle.send((began, receipts, answer, permit)).await;
                 }
                 Err(error) => {
                     // The handler has backed them off.
@@ -275,12 +269,14 @@ impl DrainLoop<'_> {
     }
 
     /// Deletes the stored messages, and leaves the failed ones.
-    async fn settle_batch(&self, batch: Handled) {
-        let is_named = |receipt: &Receipt| batch.named.contains(&receipt.message_id);
-        let (left, done): (Vec<_>, Vec<_>) = batch.receipts.into_iter().partition(is_named);
+    async fn settle_batch(&self, (began, receipts, answer, _permit): Handled) {
+        let named = answer.batch_item_failures.into_iter();
+        let named: HashSet<String> = named.map(|failure| failure.item_identifier).collect();
+        let is_named = |receipt: &Receipt| named.contains(&receipt.message_id);
+        let (left, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(is_named);
         let undeleted = self.source.delete(&done).await;
         self.source.in_flight.leave(&left);
-        self.status.worked(batch.began);
+        self.status.worked(began);
         if self.is_following {
             let failed = self.status.counts().failed + left.len();
             return self.status.settled(done.len(), undeleted, failed);
