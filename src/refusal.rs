@@ -55,8 +55,8 @@ impl RetryAction {
 }
 
 /// The statement for several tables fails with it where a table stores the key of a parent changed, because Postgres
-/// has no expression that just fails: no other statement has a negative `LIMIT` (invalid_row_count_in_limit_clause).
-pub(crate) const KEY_IS_CHANGED: &str = "2201W";
+/// has no expression that just fails: no other statement has a negative `LIMIT`.
+pub(crate) const KEY_IS_CHANGED: SqlState = SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE;
 
 /// The functions of Postgres that raise what a trigger in PL/pgSQL or PL/Python asks for.
 /// Source: <https://github.com/postgres/postgres/tree/REL_18_STABLE/src/pl>, `pl_exec.c` and `plpy_plpymodule.c`.

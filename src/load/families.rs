@@ -191,15 +191,15 @@ fn counts((position, table): (usize, &TableMapping)) -> String {
 /// Fails with 21000, as `ON CONFLICT` does, where keys of the batch differ in their bytes and are equal to Postgres:
 /// then what is written and deleted, and which children belong to which row, would depend on no order. One by one,
 /// the messages are stored.
-const KEYS_ARE_EQUAL: &str = "(VALUES (1), (2))";
+const FAIL_KEYS_ARE_EQUAL: &str = "(VALUES (1), (2))";
 
 /// Fails with [`KEY_IS_CHANGED`](crate::refusal::KEY_IS_CHANGED).
-const KEY_IS_CHANGED: &str = "(SELECT 1 LIMIT -1)";
+const FAIL_KEY_IS_CHANGED: &str = "(SELECT 1 LIMIT -1)";
 
 /// A row that is deleted is deleted first, whatever the order of the messages.
 fn no_key_is_written_and_deleted(position: usize, table: &TableMapping, keys: &str) -> String {
     format!(
-        "CASE WHEN EXISTS (SELECT FROM d{position} AS d JOIN ({keys}) AS n ON {}) THEN {KEYS_ARE_EQUAL} END",
+        "CASE WHEN EXISTS (SELECT FROM d{position} AS d JOIN ({keys}) AS n ON {}) THEN {FAIL_KEYS_ARE_EQUAL} END",
         same_key((table, "d"), (table, "n")),
     )
 }
@@ -209,8 +209,8 @@ fn no_key_is_written_and_deleted(position: usize, table: &TableMapping, keys: &s
 fn every_key_is_as_it_was_sent(position: usize, table: &TableMapping, keys: &str) -> String {
     let sent = table.key_names().take(1).map(|name| qualified("n", name));
     format!(
-        "(SELECT CASE WHEN count(*) > (SELECT count(*) FROM w{position}) THEN {KEYS_ARE_EQUAL} \
-         WHEN count(*) > count({}) THEN {KEY_IS_CHANGED} END FROM w{position} AS w LEFT JOIN ({keys}) AS n ON {})",
+        "(SELECT CASE WHEN count(*) > (SELECT count(*) FROM w{position}) THEN {FAIL_KEYS_ARE_EQUAL} \
+         WHEN count(*) > count({}) THEN {FAIL_KEY_IS_CHANGED} END FROM w{position} AS w LEFT JOIN ({keys}) AS n ON {})",
         sent.collect::<String>(),
         same_key((table, "n"), (table, "w")),
     )

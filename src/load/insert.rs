@@ -215,15 +215,18 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Next, DatabaseError> {
         let pipeline = Arc::clone(&self.pipeline);
-        let tables = pipeline.parents_text();
-        if refusal.sqlstate == KEY_IS_CHANGED && !tables.is_empty() {
+        let has_parents = || pipeline.tables.iter().any(|table| table.has_children);
+        if refusal.is(&KEY_IS_CHANGED) && has_parents() {
             refusal.changes_key = true;
+            let tables = pipeline.parents_text();
             let error = TableError::KeyChanged { tables };
             return Ok(Next::Fail(Failure::Doubt(refusal, error.into())));
         }
         let tables = pipeline.tables_named(refusal.table.as_deref());
-        if refusal.lacks_partition {
-            let error = no_partition(tables[0], refusal.table.as_deref());
+        if refusal.lacks_partition
+            && let Some(table) = tables.first()
+        {
+            let error = no_partition(table, refusal.table.as_deref());
             return Ok(Next::Fail(Failure::Table(error.into())));
         }
         let is_mapped = |name, table: &TableMapping| table.column_names().any(|own| own == name);
