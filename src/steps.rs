@@ -110,8 +110,9 @@ fn version_number(text: Cow<'_, str>, position: usize) -> Cleaned<'_> {
     }
 }
 
-fn numbers(version: &str) -> std::str::Split<'_, char> {
+fn numbers(version: &str) -> impl Iterator<Item = &str> {
     let digits = version.strip_prefix(['v', 'V']).unwrap_or(version);
     let end = digits.find(['-', '+', ' ']).unwrap_or(digits.len());
-    digits.get(..end).unwrap_or_default().split('.')
+    // A list of characters, because versions are too short for the search that looks for one.
+    digits.get(..end).unwrap_or_default().split(['.'])
 }

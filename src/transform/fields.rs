@@ -16,24 +16,27 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::pipeline::Path;
 
-/// The paths of a mapping as a tree, so that each key of a body is looked up once.
+/// The paths that start at one place as a tree, so that each key of a body is looked up once.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     root: Node,
-    len: usize,
 }
+
+/// Where the value of a path is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot(usize);
 
 #[derive(Debug, Default)]
 struct Node {
     /// The slot for the value at this step.
-    slot: Option<usize>,
+    slot: Option<Slot>,
     /// The next steps by their keys. All of them come from the mapping, so the hash need not withstand keys that
     /// are chosen to collide.
     children: HashMap<String, Node, FixedState>,
 }
 
 /// The JSON text of each path's value; `None` if the body does not have one.
-pub(crate) type Fields<'a> = SmallVec<[Option<&'a str>; INLINE_FIELDS]>;
+pub(crate) struct Fields<'a>(SmallVec<[Option<&'a str>; INLINE_FIELDS]>);
 
 /// Mappings of up to this many paths need no allocation per message.
 const INLINE_FIELDS: usize = 16;
@@ -43,23 +46,38 @@ const INLINE_FIELDS: usize = 16;
 pub(crate) struct NotJson;
 
 impl Paths {
-    /// The slot of a path, the same for equal paths.
-    pub(crate) fn slot(&mut self, path: &Path) -> usize {
+    /// The slot of a path, the same for equal paths. There are `slots` so far, in these and other paths.
+    pub(crate) fn slot(&mut self, path: &Path, slots: &mut usize) -> Slot {
         let mut node = &mut self.root;
         for step in &path.0 {
             node = node.children.entry(step.clone()).or_default();
         }
         *node.slot.get_or_insert_with(|| {
-            self.len += 1;
-            self.len - 1
+            *slots += 1;
+            Slot(*slots - 1)
         })
     }
 
-    /// Reads the body and returns the value of each slot.
-    pub(crate) fn pick<'a>(&self, body: &'a str) -> Result<Fields<'a>, NotJson> {
-        let mut fields = smallvec![None; self.len];
-        self.root.walk(body, &mut fields).map_err(|_| NotJson)?;
-        Ok(fields)
+    /// Reads one JSON value and fills the slots of these paths, whatever was in them.
+    pub(crate) fn pick<'a>(&self, json: &'a str, fields: &mut Fields<'a>) -> Result<(), NotJson> {
+        self.root.forget_below(fields);
+        self.root.walk(json, fields).map_err(|_| NotJson)
+    }
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self(smallvec![None; slots])
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> Option<&'a str> {
+        self.0[slot.0]
+    }
+
+    fn set(&mut self, slot: Option<Slot>, json: Option<&'a str>) {
+        if let Some(slot) = slot {
+            self.0[slot.0] = json;
+        }
     }
 }
 
@@ -78,24 +96,19 @@ impl Node {
 
     /// Takes the value found for this node.
     fn fill<'a>(&self, value: &'a RawValue, fields: &mut Fields<'a>) -> serde_json::Result<()> {
-        self.forget(fields);
-        if let Some(slot) = self.slot {
-            fields[slot] = Some(value.get());
-        }
+        fields.set(self.slot, Some(value.get()));
         if self.children.is_empty() {
-            Ok(())
-        } else {
-            self.walk(value.get(), fields)
+            return Ok(());
         }
+        self.forget_below(fields);
+        self.walk(value.get(), fields)
     }
 
-    /// Clears what an earlier value of the same key has set.
-    fn forget(&self, fields: &mut Fields<'_>) {
-        if let Some(slot) = self.slot {
-            fields[slot] = None;
-        }
+    /// Clears what an earlier value has set: of the same key, or an earlier element.
+    fn forget_below(&self, fields: &mut Fields<'_>) {
         for child in self.children.values() {
-            child.forget(fields);
+            fields.set(child.slot, None);
+            child.forget_below(fields);
         }
     }
 }
@@ -167,10 +180,14 @@ mod tests {
 
     fn pick<'a>(paths: &[&str], body: &'a str) -> Result<Vec<Option<&'a str>>, NotJson> {
         let mut tree = Paths::default();
+        let mut slots = 0;
         for path in paths {
-            tree.slot(&Path(path.split('.').map(str::to_owned).collect()));
+            let path = Path(path.split('.').map(str::to_owned).collect());
+            tree.slot(&path, &mut slots);
         }
-        tree.pick(body).map(SmallVec::into_vec)
+        let mut fields = Fields::new(slots);
+        tree.pick(body, &mut fields)?;
+        Ok(fields.0.into_vec())
     }
 
     fn assert_picked(paths: &[&str], body: &str, expected: &[Option<&str>]) {
@@ -213,18 +230,14 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_any_order() {
-        let mut tree = Paths::default();
-        for key in ["a", "b", "c"] {
-            tree.slot(&Path(vec![key.to_owned()]));
-        }
         for keys in ["abc", "abc", "cba", "bxac", "xcab", "aabbcc", "cab"] {
             let fields: Vec<_> = keys
                 .chars()
                 .map(|key| format!("\"{key}\": \"{key}\""))
                 .collect();
             let body = format!("{{{}}}", fields.join(", "));
-            let picked = tree.pick(&body).unwrap();
-            assert_eq!(picked[..], ["\"a\"", "\"b\"", "\"c\""].map(Some), "{body}");
+            let expected = ["\"a\"", "\"b\"", "\"c\""].map(Some);
+            assert_picked(&["a", "b", "c"], &body, &expected);
         }
     }
 

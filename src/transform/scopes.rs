@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::value::RawValue;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::convert::Value;
-use super::fields::{Fields, NotJson, Paths};
+use super::fields::{Fields, NotJson, Paths, Slot};
 use super::from_json;
 use super::text::{self, Unstorable};
 use crate::message::{Message, Metadata, MetadataValue};
@@ -17,8 +17,10 @@ use crate::rejection::Rule;
 /// The places where rows begin: the top of the body, `root`, and the elements of each array.
 pub(super) struct Scopes {
     scopes: Vec<Scope>,
+    /// How many values are picked in all of them.
+    slots: usize,
     /// What `root` names.
-    root: Option<Picked>,
+    root: Option<Slot>,
 }
 
 /// A place where rows begin, with the paths that start there.
@@ -29,27 +31,23 @@ struct Scope {
     array: Option<(usize, Path)>,
 }
 
-/// A value that is picked from a scope.
-#[derive(Clone, Copy)]
-pub(super) struct Picked {
-    scope: usize,
-    slot: usize,
+/// The values in each scope that the rows under way are made of.
+pub(super) struct Frames<'a> {
+    fields: Fields<'a>,
+    frames: SmallVec<[Frame<'a>; 2]>,
 }
 
-/// The values in each scope that the rows under way are made of.
-pub(super) struct Frames<'a>(SmallVec<[Frame<'a>; 2]>);
-
-#[derive(Default)]
+/// What a scope begins at.
+#[derive(Clone, Default)]
 struct Frame<'a> {
     json: &'a str,
-    fields: Fields<'a>,
     /// Of an element: its position.
     index: usize,
 }
 
 /// Where a column gets its value.
 pub(super) enum Input {
-    Field(Picked),
+    Field(Slot),
     /// The whole body, as JSON.
     Body,
     /// The position of an element.
@@ -67,6 +65,7 @@ impl Scopes {
     pub(super) fn new(root: Option<&Path>) -> Self {
         let mut scopes = Self {
             scopes: vec![Scope::default()],
+            slots: 0,
             root: None,
         };
         if let Some(path) = root {
@@ -81,11 +80,8 @@ impl Scopes {
         usize::from(self.root.is_some())
     }
 
-    pub(super) fn slot(&mut self, scope: usize, path: &Path) -> Picked {
-        Picked {
-            scope,
-            slot: self.scopes[scope].paths.slot(path),
-        }
+    pub(super) fn slot(&mut self, scope: usize, path: &Path) -> Slot {
+        self.scopes[scope].paths.slot(path, &mut self.slots)
     }
 
     /// The scope of the elements of an array.
@@ -103,8 +99,10 @@ impl Scopes {
         body: &'a str,
         root_text: &'a mut String,
     ) -> Result<Frames<'a>, Rule> {
-        let mut frames = Frames(SmallVec::new());
-        frames.0.resize_with(self.scopes.len(), Frame::default);
+        let mut frames = Frames {
+            fields: Fields::new(self.slots),
+            frames: smallvec![Frame::default(); self.scopes.len()],
+        };
         frames.enter(self, Self::TOP, 0, body)?;
         if let Some(root) = self.root {
             let mut json = frames.field(root).unwrap_or("null").trim_ascii();
@@ -123,7 +121,7 @@ impl Scopes {
             None => path.to_owned(),
             Some((outer, array)) => {
                 let array = self.describe(*outer, frames, &array.to_string());
-                format!("{array}[{}].{path}", frames.0[scope].index)
+                format!("{array}[{}].{path}", frames.frames[scope].index)
             }
         }
     }
@@ -145,23 +143,14 @@ impl<'a> Frames<'a> {
         index: usize,
         json: &'a str,
     ) -> Result<(), Rule> {
-        let picked = scopes.scopes[scope].paths.pick(json);
-        self.0[scope] = Frame {
-            json,
-            fields: picked.map_err(|NotJson| Rule::BodyNotJson)?,
-            index,
-        };
-        Ok(())
+        self.frames[scope] = Frame { json, index };
+        let picked = scopes.scopes[scope].paths.pick(json, &mut self.fields);
+        picked.map_err(|NotJson| Rule::BodyNotJson)
     }
 
     /// The JSON text of a value, unless it is missing or null.
-    pub(super) fn field(&self, picked: Picked) -> Option<&'a str> {
-        let json = self.0[picked.scope]
-            .fields
-            .get(picked.slot)
-            .copied()
-            .flatten();
-        json.filter(|json| *json != "null")
+    pub(super) fn field(&self, slot: Slot) -> Option<&'a str> {
+        self.fields.get(slot).filter(|json| *json != "null")
     }
 }
 
@@ -173,16 +162,16 @@ impl Input {
         unstorable: Unstorable,
     ) -> Result<Value<'a>, Rule> {
         match self {
-            Self::Field(picked) => match frames.field(*picked) {
+            Self::Field(slot) => match frames.field(*slot) {
                 Some(json) => from_json(json, unstorable),
                 None => Ok(Value::Null),
             },
             Self::Body => from_json(message.body(), unstorable),
             Self::Index(scope) => Ok(Value::Number(Cow::Owned(
-                frames.0[*scope].index.to_string(),
+                frames.frames[*scope].index.to_string(),
             ))),
             Self::Text(text) => Ok(Value::Text(Cow::Owned(text.clone()))),
-            Self::Rest(scope, left_out) => rest(frames.0[*scope].json, left_out, unstorable),
+            Self::Rest(scope, left_out) => rest(frames.frames[*scope].json, left_out, unstorable),
             Self::Metadata(metadata) => match metadata.value(message) {
                 None => Ok(Value::Null),
                 Some(MetadataValue::Millis(millis)) => Ok(Value::Millis(millis)),

@@ -6,7 +6,8 @@ use super::Reading;
 use super::column::CompiledColumn;
 use super::convert::Value;
 use super::decimal::Decimal;
-use super::scopes::{Frames, Input, Picked, Scopes};
+use super::fields::Slot;
+use super::scopes::{Frames, Input, Scopes};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::Metadata;
@@ -21,7 +22,7 @@ pub(super) struct CompiledTable {
     /// Where its rows begin.
     pub(super) scope: usize,
     /// The array with an element for each row.
-    pub(super) each: Option<Picked>,
+    pub(super) each: Option<Slot>,
     pub(super) when: Vec<CompiledCondition>,
     pub(super) delete_when: Vec<CompiledCondition>,
     pub(super) columns: Vec<CompiledColumn>,

@@ -255,6 +255,24 @@ async fn a_bad_element_rejects_its_message_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_element_has_no_field_of_the_element_before() {
+    let database = with_orders().await;
+    let mut function = started(&database, ORDERS).await;
+    let of = |id: i64, lines: Value| json!({"type": "order", "order_id": id, "version": 1, "lines": lines});
+    let discounted = json!({"sku": "x", "discounts": [{"percent": 5}, {}]});
+    let batch = Batch::new()
+        .body("whole", of(1, json!([discounted, {"sku": "y"}])))
+        .body("no sku", of(2, json!([discounted, {}])))
+        .body("no line", of(3, json!([discounted, "y"])));
+    let failed = invoke(&mut function, batch).await;
+    assert_eq!(failed, [id("no sku"), id("no line")]);
+    let lines = "SELECT concat_ws(' ', order_id, sku, number, percent) FROM order_lines \
+                 LEFT JOIN discounts USING (order_id, line) ORDER BY line, number";
+    let expected = [["1 x 0 5"], ["1 x 1"], ["1 y"]];
+    assert_eq!(database.rows(lines).await, expected);
+}
+
+#[tokio::test]
 async fn a_row_that_postgres_refuses_in_any_table_rejects_its_message_and_no_other() {
     let database = with_orders().await;
     let mut function = started(&database, ORDERS).await;
