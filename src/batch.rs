@@ -1,6 +1,6 @@
 //! Messages → rows and rejections; holds back the later messages of a FIFO group after a failure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::load::Outcome;
@@ -21,7 +21,7 @@ pub(crate) struct Batch<'a> {
     /// How many messages the mapping makes no row of.
     pub(crate) skipped: usize,
     /// The position of a record, and why it is not stored.
-    rejected: Vec<(usize, Rejection)>,
+    rejected: BTreeMap<usize, Rejection>,
 }
 
 impl<'a> Batch<'a> {
@@ -38,7 +38,7 @@ impl<'a> Batch<'a> {
             groups: Vec::with_capacity(records.len()),
             positions: Vec::with_capacity(records.len()),
             skipped: 0,
-            rejected: Vec::new(),
+            rejected: BTreeMap::new(),
         };
         let mut numbers = HashMap::new();
         let mut failed_groups = HashSet::new();
@@ -60,14 +60,16 @@ impl<'a> Batch<'a> {
                 }
                 Err(rejection) => {
                     failed_groups.extend(group);
-                    batch.rejected.push((position, rejection));
+                    batch.rejected.insert(position, rejection);
                 }
             }
         }
         batch
     }
 
-    /// The records that are not stored, in their order, given what became of their rows.
+    /// The records that are not stored, in their order, given what became of their rows. FIFO: only the first failure
+    /// of a group keeps its rule, and whatever comes after it is held back, because it would overtake it on the way to
+    /// the table or to the dead-letter queue.
     pub(crate) fn rejections(&mut self, outcomes: &[Outcome]) -> Vec<(&'a Record<'a>, Rejection)> {
         let mut rejected = std::mem::take(&mut self.rejected);
         for (&position, outcome) in self.positions.iter().zip(outcomes) {
@@ -77,15 +79,24 @@ impl<'a> Batch<'a> {
                 Outcome::Blocked => Rule::GroupHeld,
                 Outcome::Unknown => Rule::OutOfTime,
             };
-            rejected.push((position, rule.into()));
+            rejected.insert(position, rule.into());
         }
-        rejected.sort_by_key(|(position, _)| *position);
-        let mut rejected: Vec<_> = rejected
-            .into_iter()
+        let mut failed_groups = HashSet::new();
+        for (position, record) in self.records.iter().enumerate() {
+            let Some(group) = record.fifo_group() else {
+                continue;
+            };
+            if failed_groups.contains(group) {
+                let earlier = rejected.insert(position, Rule::GroupHeld.into());
+                self.skipped = self.skipped.saturating_sub(usize::from(earlier.is_none()));
+            } else if rejected.contains_key(&position) {
+                failed_groups.insert(group);
+            }
+        }
+        let records = rejected.into_iter();
+        records
             .map(|(position, rejection)| (&self.records[position], rejection))
-            .collect();
-        hold_back(&mut rejected);
-        rejected
+            .collect()
     }
 }
 
@@ -104,16 +115,4 @@ fn make_rows(
         rows.drop_unfinished();
         Err(Rule::Internal.into())
     })
-}
-
-/// FIFO: only the first failure of a group keeps its rule. A later message that was rejected before Postgres refused
-/// the first one would overtake it on the way to the dead-letter queue.
-fn hold_back(rejected: &mut [(&Record<'_>, Rejection)]) {
-    let mut failed = HashSet::new();
-    for (record, rejection) in rejected {
-        let group = record.fifo_group();
-        if group.is_some_and(|group| !failed.insert(group)) {
-            *rejection = Rule::GroupHeld.into();
-        }
-    }
 }

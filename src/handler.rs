@@ -113,9 +113,9 @@ impl Handler {
         let mut batch = Batch::of(&records, &self.pipeline, &transformer);
         let transform = began.elapsed();
         let (loaded, result) = self.loader.load(&batch.rows, &batch.groups, time).await;
-        let figures = BatchMetrics {
+        let mut figures = BatchMetrics {
             received: records.len(),
-            skipped: batch.skipped,
+            skipped: 0,
             tables: loaded.tables,
             recovery: self.loader.take_recovery(),
             oldest_age: oldest_age(&records),
@@ -126,6 +126,7 @@ impl Handler {
             return Err(self.fail(&records, &figures, error.into(), time).await);
         }
         let rejected = batch.rejections(&loaded.outcomes);
+        figures.skipped = batch.skipped;
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
     }

@@ -626,6 +626,23 @@ async fn a_forged_source_queue_does_not_prevent_a_move() {
 }
 
 #[tokio::test]
+async fn an_origin_that_is_not_a_message_group_does_not_prevent_a_move_to_a_fifo_queue() {
+    let (queue, dead) = (Queue::fifo().await, Queue::new().await);
+    let queues = Queues { queue, dead };
+    let origin = Origin::new("no group: é", None, "");
+    let origin = Origins::new(None).text(origin, "");
+    queues.dead_letter("{}", &[("origin", &origin)]).await;
+    let arguments = format!("--dead-letter-queue-url {}", queues.dead.url);
+    let redriven = queues.redrive(&arguments).await;
+    assert!(
+        redriven.code == 0 && redriven.out.starts_with("moved 1 message in"),
+        "{}{}",
+        redriven.out,
+        redriven.err
+    );
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
     let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect()).await;
     double.fail_sends("3", usize::MAX);

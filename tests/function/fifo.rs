@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::families::ROUTES;
 use crate::support::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Setup};
 
@@ -54,6 +55,38 @@ async fn a_row_that_postgres_refuses_holds_back_its_group_and_no_other() {
             .await,
         [[id("a1")], [id("b1")], [id("b2")]]
     );
+}
+
+#[tokio::test]
+async fn a_message_without_a_row_is_not_acknowledged_before_a_refused_one_of_its_group() {
+    let database = Database::with_tables_of(ROUTES).await;
+    database
+        .execute("ALTER TABLE logins ADD CHECK (id <> 'refused')")
+        .await;
+    let mut function = Setup::on(&database).mapping(ROUTES).start().await;
+    let login = |id| json!({"id": id, "detail-type": "login", "detail": {}});
+    let skipped = || json!({"id": "e", "detail-type": "other", "detail": {}});
+    let batch = || {
+        Batch::fifo()
+            .grouped("anna", "a1", skipped())
+            .grouped("anna", "a2", login("refused"))
+            .grouped("anna", "a3", skipped())
+            .grouped("ben", "b1", login("good"))
+            .grouped("ben", "b2", skipped())
+    };
+    let answer = function.invoke(&batch().event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["a2", "a3"]));
+    let summary = function.lines_of("batch", 1).await.pop().unwrap();
+    assert_eq!(
+        (&summary["skipped"], &summary["failed"]),
+        (&json!(2), &json!(2))
+    );
+    // Nothing of a batch that fails as a whole is acknowledged, and so nothing is skipped.
+    database.execute("DROP TABLE logins").await;
+    function.invoke(&batch().event()).await;
+    let line = function.lines_of("batch failed", 1).await.pop().unwrap();
+    assert_eq!(line["MessagesReceived"], json!(5.0), "{line}");
+    assert_eq!(line.get("MessagesSkipped"), None, "{line}");
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ impl DeadLetter {
         let of_message = self.message.message_attributes().into_iter().flatten();
         let of_message = of_message.map(|(name, value)| (name.clone(), value.clone()));
         let attributes = attributes(of_message, &[(ORIGIN, origin)])?;
-        let group = self.group().or_else(|| is_fifo.then(|| self.original_id()));
+        let group = self.group().or_else(|| is_fifo.then(|| self.id()));
         // With the id of its first sending, SQS would drop it for five minutes. This one stays the same when a
         // redrive that was killed is run again.
         let deduplication = is_fifo.then(|| format!("redrive-{}", self.id()));
