@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use super::column::{RawColumn, check_columns};
 use super::problem::Mistake;
 use super::{
-    Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
-    condition, family, newer, reach, trust,
+    Column, OnConflict, Path, Pipeline, Problem, Table, TableMapping, Unmatched, clear, condition,
+    family, newer, reach, trust,
 };
 use crate::message::{Envelope, Metadata};
 use crate::types::ColumnType;
@@ -282,7 +282,7 @@ fn check_key_column(column: &Column) -> Result<(), Problem> {
     if !column.is_never_null() {
         return Err(Problem::NullableKey);
     }
-    if column.source == Source::Metadata(Metadata::ReceiveCount) {
+    if column.reads(&Metadata::ReceiveCount) {
         return Err(Problem::ReceiveCountKey);
     }
     if column.column_type == ColumnType::Json {

@@ -102,6 +102,8 @@ pub enum Problem {
     TooManyColumns,
     #[error("the name is used twice: rename one of the two columns")]
     DuplicateColumn,
+    #[error("Postgres has a column of this name in every table: rename it and add from = {0:?}")]
+    SystemColumn(String),
     #[error(
         "no key is given: name the columns that make a row unique, for example key = [\"message_id\"]"
     )]
