@@ -101,7 +101,7 @@ async fn a_long_name_of_a_table_with_its_schema_is_kept() {
         mapping.contains(&format!("name = \"{table}\"")),
         "{mapping}"
     );
-    let child = format!("name = \"{}_2\"", &table[..table.len() - 2]);
+    let child = format!("name = \"{}.{}_2\"", "s".repeat(63), "t".repeat(61));
     assert!(mapping.contains(&child), "{mapping}");
 }
 
