@@ -163,8 +163,7 @@ impl DatabaseSecret {
 }
 
 /// A secret with mask keys in base64.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 pub(crate) enum MaskSecret {
     /// Several, by their ids.
     Ring {
@@ -183,11 +182,24 @@ impl MaskSecret {
     pub(crate) fn parse(id: &str, json: &SecretString) -> Result<Self, SecretError> {
         let expected = r#"{"mask_key": "<base64 of 64 random bytes>"}, or {"mask_keys": {"<id>": "<base64>", …}, "current": "<id>"}"#;
         let json = Zeroizing::new(json.expose_secret().replace(['\n', '\r', '\t'], " "));
-        serde_json::from_str(&json).map_err(|_| SecretError::NotJson {
-            id: id.to_owned(),
-            expected,
-        })
+        let fields: MaskFields = serde_json::from_str(&json).unwrap_or_default();
+        match (fields.mask_keys, fields.current, fields.mask_key) {
+            (Some(mask_keys), Some(current), _) => Ok(Self::Ring { mask_keys, current }),
+            (None, None, Some(mask_key)) => Ok(Self::Key { mask_key }),
+            _ => Err(SecretError::NotJson {
+                id: id.to_owned(),
+                expected,
+            }),
+        }
     }
+}
+
+/// A mistake in several keys must not make the function fall back to the one of older versions.
+#[derive(Default, Deserialize)]
+struct MaskFields {
+    mask_key: Option<SecretString>,
+    mask_keys: Option<BTreeMap<String, SecretString>>,
+    current: Option<String>,
 }
 
 #[cfg(test)]

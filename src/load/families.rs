@@ -1,9 +1,10 @@
 //! The SQL of a batch for several tables: one statement, in which a row of a child table is written if and only if
 //! the row is that it belongs to.
 //!
-//! Each table has common table expressions, numbered like the tables: `n` are the new rows, `d` the keys of rows to be
-//! deleted; `x` deletes them, `w` writes, and `g` deletes the rows of a child table that are gone. All of them see
-//! the tables as they were before the statement; what one writes reaches the others only as what it returns.
+//! Each table has common table expressions, numbered like the tables: `n$0` are the new rows, `d$0` the keys of rows to
+//! be deleted; `x$0` deletes them, `w$0` writes, and `g$0` deletes the rows of a child table that are gone. The `$` is
+//! there because they hide tables of the same name. All of them see the tables as they were before the statement; what
+//! one writes reaches the others only as what it returns.
 //! Source: <https://www.postgresql.org/docs/18/queries-with.html#QUERIES-WITH-MODIFYING>.
 
 use super::statement::{STORED, conflict_action, expression, is_not_newer};
@@ -24,14 +25,14 @@ pub(super) fn families(pipeline: &Pipeline, enums: &[Vec<EnumColumn>]) -> String
         let of_row = |column| (first + column, column);
         let all = (0..table.columns.len()).map(of_row);
         let keys = select(table, enums, table.key.iter().copied().map(of_row));
-        expressions.push(format!("n{position} AS ({})", select(table, enums, all)));
+        expressions.push(format!("n${position} AS ({})", select(table, enums, all)));
         first += table.columns.len();
         if table.can_delete() {
             let identifying = table.identifying();
             let parameters = first..;
             first += identifying.len();
             let select = select(table, enums, parameters.zip(identifying));
-            expressions.push(format!("d{position} AS ({select})"));
+            expressions.push(format!("d${position} AS ({select})"));
             checks.push(no_key_is_written_and_deleted(position, table, &keys));
         }
         if table.has_children {
@@ -103,15 +104,15 @@ fn root(position: usize, table: &TableMapping) -> Vec<String> {
             format!(" AND {}", is_not_newer(&name, &format!("d.{name}")))
         });
         expressions.push(format!(
-            "x{position} AS (DELETE FROM {} AS {STORED} USING d{position} AS d WHERE {}{} RETURNING {key})",
+            "x${position} AS (DELETE FROM {} AS {STORED} USING d${position} AS d WHERE {}{} RETURNING {key})",
             table.table,
             same_key((table, STORED), (table, "d")),
             unless_newer.unwrap_or_default(),
         ));
-        after = format!(" WHERE {}", is_done(&format!("x{position}")));
+        after = format!(" WHERE {}", is_done(&format!("x${position}")));
     }
     expressions.push(format!(
-        "w{position} AS (INSERT INTO {} AS {STORED} ({}) SELECT * FROM n{position}{after} ON CONFLICT ({}) DO {} RETURNING {key})",
+        "w${position} AS (INSERT INTO {} AS {STORED} ({}) SELECT * FROM n${position}{after} ON CONFLICT ({}) DO {} RETURNING {key})",
         table.table,
         quote_list(table.column_names()),
         quote_list(table.key_names()),
@@ -126,16 +127,16 @@ fn gone(pipeline: &Pipeline, position: usize, table: &TableMapping) -> String {
     let origin_table = &pipeline.tables[origin];
     let key = quote_list(origin_table.key_names());
     let deleted = match origin_table.can_delete() {
-        true => format!(" UNION ALL SELECT {key} FROM x{origin}"),
+        true => format!(" UNION ALL SELECT {key} FROM x${origin}"),
         false => String::new(),
     };
     let grandchildren = pipeline.children(position);
     let emptied: Vec<_> = grandchildren
-        .map(|(child, _)| format!(" AND {}", is_done(&format!("g{child}"))))
+        .map(|(child, _)| format!(" AND {}", is_done(&format!("g${child}"))))
         .collect();
     format!(
-        "g{position} AS (DELETE FROM {} AS {STORED} USING (SELECT {key} FROM w{origin}{deleted}) AS f \
-         WHERE {} AND NOT EXISTS (SELECT FROM n{position} AS n WHERE {}){} RETURNING 1)",
+        "g${position} AS (DELETE FROM {} AS {STORED} USING (SELECT {key} FROM w${origin}{deleted}) AS f \
+         WHERE {} AND NOT EXISTS (SELECT FROM n${position} AS n WHERE {}){} RETURNING 1)",
         table.table,
         same_key((table, STORED), (origin_table, "f")),
         same_key((table, STORED), (table, "n")),
@@ -147,11 +148,11 @@ fn gone(pipeline: &Pipeline, position: usize, table: &TableMapping) -> String {
 fn child(pipeline: &Pipeline, position: usize, table: &TableMapping, parent: usize) -> String {
     let parent_table = &pipeline.tables[parent];
     let after = match table.is_replaced_with_parent() {
-        true => format!(" WHERE {}", is_done(&format!("g{position}"))),
+        true => format!(" WHERE {}", is_done(&format!("g${position}"))),
         false => String::new(),
     };
     format!(
-        "w{position} AS (INSERT INTO {} AS {STORED} ({}) SELECT {} FROM n{position} AS n JOIN w{parent} AS w ON {}{after} \
+        "w${position} AS (INSERT INTO {} AS {STORED} ({}) SELECT {} FROM n${position} AS n JOIN w${parent} AS w ON {}{after} \
          ON CONFLICT ({}) DO {} RETURNING {})",
         table.table,
         quote_list(table.column_names()),
@@ -169,8 +170,8 @@ fn counts((position, table): (usize, &TableMapping)) -> String {
     let count = |of: String| format!("(SELECT count(*) FROM {of})");
     let none = || "0::bigint".to_owned();
     let deleted = match table {
-        table if table.is_replaced_with_parent() => count(format!("g{position}")),
-        table if table.can_delete() => count(format!("x{position}")),
+        table if table.is_replaced_with_parent() => count(format!("g${position}")),
+        table if table.can_delete() => count(format!("x${position}")),
         _ => none(),
     };
     let newer = match table.newer_column() {
@@ -179,13 +180,13 @@ fn counts((position, table): (usize, &TableMapping)) -> String {
             let is_older = is_not_newer(&name, &format!("d.{name}"));
             let same_key = same_key((table, STORED), (table, "d"));
             count(format!(
-                "{} AS {STORED} JOIN d{position} AS d ON {same_key} AND NOT coalesce({is_older}, false)",
+                "{} AS {STORED} JOIN d${position} AS d ON {same_key} AND NOT coalesce({is_older}, false)",
                 table.table
             ))
         }
         _ => none(),
     };
-    [count(format!("w{position}")), deleted, newer].join(", ")
+    [count(format!("w${position}")), deleted, newer].join(", ")
 }
 
 /// Fails with 21000, as `ON CONFLICT` does, where keys of the batch differ in their bytes and are equal to Postgres:
@@ -199,7 +200,7 @@ const FAIL_KEY_IS_CHANGED: &str = "(SELECT 1 LIMIT -1)";
 /// A row that is deleted is deleted first, whatever the order of the messages.
 fn no_key_is_written_and_deleted(position: usize, table: &TableMapping, keys: &str) -> String {
     format!(
-        "CASE WHEN EXISTS (SELECT FROM d{position} AS d JOIN ({keys}) AS n ON {}) THEN {FAIL_KEYS_ARE_EQUAL} END",
+        "CASE WHEN EXISTS (SELECT FROM d${position} AS d JOIN ({keys}) AS n ON {}) THEN {FAIL_KEYS_ARE_EQUAL} END",
         same_key((table, "d"), (table, "n")),
     )
 }
@@ -209,8 +210,8 @@ fn no_key_is_written_and_deleted(position: usize, table: &TableMapping, keys: &s
 fn every_key_is_as_it_was_sent(position: usize, table: &TableMapping, keys: &str) -> String {
     let sent = table.key_names().take(1).map(|name| qualified("n", name));
     format!(
-        "(SELECT CASE WHEN count(*) > (SELECT count(*) FROM w{position}) THEN {FAIL_KEYS_ARE_EQUAL} \
-         WHEN count(*) > count({}) THEN {FAIL_KEY_IS_CHANGED} END FROM w{position} AS w LEFT JOIN ({keys}) AS n ON {})",
+        "(SELECT CASE WHEN count(*) > (SELECT count(*) FROM w${position}) THEN {FAIL_KEYS_ARE_EQUAL} \
+         WHEN count(*) > count({}) THEN {FAIL_KEY_IS_CHANGED} END FROM w${position} AS w LEFT JOIN ({keys}) AS n ON {})",
         sent.collect::<String>(),
         same_key((table, "n"), (table, "w")),
     )

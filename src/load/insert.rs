@@ -15,7 +15,7 @@ use super::{Counts, Failure, LoadError, Loader, session};
 use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
-use crate::pipeline::TableMapping;
+use crate::pipeline::{Pipeline, TableMapping};
 use crate::refusal::{KEY_IS_CHANGED, Refusal, RetryAction};
 use crate::schema::{
     EnumColumn, Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
@@ -210,25 +210,15 @@ impl Loader {
     /// The catalog cannot be asked.
     async fn judge_row(
         &mut self,
-        mut refusal: Refusal,
+        refusal: Refusal,
         tries: &mut Tries,
         time: TimeBudget,
     ) -> Result<Next, DatabaseError> {
         let pipeline = Arc::clone(&self.pipeline);
-        let has_parents = || pipeline.tables.iter().any(|table| table.has_children);
-        if refusal.is(&KEY_IS_CHANGED) && has_parents() {
-            refusal.changes_key = true;
-            let tables = pipeline.parents_text();
-            let error = TableError::KeyChanged { tables };
-            return Ok(Next::Fail(Failure::Doubt(refusal, error.into())));
+        if let Some(failure) = plain_fault(&pipeline, &refusal) {
+            return Ok(Next::Fail(failure));
         }
         let tables = pipeline.tables_named(refusal.table.as_deref());
-        if refusal.lacks_partition
-            && let Some(table) = tables.first()
-        {
-            let error = no_partition(table, refusal.table.as_deref());
-            return Ok(Next::Fail(Failure::Table(error.into())));
-        }
         let is_mapped = |name, table: &TableMapping| table.column_names().any(|own| own == name);
         let (named, read) = (tables.iter().copied(), LiveTable::of_mapping);
         if let Some(column) = &refusal.column
@@ -356,6 +346,22 @@ impl Tries {
             self.last_error = error;
         }
     }
+}
+
+/// What a refusal says by itself, without a look at the catalog: a fault of the table, at least for this row.
+fn plain_fault(pipeline: &Pipeline, refusal: &Refusal) -> Option<Failure> {
+    let has_parents = || pipeline.tables.iter().any(|table| table.has_children);
+    if refusal.is(&KEY_IS_CHANGED) && has_parents() {
+        let mut refusal = refusal.clone();
+        refusal.changes_key = true;
+        let tables = pipeline.parents_text();
+        let error = TableError::KeyChanged { tables };
+        return Some(Failure::Doubt(refusal, error.into()));
+    }
+    let name = refusal.table.as_deref();
+    let table = *pipeline.tables_named(name).first()?;
+    let no_partition = || Failure::Table(no_partition(table, name).into());
+    refusal.lacks_partition.then(no_partition)
 }
 
 /// The condition under which a constraint makes the key of a single table unique, if that can be determined.

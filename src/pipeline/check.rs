@@ -114,7 +114,7 @@ impl RawPipeline {
     /// than one.
     fn check(self, names_tables: bool) -> Result<Pipeline, Mistake> {
         let envelope = word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?;
-        let root = self.root.as_deref().map(Path::parse).transpose()?;
+        let root = path_of("root", self.root)?;
         let unmatched = word_or(self.unmatched, Unmatched::Reject, Problem::UnknownUnmatched)?;
         if self.table.is_empty() {
             return Err(Problem::NoTable.into());
@@ -182,7 +182,7 @@ impl RawTable {
             table,
             parent,
             has_children: false,
-            each: self.each.as_deref().map(Path::parse).transpose()?,
+            each: path_of("each", self.each)?,
             when: condition::check("when", self.when, envelope)?,
             delete_when: condition::check("delete_when", self.delete_when, envelope)?,
             columns,
@@ -215,6 +215,16 @@ impl RawTable {
             Some((word, _)) => Err(Problem::DecidedByParent(word)),
             None => Ok(parent.on_conflict),
         }
+    }
+}
+
+/// A path without the prefixes that sources have: read as keys, they would lead to nothing in any message.
+fn path_of(word: &'static str, text: Option<String>) -> Result<Option<Path>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    match Source::parse(&text) {
+        Ok(Source::Path(path)) => Ok(Some(path)),
+        Err(problem @ (Problem::EmptyStep(_) | Problem::Quotes(_))) => Err(problem),
+        _ => Err(Problem::NotAPath(word, text)),
     }
 }
 
@@ -282,7 +292,7 @@ fn check_key_column(column: &Column) -> Result<(), Problem> {
     if !column.is_never_null() {
         return Err(Problem::NullableKey);
     }
-    if column.source == Source::Metadata(Metadata::ReceiveCount) {
+    if column.reads(&Metadata::ReceiveCount) {
         return Err(Problem::ReceiveCountKey);
     }
     if column.column_type == ColumnType::Json {

@@ -15,6 +15,10 @@ use crate::words::Word;
 /// Source: <https://www.postgresql.org/docs/18/limits.html>.
 pub(super) const MAX_COLUMNS: usize = 1600;
 
+/// The names of columns that every Postgres table has.
+/// Source: <https://www.postgresql.org/docs/18/ddl-system-columns.html>.
+pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawColumn {
@@ -58,6 +62,9 @@ pub(super) fn check_columns(
     for column in raw {
         check_identifier("column", &column.name)?;
         let name = column.name.clone();
+        if SYSTEM_COLUMNS.contains(&name.as_str()) {
+            return Err(Problem::SystemColumn(name.clone()).of(&name));
+        }
         if columns.iter().any(|other| other.name == name) {
             return Err(Problem::DuplicateColumn.of(&name));
         }

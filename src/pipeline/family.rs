@@ -247,6 +247,27 @@ mod tests {
                 "from = '^.@index'",
                 "the table has no each",
             ),
+            (
+                "each = 'lines'",
+                "each = '$.lines'",
+                "each \"$.lines\" is not a path",
+            ),
+            (
+                "each = 'lines'",
+                "each = '^.lines'",
+                "each \"^.lines\" is not a path",
+            ),
+            (
+                "each = 'lines'",
+                "each = '@body'",
+                "each \"@body\" is not a path",
+            ),
+            (
+                "each = 'lines'",
+                "each = '@lines'",
+                "each \"@lines\" is not a path",
+            ),
+            ("each = 'lines'", "each = ''", "empty step"),
         ] {
             assert_refused(&valid.replace(from, to), expected);
         }
@@ -284,6 +305,7 @@ mod tests {
                 "unmatched \"drop\" is unknown: use one of reject, skip",
             ),
             ("unmatched = 'skip'", "unmatched = \"skip\" has no effect"),
+            ("root = '$.detail'", "root \"$.detail\" is not a path"),
         ] {
             assert_refused(&tables(head, "", ""), expected);
         }

@@ -29,6 +29,7 @@ use base16ct::lower::encode_string;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use check::check_identifier;
+pub use column::SYSTEM_COLUMNS;
 pub(crate) use column::check_token_width;
 pub use condition::{Condition, Scalar};
 pub use mapping::{Column, OnConflict, Pipeline, Table, TableMapping, Unmatched};

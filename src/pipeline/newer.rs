@@ -1,6 +1,6 @@
 //! `newer`: the column that says which of two messages with the same key is newer.
 
-use super::{Column, Mistake, OnConflict, Problem, Source, TableMapping};
+use super::{Column, Mistake, OnConflict, Problem, TableMapping};
 use crate::message::Metadata;
 
 impl TableMapping {
@@ -33,7 +33,7 @@ pub(super) fn check(
     if !column_type.is_time() && !column_type.is_number() {
         return Err(Problem::NewerType(column_type).of(name));
     }
-    if column.source == Source::Metadata(Metadata::ReceiveCount) {
+    if column.reads(&Metadata::ReceiveCount) {
         return Err(Problem::NewerReceiveCount.of(name));
     }
     Ok(Some(position))

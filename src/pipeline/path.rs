@@ -23,6 +23,9 @@ impl Path {
                 }
                 None => plain_step(rest).ok_or_else(|| Problem::EmptyStep(text.to_owned()))?,
             };
+            if !rest.starts_with(QUOTE) && matches!(step.as_str(), "$" | "^") {
+                return Err(Problem::PlainMark(text.to_owned()));
+            }
             steps.push(step);
             match after.strip_prefix('.') {
                 Some(next) => rest = next,
@@ -102,6 +105,14 @@ mod tests {
                 assert_eq!(Path::parse(&path.to_string()), Ok(path));
             }
         }
+    }
+
+    #[test]
+    fn a_mark_that_is_not_followed_by_a_path_is_refused() {
+        for text in ["$", "^", "a.$", "$.$", "^.a.b"] {
+            assert_eq!(Path::parse(text), Err(Problem::PlainMark(text.to_owned())));
+        }
+        assert!(Path::parse(r#""$".$ref"#).is_ok());
     }
 
     #[test]

@@ -92,6 +92,10 @@ pub enum Problem {
     UnmatchedInVain,
     #[error("from is an empty list: name at least one source")]
     NoSource,
+    #[error(
+        "{0} {1:?} is not a path: write the keys alone, without \"$.\", \"^.\" and metadata, and a key that begins with '@' in quotes"
+    )]
+    NotAPath(&'static str, String),
     #[error("except has no effect, because it is for columns from \"@rest\": remove it")]
     ExceptInVain,
     #[error("no column is mapped: add a [[column]]")]
@@ -102,6 +106,8 @@ pub enum Problem {
     TooManyColumns,
     #[error("the name is used twice: rename one of the two columns")]
     DuplicateColumn,
+    #[error("Postgres has a column of this name in every table: rename it and add from = {0:?}")]
+    SystemColumn(String),
     #[error(
         "no key is given: name the columns that make a row unique, for example key = [\"message_id\"]"
     )]
@@ -176,6 +182,10 @@ pub enum Problem {
         "from {0:?} has an empty step: write the keys with one dot between them, for example \"client.ip\""
     )]
     EmptyStep(String),
+    #[error(
+        "from {0:?} has '$' or '^' as a step: \"$.\" and \"^.\" only begin a path, the whole body is \"@body\", and a key of this name is quoted"
+    )]
+    PlainMark(String),
     #[error(
         "from {0:?} has a quoted step that does not end before a dot or the end: close it, and write a quote within quotes twice"
     )]

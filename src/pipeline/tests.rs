@@ -110,6 +110,11 @@ fn every_impossible_column_is_refused_with_the_place_and_the_fix() {
             "from the key",
         ),
         (
+            "type = 'integer'\nfrom = ['a', '@receive_count']",
+            "every delivery",
+            "from the key",
+        ),
+        (
             "type = 'integer'\ndefault = 0",
             "would become one row",
             "required = true",
@@ -138,6 +143,11 @@ fn every_impossible_column_is_refused_with_the_place_and_the_fix() {
         ),
         ("type = 'text'\nfrom = '\"a.b'", "quoted step", "close it"),
         (twice, "column \"id\"", "rename"),
+        (
+            "type = 'text'\n[[column]]\nname = 'xmin'\ntype = 'text'",
+            "column \"xmin\": Postgres has a column of this name",
+            "rename it and add from = \"xmin\"",
+        ),
         ("type = 'int'", "column \"c\": type \"int\"", "bigint"),
         ("type = 'varchar(0)'", "varchar(0)", "varchar(n)"),
         ("type = 'text'\nfrom = 'a..b'", "empty step", "one dot"),

@@ -209,8 +209,13 @@ pub(super) fn drop_not_null(table: &str, column: &str) -> String {
 
 pub(super) fn alter_type(table: &str, column: &Column) -> String {
     let name = quote_identifier(&column.name);
+    // Of numbers, Postgres casts only integer to boolean.
+    let text = match column.column_type {
+        ColumnType::Boolean => "::text",
+        _ => "",
+    };
     format!(
-        "ALTER TABLE {table} ALTER COLUMN {name} TYPE {0} USING {name}::{0};",
+        "ALTER TABLE {table} ALTER COLUMN {name} TYPE {0} USING {name}{text}::{0};",
         column.column_type
     )
 }

@@ -118,7 +118,7 @@ impl CompiledColumn {
             self.write(value, rows)?;
             return Ok(Pushed::Cell);
         };
-        let mut text = Cow::Borrowed(value.as_literal().ok_or(Rule::Transform(first))?);
+        let mut text = Cow::Borrowed(value.as_text().ok_or(Rule::Transform(first))?);
         for &step in &self.steps {
             text = match step.apply(text) {
                 Cleaned::Text(cleaned) => cleaned,

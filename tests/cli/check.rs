@@ -255,6 +255,29 @@ async fn what_only_looks_like_a_mistake_is_not_reported() {
     }
 }
 
+/// Messages of different keys would become one row.
+#[tokio::test]
+async fn a_column_that_rounds_a_key_is_a_failure() {
+    for rounds in ["timestamptz(0)", "date", "double precision"] {
+        let database = Database::new().await;
+        let mapped = if rounds.starts_with("double") {
+            "numeric"
+        } else {
+            "timestamptz"
+        };
+        let mapping = Mapping::of("t").within(&database).key("at");
+        let mapping = mapping.column("at", mapped).with("required", true);
+        let sql = format!("CREATE TABLE t (at {rounds} PRIMARY KEY)");
+        database.execute(&sql).await;
+        let tool = Tool::on(&database).mapping(&mapping.to_string());
+        let found = complaints(&tool.run("check --json").await);
+        let [(name, status, _)] = &found[..] else {
+            panic!("{rounds}: {found:?}");
+        };
+        assert_eq!((name.as_str(), status.as_str()), ("column at", "failure"));
+    }
+}
+
 /// What a table with a precision of its own does to values, by Postgres's own casts:
 /// https://www.postgresql.org/docs/18/datatype.html.
 #[tokio::test]
@@ -272,7 +295,8 @@ async fn what_the_precision_of_a_column_changes_or_refuses_is_named() {
         ("price", "numeric(11,2)", failure, "refuses values"),
         ("price", "double precision", warning, "rounds values"),
         ("price", "bigint", failure, "rounds to the digits"),
-        ("instant", "timestamptz(3)", warning, "rounds values"),
+        // The column of `newer`: an older message would replace a row, or a newer one would not.
+        ("instant", "timestamptz(3)", failure, "rounds values"),
         ("instant", "timestamptz(6)", ok, ""),
         ("local", "timestamp(0)", warning, "rounds values"),
         ("local", "timestamptz", warning, "time zone of the session"),

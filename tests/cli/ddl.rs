@@ -149,8 +149,8 @@ async fn diff_fixes_a_table_that_has_rows() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(EVERY_TYPE);
     let old = "CREATE TABLE every_type (id uuid NOT NULL, \"select\" varchar(3) NOT NULL, small text, big integer,
-        exact numeric(4, 1), price numeric(9, 2), tags varchar(3)[], local timestamp(3), day timestamptz, double real GENERATED ALWAYS AS (2.5) STORED, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
-        INSERT INTO every_type (id, \"select\", small, big, exact, \"else\") VALUES (gen_random_uuid(), 'abc', '7', 8, 1.5, '')";
+        exact numeric(4, 1), price numeric(9, 2), tags varchar(3)[], local timestamp(3), day timestamptz, double real GENERATED ALWAYS AS (2.5) STORED, is_on smallint, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
+        INSERT INTO every_type (id, \"select\", small, big, exact, is_on, \"else\") VALUES (gen_random_uuid(), 'abc', '7', 8, 1.5, 1, '')";
     database.execute(old).await;
     let difference = tool.run("ddl --diff").await;
     assert_eq!(difference.code, 0);
@@ -165,7 +165,7 @@ async fn diff_fixes_a_table_that_has_rows() {
     assert_eq!(rest.err, "\"every_type\" fits the mapping\n");
     assert_eq!(
         database
-            .count("every_type WHERE big = 8 AND double = 2.5")
+            .count("every_type WHERE big = 8 AND double = 2.5 AND is_on")
             .await,
         1
     );

@@ -92,6 +92,17 @@ async fn attributes_become_columns() {
 }
 
 #[tokio::test]
+async fn digits_beyond_those_of_any_number_are_text() {
+    let digits = "9".repeat(1_200);
+    let sample = json!({"price": format!("{digits}.25"), "total": format!("0.{digits}"), "serial": digits, "far": 1e308, "near": 1e-308});
+    let inferred = Tool::bare().input(&sample.to_string()).run("infer").await;
+    assert_eq!(inferred.err, "1 message: 1 row, 0 rejected\n");
+    for name in ["price", "total", "serial"] {
+        assert_eq!(column(&inferred.out, name)[0], "type = \"text\"");
+    }
+}
+
+#[tokio::test]
 async fn samples_may_be_laid_out_in_any_way() {
     let messages = [
         json!({"n": 1, "o": {"p": "x"}}),

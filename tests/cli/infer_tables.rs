@@ -76,6 +76,35 @@ fn tables(mapping: &str) -> Vec<String> {
     tables.map(head).collect()
 }
 
+/// Every table of Postgres has columns of these names.
+#[tokio::test]
+async fn fields_that_are_called_like_system_columns_are_stored() {
+    let sample = json!({"xmax": 1, "boxes": [{"xmin": 1, "ymin": 2, "Xmax": 3, "tableoid": 4, "ctid": {"cmin": 5, "cmax": 6}}]});
+    let mapping = inferred(&sample.to_string()).await;
+    let database = Database::with_tables_of(&mapping).await;
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    let answer = function
+        .invoke(&Batch::new().body("a", sample).event())
+        .await;
+    answer.assert_none_failed();
+    let stored = "messages_boxes WHERE (xmin_2, ymin, xmax_2, tableoid_2, cmin_2, cmax_2) = (1, 2, 3, 4, 5, 6)";
+    assert_eq!(database.count(stored).await, 1, "{mapping}");
+}
+
+/// Schema and table have 63 bytes each.
+#[tokio::test]
+async fn a_long_name_of_a_table_with_its_schema_is_kept() {
+    let table = format!("{}.{}", "s".repeat(63), "t".repeat(63));
+    let tool = Tool::bare().input("{\"lines\": [{\"sku\": \"x\"}]}");
+    let mapping = tool.run(&format!("infer --table {table}")).await.out;
+    assert!(
+        mapping.contains(&format!("name = \"{table}\"")),
+        "{mapping}"
+    );
+    let child = format!("name = \"{}.{}_2\"", "s".repeat(63), "t".repeat(61));
+    assert!(mapping.contains(&child), "{mapping}");
+}
+
 #[tokio::test]
 async fn arrays_of_objects_become_child_tables_with_their_personal_data_masked() {
     let mapping = inferred(&lines((1..=20).map(order))).await;

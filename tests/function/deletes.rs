@@ -109,6 +109,22 @@ type = "text"
 from = "after.name"
 "#;
 
+/// In a FROM list a name means an expression of the statement, if it has one of that name.
+#[tokio::test]
+async fn a_table_may_be_called_like_any_part_of_the_statement() {
+    for name in ["n0", "d0", "w0", "x0", "g0", "stored", "n", "d", "w"] {
+        let mapping = CHANGES.replace("\"customers\"", &format!("{name:?}"));
+        let database = Database::with_tables_of(&mapping).await;
+        let mut function = Setup::on(&database).mapping(&mapping).start().await;
+        for (op, lsn, rows) in [("c", 2, 1), ("d", 1, 1), ("d", 3, 0)] {
+            let change = json!({"op": op, "before": {"id": 1}, "source": {"lsn": lsn}});
+            let batch = batch(&[json!({"payload": change})]);
+            assert_eq!(invoke(&mut function, batch).await, ids(&[]), "{name}");
+            assert_eq!(database.count(name).await, rows, "{name}");
+        }
+    }
+}
+
 /// Behind each deletion Debezium sends a tombstone, whose body is `null`, for Kafka to compact its log.
 #[tokio::test]
 async fn tombstones_of_debezium_are_skipped_or_rejected_as_the_mapping_says() {

@@ -92,6 +92,11 @@ async fn a_newer_column_without_an_order_prevents_startup() {
             "every delivery",
         ),
         (
+            update,
+            of("type = \"integer\"\nfrom = [\"v\", \"@receive_count\"]"),
+            "every delivery",
+        ),
+        (
             &update.replace("\"v\"", "\"w\""),
             of("type = \"integer\""),
             "add the column",

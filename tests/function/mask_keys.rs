@@ -58,7 +58,14 @@ async fn a_new_mask_key_comes_into_use_without_a_failed_batch() {
     secret.put(&ring("2026").to_string()).await;
     store(&mut function, "after").await;
     // What cannot be used does not stop the function.
-    for broken in [json!({"mask_keys": {}, "current": "2026"}), json!("no key")] {
+    let mut no_current = ring("2026");
+    no_current.as_object_mut().unwrap().remove("current");
+    no_current["mask_key"] = json!(MASK_KEY);
+    let mut no_text = ring("2026");
+    no_text["mask_key"] = json!(MASK_KEY);
+    no_text["mask_keys"]["2027"] = json!(null);
+    let no_keys = json!({"mask_keys": {}, "current": "2026"});
+    for broken in [no_keys, json!("no key"), no_current, no_text] {
         secret.put(&broken.to_string()).await;
         store(&mut function, &broken.to_string()).await;
     }
@@ -67,11 +74,11 @@ async fn a_new_mask_key_comes_into_use_without_a_failed_batch() {
         database.rows(counted).await,
         [
             ["", "2", "1", "1", "false"],
-            ["2026", "3", "1", "1", "true"]
+            ["2026", "5", "1", "1", "true"]
         ]
     );
     let reasons = function.lines("the mask keys could not be read again: those in use stay");
-    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert_eq!(reasons.len(), 4, "{reasons:?}");
 }
 
 #[tokio::test]

@@ -758,6 +758,17 @@ async fn transforms_run_in_order_and_read_a_number_as_its_text() {
 }
 
 #[tokio::test]
+async fn a_transform_reads_true_and_false_as_their_text() {
+    let cleans = "transform = [\"trim\", \"lowercase\"]";
+    let flags = [("true", "true"), ("false", "false"), (r#"" YES ""#, "true")];
+    check_with("boolean", cleans, &flags, &[("[]", "transform")]).await;
+    let texts = [("true", "'true'"), (r#"" YES ""#, "'yes'")];
+    check_with("text", cleans, &texts, &[("{}", "transform")]).await;
+    let version = "transform = [\"major\"]";
+    check_with("text", version, &[("2.5", "'2'")], &[("true", "transform")]).await;
+}
+
+#[tokio::test]
 async fn white_space_and_case_are_those_of_unicode() {
     for (step, text, literal) in [
         ("trim", "\" \u{a0}a b\\n\"", "'a b'"),

@@ -70,6 +70,9 @@ impl Class {
     }
 }
 
+/// A text with more digits on a side of the point is hardly a number; a number of 64 bits has fewer.
+const MAX_DIGITS: usize = 400;
+
 /// How many digits a number has.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digits {
@@ -91,7 +94,9 @@ impl Digits {
         };
         let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         let is_canonical = whole == "0" || !whole.is_empty() && !whole.starts_with('0');
-        (is_canonical && is_digits(whole) && is_digits(fraction) && text != "-0").then_some(Self {
+        let is_short = whole.len().max(fraction.len()) <= MAX_DIGITS;
+        let is_number = is_canonical && is_short && is_digits(whole) && is_digits(fraction);
+        (is_number && text != "-0").then_some(Self {
             whole: whole.len(),
             scale: fraction.len(),
         })

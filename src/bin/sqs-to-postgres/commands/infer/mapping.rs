@@ -1,6 +1,7 @@
 //! Columns → the text of a mapping, with a reason for each choice.
 
 use sqs_to_postgres::message::{Envelope, Metadata};
+use sqs_to_postgres::pipeline::SYSTEM_COLUMNS;
 use sqs_to_postgres::types::ColumnType;
 
 use super::columns::{Child, Column, Fields, Item, joined, quoted};
@@ -298,6 +299,9 @@ fn names(items: &[Item<'_>]) -> Vec<String> {
     });
     let (paths, masked): (Vec<_>, Vec<_>) = columns.unzip();
     let mut taken = Taken::default();
+    for name in SYSTEM_COLUMNS {
+        taken.take(name);
+    }
     let named = short(&paths).into_iter().zip(masked);
     named
         .map(|(name, is_masked)| match (name.as_str(), is_masked) {

@@ -67,16 +67,17 @@ fn last(steps: &[String], count: usize) -> String {
 pub(super) struct Taken(HashMap<String, usize>);
 
 impl Taken {
-    /// Takes a name, cut to what Postgres keeps, and with a number if it is taken.
+    /// Takes a name, cut to what Postgres keeps behind the schema, and with a number if it is taken.
     pub(super) fn take(&mut self, name: &str) -> String {
-        let first = cut(name, MAX_NAME_BYTES);
+        let room = MAX_NAME_BYTES + name.rfind('.').map_or(0, |point| point + 1);
+        let first = cut(name, room);
         let Some(&number) = self.0.get(&first) else {
             self.0.insert(first.clone(), 2);
             return first;
         };
         let numbered = (number..).map(|number| {
             let suffix = format!("_{number}");
-            (number, cut(name, MAX_NAME_BYTES - suffix.len()) + &suffix)
+            (number, cut(name, room - suffix.len()) + &suffix)
         });
         let mut free = numbered.filter(|(_, name)| !self.0.contains_key(name));
         let (number, unique) = free.next().unwrap_or_default();
