@@ -3,10 +3,11 @@
 use strsim::osa_distance;
 
 /// The known word that differs least from `word`, if it is similar: at most a third of the letters differ,
-/// ignoring case.
+/// and not all of them, ignoring case.
 pub fn similar<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let lower = word.to_lowercase();
-    let allowed = lower.chars().count().max(3) / 3;
+    let chars = lower.chars().count();
+    let allowed = (chars.max(3) / 3).min(chars.saturating_sub(1));
     let distance = |known: &&str| osa_distance(&lower, &known.to_lowercase());
     let nearest = known.into_iter().min_by_key(distance)?;
     (distance(&nearest) <= allowed).then_some(nearest)
@@ -30,6 +31,7 @@ mod tests {
         assert_eq!(meant("Requierd"), Some("required"));
         assert_eq!(meant("detail.batery"), Some("detail.battery"));
         assert_eq!(meant("integer"), None);
+        assert_eq!(similar("t", ["", "m"]), None);
         assert_eq!(did_you_mean("typ", known), "; did you mean \"type\"?");
         assert_eq!(did_you_mean("", known), "");
     }

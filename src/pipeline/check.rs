@@ -19,6 +19,10 @@ use crate::words::Word;
 /// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html> (NAMEDATALEN − 1).
 const MAX_IDENTIFIER_BYTES: usize = 63;
 
+/// The maximum number of columns of a Postgres index.
+/// Source: <https://www.postgresql.org/docs/18/limits.html>.
+pub(super) const MAX_KEY_COLUMNS: usize = 32;
+
 pub(super) fn parse(text: &str) -> Result<Pipeline, Mistake> {
     let top: toml::Table = read(text)?;
     let is_long = top.get("table").is_some_and(toml::Value::is_array);
@@ -269,6 +273,9 @@ fn word_or<T: Word>(
 fn check_key(names: &[String], columns: &[Column]) -> Result<Vec<usize>, Mistake> {
     if names.is_empty() {
         return Err(Problem::NoKey.into());
+    }
+    if names.len() > MAX_KEY_COLUMNS {
+        return Err(Problem::TooManyKeyColumns.into());
     }
     let mut key = Vec::with_capacity(names.len());
     for name in names {

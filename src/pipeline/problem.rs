@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::check::MAX_KEY_COLUMNS;
 use super::column::MAX_COLUMNS;
 use super::{OnConflict, Source, Unmatched};
 use crate::mask::{KeyError, Mask};
@@ -112,6 +113,10 @@ pub enum Problem {
         "no key is given: name the columns that make a row unique, for example key = [\"message_id\"]"
     )]
     NoKey,
+    #[error(
+        "more than {MAX_KEY_COLUMNS} columns are in the key and no index of Postgres can have more: remove some"
+    )]
+    TooManyKeyColumns,
     #[error("the key names {0:?}, which is not a column: add the column or correct the key")]
     UnknownKey(String),
     #[error("the key names it twice: name it once")]

@@ -64,7 +64,10 @@ fn every_impossible_file_or_table_is_refused_with_the_place_and_the_fix() {
     ];
     assert_refused(str::to_owned, &files);
     let long = format!("table = '{}'\nkey = ['id']", "x".repeat(64));
+    let many: Vec<String> = (0..33).map(|column| format!("'c{column}'")).collect();
+    let many = format!("key = [{}]", many.join(","));
     let heads = [
+        (&*many, "more than 32 columns", "remove some"),
         ("colour = 1", "unknown field", "correct the line"),
         (
             "table = 'a.b.c'\nkey = ['id']",
