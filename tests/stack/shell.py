@@ -6,6 +6,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+STAND_INS = str(Path(__file__).parent / "programs")
+"""Of programs that a release needs and a minimal machine lacks. Last on the path: its own come first."""
+
 
 def newcomer() -> dict[str, str]:
     """The environment of someone who has just cloned the repository: nothing is set but what `make` needs."""

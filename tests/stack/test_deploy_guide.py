@@ -18,6 +18,7 @@ from pathlib import Path
 import boto3
 import pytest
 from guide import REACHABLE, UNREACHABLE, blocks, script
+from shell import STAND_INS
 from tls_front import TlsFront, certify
 
 from stack import postgres
@@ -103,7 +104,7 @@ def shell(settings: Settings, front: TlsFront, tmp_path: Path) -> dict[str, str]
     aws.write_text(AWS.format(aws=links / "aws", endpoint=settings.endpoint))
     aws.chmod(0o755)
     return build_env(settings) | {
-        "PATH": os.pathsep.join([str(tmp_path), str(links), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(tmp_path), str(links), os.environ["PATH"], STAND_INS]),
         "AWS_ACCESS_KEY_ID": str(random.randrange(10**11, 10**12)),
         "PGHOST": "localhost",
         "PGPORT": str(front.port),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from pages import steps
-from shell import Shell
+from shell import STAND_INS, Shell
 
 from stack import deploy, postgres, run
 from stack.deploy import Deployment, client
@@ -94,7 +94,7 @@ def release(settings: Settings, released: Path, tmp_path: Path) -> Iterator[Rele
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "deploy.sh").chmod(0o755)
     (tmp_path / "pipeline.toml").write_text((settings.root / "pipeline.toml").read_text())
-    programs = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
+    programs = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"], STAND_INS]
     env = settings.aws_env() | {"PATH": os.pathsep.join(programs), "HOME": str(tmp_path)}
     name = f"release-{secrets.token_hex(3)}"
     made = Release(settings, Shell(tmp_path, env), name, f"code-{name}")
