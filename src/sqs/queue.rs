@@ -52,7 +52,7 @@ pub struct Attributes {
 pub struct Depth {
     /// Messages that can be received.
     pub waiting: u64,
-    /// Messages in flight or backed off.
+    /// Messages in flight, backed off or delayed.
     pub invisible: u64,
 }
 
@@ -245,7 +245,8 @@ impl Attributes {
             retention: Duration::from_secs(number(Name::MessageRetentionPeriod)),
             depth: Depth {
                 waiting: number(Name::ApproximateNumberOfMessages),
-                invisible: number(Name::ApproximateNumberOfMessagesNotVisible),
+                invisible: number(Name::ApproximateNumberOfMessagesNotVisible)
+                    + number(Name::ApproximateNumberOfMessagesDelayed),
             },
             redrive_policy: RedrivePolicy::parse(text(Name::RedrivePolicy)),
         }

@@ -250,7 +250,7 @@ async fn messages_that_others_received_are_not_passed_over_in_silence() {
         (drained.code, drained.out.as_str()),
         (
             1,
-            "no messages; 1 invisible in the queue for up to 900 s, because others received them, or an outage backed them off; --wait-invisible waits for them\n"
+            "no messages; 1 invisible in the queue for up to 900 s, because others received them, they are delayed, or an outage backed them off; --wait-invisible waits for them\n"
         ),
         "{}",
         drained.err
@@ -273,6 +273,23 @@ async fn messages_that_others_received_are_not_passed_over_in_silence() {
         waited.out.starts_with("stored 1 message in"),
         "{}",
         waited.out
+    );
+}
+
+#[tokio::test]
+async fn delayed_messages_are_not_passed_over_in_silence() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    queue.set(QueueAttributeName::DelaySeconds, "900").await;
+    send_logins(&queue, 1).await;
+    let drained = start(&queue, &database, "").end().await;
+    let is_said = drained
+        .out
+        .starts_with("no messages; 1 invisible in the queue");
+    assert!(
+        drained.code == 1 && is_said,
+        "{}{}",
+        drained.out,
+        drained.err
     );
 }
 

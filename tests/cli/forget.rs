@@ -629,6 +629,23 @@ async fn without_a_queue_and_a_mask_key_the_receipt_says_what_it_lacks() {
     assert!(done.out.contains("value 1: no digest"), "{}", done.out);
 }
 
+#[tokio::test]
+async fn a_delayed_dead_letter_is_reported() {
+    let (stand, dead) = (Stand::new().await, Queue::new().await);
+    dead.set(QueueAttributeName::DelaySeconds, "900").await;
+    dead.send(&visit(ADA).to_string()).await;
+    let command = format!(
+        "forget --column user_id --yes --json --dead-letter-queue-url {}",
+        dead.url
+    );
+    let done = silent(stand.tool().input(ADA).run(&command).await);
+    let left = done.json()[0]["left"].to_string();
+    assert!(
+        done.code == 1 && left.contains("or they are delayed"),
+        "{left}"
+    );
+}
+
 /// Behind ten messages of a group SQS delivers no other one of it until these are deleted or visible again.
 #[tokio::test]
 async fn messages_of_a_fifo_queue_that_are_not_received_are_reported() {

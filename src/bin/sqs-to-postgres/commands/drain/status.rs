@@ -184,7 +184,7 @@ impl Counts {
             0 if self.left > 0 => "backed off, because their batch failed",
             0 => "because they failed",
             _ => {
-                "because others received them, or an outage backed them off; --wait-invisible waits for them"
+                "because others received them, they are delayed, or an outage backed them off; --wait-invisible waits for them"
             }
         };
         format!("; {count} invisible in the queue for up to {secs} s, {why}")

@@ -19,7 +19,7 @@ pub(super) struct DeadLetters {
     arn: String,
     /// The queue whose messages are searched; `None`: any.
     source: Option<String>,
-    /// How many messages wait in that queue, or are in flight.
+    /// How many messages that queue has, also in flight or delayed.
     pub(super) in_source: u64,
     pub(super) counts: Counts,
 }
@@ -35,7 +35,7 @@ pub(super) struct Counts {
     pub(super) unreadable: usize,
     /// Those of them whose text contains one of the values.
     pub(super) suspect: usize,
-    /// Messages that were not received: they are in flight, or behind others of their group.
+    /// Messages that were not received: they are in flight, delayed, or behind others of their group.
     pub(super) not_received: usize,
 }
 
@@ -80,9 +80,11 @@ impl DeadLetters {
         };
         let not_received = match self.queue.is_fifo() {
             true => {
-                "were not received, because others received them, or ten messages of their group are before them: redrive or delete those, and run it again"
+                "were not received, because others received them, they are delayed, or ten messages of their group are before them: redrive or delete those, and run it again"
             }
-            false => "were not received, because others received them: run it again",
+            false => {
+                "were not received, because others received them, or they are delayed: run it again"
+            }
         };
         let reasons = [
             (undeleted, "could not be deleted: run it again"),
