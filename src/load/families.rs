@@ -72,13 +72,6 @@ pub(super) fn needs_snapshot(pipeline: &Pipeline) -> bool {
     tables.any(TableMapping::is_replaced_with_parent)
 }
 
-impl TableMapping {
-    /// Positions of the columns by which a row is deleted: the key, and the column that says which of two is newer.
-    pub(super) fn identifying(&self) -> Vec<usize> {
-        self.key.iter().chain(&self.newer).copied().collect()
-    }
-}
-
 /// Rows from arrays: `columns` has their parameters and their positions in the table.
 fn select(
     table: &TableMapping,

@@ -159,6 +159,12 @@ impl TableMapping {
         !self.delete_when.is_empty()
     }
 
+    /// Positions of the columns by which a row is replaced or deleted: the key, and the column that says which of two
+    /// is newer.
+    pub(crate) fn identifying(&self) -> Vec<usize> {
+        self.key.iter().chain(&self.newer).copied().collect()
+    }
+
     /// Whether the statement compares a column of the table with values that were sent: it is in a key by which rows
     /// are joined or deleted.
     pub(crate) fn compares(&self, column: &str) -> bool {

@@ -165,16 +165,14 @@ impl LiveTable {
         let (actual, mapped) = (short(&live.full_type), column.column_type);
         let is_compared = pipeline.compares(&column.name);
         // Rounded, different keys would be one, and older rows as new as newer ones.
-        let mut deciding = pipeline
-            .key_names()
-            .chain(pipeline.newer_column().map(|newer| newer.name.as_str()));
-        let decides = deciding.any(|name| name == column.name);
+        let mut identifying = pipeline.identifying().into_iter();
+        let identifies = identifying.any(|position| pipeline.columns[position].name == column.name);
         let fault = match fit(column, live) {
             _ if is_compared && live.is_text_of(mapped) => {
                 Some(Fault::KeyAsText { actual, mapped })
             }
             Fit::Whole => None,
-            Fit::Changed(how) if !decides => Some(Fault::Changes {
+            Fit::Changed(how) if !identifies => Some(Fault::Changes {
                 actual,
                 mapped,
                 how,

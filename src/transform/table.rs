@@ -161,7 +161,7 @@ impl Compiler<'_> {
         });
         let inputs = inputs.collect();
         let is_key = mapping.key.contains(&position);
-        let identifies = is_key || mapping.newer == Some(position);
+        let identifies = mapping.identifying().contains(&position);
         let compiled = CompiledColumn::new(column, [is_key, identifies], inputs, self.keys);
         compiled.map_err(|problem| problem.of(&column.name))
     }

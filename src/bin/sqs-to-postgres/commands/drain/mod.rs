@@ -63,7 +63,7 @@ pub(crate) struct Drain {
     /// Treat the queue as empty after this long without a message, or with only messages that failed before
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     wait_time_seconds: u64,
-    /// Wait for messages that others received, are delayed, or an outage backed off; end when none is invisible
+    /// Wait for messages in flight elsewhere, delayed or backed off in an outage; end when none is invisible
     #[arg(long, conflicts_with = "follow")]
     wait_invisible: bool,
     /// Concurrent receive requests; always one on a FIFO queue, to keep the order
