@@ -1,6 +1,4 @@
 //! The Lambda function: reads its settings, starts, and handles batches until Lambda ends it.
-// The handler within the layers of the runtime is nested deeper than the compiler's default limit.
-#![recursion_limit = "256"]
 
 mod lambda;
 
@@ -19,8 +17,8 @@ use tokio::time::Instant;
 enum MainError {
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("the Lambda Runtime API ended: {0}")]
-    Runtime(lambda_runtime::Error),
+    #[error("lost the Lambda Runtime API: {0}")]
+    Runtime(#[from] lambda::RuntimeApiError),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -48,5 +46,5 @@ async fn run(began: Instant) -> Result<(), MainError> {
     let settings = Settings::read(variable).map_err(StartError::from)?;
     config::check_runtime(variable).map_err(StartError::from)?;
     let handler = start::handler(settings, Arc::default(), began).await?;
-    lambda::serve(handler).await.map_err(MainError::Runtime)
+    Ok(lambda::serve(handler).await?)
 }

@@ -14,7 +14,7 @@ use crate::support::aws::{Queue, config};
 use crate::support::batch::{login, login_with};
 use crate::support::proxy::Proxy;
 use crate::support::yardstick::Yardstick;
-use crate::support::{Database, Mapping, eventually, server_address};
+use crate::support::{Database, Mapping, eventually, resident_kib, server_address};
 use crate::tool::{Running, Tool};
 
 /// Sends bodies, each with its group if it has one, and returns the ids in order.
@@ -714,6 +714,31 @@ async fn memory_does_not_grow_with_the_queue() {
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert_eq!(database.count("user_logins").await, MESSAGES as i64);
     assert!(0 < peak && peak < MOST_BYTES, "{} MiB", peak >> 20);
+}
+
+#[tokio::test]
+async fn twenty_thousand_batches_leave_no_memory_behind() {
+    const BATCHES: usize = 20_000;
+    // If 50 bytes of a batch remained, the memory would grow by this much.
+    const TOLERATED_KIB: u64 = 1_000;
+    let database = Database::with_user_logins().await;
+    let double = SqsDouble::with(BATCHES, &login()).await;
+    let options = "--batch-size 1 --concurrency 1 --follow";
+    let tool = Tool::on(&database).on_aws();
+    let drain = tool.start(&drain_from(&double, options));
+    let process = drain.id();
+    let ended = tokio::spawn(drain.end());
+    let mut memory = Vec::new();
+    for batches in (BATCHES / 10..=BATCHES).step_by(BATCHES / 10) {
+        eventually(&format!("{batches} batches are stored"), async || {
+            (database.count("user_logins").await >= batches as i64).then_some(())
+        })
+        .await;
+        memory.push(resident_kib(process));
+    }
+    let is_flat = memory[9] < memory[0] + TOLERATED_KIB;
+    assert!(is_flat, "KiB after each tenth: {memory:?}");
+    ended.abort();
 }
 
 /// Tests that measure time, or need the stack to themselves.

@@ -139,6 +139,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
     /// The next line that it writes.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();

@@ -7,6 +7,8 @@ use serde_json::json;
 use crate::support::batch::{Batch, id, ids, login, login_with};
 use crate::support::{Database, Outcome, Setup, server_address};
 
+const NOT_ACCEPTED: &str = "Lambda did not accept the answer: its messages are delivered again";
+
 #[tokio::test]
 async fn a_bad_message_does_not_affect_the_others() {
     let database = Database::with_user_logins().await;
@@ -182,4 +184,32 @@ async fn a_role_without_privileges_fails_the_invocation_with_the_grant() {
         error.contains("has no privilege to write") && error.contains("GRANT INSERT"),
         "{error}"
     );
+}
+
+/// Lambda has ended an invocation whose answer comes too late, and delivers its messages again.
+#[tokio::test]
+async fn an_answer_that_lambda_no_longer_accepts_does_not_end_the_function() {
+    const GONE: u16 = 410;
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let event = Batch::new().body("a", login()).event();
+    let late = function.invoke_and_answer(&event, GONE).await;
+    late.assert_none_failed();
+    function.invoke(&event).await.assert_none_failed();
+    let line = &function.lines_of(NOT_ACCEPTED, 1).await[0];
+    assert_eq!(line["status"], GONE);
+    assert_eq!(database.count("user_logins").await, 1);
+}
+
+#[tokio::test]
+async fn a_runtime_api_that_fails_ends_the_function() {
+    const SERVER_ERROR: u16 = 500;
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let event = Batch::new().body("a", login()).event();
+    function.invoke_and_answer(&event, SERVER_ERROR).await;
+    assert!(!function.ends().await.success());
+    let reason = function.lines_of("cannot continue", 1).await[0]["reason"].to_string();
+    assert!(reason.contains("lost the Lambda Runtime API"), "{reason}");
+    assert!(reason.contains("500"), "{reason}");
 }

@@ -27,6 +27,7 @@ mod load;
 mod log;
 mod mapping;
 mod mask_keys;
+mod memory;
 mod metrics;
 mod names;
 mod newer;

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -164,8 +165,23 @@ impl Function {
 
     /// Queues an invocation without waiting for the answer.
     pub(crate) fn send(&self, event: &Value, time: Duration) {
-        let payload = event.to_string();
-        self.invocations.send(Invocation { payload, time }).unwrap();
+        self.send_to_be_answered(event, time, StatusCode::ACCEPTED);
+    }
+
+    /// Invokes it, and answers its answer with this status.
+    pub(crate) async fn invoke_and_answer(&mut self, event: &Value, status: u16) -> Outcome {
+        let status = StatusCode::from_u16(status).unwrap();
+        self.send_to_be_answered(event, Duration::from_secs(120), status);
+        self.outcomes.recv().await.unwrap()
+    }
+
+    fn send_to_be_answered(&self, event: &Value, time: Duration, accepted: StatusCode) {
+        let invocation = Invocation {
+            payload: event.to_string(),
+            time,
+            accepted,
+        };
+        self.invocations.send(invocation).unwrap();
     }
 
     /// Waits until it has requested its first invocation.

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -15,6 +16,9 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 /// The id that the Runtime API gives the function as an extension.
 const EXTENSION: &str = "extension";
+
+/// The header by which an answer is recognised as that of the invocation under way.
+const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 
 /// The function's answer to an invocation.
 #[derive(Debug, PartialEq)]
@@ -58,6 +62,8 @@ pub(super) struct Invocation {
     pub(super) payload: String,
     /// The time from its delivery until the deadline.
     pub(super) time: Duration,
+    /// What the answer is answered with: 410 if Lambda has ended the invocation meanwhile.
+    pub(super) accepted: StatusCode,
 }
 
 /// The requests of the function to the Runtime API, in order.
@@ -88,6 +94,8 @@ pub(super) async fn serve(has_extensions: bool) -> Served {
         invocations: Mutex::new(receiver),
         outcomes: sender,
         asked: asking,
+        delivered: AtomicU64::new(0),
+        accepted: AtomicU16::new(0),
     };
     let extensions = if has_extensions {
         Router::new()
@@ -119,9 +127,21 @@ struct RuntimeApi {
     invocations: Mutex<mpsc::UnboundedReceiver<Invocation>>,
     outcomes: mpsc::UnboundedSender<Outcome>,
     asked: watch::Sender<Vec<Asked>>,
+    /// The number of invocations so far.
+    delivered: AtomicU64,
+    /// What the next answer is answered with.
+    accepted: AtomicU16,
 }
 
 impl RuntimeApi {
+    fn invocation_id(&self) -> String {
+        format!("invocation-{}", self.delivered.load(Ordering::SeqCst))
+    }
+
+    fn accepted(&self) -> StatusCode {
+        StatusCode::from_u16(self.accepted.load(Ordering::SeqCst)).unwrap()
+    }
+
     fn note(&self, asked: Asked) {
         self.asked.send_modify(|all| all.push(asked));
     }
@@ -152,7 +172,15 @@ async fn next(State(api): State<Arc<RuntimeApi>>) -> Result<(HeaderMap, String),
         .recv()
         .await
         .ok_or(StatusCode::GONE)?;
+    let accepted = invocation.accepted.as_u16();
+    api.accepted.store(accepted, Ordering::SeqCst);
+    let number = api.delivered.fetch_add(1, Ordering::SeqCst) + 1;
     let mut headers = HeaderMap::new();
+    headers.insert(INVOCATION_ID, api.invocation_id().parse().unwrap());
+    let trace = format!(
+        "Root=1-5759e988-{number:024x};Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:fc3b4ff1:0"
+    );
+    headers.insert("lambda-runtime-trace-id", trace.parse().unwrap());
     headers.insert(
         "lambda-runtime-aws-request-id",
         "8476a536-e9f4-11e8-9739-2dfe598c3fcd".parse().unwrap(),
@@ -174,21 +202,25 @@ async fn next(State(api): State<Arc<RuntimeApi>>) -> Result<(HeaderMap, String),
 async fn response(
     State(api): State<Arc<RuntimeApi>>,
     Path(_): Path<String>,
+    headers: HeaderMap,
     body: String,
 ) -> StatusCode {
+    assert_eq!(headers[INVOCATION_ID], api.invocation_id());
     api.outcomes
         .send(Outcome::Answer(serde_json::from_str(&body).unwrap()))
         .unwrap();
-    StatusCode::ACCEPTED
+    api.accepted()
 }
 
 async fn error(
     State(api): State<Arc<RuntimeApi>>,
     Path(_): Path<String>,
+    headers: HeaderMap,
     body: String,
 ) -> StatusCode {
+    assert_eq!(headers[INVOCATION_ID], api.invocation_id());
     api.outcomes
         .send(Outcome::Error(serde_json::from_str(&body).unwrap()))
         .unwrap();
-    StatusCode::ACCEPTED
+    api.accepted()
 }
