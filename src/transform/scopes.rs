@@ -148,6 +148,17 @@ impl<'a> Frames<'a> {
         picked.map_err(|NotJson| Rule::BodyNotJson)
     }
 
+    /// The JSON text where the rows of a scope begin.
+    pub(super) fn json(&self, scope: usize) -> &'a str {
+        self.frames[scope].json
+    }
+
+    /// The JSON text in which the array of a scope's elements is looked for.
+    pub(super) fn json_around(&self, scopes: &Scopes, scope: usize) -> &'a str {
+        let array = scopes.scopes[scope].array.as_ref();
+        self.json(array.map_or(scope, |(outer, _)| *outer))
+    }
+
     /// The JSON text of a value, unless it is missing or null.
     pub(super) fn field(&self, slot: Slot) -> Option<&'a str> {
         self.fields.get(slot).filter(|json| *json != "null")

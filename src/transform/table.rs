@@ -10,9 +10,9 @@ use super::fields::Slot;
 use super::scopes::{Frames, Input, Scopes};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
-use crate::message::Metadata;
+use crate::message::{Message, Metadata};
 use crate::pipeline::{Column, Condition, Mistake, Pipeline, Scalar, Source, TableMapping};
-use crate::rejection::{Place, Rejection};
+use crate::rejection::{Place, Rejection, Rule};
 
 pub(super) struct CompiledTable {
     pub(super) parent: Option<usize>,
@@ -200,18 +200,28 @@ pub(super) fn holds(
     reading: &Reading<'_, '_>,
 ) -> Result<bool, Rejection> {
     for condition in conditions {
-        let value = condition
-            .input
-            .value(reading.message, &reading.frames, Unstorable::Strip)?;
-        if !condition
-            .values
-            .iter()
-            .any(|expected| is_equal(expected, &value))
-        {
+        let value = condition.value(reading.message, &reading.frames)?;
+        if !condition.is_met_by(&value) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+impl CompiledCondition {
+    /// The value that it is about.
+    pub(super) fn value<'a>(
+        &self,
+        message: &'a Message<'_>,
+        frames: &Frames<'a>,
+    ) -> Result<Value<'a>, Rule> {
+        self.input.value(message, frames, Unstorable::Strip)
+    }
+
+    pub(super) fn is_met_by(&self, value: &Value<'_>) -> bool {
+        let mut values = self.values.iter();
+        values.any(|expected| is_equal(expected, value))
+    }
 }
 
 fn is_equal(expected: &Scalar, value: &Value<'_>) -> bool {

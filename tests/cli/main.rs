@@ -4,11 +4,13 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod check;
+mod check_samples;
 mod ddl;
 mod ddl_dsql;
 mod drain;
 mod explain;
 mod families;
+mod findings;
 mod forget;
 mod iam;
 mod infer;

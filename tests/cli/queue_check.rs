@@ -144,7 +144,16 @@ impl House {
 
     /// The complaints about a function that Lambda describes like this. It has the database and the mask key of the
     /// tool, unless it has others.
-    async fn complaints(&self, mut lambda: Lambda) -> Vec<(String, String, String)> {
+    async fn complaints(&self, lambda: Lambda) -> Vec<(String, String, String)> {
+        self.complaints_of(lambda, "").await
+    }
+
+    /// The same with these arguments.
+    async fn complaints_of(
+        &self,
+        mut lambda: Lambda,
+        arguments: &str,
+    ) -> Vec<(String, String, String)> {
         if let Some(variables) = lambda.environment["Variables"].as_object_mut() {
             for (name, value) in [
                 ("DATABASE_URL", self.database.url().as_str()),
@@ -160,7 +169,8 @@ impl House {
             None => tool,
         };
         let tool = tool.set("AWS_ENDPOINT_URL", &lambda.serve().await);
-        complaints(&tool.run("check --json --function f").await)
+        let check = format!("check --json --function f {arguments}");
+        complaints(&tool.run(&check).await)
     }
 }
 
@@ -252,6 +262,21 @@ async fn each_single_mistake_in_the_function_is_named() {
         json!("arn:aws:kinesis:eu-west-1:0:stream/s"),
     );
     assert_eq!(house.complaints(elsewhere).await[0].0, "event source");
+}
+
+#[tokio::test]
+async fn a_function_that_reads_from_another_queue_is_named_with_that_queue() {
+    let house = House::new().await;
+    let other = Queue::new().await;
+    let named = format!("--queue-url {}", house.queue.url);
+    let found = house.complaints_of(Lambda::good(&other), &named).await;
+    let name = |queue: &Queue| queue.arn.rsplit(':').next().unwrap().to_owned();
+    let (there, here) = (name(&other), name(&house.queue));
+    let expected = format!(
+        "the function reads from {there}, and you checked {here} check that queue with --queue-name {there}"
+    );
+    let (check, status) = ("event source".to_owned(), "failure".to_owned());
+    assert_eq!(found, [(check, status, expected)]);
 }
 
 #[tokio::test]

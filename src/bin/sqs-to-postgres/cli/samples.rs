@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub(crate) struct Sample {
     pub(crate) place: String,
     /// The message as Lambda passes it.
     pub(crate) record: Record<'static>,
+    /// Whether it is an element of a file that is one array.
+    pub(crate) is_element: bool,
 }
 
 /// The messages of these files, or of stdin if there are none.
@@ -64,7 +67,10 @@ fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
     {
         for (element, number) in elements.iter().zip(1..) {
             let place = format!("{before}element {number}");
-            add(&mut samples, &place, element.get(), number)?;
+            add(&mut samples, &place, element.get())?;
+        }
+        for sample in &mut samples {
+            sample.is_element = true;
         }
         return Ok(samples);
     }
@@ -75,11 +81,11 @@ fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
                 Some(_) => before.to_owned(),
                 None => format!("{before}message"),
             };
-            add(&mut samples, &place, value, 1)?;
+            add(&mut samples, &place, value)?;
         }
         _ => {
             for (line, value) in values {
-                add(&mut samples, &format!("{before}line {line}"), value, line)?;
+                add(&mut samples, &format!("{before}line {line}"), value)?;
             }
         }
     }
@@ -87,9 +93,9 @@ fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
 }
 
 /// Adds the message with this body, or those of this event.
-fn add(samples: &mut Vec<Sample>, place: &str, value: &str, number: usize) -> Result<(), CliError> {
+fn add(samples: &mut Vec<Sample>, place: &str, value: &str) -> Result<(), CliError> {
     let Some(records) = of_event(value) else {
-        samples.push(of_body(place.to_owned(), value, number)?);
+        samples.push(of_body(place.to_owned(), value)?);
         return Ok(());
     };
     let place = match place {
@@ -152,8 +158,10 @@ fn value_end(text: &str) -> usize {
     }
 }
 
-/// A message with this body, as if SQS delivered it now.
-fn of_body(place: String, body: &str, number: usize) -> Result<Sample, CliError> {
+/// A message with this body, as if SQS delivered it now. Messages of different files, too, have different ids.
+fn of_body(place: String, body: &str) -> Result<Sample, CliError> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -167,7 +175,11 @@ fn of_body(place: String, body: &str, number: usize) -> Result<Sample, CliError>
 
 fn sample(place: String, record: Value) -> Result<Sample, CliError> {
     match Record::deserialize(record) {
-        Ok(record) => Ok(Sample { place, record }),
+        Ok(record) => Ok(Sample {
+            place,
+            record,
+            is_element: false,
+        }),
         Err(_) => Err(CliError::invalid(format!(
             "{place} is not an SQS record: give the event as Lambda passes it to a function"
         ))),

@@ -10,10 +10,12 @@ use aws_sdk_lambda::types::{
 };
 use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::Server;
+use sqs_to_postgres::sqs::name_of;
 
 use super::queue::{ADVISED_VISIBILITY, Queue};
 use super::report::Report;
 use crate::cli::error::CliError;
+use crate::cli::output::listed;
 
 /// The default concurrency of an account.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
@@ -106,13 +108,35 @@ impl Function {
             queue.is_none_or(|queue| queue.arn == arn(source))
         };
         let Some(source) = self.sources.iter().find(wanted) else {
-            let text = "the function does not read from the queue";
-            let fix = "create an event source mapping from the queue to the function";
+            let (text, fix) = self.no_source(queue);
             return report.failure("event source", text, fix);
         };
         check_source(source, report);
         if let Some(server) = server {
             self.check_concurrency(source, server, report);
+        }
+    }
+
+    /// Why there is no event source mapping to check, and what to do.
+    fn no_source(&self, queue: Option<&Queue>) -> (String, String) {
+        let read: Vec<&str> = self
+            .sources
+            .iter()
+            .map(|source| name_of(arn(source)))
+            .collect();
+        match (queue, &read[..]) {
+            (Some(queue), [first, ..]) => (
+                format!(
+                    "the function reads from {}, and you checked {}",
+                    listed(&read),
+                    name_of(&queue.arn)
+                ),
+                format!("check that queue with --queue-name {first}"),
+            ),
+            _ => (
+                "the function does not read from the queue".to_owned(),
+                "create an event source mapping from the queue to the function".to_owned(),
+            ),
         }
     }
 

@@ -6,9 +6,12 @@ mod keys;
 mod mapping;
 mod queue;
 mod report;
+mod samples;
 mod table;
 mod tls;
+mod tokens;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +55,9 @@ pub(crate) struct Check {
     /// database, role, mask key and dead-letter queue are those checked here
     #[arg(long, value_name = "NAME", help_heading = "Queue")]
     function: Option<String>,
+    /// Also check what the mapping loses or misreads of sample messages, as explain does
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Mapping")]
+    samples: Vec<PathBuf>,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
@@ -112,7 +118,11 @@ impl Check {
             }
         }
         mapping::check(pipeline, report);
-        keys.flatten()
+        let keys = keys.flatten();
+        if !self.samples.is_empty() {
+            samples::check(&self.samples, (file, pipeline), keys.as_ref(), report);
+        }
+        keys
     }
 
     /// The mask keys, if there are any, with which the mapping works.
@@ -153,6 +163,9 @@ impl Check {
             table::check(inspection, &server.role, (pipeline, table), report);
             if let (Inspection::Table(_), Some(keys)) = (inspection, keys) {
                 keys::check(&mut database, table, keys, report).await;
+            }
+            if let Inspection::Table(_) = inspection {
+                tokens::check(&mut database, table, report).await;
             }
             if let (Inspection::Table(facts), Some(parent)) = (inspection, parent) {
                 table::check_parent(parent, facts.unique_index.is_ok(), report);

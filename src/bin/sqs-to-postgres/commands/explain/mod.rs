@@ -1,5 +1,7 @@
-//! `explain`: the rows that messages would become, without a database.
+//! `explain`: the rows that messages would become, and what the mapping loses of them, without a database.
 
+pub(crate) mod findings;
+mod json;
 mod summary;
 mod unmapped;
 
@@ -7,13 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::{Value, json};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::mask::KeyRing;
 use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
-use sqs_to_postgres::rejection::Rejection;
+use sqs_to_postgres::rejection::{Rejection, Rule};
 use sqs_to_postgres::rows::MessageRows;
 use sqs_to_postgres::transform::{Transformer, readable};
 
@@ -22,7 +23,9 @@ use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, line};
 use crate::cli::samples::{self, Sample};
 use crate::cli::settings::{MappingFlags, MaskFlags};
+use findings::{Findings, Severity};
 use summary::Summary;
+use unmapped::Unmapped;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,6 +36,8 @@ Examples:
 
 /// Show the row that each message becomes, or the rule it breaks and where
 ///
+/// Ends with what the mapping loses or misreads of these messages, for example because
+/// several have the same key. Then, or if a message is rejected, the exit code is 1.
 /// Hides values, but shows tokens as the table would hold them, if a mask key is set.
 /// Needs no database.
 #[derive(Debug, Args)]
@@ -72,8 +77,13 @@ struct Explainer {
     shows_values: bool,
 }
 
-/// The rows of a message, each before those that belong to it, or the rule that it breaks.
-type Rows = Result<Vec<Row>, Rejection>;
+/// What becomes of a message.
+struct Explained {
+    /// Its rows, each before those that belong to it, or the rule that it breaks.
+    rows: Result<Vec<Row>, Rejection>,
+    /// If it has no row: why not.
+    why: Vec<String>,
+}
 
 /// A row of one of the tables.
 struct Row {
@@ -103,32 +113,50 @@ fn is_still_read(written: Result<(), CliError>) -> Result<bool, CliError> {
 impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
+        let pipeline = &explainer.pipeline;
         let mut samples = samples::read(&self.files)?;
-        let mut summary = Summary::new(&explainer.pipeline, self.unmapped);
+        let mut summary = Summary::new(pipeline);
+        let mut findings = Findings::new(pipeline, self.show_values);
+        let mut unmapped = self.unmapped.then(|| Unmapped::new(pipeline));
         let (mut is_read, is_for_all) = (true, self.summary || self.unmapped);
         for sample in &mut samples {
             sample.record.read_origin(&explainer.origins);
-            let rows = explainer.rows(sample, &mut summary);
-            summary.add(&sample.place, &rows);
-            let is_shown = !is_for_all && (rows.is_err() || !self.rejected);
+            let explained = explainer.explain(sample, &mut findings, unmapped.as_mut());
+            summary.add(&sample.place, &explained.rows);
+            let is_shown = !is_for_all && (explained.rows.is_err() || !self.rejected);
             if is_shown && is_read {
-                is_read = is_still_read(self.print(&explainer, &sample.place, &rows))?;
+                is_read = is_still_read(self.print(&explainer, &sample.place, &explained))?;
             }
         }
         if is_read {
-            is_still_read(match (self.json, is_for_all) {
-                (false, _) => summary.print(&explainer.pipeline),
-                (true, true) => summary.json(&explainer.pipeline),
-                (true, false) => Ok(()),
+            is_still_read(match (self.json, &unmapped) {
+                (false, Some(unmapped)) => unmapped.print(samples.len()),
+                (true, Some(unmapped)) => unmapped.json(samples.len()),
+                (false, None) => summary.print(pipeline, &findings),
+                (true, None) if self.summary => summary.json(pipeline, &findings),
+                (true, None) => Ok(()),
             })?;
         }
-        Ok(Outcome::done_if(!summary.is_any_rejected()))
+        let mut errors = findings.list();
+        errors.retain(|finding| finding.severity == Severity::Error);
+        if self.unmapped || self.json && !self.summary {
+            for error in &errors {
+                eprintln!("error: {}", findings.text(error));
+            }
+        }
+        let is_fine = !summary.is_any_rejected() && errors.is_empty();
+        Ok(Outcome::done_if(is_fine))
     }
 
-    fn print(&self, explainer: &Explainer, place: &str, rows: &Rows) -> Result<(), CliError> {
+    fn print(
+        &self,
+        explainer: &Explainer,
+        place: &str,
+        explained: &Explained,
+    ) -> Result<(), CliError> {
         match self.json {
-            true => output::json(&explainer.json(place, rows)),
-            false => explainer.show(place, rows),
+            true => output::json(&explainer.json(place, explained)),
+            false => explainer.show(place, explained),
         }
     }
 
@@ -154,16 +182,44 @@ impl Explain {
 }
 
 impl Explainer {
-    fn rows(&self, sample: &Sample, summary: &mut Summary) -> Rows {
-        let message = Message::extract(&sample.record, self.pipeline.envelope)?;
-        summary.see(&message);
-        let [mut rows, mut bare] = [&self.transformer, &self.bare].map(Transformer::new_rows);
-        self.transformer.transform(&message, &mut rows)?;
-        self.bare.transform(&message, &mut bare)?;
+    fn explain(
+        &self,
+        sample: &Sample,
+        findings: &mut Findings<'_>,
+        unmapped: Option<&mut Unmapped>,
+    ) -> Explained {
+        let message = match Message::extract(&sample.record, self.pipeline.envelope) {
+            Ok(message) => message,
+            Err(error) => {
+                let (rows, why) = (Err(error.into()), Vec::new());
+                return Explained { rows, why };
+            }
+        };
+        if let Some(unmapped) = unmapped {
+            unmapped.see(&message);
+        }
+        let mut rows = self.transformer.new_rows();
+        let transformed = self.transformer.transform(&message, &mut rows);
+        let rows_of_all = transformed.is_ok().then_some(&rows);
+        let mut why = findings.see(sample, &message, &self.transformer, rows_of_all);
+        let is_unmatched = match &transformed {
+            Ok(has_rows) => !has_rows,
+            Err(rejection) => matches!(rejection.rule, Rule::Unmatched),
+        };
+        if !is_unmatched {
+            why.clear();
+        }
+        let rows = transformed.and_then(|_| self.rows(&message, &rows));
+        Explained { rows, why }
+    }
+
+    fn rows(&self, message: &Message<'_>, rows: &MessageRows) -> Result<Vec<Row>, Rejection> {
+        let mut bare = self.bare.new_rows();
+        self.bare.transform(message, &mut bare)?;
         let mut found = Vec::new();
         for (position, table) in self.pipeline.tables.iter().enumerate() {
             if table.parent.is_none() {
-                self.add_rows((position, None), 0, (&rows, &bare), &mut found);
+                self.add_rows((position, None), 0, (rows, &bare), &mut found);
             }
         }
         Ok(found)
@@ -202,19 +258,19 @@ impl Explainer {
         }
     }
 
-    fn show(&self, place: &str, rows: &Rows) -> Result<(), CliError> {
-        let rows = match rows {
+    fn show(&self, place: &str, explained: &Explained) -> Result<(), CliError> {
+        let why = explained.why.iter().map(|why| format!("  {why}\n"));
+        let why: String = why.collect();
+        let rows = match &explained.rows {
             Ok(rows) => rows,
             Err(rejection) => {
-                line(&format!(
-                    "{place}: rejected by rule {}",
-                    rejection.rule.name()
-                ))?;
-                return line(&format!("  {rejection}\n"));
+                let rule = rejection.rule.name();
+                line(&format!("{place}: rejected by rule {rule}"))?;
+                return line(&format!("  {rejection}\n{why}"));
             }
         };
         if rows.is_empty() {
-            line(&format!("{place}: no row\n"))?;
+            line(&format!("{place}: no row\n{why}"))?;
         }
         for row in rows {
             let name = &self.pipeline.tables[row.table].table;
@@ -261,53 +317,6 @@ impl Explainer {
             }
             None => "(hidden)".to_owned(),
         }
-    }
-
-    fn json(&self, place: &str, rows: &Rows) -> Value {
-        match rows {
-            Ok(rows) => match (&rows[..], self.pipeline.tables.len()) {
-                ([row], 1) => {
-                    json!({"message": place, "outcome": "row", "columns": self.json_cells(row)})
-                }
-                _ => {
-                    let rows = rows.iter().map(|row| {
-                        let table = self.pipeline.tables[row.table].table.unquoted();
-                        json!({"table": table, "deleted": row.is_deleted, "columns": self.json_cells(row)})
-                    });
-                    json!({"message": place, "outcome": "rows", "rows": rows.collect::<Vec<_>>()})
-                }
-            },
-            Err(rejection) => {
-                let place_of = rejection.place.as_ref();
-                json!({
-                    "message": place, "outcome": "rejected", "rule": rejection.rule.name(), "reason": rejection.to_string(),
-                    "table": place_of.map(|place| &place.table), "column": place_of.map(|place| &place.column), "path": place_of.map(|place| &place.path),
-                })
-            }
-        }
-    }
-
-    fn json_cells(&self, row: &Row) -> Vec<Value> {
-        let mapping = &self.pipeline.tables[row.table];
-        let columns = mapping.columns.iter().zip(&row.cells);
-        columns
-            .map(|(column, cell)| self.json_cell(mapping, column, cell.text.as_deref()))
-            .collect()
-    }
-
-    fn json_cell(&self, mapping: &TableMapping, column: &Column, cell: Option<&str>) -> Value {
-        let transforms: Vec<String> = column.transforms.iter().map(ToString::to_string).collect();
-        let mut json = json!({
-            "column": column.name, "type": column.column_type.to_string(), "from": column.source.to_string(),
-            "transform": transforms, "mask": column.mask.map(|mask| mask.to_string()), "is_null": cell.is_none(),
-            "clear": column.clear, "newer": is_newer(mapping, column),
-        });
-        match column.mask {
-            Some(_) if self.has_key => json["token"] = cell.into(),
-            None if self.shows_values => json["value"] = cell.into(),
-            _ => {}
-        }
-        json
     }
 
     /// The source of a value, its processing, and its role.

@@ -1,17 +1,15 @@
-//! Totals of the samples: nulls, defaults and masks by column, rejections by rule, and paths that lead nowhere.
+//! Totals of the samples: nulls, defaults and masks by column, and rejections by rule.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source, TableMapping};
+use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
 use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::suggest::similar;
 
 use super::Row;
-use super::unmapped::Unmapped;
+use super::findings::{Findings, Severity};
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, escaped, line};
+use crate::cli::output::{self, Table, counted, line};
 
 /// How many lines of rejected messages are named for each rule.
 const MAX_PLACES: usize = 10;
@@ -26,10 +24,6 @@ pub(super) struct Summary {
     tables: Vec<TableCounts>,
     /// Where the messages are that break a rule.
     rejected: BTreeMap<&'static str, Vec<String>>,
-    /// Every path that leads to a value in a sample, other than null.
-    seen: BTreeSet<String>,
-    /// Where asked for.
-    unmapped: Option<Unmapped>,
 }
 
 /// Counts over all rows of a table.
@@ -46,10 +40,9 @@ struct Counts {
 }
 
 impl Summary {
-    pub(super) fn new(pipeline: &Pipeline, is_unmapped_asked: bool) -> Self {
+    pub(super) fn new(pipeline: &Pipeline) -> Self {
         Self {
             tables: pipeline.tables.iter().map(TableCounts::new).collect(),
-            unmapped: is_unmapped_asked.then(|| Unmapped::new(pipeline)),
             ..Self::default()
         }
     }
@@ -70,39 +63,15 @@ impl Summary {
         }
     }
 
-    /// Notes the paths of a message.
-    pub(super) fn see(&mut self, message: &Message<'_>) {
-        if let Ok(body) = serde_json::from_str(message.body()) {
-            match &mut self.unmapped {
-                Some(unmapped) => unmapped.see(&body),
-                None => self.see_value(&mut Path(Vec::new()), &body),
-            }
-        }
-    }
-
-    fn see_value(&mut self, path: &mut Path, value: &Value) {
-        let children: Vec<(String, &Value)> = match value {
-            Value::Null => return,
-            Value::Object(object) => object.iter().map(|(key, v)| (key.clone(), v)).collect(),
-            Value::Array(array) => (0..).map(|n: usize| n.to_string()).zip(array).collect(),
-            _ => Vec::new(),
-        };
-        self.seen.insert(path.to_string());
-        for (step, child) in children {
-            path.0.push(step);
-            self.see_value(path, child);
-            path.0.pop();
-        }
-    }
-
     pub(super) fn is_any_rejected(&self) -> bool {
         !self.rejected.is_empty()
     }
 
-    pub(super) fn print(&self, pipeline: &Pipeline) -> Result<(), CliError> {
-        if let Some(unmapped) = &self.unmapped {
-            return unmapped.print(self.messages);
-        }
+    pub(super) fn print(
+        &self,
+        pipeline: &Pipeline,
+        findings: &Findings<'_>,
+    ) -> Result<(), CliError> {
         for (mapping, counts) in pipeline.tables.iter().zip(&self.tables) {
             let mut table = Table::default();
             for (column, counted) in mapping.columns.iter().zip(&counts.columns) {
@@ -126,8 +95,12 @@ impl Summary {
                 named.join(", ")
             ))?;
         }
-        for warning in self.warnings(pipeline) {
-            line(&format!("warning: {warning}"))?;
+        for finding in findings.list() {
+            line(&format!(
+                "{}: {}",
+                finding.severity,
+                findings.text(&finding)
+            ))?;
         }
         let rows = self
             .tables
@@ -143,10 +116,11 @@ impl Summary {
         line(&format!("{messages}: {rows}, {rejected} rejected{skipped}"))
     }
 
-    pub(super) fn json(&self, pipeline: &Pipeline) -> Result<(), CliError> {
-        if let Some(unmapped) = &self.unmapped {
-            return unmapped.json(self.messages);
-        }
+    pub(super) fn json(
+        &self,
+        pipeline: &Pipeline,
+        findings: &Findings<'_>,
+    ) -> Result<(), CliError> {
         let tables = pipeline.tables.iter().zip(&self.tables);
         let mut tables: Vec<Value> = tables
             .map(|(mapping, counts)| counts.json(mapping))
@@ -156,55 +130,21 @@ impl Summary {
             [table] => table["columns"].take(),
             _ => Value::Null,
         };
-        let warnings: Vec<String> = self.warnings(pipeline).collect();
+        let list = findings.list();
+        let of = |severity: Severity| {
+            let texts = list.iter().filter(|finding| finding.severity == severity);
+            texts
+                .map(|finding| findings.text(finding))
+                .collect::<Vec<_>>()
+        };
         let mut json = json!({
-            "messages": self.messages, "rows": rows, "rejected": self.rejected, "columns": columns, "warnings": warnings,
+            "messages": self.messages, "rows": rows, "rejected": self.rejected, "without_row": self.skipped, "columns": columns,
+            "errors": of(Severity::Error), "warnings": of(Severity::Warning), "notes": of(Severity::Note),
         });
         if tables.len() > 1 {
             json["tables"] = tables.into();
         }
         output::json(&json)
-    }
-
-    /// One for each column that no sample has a value for, and for each path that is written as elsewhere.
-    fn warnings(&self, pipeline: &Pipeline) -> impl Iterator<Item = String> {
-        let tables = pipeline.tables.iter().zip(&self.tables);
-        tables.flat_map(move |(mapping, counts)| {
-            let is_at_top =
-                pipeline.root.is_none() && mapping.each.is_none() && mapping.parent.is_none();
-            let columns = mapping.columns.iter().zip(&counts.columns);
-            columns.filter_map(move |(column, counted)| match &column.source {
-                Source::Path(path) if is_at_top && column.fallbacks.is_empty() => {
-                    self.warning_of_path(column, path)
-                }
-                Source::Top(path) if column.fallbacks.is_empty() => {
-                    self.warning_of_path(column, path)
-                }
-                source => (counts.rows > 0 && counted.null == counts.rows).then(|| {
-                    escaped(&format!(
-                        "column {:?}: no message has {source}",
-                        column.name
-                    ))
-                }),
-            })
-        })
-    }
-
-    fn warning_of_path(&self, column: &Column, path: &Path) -> Option<String> {
-        let text = path.to_string();
-        let meant = from_json_path(path);
-        let written = column.source.to_string();
-        if self.seen.contains(&text) || self.seen.is_empty() && meant.is_none() {
-            return None;
-        }
-        let known = || similar(&text, self.seen.iter().map(String::as_str)).map(str::to_owned);
-        let meant = meant.or_else(known);
-        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
-        let warning = format!(
-            "column {:?}: no message has a value at {written:?}{meant}",
-            column.name
-        );
-        Some(escaped(&warning))
     }
 }
 
@@ -263,19 +203,4 @@ impl TableCounts {
         }
         text
     }
-}
-
-/// The path that stands for one written as in JSONPath, `$.values[0].v` or `values.*.v`; of many elements the first.
-fn from_json_path(path: &Path) -> Option<String> {
-    let is_foreign = |step: &String| step.contains(['[', ']', '*']);
-    if !path.0.iter().any(is_foreign) {
-        return None;
-    }
-    let steps = path.0.iter().flat_map(|step| {
-        step.split(['[', ']'])
-            .map(|part| part.trim_matches(['"', '\'']))
-    });
-    let steps = steps.filter(|step| !step.is_empty());
-    let steps = steps.map(|step| if step == "*" { "0" } else { step }.to_owned());
-    Some(Path(steps.collect()).to_string())
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
+use sqs_to_postgres::message::Message;
 use sqs_to_postgres::pipeline::{Path, Pipeline, Reads};
 
 use crate::cli::error::CliError;
@@ -23,8 +24,11 @@ impl Unmapped {
         }
     }
 
-    pub(super) fn see(&mut self, body: &Value) {
-        let paths = self.reads.unread(body);
+    pub(super) fn see(&mut self, message: &Message<'_>) {
+        let Ok(body) = serde_json::from_str(message.body()) else {
+            return;
+        };
+        let paths = self.reads.unread(&body);
         let paths: BTreeSet<String> = paths.iter().map(|steps| shown(steps)).collect();
         for path in paths {
             *self.paths.entry(path).or_default() += 1;

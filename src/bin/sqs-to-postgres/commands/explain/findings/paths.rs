@@ -1,0 +1,144 @@
+//! The paths at which samples have a value.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source, TableMapping};
+use sqs_to_postgres::suggest::similar;
+
+use crate::commands::infer::is_name;
+
+/// How many paths are kept to suggest. Each is compared with every path of the mapping that leads nowhere.
+pub(super) const MAX_PATHS: usize = 5_000;
+
+/// The paths of the samples, and those of the mapping among them.
+pub(super) struct Paths {
+    /// Paths of the mapping at which no sample so far has a value.
+    missing: Vec<Path>,
+    /// Every path that leads to a value in a sample, other than null: the first [`MAX_PATHS`] of them.
+    seen: BTreeSet<String>,
+    pub(super) is_cut: bool,
+}
+
+impl Paths {
+    /// No sample yet.
+    pub(super) fn of(pipeline: &Pipeline) -> Self {
+        let mut missing: Vec<Path> = pipeline.root.iter().cloned().collect();
+        for table in &pipeline.tables {
+            let columns = table.columns.iter();
+            missing.extend(columns.filter_map(|column| path_from_top(pipeline, table, column)));
+        }
+        Self {
+            missing,
+            seen: BTreeSet::new(),
+            is_cut: false,
+        }
+    }
+
+    /// Adds the paths of a body.
+    pub(super) fn see(&mut self, body: &Value) {
+        self.missing.retain(|path| !leads_to_value(body, path));
+        self.see_value(&mut Path(Vec::new()), body);
+    }
+
+    fn see_value(&mut self, path: &mut Path, value: &Value) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Null => return,
+            Value::Object(object) => object.iter().map(|(key, v)| (key.clone(), v)).collect(),
+            Value::Array(array) => (0..).map(|n: usize| n.to_string()).zip(array).collect(),
+            _ => Vec::new(),
+        };
+        let text = path.to_string();
+        if self.seen.len() >= MAX_PATHS && !self.seen.contains(&text) {
+            self.is_cut = true;
+            return;
+        }
+        self.seen.insert(text);
+        for (step, child) in children {
+            path.0.push(step);
+            self.see_value(path, child);
+            path.0.pop();
+        }
+    }
+
+    /// Whether no sample is JSON.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// Whether no sample has a value at a path of the mapping.
+    pub(super) fn lacks(&self, path: &Path) -> bool {
+        self.missing.contains(path)
+    }
+
+    /// The path of a sample that is probably meant. Keys that look like data are not suggested.
+    pub(super) fn similar(&self, path: &Path) -> Option<String> {
+        let is_step = |step: &str| is_name(step) || step.parse::<usize>().is_ok();
+        let is_shown = |text: &&str| text.split('.').all(is_step);
+        let known = self.seen.iter().map(String::as_str).filter(is_shown);
+        similar(&path.to_string(), known).map(str::to_owned)
+    }
+}
+
+/// The path of a column that is read from nowhere else, if it begins at the top of the body.
+pub(super) fn path_from_top(
+    pipeline: &Pipeline,
+    table: &TableMapping,
+    column: &Column,
+) -> Option<Path> {
+    let is_at_top = pipeline.root.is_none() && table.each.is_none() && table.parent.is_none();
+    match &column.source {
+        Source::Path(path) if is_at_top && column.fallbacks.is_empty() => Some(path.clone()),
+        Source::Top(path) if column.fallbacks.is_empty() => Some(path.clone()),
+        _ => None,
+    }
+}
+
+fn leads_to_value(body: &Value, path: &Path) -> bool {
+    let found = path.0.iter().try_fold(body, |value, step| match value {
+        Value::Object(object) => object.get(step),
+        Value::Array(array) => array.get(step.parse::<usize>().ok()?),
+        _ => None,
+    });
+    found.is_some_and(|value| !value.is_null())
+}
+
+/// The paths to the arrays of objects in a JSON text, but not to arrays within arrays.
+pub(super) fn arrays_of_objects(json: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    if let Ok(value) = serde_json::from_str(json) {
+        add_arrays(&mut Path(Vec::new()), &value, &mut paths);
+    }
+    paths
+}
+
+fn add_arrays(path: &mut Path, value: &Value, paths: &mut Vec<String>) {
+    match value {
+        Value::Array(elements) if elements.iter().any(Value::is_object) => {
+            paths.push(path.to_string());
+        }
+        Value::Object(object) => {
+            for (key, value) in object.iter().filter(|(key, _)| is_name(key)) {
+                path.0.push(key.clone());
+                add_arrays(path, value, paths);
+                path.0.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The path that stands for one written as in JSONPath, `$.values[0].v` or `values.*.v`; of many elements the first.
+pub(super) fn from_json_path(path: &Path) -> Option<String> {
+    let is_foreign = |step: &String| step.contains(['[', ']', '*']);
+    if !path.0.iter().any(is_foreign) {
+        return None;
+    }
+    let steps = path.0.iter().flat_map(|step| {
+        step.split(['[', ']'])
+            .map(|part| part.trim_matches(['"', '\'']))
+    });
+    let steps = steps.filter(|step| !step.is_empty());
+    let steps = steps.map(|step| if step == "*" { "0" } else { step }.to_owned());
+    Some(Path(steps.collect()).to_string())
+}

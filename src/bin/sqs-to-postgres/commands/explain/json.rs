@@ -1,0 +1,64 @@
+//! What becomes of a message, as a JSON object.
+
+use serde_json::{Value, json};
+use sqs_to_postgres::pipeline::{Column, TableMapping};
+use sqs_to_postgres::rejection::Rejection;
+
+use super::{Explained, Explainer, Row, is_newer};
+
+impl Explainer {
+    pub(super) fn json(&self, place: &str, explained: &Explained) -> Value {
+        let mut json = self.json_rows(place, &explained.rows);
+        if !explained.why.is_empty() {
+            json["why"] = explained.why.clone().into();
+        }
+        json
+    }
+
+    fn json_rows(&self, place: &str, rows: &Result<Vec<Row>, Rejection>) -> Value {
+        match rows {
+            Ok(rows) => match (&rows[..], self.pipeline.tables.len()) {
+                ([row], 1) => {
+                    json!({"message": place, "outcome": "row", "columns": self.json_cells(row)})
+                }
+                _ => {
+                    let rows = rows.iter().map(|row| {
+                        let table = self.pipeline.tables[row.table].table.unquoted();
+                        json!({"table": table, "deleted": row.is_deleted, "columns": self.json_cells(row)})
+                    });
+                    json!({"message": place, "outcome": "rows", "rows": rows.collect::<Vec<_>>()})
+                }
+            },
+            Err(rejection) => {
+                let place_of = rejection.place.as_ref();
+                json!({
+                    "message": place, "outcome": "rejected", "rule": rejection.rule.name(), "reason": rejection.to_string(),
+                    "table": place_of.map(|place| &place.table), "column": place_of.map(|place| &place.column), "path": place_of.map(|place| &place.path),
+                })
+            }
+        }
+    }
+
+    fn json_cells(&self, row: &Row) -> Vec<Value> {
+        let mapping = &self.pipeline.tables[row.table];
+        let columns = mapping.columns.iter().zip(&row.cells);
+        columns
+            .map(|(column, cell)| self.json_cell(mapping, column, cell.text.as_deref()))
+            .collect()
+    }
+
+    fn json_cell(&self, mapping: &TableMapping, column: &Column, cell: Option<&str>) -> Value {
+        let transforms: Vec<String> = column.transforms.iter().map(ToString::to_string).collect();
+        let mut json = json!({
+            "column": column.name, "type": column.column_type.to_string(), "from": column.source.to_string(),
+            "transform": transforms, "mask": column.mask.map(|mask| mask.to_string()), "is_null": cell.is_none(),
+            "clear": column.clear, "newer": is_newer(mapping, column),
+        });
+        match column.mask {
+            Some(_) if self.has_key => json["token"] = cell.into(),
+            None if self.shows_values => json["value"] = cell.into(),
+            _ => {}
+        }
+        json
+    }
+}
