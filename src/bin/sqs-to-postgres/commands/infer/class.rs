@@ -3,7 +3,8 @@
 use sqs_to_postgres::transform::takes;
 use sqs_to_postgres::types::ColumnType;
 
-/// What a value is. `IntegerText` and `NumberText` are strings that hold a number as JSON writes it.
+/// What a value is. `IntegerText` and `NumberText` are strings that hold a number as JSON writes it, `BoolText` is
+/// `"true"` or `"false"`, and `BoolWord` another word that a boolean column takes, such as `"yes"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     Bool,
@@ -11,6 +12,8 @@ pub(super) enum Class {
     Number,
     IntegerText,
     NumberText,
+    BoolText,
+    BoolWord,
     Uuid,
     TimestampTz,
     Timestamp,
@@ -40,6 +43,13 @@ impl Class {
             _ if text.trim().is_empty() => Self::Empty,
             _ if Digits::of(text).is_some_and(|digits| digits.scale == 0) => Self::IntegerText,
             _ if Digits::of(text).is_some() => Self::NumberText,
+            _ if ["true", "false"]
+                .iter()
+                .any(|word| text.eq_ignore_ascii_case(word)) =>
+            {
+                Self::BoolText
+            }
+            _ if takes(ColumnType::Boolean, text) => Self::BoolWord,
             _ if is_uuid() => Self::Uuid,
             _ if is_date() => Self::Date,
             _ if takes(ColumnType::TimestampTz, text) => Self::TimestampTz,
@@ -58,6 +68,7 @@ impl Class {
             (Self::Empty, _) => ("is empty", "are empty"),
             (Self::Array, _) => ("is an array", "are arrays"),
             (Self::Object, _) => ("is an object", "are objects"),
+            (_, Self::Bool) => ("is not true or false", "are not true or false"),
             (_, Self::Number) => ("is not a number", "are not numbers"),
             (_, Self::Uuid) => ("is not a UUID", "are not UUIDs"),
             (_, Self::Time) => ("is not a time of day", "are not times of day"),

@@ -5,7 +5,7 @@ use sqs_to_postgres::message::{Envelope, Metadata};
 use sqs_to_postgres::pipeline::Path;
 use sqs_to_postgres::types::ColumnType;
 
-use super::choice::{Choice, choose};
+use super::choice::{Choice, choose, misfits};
 use super::class::Class;
 use super::pii::{ends_with_identifier, part_name};
 use super::shape::{Shape, is_most, is_name};
@@ -70,6 +70,8 @@ pub(super) struct Child<'s> {
     pub(super) path: Vec<&'s str>,
     pub(super) max_items: usize,
     pub(super) elements: &'s Shape,
+    /// Which samples have something else in its place.
+    pub(super) misfits: String,
 }
 
 /// Collects the columns of fields.
@@ -118,7 +120,11 @@ impl<'s> Fields<'s> {
             array: child.path.last().copied(),
             generation: self.generation + 1,
             rows: self.rows * child.max_items,
-            ..Self::new(Wrap::None, self.samples, child.elements.present)
+            ..Self::new(
+                Wrap::None,
+                self.samples,
+                child.elements.of(&[Class::Object]),
+            )
         };
         fields.add_body(child.elements, others);
         fields
@@ -211,6 +217,7 @@ impl<'s> Fields<'s> {
             self.children.push(Child {
                 path: path.to_vec(),
                 max_items: shape.max_items,
+                misfits: self.misfits(shape, elements),
                 elements,
             });
             return;
@@ -233,6 +240,18 @@ impl<'s> Fields<'s> {
                 quoted(&from)
             )),
             _ => self.add_column(path.to_vec(), from, &name, all),
+        }
+    }
+
+    /// Which samples have something else than an array, or an element that is not an object.
+    fn misfits(&self, shape: &Shape, elements: &Shape) -> String {
+        let is_array = |class| class == Class::Array;
+        let is_object = |class| class == Class::Object;
+        let values = misfits(Class::Array, is_array, shape, self.samples);
+        let others = misfits(Class::Object, is_object, elements, self.samples);
+        match others.is_empty() {
+            true => values,
+            false => format!("{values}; elements{}", others.replacen(';', ":", 1)),
         }
     }
 

@@ -237,8 +237,8 @@ impl<'s> Table<'s> {
                 "each",
                 &joined(&child.path),
                 &format!(
-                    "a row for each object: up to {} in the samples",
-                    child.max_items
+                    "a row for each object: up to {} in the samples{}",
+                    child.max_items, child.misfits
                 ),
             );
         } else if let Some(field) = routed_by {

@@ -24,6 +24,8 @@ pub(super) struct Shape {
     pub(super) seen: BTreeMap<Class, Seen>,
     /// The longest text or number.
     pub(super) max_chars: usize,
+    /// Whether a text of digits begins with a superfluous zero.
+    pub(super) has_padded_digits: bool,
     /// The largest numbers of digits, in numbers and texts that hold one.
     pub(super) digits: Digits,
     /// Whether all of the latter that have a point have as many digits after it.
@@ -117,6 +119,8 @@ impl Shape {
             self.digits.whole = self.digits.whole.max(digits.whole);
             self.digits.scale = self.digits.scale.max(digits.scale);
         }
+        let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        self.has_padded_digits |= is_digits && text.len() > 1 && text.starts_with('0');
         if let Some(kind) = KINDS.into_iter().find(|kind| kind.is_value(text)) {
             *self.suspects.entry(kind).or_default() += 1;
         }
@@ -172,11 +176,11 @@ impl Shape {
             .try_fold(self, |shape, key| shape.keys.get(*key))
     }
 
-    /// The elements, if the values are arrays of nothing but records.
+    /// The elements, if most values are arrays, and most of their elements records.
     pub(super) fn records(&self) -> Option<&Self> {
         let items = self.items.as_deref()?;
-        let are_arrays = self.of(&[Class::Array]) == self.all();
-        let are_objects = items.of(&[Class::Object]) == self.elements;
+        let are_arrays = is_most(self.of(&[Class::Array]), self.all());
+        let are_objects = is_most(items.of(&[Class::Object]), self.elements);
         (are_arrays && are_objects && items.is_record()).then_some(items)
     }
 
