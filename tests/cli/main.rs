@@ -16,6 +16,7 @@ mod iam;
 mod infer;
 mod infer_any;
 mod infer_forms;
+mod infer_keys;
 mod infer_samples;
 mod infer_tables;
 mod infer_types;

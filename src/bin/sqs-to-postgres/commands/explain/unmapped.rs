@@ -4,23 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::{Path, Pipeline, Reads};
+use sqs_to_postgres::pipeline::{Pipeline, Reads};
 
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, line};
-use crate::commands::infer::is_name;
+use crate::cli::samples::Sample;
+use crate::commands::infer::FieldNames;
 
 pub(super) struct Unmapped {
     reads: Reads,
     /// The number of messages with a value at each path.
     paths: BTreeMap<String, usize>,
+    names: FieldNames,
 }
 
 impl Unmapped {
-    pub(super) fn new(pipeline: &Pipeline) -> Self {
+    /// All samples together show which keys are names of fields.
+    pub(super) fn new(pipeline: &Pipeline, samples: &[Sample]) -> Self {
+        let mut names = FieldNames::default();
+        for sample in samples {
+            if let Ok(message) = Message::extract(&sample.record, pipeline.envelope) {
+                names.see(message.body());
+            }
+        }
         Self {
             reads: Reads::of(pipeline),
             paths: BTreeMap::new(),
+            names,
         }
     }
 
@@ -29,7 +39,8 @@ impl Unmapped {
             return;
         };
         let paths = self.reads.unread(&body);
-        let paths: BTreeSet<String> = paths.iter().map(|steps| shown(steps)).collect();
+        let paths = paths.iter().map(|steps| self.names.path(steps));
+        let paths: BTreeSet<String> = paths.collect();
         for path in paths {
             *self.paths.entry(path).or_default() += 1;
         }
@@ -53,23 +64,4 @@ impl Unmapped {
         let paths = paths.map(|(path, count)| json!({"path": path, "messages": count}));
         output::json(&json!({"messages": messages, "unmapped": paths.collect::<Vec<_>>()}))
     }
-}
-
-/// The way to a value: `lines[].sku`. A key that looks like data is not shown.
-fn shown(steps: &[Option<String>]) -> String {
-    let mut text = String::new();
-    for step in steps {
-        let Some(key) = step else {
-            text += "[]";
-            continue;
-        };
-        if !text.is_empty() {
-            text.push('.');
-        }
-        text += &match is_name(key) {
-            true => Path(vec![key.clone()]).to_string(),
-            false => "*".to_owned(),
-        };
-    }
-    text
 }

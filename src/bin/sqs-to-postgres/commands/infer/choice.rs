@@ -2,7 +2,7 @@
 
 use super::class::Class;
 use super::pii::{ends_with_identifier, is_in, words};
-use super::shape::{Shape, is_most, is_name};
+use super::shape::{Shape, is_most};
 use crate::cli::output::counted;
 use crate::cli::samples::Sample;
 
@@ -220,13 +220,15 @@ fn array(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
 
 /// What a jsonb column holds.
 fn nested(shape: &Shape) -> String {
-    let items = shape.items.as_ref();
-    let all = items.map_or(&shape.keys, |items| &items.keys);
-    let names = all.keys().map(String::as_str).filter(|key| is_name(key));
+    let objects = shape.items.as_deref().unwrap_or(shape);
+    let names = objects.keys.keys().map(String::as_str);
+    let names = names.filter(|key| !objects.is_data(key) && !objects.is_map(""));
     let names: Vec<&str> = names.collect();
     let keys = names[..names.len().min(6)].join(", ");
     match (shape.of(&[Class::Array]), keys.is_empty()) {
-        (0, _) if names.len() < all.len() => "an object with keys that look like data".to_owned(),
+        (0, _) if names.len() < objects.keys.len() => {
+            "an object with keys that look like data".to_owned()
+        }
         (0, _) => "an object whose keys differ".to_owned(),
         (_, true) => "an array".to_owned(),
         _ => format!("up to {} with {keys}", counted(shape.max_items, "object")),

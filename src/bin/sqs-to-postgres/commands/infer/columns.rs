@@ -7,8 +7,9 @@ use sqs_to_postgres::types::ColumnType;
 
 use super::choice::{Choice, choose, misfits};
 use super::class::Class;
+use super::keys::is_name;
 use super::pii::{ends_with_identifier, part_name};
-use super::shape::{Shape, is_most, is_name};
+use super::shape::{MAX_KEYS, Shape, is_most};
 use super::wrap::Wrap;
 use crate::cli::output::{counted, listed};
 use crate::cli::samples::Sample;
@@ -152,7 +153,7 @@ impl<'s> Fields<'s> {
             .keys
             .iter()
             .partition(|(key, shape)| is_constant(key, shape));
-        self.add_keys(&[], fields.into_iter());
+        self.add_keys(&[], shape, fields.into_iter());
         if !constant.is_empty() {
             let names = listed(constant.iter().map(|(key, _)| key));
             self.leave_out(format!("{names}, the same in every event"));
@@ -181,14 +182,24 @@ impl<'s> Fields<'s> {
     }
 
     /// Adds the fields of an object.
-    fn add_keys(&mut self, path: &[&'s str], keys: impl Iterator<Item = (&'s String, &'s Shape)>) {
+    fn add_keys(
+        &mut self,
+        path: &[&'s str],
+        object: &'s Shape,
+        keys: impl Iterator<Item = (&'s String, &'s Shape)>,
+    ) {
         let mut data = Vec::new();
         for (key, shape) in keys {
-            if is_name(key) {
-                self.add(&[path, &[key.as_str()]].concat(), shape);
-            } else {
+            if object.is_data(key) {
                 data.push(shape.first);
+            } else {
+                self.add(&[path, &[key.as_str()]].concat(), shape);
             }
+        }
+        if object.beyond.is_some() {
+            self.leave_out(format!(
+                "keys beyond the first {MAX_KEYS} different ones, at which infer does not look"
+            ));
         }
         if let [first, others @ ..] = &data[..] {
             let others = match others.len() {
@@ -208,8 +219,9 @@ impl<'s> Fields<'s> {
         {
             return self.add(&[path, &["0"]].concat(), record);
         }
-        if shape.is_record() && path.len() < MAX_DEPTH {
-            return self.add_keys(path, shape.keys.iter());
+        let own = path.last().copied().unwrap_or_default();
+        if shape.is_record(own) && path.len() < MAX_DEPTH {
+            return self.add_keys(path, shape, shape.keys.iter());
         }
         if let Some(elements) = shape.records()
             && self.takes_rows(shape.max_items)
@@ -220,6 +232,10 @@ impl<'s> Fields<'s> {
                 misfits: self.misfits(shape, elements),
                 elements,
             });
+            return;
+        }
+        if self.items.len() >= MAX_FIELDS {
+            self.beyond += 1;
             return;
         }
         let name = match (path, self.array) {

@@ -4,6 +4,7 @@ mod choice;
 mod class;
 mod columns;
 mod json;
+mod keys;
 mod mapping;
 mod names;
 mod pii;
@@ -28,10 +29,10 @@ use crate::cli::error::CliError;
 use crate::cli::output::{self, counted, escaped};
 use crate::cli::samples::{self, Sample};
 use json::Json;
+pub(crate) use keys::{FieldNames, is_name};
 use mapping::{Group, Observed};
 use route::Routes;
 use shape::Shape;
-pub(crate) use shape::is_name;
 use wrap::{Wrap, envelope};
 
 const EXAMPLES: &str = "\

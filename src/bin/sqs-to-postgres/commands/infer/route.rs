@@ -1,12 +1,13 @@
 //! A field that names the type of a message, where the messages of some types have other fields than those of others.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
 use super::json::Json;
+use super::keys::is_name;
 use super::pii::{Pii, is_in, words};
-use super::shape::{is_most, is_name};
+use super::shape::is_most;
 use super::wrap::Wrap;
 
 /// Last words of fields that name the type of a message: `event_type`, `detail-type`, `op`.
@@ -27,15 +28,19 @@ pub(super) struct Routes {
 impl Routes {
     /// The first field at the top of these bodies that names their type.
     pub(super) fn of(bodies: &[&Json], wrap: Wrap) -> Option<Self> {
-        let keys = bodies.iter().flat_map(|body| body.entries());
+        let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+        for (key, _) in bodies.iter().flat_map(|body| body.entries()) {
+            *counts.entry(key).or_default() += 1;
+        }
         let is_type = |key: &&String| {
             let words = words(key);
             let last = words.last().map_or("", String::as_str);
             is_in(TYPES, last) && is_name(key) && Pii::of_name(key).is_none()
         };
-        let keys: BTreeSet<&String> = keys.map(|(key, _)| key).filter(is_type).collect();
-        keys.into_iter()
-            .find_map(|key| Self::by(key, bodies, wrap))
+        // Looking at a field takes all bodies, so it has to be in most of them.
+        counts.retain(|_, count| is_most(*count, bodies.len()));
+        let mut keys = counts.into_keys().filter(is_type);
+        keys.find_map(|key| Self::by(key, bodies, wrap))
             .filter(|_| wrap != Wrap::S3)
     }
 

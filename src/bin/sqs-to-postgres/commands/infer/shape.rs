@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher as _;
 
 use indexmap::IndexMap;
-use sqs_to_postgres::transform::takes;
-use sqs_to_postgres::types::ColumnType;
 
 use super::class::{Class, Digits};
 use super::json::Json;
@@ -18,6 +16,8 @@ use super::value::KINDS;
 pub(super) struct Shape {
     /// Values that are neither null nor empty.
     pub(super) present: usize,
+    /// How many objects have its key, also with null.
+    pub(super) occurs: usize,
     /// Where its key was first seen, by the position of the sample.
     pub(super) first: usize,
     /// Values other than null, by what they are.
@@ -34,8 +34,12 @@ pub(super) struct Shape {
     suspects: BTreeMap<Pii, usize>,
     /// The hashes of texts and numbers.
     distinct: HashSet<u64>,
-    /// The values of an object's keys, in their order. Samples may have any number of keys.
+    /// The values of an object's keys, in their order: of the first [`MAX_KEYS`].
     pub(super) keys: IndexMap<String, Shape, RandomState>,
+    /// The values of all other keys.
+    pub(super) beyond: Option<Box<Shape>>,
+    /// What one of these keys looks like.
+    beyond_pii: Option<Pii>,
     /// The values in arrays.
     pub(super) items: Option<Box<Shape>>,
     /// The length of the longest array.
@@ -55,8 +59,8 @@ pub(super) struct Seen {
 /// How many samples are named as examples.
 const EXAMPLES: usize = 2;
 
-/// With at most this many keys an object counts as a record, even if most objects lack most of them.
-const FEW_KEYS: usize = 12;
+/// How many different keys of the objects at one path are looked at.
+pub(super) const MAX_KEYS: usize = 2_000;
 
 impl Shape {
     /// Adds a value of the sample at a position.
@@ -91,13 +95,19 @@ impl Shape {
     /// The values of a key, which the sample at a position has.
     pub(super) fn key(&mut self, key: &str, sample: usize) -> &mut Self {
         if !self.keys.contains_key(key) {
+            if self.keys.len() >= MAX_KEYS {
+                self.beyond_pii = self.beyond_pii.or_else(|| of_key(key));
+                return self.beyond.get_or_insert_default();
+            }
             let first = Self {
                 first: sample,
                 ..Self::default()
             };
             self.keys.insert(key.to_owned(), first);
         }
-        &mut self.keys[key]
+        let shape = &mut self.keys[key];
+        shape.occurs += 1;
+        shape
     }
 
     fn count(&mut self, class: Class, sample: usize) {
@@ -161,13 +171,11 @@ impl Shape {
         self.scalars() - self.of(&[Class::Bool])
     }
 
-    /// Whether the values are objects whose keys are names, not data: words, and mostly the same in all objects.
-    pub(super) fn is_record(&self) -> bool {
-        let objects = self.of(&[Class::Object]);
-        let are_names = self.keys.iter().all(|(key, _)| is_name(key));
-        let present: usize = self.keys.iter().map(|(_, shape)| shape.present).sum();
-        let are_shared = self.keys.len() <= FEW_KEYS || present * 2 >= self.keys.len() * objects;
-        !self.keys.is_empty() && is_most(objects, self.all()) && are_names && are_shared
+    /// Whether the values are objects whose keys are names, not data; they are in a field of this name.
+    pub(super) fn is_record(&self, name: &str) -> bool {
+        let are_objects = is_most(self.of(&[Class::Object]), self.all());
+        let is_data = |(key, _): (&String, &Self)| self.is_data(key);
+        are_objects && !self.keys.is_empty() && !self.is_map(name) && !self.keys.iter().any(is_data)
     }
 
     /// The values at a path below these.
@@ -181,7 +189,7 @@ impl Shape {
         let items = self.items.as_deref()?;
         let are_arrays = is_most(self.of(&[Class::Array]), self.all());
         let are_objects = is_most(items.of(&[Class::Object]), self.elements);
-        (are_arrays && are_objects && items.is_record()).then_some(items)
+        (are_arrays && are_objects && items.is_record("")).then_some(items)
     }
 
     /// The kind of personal data that name and values suggest, with the reason.
@@ -210,14 +218,26 @@ impl Shape {
     /// The kind of personal data that a part suggests, at any depth.
     pub(super) fn pii_inside(&self, name: &str) -> Option<Pii> {
         let own = self.pii(name).map(|(kind, _)| kind);
-        let of_key = |key: &str| KINDS.into_iter().find(|kind| kind.is_value(key));
         let of_part = |(key, shape): (&String, &Self)| {
             of_key(key).or_else(|| shape.pii_inside(&part_name(name, key)))
         };
         let of_keys = || self.keys.iter().find_map(of_part);
         let of_items = || self.items.as_ref().and_then(|items| items.pii_inside(name));
-        own.or_else(of_keys).or_else(of_items)
+        let of_others = || {
+            self.beyond
+                .as_ref()
+                .and_then(|beyond| beyond.pii_inside(""))
+        };
+        let of_other_keys = || self.beyond_pii;
+        own.or_else(of_keys)
+            .or_else(of_items)
+            .or_else(of_other_keys)
+            .or_else(of_others)
     }
+}
+
+fn of_key(key: &str) -> Option<Pii> {
+    KINDS.into_iter().find(|kind| kind.is_value(key))
 }
 
 fn reason(name: &str, values: usize, all: usize, kind: Pii) -> String {
@@ -232,18 +252,6 @@ fn reason(name: &str, values: usize, all: usize, kind: Pii) -> String {
 /// Whether this many values decide the type of all: at least nine in ten.
 pub(super) fn is_most(count: usize, all: usize) -> bool {
     (all - count.min(all)) * 10 <= all
-}
-
-/// Whether a key is a name, rather than data.
-pub(crate) fn is_name(key: &str) -> bool {
-    let is_word = |character: char| character.is_alphanumeric() || "_-$.".contains(character);
-    let has_letter = key.chars().any(char::is_alphabetic);
-    let is_value = KINDS.into_iter().any(|kind| kind.is_value(key));
-    has_letter
-        && key.len() <= 40
-        && key.strip_prefix('@').unwrap_or(key).chars().all(is_word)
-        && !is_value
-        && !takes(ColumnType::Uuid, key)
 }
 
 #[cfg(test)]

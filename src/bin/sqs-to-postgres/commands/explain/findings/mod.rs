@@ -208,7 +208,7 @@ impl<'p> Findings<'p> {
         let of_paths = self.paths.is_cut.then(|| {
             let paths = paths::MAX_PATHS;
             let text = format!(
-                "the messages have more than {paths} different paths: only these are suggested"
+                "the messages have more than {paths} different paths: the others are not suggested"
             );
             Finding::note(text, "")
         });
