@@ -61,7 +61,7 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     if all == 0 {
         return Choice::new("text", "only null in the samples: set its type");
     }
-    let mut groups = vec![
+    let mut groups = [
         (Class::Bool, booleans(shape)),
         (Class::Number, numbers(name, shape)),
         (Class::Uuid, vec![Class::Uuid]),
@@ -72,9 +72,7 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
         (Class::Array, vec![Class::Array]),
     ];
     groups.sort_by_key(|(_, classes)| std::cmp::Reverse(shape.of(classes)));
-    let Some((class, classes)) = groups.first() else {
-        return text(shape);
-    };
+    let [(class, classes), ..] = &groups;
     let count = shape.of(classes);
     if count > 0 && is_most(count, all) {
         let mut choice = of_class(*class, name, shape, samples);
