@@ -9,7 +9,6 @@ use super::scopes::Frames;
 use super::table::CompiledCondition;
 use crate::message::Message;
 use crate::pipeline::Scalar;
-use crate::rejection::{Rejection, Rule};
 
 /// What is found in a message for one table. It contains values, so it cannot be printed.
 pub enum Observation<'a> {
@@ -57,49 +56,40 @@ struct Watching<'w, 'a> {
 
 impl Transformer {
     /// Passes to `see` what the mapping finds in a message, in the order in which
-    /// [`transform`](Self::transform) looks for it.
-    ///
-    /// # Errors
-    /// The message breaks a rule before all of it is seen: its body is not JSON, or `each` does not find an array.
-    pub fn observe(
-        &self,
-        message: &Message<'_>,
-        see: &mut dyn FnMut(Observation<'_>),
-    ) -> Result<(), Rejection> {
+    /// [`transform`](Self::transform) looks for it, up to where the message is not JSON or `each` finds no array.
+    pub fn observe(&self, message: &Message<'_>, see: &mut dyn FnMut(Observation<'_>)) {
         let body = if self.reads_json {
             message.body()
         } else {
             "null"
         };
         let mut root_text = String::new();
+        let Ok(frames) = self.scopes.enter(body, &mut root_text) else {
+            return;
+        };
         let mut watching = Watching {
             message,
-            frames: self.scopes.enter(body, &mut root_text)?,
+            frames,
             see,
         };
         for (position, table) in self.tables.iter().enumerate() {
             if table.parent.is_none() {
-                self.observe_table(position, &mut watching)?;
+                self.observe_table(position, &mut watching);
             }
         }
-        Ok(())
     }
 
-    fn observe_table(
-        &self,
-        position: usize,
-        watching: &mut Watching<'_, '_>,
-    ) -> Result<(), Rejection> {
+    fn observe_table(&self, position: usize, watching: &mut Watching<'_, '_>) {
         let table = &self.tables[position];
         let Some(array) = table.each else {
             return self.observe_place(position, watching);
         };
         let elements: Option<Vec<&RawValue>> = match watching.frames.field(array) {
             None => None,
-            Some(json) => Some(serde_json::from_str(json).map_err(|_| Rejection {
-                rule: Rule::NotAnArray,
-                place: Some(table.place_of_array(&self.scopes, &watching.frames)),
-            })?),
+            Some(json) => match serde_json::from_str(json) {
+                Ok(elements) => Some(elements),
+                Err(_) => return,
+            },
         };
         (watching.see)(Observation::Array {
             table: position,
@@ -108,22 +98,19 @@ impl Transformer {
         });
         for (index, element) in elements.into_iter().flatten().enumerate() {
             let frames = &mut watching.frames;
-            frames.enter(&self.scopes, table.scope, index, element.get())?;
-            self.observe_place(position, watching)?;
+            let entered = frames.enter(&self.scopes, table.scope, index, element.get());
+            if entered.is_ok() {
+                self.observe_place(position, watching);
+            }
         }
-        Ok(())
     }
 
-    fn observe_place(
-        &self,
-        position: usize,
-        watching: &mut Watching<'_, '_>,
-    ) -> Result<(), Rejection> {
+    fn observe_place(&self, position: usize, watching: &mut Watching<'_, '_>) {
         let table = &self.tables[position];
-        let when = watching.tested(&table.when)?;
+        let when = watching.tested(&table.when);
         let is_taken = when.iter().all(Tested::holds);
         let delete_when = match is_taken {
-            true => watching.tested(&table.delete_when)?,
+            true => watching.tested(&table.delete_when),
             false => Vec::new(),
         };
         let is_deleted = !delete_when.is_empty() && delete_when.iter().all(Tested::holds);
@@ -135,25 +122,25 @@ impl Transformer {
         });
         if is_taken && !is_deleted {
             for &child in &table.children {
-                self.observe_table(child, watching)?;
+                self.observe_table(child, watching);
             }
         }
-        Ok(())
     }
 }
 
 impl Watching<'_, '_> {
-    fn tested(&self, conditions: &[CompiledCondition]) -> Result<Vec<Tested>, Rule> {
+    fn tested(&self, conditions: &[CompiledCondition]) -> Vec<Tested> {
         let tested = conditions.iter().map(|condition| {
-            let value = condition.value(self.message, &self.frames)?;
-            Ok(match value {
+            // Where no value can be read, there is none.
+            let value = condition.value(self.message, &self.frames);
+            match value.unwrap_or(Value::Null) {
                 value if condition.is_met_by(&value) => Tested::Holds,
                 Value::Null => Tested::Missing,
                 Value::Bool(is_true) => Tested::Other(Scalar::Bool(is_true)),
                 Value::Number(text) => Tested::Other(Scalar::Number(text.into_owned())),
                 Value::Text(text) => Tested::Other(Scalar::Text(text.into_owned())),
                 Value::Nested(_) | Value::Millis(_) => Tested::Nested,
-            })
+            }
         });
         tested.collect()
     }

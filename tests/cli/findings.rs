@@ -235,6 +235,14 @@ async fn an_array_that_is_never_there_is_named_with_the_one_that_is_meant() {
         let expected = format!("error: {}: did you mean \"line_items\"?", no_array(each));
         assert_eq!((explained.code, said(&explained)), (1, vec![&*expected]));
     }
+    // Nothing at all is stored of these messages.
+    let mapping = "unmatched = \"skip\"\n[[table]]\nname = \"t\"\nkey = [\"id\"]\neach = \"positions\"\nwhen = { kind = \"x\" }\n\
+        column = [{ name = \"id\", type = \"bigint\", required = true }]";
+    let two = json!({"taxes": [{"id": 1}], "line_items": [{"id": 1}]}).to_string();
+    let tool = Tool::bare().mapping(mapping).input(&two);
+    let explained = tool.run("explain --summary").await;
+    let expected = "error: no row: no message has an array at \"positions\": correct each, or add a message with one to the samples";
+    assert_eq!((explained.code, said(&explained)), (1, vec![expected]));
     // Nothing shows that the messages have lines at all.
     let none = json!({"id": 1, "note": "n"}).to_string();
     let explained = with_lines("lines", "")

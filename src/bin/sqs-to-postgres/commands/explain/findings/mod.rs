@@ -102,7 +102,7 @@ impl<'p> Findings<'p> {
 
     fn observe(&mut self, message: &Message<'_>, transformer: &Transformer) -> Vec<Reason> {
         let (mut untaken, mut taken, mut reasons) = (Vec::new(), HashSet::new(), Vec::new());
-        let is_null = message.body().trim() == "null";
+        let mut without_array = Vec::new();
         let see = &mut |observation: Observation<'_>| match observation {
             Observation::Array {
                 table,
@@ -113,6 +113,9 @@ impl<'p> Findings<'p> {
                     return;
                 };
                 findings.see_array(elements, within);
+                if mapping.parent.is_none() && elements.is_none() {
+                    without_array.push(table);
+                }
                 reasons.extend(why_no_element(mapping, elements).map(|why| (table, why)));
             }
             Observation::Place {
@@ -130,25 +133,34 @@ impl<'p> Findings<'p> {
                 if findings.see_place(mapping, &when, &delete_when) {
                     taken.insert(place);
                 } else {
-                    untaken.extend((!is_null).then_some((table, place)));
+                    untaken.push((table, place));
                     reasons.extend(
                         why_not_taken(mapping, &when, shows_values).map(|why| (table, why)),
                     );
                 }
             }
         };
-        // A message that breaks a rule is named with it.
-        transformer.observe(message, see).ok();
+        transformer.observe(message, see);
         untaken.retain(|(_, place)| !taken.contains(place));
-        for (table, _) in untaken {
-            if let Some((_, findings)) = self.of(table) {
-                findings.lost += 1;
-            }
+        without_array.retain(|_| taken.is_empty());
+        // A tombstone has nothing to lose.
+        if message.body().trim() != "null" {
+            let untaken = untaken.into_iter().map(|(table, _)| table);
+            self.lose(untaken.chain(without_array));
         }
         reasons.sort_unstable();
         reasons.dedup();
         reasons.truncate(MAX_REASONS);
         reasons
+    }
+
+    /// Notes that something for each of these tables has a row in no table.
+    fn lose(&mut self, tables: impl Iterator<Item = usize>) {
+        for table in tables {
+            if let Some((_, findings)) = self.of(table) {
+                findings.lost += 1;
+            }
+        }
     }
 
     fn of(&mut self, table: usize) -> Option<(&'p TableMapping, &mut TableFindings)> {

@@ -23,7 +23,7 @@ pub(super) struct TableFindings {
     places: usize,
     /// Where `when` holds.
     taken: usize,
-    /// Where a row of this table could begin, and none of any table does.
+    /// Where a row of this table could begin, or its array could be, and none of any table does.
     pub(super) lost: usize,
     when: Vec<Tally>,
     delete_when: Vec<Tally>,
@@ -161,6 +161,10 @@ impl TableFindings {
             let text = format!("no row: no {noun} has an array at {:?}", array.to_string());
             match self.meant(pipeline, mapping, array) {
                 Some(meant) => Finding::error(text, format!("did you mean {meant:?}?")),
+                None if self.lost > 0 => Finding::error(
+                    text,
+                    "correct each, or add a message with one to the samples",
+                ),
                 None => Finding::warning(text, "add a message with one to the samples"),
             }
         })
