@@ -127,6 +127,9 @@ impl Handler {
         }
         let rejected = batch.rejections(&loaded.outcomes);
         figures.skipped = batch.skipped;
+        if figures.skipped > 0 && figures.skipped == figures.received {
+            telemetry::batch_skipped(figures.skipped);
+        }
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
     }

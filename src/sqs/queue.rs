@@ -129,7 +129,10 @@ impl Queue {
         let answer = request.attribute_names(Name::All).send().await;
         let answer = answer.map_err(|error| self.error(&error))?;
         let attributes = answer.attributes.unwrap_or_default();
-        Ok(Attributes::of(&attributes))
+        Attributes::of(&attributes).ok_or_else(|| AwsError::Unavailable {
+            what: self.what(),
+            reason: "its answer lacks the number of messages".to_owned(),
+        })
     }
 
     /// Receives up to `count` messages with all their attributes; ten are the maximum. It waits for the first in
@@ -231,25 +234,31 @@ impl Queue {
     }
 
     fn error<E: ProvideErrorMetadata>(&self, error: &SdkError<E>) -> AwsError {
-        AwsError::of(&format!("queue {:?}", self.url), error)
+        AwsError::of(&self.what(), error)
+    }
+
+    fn what(&self) -> String {
+        format!("queue {:?}", self.url)
     }
 }
 
 impl Attributes {
-    fn of(attributes: &HashMap<Name, String>) -> Self {
+    /// `None`: SQS did not say how many messages there are, which is not to say that there are none.
+    fn of(attributes: &HashMap<Name, String>) -> Option<Self> {
         let text = |name: Name| attributes.get(&name).map_or("", String::as_str);
-        let number = |name: Name| text(name).parse().unwrap_or(0);
-        Self {
+        let number = |name: Name| text(name).parse::<u64>().ok();
+        let seconds = |name: Name| Duration::from_secs(number(name).unwrap_or(0));
+        Some(Self {
             arn: text(Name::QueueArn).to_owned(),
-            visibility_timeout: Duration::from_secs(number(Name::VisibilityTimeout)),
-            retention: Duration::from_secs(number(Name::MessageRetentionPeriod)),
+            visibility_timeout: seconds(Name::VisibilityTimeout),
+            retention: seconds(Name::MessageRetentionPeriod),
             depth: Depth {
-                waiting: number(Name::ApproximateNumberOfMessages),
-                invisible: number(Name::ApproximateNumberOfMessagesNotVisible)
-                    + number(Name::ApproximateNumberOfMessagesDelayed),
+                waiting: number(Name::ApproximateNumberOfMessages)?,
+                invisible: number(Name::ApproximateNumberOfMessagesNotVisible)?
+                    + number(Name::ApproximateNumberOfMessagesDelayed)?,
             },
             redrive_policy: RedrivePolicy::parse(text(Name::RedrivePolicy)),
-        }
+        })
     }
 }
 

@@ -123,6 +123,14 @@ pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
     }
 }
 
+/// Warns of a batch that is acknowledged although nothing of it is in a table. Perhaps the mapping is at fault.
+pub(crate) fn batch_skipped(messages: usize) {
+    tracing::warn!(
+        messages,
+        "no message of the batch produced a row: if they should be stored, check `root`, `when` and `each` of the mapping"
+    );
+}
+
 /// Writes a line for each reason. A mapping has few, so their number needs no limit.
 fn messages_failed_alike(failed: &[(&Record<'_>, Rejection)]) {
     let mut by_reason: BTreeMap<String, Vec<_>> = BTreeMap::new();

@@ -21,6 +21,7 @@ pub(crate) mod protocol;
 pub(crate) mod proxy;
 mod runtime_api;
 pub(crate) mod secrets_manager;
+pub(crate) mod sqs_double;
 pub(crate) mod statements;
 pub(crate) mod tls_front;
 pub(crate) mod yardstick;

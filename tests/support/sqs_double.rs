@@ -1,6 +1,6 @@
 //! A queue in this process, for what SQS does not do on demand: to be faster than the drain, to fail to process some
 //! entries, to refuse, not to answer, and to deliver messages in flight again. It speaks the part of SQS's JSON protocol
-//! that the tool uses.
+//! that the tool and the function use.
 //! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use crate::support::batch::id;
+use super::batch::id;
 
 #[derive(Default)]
 struct Messages {
@@ -32,6 +32,8 @@ struct Messages {
     receives: usize,
     /// After this many receives further ones are refused.
     receives_until_refused: Option<usize>,
+    /// After this many requests for the queue's attributes further ones fail, by the fault of SQS.
+    attributes_until_down: Option<usize>,
     /// Receive requests are not answered.
     is_mute: bool,
     /// The number of receive requests, answered or not.
@@ -126,6 +128,21 @@ impl SqsDouble {
     /// After this many receives further ones are refused.
     pub(crate) fn refuse_receives_after(&self, count: usize) {
         self.messages.lock().unwrap().receives_until_refused = Some(count);
+    }
+
+    /// After this many requests for the queue's attributes further ones fail, by the fault of SQS.
+    pub(crate) fn fail_attributes_after(&self, count: usize) {
+        self.messages.lock().unwrap().attributes_until_down = Some(count);
+    }
+
+    /// All waiting messages are in flight elsewhere.
+    pub(crate) fn hide_all(&self) {
+        let mut messages = self.messages.lock().unwrap();
+        let hidden: Vec<_> = messages.waiting.drain(..).collect();
+        for message in hidden {
+            let handle = message["ReceiptHandle"].as_str().unwrap().to_owned();
+            messages.held.insert(handle, message);
+        }
     }
 
     /// From now on receive requests are not answered.
@@ -233,11 +250,20 @@ async fn answer(
             let name = request["QueueName"].as_str().unwrap();
             json!({"QueueUrl": format!("{}/000000000000/{name}", double.endpoint)})
         }
-        "GetQueueAttributes" => json!({"Attributes": {
-            "QueueArn": format!("arn of {}", request["QueueUrl"]), "VisibilityTimeout": "30",
-            "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
-            "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
-        }}),
+        "GetQueueAttributes" if messages.attributes_until_down == Some(0) => {
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+        }
+        "GetQueueAttributes" => {
+            if let Some(left) = &mut messages.attributes_until_down {
+                *left -= 1;
+            }
+            json!({"Attributes": {
+                "QueueArn": format!("arn of {}", request["QueueUrl"].as_str().unwrap()), "VisibilityTimeout": "30",
+                "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
+                "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
+                "ApproximateNumberOfMessagesDelayed": "0",
+            }})
+        }
         "ReceiveMessage"
             if messages.poison.is_some()
                 && (messages.receives.is_multiple_of(2) || messages.waiting.is_empty()) =>
