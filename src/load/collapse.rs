@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::pipeline::{OnConflict, TableMapping};
 use crate::rows::Rows;
-use crate::types::ColumnType;
+use crate::types::{ColumnType, Kind};
 
 /// The rows of one table that are to be stored.
 pub(super) struct Collapsed {
@@ -81,12 +81,13 @@ fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Order
         (Some(a), Some(b)) => (a, b),
         _ => return a.is_some().cmp(&b.is_some()),
     };
-    match column_type {
-        ColumnType::Real | ColumnType::DoublePrecision => {
+    match column_type.kind() {
+        Kind::Integer | Kind::Instant => integer(a).cmp(&integer(b)),
+        Kind::Float => {
             // No value is NaN.
             float(a).partial_cmp(&float(b)).unwrap_or(Ordering::Equal)
         }
-        ColumnType::Numeric | ColumnType::NumericOf(..) => {
+        Kind::Decimal => {
             let [a, b] = [a, b].map(Numeric::read);
             match (a.is_negative, b.is_negative) {
                 (false, false) => a.magnitude().cmp(&b.magnitude()),
@@ -95,7 +96,8 @@ fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Order
                 (true, false) => Ordering::Less,
             }
         }
-        _ => integer(a).cmp(&integer(b)),
+        // No mapping has a `newer` of another kind.
+        Kind::Text | Kind::Json | Kind::Array | Kind::Other => Ordering::Equal,
     }
 }
 
