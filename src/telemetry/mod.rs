@@ -23,6 +23,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::config::LogSettings;
 use crate::message::Record;
+use crate::message::origin::Ignored;
 use crate::rejection::Rejection;
 pub(crate) use metrics::BatchMetrics;
 pub use metrics::{Metrics, Totals};
@@ -120,6 +121,21 @@ pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
         if messages > 0 {
             tracing::warn!(rule, messages, "more messages failed");
         }
+    }
+}
+
+/// Writes a line for each reason for which the origins of messages do not count.
+pub(crate) fn origins_ignored(ignored: impl Iterator<Item = Ignored>) {
+    let mut counts: BTreeMap<Ignored, usize> = BTreeMap::new();
+    for reason in ignored {
+        *counts.entry(reason).or_default() += 1;
+    }
+    for (reason, messages) in counts {
+        tracing::warn!(
+            messages,
+            reason = %reason,
+            "origin ignored: the message keeps the id and time that SQS gave it"
+        );
     }
 }
 
