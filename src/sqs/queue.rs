@@ -190,13 +190,14 @@ impl Queue {
         let positions = |left: &[Deletion]| left.iter().filter_map(|e| position(&e.id)).collect();
         for wait in WAITS {
             let request = self.client.delete_message_batch().queue_url(&self.url);
-            let failed = match request.set_entries(Some(left.clone())).send().await {
-                Ok(answer) => answer.failed,
+            let answer = match request.set_entries(Some(left.clone())).send().await {
+                Ok(answer) => answer,
                 Err(error) => return (positions(&left), Err(self.error(&error))),
             };
-            left.retain(|entry| failed.iter().any(|failure| failure.id == entry.id));
+            // Only what SQS says is deleted.
+            left.retain(|entry| !answer.successful.iter().any(|done| done.id == entry.id));
             match wait {
-                Some(wait) if failed.iter().any(|failure| !failure.sender_fault) => {
+                Some(wait) if answer.failed.iter().any(|failure| !failure.sender_fault) => {
                     sleep(wait).await;
                 }
                 _ => break,
@@ -223,7 +224,11 @@ impl Queue {
         let request = request.queue_url(&self.url);
         match request.set_entries(Some(entries.to_vec())).send().await {
             Ok(answer) => {
-                let failed = answer.failed.iter();
+                let is_changed = |entry: &Change| {
+                    let mut changed = answer.successful.iter();
+                    changed.any(|changed| changed.id == entry.id)
+                };
+                let failed = entries.iter().filter(|entry| !is_changed(entry));
                 (failed.filter_map(|e| position(&e.id)).collect(), Ok(()))
             }
             Err(error) => {

@@ -72,6 +72,26 @@ async fn paths_are_written_as_in_a_mapping() {
     );
 }
 
+#[tokio::test]
+async fn a_line_that_sqs_does_not_mention_is_not_counted_as_sent() {
+    let double = SqsDouble::of(Vec::new()).await;
+    double.never_mention("2");
+    let tool = Tool::bare().on_aws().input("1\n2\n3\n");
+    let send = format!(
+        "send --queue-name double --endpoint-url {}",
+        double.endpoint
+    );
+    let sent = tool.run(&send).await;
+    assert_eq!(sent.code, 1, "{}{}", sent.out, sent.err);
+    let said = "line 2 was not sent: SQS's answer does not mention it";
+    assert!(
+        sent.out.starts_with("sent 2 messages") && sent.err.contains(said),
+        "{}{}",
+        sent.out,
+        sent.err
+    );
+}
+
 fn group(message: &Message) -> &str {
     &message.attributes.as_ref().unwrap()[&MessageSystemAttributeName::MessageGroupId]
 }

@@ -42,6 +42,8 @@ struct Messages {
     has_taken_half: bool,
     /// Instead: everything arrives but these bodies, which fail this many times by the fault of SQS.
     unlucky: HashMap<String, usize>,
+    /// The answer to a request to send does not mention these bodies.
+    unmentioned: Vec<String>,
     /// The bodies that arrived, in their order.
     arrived: Vec<String>,
 }
@@ -161,6 +163,12 @@ impl SqsDouble {
         messages.unlucky.insert(body.to_owned(), times);
     }
 
+    /// The answer to a request to send does not mention this body.
+    pub(crate) fn never_mention(&self, body: &str) {
+        let mut messages = self.messages.lock().unwrap();
+        messages.unmentioned.push(body.to_owned());
+    }
+
     /// The bodies that were sent to it, in their order.
     pub(crate) fn arrived(&self) -> Vec<String> {
         self.messages.lock().unwrap().arrived.clone()
@@ -203,6 +211,13 @@ impl Messages {
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for entry in entries {
             let body = entry["MessageBody"].as_str().unwrap();
+            if self
+                .unmentioned
+                .iter()
+                .any(|unmentioned| unmentioned == body)
+            {
+                continue;
+            }
             match self.unlucky.get_mut(body) {
                 Some(times) if *times > 0 => {
                     *times -= 1;
@@ -312,7 +327,9 @@ async fn answer(
             }
             json!({"Successful": successful, "Failed": failed})
         }
-        "SendMessageBatch" if !messages.unlucky.is_empty() => messages.take_in(&entries),
+        "SendMessageBatch" if !messages.unlucky.is_empty() || !messages.unmentioned.is_empty() => {
+            messages.take_in(&entries)
+        }
         "SendMessageBatch" if messages.has_taken_half => {
             return refused(StatusCode::FORBIDDEN, "AccessDenied");
         }
