@@ -107,9 +107,10 @@ impl Handler {
             }
         };
         let began = Instant::now();
-        for record in &mut records {
-            record.read_origin(transformer.origins());
-        }
+        telemetry::origins_ignored(records.iter_mut().filter_map(|record| {
+            let origins = transformer.origins();
+            record.read_origin(origins)
+        }));
         let mut batch = Batch::of(&records, &self.pipeline, &transformer);
         let transform = began.elapsed();
         let (loaded, result) = self.loader.load(&batch.rows, &batch.groups, time).await;
@@ -127,6 +128,9 @@ impl Handler {
         }
         let rejected = batch.rejections(&loaded.outcomes);
         figures.skipped = batch.skipped;
+        if figures.skipped > 0 && figures.skipped == figures.received {
+            telemetry::batch_skipped(figures.skipped);
+        }
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
     }

@@ -1,7 +1,6 @@
 //! `type`: the Postgres types that a column can have, by Postgres's names.
 
 use std::fmt;
-use std::mem::discriminant;
 use std::str::FromStr;
 
 use tokio_postgres::types::Type;
@@ -18,54 +17,6 @@ const MAX_VARCHAR_CHARS: usize = 10_485_760;
 /// Source: <https://www.postgresql.org/docs/18/datatype-numeric.html#DATATYPE-NUMERIC-DECIMAL>.
 pub(crate) const MAX_DIGITS: usize = 1_000;
 
-/// The type of a column, as `pipeline.toml` writes it: `text`, `varchar(128)`, `integer`, …
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnType {
-    /// Text of any length.
-    Text,
-    /// Text of at most this many characters (not bytes).
-    Varchar(usize),
-    /// `true` or `false`.
-    Boolean,
-    /// 16-bit integer.
-    SmallInt,
-    /// 32-bit integer.
-    Integer,
-    /// 64-bit integer.
-    BigInt,
-    /// 32-bit floating point.
-    Real,
-    /// 64-bit floating point.
-    DoublePrecision,
-    /// Exact decimal of any precision that Postgres can store.
-    Numeric,
-    /// Exact decimal of at most this many digits (the first number), of which this many (the second) are after
-    /// the point.
-    NumericOf(u16, u16),
-    /// Calendar day.
-    Date,
-    /// Time of day, stored in microseconds.
-    Time,
-    /// Date and time of day without a time zone, stored in microseconds.
-    Timestamp,
-    /// Instant, stored in microseconds.
-    TimestampTz,
-    /// UUID.
-    Uuid,
-    /// IPv4 or IPv6 address, with or without a netmask.
-    Inet,
-    /// Bytes; base64 in the message.
-    Bytea,
-    /// Any JSON value, as it was written.
-    Json,
-    /// Any JSON value.
-    Jsonb,
-    /// An array of one dimension. The type of its elements lives as long as the process, as the mapping does.
-    Array(&'static ColumnType),
-}
-
-use ColumnType as T;
-
 struct Entry {
     column_type: ColumnType,
     /// Its name in the mapping and in DDL.
@@ -77,45 +28,106 @@ struct Entry {
     longest: Option<&'static str>,
 }
 
-const fn entry(
-    column_type: ColumnType,
-    name: &'static str,
-    element: Type,
-    array: Type,
-    longest: Option<&'static str>,
-) -> Entry {
-    Entry {
-        column_type,
-        name,
-        element,
-        array,
-        longest,
-    }
+/// Declares the types and their entries together, so that no type can lack its entry.
+macro_rules! column_types {
+    ($(
+        $(#[$doc:meta])+
+        $variant:ident $(($($field:ty),+ = $($example:expr),+))? :
+        $name:literal, $element:ident, $array:ident, $longest:expr;
+    )+) => {
+        /// The type of a column, as `pipeline.toml` writes it: `text`, `varchar(128)`, `integer`, …
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ColumnType {
+            $($(#[$doc])+ $variant $(($($field),+))?,)+
+            /// An array of one dimension. The type of its elements lives as long as the process, as the mapping does.
+            Array(&'static ColumnType),
+        }
+
+        /// The place of each type in [`TYPES`].
+        enum Place {
+            $($variant,)+
+        }
+
+        /// The types in the order in which an error lists them.
+        const TYPES: &[Entry] = &[$(Entry {
+            column_type: ColumnType::$variant $(($($example),+))?,
+            name: $name,
+            element: Type::$element,
+            array: Type::$array,
+            longest: $longest,
+        },)+];
+
+        impl ColumnType {
+            /// The entry of the type, or of the elements of an array.
+            fn entry(self) -> &'static Entry {
+                match self {
+                    $(Self::$variant { .. } => &TYPES[Place::$variant as usize],)+
+                    Self::Array(element) => element.entry(),
+                }
+            }
+        }
+    };
 }
 
-/// The types in the order in which an error lists them.
-#[rustfmt::skip]
-const TYPES: &[Entry] = &[
-    entry(T::Text, "text", Type::TEXT, Type::TEXT_ARRAY, None),
-    entry(T::Varchar(0), "varchar(n)", Type::VARCHAR, Type::VARCHAR_ARRAY, None),
-    entry(T::Boolean, "boolean", Type::BOOL, Type::BOOL_ARRAY, Some("false")),
-    entry(T::SmallInt, "smallint", Type::INT2, Type::INT2_ARRAY, Some("-32768")),
-    entry(T::Integer, "integer", Type::INT4, Type::INT4_ARRAY, Some("-2147483648")),
-    entry(T::BigInt, "bigint", Type::INT8, Type::INT8_ARRAY, Some("-9223372036854775808")),
-    entry(T::Real, "real", Type::FLOAT4, Type::FLOAT4_ARRAY, Some("-1.1754944e-38")),
-    entry(T::DoublePrecision, "double precision", Type::FLOAT8, Type::FLOAT8_ARRAY, Some("-2.2250738585072014e-308")),
-    entry(T::Numeric, "numeric", Type::NUMERIC, Type::NUMERIC_ARRAY, None),
-    entry(T::NumericOf(1, 0), "numeric(p,s)", Type::NUMERIC, Type::NUMERIC_ARRAY, None),
-    entry(T::Date, "date", Type::DATE, Type::DATE_ARRAY, Some("2026-11-21")),
-    entry(T::Time, "time", Type::TIME, Type::TIME_ARRAY, Some("00:00:00.000001")),
-    entry(T::Timestamp, "timestamp", Type::TIMESTAMP, Type::TIMESTAMP_ARRAY, Some("2026-11-21 00:00:00.000001")),
-    entry(T::TimestampTz, "timestamptz", Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY, Some("2026-11-21 00:00:00.000001+00:00:00")),
-    entry(T::Uuid, "uuid", Type::UUID, Type::UUID_ARRAY, Some("00000000-0000-0000-0000-000000000000")),
-    entry(T::Inet, "inet", Type::INET, Type::INET_ARRAY, Some("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128")),
-    entry(T::Bytea, "bytea", Type::BYTEA, Type::BYTEA_ARRAY, None),
-    entry(T::Json, "json", Type::JSON, Type::JSON_ARRAY, None),
-    entry(T::Jsonb, "jsonb", Type::JSONB, Type::JSONB_ARRAY, None),
-];
+// For each type: its name, its type and array type in the driver, and the longest text that Postgres prints for a value.
+column_types! {
+    /// Text of any length.
+    Text: "text", TEXT, TEXT_ARRAY, None;
+    /// Text of at most this many characters (not bytes).
+    Varchar(usize = 0): "varchar(n)", VARCHAR, VARCHAR_ARRAY, None;
+    /// `true` or `false`.
+    Boolean: "boolean", BOOL, BOOL_ARRAY, Some("false");
+    /// 16-bit integer.
+    SmallInt: "smallint", INT2, INT2_ARRAY, Some("-32768");
+    /// 32-bit integer.
+    Integer: "integer", INT4, INT4_ARRAY, Some("-2147483648");
+    /// 64-bit integer.
+    BigInt: "bigint", INT8, INT8_ARRAY, Some("-9223372036854775808");
+    /// 32-bit floating point.
+    Real: "real", FLOAT4, FLOAT4_ARRAY, Some("-1.1754944e-38");
+    /// 64-bit floating point.
+    DoublePrecision: "double precision", FLOAT8, FLOAT8_ARRAY, Some("-2.2250738585072014e-308");
+    /// Exact decimal of any precision that Postgres can store.
+    Numeric: "numeric", NUMERIC, NUMERIC_ARRAY, None;
+    /// Exact decimal of at most this many digits (the first number), of which this many (the second) are after
+    /// the point.
+    NumericOf(u16, u16 = 1, 0): "numeric(p,s)", NUMERIC, NUMERIC_ARRAY, None;
+    /// Calendar day.
+    Date: "date", DATE, DATE_ARRAY, Some("2026-11-21");
+    /// Time of day, stored in microseconds.
+    Time: "time", TIME, TIME_ARRAY, Some("00:00:00.000001");
+    /// Date and time of day without a time zone, stored in microseconds.
+    Timestamp: "timestamp", TIMESTAMP, TIMESTAMP_ARRAY, Some("2026-11-21 00:00:00.000001");
+    /// Instant, stored in microseconds.
+    TimestampTz: "timestamptz", TIMESTAMPTZ, TIMESTAMPTZ_ARRAY, Some("2026-11-21 00:00:00.000001+00:00:00");
+    /// UUID.
+    Uuid: "uuid", UUID, UUID_ARRAY, Some("00000000-0000-0000-0000-000000000000");
+    /// IPv4 or IPv6 address, with or without a netmask.
+    Inet: "inet", INET, INET_ARRAY, Some("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128");
+    /// Bytes; base64 in the message.
+    Bytea: "bytea", BYTEA, BYTEA_ARRAY, None;
+    /// Any JSON value, as it was written.
+    Json: "json", JSON, JSON_ARRAY, None;
+    /// Any JSON value.
+    Jsonb: "jsonb", JSONB, JSONB_ARRAY, None;
+}
+
+use ColumnType as T;
+
+/// What the values of a type are, for those who treat several types alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Integer,
+    Float,
+    Decimal,
+    /// A day or a point in time.
+    Instant,
+    Json,
+    Array,
+    /// Values of a kind of their own.
+    Other,
+}
 
 /// What follows the name of a type in the name of an array of it.
 const ARRAY: &str = "[]";
@@ -189,7 +201,7 @@ impl fmt::Display for ColumnType {
             Self::Varchar(chars) => write!(f, "varchar({chars})"),
             Self::NumericOf(precision, scale) => write!(f, "numeric({precision},{scale})"),
             Self::Array(element) => write!(f, "{element}{ARRAY}"),
-            other => f.write_str(other.entry().map_or("", |entry| entry.name)),
+            other => f.write_str(other.entry().name),
         }
     }
 }
@@ -225,47 +237,44 @@ impl ColumnType {
         Some(known.map_or((*here).to_owned(), |known| known.to_string()))
     }
 
-    /// The entry of the type, or of the elements of an array.
-    fn entry(self) -> Option<&'static Entry> {
-        let scalar = if let Self::Array(element) = self {
-            *element
-        } else {
-            self
-        };
-        let is_same = |entry: &&Entry| discriminant(&entry.column_type) == discriminant(&scalar);
-        TYPES.iter().find(is_same)
+    /// What its values are.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            T::Text | T::Varchar(_) => Kind::Text,
+            T::SmallInt | T::Integer | T::BigInt => Kind::Integer,
+            T::Real | T::DoublePrecision => Kind::Float,
+            T::Numeric | T::NumericOf(..) => Kind::Decimal,
+            T::Date | T::Timestamp | T::TimestampTz => Kind::Instant,
+            T::Json | T::Jsonb => Kind::Json,
+            T::Array(_) => Kind::Array,
+            T::Boolean | T::Time | T::Uuid | T::Inet | T::Bytea => Kind::Other,
+        }
     }
 
     /// Whether its values are strings.
     pub fn is_text(self) -> bool {
-        matches!(self, Self::Text | Self::Varchar(_))
+        self.kind() == Kind::Text
     }
 
     pub(crate) fn is_number(self) -> bool {
-        matches!(
-            self,
-            T::SmallInt
-                | T::Integer
-                | T::BigInt
-                | T::Real
-                | T::DoublePrecision
-                | T::Numeric
-                | T::NumericOf(..)
-        )
+        match self.kind() {
+            Kind::Integer | Kind::Float | Kind::Decimal => true,
+            Kind::Text | Kind::Instant | Kind::Json | Kind::Array | Kind::Other => false,
+        }
     }
 
     pub(crate) fn is_time(self) -> bool {
-        matches!(self, Self::Date | Self::Timestamp | Self::TimestampTz)
+        self.kind() == Kind::Instant
     }
 
     /// Whether its values are JSON of any kind.
     pub(crate) fn is_json(self) -> bool {
-        matches!(self, Self::Json | Self::Jsonb)
+        self.kind() == Kind::Json
     }
 
     /// Whether its values can be objects or arrays.
     pub fn is_nested(self) -> bool {
-        self.is_json() || matches!(self, Self::Array(_))
+        self.is_json() || self.kind() == Kind::Array
     }
 
     /// The maximum number of characters; `None` if there is no limit.
@@ -284,17 +293,16 @@ impl ColumnType {
             Self::Varchar(chars) => Some(chars),
             Self::NumericOf(precision, _) => Some(usize::from(precision) + BESIDE_DIGITS),
             Self::Array(_) => None,
-            _ => self.entry()?.longest.map(str::len),
+            _ => self.entry().longest.map(str::len),
         }
     }
 
     /// The type of a value, as the driver knows it.
     pub(crate) fn element(self) -> Type {
-        let of = |entry: &Entry| match self {
-            Self::Array(_) => entry.array.clone(),
-            _ => entry.element.clone(),
-        };
-        self.entry().map_or(Type::UNKNOWN, of)
+        match self {
+            Self::Array(element) => element.entry().array.clone(),
+            scalar => scalar.entry().element.clone(),
+        }
     }
 
     /// The type of the parameter that carries a column's values to Postgres: an array. It cannot hold arrays of
@@ -302,99 +310,10 @@ impl ColumnType {
     pub fn array(self) -> Type {
         match self {
             Self::Array(_) => Type::TEXT_ARRAY,
-            _ => self
-                .entry()
-                .map_or(Type::UNKNOWN, |entry| entry.array.clone()),
+            scalar => scalar.entry().array.clone(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_type_is_written_as_it_is_read() {
-        for entry in TYPES {
-            let name = entry.name.replace("(n)", "(12)").replace("(p,s)", "(12,2)");
-            let parsed: ColumnType = name.parse().unwrap();
-            assert_eq!(parsed.to_string(), name);
-            assert_eq!(parsed.element(), entry.element);
-            let array: Result<ColumnType, _> = format!("{name}[]").parse();
-            assert_eq!(array.is_err(), parsed.is_json(), "{name}[]");
-            if let Ok(array) = array {
-                assert_eq!(
-                    (array.to_string(), array.element()),
-                    (format!("{name}[]"), entry.array.clone())
-                );
-            }
-        }
-        assert_eq!("numeric(12, 2)".parse(), Ok(T::NumericOf(12, 2)));
-        assert_eq!("numeric(5)".parse(), Ok(T::NumericOf(5, 0)));
-    }
-
-    /// In postgres_types an array of `int4` is `_int4`.
-    #[test]
-    fn every_array_type_is_that_of_its_element() {
-        for Entry { element, array, .. } in TYPES {
-            assert_eq!(array.name(), format!("_{}", element.name()));
-        }
-    }
-
-    #[test]
-    fn a_type_that_postgres_does_not_have_or_a_length_that_it_refuses_is_unknown() {
-        for name in [
-            "int",
-            "VARCHAR(3)",
-            "varchar",
-            "varchar()",
-            "varchar(0)",
-            "varchar(-1)",
-            "varchar(10485761)",
-            "varchar(n)",
-            "numeric()",
-            "numeric(0)",
-            "numeric(2,3)",
-            "numeric(1001)",
-            "numeric(3,-1)",
-            "text[][]",
-            "jsonb[]",
-            "[]",
-        ] {
-            assert_eq!(name.parse::<ColumnType>(), Err(UnknownType), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_a_type_is_called_elsewhere_is_understood() {
-        let cases = [
-            ("int", "integer"),
-            ("VARCHAR(3)", "varchar(3)"),
-            ("varchar", "varchar(n)"),
-            ("varchar(0)", "varchar(n)"),
-            ("character varying(20)", "varchar(20)"),
-            ("decimal(10, 2)", "numeric(10,2)"),
-            ("decimal", "numeric"),
-            ("numeric(2,3)", "numeric(p,s)"),
-            ("string", "text"),
-            ("bool", "boolean"),
-            ("float", "double precision"),
-            ("double", "double precision"),
-            ("datetime", "timestamptz"),
-            ("timestamptz(3)", "timestamptz"),
-            ("JSONB", "jsonb"),
-            ("jsonb[]", "jsonb"),
-            ("int[]", "integer[]"),
-            ("array", "text[]"),
-            ("timestamtz", "timestamptz"),
-        ];
-        for (there, here) in cases {
-            assert_eq!(ColumnType::meant(there).as_deref(), Some(here), "{there}");
-        }
-        assert_eq!(ColumnType::meant("tsvector"), None);
-        for (there, here) in ELSEWHERE {
-            let here = here.replace("(n)", "(1)").replace("(p,s)", "(1,0)");
-            assert!(here.parse::<ColumnType>().is_ok(), "{there}");
-        }
-    }
-}
+mod tests;

@@ -83,7 +83,8 @@ impl ChosenRows<'_> {
             let unwritten = (self.written.len() as u64).saturating_sub(counts.written);
             stored.stale = counts.newer + collapsed.stale(unwritten);
             let done = stored.written + stored.deleted + stored.stale;
-            stored.duplicates = (collapsed.candidates as u64).saturating_sub(done);
+            stored.duplicates = collapsed.candidates.saturating_sub(done);
+            stored.duplicates_in_batch = collapsed.repeated.min(stored.duplicates);
         }
         stored
     }

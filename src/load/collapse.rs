@@ -4,15 +4,17 @@ use std::cmp::Ordering;
 
 use crate::pipeline::{OnConflict, TableMapping};
 use crate::rows::Rows;
-use crate::types::ColumnType;
+use crate::types::{ColumnType, Kind};
 
 /// The rows of one table that are to be stored.
 pub(super) struct Collapsed {
     /// One per key, sorted by key, so that concurrent batches take locks in the same order.
     pub(super) unique: Vec<usize>,
     /// How many there were to choose from.
-    pub(super) candidates: usize,
-    /// How many were left out because another one of their key is newer.
+    pub(super) candidates: u64,
+    /// How many were skipped because another one has their key and is not older.
+    pub(super) repeated: u64,
+    /// How many were skipped because another one of their key is newer.
     older: u64,
     has_newer: bool,
 }
@@ -53,17 +55,21 @@ pub(super) fn collapse(mapping: &TableMapping, rows: &Rows, candidates: &[usize]
             .then_with(|| key(a.1).cmp(key(b.1)))
             .then_with(preferred_first)
     });
-    let mut older = 0;
+    let (mut repeated, mut older) = (0, 0);
     unique.dedup_by(|other, preferred| {
         let is_same_key = other.0 == preferred.0 && key(other.1).eq(key(preferred.1));
-        if is_same_key && by_age(other.1, preferred.1) == Ordering::Less {
-            older += 1;
+        if is_same_key {
+            match by_age(other.1, preferred.1) {
+                Ordering::Less => older += 1,
+                Ordering::Equal | Ordering::Greater => repeated += 1,
+            }
         }
         is_same_key
     });
     Collapsed {
         unique: unique.into_iter().map(|(_, row)| row).collect(),
-        candidates: candidates.len(),
+        candidates: candidates.len() as u64,
+        repeated,
         older,
         has_newer: mapping.newer.is_some(),
     }
@@ -75,12 +81,13 @@ fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Order
         (Some(a), Some(b)) => (a, b),
         _ => return a.is_some().cmp(&b.is_some()),
     };
-    match column_type {
-        ColumnType::Real | ColumnType::DoublePrecision => {
+    match column_type.kind() {
+        Kind::Integer | Kind::Instant => integer(a).cmp(&integer(b)),
+        Kind::Float => {
             // No value is NaN.
             float(a).partial_cmp(&float(b)).unwrap_or(Ordering::Equal)
         }
-        ColumnType::Numeric | ColumnType::NumericOf(..) => {
+        Kind::Decimal => {
             let [a, b] = [a, b].map(Numeric::read);
             match (a.is_negative, b.is_negative) {
                 (false, false) => a.magnitude().cmp(&b.magnitude()),
@@ -89,7 +96,8 @@ fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Order
                 (true, false) => Ordering::Less,
             }
         }
-        _ => integer(a).cmp(&integer(b)),
+        // No mapping has a `newer` of another kind.
+        Kind::Text | Kind::Json | Kind::Array | Kind::Other => Ordering::Equal,
     }
 }
 

@@ -64,12 +64,19 @@ pub struct Stored {
     /// Rows written to the table, new or updated.
     #[serde(rename = "stored")]
     pub written: u64,
-    /// Rows whose key was in the table or earlier in the batch. Rows of a child table go with that of their parent.
+    /// Rows whose key the table had, or another row of the batch. Rows of a child table go with that of their parent.
     pub duplicates: u64,
+    /// Those of them whose key another row of the batch had.
+    #[serde(skip_serializing_if = "is_none")]
+    pub duplicates_in_batch: u64,
     /// Rows left out because there is a newer one of their key, in the table or in the batch.
     pub stale: u64,
     /// Rows deleted.
     pub deleted: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a statement has counted in a table.
@@ -136,6 +143,7 @@ impl Stored {
         Self {
             written: self.written + other.written,
             duplicates: self.duplicates + other.duplicates,
+            duplicates_in_batch: self.duplicates_in_batch + other.duplicates_in_batch,
             stale: self.stale + other.stale,
             deleted: self.deleted + other.deleted,
         }

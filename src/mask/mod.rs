@@ -70,7 +70,18 @@ impl fmt::Display for Mask {
 impl Mask {
     /// Whether its tokens depend on the mask key.
     pub fn needs_key(self) -> bool {
-        matches!(self, Self::HmacSha256 | Self::AesSiv)
+        match self {
+            Self::Sha256 | Self::Sha512 => false,
+            Self::HmacSha256 | Self::AesSiv => true,
+        }
+    }
+
+    /// Whether the key recovers the value of a token. Such tokens name their key.
+    pub fn is_reversible(self) -> bool {
+        match self {
+            Self::Sha256 | Self::Sha512 | Self::HmacSha256 => false,
+            Self::AesSiv => true,
+        }
     }
 
     /// The length of its shortest token, in characters.
@@ -83,9 +94,9 @@ impl Mask {
     /// The same for tokens that name their key.
     pub(crate) fn min_token_chars_with(self, keys: Option<&KeyRing>) -> usize {
         let id = keys.map_or(0, |keys| keys.id().len());
-        let prefix = match self {
-            Self::AesSiv if id > 0 => id + 1,
-            _ => 0,
+        let prefix = match self.is_reversible() && id > 0 {
+            true => id + 1,
+            false => 0,
         };
         prefix + self.min_token_chars()
     }
@@ -208,7 +219,7 @@ impl Masker {
         }
         let value = match self {
             Self::AesSiv(keys) => keys.value(token),
-            _ => None,
+            Self::Sha256 | Self::Sha512 | Self::HmacSha256(_) => None,
         };
         value.ok_or(UnmaskError::NotOurs)
     }

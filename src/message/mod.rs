@@ -74,7 +74,7 @@ impl<'a> Message<'a> {
 mod tests {
     use serde_json::json;
 
-    use super::origin::{ORIGIN, Origin, Origins};
+    use super::origin::{Content, ORIGIN, Origin, Origins};
     use super::record::tests::record;
     use super::*;
     use crate::words::Word as _;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_and_time_of_an_origin_take_precedence_over_sqss_own() {
+    fn the_id_and_time_of_an_origin_take_precedence_over_sqss_own_unless_sqs_contradicts_them() {
         let with = |origin: &str| {
             let mut record = record(json!({
                 "attributes": {"SentTimestamp": "1700000000123"},
@@ -113,9 +113,15 @@ mod tests {
         };
         let whole = Origin::new("m-0", Some(1_600_000_000_456), "");
         let untimed = Origin::new("m-0", None, "");
-        let [whole, untimed] = [whole, untimed].map(|origin| Origins::new(None).text(origin, ""));
+        let text = |origin| Origins::new(None).text(origin, &Content::new("", None));
+        let [whole, untimed] = [whole, untimed].map(text);
         assert_eq!(with(&whole), ["m-0", "1600000000456"]);
         assert_eq!(with(&untimed), ["m-0", "1700000000123"]);
         assert_eq!(with("web"), ["m-1", "1700000000123"]);
+        let later = Origin::new("m-0", Some(1_700_000_000_124), "");
+        let elsewhere = Origin::new("m-0", None, "arn:aws:sqs:eu-west-1:0:other");
+        for ignored in [later, elsewhere] {
+            assert_eq!(with(&text(ignored)), ["m-1", "1700000000123"]);
+        }
     }
 }

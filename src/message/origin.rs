@@ -2,9 +2,11 @@
 //!
 //! SQS gives a message that is sent again a new id and a new time. Dead letters that the function sends and messages
 //! that `redrive` moves back carry the original ones, so the message is stored once. But everybody who can send to
-//! the queue can set the attribute. If there is a mask key, it is therefore signed together with the body, and counts
-//! only with a valid signature. Without a key it counts unsigned.
+//! the queue can set the attribute. If there is a mask key, it is therefore signed together with everything else that
+//! a sender chooses, and counts only with a valid signature. Without a key it counts unsigned.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -12,14 +14,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use thiserror::Error;
 
-use crate::mask::KeyRing;
+use crate::mask::{KeyRing, MaskKey};
 
 /// The name of the attribute.
 pub const ORIGIN: &str = "origin";
 
+/// The message attribute in which a dead letter says why it failed.
+pub const REJECTION: &str = "rejection";
+
 /// Separates the key of these signatures from every other use of the mask key.
-const LABEL: &[u8] = b"sqs-to-postgres origin v1";
+const LABEL: &[u8] = b"sqs-to-postgres origin v2";
 
 /// The last millisecond of the year 9999: SQS never gives a later time.
 const LATEST_MILLIS: i64 = 253_402_300_799_999;
@@ -38,15 +44,65 @@ pub struct Origin {
     pub sent_at: Option<i64>,
     /// The ARN of the queue that it was in; empty if unknown.
     pub queue: String,
-    /// HMAC-SHA-256 of the fields above and the body, in base64url.
+    /// HMAC-SHA-256 of the fields above and the [`Content`], in base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hmac: Option<String>,
+}
+
+/// Everything of a message that its sender chooses and that a column can be read from. It may be personal, so it
+/// cannot be printed.
+pub struct Content<'a> {
+    body: &'a str,
+    group: Option<&'a str>,
+    attributes: BTreeMap<&'a str, (&'a str, Cow<'a, [u8]>)>,
+}
+
+/// What SQS itself says about a message, which no sender can choose.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Delivery<'a> {
+    /// When SQS received it, in milliseconds since 1970, if known.
+    pub sent_at: Option<i64>,
+    /// The ARN of the queue that it is in, or was in before SQS moved it to its dead-letter queue; if known.
+    pub queue: Option<&'a str>,
+}
+
+/// Why an origin does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Error)]
+#[expect(missing_docs, reason = "each variant says what its error says")]
+pub enum Ignored {
+    #[error(
+        "it is not signed with the current mask key, or the message was changed: if the key was changed, move dead letters with `sqs-to-postgres redrive`, which signs their origins again"
+    )]
+    Signature,
+    #[error("it names another queue: move dead letters with `sqs-to-postgres redrive`")]
+    Queue,
+    #[error("its time is later than the time at which SQS received the message")]
+    Time,
 }
 
 /// Shows nothing: a sender may have chosen every field.
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Content<'a> {
+    /// A message without attributes, of a message group, which any kind of queue can have.
+    pub fn new(body: &'a str, group: Option<&'a str>) -> Self {
+        Self {
+            body,
+            group,
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Adds an attribute, with its data type and its value. Those that the function and `redrive` set are not part of
+    /// the content.
+    pub fn add(&mut self, name: &'a str, data_type: &'a str, value: impl Into<Cow<'a, [u8]>>) {
+        if name != ORIGIN && name != REJECTION {
+            self.attributes.insert(name, (data_type, value.into()));
+        }
     }
 }
 
@@ -83,47 +139,88 @@ impl Origin {
     pub fn queue(&self) -> Option<&str> {
         Some(self.queue.as_str()).filter(|queue| !queue.is_empty())
     }
+
+    /// Whether SQS contradicts it.
+    fn check(&self, delivery: Delivery<'_>) -> Result<(), Ignored> {
+        let is_of_another = |(queue, own): (&str, &str)| queue != own;
+        if self.queue().zip(delivery.queue).is_some_and(is_of_another) {
+            return Err(Ignored::Queue);
+        }
+        // A message is sent again only after it was sent.
+        let is_later = |(first, again): (i64, i64)| first > again;
+        if self.sent_at.zip(delivery.sent_at).is_some_and(is_later) {
+            return Err(Ignored::Time);
+        }
+        Ok(())
+    }
 }
 
 /// Signs and verifies origins, if there is a key.
 pub struct Origins {
-    /// By each of the keys, the current one first.
-    keyed: Vec<Hmac<Sha256>>,
+    /// By the key that signs.
+    current: Option<Hmac<Sha256>>,
+    /// By keys that no longer sign, where what they have signed still counts.
+    retired: Vec<Hmac<Sha256>>,
 }
 
 impl Origins {
-    /// Derives a key of its own from each mask key.
+    /// For the queue, to which everybody who knows a key could send: only what the current key has signed counts.
     pub fn new(keys: Option<&KeyRing>) -> Self {
-        let keys = keys.into_iter().flat_map(KeyRing::keys);
-        let keyed = keys.map(|(_, key)| Hmac::new((&*key.derive(LABEL)).into()));
         Self {
-            keyed: keyed.collect(),
+            retired: Vec::new(),
+            ..Self::with_retired(keys)
+        }
+    }
+
+    /// For the dead-letter queue, which has messages from before the key was changed: what any of the keys has signed
+    /// counts.
+    pub fn with_retired(keys: Option<&KeyRing>) -> Self {
+        // Derives a key of its own from each mask key.
+        let keyed = |key: &MaskKey| Hmac::new((&*key.derive(LABEL)).into());
+        let keys = keys.into_iter().flat_map(KeyRing::keys);
+        let mut keys = keys.map(|(_, key)| keyed(key));
+        Self {
+            current: keys.next(),
+            retired: keys.collect(),
         }
     }
 
     /// Whether it signs.
     pub fn has_key(&self) -> bool {
-        !self.keyed.is_empty()
+        self.current.is_some()
     }
 
-    /// Whether the origin of a message with this body counts: its signature is valid, or there is no key.
-    pub fn accepts(&self, origin: &Origin, body: &str) -> bool {
-        if !self.has_key() {
-            return true;
+    /// Whether the origin of a message counts.
+    ///
+    /// # Errors
+    /// SQS contradicts it; or there is a key, and it has no valid signature.
+    pub fn check(
+        &self,
+        origin: &Origin,
+        content: &Content<'_>,
+        delivery: Delivery<'_>,
+    ) -> Result<(), Ignored> {
+        origin.check(delivery)?;
+        match !self.has_key() || self.has_signed(origin, content) {
+            true => Ok(()),
+            false => Err(Ignored::Signature),
         }
+    }
+
+    fn has_signed(&self, origin: &Origin, content: &Content<'_>) -> bool {
         let signature = origin.hmac.as_deref().unwrap_or_default();
         URL_SAFE_NO_PAD.decode(signature).is_ok_and(|signature| {
-            self.keyed.iter().any(|keyed| {
-                let mac = signed(keyed.clone(), origin, body);
+            self.current.iter().chain(&self.retired).any(|keyed| {
+                let mac = signed(keyed.clone(), origin, content);
                 mac.verify_slice(&signature).is_ok()
             })
         })
     }
 
-    /// The text of the attribute for a message with this body.
-    pub fn text(&self, origin: Origin, body: &str) -> String {
-        let hmac = self.keyed.first().map(|keyed| {
-            let mac = signed(keyed.clone(), &origin, body).finalize();
+    /// The text of the attribute for a message with this content.
+    pub fn text(&self, origin: Origin, content: &Content<'_>) -> String {
+        let hmac = self.current.as_ref().map(|keyed| {
+            let mac = signed(keyed.clone(), &origin, content).finalize();
             URL_SAFE_NO_PAD.encode(mac.into_bytes())
         });
         let signed = Origin { hmac, ..origin };
@@ -132,96 +229,27 @@ impl Origins {
     }
 }
 
-/// Four lines: id, time, queue, body. Only the body, which is last, can contain a line break, so no two origins
-/// result in the same bytes.
-fn signed(mut mac: Hmac<Sha256>, origin: &Origin, body: &str) -> Hmac<Sha256> {
+/// Id, time, queue, group and body, and then name, data type and value of each attribute, in the order of their names.
+/// Each begins with its length, so no two messages result in the same bytes.
+fn signed(mut mac: Hmac<Sha256>, origin: &Origin, content: &Content<'_>) -> Hmac<Sha256> {
+    let mut add = |field: &[u8]| {
+        mac.update(&(field.len() as u64).to_be_bytes());
+        mac.update(field);
+    };
     let sent_at = origin.sent_at.map(|millis| millis.to_string());
-    let fields = [&origin.id, &sent_at.unwrap_or_default(), &origin.queue];
-    for field in fields {
-        mac.update(field.as_bytes());
-        mac.update(b"\n");
+    add(origin.id.as_bytes());
+    add(sent_at.unwrap_or_default().as_bytes());
+    add(origin.queue.as_bytes());
+    // SQS has no empty groups.
+    add(content.group.unwrap_or_default().as_bytes());
+    add(content.body.as_bytes());
+    for (name, (data_type, value)) in &content.attributes {
+        add(name.as_bytes());
+        add(data_type.as_bytes());
+        add(value);
     }
-    mac.update(body.as_bytes());
     mac
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mask::MaskKey;
-
-    const BODY: &str = r#"{"user_id": "é"}"#;
-
-    fn key(first: u8) -> KeyRing {
-        let bytes: Vec<u8> = (first..first + 64).collect();
-        let text = base64::engine::general_purpose::STANDARD.encode(bytes);
-        MaskKey::from_base64(&text).unwrap().into()
-    }
-
-    fn origin() -> Origin {
-        Origin::new(
-            "m-1",
-            Some(1_700_000_000_123),
-            "arn:aws:sqs:eu-west-1:0:logins",
-        )
-    }
-
-    fn accepts(by: Option<&KeyRing>, text: &str, body: &str) -> bool {
-        let origin = Origin::parse(text);
-        origin.is_some_and(|origin| Origins::new(by).accepts(&origin, body))
-    }
-
-    /// Made with Python's hmac: HKDF (RFC 5869) without salt to 64 bytes, then HMAC-SHA-256 of the four lines.
-    #[test]
-    fn the_signature_is_what_another_implementation_computes() {
-        let text = Origins::new(Some(&key(0))).text(origin(), BODY);
-        let expected = r#"{"id":"m-1","sent_at":1700000000123,"queue":"arn:aws:sqs:eu-west-1:0:logins","hmac":"CtQD0lE5P-iiV2_XkJ1RX7BnqQXNmgRo0Z8oArmb1xg"}"#;
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn with_a_key_only_the_origin_that_was_signed_for_this_body_counts() {
-        let (ours, other) = (key(0), key(1));
-        let signed = Origins::new(Some(&ours)).text(origin(), BODY);
-        assert!(accepts(Some(&ours), &signed, BODY));
-        assert!(!accepts(Some(&ours), &signed, "{}"));
-        assert!(!accepts(Some(&other), &signed, BODY));
-        let unsigned = Origins::new(None).text(origin(), BODY);
-        let changed = [
-            ("m-1", "m-2"),
-            ("1700000000123", "1700000000124"),
-            ("\"sent_at\":1700000000123,", ""),
-            (":logins", ":others"),
-        ];
-        let changed = changed.map(|(from, to)| signed.replacen(from, to, 1));
-        for forged in changed.iter().chain([&unsigned]) {
-            assert!(Origin::parse(forged).is_some(), "{forged}");
-            assert!(!accepts(Some(&ours), forged, BODY), "{forged}");
-        }
-    }
-
-    #[test]
-    fn without_a_key_it_counts_unsigned() {
-        let text = Origins::new(None).text(origin(), BODY);
-        assert!(accepts(None, &text, BODY) && !text.contains("hmac"));
-        assert_eq!(Origin::parse(&text), Some(origin()));
-    }
-
-    #[test]
-    fn an_attribute_of_another_form_is_the_senders_own() {
-        for text in [
-            "",
-            "web",
-            "{}",
-            r#"{"id": "a"}"#,
-            r#"{"id": "", "queue": "q"}"#,
-            r#"{"id": "a\nb", "queue": "q"}"#,
-            r#"{"id": "a", "queue": "q\u0000"}"#,
-            r#"{"id": "a", "queue": "q", "sent_at": "yesterday"}"#,
-            r#"{"id": "a", "queue": "q", "sent_at": -1}"#,
-            r#"{"id": "a", "queue": "q", "sent_at": 9223372036854775807}"#,
-        ] {
-            assert!(Origin::parse(text).is_none(), "{text}");
-        }
-    }
-}
+mod tests;

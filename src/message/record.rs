@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Deref;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 
-use super::origin::{ORIGIN, Origin, Origins};
+use super::origin::{Content, Delivery, Ignored, ORIGIN, Origin, Origins};
 
 /// A JSON string: a slice of the payload if it has no escapes. It may be personal, so it cannot be printed.
 #[derive(Default, Deserialize)]
@@ -80,6 +82,17 @@ pub(crate) struct MessageAttribute {
     pub(crate) binary_value: Option<String>,
 }
 
+impl MessageAttribute {
+    /// Its value, as it was sent; `None` if it has none.
+    pub(crate) fn value(&self) -> Option<Cow<'_, [u8]>> {
+        match (&self.string_value, &self.binary_value) {
+            (Some(text), _) => Some(Cow::Borrowed(text.as_bytes())),
+            (None, Some(base64)) => STANDARD.decode(base64).ok().map(Cow::Owned),
+            (None, None) => None,
+        }
+    }
+}
+
 impl Record<'_> {
     /// The message group of a FIFO queue, within which the order counts. The name identifies such a queue:
     /// standard queues have group ids too, for fairness, but no order.
@@ -89,14 +102,31 @@ impl Record<'_> {
         is_fifo.then(|| self.group_id().unwrap_or_default())
     }
 
-    /// Reads the origin that a redrive sent along. Before this call, and if the origin does not count, the
-    /// message has the id and time that SQS gave it.
-    pub fn read_origin(&mut self, origins: &Origins) {
-        let origin = self.attribute(ORIGIN).and_then(Origin::parse);
+    /// Reads the origin that a redrive sent along, and returns why it does not count, if it does not. Then, and before
+    /// this call, the message has the id and time that SQS gave it.
+    pub fn read_origin(&mut self, origins: &Origins) -> Option<Ignored> {
+        self.origin = None;
+        let origin = self.attribute(ORIGIN).and_then(Origin::parse)?;
+        let delivery = Delivery {
+            sent_at: self.sent_at_millis(),
+            queue: Some(&*self.event_source_arn).filter(|arn| !arn.is_empty()),
+        };
+        let ignored = origins.check(&origin, &self.content(), delivery).err();
+        if ignored.is_none() {
+            self.origin = Some(Box::new(origin));
+        }
+        ignored
+    }
+
+    fn content(&self) -> Content<'_> {
         let body = self.body.as_deref().unwrap_or_default();
-        self.origin = origin
-            .filter(|origin| origins.accepts(origin, body))
-            .map(Box::new);
+        let mut content = Content::new(body, self.group_id());
+        for (name, attribute) in &self.message_attributes {
+            if let Some(value) = attribute.value() {
+                content.add(name, &attribute.data_type, value);
+            }
+        }
+        content
     }
 
     /// The id that the message first had: that of its origin, or SQS's own.

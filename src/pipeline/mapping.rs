@@ -149,9 +149,13 @@ fn text_of<'t>(tables: impl Iterator<Item = &'t TableMapping>) -> String {
 impl TableMapping {
     /// The names of the key's columns.
     pub fn key_names(&self) -> impl Iterator<Item = &str> {
-        self.key
-            .iter()
-            .map(|&position| self.columns[position].name.as_str())
+        self.key_columns().map(|column| column.name.as_str())
+    }
+
+    /// The columns of the key, in its order.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        let columns = self.key.iter();
+        columns.filter_map(|&position| self.columns.get(position))
     }
 
     /// Whether messages delete rows of it.

@@ -1,6 +1,9 @@
 //! Paths into the body: `client.ip`, `tags.0`, `"a.b".c`.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
 
 use super::Problem;
 
@@ -33,6 +36,30 @@ impl Path {
                 None => return Err(Problem::Quotes(text.to_owned())),
             }
         }
+    }
+
+    /// The value at the path, if there is one.
+    pub fn find<'v>(&self, body: &'v Value) -> Option<&'v Value> {
+        self.0.iter().try_fold(body, |value, step| match value {
+            Value::Object(fields) => fields.get(step),
+            Value::Array(elements) => {
+                let position: usize = step.parse().ok()?;
+                // Positions have no sign and no leading zeros.
+                elements
+                    .get(position)
+                    .filter(|_| position.to_string() == *step)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        })
+    }
+}
+
+/// The path that a mapping would read from this text.
+impl FromStr for Path {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        Self::parse(text)
     }
 }
 
@@ -93,6 +120,26 @@ mod tests {
         ];
         for (text, steps) in cases {
             assert_eq!(Path::parse(text).unwrap().0, steps, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_leads_through_fields_and_elements() {
+        let body = serde_json::json!({"a.b": {"c": ["x", {"0": "y"}]}, "n": null});
+        let cases = [
+            (r#""a.b".c.0"#, Some("x")),
+            (r#""a.b".c.1.0"#, Some("y")),
+            ("a.b", None),
+            (r#""a.b".c.2"#, None),
+            (r#""a.b".c.00"#, None),
+            (r#""a.b".c.+1"#, None),
+            (r#""a.b".c.0.x"#, None),
+            ("n.x", None),
+        ];
+        for (text, found) in cases {
+            let path: Path = text.parse().unwrap();
+            let value = path.find(&body).and_then(Value::as_str);
+            assert_eq!(value, found, "{text}");
         }
     }
 

@@ -162,11 +162,11 @@ pub enum Problem {
     )]
     ClearInVain,
     #[error(
-        "it is part of the key and, without a mask key, nothing proves that the @message_id of a redriven message is genuine, so everybody who can send to the queue could overwrite any row: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all of them are trusted"
+        "it is part of the key and, without a mask key, nothing proves that the @message_id or @sent_at of a redriven message is genuine, so anyone who can send to the queue could overwrite the row of another message: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all senders are trusted"
     )]
     UnsignedOrigin,
     #[error(
-        "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id in the key and no column masked with a key, because a mask key signs the id: remove it"
+        "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id or @sent_at in the key and no column masked with a key, because a mask key signs both: remove it"
     )]
     TrustInVain,
     #[error(

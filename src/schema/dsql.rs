@@ -64,7 +64,22 @@ fn check(table: &TableMapping) -> Result<(), DsqlError> {
             // It would become numeric(18, 6), and round.
             ColumnType::Numeric => "numeric(p, s)",
             ColumnType::Varchar(chars) if chars > MAX_VARCHAR => "text",
-            _ => continue,
+            ColumnType::Text
+            | ColumnType::Varchar(_)
+            | ColumnType::Boolean
+            | ColumnType::SmallInt
+            | ColumnType::Integer
+            | ColumnType::BigInt
+            | ColumnType::Real
+            | ColumnType::DoublePrecision
+            | ColumnType::NumericOf(..)
+            | ColumnType::Date
+            | ColumnType::Time
+            | ColumnType::Timestamp
+            | ColumnType::TimestampTz
+            | ColumnType::Uuid
+            | ColumnType::Bytea
+            | ColumnType::Jsonb => continue,
         };
         return Err(DsqlError::Type {
             table: table.table.to_string(),

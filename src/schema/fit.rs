@@ -148,7 +148,30 @@ fn fit_of_type(mapped: ColumnType, longest: Option<usize>, live: &LiveColumn) ->
         ("time without time zone", T::Timestamp) => Fit::Changed("keeps only the time of day"),
         ("json", T::Jsonb) | ("jsonb", T::Json) => Fit::Whole,
         ("cidr", T::Inet) => Fit::Changed("keeps only the network of an address"),
-        _ => Fit::Never,
+        // Every type is named, so that the compiler asks what else stores a new one.
+        (
+            _,
+            T::Text
+            | T::Varchar(_)
+            | T::Boolean
+            | T::SmallInt
+            | T::Integer
+            | T::BigInt
+            | T::Real
+            | T::DoublePrecision
+            | T::Numeric
+            | T::NumericOf(..)
+            | T::Date
+            | T::Time
+            | T::Timestamp
+            | T::TimestampTz
+            | T::Uuid
+            | T::Inet
+            | T::Bytea
+            | T::Json
+            | T::Jsonb
+            | T::Array(_),
+        ) => Fit::Never,
     }
 }
 

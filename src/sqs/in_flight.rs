@@ -137,32 +137,37 @@ impl InFlight {
         }
     }
 
-    /// Makes messages visible at once.
-    ///
-    /// # Errors
-    /// SQS refuses, or cannot be reached: they become visible when their visibility timeout expires.
-    pub async fn release(&self, receipts: &[Receipt]) -> Result<(), AwsError> {
+    /// Makes messages visible at once, and returns for how many of them SQS refuses that, or cannot be reached: they
+    /// become visible when their visibility timeout expires.
+    pub async fn release(&self, receipts: &[Receipt]) -> usize {
         self.leave(receipts);
         let handles = receipts.iter().map(|receipt| receipt.handle.clone());
-        self.make_visible(handles.collect()).await
+        let (failed, _logged) = self.make_visible(handles.collect()).await;
+        failed
     }
 
     /// Makes all messages in flight visible at once.
     ///
     /// # Errors
-    /// As of [`Self::release`].
+    /// SQS refuses, or cannot be reached: they become visible when their visibility timeout expires.
     pub async fn release_all(&self) -> Result<(), AwsError> {
         let deliveries = self.deliveries.take();
         let handles = deliveries.into_values().map(|delivery| delivery.handle);
-        self.make_visible(handles.collect()).await
+        let (_, result) = self.make_visible(handles.collect()).await;
+        result
     }
 
-    async fn make_visible(&self, handles: Vec<String>) -> Result<(), AwsError> {
+    async fn make_visible(&self, handles: Vec<String>) -> (usize, Result<(), AwsError>) {
         let _extending = self.extending.lock().await;
         self.change(handles, Duration::ZERO).await
     }
 
-    async fn change(&self, handles: Vec<String>, timeout: Duration) -> Result<(), AwsError> {
+    /// Logs how many it failed for, and returns that with the error.
+    async fn change(
+        &self,
+        handles: Vec<String>,
+        timeout: Duration,
+    ) -> (usize, Result<(), AwsError>) {
         let changes = handles.iter().map(|handle| (handle.as_str(), timeout));
         let changes: Vec<_> = changes.collect();
         let (failed, result) = self.queue.change_visibility(&changes).await;
@@ -173,7 +178,7 @@ impl InFlight {
                 "visibility timeout cannot be changed: messages become visible when it expires"
             );
         }
-        result
+        (failed.len(), result)
     }
 
     /// Deletes messages, and says which of them are still there: these stay in flight.

@@ -129,7 +129,10 @@ impl Queue {
         let answer = request.attribute_names(Name::All).send().await;
         let answer = answer.map_err(|error| self.error(&error))?;
         let attributes = answer.attributes.unwrap_or_default();
-        Ok(Attributes::of(&attributes))
+        Attributes::of(&attributes).ok_or_else(|| AwsError::Unavailable {
+            what: self.what(),
+            reason: "its answer lacks the number of messages".to_owned(),
+        })
     }
 
     /// Receives up to `count` messages with all their attributes; ten are the maximum. It waits for the first in
@@ -187,13 +190,14 @@ impl Queue {
         let positions = |left: &[Deletion]| left.iter().filter_map(|e| position(&e.id)).collect();
         for wait in WAITS {
             let request = self.client.delete_message_batch().queue_url(&self.url);
-            let failed = match request.set_entries(Some(left.clone())).send().await {
-                Ok(answer) => answer.failed,
+            let answer = match request.set_entries(Some(left.clone())).send().await {
+                Ok(answer) => answer,
                 Err(error) => return (positions(&left), Err(self.error(&error))),
             };
-            left.retain(|entry| failed.iter().any(|failure| failure.id == entry.id));
+            // Only what SQS says is deleted.
+            left.retain(|entry| !answer.successful.iter().any(|done| done.id == entry.id));
             match wait {
-                Some(wait) if failed.iter().any(|failure| !failure.sender_fault) => {
+                Some(wait) if answer.failed.iter().any(|failure| !failure.sender_fault) => {
                     sleep(wait).await;
                 }
                 _ => break,
@@ -220,7 +224,11 @@ impl Queue {
         let request = request.queue_url(&self.url);
         match request.set_entries(Some(entries.to_vec())).send().await {
             Ok(answer) => {
-                let failed = answer.failed.iter();
+                let is_changed = |entry: &Change| {
+                    let mut changed = answer.successful.iter();
+                    changed.any(|changed| changed.id == entry.id)
+                };
+                let failed = entries.iter().filter(|entry| !is_changed(entry));
                 (failed.filter_map(|e| position(&e.id)).collect(), Ok(()))
             }
             Err(error) => {
@@ -231,25 +239,31 @@ impl Queue {
     }
 
     fn error<E: ProvideErrorMetadata>(&self, error: &SdkError<E>) -> AwsError {
-        AwsError::of(&format!("queue {:?}", self.url), error)
+        AwsError::of(&self.what(), error)
+    }
+
+    fn what(&self) -> String {
+        format!("queue {:?}", self.url)
     }
 }
 
 impl Attributes {
-    fn of(attributes: &HashMap<Name, String>) -> Self {
+    /// `None`: SQS did not say how many messages there are, which is not to say that there are none.
+    fn of(attributes: &HashMap<Name, String>) -> Option<Self> {
         let text = |name: Name| attributes.get(&name).map_or("", String::as_str);
-        let number = |name: Name| text(name).parse().unwrap_or(0);
-        Self {
+        let number = |name: Name| text(name).parse::<u64>().ok();
+        let seconds = |name: Name| Duration::from_secs(number(name).unwrap_or(0));
+        Some(Self {
             arn: text(Name::QueueArn).to_owned(),
-            visibility_timeout: Duration::from_secs(number(Name::VisibilityTimeout)),
-            retention: Duration::from_secs(number(Name::MessageRetentionPeriod)),
+            visibility_timeout: seconds(Name::VisibilityTimeout),
+            retention: seconds(Name::MessageRetentionPeriod),
             depth: Depth {
-                waiting: number(Name::ApproximateNumberOfMessages),
-                invisible: number(Name::ApproximateNumberOfMessagesNotVisible)
-                    + number(Name::ApproximateNumberOfMessagesDelayed),
+                waiting: number(Name::ApproximateNumberOfMessages)?,
+                invisible: number(Name::ApproximateNumberOfMessagesNotVisible)?
+                    + number(Name::ApproximateNumberOfMessagesDelayed)?,
             },
             redrive_policy: RedrivePolicy::parse(text(Name::RedrivePolicy)),
-        }
+        })
     }
 }
 

@@ -13,6 +13,9 @@ use crate::aws::AwsError;
 /// Why a message was not tried.
 pub const GROUP_BLOCKED: &str = "an earlier message of its group was not sent";
 
+/// Why nobody knows whether a message arrived.
+const UNMENTIONED: &str = "SQS's answer does not mention it, so it may have arrived";
+
 /// The result of sending a message.
 #[derive(Debug)]
 pub struct Sent {
@@ -119,27 +122,25 @@ impl Sender {
         sent: &mut Vec<Sent>,
     ) -> Result<Vec<usize>, AwsError> {
         let answer = self.queue.send(messages).await?;
-        let number = |id: &str| id.parse().unwrap_or_default();
-        for success in answer.successful {
-            let result = Ok(success.message_id);
-            sent.push(Sent {
-                number: number(&success.id),
-                result,
-            });
-        }
         let mut retried = Vec::new();
-        for failure in answer.failed {
-            let number = number(&failure.id);
-            if failure.sender_fault || is_last {
-                let of_failure = messages.iter().find(|message| message.number == number);
-                self.block(of_failure.and_then(group));
-                sent.push(Sent {
-                    number,
-                    result: Err(failure.code),
-                });
-            } else {
-                retried.push(number);
+        for message in messages {
+            let number = message.number;
+            let id = number.to_string();
+            let success = answer.successful.iter().find(|success| success.id == id);
+            let failure = answer.failed.iter().find(|failure| failure.id == id);
+            let result = match (success, failure) {
+                (Some(success), _) => Ok(success.message_id.clone()),
+                (None, Some(failure)) if !failure.sender_fault && !is_last => {
+                    retried.push(number);
+                    continue;
+                }
+                (None, Some(failure)) => Err(failure.code.clone()),
+                (None, None) => Err(UNMENTIONED.to_owned()),
+            };
+            if result.is_err() {
+                self.block(group(message));
             }
+            sent.push(Sent { number, result });
         }
         Ok(retried)
     }

@@ -32,7 +32,7 @@ pub struct Totals {
     pub batches: u64,
     /// What became of the rows in all tables.
     pub rows: Stored,
-    /// Messages that no table takes, and that the mapping skips.
+    /// Messages that produced no row, acknowledged.
     pub skipped: u64,
     /// Failed messages by rule, each as often as it failed.
     pub failed: BTreeMap<&'static str, u64>,
@@ -69,7 +69,7 @@ impl Totals {
 #[derive(Default)]
 pub(crate) struct BatchMetrics {
     pub(crate) received: usize,
-    /// Messages of which the mapping makes no row.
+    /// Messages that produced no row, acknowledged.
     pub(crate) skipped: usize,
     /// What became of the rows in each table.
     pub(crate) tables: Vec<Stored>,
@@ -216,7 +216,7 @@ impl BatchMetrics {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        let [stored, duplicate, stale, deleted] = self.rows().counts();
+        let [stored, duplicate, in_batch, stale, deleted] = self.rows().counts();
         let count = |(name, count)| Metric::count(name, count);
         let mut metrics = vec![
             Metric::count("MessagesReceived", self.received as u64),
@@ -231,7 +231,7 @@ impl BatchMetrics {
             Metric::millis("BatchMillis", self.transform + self.load),
         ];
         let skipped = ("MessagesSkipped", self.skipped as u64);
-        let rare = [deleted, skipped].into_iter();
+        let rare = [in_batch, deleted, skipped].into_iter();
         metrics.extend(rare.filter(|(_, count)| *count > 0).map(count));
         let age = self.oldest_age;
         metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));
@@ -241,10 +241,11 @@ impl BatchMetrics {
 
 impl Stored {
     /// Each with the name of its metric.
-    fn counts(&self) -> [(&'static str, u64); 4] {
+    fn counts(&self) -> [(&'static str, u64); 5] {
         [
             ("RowsStored", self.written),
             ("RowsDuplicate", self.duplicates),
+            ("RowsDuplicateInBatch", self.duplicates_in_batch),
             ("RowsStale", self.stale),
             ("RowsDeleted", self.deleted),
         ]

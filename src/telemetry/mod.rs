@@ -23,6 +23,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::config::LogSettings;
 use crate::message::Record;
+use crate::message::origin::Ignored;
 use crate::rejection::Rejection;
 pub(crate) use metrics::BatchMetrics;
 pub use metrics::{Metrics, Totals};
@@ -121,6 +122,29 @@ pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
             tracing::warn!(rule, messages, "more messages failed");
         }
     }
+}
+
+/// Writes a line for each reason for which the origins of messages do not count.
+pub(crate) fn origins_ignored(ignored: impl Iterator<Item = Ignored>) {
+    let mut counts: BTreeMap<Ignored, usize> = BTreeMap::new();
+    for reason in ignored {
+        *counts.entry(reason).or_default() += 1;
+    }
+    for (reason, messages) in counts {
+        tracing::warn!(
+            messages,
+            reason = %reason,
+            "origin ignored: the message keeps the id and time that SQS gave it"
+        );
+    }
+}
+
+/// Warns of a batch that is acknowledged although nothing of it is in a table. Perhaps the mapping is at fault.
+pub(crate) fn batch_skipped(messages: usize) {
+    tracing::warn!(
+        messages,
+        "no message of the batch produced a row: if they should be stored, check `root`, `when` and `each` of the mapping"
+    );
 }
 
 /// Writes a line for each reason. A mapping has few, so their number needs no limit.

@@ -80,10 +80,12 @@ impl Summary {
             Self::Done(done) => {
                 // A field of `tracing` holds no object.
                 let tables = (!done.tables.is_empty()).then(|| serde_json::to_string(&done.tables));
+                let in_batch = done.rows.duplicates_in_batch;
                 tracing::info!(
                     received = done.received,
                     stored = done.rows.written,
                     duplicates = done.rows.duplicates,
+                    duplicates_in_batch = (in_batch > 0).then_some(in_batch),
                     stale = done.rows.stale,
                     deleted = done.rows.deleted,
                     skipped = done.skipped,

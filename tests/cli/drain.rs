@@ -92,9 +92,7 @@ async fn with_several_tables_the_summary_counts_rows() {
         drained.err
     );
     assert!(
-        drained
-            .out
-            .ends_with("; 1 skipped, as no table takes them\n"),
+        drained.out.ends_with("; 1 skipped (they produce no row)\n"),
         "{}",
         drained.out
     );
@@ -118,7 +116,7 @@ async fn every_message_is_stored_and_deleted_and_a_bad_one_is_left() {
     );
     assert!(
         drained.out.ends_with(
-            "; 1 failed; 1 invisible in the queue for up to 60 s, because they failed\n"
+            "; 1 failed; 1 invisible in the queue: 1 failed in this run (visible again within 60 s)\n"
         ),
         "{}",
         drained.out
@@ -208,7 +206,9 @@ async fn stored_means_new_rows_and_duplicates_are_counted_apart() {
     assert_eq!(drained.code, 0, "{}", drained.err);
     assert!(
         drained.out.starts_with("stored 1 message in ")
-            && drained.out.ends_with("; 2 stored already\n"),
+            && drained
+                .out
+                .ends_with("; 2 had a key that the table has already\n"),
         "{}",
         drained.out
     );
@@ -250,7 +250,7 @@ async fn messages_that_others_received_are_not_passed_over_in_silence() {
         (drained.code, drained.out.as_str()),
         (
             1,
-            "no messages; 1 invisible in the queue for up to 900 s, because others received them, they are delayed, or an outage backed them off; --wait-invisible waits for them\n"
+            "no messages; 1 invisible in the queue: 1 received by another consumer or an earlier run, delayed, or backed off (visible again within 900 s; --wait-invisible waits for them)\n"
         ),
         "{}",
         drained.err
@@ -274,6 +274,127 @@ async fn messages_that_others_received_are_not_passed_over_in_silence() {
         "{}",
         waited.out
     );
+}
+
+#[tokio::test]
+async fn messages_that_failed_are_counted_apart_from_others_that_are_invisible() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    send_logins(&queue, 3).await;
+    let _elsewhere = queue.receive_all(3).await;
+    send(&queue, &[(None, json!("bad")), (None, json!("worse"))]).await;
+    let drained = start(&queue, &database, "").end().await;
+    assert_eq!(drained.code, 1, "{}", drained.err);
+    assert!(
+        drained.out.ends_with(
+            "; 2 failed; 5 invisible in the queue: 2 failed in this run (visible again within 60 s), 3 received by another consumer or an earlier run, delayed, or backed off (visible again within 900 s; --wait-invisible waits for them)\n"
+        ),
+        "{}",
+        drained.out
+    );
+}
+
+#[tokio::test]
+async fn a_drain_never_says_that_a_queue_is_empty_of_which_it_cannot_know() {
+    let database = Database::with_user_logins().await;
+    for (options, said) in [
+        (
+            "",
+            "no messages; depth of the queue unknown (ServiceUnavailable)\n",
+        ),
+        (
+            "--wait-invisible",
+            "no messages; depth of the queue unknown (ServiceUnavailable)\n",
+        ),
+        ("--json", r#""depth_unknown":"ServiceUnavailable""#),
+    ] {
+        let double = SqsDouble::with(5, &login()).await;
+        double.hide_all();
+        // It is asked once at the start.
+        double.fail_attributes_after(1);
+        let drain = drain_from(&double, &format!("--wait-time-seconds 1 {options}"));
+        let drained = Tool::on(&database).on_aws().run(&drain).await;
+        assert_eq!(drained.code, 3, "{options}: {}{}", drained.out, drained.err);
+        assert!(drained.out.contains(said), "{options}: {}", drained.out);
+    }
+}
+
+#[tokio::test]
+async fn messages_with_the_key_of_another_message_are_not_said_to_be_stored() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    database
+        .execute("CREATE TABLE t (status text PRIMARY KEY)")
+        .await;
+    let mapping = Mapping::of("t").key("status").column("status", "text");
+    let mapping = mapping.with("required", true);
+    let tool = Tool::on(&database).on_aws().mapping(&mapping);
+    let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
+    let orders = |count: usize| {
+        let status = |n: usize| ["paid", "open", "void"][n % 3];
+        (0..count)
+            .map(|n| (None, json!({"id": n, "status": status(n)})))
+            .collect::<Vec<_>>()
+    };
+    // Twice, so that the second time the table has the keys too.
+    let expected = [
+        "; 6 had the key of another row of their batch\n",
+        "; 3 had a key that the table has already; 6 had the key of another row of their batch\n",
+    ];
+    for expected in expected {
+        send(&queue, &orders(9)).await;
+        let drained = tool.run(&drain).await;
+        assert!(
+            drained.code == 0 && drained.out.ends_with(expected),
+            "{}{}",
+            drained.out,
+            drained.err
+        );
+        let batch = drained
+            .err
+            .lines()
+            .find(|line| line.contains(r#""message":"batch""#));
+        let batch: Value = serde_json::from_str(batch.unwrap()).unwrap();
+        assert_eq!(batch["duplicates_in_batch"], 6, "{batch}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_delivered_again_is_stored_already_if_its_id_is_the_key() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    let sent = send_logins(&queue, 1).await.remove(0);
+    let table = "CREATE TABLE t (id uuid PRIMARY KEY); INSERT INTO t VALUES";
+    database.execute(&format!("{table} ('{sent}')")).await;
+    let tool = Tool::on(&database).on_aws();
+    let tool = tool.mapping(&Mapping::by_message_id("t"));
+    let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
+    let drained = tool.run(&drain).await;
+    assert!(
+        drained.code == 0 && drained.out.ends_with("; 1 stored already\n"),
+        "{}{}",
+        drained.out,
+        drained.err
+    );
+}
+
+#[tokio::test]
+async fn a_batch_of_which_no_message_produces_a_row_is_warned_of() {
+    let (queue, database) = (Queue::new().await, Database::new().await);
+    let tool = Tool::on(&database).on_aws().mapping(reference());
+    create(&tool, &database).await;
+    let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
+    send(&queue, &vec![(None, json!({"type": "invoice"})); 3]).await;
+    let drained = tool.run(&drain).await;
+    let warning = r#""level":"WARN","message":"no message of the batch produced a row"#;
+    assert!(drained.err.contains(warning), "{}", drained.err);
+    assert!(
+        drained.out.ends_with("; 3 skipped (they produce no row)\n"),
+        "{}",
+        drained.out
+    );
+    // One of them is enough.
+    let order = json!({"type": "order", "order_id": 7, "version": 1, "lines": []});
+    send(&queue, &[(None, order), (None, json!({"type": "invoice"}))]).await;
+    let drained = tool.run(&drain).await;
+    assert!(!drained.err.contains(warning), "{}", drained.err);
 }
 
 #[tokio::test]
@@ -682,7 +803,7 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
     for drain in four {
         let ended = drain.end().await;
         // One that ends while others have messages in flight says so.
-        let expected = i32::from(ended.out.contains("because others received them"));
+        let expected = i32::from(ended.out.contains("received by another consumer"));
         assert_eq!(ended.code, expected, "{}{}", ended.out, ended.err);
         at_work += usize::from(ended.out.starts_with("stored"));
     }

@@ -28,7 +28,8 @@ mod remask;
 mod send;
 mod shell;
 mod signals;
-mod sqs_double;
 #[path = "../support/mod.rs"]
 mod support;
 mod tool;
+
+use support::sqs_double;

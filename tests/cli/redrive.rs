@@ -6,17 +6,21 @@ use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
 use serde_json::{Value, json};
-use sqs_to_postgres::message::origin::{Origin, Origins};
+use sqs_to_postgres::message::origin::Origin;
 use tokio::time::timeout;
 
 use crate::families::reference;
 use crate::sqs_double::SqsDouble;
-use crate::support::aws::{Queue, attribute};
+use crate::support::aws::{Queue, Secret, attribute};
 use crate::support::batch::login_with;
 use crate::support::{
-    Database, Function, MASK_KEY, Mapping, PATIENCE, Setup, TempFile, eventually,
+    Database, Function, MASK_KEY, Mapping, PATIENCE, Setup, TempFile, eventually, signed_origin,
 };
 use crate::tool::{Ended, Tool};
+
+/// Another key than the usual one.
+const NEXT_KEY: &str =
+    "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl9gYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1+fw==";
 
 /// A queue and its dead-letter queue.
 struct Queues {
@@ -167,13 +171,18 @@ async fn refused(queues: &Queues, function: &mut Function) -> (Message, Vec<Stri
     refused_of(queues, function, &body).await
 }
 
-/// Sends a message that a table refuses, and gives it to the function, for the third time as SQS says.
+/// Sends a message that a table refuses, and gives it to the function.
 async fn refused_of(
     queues: &Queues,
     function: &mut Function,
     body: &str,
 ) -> (Message, Vec<String>) {
     queues.queue.send(body).await;
+    given(queues, function).await
+}
+
+/// Gives the message of the queue to the function, for the third time as SQS says.
+async fn given(queues: &Queues, function: &mut Function) -> (Message, Vec<String>) {
     let message = queues.queue.receive_all(1).await.remove(0);
     let mut record = queues.queue.record(&message);
     record["attributes"]["ApproximateReceiveCount"] = json!("3");
@@ -242,6 +251,90 @@ async fn a_message_that_the_function_dead_lettered_is_stored_once_under_its_orig
         drain(&queues.queue, &mut function).await;
         assert_eq!(stored(&database).await, [first.message_id.unwrap()]);
     }
+}
+
+#[tokio::test]
+async fn a_message_that_fails_again_after_redrive_keeps_its_first_id() {
+    let (database, queues) = (strict().await, Queues::new().await);
+    let setup = Setup::on(&database).on_aws().mapping(&unmasked());
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &queues.dead.url);
+    let mut function = setup.start().await;
+    let (first, _) = refused(&queues, &mut function).await;
+    delete(&queues.queue, &first).await;
+    let first_id = first.message_id.clone().unwrap();
+    for _ in 0..2 {
+        assert_eq!(queues.redrive("").await.code, 0);
+        let (again, failed) = given(&queues, &mut function).await;
+        assert!(failed.is_empty(), "it is dead and acknowledged");
+        assert_ne!(again.message_id.as_deref(), Some(first_id.as_str()));
+        delete(&queues.queue, &again).await;
+        let dead = queues.dead.receive(0).await.remove(0);
+        let origin = Origin::parse(&attribute(&dead, "origin").unwrap()).unwrap();
+        let sent_at = system(&first, MessageSystemAttributeName::SentTimestamp);
+        assert_eq!(
+            (&origin.id, origin.sent_at),
+            (&first_id, sent_at.parse().ok())
+        );
+    }
+    database
+        .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
+        .await;
+    assert_eq!(queues.redrive("").await.code, 0);
+    let policy = QueueAttributeName::RedrivePolicy;
+    queues.queue.set(policy, "").await;
+    drain(&queues.queue, &mut function).await;
+    assert_eq!(stored(&database).await, [first_id]);
+}
+
+/// The function ignores what the old key has signed.
+#[tokio::test]
+async fn a_dead_letter_from_before_the_mask_key_was_changed_is_stored_under_its_first_id() {
+    let (database, queues) = (strict().await, Queues::new().await);
+    let with_keys = |current: &str| {
+        let keys = json!({"mask_keys": {"": MASK_KEY, "2026": NEXT_KEY}, "current": current});
+        keys.to_string()
+    };
+    let secret = Secret::new(&with_keys("")).await;
+    let setup = Setup::on(&database).on_aws().mapping(&unmasked());
+    let setup = setup.without("MASK_KEY").set("MASK_SECRET_ID", &secret.id);
+    let setup = setup.set("SECRET_TTL_SECS", "0");
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &queues.dead.url);
+    let mut function = setup.start().await;
+    let (first, _) = refused(&queues, &mut function).await;
+    delete(&queues.queue, &first).await;
+    secret.put(&with_keys("2026")).await;
+    database
+        .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
+        .await;
+    let tool = Tool::bare().on_aws().set("MASK_SECRET_ID", &secret.id);
+    let redriven = tool.run(&queues.command("")).await;
+    assert_eq!((redriven.code, redriven.err.as_str()), (0, ""));
+    let policy = QueueAttributeName::RedrivePolicy;
+    queues.queue.set(policy, "").await;
+    drain(&queues.queue, &mut function).await;
+    assert_eq!(stored(&database).await, [first.message_id.unwrap()]);
+}
+
+/// The function compares the queue that an origin names with the one that it comes from.
+#[tokio::test]
+async fn a_dead_letter_that_is_moved_to_another_queue_keeps_its_first_id() {
+    let (database, queues) = (strict().await, Queues::new().await);
+    let setup = Setup::on(&database).on_aws().mapping(&unmasked());
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &queues.dead.url);
+    let mut function = setup.start().await;
+    let (first, _) = refused(&queues, &mut function).await;
+    database
+        .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
+        .await;
+    let other = Queue::new().await;
+    let redrive = format!(
+        "redrive --any-source --queue-url {} --dead-letter-queue-url {}",
+        other.url, queues.dead.url
+    );
+    let redriven = signing().run(&redrive).await;
+    assert_eq!((redriven.code, redriven.err.as_str()), (0, ""));
+    drain(&other, &mut function).await;
+    assert_eq!(stored(&database).await, [first.message_id.unwrap()]);
 }
 
 fn system(message: &Message, name: MessageSystemAttributeName) -> &str {
@@ -586,7 +679,7 @@ async fn a_message_that_cannot_be_moved_stays_and_does_not_affect_others() {
 /// An origin that names another queue, as any sender can write it.
 fn of_another_queue() -> String {
     let origin = Origin::new("m-1", None, "arn:aws:sqs:eu-west-1:0:other");
-    Origins::new(None).text(origin, "")
+    signed_origin("", origin, "")
 }
 
 #[tokio::test]
@@ -630,7 +723,7 @@ async fn an_origin_that_is_not_a_message_group_does_not_prevent_a_move_to_a_fifo
     let (queue, dead) = (Queue::fifo().await, Queue::new().await);
     let queues = Queues { queue, dead };
     let origin = Origin::new("no group: é", None, "");
-    let origin = Origins::new(None).text(origin, "");
+    let origin = signed_origin("", origin, "");
     queues.dead_letter("{}", &[("origin", &origin)]).await;
     let arguments = format!("--dead-letter-queue-url {}", queues.dead.url);
     let redriven = queues.redrive(&arguments).await;

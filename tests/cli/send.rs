@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::json;
 
 use crate::sqs_double::SqsDouble;
-use crate::support::aws::Queue;
+use crate::support::aws::{Queue, attribute};
 use crate::support::{Database, TempFile};
 use crate::tool::{Ended, Tool};
 
@@ -40,6 +41,59 @@ async fn every_line_becomes_one_message() {
         .collect();
     assert_eq!(received_ids, ids);
     assert_eq!(bodies, lines.iter().map(String::as_str).collect());
+}
+
+#[tokio::test]
+async fn paths_are_written_as_in_a_mapping() {
+    let queue = Queue::fifo().await;
+    let line = json!({"a.b": "anna", "about": {"x.y": {"tenant": "acme"}}, "lines": ["carl"]});
+    let tool = Tool::bare().on_aws().input(&line.to_string());
+    let options = [
+        r#"--group-id-from "a.b" --attributes-from about."x.y""#,
+        "--group-id-from lines.0",
+    ];
+    for options in options {
+        let send = format!("send --queue-url {} {options}", queue.url);
+        let sent = tool.run(&send).await;
+        assert_eq!(sent.code, 0, "{}", sent.err);
+    }
+    let received = queue.take_all(2).await;
+    let groups: BTreeSet<&str> = received.iter().map(group).collect();
+    assert_eq!(groups, BTreeSet::from(["anna", "carl"]));
+    let of_anna = received.iter().find(|message| group(message) == "anna");
+    let tenant = attribute(of_anna.unwrap(), "tenant");
+    assert_eq!(tenant.as_deref(), Some("acme"));
+    let send = format!("send --queue-url {} --group-id-from a..b", queue.url);
+    let refused = tool.run(&send).await;
+    assert!(
+        refused.code == 2 && refused.err.contains("has an empty step"),
+        "{}",
+        refused.err
+    );
+}
+
+#[tokio::test]
+async fn a_line_that_sqs_does_not_mention_is_not_counted_as_sent() {
+    let double = SqsDouble::of(Vec::new()).await;
+    double.never_mention("2");
+    let tool = Tool::bare().on_aws().input("1\n2\n3\n");
+    let send = format!(
+        "send --queue-name double --endpoint-url {}",
+        double.endpoint
+    );
+    let sent = tool.run(&send).await;
+    assert_eq!(sent.code, 1, "{}{}", sent.out, sent.err);
+    let said = "line 2 was not sent: SQS's answer does not mention it";
+    assert!(
+        sent.out.starts_with("sent 2 messages") && sent.err.contains(said),
+        "{}{}",
+        sent.out,
+        sent.err
+    );
+}
+
+fn group(message: &Message) -> &str {
+    &message.attributes.as_ref().unwrap()[&MessageSystemAttributeName::MessageGroupId]
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::{Value, json};
-use sqs_to_postgres::message::origin::Origin;
+use sqs_to_postgres::message::origin::{Content, Delivery, Origin};
 
 use crate::support::aws::{Queue, attribute, endpoint_address, unique};
 use crate::support::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
 use crate::support::proxy::Proxy;
+use crate::support::sqs_double::SqsDouble;
 use crate::support::{Database, Function, MASK_KEY, Setup, origins};
 
 const SOURCE_ARN: &str = "arn:aws:sqs:eu-west-1:123456789012:login-queue";
@@ -115,7 +116,16 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
             (origin.sent_at, origin.queue()),
             (Some(SENT_AT_MILLIS), Some(SOURCE_ARN))
         );
-        assert!(origins(MASK_KEY).accepts(&origin, body));
+        let mut content = Content::new(body, None);
+        content.add("tenant", "String", "acme".as_bytes());
+        content.add("weight", "Number.kg", "1.50".as_bytes());
+        content.add("raw", "Binary", &[0, 1, 255][..]);
+        let delivery = Delivery {
+            sent_at: Some(SENT_AT_MILLIS),
+            queue: Some(SOURCE_ARN),
+        };
+        let checked = origins(MASK_KEY).check(&origin, &content, delivery);
+        assert_eq!(checked, Ok(()));
         let own = ["tenant", "weight", "raw"].map(|name| attribute(message, name).unwrap());
         assert_eq!(own, ["acme", "1.50", "AAH/"]);
         let types = message.message_attributes.as_ref().unwrap();
@@ -170,6 +180,23 @@ async fn bad_messages_that_cannot_be_sent_stay_in_their_queue() {
                 .contains("dead letters could not be sent")
         );
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_sqs_fails_stays_in_the_queue() {
+    let (database, sqs) = (with_check().await, SqsDouble::of(Vec::new()).await);
+    sqs.fail_sends("unlucky", 1);
+    let dead = format!("{}/000000000000/dead", sqs.endpoint);
+    let setup = Setup::on(&database).on_aws();
+    let setup = setup.set("AWS_ENDPOINT_URL", &sqs.endpoint);
+    let mut function = setup.set("DEAD_LETTER_QUEUE_URL", &dead).start().await;
+    let batch = Batch::new().text("a", "lucky").text("b", "unlucky");
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), [id("b")]);
+    assert_eq!(sqs.arrived(), ["lucky"]);
+    let again = Batch::new().text("b", "unlucky").delivered(2);
+    function.invoke(&again.event()).await.assert_none_failed();
+    assert_eq!(sqs.arrived(), ["lucky", "unlucky"]);
 }
 
 #[tokio::test]

@@ -162,6 +162,15 @@ async fn an_id_that_anybody_can_claim_overwrites_no_row_unless_the_mapping_trust
         reason.contains("column \"id\"") && reason.contains("trust_origin = true"),
         "{reason}"
     );
+    // So is a time.
+    let by_time = "key = [\"at\"]\non_conflict = \"update\"";
+    let at =
+        "[[column]]\nname = \"at\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"\nrequired = true\n";
+    let reason = refusal(by_time, at).await;
+    assert!(
+        reason.contains("column \"at\"") && reason.contains("trust_origin = true"),
+        "{reason}"
+    );
     let reason = refusal("key = [\"id\"]\ntrust_origin = true", ID).await;
     assert!(
         reason.contains("trust_origin = true has no effect"),

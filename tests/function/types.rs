@@ -5,7 +5,7 @@ use sqs_to_postgres::message::origin::Origin;
 
 use crate::support::batch::{Batch, SENT_AT_MILLIS, id};
 use crate::support::statements::{MANY, SAFE, note, noted};
-use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, origins};
+use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, signed_origin};
 
 /// A mapping of one column `v` with these lines.
 fn mapping(database: &Database, lines: &str) -> String {
@@ -901,7 +901,7 @@ async fn metadata_is_stored_by_its_meaning() {
 async fn a_message_that_redrive_moved_keeps_its_first_id() {
     let database = Database::new().await;
     let mut function = start(&database, "text", "").await;
-    let origin = origins(MASK_KEY).text(Origin::new(&id("first"), None, ""), "{}");
+    let origin = signed_origin(MASK_KEY, Origin::new(&id("first"), None, ""), "{}");
     let attribute = json!({"origin": {"stringValue": origin, "dataType": "String"}});
     let moved = json!({"messageId": id("new"), "body": "{}", "messageAttributes": attribute});
     function

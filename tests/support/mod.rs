@@ -21,6 +21,7 @@ pub(crate) mod protocol;
 pub(crate) mod proxy;
 mod runtime_api;
 pub(crate) mod secrets_manager;
+pub(crate) mod sqs_double;
 pub(crate) mod statements;
 pub(crate) mod tls_front;
 pub(crate) mod yardstick;
@@ -31,7 +32,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::message::origin::Origins;
+use sqs_to_postgres::message::origin::{Content, Origin, Origins};
 use tokio::runtime::Builder;
 
 pub(crate) use database::{Database, database_name, database_url, server_address, superuser};
@@ -50,6 +51,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) fn origins(mask_key: &str) -> Origins {
     let key = (!mask_key.is_empty()).then(|| MaskKey::from_base64(mask_key).unwrap().into());
     Origins::new(key.as_ref())
+}
+
+/// The text of an origin that is signed with this key, for a message without a group and attributes of its own.
+pub(crate) fn signed_origin(mask_key: &str, origin: Origin, body: &str) -> String {
+    origins(mask_key).text(origin, &Content::new(body, None))
 }
 
 /// A program as built by cargo, or where `make test` keeps it: a concurrent build for the local stack moves away what

@@ -19,7 +19,7 @@ Exit codes:
      left something; or drain, forget, redrive, remask or send was interrupted, or its
      output was cut off
   2  the command line, a setting, the mapping or the table is wrong
-  3  a system it needs is unavailable
+  3  a system it needs is unavailable, or drain cannot know whether the queue is empty
 
 The tool reads the same environment variables as the function; flags override them.";
 

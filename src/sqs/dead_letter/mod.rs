@@ -8,6 +8,7 @@ mod sent;
 
 use std::collections::HashMap;
 
+use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
 };
@@ -15,14 +16,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::batch::MAX_ATTRIBUTES;
-use crate::message::origin::{ORIGIN, Origin};
+use crate::message::origin::{Content, ORIGIN, Origin, REJECTION};
 use crate::rejection::{Rejection, Rule};
 pub use returned::{DeadLetter, Note, Returned};
 
-/// The message attribute in which a dead letter says why it failed.
-pub const REJECTION: &str = "rejection";
-
-/// The content of that attribute, as JSON.
+/// The content of the attribute [`REJECTION`], as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// The name of the rule that it broke.
@@ -87,14 +85,34 @@ pub enum Unsendable {
     NoBody,
 }
 
-/// The sender's own attributes, on which the row may depend, and ours. Those of an earlier failure are dropped.
-fn attributes(
-    of_message: impl Iterator<Item = (String, MessageAttributeValue)>,
-    ours: &[(&str, String)],
-) -> Result<HashMap<String, MessageAttributeValue>, Unsendable> {
-    let mut attributes: HashMap<_, _> = of_message
+/// Attributes of a message, by name.
+type Attributes = HashMap<String, MessageAttributeValue>;
+
+/// The sender's own attributes, on which the row may depend. Those of an earlier failure are dropped.
+fn senders(of_message: impl Iterator<Item = (String, MessageAttributeValue)>) -> Attributes {
+    of_message
         .filter(|(name, value)| is_senders(name, value.string_value().unwrap_or_default()))
-        .collect();
+        .collect()
+}
+
+/// What the signature of an origin covers.
+fn content<'a>(body: &'a str, group: Option<&'a str>, attributes: &'a Attributes) -> Content<'a> {
+    let mut content = Content::new(body, group);
+    for (name, value) in attributes {
+        let text = value.string_value().map(str::as_bytes);
+        let bytes = || value.binary_value().map(Blob::as_ref);
+        if let Some(bytes) = text.or_else(bytes) {
+            content.add(name, value.data_type(), bytes);
+        }
+    }
+    content
+}
+
+/// The sender's own attributes and ours.
+fn with_ours(
+    mut attributes: Attributes,
+    ours: &[(&str, String)],
+) -> Result<Attributes, Unsendable> {
     for (name, text) in ours {
         let insert = |text| attributes.insert((*name).to_owned(), text);
         if text_attribute(text).and_then(insert).is_some() {

@@ -1,13 +1,14 @@
 //! Out of the dead-letter queue: the message that a dead letter becomes when it is moved back.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use aws_sdk_sqs::types::{
     Message, MessageSystemAttributeName as Name, SendMessageBatchRequestEntry,
 };
 
-use super::{REJECTION, Reason, Unsendable, attributes, trace};
-use crate::message::origin::{ORIGIN, Origin, Origins};
+use super::{Reason, Unsendable, content, senders, trace, with_ours};
+use crate::message::origin::{Content, Delivery, Ignored, ORIGIN, Origin, Origins, REJECTION};
 use crate::sqs::batch::{MAX_BYTES, Outgoing};
 use crate::sqs::in_flight::Receipt;
 use crate::sqs::is_fifo;
@@ -33,7 +34,7 @@ pub struct Returned {
 /// What may be unexpected in a message that is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Note {
-    /// Its origin is not signed, because there is no key.
+    /// Its origin is not signed for the queue, because there is no key.
     Unsigned,
     /// The signature of its origin is not of this key.
     Unverified,
@@ -103,21 +104,24 @@ impl DeadLetter {
         self.system(Name::MessageGroupId)
     }
 
-    /// The message as it was, with its origin.
+    /// The message as it was, with its origin, for the queue with this ARN.
     ///
     /// # Errors
     /// It cannot be sent.
     pub fn returned(
         &self,
         number: usize,
-        is_fifo: bool,
+        queue_arn: &str,
         origins: &Origins,
     ) -> Result<Returned, Unsendable> {
-        let (origin, notes) = self.origin_to_send(origins);
+        let is_fifo = is_fifo(queue_arn);
         let of_message = self.message.message_attributes().into_iter().flatten();
         let of_message = of_message.map(|(name, value)| (name.clone(), value.clone()));
-        let attributes = attributes(of_message, &[(ORIGIN, origin)])?;
+        let attributes = senders(of_message);
         let group = self.group().or_else(|| is_fifo.then(|| self.id()));
+        let content = content(self.body(), group, &attributes);
+        let (origin, notes) = self.origin_to_send(origins, &content, queue_arn);
+        let attributes = with_ours(attributes, &[(ORIGIN, origin)])?;
         // With the id of its first sending, SQS would drop it for five minutes. This one stays the same when a
         // redrive that was killed is run again.
         let deduplication = is_fifo.then(|| format!("redrive-{}", self.id()));
@@ -134,27 +138,57 @@ impl DeadLetter {
         Ok(Returned { message, notes })
     }
 
-    /// The text of its origin. A signed one stays as it is: the function verifies it, and its key might differ
-    /// from the one given here.
-    fn origin_to_send(&self, origins: &Origins) -> (String, Vec<Note>) {
-        if let Some(origin) = &self.origin {
-            let counts = origins.accepts(origin, self.body());
-            if counts || origin.is_signed() {
-                let text = self.attribute(ORIGIN).unwrap_or_default();
-                let notes = (!counts).then_some(Note::Unverified);
-                return (text.to_owned(), notes.into_iter().collect());
+    /// The text of its origin, for what is sent to the queue with this ARN. It is signed again, because it may be of
+    /// another queue, or signed with a retired key. One with another signature remains unchanged: the function
+    /// verifies it, and its key might differ from the one given here.
+    fn origin_to_send(
+        &self,
+        origins: &Origins,
+        sent: &Content<'_>,
+        queue_arn: &str,
+    ) -> (String, Vec<Note>) {
+        let unchanged = || self.attribute(ORIGIN).unwrap_or_default().to_owned();
+        let known = self.origin.as_ref();
+        match known.map(|origin| (origin, self.check(origin, origins))) {
+            Some((origin, Ok(()))) if origins.has_key() || !origin.is_signed() => {
+                let origin = Origin::new(&origin.id, origin.sent_at, queue_arn);
+                return (origins.text(origin, sent), Vec::new());
             }
+            Some((origin, Ok(()))) => {
+                let is_of_another = origin.queue().is_some_and(|queue| queue != queue_arn);
+                let note = is_of_another.then_some(Note::Unsigned);
+                return (unchanged(), note.into_iter().collect());
+            }
+            Some((origin, Err(Ignored::Signature))) if origin.is_signed() => {
+                return (unchanged(), vec![Note::Unverified]);
+            }
+            Some((_, Err(_))) | None => {}
         }
-        let sent_at = self.system(Name::SentTimestamp);
-        let sent_at = sent_at.and_then(|millis| millis.parse().ok());
-        let source = self.system(Name::DeadLetterQueueSourceArn);
-        let origin = Origin::new(self.id(), sent_at, source.unwrap_or_default());
+        let delivery = self.delivery();
+        let origin = Origin::new(self.id(), delivery.sent_at, queue_arn);
         let notes = [
             (!origins.has_key()).then_some(Note::Unsigned),
             self.has_lost_its_time().then_some(Note::TimeReset),
         ];
         let notes = notes.into_iter().flatten().collect();
-        (origins.text(origin, self.body()), notes)
+        (origins.text(origin, sent), notes)
+    }
+
+    /// Whether its origin counts.
+    fn check(&self, origin: &Origin, origins: &Origins) -> Result<(), Ignored> {
+        let none = HashMap::new();
+        let attributes = self.message.message_attributes().unwrap_or(&none);
+        let received = content(self.body(), self.group(), attributes);
+        origins.check(origin, &received, self.delivery())
+    }
+
+    /// What SQS says of it.
+    fn delivery(&self) -> Delivery<'_> {
+        let sent_at = self.system(Name::SentTimestamp);
+        Delivery {
+            sent_at: sent_at.and_then(|millis| millis.parse().ok()),
+            queue: self.system(Name::DeadLetterQueueSourceArn),
+        }
     }
 
     /// SQS keeps the time of a message that it moves from a standard queue, and resets it from a FIFO queue.
@@ -174,121 +208,4 @@ impl DeadLetter {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use aws_sdk_sqs::types::MessageAttributeValue;
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::*;
-    use crate::mask::MaskKey;
-    use crate::sqs::dead_letter::text_attribute;
-
-    const QUEUE: &str = "arn:aws:sqs:eu-west-1:0:logins";
-
-    fn text(value: &str) -> MessageAttributeValue {
-        text_attribute(value).unwrap()
-    }
-
-    fn dead_letter(attributes: &[(&str, &str)]) -> DeadLetter {
-        from_queue(QUEUE, attributes)
-    }
-
-    fn from_queue(arn: &str, attributes: &[(&str, &str)]) -> DeadLetter {
-        let message = Message::builder().message_id("m-2").body("{}");
-        let message = attributes.iter().fold(message, |message, (name, value)| {
-            message.message_attributes(*name, text(value))
-        });
-        let message = message
-            .attributes(Name::MessageGroupId, "anna")
-            .attributes(Name::DeadLetterQueueSourceArn, arn)
-            .attributes(Name::SentTimestamp, "1700000000123")
-            .attributes(Name::AwsTraceHeader, "Root=1");
-        DeadLetter::new(message.build())
-    }
-
-    fn keyed(first: u8) -> Origins {
-        let key = STANDARD.encode((first..first + 32).collect::<Vec<u8>>());
-        Origins::new(Some(&MaskKey::from_base64(&key).unwrap().into()))
-    }
-
-    /// The origin that a dead letter returns with, whether it counts, and the notes.
-    fn returned(dead: &DeadLetter, origins: &Origins) -> (Origin, bool, Vec<Note>) {
-        let returned = dead.returned(0, false, origins).unwrap();
-        let attributes = returned.message.entry.message_attributes().unwrap();
-        let origin = Origin::parse(attributes[ORIGIN].string_value().unwrap()).unwrap();
-        let counts = origins.accepts(&origin, "{}");
-        (origin, counts, returned.notes)
-    }
-
-    #[test]
-    fn a_dead_letter_of_the_function_returns_as_it_was_with_its_origin() {
-        for origins in [keyed(0), Origins::new(None)] {
-            let origin = Origin::new("m-1", Some(1_600_000_000_456), "arn");
-            let origin = origins.text(origin, "{}");
-            let sent_by_function = dead_letter(&[
-                (REJECTION, r#"{"rule": "type", "column": "ip"}"#),
-                (ORIGIN, &origin),
-                ("tenant", "acme"),
-            ]);
-            let back = sent_by_function.returned(7, true, &origins).unwrap();
-            assert_eq!(back.notes, []);
-            let entry = back.message.entry;
-            let expected = [
-                (ORIGIN.to_owned(), text(&origin)),
-                ("tenant".to_owned(), text("acme")),
-            ];
-            assert_eq!(
-                entry.message_attributes().unwrap(),
-                &HashMap::from(expected)
-            );
-            assert_eq!((entry.id(), entry.message_body()), ("7", "{}"));
-            assert_eq!(entry.message_system_attributes, trace(Some("Root=1")));
-            assert_eq!(
-                (entry.message_group_id(), entry.message_deduplication_id()),
-                (Some("anna"), Some("redrive-m-2"))
-            );
-        }
-    }
-
-    #[test]
-    fn the_origin_of_a_message_that_sqs_moved_is_its_own_id_and_time() {
-        let expected = Origin::new("m-2", Some(1_700_000_000_123), QUEUE);
-        let (origin, _, notes) = returned(&dead_letter(&[]), &Origins::new(None));
-        assert_eq!((origin, notes), (expected, vec![Note::Unsigned]));
-        let (origin, counts, notes) = returned(&dead_letter(&[]), &keyed(0));
-        assert_eq!(origin.id, "m-2");
-        assert!(counts && origin.is_signed() && notes.is_empty());
-        let back = dead_letter(&[])
-            .returned(0, false, &Origins::new(None))
-            .unwrap();
-        assert_eq!(back.message.entry.message_deduplication_id(), None);
-    }
-
-    #[test]
-    fn a_message_that_sqs_moved_from_a_fifo_queue_is_noted_for_its_reset_time() {
-        let arn = format!("{QUEUE}.fifo");
-        let (_, _, notes) = returned(&from_queue(&arn, &[]), &keyed(0));
-        assert_eq!(notes, [Note::TimeReset]);
-        let origins = keyed(0);
-        let origin = Origin::new("m-1", Some(1_600_000_000_456), &arn);
-        let origin = origins.text(origin, "{}");
-        let moved_before = from_queue(&arn, &[(ORIGIN, &origin)]);
-        assert_eq!(returned(&moved_before, &origins).2, []);
-    }
-
-    #[test]
-    fn a_forged_origin_does_not_become_a_signed_one() {
-        let forged = Origin::new("victim", Some(1), QUEUE);
-        let unsigned = Origins::new(None).text(forged.clone(), "{}");
-        let (origin, counts, _) = returned(&dead_letter(&[(ORIGIN, &unsigned)]), &keyed(0));
-        assert_eq!((origin.id.as_str(), counts), ("m-2", true));
-        // It may be signed with another key: only the function knows.
-        let of_another_key = keyed(1).text(forged, "{}");
-        let (origin, counts, notes) =
-            returned(&dead_letter(&[(ORIGIN, &of_another_key)]), &keyed(0));
-        assert_eq!((origin.id.as_str(), counts), ("victim", false));
-        assert_eq!(notes, [Note::Unverified]);
-    }
-}
+mod tests;

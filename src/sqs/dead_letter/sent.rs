@@ -4,13 +4,11 @@ use std::collections::HashSet;
 
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::{REJECTION, Reason, Unsendable, attributes, trace};
-use crate::message::origin::{ORIGIN, Origin, Origins};
+use super::{Reason, Unsendable, content, senders, trace, with_ours};
+use crate::message::origin::{ORIGIN, Origin, Origins, REJECTION};
 use crate::message::{MessageAttribute, Record};
 use crate::rejection::Rejection;
 use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
@@ -100,19 +98,23 @@ fn dead_letter(
         record.original_sent_at_millis(),
         &record.event_source_arn,
     );
-    let ours = [
-        (ORIGIN, origins.text(origin, body)),
-        (REJECTION, Reason::of(rejection).text()),
-    ];
     let of_message = record.message_attributes.iter();
     let of_message =
         of_message.filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)));
+    let attributes = senders(of_message);
     let group = record.group_id();
     let group = group.or_else(|| is_fifo.then_some(&*record.message_id));
+    let ours = [
+        (
+            ORIGIN,
+            origins.text(origin, &content(body, group, &attributes)),
+        ),
+        (REJECTION, Reason::of(rejection).text()),
+    ];
     let deduplication = is_fifo.then_some(&*record.message_id);
     let entry = SendMessageBatchRequestEntry::builder()
         .message_body(body)
-        .set_message_attributes(Some(attributes(of_message, &ours)?))
+        .set_message_attributes(Some(with_ours(attributes, &ours)?))
         .set_message_system_attributes(trace(record.aws_trace_header()))
         .set_message_group_id(group.map(str::to_owned))
         .set_message_deduplication_id(deduplication.map(str::to_owned));
@@ -122,10 +124,9 @@ fn dead_letter(
 /// The attribute as it is sent; `None` if it has no value.
 fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
     let sent = MessageAttributeValue::builder().data_type(&attribute.data_type);
-    let sent = match (&attribute.string_value, &attribute.binary_value) {
-        (Some(text), _) => sent.string_value(text),
-        (None, Some(base64)) => sent.binary_value(Blob::new(STANDARD.decode(base64).ok()?)),
-        (None, None) => return None,
+    let sent = match &attribute.string_value {
+        Some(text) => sent.string_value(text),
+        None => sent.binary_value(Blob::new(attribute.value()?)),
     };
     sent.build().ok()
 }

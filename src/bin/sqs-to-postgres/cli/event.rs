@@ -5,6 +5,7 @@ use aws_lambda_events::event::sqs::{SqsMessage, SqsMessageAttribute};
 use aws_sdk_sqs::types::{Message, MessageAttributeValue};
 use serde::Deserialize as _;
 use sqs_to_postgres::message::Record;
+use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 
 /// A message of the queue with this ARN, as Lambda's event has it.
 pub(crate) fn of_event(message: Message, queue_arn: &str) -> SqsMessage {
@@ -36,8 +37,11 @@ fn attribute(value: MessageAttributeValue) -> SqsMessageAttribute {
     attribute
 }
 
-/// The same as the handler reads it.
+/// A dead letter as the handler reads it once it is back in its queue: the one with this ARN, unless it names
+/// another.
 pub(crate) fn record(message: &Message, queue_arn: &str) -> Option<Record<'static>> {
+    let dead_letter = DeadLetter::new(message.clone());
+    let queue_arn = dead_letter.source().unwrap_or(queue_arn);
     let record = serde_json::to_value(of_event(message.clone(), queue_arn)).ok()?;
     Record::deserialize(record).ok()
 }

@@ -139,7 +139,11 @@ impl Fields {
     fn batch(mut self) -> Vec<(Style, String)> {
         let mut count = |name: &str, style| {
             let number = self.take(name);
-            let style = if number == "0" { DIM } else { style };
+            // A count that is rarely above none has no field then.
+            let style = match number.as_str() {
+                "" | "0" => DIM,
+                _ => style,
+            };
             (style, format!("{number:>5} {}", name.replace('_', " ")))
         };
         let mut parts = vec![
@@ -149,6 +153,7 @@ impl Fields {
         ];
         let extras = [
             "duplicates",
+            "duplicates_in_batch",
             "stale",
             "deleted",
             "skipped",

@@ -1,8 +1,8 @@
-//! The values for `token`, `unmask` and `forget`: arguments, or lines of stdin.
+//! The values that a command works on: arguments, or lines of stdin.
 
 use std::io::{self, BufRead as _};
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command, CommandFactory as _};
 use sqs_to_postgres::suggest::did_you_mean;
 
 use crate::Cli;
@@ -40,11 +40,12 @@ fn value(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     let tool = Cli::command();
-    let commands = ["forget", "token", "unmask"].map(|name| tool.find_subcommand(name));
-    let flags = commands
-        .iter()
-        .flatten()
-        .flat_map(|command| command.get_opts());
+    let takes_values = |command: &&Command| {
+        let mut arguments = command.get_arguments();
+        arguments.any(|argument| argument.get_id() == "values")
+    };
+    let commands = tool.get_subcommands().filter(takes_values);
+    let flags = commands.flat_map(Command::get_opts);
     let names = flags.filter_map(|flag| flag.get_long()).chain(["help"]);
     let names: Vec<String> = names.map(|name| format!("--{name}")).collect();
     let is_known = flag == "-h" || names.iter().any(|name| name == flag);

@@ -39,20 +39,39 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it handles signals itself, to finish what it has begun.
     fn takes_signals(&self) -> bool {
-        matches!(
-            self,
-            Self::Drain(_) | Self::Forget(_) | Self::Redrive(_) | Self::Remask(_) | Self::Send(_)
-        )
+        match self {
+            Self::Drain(_)
+            | Self::Forget(_)
+            | Self::Redrive(_)
+            | Self::Remask(_)
+            | Self::Send(_) => true,
+            Self::Check(_)
+            | Self::Ddl(_)
+            | Self::Explain(_)
+            | Self::Infer(_)
+            | Self::Token(_)
+            | Self::Unmask(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
     }
 
-    /// Whether it changes something, rather than only print.
+    /// Whether it changes something, rather than only print. Then it is not done when nobody reads its output any
+    /// more, and its exit code says so.
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Drain(_) | Self::Send(_) => true,
             Self::Forget(forget) => forget.yes,
             Self::Redrive(redrive) => redrive.moves(),
             Self::Remask(remask) => !remask.dry_run,
-            _ => false,
+            Self::Check(_)
+            | Self::Ddl(_)
+            | Self::Explain(_)
+            | Self::Infer(_)
+            | Self::Token(_)
+            | Self::Unmask(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 

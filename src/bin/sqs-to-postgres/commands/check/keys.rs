@@ -84,7 +84,7 @@ fn statement(mapping: &TableMapping) -> Option<String> {
     let columns = mapping.columns.iter().filter_map(|column| {
         let name = quote_identifier(&column.name);
         let label = quote_literal(&column.name);
-        let is_token = column.mask == Some(Mask::AesSiv);
+        let is_token = column.mask.is_some_and(Mask::is_reversible);
         let id = match is_token {
             true => format!(
                 "CASE WHEN t.{name}::text ~ '{TOKEN}' THEN coalesce(substring(t.{name}::text FROM '{TOKEN}'), '') END"

@@ -33,15 +33,22 @@ impl Collector for Status {
         let deleted = counts.done - counts.undeleted;
         let took = totals.took.as_secs_f64();
         let failed = totals.failed.iter().map(|(rule, tries)| (*rule, *tries));
-        let depth = counts.depth;
-        let depth = [("waiting", depth.waiting), ("invisible", depth.invisible)];
+        // Without a value while it is unknown.
+        let depth = counts.depth.known().into_iter();
+        let depth =
+            depth.flat_map(|depth| [("waiting", depth.waiting), ("invisible", depth.invisible)]);
         let mut all = Metrics(encoder);
         all.counter("messages_received", "Messages received.", counts.received)?;
         all.counter("rows_stored", "Rows written.", totals.rows.written)?;
-        let help = "Messages whose row already existed.";
+        let help = "Rows whose key the table had, or another row of their batch.";
         all.counter("rows_duplicate", help, totals.rows.duplicates)?;
+        let help = "Rows whose key another row of their batch had.";
+        let in_batch = totals.rows.duplicates_in_batch;
+        all.counter("rows_duplicate_in_batch", help, in_batch)?;
         let help = "Messages older than their row.";
         all.counter("rows_stale", help, totals.rows.stale)?;
+        let help = "Messages that produced no row, and were acknowledged.";
+        all.counter("messages_skipped", help, totals.skipped)?;
         let help = "Failed attempts to store messages, by rule.";
         all.family("messages_failed", help, "rule", failed.map(counter))?;
         let help = "Messages sent to the dead-letter queue.";
@@ -116,9 +123,11 @@ mod tests {
     use std::time::Duration;
 
     use sqs_to_postgres::load::Stored;
+    use sqs_to_postgres::sqs::Depth;
     use sqs_to_postgres::telemetry::Totals;
 
     use super::*;
+    use crate::commands::drain::status::{LastDepth, Words};
 
     #[test]
     fn prometheus_reads_the_names_types_and_help_of_all_metrics() {
@@ -131,8 +140,13 @@ mod tests {
             failed: BTreeMap::from([("type", 2)]),
             ..Totals::default()
         };
-        let status = Status::new(Arc::new(Mutex::new(totals)), "message");
+        let words = Words {
+            stored: "message",
+            duplicates: "stored already",
+        };
+        let status = Status::new(Arc::new(Mutex::new(totals)), words);
         status.counts().received = 5;
+        status.counts().depth = LastDepth::Read(Depth::default());
         status.settled(4, 1, 2);
         assert_eq!(text(&status), include_str!("metrics.txt"));
     }

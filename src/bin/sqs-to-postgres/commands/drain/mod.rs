@@ -20,6 +20,8 @@ use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::handler::Handler;
+use sqs_to_postgres::message::Metadata;
+use sqs_to_postgres::pipeline::{self, Column, Pipeline, TableMapping};
 use sqs_to_postgres::sqs::MAX_BACK_OFF;
 use sqs_to_postgres::start;
 use tokio::time::Instant;
@@ -34,7 +36,7 @@ use crate::cli::signals::Stop;
 use gather::Limits;
 use run::DrainLoop;
 use source::Source;
-use status::Status;
+use status::{Status, Words};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,8 +48,9 @@ Examples:
 ///
 /// Stores messages as the function does, until the queue is empty, and prints a summary.
 /// Failed messages stay in the queue until its redrive policy moves them. If messages are
-/// still invisible at the end, it says so, and the exit code is 1. Ctrl-C and SIGTERM end
-/// it within ten seconds; messages that are not stored by then become visible again.
+/// still invisible at the end, it says so, and the exit code is 1; if SQS does not say how
+/// many there are, the exit code is 3. Ctrl-C and SIGTERM end it within ten seconds;
+/// messages that are not stored by then become visible again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Drain {
@@ -100,16 +103,12 @@ impl Drain {
             return Ok(Outcome::done_if(self.follow));
         };
         let (source, database, handler, max_invisible) = opened?;
-        let stored = match handler.pipeline().single_table() {
-            Some(_) => "message",
-            None => "row",
-        };
         let drain = DrainLoop {
             limits: self.limits(),
             is_following: self.follow,
             waits_for_invisible: self.wait_invisible,
             max_invisible,
-            status: Status::new(handler.totals(), stored),
+            status: Status::new(handler.totals(), words(handler.pipeline())),
             failed: RefCell::default(),
             source: &source,
             stop,
@@ -147,5 +146,29 @@ impl Drain {
             window: Duration::from_secs(self.batch_window),
             concurrency: self.concurrency.into(),
         }
+    }
+}
+
+/// A message whose key is its id is the same message if the table has the key. Whether another message has the same
+/// key, or the same message was delivered again, is otherwise not known.
+fn words(pipeline: &Pipeline) -> Words {
+    let is_id = |column: &Column| {
+        column.fallbacks.is_empty()
+            && column.source == pipeline::Source::Metadata(Metadata::MessageId)
+    };
+    let is_by_id = |table: &TableMapping| table.key_columns().any(is_id);
+    let mut roots = pipeline
+        .tables
+        .iter()
+        .filter(|table| table.parent.is_none());
+    Words {
+        stored: match pipeline.single_table() {
+            Some(_) => "message",
+            None => "row",
+        },
+        duplicates: match roots.all(is_by_id) {
+            true => "stored already",
+            false => "had a key that the table has already",
+        },
     }
 }

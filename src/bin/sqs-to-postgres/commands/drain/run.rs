@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::handler::{HandleError, Handler};
@@ -21,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::batch::ReceivedBatch;
 use super::gather::Limits;
 use super::source::Source;
-use super::status::{self, Status};
+use super::status::{self, Invisibility, Status};
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::last_line;
@@ -164,8 +165,12 @@ impl DrainLoop<'_> {
                     if batch.len() > 0 {
                         batches.send((batch, permit)).await.ok()?;
                     }
-                    if is_over && !self.is_following && !self.awaits_invisible().await {
-                        return None;
+                    if is_over && !self.is_following {
+                        match self.awaits_invisible().await {
+                            Ok(true) => {}
+                            Ok(false) => return None,
+                            Err(error) => return Some(error.into()),
+                        }
                     }
                 }
                 Err(error) if !self.is_following => return Some(error.into()),
@@ -179,21 +184,25 @@ impl DrainLoop<'_> {
     }
 
     /// Whether to wait for messages that are invisible, and not only because they failed here.
-    async fn awaits_invisible(&self) -> bool {
+    async fn awaits_invisible(&self) -> Result<bool, AwsError> {
         if !self.waits_for_invisible {
-            return false;
+            return Ok(false);
         }
-        let depth = self.source.depth().await.unwrap_or_default();
-        depth.waiting > 0 || depth.invisible > self.failed.borrow().len() as u64
+        let depth = self.source.depth().await?;
+        Ok(depth.waiting > 0 || depth.invisible > self.failed.borrow().len() as u64)
     }
 
     /// Reads the depth of the queue at the end. It is approximate: what has just been deleted may be counted.
     async fn look_at_the_end(&self) {
         let until = Instant::now() + self.limits.wait;
-        while let Ok(depth) = self.source.depth().await {
-            self.status.counts().depth = depth;
-            let is_explained = depth.invisible == 0 || self.status.has_failures();
-            if is_explained || self.stop.is_asked() || Instant::now() >= until {
+        loop {
+            let depth = self.source.depth().await;
+            let is_settled = match &depth {
+                Ok(depth) => depth.invisible == 0 || self.status.has_failures(),
+                Err(error) => !matches!(error, AwsError::Unavailable { .. }),
+            };
+            self.status.counts().depth = depth.into();
+            if is_settled || self.stop.is_asked() || Instant::now() >= until {
                 return;
             }
             sleep(LOOK_EVERY).await;
@@ -292,9 +301,10 @@ impl DrainLoop<'_> {
     }
 
     async fn release(&self, receipts: &[Receipt]) {
-        // If that fails, it is logged, and they become visible later.
-        _ = self.source.in_flight.release(receipts).await;
-        self.status.counts().released += receipts.len();
+        let unreleased = self.source.in_flight.release(receipts).await;
+        let mut counts = self.status.counts();
+        counts.released += receipts.len() - unreleased;
+        counts.unreleased += unreleased;
     }
 
     /// Waits until an end is requested, and then as long as a batch may take.
@@ -307,9 +317,8 @@ impl DrainLoop<'_> {
     async fn watch(&self, progress: &Progress, has_metrics: bool) -> Infallible {
         loop {
             if progress.is_shown() || has_metrics {
-                if let Ok(depth) = self.source.depth().await {
-                    self.status.counts().depth = depth;
-                }
+                let depth = self.source.depth().await;
+                self.status.counts().depth = depth.into();
                 self.status.counts().in_flight = self.source.in_flight.len();
                 self.status.show(progress);
             }
@@ -325,17 +334,18 @@ impl DrainLoop<'_> {
     ) -> Result<Outcome, CliError> {
         self.look_at_the_end().await;
         let is_interrupted = self.stop.is_asked() && error.is_none();
-        let at_most = match self.status.is_only_failed_invisible() {
-            true => self.source.in_flight.visibility_timeout(),
-            false => self.max_invisible,
+        let times = Invisibility {
+            failed: self.source.in_flight.visibility_timeout(),
+            others: self.max_invisible,
         };
-        let summary = self.status.summary(is_json, is_interrupted, at_most);
+        let summary = self.status.summary(is_json, is_interrupted, times);
         last_line(&summary)?;
         match error {
             Some(error) => Err(error),
-            None => Ok(Outcome::done_if(
-                self.is_following || !is_interrupted && self.status.is_drained(),
-            )),
+            // Only an interrupt ends it.
+            None if self.is_following => Ok(Outcome::Done),
+            None if is_interrupted => Ok(Outcome::SomeFailed),
+            None => Ok(self.status.outcome()),
         }
     }
 }

@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::sqs::Depth;
 use sqs_to_postgres::telemetry::Totals;
 use tokio::net::TcpListener;
@@ -22,8 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::metrics::{self, TEXT_FORMAT};
+use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::counted;
+use crate::cli::output::{counted, listed};
 use crate::cli::progress::{Progress, rate};
 
 /// How long a connection may take. A scrape takes milliseconds.
@@ -33,8 +35,27 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     totals: Arc<Mutex<Totals>>,
-    stored: &'static str,
+    words: Words,
     counts: Arc<Mutex<Counts>>,
+}
+
+/// What the summary calls what it counts, which depends on the mapping.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    /// What is stored: "message" if each is always one row.
+    pub(super) stored: &'static str,
+    /// Rows whose key the table had.
+    pub(super) duplicates: &'static str,
+}
+
+/// The depth of the queue, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub(super) enum LastDepth {
+    #[default]
+    NotRead,
+    Read(Depth),
+    /// The last attempt to read it failed.
+    Unknown(AwsError),
 }
 
 #[derive(Debug, Default)]
@@ -49,22 +70,23 @@ pub(super) struct Counts {
     /// Done, but not deleted from the queue.
     pub(super) undeleted: usize,
     pub(super) released: usize,
+    /// Not stored, and invisible until their visibility timeout expires.
+    pub(super) unreleased: usize,
     /// Left in the queue, because their batch as a whole could not be stored.
     pub(super) left: usize,
     /// Different messages whose last attempt failed; with `--follow`, failed attempts.
     pub(super) failed: usize,
     pub(super) in_flight: usize,
-    pub(super) depth: Depth,
+    pub(super) depth: LastDepth,
     pub(super) is_queue_down: bool,
     pub(super) is_database_down: bool,
 }
 
 impl Status {
-    /// `stored` is what a message becomes: "message" if always one row.
-    pub(super) fn new(totals: Arc<Mutex<Totals>>, stored: &'static str) -> Self {
+    pub(super) fn new(totals: Arc<Mutex<Totals>>, words: Words) -> Self {
         Self {
             totals,
-            stored,
+            words,
             counts: Arc::default(),
         }
     }
@@ -100,28 +122,36 @@ impl Status {
     /// Whether messages are left in the queue.
     pub(super) fn has_failures(&self) -> bool {
         let counts = self.counts();
-        counts.failed + counts.left + counts.released > 0
+        counts.failed + counts.left + counts.released + counts.unreleased > 0
     }
 
     /// Whether messages are invisible for no other reason than that they failed here.
     pub(super) fn is_only_failed_invisible(&self) -> bool {
         let counts = self.counts();
-        counts.left == 0 && counts.depth.invisible <= counts.failed as u64
+        let depth = counts.depth.known();
+        counts.left == 0 && depth.is_some_and(|depth| depth.invisible <= counts.failed as u64)
     }
 
-    /// Whether every message of the queue is stored.
-    pub(super) fn is_drained(&self) -> bool {
-        let is_invisible = self.counts().depth.invisible > 0;
-        !is_invisible && !self.has_failures() && self.totals().dead_lettered == 0
+    /// How a drain ends that nobody interrupted: done if every message of the queue is stored, as far as SQS says.
+    pub(super) fn outcome(&self) -> Outcome {
+        let depth = self.counts().depth.clone();
+        match depth {
+            LastDepth::Unknown(error) => CliError::from(error).outcome(),
+            LastDepth::NotRead => Outcome::SomeFailed,
+            LastDepth::Read(depth) => Outcome::done_if(
+                depth.invisible == 0 && !self.has_failures() && self.totals().dead_lettered == 0,
+            ),
+        }
     }
 
     /// Updates the progress bar.
     pub(super) fn show(&self, progress: &Progress) {
         let counts = self.counts();
-        progress.set(
-            counts.done,
-            &format!("stored, {} in the queue", counts.depth.waiting),
-        );
+        let waiting = match counts.depth.known() {
+            Some(depth) => depth.waiting.to_string(),
+            None => "?".to_owned(),
+        };
+        progress.set(counts.done, &format!("stored, {waiting} in the queue"));
     }
 
     /// The summary, in a line.
@@ -129,26 +159,37 @@ impl Status {
         &self,
         is_json: bool,
         is_interrupted: bool,
-        max_invisible: Duration,
+        times: Invisibility,
     ) -> String {
+        let longest = match self.is_only_failed_invisible() {
+            true => times.failed,
+            false => times.others,
+        };
         let (counts, totals) = (self.counts(), self.totals());
         if is_json {
-            return as_json(&counts, &totals, is_interrupted, max_invisible).to_string();
+            return as_json(&counts, &totals, is_interrupted, longest).to_string();
         }
         let (stored, worked) = (totals.rows.written as usize, counts.worked());
         let mut summary = match counts.received {
             0 => "no messages".to_owned(),
             _ => format!(
                 "stored {} {}",
-                counted(stored, self.stored),
+                counted(stored, self.words.stored),
                 rate(stored, worked)
             ),
         };
+        let in_batch = totals.rows.duplicates_in_batch;
+        let in_table = totals.rows.duplicates.saturating_sub(in_batch);
+        let waiting = counts.depth.known().map_or(0, |depth| depth.waiting);
         let rest = [
-            (totals.rows.duplicates as usize, "stored already"),
+            (in_table as usize, self.words.duplicates),
+            (
+                in_batch as usize,
+                "had the key of another row of their batch",
+            ),
             (totals.rows.stale as usize, "older than their row"),
             (totals.rows.deleted as usize, "rows deleted"),
-            (totals.skipped as usize, "skipped, as no table takes them"),
+            (totals.skipped as usize, "skipped (they produce no row)"),
             (counts.failed, "failed"),
             (
                 totals.dead_lettered as usize,
@@ -156,14 +197,18 @@ impl Status {
             ),
             (counts.left, "not stored, because their batch failed"),
             (counts.released, "released to the queue"),
+            (
+                counts.unreleased,
+                "not stored, and invisible until their visibility timeout expires",
+            ),
             (counts.undeleted, "stored, but not deleted"),
-            (counts.depth.waiting as usize, "waiting in the queue"),
+            (waiting as usize, "waiting in the queue"),
         ];
         for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
             // Writing to a String cannot fail.
             _ = write!(summary, "; {count} {what}");
         }
-        summary += &counts.invisible(max_invisible);
+        summary += &counts.invisible(times);
         if is_interrupted {
             summary += "; interrupted";
         }
@@ -176,18 +221,70 @@ impl Counts {
         self.worked + self.working.map_or(Duration::ZERO, |(from, to)| to - from)
     }
 
-    /// How many messages are invisible, for how long at most, and why.
-    fn invisible(&self, at_most: Duration) -> String {
-        let (count, secs) = (self.depth.invisible, at_most.as_secs());
-        let why = match (count as usize).saturating_sub(self.failed + self.left) {
-            0 if count == 0 => return String::new(),
-            0 if self.left > 0 => "backed off, because their batch failed",
-            0 => "because they failed",
-            _ => {
-                "because others received them, they are delayed, or an outage backed them off; --wait-invisible waits for them"
+    /// How many messages are invisible, why, and for how long at most. Which of them they are SQS does not say: those
+    /// that failed in this run are invisible for now.
+    fn invisible(&self, times: Invisibility) -> String {
+        let depth = match &self.depth {
+            LastDepth::Read(depth) => depth,
+            LastDepth::NotRead => return String::new(),
+            LastDepth::Unknown(error) => {
+                return format!("; depth of the queue unknown ({})", error.reason());
             }
         };
-        format!("; {count} invisible in the queue for up to {secs} s, {why}")
+        let all = depth.invisible as usize;
+        let failed = all.min(self.failed);
+        let left = (all - failed).min(self.left);
+        let others = all - failed - left;
+        let groups = [
+            (failed, "failed in this run", times.failed, ""),
+            (
+                left,
+                "backed off because their batch failed",
+                times.others,
+                "",
+            ),
+            (
+                others,
+                "received by another consumer or an earlier run, delayed, or backed off",
+                times.others,
+                "; --wait-invisible waits for them",
+            ),
+        ];
+        let groups = groups.iter().filter(|(count, ..)| *count > 0);
+        let groups = groups.map(|(count, why, at_most, then)| {
+            let secs = at_most.as_secs();
+            format!("{count} {why} (visible again within {secs} s{then})")
+        });
+        match all {
+            0 => String::new(),
+            _ => format!("; {all} invisible in the queue: {}", listed(groups)),
+        }
+    }
+}
+
+/// For how long messages remain invisible at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Invisibility {
+    /// If they failed in this run.
+    pub(super) failed: Duration,
+    pub(super) others: Duration,
+}
+
+impl LastDepth {
+    pub(super) fn known(&self) -> Option<Depth> {
+        match self {
+            Self::Read(depth) => Some(*depth),
+            Self::NotRead | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl From<Result<Depth, AwsError>> for LastDepth {
+    fn from(read: Result<Depth, AwsError>) -> Self {
+        match read {
+            Ok(depth) => Self::Read(depth),
+            Err(error) => Self::Unknown(error),
+        }
     }
 }
 
@@ -263,11 +360,19 @@ fn as_json(
     max_invisible: Duration,
 ) -> Value {
     let seconds = counts.worked().as_secs_f64();
+    let depth = counts.depth.known();
+    let unknown = match &counts.depth {
+        LastDepth::Unknown(error) => Some(error.reason()),
+        LastDepth::NotRead | LastDepth::Read(_) => None,
+    };
     json!({
-        "received": counts.received, "stored": totals.rows.written, "duplicates": totals.rows.duplicates, "stale": totals.rows.stale,
+        "received": counts.received, "stored": totals.rows.written, "duplicates": totals.rows.duplicates,
+        "duplicates_in_batch": totals.rows.duplicates_in_batch, "stale": totals.rows.stale,
         "deleted": totals.rows.deleted, "skipped": totals.skipped, "failed": counts.failed,
-        "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
-        "undeleted": counts.undeleted, "seconds": seconds, "waiting": counts.depth.waiting,
-        "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
+        "dead_lettered": totals.dead_lettered, "released": counts.released,
+        "unreleased": counts.unreleased, "left": counts.left,
+        "undeleted": counts.undeleted, "seconds": seconds, "waiting": depth.map(|depth| depth.waiting),
+        "invisible": depth.map(|depth| depth.invisible), "depth_unknown": unknown,
+        "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
     })
 }

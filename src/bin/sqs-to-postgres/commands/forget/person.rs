@@ -69,7 +69,7 @@ impl People {
             notes: Vec::new(),
             texts: Vec::new(),
             transformers: transformers.collect::<Result<_, _>>()?,
-            origins: Origins::new(keys),
+            origins: Origins::with_retired(keys),
             pipeline,
         };
         for (value, number) in values.iter().zip(1..) {

@@ -34,7 +34,7 @@ impl Explainer {
         Ok(Self {
             pipeline,
             transformer,
-            origins: Origins::new(key),
+            origins: Origins::with_retired(key),
             queue_arn: queue_arn.to_owned(),
         })
     }

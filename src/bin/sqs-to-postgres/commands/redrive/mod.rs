@@ -121,7 +121,7 @@ impl Redrive {
             explainer: explainer.transpose()?,
             is_fifo: queue.is_fifo() || dead_letters.is_fifo(),
             sender: Sender::new(queue),
-            origins: Origins::new(key.as_ref()),
+            origins: Origins::with_retired(key.as_ref()),
             to_arn: to.arn,
             in_flight: in_flight(dead_letters),
             moved: RefCell::default(),
@@ -263,7 +263,7 @@ impl Workers<'_> {
                 report.failed(message, GROUP_BLOCKED)?;
                 continue;
             }
-            match message.returned(number, self.sender.is_fifo(), &self.origins) {
+            match message.returned(number, &self.to_arn, &self.origins) {
                 Ok(returned) => {
                     report.note(&returned.notes);
                     outgoing.push(returned.message);

@@ -174,10 +174,10 @@ fn sentence(note: Note, count: usize) -> String {
     let messages = counted(count, "message");
     match note {
         Note::Unsigned => format!(
-            "no mask key is set, so the original ids of {messages} are not signed: if the function has a mask key, set it here too (MASK_KEY or MASK_SECRET_ID), or the function ignores them"
+            "no mask key is set, so the original ids of {messages} are not signed for this queue: if the function has a mask key, set it here too (MASK_KEY or MASK_SECRET_ID), or the function ignores them"
         ),
         Note::Unverified => format!(
-            "the origin of {messages} was not signed with this mask key: the function ignores it, unless it was signed with the function's key"
+            "the origin of {messages} was not signed with any of these mask keys: the function ignores it, unless it was signed with the function's current key"
         ),
         Note::TimeReset => format!(
             "SQS reset the time of {messages} when it moved them, as it does on FIFO queues: @sent_at will be the time of that move"

@@ -9,7 +9,6 @@ use sqs_to_postgres::message::Metadata;
 use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
 use sqs_to_postgres::quote::{qualified, quote_identifier};
 use sqs_to_postgres::schema::Inspection;
-use sqs_to_postgres::types::ColumnType;
 use thiserror::Error;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -70,18 +69,15 @@ impl Target {
     }
 
     fn of_table(mapping: &TableMapping) -> Result<Self, TableRefused> {
-        let masked = |mask| {
-            let columns = mapping.columns.iter();
-            columns.filter(move |column: &&Column| column.mask == Some(mask))
-        };
-        let tokens = masked(Mask::AesSiv).map(|column| {
-            let max_chars = match column.column_type {
-                ColumnType::Varchar(chars) => Some(chars),
-                _ => None,
-            };
-            (column.name.clone(), max_chars)
-        });
-        let hashes = masked(Mask::HmacSha256).map(|column| column.name.clone());
+        let (reversible, others): (Vec<&Column>, Vec<&Column>) = mapping
+            .columns
+            .iter()
+            .filter(|column| column.mask.is_some_and(Mask::needs_key))
+            .partition(|column| column.mask.is_some_and(Mask::is_reversible));
+        let tokens = reversible
+            .into_iter()
+            .map(|column| (column.name.clone(), column.column_type.max_chars()));
+        let hashes = others.into_iter().map(|column| column.name.clone());
         let is_key_id = |column: &&Column| column.reads(&Metadata::MaskKeyId);
         let hashes: Vec<_> = hashes.collect();
         let key_id = mapping.columns.iter().find(is_key_id);

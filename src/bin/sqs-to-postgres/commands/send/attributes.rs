@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use aws_sdk_sqs::types::MessageAttributeValue;
 use serde_json::{Value, json};
+use sqs_to_postgres::pipeline::Path;
 use sqs_to_postgres::sqs::batch::MAX_ATTRIBUTES;
 use time::OffsetDateTime;
 use uuid::Builder;
@@ -17,7 +18,7 @@ pub(super) struct Attributes {
     /// Of every message, by name.
     pub(super) fixed: Vec<(String, String)>,
     /// The path in the message of an object with more of them.
-    pub(super) from: Option<String>,
+    pub(super) from: Option<Path>,
     /// The topic that the messages seem to come from.
     pub(super) topic_arn: Option<String>,
 }
@@ -62,10 +63,11 @@ impl Attributes {
             .map(|(name, value)| (name.clone(), (TEXT, value.clone())))
             .collect();
         if let Some(path) = &self.from {
-            let Some(Value::Object(found)) = value_at(line, path)? else {
+            let body = body(line)?;
+            let Some(Value::Object(found)) = path.find(&body) else {
                 return Err("it has no object at the path given by --attributes-from");
             };
-            for (name, value) in found {
+            for (name, value) in found.clone() {
                 let attribute = match value {
                     Value::Null => continue,
                     Value::String(text) if !text.is_empty() => (TEXT, text),
@@ -87,14 +89,9 @@ impl Attributes {
     }
 }
 
-/// The value at a path of a line.
-pub(super) fn value_at(line: &str, path: &str) -> Result<Option<Value>, &'static str> {
-    let body: Value = serde_json::from_str(line).map_err(|_| "it is not JSON")?;
-    let pointer: String = path
-        .split('.')
-        .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
-        .collect();
-    Ok(body.pointer(&pointer).cloned())
+/// The JSON of a line.
+pub(super) fn body(line: &str) -> Result<Value, &'static str> {
+    serde_json::from_str(line).map_err(|_| "it is not JSON")
 }
 
 /// A message as SNS wraps it, without a signature.

@@ -13,6 +13,7 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use clap::Args;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::Value;
+use sqs_to_postgres::pipeline::Path;
 use sqs_to_postgres::sqs::batch::{MAX_BYTES, Outgoing, Request};
 use sqs_to_postgres::sqs::send::{Sender, Sent};
 use tokio::sync::mpsc;
@@ -22,7 +23,7 @@ use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::settings::QueueFlags;
 use crate::cli::signals::Stop;
-use attributes::{Attributes, attribute, value_at};
+use attributes::{Attributes, attribute, body};
 use report::Report;
 
 /// Lines read ahead of what is sent.
@@ -50,15 +51,16 @@ Examples:
 pub(crate) struct SendLines {
     /// The file; stdin if omitted or -
     file: Option<PathBuf>,
-    /// Path to the message group id in each message; a FIFO queue keeps the order within a group
+    /// Path to the message group id in each message, written as in a mapping; a FIFO queue keeps the order within a
+    /// group
     #[arg(long, value_name = "PATH")]
-    group_id_from: Option<String>,
+    group_id_from: Option<Path>,
     /// An attribute for every message; repeat the flag for several
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     attributes: Vec<(String, String)>,
-    /// Path to an object in each message whose members become its message attributes
+    /// Path to an object in each message whose members become its message attributes, written as in a mapping
     #[arg(long, value_name = "PATH")]
-    attributes_from: Option<String>,
+    attributes_from: Option<Path>,
     /// Wrap the messages as SNS does without raw message delivery, with their attributes, as if from this topic
     #[arg(long, value_name = "TOPIC_ARN")]
     sns: Option<String>,
@@ -178,7 +180,7 @@ struct Requests {
     rate: Option<u32>,
     /// When the rate allows the next request.
     due: Instant,
-    group_id_from: Option<String>,
+    group_id_from: Option<Path>,
     attributes: Attributes,
     /// On a FIFO queue, distinguishes the deduplication ids of this run from those of another.
     run: Option<String>,
@@ -290,7 +292,7 @@ impl Requests {
         }
         let group = self
             .group_id_from
-            .as_deref()
+            .as_ref()
             .map(|path| group_id(&body, path))
             .transpose()?;
         let (body, attributes) = self.attributes.apply(body)?;
@@ -312,9 +314,10 @@ impl Requests {
 }
 
 /// The text or number at a path of the body.
-fn group_id(body: &str, path: &str) -> Result<String, &'static str> {
-    match value_at(body, path).map_err(|_| "it is not JSON, so it has no group")? {
-        Some(Value::String(group)) if !group.is_empty() => Ok(group),
+fn group_id(line: &str, path: &Path) -> Result<String, &'static str> {
+    let body = body(line).map_err(|_| "it is not JSON, so it has no group")?;
+    match path.find(&body) {
+        Some(Value::String(group)) if !group.is_empty() => Ok(group.clone()),
         Some(Value::Number(group)) => Ok(group.to_string()),
         _ => Err("it has no text or number at the path given by --group-id-from"),
     }

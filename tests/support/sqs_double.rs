@@ -1,6 +1,6 @@
 //! A queue in this process, for what SQS does not do on demand: to be faster than the drain, to fail to process some
 //! entries, to refuse, not to answer, and to deliver messages in flight again. It speaks the part of SQS's JSON protocol
-//! that the tool uses.
+//! that the tool and the function use.
 //! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use crate::support::batch::id;
+use super::batch::id;
 
 #[derive(Default)]
 struct Messages {
@@ -32,6 +32,8 @@ struct Messages {
     receives: usize,
     /// After this many receives further ones are refused.
     receives_until_refused: Option<usize>,
+    /// After this many requests for the queue's attributes further ones fail, by the fault of SQS.
+    attributes_until_down: Option<usize>,
     /// Receive requests are not answered.
     is_mute: bool,
     /// The number of receive requests, answered or not.
@@ -40,6 +42,8 @@ struct Messages {
     has_taken_half: bool,
     /// Instead: everything arrives but these bodies, which fail this many times by the fault of SQS.
     unlucky: HashMap<String, usize>,
+    /// The answer to a request to send does not mention these bodies.
+    unmentioned: Vec<String>,
     /// The bodies that arrived, in their order.
     arrived: Vec<String>,
 }
@@ -128,6 +132,21 @@ impl SqsDouble {
         self.messages.lock().unwrap().receives_until_refused = Some(count);
     }
 
+    /// After this many requests for the queue's attributes further ones fail, by the fault of SQS.
+    pub(crate) fn fail_attributes_after(&self, count: usize) {
+        self.messages.lock().unwrap().attributes_until_down = Some(count);
+    }
+
+    /// All waiting messages are in flight elsewhere.
+    pub(crate) fn hide_all(&self) {
+        let mut messages = self.messages.lock().unwrap();
+        let hidden: Vec<_> = messages.waiting.drain(..).collect();
+        for message in hidden {
+            let handle = message["ReceiptHandle"].as_str().unwrap().to_owned();
+            messages.held.insert(handle, message);
+        }
+    }
+
     /// From now on receive requests are not answered.
     pub(crate) fn mute(&self) {
         self.messages.lock().unwrap().is_mute = true;
@@ -142,6 +161,12 @@ impl SqsDouble {
     pub(crate) fn fail_sends(&self, body: &str, times: usize) {
         let mut messages = self.messages.lock().unwrap();
         messages.unlucky.insert(body.to_owned(), times);
+    }
+
+    /// The answer to a request to send does not mention this body.
+    pub(crate) fn never_mention(&self, body: &str) {
+        let mut messages = self.messages.lock().unwrap();
+        messages.unmentioned.push(body.to_owned());
     }
 
     /// The bodies that were sent to it, in their order.
@@ -186,6 +211,13 @@ impl Messages {
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for entry in entries {
             let body = entry["MessageBody"].as_str().unwrap();
+            if self
+                .unmentioned
+                .iter()
+                .any(|unmentioned| unmentioned == body)
+            {
+                continue;
+            }
             match self.unlucky.get_mut(body) {
                 Some(times) if *times > 0 => {
                     *times -= 1;
@@ -233,11 +265,20 @@ async fn answer(
             let name = request["QueueName"].as_str().unwrap();
             json!({"QueueUrl": format!("{}/000000000000/{name}", double.endpoint)})
         }
-        "GetQueueAttributes" => json!({"Attributes": {
-            "QueueArn": format!("arn of {}", request["QueueUrl"]), "VisibilityTimeout": "30",
-            "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
-            "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
-        }}),
+        "GetQueueAttributes" if messages.attributes_until_down == Some(0) => {
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+        }
+        "GetQueueAttributes" => {
+            if let Some(left) = &mut messages.attributes_until_down {
+                *left -= 1;
+            }
+            json!({"Attributes": {
+                "QueueArn": format!("arn of {}", request["QueueUrl"].as_str().unwrap()), "VisibilityTimeout": "30",
+                "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
+                "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
+                "ApproximateNumberOfMessagesDelayed": "0",
+            }})
+        }
         "ReceiveMessage"
             if messages.poison.is_some()
                 && (messages.receives.is_multiple_of(2) || messages.waiting.is_empty()) =>
@@ -286,7 +327,9 @@ async fn answer(
             }
             json!({"Successful": successful, "Failed": failed})
         }
-        "SendMessageBatch" if !messages.unlucky.is_empty() => messages.take_in(&entries),
+        "SendMessageBatch" if !messages.unlucky.is_empty() || !messages.unmentioned.is_empty() => {
+            messages.take_in(&entries)
+        }
         "SendMessageBatch" if messages.has_taken_half => {
             return refused(StatusCode::FORBIDDEN, "AccessDenied");
         }
