@@ -117,6 +117,7 @@ impl Handler {
             received: records.len(),
             skipped: 0,
             tables: loaded.tables,
+            empty_rows: Vec::new(),
             recovery: self.loader.take_recovery(),
             oldest_age: oldest_age(&records),
             transform,
@@ -127,6 +128,7 @@ impl Handler {
         }
         let rejected = batch.rejections(&loaded.outcomes);
         figures.skipped = batch.skipped;
+        figures.empty_rows = batch.empty_rows(&loaded.outcomes);
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
     }

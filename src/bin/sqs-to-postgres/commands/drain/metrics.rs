@@ -42,6 +42,8 @@ impl Collector for Status {
         all.counter("rows_duplicate", help, totals.rows.duplicates)?;
         let help = "Messages older than their row.";
         all.counter("rows_stale", help, totals.rows.stale)?;
+        let help = "Rows without a value of the body.";
+        all.counter("rows_empty", help, totals.empty_rows)?;
         let help = "Failed attempts to store messages, by rule.";
         all.family("messages_failed", help, "rule", failed.map(counter))?;
         let help = "Messages sent to the dead-letter queue.";

@@ -149,6 +149,10 @@ impl Status {
             (totals.rows.stale as usize, "older than their row"),
             (totals.rows.deleted as usize, "rows deleted"),
             (totals.skipped as usize, "skipped, as no table takes them"),
+            (
+                totals.empty_rows as usize,
+                "rows without a value of the body",
+            ),
             (counts.failed, "failed"),
             (
                 totals.dead_lettered as usize,
@@ -265,7 +269,7 @@ fn as_json(
     let seconds = counts.worked().as_secs_f64();
     json!({
         "received": counts.received, "stored": totals.rows.written, "duplicates": totals.rows.duplicates, "stale": totals.rows.stale,
-        "deleted": totals.rows.deleted, "skipped": totals.skipped, "failed": counts.failed,
+        "deleted": totals.rows.deleted, "skipped": totals.skipped, "empty_rows": totals.empty_rows, "failed": counts.failed,
         "dead_lettered": totals.dead_lettered, "released": counts.released, "left": counts.left,
         "undeleted": counts.undeleted, "seconds": seconds, "waiting": counts.depth.waiting,
         "invisible": counts.depth.invisible, "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
