@@ -7,7 +7,7 @@ use crate::load::Outcome;
 use crate::message::{Message, Record};
 use crate::pipeline::Pipeline;
 use crate::rejection::{Rejection, Rule};
-use crate::rows::MessageRows;
+use crate::rows::{MessageRows, TableRows};
 use crate::transform::Transformer;
 
 /// The records of an event: rows to store, and rejections.
@@ -65,6 +65,16 @@ impl<'a> Batch<'a> {
             }
         }
         batch
+    }
+
+    /// How many rows of the stored messages have no value of their own, in each table.
+    pub(crate) fn empty_rows(&self, outcomes: &[Outcome]) -> Vec<usize> {
+        let empty_in = |table: &TableRows| {
+            let messages = outcomes.iter().enumerate();
+            let stored = messages.filter(|(_, outcome)| matches!(outcome, Outcome::Stored));
+            stored.map(|(message, _)| table.empty_of(message)).sum()
+        };
+        self.rows.tables().iter().map(empty_in).collect()
     }
 
     /// The records that are not stored, in their order, given what became of their rows. FIFO: only the first failure

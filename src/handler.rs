@@ -118,6 +118,7 @@ impl Handler {
             received: records.len(),
             skipped: 0,
             tables: loaded.tables,
+            empty_rows: Vec::new(),
             recovery: self.loader.take_recovery(),
             oldest_age: oldest_age(&records),
             transform,
@@ -131,6 +132,7 @@ impl Handler {
         if figures.skipped > 0 && figures.skipped == figures.received {
             telemetry::batch_skipped(figures.skipped);
         }
+        figures.empty_rows = batch.empty_rows(&loaded.outcomes);
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
     }

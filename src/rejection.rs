@@ -1,11 +1,14 @@
 //! Why a message was set aside: the rule it broke and the place, never the value.
 
+mod not_an_object;
+
 use std::fmt;
 
 use crate::message::{Envelope, ExtractError, NotInEnvelope};
 use crate::refusal::Refusal;
 use crate::steps::Step;
 use crate::types::{ColumnType, MAX_DIGITS};
+pub use not_an_object::{Found, NotAnObject, Start};
 
 /// A message that cannot be stored as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub struct Rejection {
 pub struct Place {
     /// The table's name, where the mapping has several.
     pub table: Option<String>,
-    /// The column's name; `None` where the array that a table has its rows from is at fault.
+    /// The column's name; `None` where the array that a table has its rows from, or an element of it, is at fault.
     pub column: Option<String>,
     /// The path in the body, with the positions of elements, or the metadata's name.
     pub path: String,
@@ -58,10 +61,14 @@ pub enum Rule {
     Unmatched,
     /// The value that a table has its rows from is not an array.
     NotAnArray,
+    /// Fields are mapped of a value that is not an object.
+    NotAnObject(NotAnObject),
     /// Two rows of one parent have the same key.
     RepeatedKey,
-    /// The message makes more rows than this.
+    /// The message expands to more rows than this.
     TooManyRows(usize),
+    /// The message expands to values of more bytes than this.
+    TooLarge(usize),
     /// Postgres refused the row.
     Refused(Box<Refusal>),
     /// FIFO: an earlier message of its group failed.
@@ -124,8 +131,10 @@ names! {
     Rule::Transform(_) => "transform",
     Rule::Unmatched => "unmatched",
     Rule::NotAnArray => "not_an_array",
+    Rule::NotAnObject(_) => "not_an_object",
     Rule::RepeatedKey => "repeated_key",
     Rule::TooManyRows(_) => "too_many_rows",
+    Rule::TooLarge(_) => "too_large",
     Rule::Refused(_) => "refused",
     Rule::GroupHeld => "group_held",
     Rule::OutOfTime => "out_of_time",
@@ -141,8 +150,8 @@ impl fmt::Display for Rule {
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
             Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or map text"),
+            Self::Range(ColumnType::Jsonb | ColumnType::Array(_)) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: fix the producer"),
             Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or map numeric"),
-            Self::Range(ColumnType::Jsonb) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: fix the producer"),
             Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
             Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
             Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
@@ -150,9 +159,11 @@ impl fmt::Display for Rule {
             Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: reduce the nesting"),
             Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: fix the producer, or remove the transform"),
             Self::Unmatched => f.write_str("no table takes the message: add a table whose when matches it, or set unmatched = \"skip\""),
+            Self::NotAnObject(found) => found.fmt(f),
             Self::NotAnArray => f.write_str("the value is not an array: correct its producer, or the table's each"),
             Self::RepeatedKey => f.write_str("two rows of one parent have the same key: correct the producer, or add a column to the key, for example from \"@index\""),
-            Self::TooManyRows(rows) => write!(f, "the message makes more than {rows} rows: divide it into several"),
+            Self::TooManyRows(rows) => write!(f, "the message expands to more than {rows} rows: split it"),
+            Self::TooLarge(bytes) => write!(f, "the message expands to more than {} MiB of values: split it, or repeat less of it in each row", bytes >> 20),
             Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
             Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
             Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),

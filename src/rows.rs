@@ -83,6 +83,12 @@ impl Rows {
         &self.bytes[self.start(cell)..self.ends[cell]]
     }
 
+    /// The length and bytes of the cell that was added last.
+    pub(crate) fn last_cell(&self) -> &[u8] {
+        let last = self.ends.len().saturating_sub(1);
+        &self.bytes[self.start(last)..]
+    }
+
     fn start(&self, cell: usize) -> usize {
         cell.checked_sub(1).map_or(0, |before| self.ends[before])
     }
@@ -153,6 +159,17 @@ pub struct MessageRows {
     messages: usize,
 }
 
+/// What a row of a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    /// It has a value of its own.
+    Full,
+    /// Every column that reads where the row begins is null.
+    Empty,
+    /// It is to be deleted.
+    Deleted,
+}
+
 /// The rows of messages in one table.
 pub struct TableRows {
     /// Their cells.
@@ -161,6 +178,8 @@ pub struct TableRows {
     parents: Vec<usize>,
     /// Positions of the rows that are to be deleted, in order; of these only the key and what is newer are given.
     deleted: Vec<usize>,
+    /// Positions of the rows without a value of their own, in order.
+    empty: Vec<usize>,
     /// For each message, the position after its last row.
     ends: Vec<usize>,
 }
@@ -172,6 +191,7 @@ impl MessageRows {
             rows: Rows::new(width),
             parents: Vec::new(),
             deleted: Vec::new(),
+            empty: Vec::new(),
             ends: Vec::new(),
         };
         Self {
@@ -216,21 +236,31 @@ impl MessageRows {
             let len = table.start(self.messages);
             table.rows.truncate(len);
             table.parents.truncate(len);
-            let deleted = table.deleted.partition_point(|&row| row < len);
-            table.deleted.truncate(deleted);
+            for marked in [&mut table.deleted, &mut table.empty] {
+                marked.truncate(marked.partition_point(|&row| row < len));
+            }
         }
     }
 }
 
 impl TableRows {
-    /// Notes what the row that was added last belongs to, and whether it is to be deleted.
-    pub(crate) fn finish_row(&mut self, parent: Option<usize>, is_deleted: bool) -> usize {
+    /// Notes what the row that was added last belongs to, and what it is.
+    pub(crate) fn finish_row(&mut self, parent: Option<usize>, kind: RowKind) -> usize {
         let row = self.rows.len() - 1;
         self.parents.extend(parent);
-        if is_deleted {
-            self.deleted.push(row);
+        match kind {
+            RowKind::Full => {}
+            RowKind::Empty => self.empty.push(row),
+            RowKind::Deleted => self.deleted.push(row),
         }
         row
+    }
+
+    /// How many rows of a message have no value of their own.
+    pub(crate) fn empty_of(&self, message: usize) -> usize {
+        let rows = self.of_message(message);
+        let before = |row: usize| self.empty.partition_point(|&empty| empty < row);
+        before(rows.end) - before(rows.start)
     }
 
     /// The positions of a message's rows.

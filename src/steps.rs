@@ -68,6 +68,11 @@ impl Step {
         }
     }
 
+    /// Whether its result is a number, however it is written: `01` in the version `2026.01`.
+    pub(crate) fn gives_number(self) -> bool {
+        matches!(self, Self::Major | Self::Minor | Self::Patch)
+    }
+
     pub(crate) fn apply(self, text: Cow<'_, str>) -> Cleaned<'_> {
         match self {
             Self::Trim => part(text, |text| Some(text.trim())),

@@ -263,6 +263,11 @@ impl ColumnType {
         }
     }
 
+    /// Whether its values are exact decimals.
+    pub(crate) fn is_numeric(self) -> bool {
+        matches!(self, Self::Numeric | Self::NumericOf(..))
+    }
+
     pub(crate) fn is_time(self) -> bool {
         self.kind() == Kind::Instant
     }

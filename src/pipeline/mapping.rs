@@ -163,6 +163,16 @@ impl TableMapping {
         !self.delete_when.is_empty()
     }
 
+    /// Whether the values of a source are a row's own: not of the message, of a row above, or of the body that all
+    /// elements share.
+    pub(crate) fn is_own(&self, source: &Source) -> bool {
+        match source {
+            Source::Path(_) | Source::Rest => true,
+            Source::Top(_) => self.each.is_none(),
+            Source::Parent(..) | Source::Index(_) | Source::Metadata(_) => false,
+        }
+    }
+
     /// Positions of the columns by which a row is replaced or deleted: the key, and the column that says which of two
     /// is newer.
     pub(crate) fn identifying(&self) -> Vec<usize> {

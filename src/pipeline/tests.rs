@@ -260,3 +260,25 @@ fn a_path_that_may_lead_to_a_value_is_accepted_and_an_impossible_attribute_refus
         assert!(refused.contains("SQS does not allow"), "{refused}");
     }
 }
+
+#[test]
+fn a_column_in_clear_of_what_another_table_masks_is_refused() {
+    let table = |name: &str, column: &str| {
+        let id = "{ name = 'id', type = 'bigint', required = true }";
+        format!("[[table]]\nname = '{name}'\nkey = ['id']\ncolumn = [{id}, {{ {column} }}]\n")
+    };
+    let masked = "name = 'email', type = 'text', mask = 'sha256'";
+    for exposing in [
+        "name = 'mail', type = 'text', from = 'email'",
+        "name = 'mail', type = 'text', from = '$.email'",
+        "name = 'whole', type = 'jsonb', from = '@body'",
+    ] {
+        let tables = [table("orders", masked), table("contacts", exposing)];
+        for text in [tables.concat(), tables.iter().rev().cloned().collect()] {
+            let refused = refusal(&text);
+            let expected = "it stores in clear what column \"email\" masks";
+            assert!(refused.contains(expected), "{exposing}: {refused}");
+            assert!(refused.contains("table \"contacts\""), "{refused}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::iter::repeat;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use super::line::{Line, LogMembers, Metric, Scope, json_span};
 use super::summary::Summary;
 use crate::load::Stored;
 use crate::pipeline::Pipeline;
+
+/// The name of a metric: rows without a value of their own.
+const ROWS_EMPTY: &str = "RowsEmpty";
 
 /// Writes the metrics of one function and its tables.
 pub struct Metrics {
@@ -34,6 +38,8 @@ pub struct Totals {
     pub rows: Stored,
     /// Messages that produced no row, acknowledged.
     pub skipped: u64,
+    /// Rows of stored messages without a value of their own.
+    pub empty_rows: u64,
     /// Failed messages by rule, each as often as it failed.
     pub failed: BTreeMap<&'static str, u64>,
     /// Messages sent to the dead-letter queue.
@@ -55,6 +61,7 @@ impl Totals {
         self.dead_lettered += dead_lettered as u64;
         self.rows = self.rows.plus(&batch.rows());
         self.skipped += batch.skipped as u64;
+        self.empty_rows += batch.empty_rows() as u64;
         for (rule, messages) in failed {
             *self.failed.entry(rule).or_default() += *messages as u64;
         }
@@ -73,6 +80,8 @@ pub(crate) struct BatchMetrics {
     pub(crate) skipped: usize,
     /// What became of the rows in each table.
     pub(crate) tables: Vec<Stored>,
+    /// How many rows of stored messages have no value of their own, in each table.
+    pub(crate) empty_rows: Vec<usize>,
     pub(crate) recovery: Recovery,
     /// How long the oldest message had waited.
     pub(crate) oldest_age: Option<Duration>,
@@ -164,9 +173,14 @@ impl Metrics {
 
     /// Writes what became of the rows in each of several tables. A count of none costs nothing.
     fn write_tables(&self, batch: &BatchMetrics) {
-        for (table, rows) in self.by_table(batch) {
-            let counts = rows.counts().into_iter().filter(|(_, count)| *count > 0);
+        let empty_rows = batch.empty_rows.iter().copied().chain(repeat(0));
+        for ((table, rows), empty) in self.by_table(batch).zip(empty_rows) {
+            let counts = rows
+                .counts()
+                .into_iter()
+                .chain([(ROWS_EMPTY, empty as u64)]);
             let metrics: Vec<_> = counts
+                .filter(|(_, count)| *count > 0)
                 .map(|(name, count)| Metric::count(name, count))
                 .collect();
             if !metrics.is_empty() {
@@ -215,6 +229,11 @@ impl BatchMetrics {
         self.tables.iter().fold(Stored::default(), Stored::plus)
     }
 
+    /// How many rows of stored messages have no value of their own, in all tables.
+    pub(super) fn empty_rows(&self) -> usize {
+        self.empty_rows.iter().sum()
+    }
+
     fn metrics(&self) -> Vec<Metric> {
         let [stored, duplicate, in_batch, stale, deleted] = self.rows().counts();
         let count = |(name, count)| Metric::count(name, count);
@@ -231,7 +250,8 @@ impl BatchMetrics {
             Metric::millis("BatchMillis", self.transform + self.load),
         ];
         let skipped = ("MessagesSkipped", self.skipped as u64);
-        let rare = [in_batch, deleted, skipped].into_iter();
+        let empty = (ROWS_EMPTY, self.empty_rows() as u64);
+        let rare = [in_batch, deleted, skipped, empty].into_iter();
         metrics.extend(rare.filter(|(_, count)| *count > 0).map(count));
         let age = self.oldest_age;
         metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));

@@ -27,6 +27,7 @@ pub(super) struct Done {
     #[serde(flatten)]
     rows: Stored,
     skipped: usize,
+    empty_rows: usize,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tables: BTreeMap<String, Stored>,
     failed: usize,
@@ -34,7 +35,12 @@ pub(super) struct Done {
     failed_by_rule: String,
     retries: u64,
     millis: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
+
+/// Why the line of a batch with empty rows is a warning.
+const EMPTY_ROWS: &str = "no column that reads the body has a value in some rows: compare the paths of the mapping with a message, for example by explain";
 
 impl Summary {
     pub(super) fn done(
@@ -47,21 +53,25 @@ impl Summary {
             .iter()
             .map(|(rule, count)| format!("{rule}={count}"))
             .collect();
+        let empty_rows = batch.empty_rows();
         Self::Done(Done {
             received: batch.received,
             rows: batch.rows(),
             skipped: batch.skipped,
+            empty_rows,
             tables,
             failed: failed.values().sum(),
             dead_lettered,
             failed_by_rule: by_rule.join(" "),
             retries: batch.recovery.retries,
             millis: millis(batch.transform + batch.load),
+            reason: (empty_rows > 0).then_some(EMPTY_ROWS),
         })
     }
 
     pub(super) fn level(&self) -> Level {
         match self {
+            Self::Done(done) if done.reason.is_some() => Level::WARN,
             Self::Done(_) => Level::INFO,
             Self::Failed { .. } => Level::ERROR,
         }
@@ -81,22 +91,34 @@ impl Summary {
                 // A field of `tracing` holds no object.
                 let tables = (!done.tables.is_empty()).then(|| serde_json::to_string(&done.tables));
                 let in_batch = done.rows.duplicates_in_batch;
-                tracing::info!(
-                    received = done.received,
-                    stored = done.rows.written,
-                    duplicates = done.rows.duplicates,
-                    duplicates_in_batch = (in_batch > 0).then_some(in_batch),
-                    stale = done.rows.stale,
-                    deleted = done.rows.deleted,
-                    skipped = done.skipped,
-                    tables = tables.and_then(Result::ok),
-                    failed = done.failed,
-                    dead_lettered = done.dead_lettered,
-                    failed_by_rule = done.failed_by_rule,
-                    retries = done.retries,
-                    millis = done.millis,
-                    "{message}"
-                );
+                let in_batch = (in_batch > 0).then_some(in_batch);
+                // The level of an event is a constant.
+                macro_rules! log_done {
+                    ($level:ident) => {
+                        tracing::$level!(
+                            received = done.received,
+                            stored = done.rows.written,
+                            duplicates = done.rows.duplicates,
+                            duplicates_in_batch = in_batch,
+                            stale = done.rows.stale,
+                            deleted = done.rows.deleted,
+                            skipped = done.skipped,
+                            empty_rows = done.empty_rows,
+                            tables = tables.and_then(Result::ok),
+                            failed = done.failed,
+                            dead_lettered = done.dead_lettered,
+                            failed_by_rule = done.failed_by_rule,
+                            retries = done.retries,
+                            millis = done.millis,
+                            reason = done.reason,
+                            "{message}"
+                        )
+                    };
+                }
+                match done.reason {
+                    Some(_) => log_done!(warn),
+                    None => log_done!(info),
+                }
             }
             Self::Failed {
                 received,

@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 
 use super::convert::{self, Value};
 use super::from_json;
-use super::scopes::{Frames, Input};
+use super::readable::numerics_chars;
+use super::scopes::{Frames, Input, Unread};
 use super::text::Unstorable;
 use crate::mask::{KeyRing, Masker};
 use crate::message::Message;
@@ -22,6 +23,8 @@ pub(super) struct CompiledColumn {
     pub(super) is_key: bool,
     /// Whether a row is deleted by it: it is in the key, or says which row is newer.
     pub(super) identifies: bool,
+    /// Whether it reads where the row begins, so that a row with a value here is not empty.
+    pub(super) is_own: bool,
     /// The first value that is not null counts.
     pub(super) inputs: SmallVec<[Input; 1]>,
     masker: Option<Masker>,
@@ -42,7 +45,7 @@ enum Pushed {
 impl CompiledColumn {
     pub(super) fn new(
         column: &Column,
-        [is_key, identifies]: [bool; 2],
+        [is_key, identifies, is_own]: [bool; 3],
         inputs: SmallVec<[Input; 1]>,
         keys: Option<&KeyRing>,
     ) -> Result<Self, Problem> {
@@ -54,6 +57,7 @@ impl CompiledColumn {
             column: column.clone(),
             is_key,
             identifies,
+            is_own,
             inputs,
             masker: masker(column, keys)?,
             steps,
@@ -81,24 +85,50 @@ impl CompiledColumn {
         }
     }
 
-    /// Adds the cell of a message.
+    /// Adds the cell of a message, and says whether the message has a value for it.
     pub(super) fn push_cell<'a>(
         &self,
         message: &'a Message<'_>,
         frames: &Frames<'a>,
         rows: &mut Rows,
-    ) -> Result<(), Rule> {
+    ) -> Result<bool, Unread> {
         let value = self.value(message, frames)?;
         match (self.push_value(&value, rows)?, &self.default) {
-            (Pushed::Cell, _) => {}
+            (Pushed::Cell, _) => return Ok(!self.is_empty_rest(&value)),
             (Pushed::Null, Some(cell)) => rows.push_cell(cell),
-            (Pushed::Null, None) if self.column.is_never_null() => return Err(Rule::Required),
+            (Pushed::Null, None) if self.column.is_never_null() => {
+                return Err(Rule::Required.into());
+            }
             (Pushed::Null, None) => rows.push_null(),
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn value<'a>(&self, message: &'a Message<'_>, frames: &Frames<'a>) -> Result<Value<'a>, Rule> {
+    /// How many bytes a cell takes on its way to Postgres. Arrays are sent as text, in which numbers are written out.
+    pub(super) fn sent_bytes(&self, cell: &[u8]) -> usize {
+        let text = match self.column.column_type {
+            ColumnType::Array(element) if element.is_numeric() => {
+                cell.get(size_of::<i32>()..).map_or(0, numerics_chars)
+            }
+            _ => 0,
+        };
+        text.max(cell.len())
+    }
+
+    /// `@rest` is an object even if no field is left for it.
+    fn is_empty_rest(&self, value: &Value<'_>) -> bool {
+        let reads_rest = self
+            .inputs
+            .iter()
+            .any(|input| matches!(input, Input::Rest(..)));
+        reads_rest && matches!(value, Value::Nested(json) if json == "{}")
+    }
+
+    fn value<'a>(
+        &self,
+        message: &'a Message<'_>,
+        frames: &Frames<'a>,
+    ) -> Result<Value<'a>, Unread> {
         for input in &self.inputs {
             match input.value(message, frames, self.unstorable)? {
                 Value::Null => {}
@@ -126,7 +156,10 @@ impl CompiledColumn {
                 Cleaned::Unreadable => return Err(Rule::Transform(step)),
             };
         }
-        let cleaned = Value::Text(text);
+        let cleaned = match self.steps.iter().any(|step| step.gives_number()) {
+            true => Value::Number(text),
+            false => Value::Text(text),
+        };
         self.refuse_empty(&cleaned)?;
         self.write(&cleaned, rows)?;
         Ok(Pushed::Cell)

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::str::FromStr;
 
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -14,7 +15,9 @@ use time::macros::{date, format_description};
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
-use super::decimal::{Decimal, Misfit};
+use super::decimal::{Decimal, Misfit, is_json_number};
+use super::jsonb::MAX_EXPANSION_BYTES;
+use super::readable::numerics_chars;
 use super::text::Unstorable;
 use super::{from_json, jsonb};
 use crate::rejection::Rule;
@@ -135,6 +138,7 @@ fn write_array(
         return Err(not_of_type());
     };
     let elements: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| not_of_type())?;
+    let start = out.len();
     put_array_head(out, &element.element(), elements.len());
     for raw in elements {
         match from_json(raw.get(), Unstorable::Reject)? {
@@ -148,7 +152,11 @@ fn write_array(
             }
         }
     }
-    Ok(())
+    let sent_and_added = json.len() + MAX_EXPANSION_BYTES;
+    match out.get(start..).map_or(0, numerics_chars) > sent_and_added && element.is_numeric() {
+        true => Err(Rule::Range(ColumnType::Array(element))),
+        false => Ok(()),
+    }
 }
 
 fn write_scalar(
@@ -199,8 +207,18 @@ fn literal<'v>(value: &'v Value<'_>) -> Result<&'v str, Misfit> {
     value.as_literal().ok_or(Misfit::Type)
 }
 
+/// The text of a number. A string is a number only if that is how the number is written: `"0042"` and `"+42"` are
+/// codes, of which a number would keep less than was sent.
+fn number<'v>(value: &'v Value<'_>) -> Result<&'v str, Misfit> {
+    match value {
+        Value::Number(text) => Ok(text),
+        Value::Text(text) if is_json_number(text) => Ok(text),
+        _ => Err(Misfit::Type),
+    }
+}
+
 fn decimal(value: &Value<'_>) -> Result<Decimal, Misfit> {
-    Decimal::parse(literal(value)?).ok_or(Misfit::Type)
+    Decimal::parse(number(value)?).ok_or(Misfit::Type)
 }
 
 /// Spellings that Postgres accepts, <https://www.postgresql.org/docs/18/datatype-boolean.html>: the words, and of
@@ -221,7 +239,7 @@ fn boolean(value: &Value<'_>) -> Result<bool, Misfit> {
 fn integer<T: TryFrom<i64>>(value: &Value<'_>) -> Result<T, Misfit> {
     let number = match value {
         Value::Millis(millis) => *millis,
-        _ => match literal(value)?.parse() {
+        _ => match number(value)?.parse() {
             Ok(number) => number,
             Err(_) => decimal(value)?.to_i64()?,
         },
@@ -229,16 +247,9 @@ fn integer<T: TryFrom<i64>>(value: &Value<'_>) -> Result<T, Misfit> {
     T::try_from(number).map_err(|_| Misfit::Range)
 }
 
-/// Reads decimal numbers only: not the `NaN` and `inf` that Rust would accept. Like Postgres it refuses a number
-/// that would become infinite, or become zero without being zero.
+/// Like Postgres it refuses a number that would become infinite, or become zero without being zero.
 fn float<T: FromStr + Into<f64> + Copy>(value: &Value<'_>) -> Result<T, Misfit> {
-    let text = literal(value)?;
-    let is_decimal = text
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
-    if !is_decimal {
-        return Err(Misfit::Type);
-    }
+    let text = number(value)?;
     let number: T = text.parse().map_err(|_| Misfit::Type)?;
     let wide: f64 = number.into();
     let mut mantissa = text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
@@ -262,16 +273,39 @@ fn day(value: &Value<'_>) -> Option<i32> {
     (date.year() >= 1).then(|| date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
 }
 
-/// Microseconds since 2000-01-01T00:00:00Z, from what `read` reads.
+/// Microseconds since 2000-01-01T00:00:00Z, from what `read` reads; `None` before the year 1 and after 9999.
 fn micros(value: &Value<'_>, read: fn(&str) -> Option<OffsetDateTime>) -> Option<i64> {
     if let Value::Millis(millis) = value {
         return (millis - POSTGRES_EPOCH_UNIX_MILLIS).checked_mul(1_000);
     }
-    // Rounded to the nearest, as Postgres does when it reads a text; `None` after the year 9999.
-    let instant = read(value.as_literal()?)?.checked_add(Duration::nanoseconds(500))?;
+    let text = value.as_literal()?;
+    let second = read(text)?.replace_nanosecond(0).ok()?;
+    let instant = second.checked_add(Duration::microseconds(micros_of_second(text)?))?;
     let since = instant - POSTGRES_EPOCH.midnight().assume_utc();
-    let micros = since.whole_nanoseconds().div_euclid(1_000);
-    (instant.year() >= 1).then(|| i64::try_from(micros).ok())?
+    let micros = i64::try_from(since.whole_microseconds()).ok()?;
+    (instant.year() >= 1).then_some(micros)
+}
+
+/// What a valid time has beyond its second, rounded as Postgres does: as a double, half to even. `None` for a fraction
+/// of a leap second, which Postgres refuses.
+/// Source: `ParseFraction` and `DecodeTime` in
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/datetime.c>.
+fn micros_of_second(text: &str) -> Option<i64> {
+    const SECONDS: Range<usize> = 17..19;
+    const MICROS: f64 = 1_000_000.0;
+    let after = text.get(SECONDS.end..).unwrap_or_default();
+    let end = after.find(|char: char| !matches!(char, '.' | '0'..='9'));
+    let fraction: f64 = match after.get(..end.unwrap_or(after.len())) {
+        None | Some("") => 0.0,
+        Some(digits) => digits.parse().ok()?,
+    };
+    let micros = (fraction * MICROS).round_ties_even();
+    // `time` reads a leap second as the last moment before it.
+    match text.get(SECONDS) == Some("60") {
+        true if micros > 0.0 => None,
+        true => Some(MICROS as i64),
+        false => Some(micros as i64),
+    }
 }
 
 /// An instant with its offset (RFC 3339), in UTC; `None` also if it is after the year 9999 in UTC.

@@ -148,6 +148,26 @@ impl Decimal {
     }
 }
 
+/// Whether a text is a number as JSON writes it.
+/// Source: <https://www.rfc-editor.org/rfc/rfc8259#section-6>.
+pub(crate) fn is_json_number(text: &str) -> bool {
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    let unsigned_exponent = |text: &str| is_digits(text.strip_prefix(['+', '-']).unwrap_or(text));
+    is_digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(is_digits)
+        && exponent.is_none_or(unsigned_exponent)
+}
+
 fn split_sign(text: &str) -> (bool, &str) {
     match text.strip_prefix('-') {
         Some(unsigned) => (true, unsigned),

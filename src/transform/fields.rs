@@ -58,6 +58,13 @@ impl Paths {
         })
     }
 
+    /// Whether an array may have all of them: each begins with a position.
+    pub(crate) fn are_positions(&self) -> bool {
+        let is_position =
+            |step: &String| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
+        self.root.children.keys().all(is_position)
+    }
+
     /// Reads one JSON value and fills the slots of these paths, whatever was in them.
     pub(crate) fn pick<'a>(&self, json: &'a str, fields: &mut Fields<'a>) -> Result<(), NotJson> {
         self.root.forget_below(fields);

@@ -11,9 +11,9 @@ use crate::types::{ColumnType, MAX_DIGITS};
 /// nobody writes a thousand by hand.
 const MAX_NESTING: usize = 1_000;
 
-/// How much longer all numbers of a value together can become when Postgres prints them: the size of the largest
-/// SQS message, so that a value is never printed as more than two or three of those.
-const MAX_EXPANSION_BYTES: usize = 1 << 20;
+/// How much longer all numbers of a value, or of an array, can become together when Postgres prints them: the size of
+/// the largest SQS message, so that a value is never printed as more than two or three of those.
+pub(super) const MAX_EXPANSION_BYTES: usize = 1 << 20;
 
 /// Postgres reads no larger exponent, not even that of a zero.
 /// Source: `set_var_from_str` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.

@@ -23,13 +23,13 @@ use crate::message::Message;
 use crate::message::origin::Origins;
 use crate::pipeline::{Pipeline, PipelineError, Unmatched};
 use crate::rejection::{Rejection, Rule};
-use crate::rows::MessageRows;
+use crate::rows::{MessageRows, RowKind};
 use convert::Value;
 pub use convert::takes;
 pub use observe::{Observation, Tested};
 pub use readable::readable;
 use scopes::{Frames, Scopes};
-use table::{CompiledTable, holds};
+use table::CompiledTable;
 use text::Unstorable;
 
 /// A mapping compiled for use: paths as trees, masks with their keys, defaults as cells.
@@ -47,10 +47,16 @@ struct Reading<'r, 'a> {
     message: &'a Message<'a>,
     frames: Frames<'a>,
     rows: &'r mut MessageRows,
+    /// What the values of its rows take so far, in bytes.
+    bytes: usize,
 }
 
 /// The maximum number of rows of one message. SQS takes a message of 1 MiB, which can hold half a million elements.
 const MAX_ROWS: usize = 10_000;
+
+/// The maximum size of all values of one message, in bytes. Each row may repeat a value of the message, so that a
+/// message of 1 MiB could expand to 10 GB.
+const MAX_BYTES: usize = 16 << 20;
 
 impl Transformer {
     /// Compiles a mapping. Errors call it `file`.
@@ -130,10 +136,13 @@ impl Transformer {
             message,
             frames: self.scopes.enter(body, &mut root_text)?,
             rows,
+            bytes: 0,
         };
         let mut is_taken = false;
         for (position, table) in self.tables.iter().enumerate() {
-            if table.parent.is_none() {
+            let is_passed =
+                self.unmatched == Unmatched::Skip && table.is_passed_by_null(&reading.frames);
+            if table.parent.is_none() && !is_passed {
                 is_taken |= self.push_table(position, None, &mut reading)?;
             }
         }
@@ -159,7 +168,11 @@ impl Transformer {
             rule: Rule::NotAnArray,
             place: Some(table.place_of_array(&self.scopes, &reading.frames)),
         };
-        let Some(json) = reading.frames.field(array) else {
+        let json = reading
+            .frames
+            .field(array)
+            .map_err(|no_fields| table.not_an_object(no_fields, &self.scopes, &reading.frames))?;
+        let Some(json) = json else {
             return Ok(table.when.is_empty());
         };
         let elements: Vec<&RawValue> =
@@ -181,29 +194,17 @@ impl Transformer {
         reading: &mut Reading<'_, '_>,
     ) -> Result<bool, Rejection> {
         let table = &self.tables[position];
-        if !holds(&table.when, reading)? {
+        if !table.holds(&table.when, &self.scopes, reading)? {
             return Ok(false);
         }
         if table.each.is_some() && reading.rows.unfinished() >= MAX_ROWS {
             return Err(Rule::TooManyRows(MAX_ROWS).into());
         }
-        let is_deleted = !table.delete_when.is_empty() && holds(&table.delete_when, reading)?;
-        for column in &table.columns {
-            let rows = &mut reading.rows.table_mut(position).rows;
-            if is_deleted && !column.identifies {
-                rows.push_null();
-                continue;
-            }
-            let pushed = column.push_cell(reading.message, &reading.frames, rows);
-            pushed.map_err(|rule| Rejection {
-                rule,
-                place: Some(table.place(column, &self.scopes, &reading.frames)),
-            })?;
-        }
-        let row = reading
-            .rows
-            .table_mut(position)
-            .finish_row(parent, is_deleted);
+        let is_deleted = !table.delete_when.is_empty()
+            && table.holds(&table.delete_when, &self.scopes, reading)?;
+        let kind = self.push_cells(position, is_deleted, reading)?;
+        let rows = reading.rows.table_mut(position);
+        let row = rows.finish_row(parent, kind);
         if !is_deleted {
             for &child in &table.children {
                 let first = reading.rows.tables()[child].rows.len();
@@ -212,6 +213,38 @@ impl Transformer {
             }
         }
         Ok(true)
+    }
+
+    /// Adds the cells of one row, and says what the row is.
+    fn push_cells(
+        &self,
+        position: usize,
+        is_deleted: bool,
+        reading: &mut Reading<'_, '_>,
+    ) -> Result<RowKind, Rejection> {
+        let table = &self.tables[position];
+        let mut is_empty = table.has_own;
+        for column in &table.columns {
+            let rows = &mut reading.rows.table_mut(position).rows;
+            if is_deleted && !column.identifies {
+                rows.push_null();
+            } else {
+                let pushed = column.push_cell(reading.message, &reading.frames, rows);
+                let has_value = pushed.map_err(|unread| {
+                    table.rejection(column, unread, &self.scopes, &reading.frames)
+                })?;
+                is_empty &= !(column.is_own && has_value);
+            }
+            reading.bytes += column.sent_bytes(rows.last_cell());
+            if reading.bytes > MAX_BYTES {
+                return Err(Rule::TooLarge(MAX_BYTES).into());
+            }
+        }
+        Ok(match (is_deleted, is_empty) {
+            (true, _) => RowKind::Deleted,
+            (false, true) => RowKind::Empty,
+            (false, false) => RowKind::Full,
+        })
     }
 
     /// Rows of one parent have different keys: none of two with the same key is more right than the other.

@@ -56,7 +56,7 @@ struct Watching<'w, 'a> {
 
 impl Transformer {
     /// Passes to `see` what the mapping finds in a message, in the order in which
-    /// [`transform`](Self::transform) looks for it, up to where the message is not JSON or `each` finds no array.
+    /// [`transform`](Self::transform) looks for it, up to where the message is not JSON, or a place is not the object or array that is read.
     pub fn observe(&self, message: &Message<'_>, see: &mut dyn FnMut(Observation<'_>)) {
         let body = if self.reads_json {
             message.body()
@@ -85,8 +85,9 @@ impl Transformer {
             return self.observe_place(position, watching);
         };
         let elements: Option<Vec<&RawValue>> = match watching.frames.field(array) {
-            None => None,
-            Some(json) => match serde_json::from_str(json) {
+            Err(_) => return,
+            Ok(None) => None,
+            Ok(Some(json)) => match serde_json::from_str(json) {
                 Ok(elements) => Some(elements),
                 Err(_) => return,
             },

@@ -89,22 +89,50 @@ fn time_of_day(micros: i64) -> String {
 /// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
 fn array(element: ColumnType, cell: &[u8]) -> Option<String> {
     let mut texts = Vec::new();
-    let mut rest = cell.get(ARRAY_HEAD_BYTES..).unwrap_or_default();
-    while let Some((length, after)) = rest.split_first_chunk() {
-        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-            texts.push("NULL".to_owned());
-            rest = after;
-            continue;
-        };
-        let (value, after) = after.split_at_checked(length)?;
-        texts.push(match element {
+    for value in elements(cell) {
+        texts.push(match (value?, element) {
+            (None, _) => "NULL".to_owned(),
             // The cast to text has words where the output function has letters.
-            ColumnType::Boolean => if value == [1] { "t" } else { "f" }.to_owned(),
-            _ => quoted(readable(element, value)?),
+            (Some(value), ColumnType::Boolean) => if value == [1] { "t" } else { "f" }.to_owned(),
+            (Some(value), _) => quoted(readable(element, value)?),
         });
-        rest = after;
     }
     Some(format!("{{{}}}", texts.join(",")))
+}
+
+/// The elements of an array, each `None` for a null; ends with `None` if the bytes are not of an array.
+fn elements(cell: &[u8]) -> impl Iterator<Item = Option<Option<&[u8]>>> {
+    let mut rest = cell.get(ARRAY_HEAD_BYTES..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (length, after) = rest.split_first_chunk()?;
+        rest = after;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            return Some(Some(None));
+        };
+        let split = after.split_at_checked(length);
+        rest = split.map_or(&[], |(_, after)| after);
+        Some(split.map(|(value, _)| Some(value)))
+    })
+}
+
+/// How many characters Postgres prints of an array of decimals.
+pub(super) fn numerics_chars(cell: &[u8]) -> usize {
+    let chars = elements(cell).map(|value| value.flatten().map_or("NULL".len(), numeric_chars));
+    chars.map(|chars| chars + ",".len()).sum()
+}
+
+fn numeric_chars(cell: &[u8]) -> usize {
+    let word = |at: usize| {
+        let bytes = cell.get(2 * at..)?.first_chunk()?;
+        Some(i16::from_be_bytes(*bytes))
+    };
+    let [weight, sign, scale] = [1, 2, 3].map(|at| word(at).unwrap_or(0));
+    let whole = match (usize::try_from(weight), word(4)) {
+        (Ok(groups), Some(first)) => groups * NUMERIC_DIGIT_DECIMALS + first.to_string().len(),
+        _ => "0".len(),
+    };
+    let fraction = usize::try_from(scale).unwrap_or(0);
+    usize::from(sign != 0) + whole + usize::from(fraction > 0) + fraction
 }
 
 /// An element of an array, in quotes where it needs them.

@@ -12,7 +12,7 @@ use super::from_json;
 use super::text::{self, Unstorable};
 use crate::message::{Message, Metadata, MetadataValue};
 use crate::pipeline::Path;
-use crate::rejection::Rule;
+use crate::rejection::{Found, NotAnObject, Place, Rejection, Rule, Start};
 
 /// The places where rows begin: the top of the body, `root`, and the elements of each array.
 pub(super) struct Scopes {
@@ -20,7 +20,7 @@ pub(super) struct Scopes {
     /// How many values are picked in all of them.
     slots: usize,
     /// What `root` names.
-    root: Option<Slot>,
+    root: Option<(Slot, Path)>,
 }
 
 /// A place where rows begin, with the paths that start there.
@@ -38,16 +38,47 @@ pub(super) struct Frames<'a> {
 }
 
 /// What a scope begins at.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 struct Frame<'a> {
+    /// Empty if there is nothing.
     json: &'a str,
     /// Of an element: its position.
     index: usize,
+    /// Whether it is an object, or an array whose values are read by their positions.
+    has_fields: bool,
+}
+
+/// A path, and the scope where it starts.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    scope: usize,
+    slot: Slot,
+}
+
+/// Fields are read from this scope, which has none.
+pub(super) struct NoFields(usize);
+
+/// Why an input has no value.
+pub(super) enum Unread {
+    NoFields(NoFields),
+    Rule(Rule),
+}
+
+impl From<NoFields> for Unread {
+    fn from(no_fields: NoFields) -> Self {
+        Self::NoFields(no_fields)
+    }
+}
+
+impl From<Rule> for Unread {
+    fn from(rule: Rule) -> Self {
+        Self::Rule(rule)
+    }
 }
 
 /// Where a column gets its value.
 pub(super) enum Input {
-    Field(Slot),
+    Field(Field),
     /// The whole body, as JSON.
     Body,
     /// The position of an element.
@@ -69,7 +100,8 @@ impl Scopes {
             root: None,
         };
         if let Some(path) = root {
-            scopes.root = Some(scopes.slot(Self::TOP, path));
+            let Field { slot, .. } = scopes.field(Self::TOP, path);
+            scopes.root = Some((slot, path.clone()));
             scopes.scopes.push(Scope::default());
         }
         scopes
@@ -80,8 +112,9 @@ impl Scopes {
         usize::from(self.root.is_some())
     }
 
-    pub(super) fn slot(&mut self, scope: usize, path: &Path) -> Slot {
-        self.scopes[scope].paths.slot(path, &mut self.slots)
+    pub(super) fn field(&mut self, scope: usize, path: &Path) -> Field {
+        let slot = self.scopes[scope].paths.slot(path, &mut self.slots);
+        Field { scope, slot }
     }
 
     /// The scope of the elements of an array.
@@ -104,15 +137,68 @@ impl Scopes {
             frames: smallvec![Frame::default(); self.scopes.len()],
         };
         frames.enter(self, Self::TOP, 0, body)?;
-        if let Some(root) = self.root {
-            let mut json = frames.field(root).unwrap_or("null").trim_ascii();
-            if json.starts_with('"') {
-                *root_text = serde_json::from_str(json).map_err(|_| Rule::BodyNotJson)?;
-                json = root_text;
-            }
-            frames.enter(self, self.message(), 0, json)?;
+        if let Some((root, _)) = self.root {
+            self.enter_root(root, &mut frames, root_text)?;
         }
         Ok(frames)
+    }
+
+    fn enter_root<'a>(
+        &self,
+        root: Slot,
+        frames: &mut Frames<'a>,
+        text: &'a mut String,
+    ) -> Result<(), Rule> {
+        let top = frames.frames[Self::TOP];
+        if !top.has_fields {
+            frames.frames[self.message()] = top;
+            return Ok(());
+        }
+        let Some(json) = frames.fields.get(root).map(str::trim_ascii) else {
+            return Ok(());
+        };
+        if json.starts_with('"')
+            && let Ok(inner) = serde_json::from_str(json)
+        {
+            *text = inner;
+            if frames.enter(self, self.message(), 0, text).is_ok() {
+                return Ok(());
+            }
+        }
+        frames.enter(self, self.message(), 0, json)
+    }
+
+    /// Why a scope has no fields.
+    pub(super) fn not_an_object(
+        &self,
+        NoFields(scope): NoFields,
+        frames: &Frames<'_>,
+        table: Option<&str>,
+    ) -> Rejection {
+        let place = |table: Option<&str>, path| Place {
+            table: table.map(str::to_owned),
+            column: None,
+            path,
+            is_key: false,
+        };
+        let (at, place) = match (&self.scopes[scope].array, &self.root) {
+            (Some(_), _) => {
+                let array = self.describe_array(scope, frames);
+                let element = format!("{array}[{}]", frames.frames[scope].index);
+                (Start::Element, Some(place(table, element)))
+            }
+            (None, Some((_, root)))
+                if scope != Self::TOP && frames.frames[Self::TOP].has_fields =>
+            {
+                (Start::Root, Some(place(None, root.to_string())))
+            }
+            (None, _) => (Start::Body, None),
+        };
+        let found = Found::of(frames.frames[scope].json);
+        Rejection {
+            rule: Rule::NotAnObject(NotAnObject { at, found }),
+            place,
+        }
     }
 
     /// The way to a value below where a row begins, with the positions of the elements on it: `lines[3].sku`.
@@ -143,8 +229,17 @@ impl<'a> Frames<'a> {
         index: usize,
         json: &'a str,
     ) -> Result<(), Rule> {
-        self.frames[scope] = Frame { json, index };
-        let picked = scopes.scopes[scope].paths.pick(json, &mut self.fields);
+        let paths = &scopes.scopes[scope].paths;
+        self.frames[scope] = Frame {
+            json,
+            index,
+            has_fields: match json.trim_ascii_start().as_bytes().first() {
+                Some(b'{') => true,
+                Some(b'[') => paths.are_positions(),
+                _ => false,
+            },
+        };
+        let picked = paths.pick(json, &mut self.fields);
         picked.map_err(|NotJson| Rule::BodyNotJson)
     }
 
@@ -160,8 +255,16 @@ impl<'a> Frames<'a> {
     }
 
     /// The JSON text of a value, unless it is missing or null.
-    pub(super) fn field(&self, slot: Slot) -> Option<&'a str> {
-        self.fields.get(slot).filter(|json| *json != "null")
+    pub(super) fn field(&self, field: Field) -> Result<Option<&'a str>, NoFields> {
+        if !self.frames[field.scope].has_fields {
+            return Err(NoFields(field.scope));
+        }
+        Ok(self.fields.get(field.slot).filter(|json| *json != "null"))
+    }
+
+    /// Whether a path starts at `null`.
+    pub(super) fn starts_at_null(&self, field: Field) -> bool {
+        self.frames[field.scope].json.trim_ascii() == "null"
     }
 }
 
@@ -171,35 +274,42 @@ impl Input {
         message: &'a Message<'_>,
         frames: &Frames<'a>,
         unstorable: Unstorable,
-    ) -> Result<Value<'a>, Rule> {
-        match self {
-            Self::Field(slot) => match frames.field(*slot) {
-                Some(json) => from_json(json, unstorable),
-                None => Ok(Value::Null),
+    ) -> Result<Value<'a>, Unread> {
+        Ok(match self {
+            Self::Field(field) => match frames.field(*field)? {
+                Some(json) => from_json(json, unstorable)?,
+                None => Value::Null,
             },
-            Self::Body => from_json(message.body(), unstorable),
-            Self::Index(scope) => Ok(Value::Number(Cow::Owned(
-                frames.frames[*scope].index.to_string(),
-            ))),
-            Self::Text(text) => Ok(Value::Text(Cow::Owned(text.clone()))),
-            Self::Rest(scope, left_out) => rest(frames.frames[*scope].json, left_out, unstorable),
+            Self::Body => from_json(message.body(), unstorable)?,
+            Self::Index(scope) => {
+                Value::Number(Cow::Owned(frames.frames[*scope].index.to_string()))
+            }
+            Self::Text(text) => Value::Text(Cow::Owned(text.clone())),
+            Self::Rest(scope, left_out) => {
+                let json = frames.frames[*scope].json.trim_ascii_start();
+                if !json.starts_with('{') {
+                    return Err(NoFields(*scope).into());
+                }
+                rest(json, left_out, unstorable)?
+            }
             Self::Metadata(metadata) => match metadata.value(message) {
-                None => Ok(Value::Null),
-                Some(MetadataValue::Millis(millis)) => Ok(Value::Millis(millis)),
-                Some(MetadataValue::Number(text)) => Ok(Value::Number(Cow::Borrowed(text))),
-                Some(MetadataValue::Text(text)) => text::plain(text, unstorable).map(Value::Text),
+                None => Value::Null,
+                Some(MetadataValue::Millis(millis)) => Value::Millis(millis),
+                Some(MetadataValue::Number(text)) => Value::Number(Cow::Borrowed(text)),
+                Some(MetadataValue::Text(text)) => Value::Text(text::plain(text, unstorable)?),
             },
-        }
+        })
     }
 }
 
-/// An object without some of its fields; of anything else, an empty one.
+/// An object without some of its fields.
 fn rest(
     json: &str,
     left_out: &HashSet<String>,
     unstorable: Unstorable,
 ) -> Result<Value<'static>, Rule> {
-    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+    let fields: serde_json::Result<BTreeMap<String, &RawValue>> = serde_json::from_str(json);
+    let mut fields = fields.map_err(|_| Rule::BodyNotJson)?;
     fields.retain(|name, _| !left_out.contains(name));
     let json = serde_json::to_string(&fields).map_err(|_| Rule::Internal)?;
     let storable = text::storable(&json, unstorable)?.into_owned();

@@ -6,13 +6,12 @@ use super::Reading;
 use super::column::CompiledColumn;
 use super::convert::Value;
 use super::decimal::Decimal;
-use super::fields::Slot;
-use super::scopes::{Frames, Input, Scopes};
+use super::scopes::{Field, Frames, Input, NoFields, Scopes, Unread};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
 use crate::pipeline::{Column, Condition, Mistake, Pipeline, Scalar, Source, TableMapping};
-use crate::rejection::{Place, Rejection, Rule};
+use crate::rejection::{Place, Rejection};
 
 pub(super) struct CompiledTable {
     pub(super) parent: Option<usize>,
@@ -22,10 +21,12 @@ pub(super) struct CompiledTable {
     /// Where its rows begin.
     pub(super) scope: usize,
     /// The array with an element for each row.
-    pub(super) each: Option<Slot>,
+    pub(super) each: Option<Field>,
     pub(super) when: Vec<CompiledCondition>,
     pub(super) delete_when: Vec<CompiledCondition>,
     pub(super) columns: Vec<CompiledColumn>,
+    /// Whether any column reads where its rows begin.
+    pub(super) has_own: bool,
     /// Positions of the tables whose rows belong to its rows.
     pub(super) children: Vec<usize>,
 }
@@ -46,7 +47,7 @@ impl CompiledTable {
         let mapping = &pipeline.tables[position];
         let parent = mapping.parent.and_then(|parent| before.get(parent));
         let outer = parent.map_or_else(|| scopes.message(), |parent| parent.scope);
-        let each = mapping.each.as_ref().map(|path| scopes.slot(outer, path));
+        let each = mapping.each.as_ref().map(|path| scopes.field(outer, path));
         let scope = match &mapping.each {
             Some(path) => scopes.add_element(outer, path),
             None => outer,
@@ -62,8 +63,9 @@ impl CompiledTable {
         let delete_when = compiler.conditions(&mapping.delete_when);
         let columns = mapping.columns.iter().enumerate();
         let columns = columns.map(|(position, column)| compiler.column(mapping, position, column));
-        let columns = columns.collect::<Result<_, _>>()?;
+        let columns: Vec<CompiledColumn> = columns.collect::<Result<_, _>>()?;
         Ok(Self {
+            has_own: columns.iter().any(|column| column.is_own),
             parent: mapping.parent,
             key: mapping.key.clone(),
             name: (pipeline.tables.len() > 1).then(|| mapping.table.unquoted()),
@@ -88,13 +90,69 @@ impl CompiledTable {
             || inputs.any(|input| !matches!(input, Input::Metadata(_) | Input::Text(_)))
     }
 
-    /// A column of the row under way, and the value's way from the top of the body.
-    pub(super) fn place(
+    /// Whether it chooses messages by fields of `null`, which is none of them.
+    pub(super) fn is_passed_by_null(&self, frames: &Frames<'_>) -> bool {
+        let fields = self
+            .when
+            .iter()
+            .filter_map(|condition| match condition.input {
+                Input::Field(field) => Some(field),
+                _ => None,
+            });
+        let mut fields = fields.chain(self.each);
+        fields.any(|field| frames.starts_at_null(field))
+    }
+
+    /// Why the value of a column of the row under way cannot be stored.
+    pub(super) fn rejection(
         &self,
         column: &CompiledColumn,
+        unread: Unread,
         scopes: &Scopes,
         frames: &Frames<'_>,
-    ) -> Place {
+    ) -> Rejection {
+        match unread {
+            Unread::NoFields(no_fields) => self.not_an_object(no_fields, scopes, frames),
+            Unread::Rule(rule) => Rejection {
+                rule,
+                place: Some(self.place(column, scopes, frames)),
+            },
+        }
+    }
+
+    pub(super) fn not_an_object(
+        &self,
+        no_fields: NoFields,
+        scopes: &Scopes,
+        frames: &Frames<'_>,
+    ) -> Rejection {
+        scopes.not_an_object(no_fields, frames, self.name.as_deref())
+    }
+
+    /// Whether the message fulfils all of these conditions, which are of the table.
+    pub(super) fn holds(
+        &self,
+        conditions: &[CompiledCondition],
+        scopes: &Scopes,
+        reading: &Reading<'_, '_>,
+    ) -> Result<bool, Rejection> {
+        for condition in conditions {
+            let value = condition.value(reading.message, &reading.frames);
+            let value = value.map_err(|unread| match unread {
+                Unread::NoFields(no_fields) => {
+                    self.not_an_object(no_fields, scopes, &reading.frames)
+                }
+                Unread::Rule(rule) => rule.into(),
+            })?;
+            if !condition.is_met_by(&value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A column of the row under way, and the value's way from the top of the body.
+    fn place(&self, column: &CompiledColumn, scopes: &Scopes, frames: &Frames<'_>) -> Place {
         let mut place = self.place_of_all(column);
         if let Source::Path(_) = column.column.source {
             place.path = scopes.describe(self.scope, frames, &place.path);
@@ -162,16 +220,17 @@ impl Compiler<'_> {
         let inputs = inputs.collect();
         let is_key = mapping.key.contains(&position);
         let identifies = mapping.identifying().contains(&position);
-        let compiled = CompiledColumn::new(column, [is_key, identifies], inputs, self.keys);
+        let is_own = column.sources().any(|source| mapping.is_own(source));
+        let compiled = CompiledColumn::new(column, [is_key, identifies, is_own], inputs, self.keys);
         compiled.map_err(|problem| problem.of(&column.name))
     }
 
     fn input(&mut self, source: &Source, except: &[String]) -> Input {
         match source {
-            Source::Path(path) => Input::Field(self.scopes.slot(self.scope, path)),
-            Source::Top(path) => Input::Field(self.scopes.slot(Scopes::TOP, path)),
+            Source::Path(path) => Input::Field(self.scopes.field(self.scope, path)),
+            Source::Top(path) => Input::Field(self.scopes.field(Scopes::TOP, path)),
             Source::Parent(generations, path) => {
-                Input::Field(self.scopes.slot(self.ancestor(*generations), path))
+                Input::Field(self.scopes.field(self.ancestor(*generations), path))
             }
             Source::Index(generations) => Input::Index(self.ancestor(*generations)),
             Source::Rest => {
@@ -194,27 +253,13 @@ impl Compiler<'_> {
     }
 }
 
-/// Whether the message fulfils all of the conditions.
-pub(super) fn holds(
-    conditions: &[CompiledCondition],
-    reading: &Reading<'_, '_>,
-) -> Result<bool, Rejection> {
-    for condition in conditions {
-        let value = condition.value(reading.message, &reading.frames)?;
-        if !condition.is_met_by(&value) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 impl CompiledCondition {
     /// The value that it is about.
     pub(super) fn value<'a>(
         &self,
         message: &'a Message<'_>,
         frames: &Frames<'a>,
-    ) -> Result<Value<'a>, Rule> {
+    ) -> Result<Value<'a>, Unread> {
         self.input.value(message, frames, Unstorable::Strip)
     }
 

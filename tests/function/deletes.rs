@@ -158,6 +158,35 @@ async fn tombstones_of_debezium_are_skipped_or_rejected_as_the_mapping_says() {
     let mut function = Setup::on(&database).mapping(&rejecting).start().await;
     assert_eq!(invoke(&mut function, second).await, ids(&["1", "3"]));
     for line in function.lines_of("message failed", 2).await {
-        assert_eq!(line["rule"], "unmatched");
+        assert_eq!(line["rule"], "not_an_object");
+        let reason = line["reason"].as_str().unwrap();
+        assert!(reason.contains("unmatched = \"skip\""), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_deletion_deletes_no_row_of_the_next_message() {
+    const TWO: &str = r#"
+[[table]]
+name = "a"
+key = ["id"]
+on_conflict = "update"
+delete_when = { op = "d" }
+column = [{ name = "id", type = "bigint", required = true }]
+
+[[table]]
+name = "b"
+key = ["id"]
+column = [{ name = "id", type = "bigint", required = true }, { name = "name", type = "text", required = true }]
+"#;
+    let database = Database::with_tables_of(TWO).await;
+    let mut function = Setup::on(&database).mapping(TWO).start().await;
+    let batch = Batch::new()
+        .body("bad", json!({"op": "d", "id": 1}))
+        .body("good", json!({"op": "c", "id": 2, "name": "x"}));
+    assert_eq!(invoke(&mut function, batch).await, ids(&["bad"]));
+    for table in ["a", "b"] {
+        let stored = format!("SELECT id::text FROM {table}");
+        assert_eq!(database.rows(&stored).await, [["2"]], "{table}");
     }
 }

@@ -322,7 +322,7 @@ async fn what_cannot_be_rows_is_rejected_by_its_rule() {
             "not_an_array",
             "not_an_array",
             "too_many_rows",
-            "required",
+            "not_an_object",
             "unmatched"
         ]
     );

@@ -8,7 +8,7 @@ use sqs_to_postgres::message::Envelope;
 
 use crate::families::{ORDERS, ROUTES, invoke, order, started, stored, with_orders};
 use crate::hostile::{MEBIBYTE, Way, broken, config, nested, peak_bytes, text, value};
-use crate::support::batch::{Batch, id};
+use crate::support::batch::{Batch, id, ids};
 use crate::support::{Database, Setup};
 
 /// An order whose lines are this JSON.
@@ -44,10 +44,10 @@ fn hostile() -> Vec<(&'static str, String)> {
         ("too_many_rows", with_lines(&many(10_000))),
         ("too_many_rows", with_lines(&full(r#"{"sku":"x"}"#))),
         ("too_many_rows", of_discounts(&full("{}"))),
-        ("required", with_lines(&full("0"))),
-        ("required", with_lines(&full("[]"))),
-        ("required", with_lines(&full("null"))),
-        ("required", with_lines(&nested("[", "]"))),
+        ("not_an_object", with_lines(&full("0"))),
+        ("not_an_object", with_lines(&full("[]"))),
+        ("not_an_object", with_lines(&full("null"))),
+        ("not_an_object", with_lines(&nested("[", "]"))),
         ("body_not_json", with_lines(&"[".repeat(MEBIBYTE / 2))),
         ("body_not_json", with_lines(&"[{\"lines\":".repeat(50_000))),
         ("body_not_json", with_lines("[{\"sku\": \"x\"},]")),
@@ -119,11 +119,15 @@ async fn an_array_within_a_string_is_read_where_root_says_so_and_nowhere_else() 
             event("e2", text(json!({"Records": text(records)}))),
         )
         .body("deep", event("e3", text(Value::from(nested("[", "]")))));
-    assert_eq!(invoke(&mut function, batch).await, [id("again")]);
-    let line = function.lines_of("message failed", 1).await.pop().unwrap();
+    assert_eq!(invoke(&mut function, batch).await, ids(&["again", "deep"]));
+    let lines = function.lines_of("message failed", 2).await;
+    let said = lines.iter().map(|line| (&line["rule"], &line["path"]));
     assert_eq!(
-        (&line["rule"], &line["path"]),
-        (&json!("not_an_array"), &json!("Records"))
+        said.collect::<Vec<_>>(),
+        [
+            (&json!("not_an_array"), &json!("Records")),
+            (&json!("not_an_object"), &json!("detail"))
+        ]
     );
     let objects = "SELECT bucket, key, event_id FROM objects ORDER BY 1";
     assert_eq!(

@@ -59,6 +59,12 @@ key = ["id"]
 on_conflict = "update"
 newer = "version"
 column = [{ name = "id", type = "bigint", required = true }, { name = "version", type = "integer" }]
+
+[[table]]
+name = "pings"
+when = { kind = "ping" }
+key = ["id"]
+column = [{ name = "id", type = "text", from = "@message_id" }, { name = "note", type = "text" }]
 """
 INSIGHTS_WORDS = re.compile(r"\b(filter|stats|fields|sort|limit|by|as|in|asc|desc|like|\d+)\b")
 STRINGS = re.compile(r'"[^"]*"')
@@ -79,14 +85,14 @@ def lines(settings: Settings, variants: dict[str, Variant]) -> list[Line]:
 
 @pytest.fixture
 def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
-    """The log of a function that stores, repeats, passes over, deletes and skips rows of two tables."""
+    """The log of a function that stores, repeats, passes over, deletes and skips rows, one of them without a value."""
     (shell.folder / "pipeline.toml").write_text(SEVERAL_TABLES)
     shell.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
-    payment, other = {"kind": "payment", "id": 1}, {"kind": "other"}
+    payment, ping, other = {"kind": "payment", "id": 1}, {"kind": "ping"}, {"kind": "other"}
     customer = {"kind": "customer", "id": 1, "version": 2}
     newer = [customer | {"version": 1}, customer | {"version": 3, "is_deleted": True}]
     with running(settings, shell) as function:
-        for body in [payment, customer, payment, *newer, other]:
+        for body in [payment, customer, payment, *newer, ping, other]:
             function.store(json.dumps(body))
         return [json.loads(line) for line in function.output().splitlines()]
 
@@ -165,7 +171,7 @@ def test_the_dashboard_shows_every_metric_and_every_alarm(
     assert {name for name, _ in shown} == {name for name, _ in emitted}
     # All counts of rows, of each of several tables too.
     of_tables = {metric for metric in emitted if "Table" in metric[1]}
-    assert len(of_tables) == 4
+    assert len(of_tables) == 5
     assert of_tables <= shown
     alarms = {
         name for name, made in template["Resources"].items() if made["Type"] == "AWS::CloudWatch::Alarm"

@@ -157,6 +157,7 @@ impl Fields {
             "stale",
             "deleted",
             "skipped",
+            "empty_rows",
             "dead_lettered",
             "retries",
         ];

@@ -49,6 +49,8 @@ impl Collector for Status {
         all.counter("rows_stale", help, totals.rows.stale)?;
         let help = "Messages that produced no row, and were acknowledged.";
         all.counter("messages_skipped", help, totals.skipped)?;
+        let help = "Rows without a value of the body.";
+        all.counter("rows_empty", help, totals.empty_rows)?;
         let help = "Failed attempts to store messages, by rule.";
         all.family("messages_failed", help, "rule", failed.map(counter))?;
         let help = "Messages sent to the dead-letter queue.";
