@@ -151,8 +151,9 @@ impl Check {
         for (table, inspection, parent) in &inspections {
             report.about(pipeline, Some(table));
             table::check(inspection, &server.role, (pipeline, table), report);
-            if let (Inspection::Table(_), Some(keys)) = (inspection, keys) {
-                keys::check(&mut database, table, keys, report).await;
+            if let (Inspection::Table(facts), Some(keys)) = (inspection, keys) {
+                let is_hidden = facts.has_row_security;
+                keys::check(&mut database, (table, is_hidden), keys, report).await;
             }
             if let (Inspection::Table(facts), Some(parent)) = (inspection, parent) {
                 table::check_parent(parent, facts.unique_index.is_ok(), report);
