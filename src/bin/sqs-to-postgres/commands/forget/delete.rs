@@ -35,9 +35,10 @@ pub(super) const INTERRUPTED: &str = "interrupted: run it again";
 /// Source: <https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT>.
 const STATUS: &str = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)";
 
-/// By its id, because behind a pooler its server process may serve somebody else by now.
+/// By its id, because behind a pooler its server process may serve somebody else by now. One that waits for a standby is
+/// committed, and a request to cancel would only end the wait.
 const CANCEL: &str = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
-    WHERE backend_xid = $1::pg_catalog.text::pg_catalog.xid8::pg_catalog.xid";
+    WHERE backend_xid = $1::pg_catalog.text::pg_catalog.xid8::pg_catalog.xid AND wait_event IS DISTINCT FROM 'SyncRep'";
 
 /// How a deletion ended.
 pub(super) enum Deletion {
@@ -127,6 +128,9 @@ async fn transaction(
     };
     let deleted = stop.or_done(deleting).await;
     let (deleted, id) = deleted.ok_or(Failed::Interrupted)??;
+    if stop.is_asked() {
+        return Err(Failed::Interrupted);
+    }
     match commit(client, canceller, stop).await {
         Ok(()) => Ok(deleted),
         Err(error) if is_of_connection(&error) => Err(Failed::Unanswered(deleted, id, error)),
