@@ -354,6 +354,55 @@ async fn a_deadlock_and_a_lost_connection_are_retried() {
 }
 
 #[tokio::test]
+async fn if_an_answer_is_lost_the_number_of_changed_rows_is_a_minimum() {
+    let (rotated, key) = (Rotated::people(10).await, fastrand::u32(..));
+    let slow = format!(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock({key}); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION slow(); SELECT pg_advisory_lock({key})"
+    );
+    rotated.database.execute(&slow).await;
+    let proxy = Proxy::before(server_address()).await;
+    let tool = rotated.tool_at(&rotated.database.url_through(proxy.address));
+    let running = tool.start("remask");
+    let waiting = format!("pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = {key}");
+    eventually("it changes rows", async || {
+        (rotated.database.count(&waiting).await == 1).then_some(())
+    })
+    .await;
+    proxy.lose_next_answer();
+    let unlock = format!("SELECT pg_advisory_unlock({key})");
+    rotated.database.execute(&unlock).await;
+    let ended = running.end().await;
+    assert_done(&ended);
+    assert_eq!(rotated.new_tokens().await, 10);
+    assert!(ended.out.contains("re-encrypted at least"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn an_interrupt_during_an_outage_still_says_what_was_changed() {
+    let rotated = Rotated::people(3_000).await;
+    let proxy = Proxy::before(server_address()).await;
+    let tool = rotated.tool_at(&rotated.database.url_through(proxy.address));
+    let running = tool.start("remask --rate 200");
+    rotated.wait_for(200).await;
+    proxy.refuse(true);
+    proxy.cut();
+    eventually("it connects again", async || {
+        (proxy.refused() > 0).then_some(())
+    })
+    .await;
+    running.signal("TERM");
+    let ended = running.end().await;
+    assert_ne!(ended.code, 0);
+    assert!(
+        ended.out.contains("its other rows are left: run it again"),
+        "{}{}",
+        ended.out,
+        ended.err
+    );
+}
+
+#[tokio::test]
 async fn a_pooler_in_transaction_mode_works() {
     let Some(pooler) = PgBouncer::before(server_address()).await else {
         return;
