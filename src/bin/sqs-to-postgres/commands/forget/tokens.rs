@@ -146,14 +146,14 @@ impl Column<'_> {
             Some(id) => Left::unless_accepted(
                 Accept::UnknownKeys,
                 format!(
-                    "{} {place} of key {id:?}, which the mask secret lacks or which has another value there, so rows of the person may be among them: add that key to mask_keys",
+                    "{} {place} of key {id:?}, which the mask secret lacks or has with another value, so rows of the person may be among them: add that key to mask_keys",
                     counted(count, "token")
                 ),
             ),
             None => Left::unless_accepted(
                 Accept::Hashes,
                 format!(
-                    "{} {place} that do not say which key made them, so rows of a key that is not in the mask secret cannot be found: check that every key since the first row is in it",
+                    "{} {place}: a hash does not say which key made it, and rows of a key that is not in the mask secret cannot be found, so check that every key since the first row is in it",
                     counted(count, "hashed value")
                 ),
             ),
