@@ -3,6 +3,7 @@
 //! One connection per execution environment, kept across invocations. It does not know about rows: it returns a
 //! client that works, or an error that says what must happen next.
 
+mod canceller;
 mod credentials;
 mod dsql;
 mod error;
@@ -24,6 +25,7 @@ use crate::causes::causes;
 use crate::config::{DatabaseSettings, SslMode, TlsSettings};
 use crate::secret::{Secrets, Stage};
 use crate::telemetry::Recovery;
+pub use canceller::Canceller;
 use credentials::RotatingSecret;
 use dsql::{is_dsql, leads_to_dsql};
 pub use error::DatabaseError;
@@ -45,9 +47,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const HANDSHAKE_SHARE: u32 = 3;
 const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// A request to cancel a statement must not delay the answer.
-const CANCEL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Lambda kills an environment half a second after SIGTERM.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
@@ -92,6 +91,13 @@ impl Session {
     /// For statements that are prepared within a transaction, unless that would pin the connection.
     pub(crate) fn client_for_names(&self) -> Option<&Client> {
         (!matches!(self.names, Names::Pinning)).then_some(&self.client)
+    }
+
+    fn canceller(&self) -> Canceller {
+        Canceller {
+            token: self.client.cancel_token(),
+            tls: self.tls.clone(),
+        }
     }
 }
 
@@ -288,14 +294,12 @@ impl Database {
         let Some(session) = self.session.take() else {
             return;
         };
-        let cancel = session.client.cancel_token();
-        let until = until.min(Instant::now() + CANCEL_TIMEOUT);
-        if let Ok(Err(error)) = timeout_at(until, cancel.cancel_query(session.tls.clone())).await {
-            tracing::debug!(
-                reason = causes(&error),
-                "the statement could not be cancelled"
-            );
-        }
+        session.canceller().cancel(until).await;
+    }
+
+    /// What cancels the statements of the connection; `None` if there is none.
+    pub fn canceller(&self) -> Option<Canceller> {
+        self.session.as_ref().map(Session::canceller)
     }
 
     /// Connects with the known credentials; if they are refused, with those with which a rotation has replaced them

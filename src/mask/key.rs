@@ -56,6 +56,11 @@ pub enum KeyError {
         "no mask key has the id {0:?} that \"current\" names: add it to \"mask_keys\", or name another one"
     )]
     NoCurrent(String),
+    /// Two ids have one key, so that a change of `current` would change nothing.
+    #[error(
+        "the mask keys {0:?} and {1:?} are the same key: create another one with `openssl rand -base64 64 | tr -d '\\n'`, or remove one of the two"
+    )]
+    SameKey(String, String),
     /// A key of a ring cannot be used.
     #[error("key {0:?} of the mask keys: {1}")]
     OfRing(String, Box<KeyError>),

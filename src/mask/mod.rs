@@ -68,6 +68,11 @@ impl fmt::Display for Mask {
 }
 
 impl Mask {
+    /// Every mask.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::NAMES.iter().map(|(_, mask)| *mask)
+    }
+
     /// Whether its tokens depend on the mask key.
     pub fn needs_key(self) -> bool {
         match self {
@@ -260,6 +265,9 @@ fn opened(token: &str) -> Option<(&str, Vec<u8>)> {
 }
 
 impl AesSivKeys {
+    /// What a token looks like, as a regular expression of Postgres; the part in parentheses is the id of its key.
+    pub const PATTERN: &str = "^(?:([a-z0-9-]{1,16})[.])?[A-Za-z0-9_-]{22,}$";
+
     /// The keys of a ring.
     ///
     /// # Errors

@@ -36,10 +36,17 @@ impl KeyRing {
     /// Several keys, of which the one with the id `current` makes new tokens.
     ///
     /// # Errors
-    /// An id is not made of 1 to 16 lower-case letters, digits and hyphens, or no key has the id `current`.
+    /// An id is not made of 1 to 16 lower-case letters, digits and hyphens, two ids have one key, or no key has the id
+    /// `current`.
     pub fn new(keys: BTreeMap<String, MaskKey>, current: &str) -> Result<Self, KeyError> {
         if let Some(id) = keys.keys().find(|id| !is_id(id)) {
             return Err(KeyError::InvalidId(id.clone()));
+        }
+        let mut ids: BTreeMap<&[u8], &String> = BTreeMap::new();
+        for (id, key) in &keys {
+            if let Some(first) = ids.insert(key.bytes(), id) {
+                return Err(KeyError::SameKey(first.clone(), id.clone()));
+            }
         }
         let keys = keys.into_iter().map(|(id, key)| (id, Arc::new(key)));
         let mut others: BTreeMap<_, _> = keys.collect();
@@ -91,11 +98,11 @@ impl KeyRing {
         once((self.id(), self.current())).chain(others)
     }
 
-    /// A digest of a text for a record that is kept: with the current key it can be compared, and without the key it
+    /// A digest of a value for a record that is kept: with the current key it can be compared, and without the key it
     /// cannot be guessed. It is not a token, so it leads to no row.
-    pub fn digest_for_records(&self, text: &str) -> String {
+    pub fn digest_for_records(&self, value: &[u8]) -> String {
         let key = self.current.derive(b"sqs-to-postgres record");
-        let mac = Hmac::<Sha256>::new((&*key).into()).chain_update(text);
+        let mac = Hmac::<Sha256>::new((&*key).into()).chain_update(value);
         encode_string(&mac.finalize().into_bytes())
     }
 
@@ -142,6 +149,13 @@ mod tests {
             .map(|(id, key)| (id.to_owned(), key.bytes().to_vec()))
             .collect();
         assert_eq!(alone, all);
+    }
+
+    #[test]
+    fn one_key_under_two_ids_is_refused_because_a_rotation_would_change_nothing() {
+        let keys = ["2025", "2026"].map(|id| (id.to_owned(), key_of(vec![7; 64])));
+        let same = KeyError::SameKey("2025".to_owned(), "2026".to_owned());
+        assert_eq!(KeyRing::new(keys.into(), "2026").err(), Some(same));
     }
 
     #[test]

@@ -10,17 +10,17 @@ use crate::support::{Database, MASK_KEY, Setup, eventually, server_address};
 use crate::tool::{Ended, Tool};
 
 /// Another key of 64 bytes.
-const NEXT_KEY: &str =
+pub(crate) const NEXT_KEY: &str =
     "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl9gYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1+fw==";
 
 /// The person to forget, in the spelling of a message and in another one.
-const ADA: &str = "zq9canary.ada";
-const ADA_AS_TYPED: &str = " ZQ9canary.Ada";
-const BOB: &str = "bob";
+pub(crate) const ADA: &str = "zq9canary.ada";
+pub(crate) const ADA_AS_TYPED: &str = " ZQ9canary.Ada";
+pub(crate) const BOB: &str = "bob";
 
 /// A parent with hmac tokens, a child with aes-siv tokens of a person of its own, a child without the column, and an
 /// independent table in clear.
-const MAPPING: &str = r#"
+pub(crate) const MAPPING: &str = r#"
 unmatched = "skip"
 [[table]]
 name = "orders"
@@ -35,6 +35,10 @@ name = "user_id"
 type = "varchar(64)"
 transform = ["trim", "lowercase"]
 mask = "hmac-sha256"
+[[table.column]]
+name = "key_id"
+type = "text"
+from = "@mask_key_id"
 [[table]]
 name = "lines"
 parent = "orders"
@@ -86,7 +90,7 @@ clear = true
 
 /// The tables; foreign keys do not cascade.
 const TABLES: &str = "
-    CREATE TABLE orders (order_id bigint PRIMARY KEY, user_id varchar(64));
+    CREATE TABLE orders (order_id bigint PRIMARY KEY, user_id varchar(64), key_id text);
     CREATE TABLE lines (order_id bigint REFERENCES orders, line integer, user_id text, PRIMARY KEY (order_id, line));
     CREATE TABLE notes (order_id bigint REFERENCES orders, note integer, PRIMARY KEY (order_id, note));
     CREATE TABLE visits (id uuid PRIMARY KEY, user_id text);";
@@ -95,24 +99,25 @@ fn ring(current: &str) -> String {
     json!({"mask_keys": {"": MASK_KEY, "2026": NEXT_KEY}, "current": current}).to_string()
 }
 
-fn order(id: i64, user: &str, lines: &[&str]) -> Value {
+pub(crate) fn order(id: i64, user: &str, lines: &[&str]) -> Value {
     let lines: Vec<_> = lines.iter().map(|user| json!({"for": user})).collect();
     json!({"kind": "order", "order_id": id, "user_id": user, "lines": lines, "notes": ["a", "b"]})
 }
 
-fn visit(user: &str) -> Value {
+pub(crate) fn visit(user: &str) -> Value {
     json!({"kind": "visit", "user_id": user})
 }
 
-struct Stand {
-    database: Database,
-    secret: Secret,
-    dead: Queue,
+pub(crate) struct Stand {
+    pub(crate) database: Database,
+    pub(crate) secret: Secret,
+    pub(crate) queue: Queue,
+    pub(crate) dead: Queue,
 }
 
 impl Stand {
     /// Each person has orders under both keys, and visits.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = Database::new().await;
         database.execute(TABLES).await;
         let secret = Secret::new(&ring("")).await;
@@ -129,35 +134,43 @@ impl Stand {
             let answer = function.invoke(&batch.event()).await;
             answer.assert_none_failed();
         }
-        let dead = Queue::new().await;
+        let (queue, dead) = (Queue::new().await, Queue::new().await);
         Self {
             database,
             secret,
+            queue,
             dead,
         }
     }
 
-    fn tool(&self) -> Tool {
+    pub(crate) fn tool(&self) -> Tool {
         self.tool_at(&self.database.url())
     }
 
-    fn tool_at(&self, url: &str) -> Tool {
+    pub(crate) fn tool_at(&self, url: &str) -> Tool {
         let tool = Tool::bare().on_aws().mapping(MAPPING);
         let tool = tool.set("DATABASE_URL", url);
         tool.set("MASK_SECRET_ID", &self.secret.id)
     }
 
-    fn command(&self, arguments: &str) -> String {
-        let url = &self.dead.url;
-        format!("forget --column user_id --dead-letter-queue-url {url} {arguments}")
+    pub(crate) fn command(&self, arguments: &str) -> String {
+        self.command_on(&self.dead, arguments)
     }
 
-    async fn forget(&self, arguments: &str) -> Ended {
+    /// With another dead-letter queue.
+    pub(crate) fn command_on(&self, dead: &Queue, arguments: &str) -> String {
+        let (queue, dead) = (&self.queue.url, &dead.url);
+        format!(
+            "forget --column user_id --queue-url {queue} --dead-letter-queue-url {dead} {arguments}"
+        )
+    }
+
+    pub(crate) async fn forget(&self, arguments: &str) -> Ended {
         let tool = self.tool().input(&format!("{ADA_AS_TYPED}\n"));
         silent(tool.run(&self.command(arguments)).await)
     }
 
-    async fn counts(&self) -> [i64; 4] {
+    pub(crate) async fn counts(&self) -> [i64; 4] {
         let mut counts = [0; 4];
         for (count, table) in counts
             .iter_mut()
@@ -170,7 +183,7 @@ impl Stand {
 }
 
 /// Nothing that it writes contains the person.
-fn silent(ended: Ended) -> Ended {
+pub(crate) fn silent(ended: Ended) -> Ended {
     let written = format!("{}{}", ended.out, ended.err).to_lowercase();
     assert!(!written.contains("zq9canary"), "{written}");
     ended
@@ -200,7 +213,7 @@ async fn a_person_is_forgotten_in_every_table_and_in_the_dead_letter_queue() {
     }
     let before = stand.counts().await;
     assert_eq!(before, [4, 8, 8, 4]);
-    let dry = stand.forget("--json").await;
+    let dry = stand.forget("--accept unreadable --json").await;
     assert_eq!(dry.code, 0, "{}", dry.err);
     assert_eq!(stand.counts().await, before);
     let receipt = &dry.json()[0];
@@ -215,7 +228,7 @@ async fn a_person_is_forgotten_in_every_table_and_in_the_dead_letter_queue() {
     );
     assert_eq!(receipt["dead_letters"]["found"], 6, "{receipt}");
 
-    let done = stand.forget("--json --yes").await;
+    let done = stand.forget("--accept unreadable --json --yes").await;
     let receipt = &done.json()[0];
     assert_eq!(
         (done.code, &receipt["left"]),
@@ -441,25 +454,24 @@ async fn only_dead_letters_of_the_queue_are_searched_if_it_is_named() {
         .unwrap();
     queue.send(&visit(ADA).to_string()).await;
     let tool = stand.tool().input(ADA);
-    let command = format!(
-        "forget --column user_id --queue-url {} --yes --json",
-        queue.url
-    );
-    let done = silent(tool.run(&command).await);
-    let letters = &done.json()[0]["dead_letters"];
-    assert_eq!(
-        (done.code, &letters["deleted"]),
-        (0, &json!(1)),
-        "{}{}",
-        done.out,
-        done.err
-    );
-    assert_eq!(letters["of_other_queues"], 1);
-    assert!(
-        done.err.contains("the queue itself has 1 message"),
-        "{}",
-        done.err
-    );
+    let command = format!("forget --column user_id --queue-url {} --yes", queue.url);
+    let done = silent(tool.run(&format!("{command} --json")).await);
+    let receipt = &done.json()[0];
+    let letters = &receipt["dead_letters"];
+    assert_eq!(letters["deleted"], 1, "{}{}", done.out, done.err);
+    assert_eq!(letters["of_other_queues"], json!({"other": 1}));
+    // What the queue itself has can become a row.
+    assert_eq!((done.code, &receipt["queue"]["messages"]), (1, &json!(1)));
+    let left = receipt["left"].to_string();
+    assert!(left.contains("1 message in queue"), "{left}");
+    let accepted = silent(tool.run(&format!("{command} --accept queue")).await);
+    assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
+    for line in [
+        "accepted: 1 message in queue",
+        "not searched: 1 dead letter of queue other",
+    ] {
+        assert!(accepted.out.contains(line), "{}", accepted.out);
+    }
 }
 
 #[tokio::test]
@@ -594,7 +606,7 @@ async fn a_dead_letter_that_the_mapping_rejects_is_found_wherever_the_column_is_
     }
     let tool = Tool::on(&database).on_aws().mapping(ELSEWHERE).input(ADA);
     let command = format!(
-        "forget --column user_id --yes --json --dead-letter-queue-url {}",
+        "forget --column user_id --yes --json --accept queue --dead-letter-queue-url {}",
         dead.url
     );
     let done = silent(tool.run(&command).await);
@@ -619,7 +631,13 @@ async fn without_a_queue_and_a_mask_key_the_receipt_says_what_it_lacks() {
             .run("forget --column user_id")
             .await,
     );
-    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(
+        done.out
+            .contains("left: what the queue has (it is not named"),
+        "{}",
+        done.out
+    );
     for note in [
         "no dead-letter queue was searched",
         "without a mask key the receipt has no digests",
@@ -634,10 +652,7 @@ async fn a_delayed_dead_letter_is_reported() {
     let (stand, dead) = (Stand::new().await, Queue::new().await);
     dead.set(QueueAttributeName::DelaySeconds, "900").await;
     dead.send(&visit(ADA).to_string()).await;
-    let command = format!(
-        "forget --column user_id --yes --json --dead-letter-queue-url {}",
-        dead.url
-    );
+    let command = stand.command_on(&dead, "--yes --json");
     let done = silent(stand.tool().input(ADA).run(&command).await);
     let left = done.json()[0]["left"].to_string();
     assert!(
@@ -663,10 +678,7 @@ async fn messages_of_a_fifo_queue_that_are_not_received_are_reported() {
     for _ in 0..15 {
         send("theirs", ADA).await;
     }
-    let command = format!(
-        "forget --column user_id --yes --json --dead-letter-queue-url {}",
-        dead.url
-    );
+    let command = stand.command_on(&dead, "--yes --json");
     let tool = stand.tool().input(ADA);
     let done = silent(tool.run(&command).await);
     let letters = &done.json()[0]["dead_letters"];

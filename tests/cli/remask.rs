@@ -354,6 +354,55 @@ async fn a_deadlock_and_a_lost_connection_are_retried() {
 }
 
 #[tokio::test]
+async fn if_an_answer_is_lost_the_number_of_changed_rows_is_a_minimum() {
+    let (rotated, key) = (Rotated::people(10).await, fastrand::u32(..));
+    let slow = format!(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock({key}); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION slow(); SELECT pg_advisory_lock({key})"
+    );
+    rotated.database.execute(&slow).await;
+    let proxy = Proxy::before(server_address()).await;
+    let tool = rotated.tool_at(&rotated.database.url_through(proxy.address));
+    let running = tool.start("remask");
+    let waiting = format!("pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = {key}");
+    eventually("it changes rows", async || {
+        (rotated.database.count(&waiting).await == 1).then_some(())
+    })
+    .await;
+    proxy.lose_next_answer();
+    let unlock = format!("SELECT pg_advisory_unlock({key})");
+    rotated.database.execute(&unlock).await;
+    let ended = running.end().await;
+    assert_done(&ended);
+    assert_eq!(rotated.new_tokens().await, 10);
+    assert!(ended.out.contains("re-encrypted at least"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn an_interrupt_during_an_outage_still_says_what_was_changed() {
+    let rotated = Rotated::people(3_000).await;
+    let proxy = Proxy::before(server_address()).await;
+    let tool = rotated.tool_at(&rotated.database.url_through(proxy.address));
+    let running = tool.start("remask --rate 200");
+    rotated.wait_for(200).await;
+    proxy.refuse(true);
+    proxy.cut();
+    eventually("it connects again", async || {
+        (proxy.refused() > 0).then_some(())
+    })
+    .await;
+    running.signal("TERM");
+    let ended = running.end().await;
+    assert_ne!(ended.code, 0);
+    assert!(
+        ended.out.contains("its other rows are left: run it again"),
+        "{}{}",
+        ended.out,
+        ended.err
+    );
+}
+
+#[tokio::test]
 async fn a_pooler_in_transaction_mode_works() {
     let Some(pooler) = PgBouncer::before(server_address()).await else {
         return;
@@ -644,21 +693,41 @@ async fn check_counts_the_tokens_of_each_key_and_warns_of_keys_that_the_ring_lac
     assert_eq!(found, expected);
 }
 
-/// A policy that sleeps for each row stands for a large table.
+/// A lock stands for a large table.
 #[tokio::test]
 async fn check_says_if_counting_takes_too_long() {
     let rotated = Rotated::people(30).await;
-    let role = rotated.database.role("password").await;
-    let slow = "ALTER TABLE people ENABLE ROW LEVEL SECURITY; \
-         CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN true; END $$; \
-         CREATE POLICY slow ON people USING (slow())";
-    rotated.database.execute(slow).await;
-    let url = rotated.database.url_as(&role, "password", server_address());
-    let check = rotated.tool_at(&url).run("check").await;
+    let _locked = rotated.database.lock("people").await;
+    let check = rotated.tool.run("check").await;
     assert!(
         check
             .out
             .contains("not counted, which takes more than 5 seconds"),
+        "{}",
+        check.out
+    );
+}
+
+#[tokio::test]
+async fn rows_that_row_security_hides_may_need_the_old_key() {
+    let rotated = Rotated::people(3).await;
+    let role = rotated.database.role("password").await;
+    let hide = "ALTER TABLE people ENABLE ROW LEVEL SECURITY";
+    rotated.database.execute(hide).await;
+    let url = rotated.database.url_as(&role, "password", server_address());
+    let tool = rotated.tool_at(&url);
+    for command in ["remask", "remask --dry-run"] {
+        let refused = tool.run(command).await;
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+        assert!(
+            refused.err.contains("row security hides rows of"),
+            "{}",
+            refused.err
+        );
+    }
+    let check = tool.run("check").await;
+    assert!(
+        check.out.contains("not counted: row security hides rows"),
         "{}",
         check.out
     );

@@ -38,6 +38,10 @@ struct Messages {
     is_mute: bool,
     /// The number of receive requests, answered or not.
     asked: usize,
+    /// Messages that are in flight elsewhere.
+    hidden: usize,
+    /// Comes when the first receive is answered.
+    late: Option<Value>,
     /// Half of the first request to send arrives; after that all are refused.
     has_taken_half: bool,
     /// Instead: everything arrives but these bodies, which fail this many times by the fault of SQS.
@@ -174,6 +178,20 @@ impl SqsDouble {
         self.messages.lock().unwrap().arrived.clone()
     }
 
+    /// This many further messages are in flight elsewhere.
+    pub(crate) fn hide(&self, count: usize) {
+        self.messages.lock().unwrap().hidden = count;
+    }
+
+    /// A message with this body comes when the first receive is answered.
+    pub(crate) fn receive_with_first(&self, body: &Value) {
+        let late = json!({
+            "MessageId": id("late"), "ReceiptHandle": "late", "Body": body.to_string(), "MD5OfBody": "",
+            "Attributes": {"SentTimestamp": "1769903999500", "ApproximateReceiveCount": "1"},
+        });
+        self.messages.lock().unwrap().late = Some(late);
+    }
+
     /// From now on received messages are delivered again at once.
     pub(crate) fn hold_none(&self) {
         self.messages.lock().unwrap().holds_none = true;
@@ -275,7 +293,7 @@ async fn answer(
             json!({"Attributes": {
                 "QueueArn": format!("arn of {}", request["QueueUrl"].as_str().unwrap()), "VisibilityTimeout": "30",
                 "ApproximateNumberOfMessages": messages.waiting.len().to_string(),
-                "ApproximateNumberOfMessagesNotVisible": messages.held.len().to_string(),
+                "ApproximateNumberOfMessagesNotVisible": (messages.held.len() + messages.hidden).to_string(),
                 "ApproximateNumberOfMessagesDelayed": "0",
             }})
         }
@@ -295,6 +313,8 @@ async fn answer(
         }
         "ReceiveMessage" => {
             messages.receives += 1;
+            let late = messages.late.take();
+            messages.waiting.extend(late);
             let most = request["MaxNumberOfMessages"].as_u64().unwrap() as usize;
             let most = most.min(messages.waiting.len());
             let received: Vec<Value> = messages.waiting.drain(..most).collect();

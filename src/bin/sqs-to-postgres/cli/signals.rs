@@ -80,6 +80,23 @@ impl Stop {
         }
     }
 
+    /// The result of work whose outcome must be known: a request to stop drops it only after this long.
+    pub(crate) async fn or_given_up<T>(
+        &self,
+        grace: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let given_up = async {
+            self.asked().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = given_up => None,
+        }
+    }
+
     /// Waits for a request to stop.
     pub(crate) async fn asked(&self) {
         // It fails only without a sender, and this type holds one.

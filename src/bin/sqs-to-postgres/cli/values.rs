@@ -8,6 +8,9 @@ use sqs_to_postgres::suggest::did_you_mean;
 use crate::Cli;
 use crate::cli::error::CliError;
 
+/// Editors on Windows begin a file with it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The arguments, or the lines of stdin if there are none.
 #[derive(Debug, Args)]
 pub(crate) struct Values {
@@ -28,7 +31,11 @@ impl Values {
             return Ok(arguments);
         }
         let lines: io::Result<Vec<String>> = io::stdin().lock().lines().collect();
-        lines.map_err(|error| CliError::input("stdin", &error))
+        let mut lines = lines.map_err(|error| CliError::input("stdin", &error))?;
+        if let Some(first) = lines.first_mut() {
+            *first = first.trim_start_matches(BYTE_ORDER_MARK).to_owned();
+        }
+        Ok(lines)
     }
 }
 

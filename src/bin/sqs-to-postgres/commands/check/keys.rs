@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::mask::{KeyRing, Mask};
+use sqs_to_postgres::mask::{AesSivKeys, KeyRing, Mask};
 use sqs_to_postgres::message::Metadata;
 use sqs_to_postgres::pipeline::TableMapping;
 use sqs_to_postgres::quote::{quote_identifier, quote_literal};
@@ -15,8 +15,7 @@ use crate::cli::output::counted;
 /// Time limit for counting, which reads the whole table.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a token of aes-siv looks like; the part in parentheses is the id of its key.
-const TOKEN: &str = "^(?:([a-z0-9-]{1,16})[.])?[A-Za-z0-9_-]{22,}$";
+const TOKEN: &str = AesSivKeys::PATTERN;
 
 /// Tokens of one key in one column; without a key, values that are not tokens.
 struct Count {
@@ -26,16 +25,23 @@ struct Count {
     count: i64,
 }
 
-/// Counts the tokens of each key, and warns of those whose key the ring lacks.
+/// Counts the tokens of each key, and warns of those whose key the ring lacks; `is_hidden` if row security hides rows.
 pub(super) async fn check(
     database: &mut Database,
-    mapping: &TableMapping,
+    (mapping, is_hidden): (&TableMapping, bool),
     keys: &KeyRing,
     report: &mut Report,
 ) {
     let Some(sql) = statement(mapping) else {
         return;
     };
+    if is_hidden {
+        return report.warning(
+            "mask keys",
+            "not counted: row security hides rows from this role, which may need an old key",
+            "connect as the owner of the table, or as a role with BYPASSRLS",
+        );
+    }
     let counts = match count(database, &sql).await {
         Ok(counts) => counts,
         Err(DatabaseError::Server(refusal)) if refusal.sqlstate == "57014" => {
@@ -110,7 +116,9 @@ fn statement(mapping: &TableMapping) -> Option<String> {
 async fn count(database: &mut Database, sql: &str) -> Result<Vec<Count>, DatabaseError> {
     let client = connect(database).await?;
     let limit = COUNT_TIMEOUT.as_millis();
-    let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}");
+    let begin = format!(
+        "BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL statement_timeout = {limit}"
+    );
     client.batch_execute(&begin).await?;
     let counted = client.query_typed(sql, &[]).await;
     client.batch_execute("ROLLBACK").await?;

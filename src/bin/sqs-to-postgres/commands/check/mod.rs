@@ -161,8 +161,9 @@ impl Check {
         for (table, inspection, parent) in &inspections {
             report.about(pipeline, Some(table));
             table::check(inspection, &server.role, (pipeline, table), report);
-            if let (Inspection::Table(_), Some(keys)) = (inspection, keys) {
-                keys::check(&mut database, table, keys, report).await;
+            if let (Inspection::Table(facts), Some(keys)) = (inspection, keys) {
+                let is_hidden = facts.has_row_security;
+                keys::check(&mut database, (table, is_hidden), keys, report).await;
             }
             if let Inspection::Table(_) = inspection {
                 tokens::check(&mut database, table, report).await;

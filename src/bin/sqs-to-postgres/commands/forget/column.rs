@@ -1,12 +1,15 @@
 //! The searched column in each table: the values to find there, and whether a message has one of them.
+//!
+//! A value is searched as the column stores it now and as it may have stored it before: under every mask and without
+//! one, under every key, and with fewer transforms.
 
-use std::borrow::Borrow;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::{BufMut as _, BytesMut};
 use serde_json::value::RawValue;
-use sqs_to_postgres::mask::KeyRing;
+use sqs_to_postgres::mask::{KeyRing, Mask};
 use sqs_to_postgres::message::Message;
 use sqs_to_postgres::pipeline::{Column, Pipeline, Source, TableMapping};
 use sqs_to_postgres::rejection::Rule;
@@ -37,12 +40,6 @@ enum ColumnError {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell(Vec<u8>);
 
-impl Borrow<[u8]> for Cell {
-    fn borrow(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// tokio-postgres prints parameters; this one shows no value.
 impl fmt::Debug for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,15 +68,21 @@ impl ToSql for Cell {
 pub(super) struct Searched {
     /// The position of the table in the mapping.
     pub(super) table: usize,
-    pub(super) column_type: ColumnType,
-    pub(super) cells: BTreeSet<Cell>,
-    lookup: Lookup,
-    /// Without the mask, of a masked column: rows from before it was masked.
-    pub(super) clear: Option<Lookup>,
-    paths: Vec<Vec<Option<String>>>,
-    metadata: Vec<Lookup>,
     /// The position of the column in its table.
     pub(super) position: usize,
+    pub(super) column_type: ColumnType,
+    pub(super) mask: Option<Mask>,
+    pub(super) cells: BTreeSet<Cell>,
+    /// The same cells, each in one form for all that Postgres takes for equal.
+    comparable: BTreeSet<Vec<u8>>,
+    /// As the column stores values.
+    lookup: Lookup,
+    /// The value after its transforms, without the mask.
+    cleaned: Lookup,
+    /// As it may have stored them.
+    earlier: Vec<Lookup>,
+    paths: Vec<Vec<Option<String>>>,
+    metadata: Vec<Lookup>,
 }
 
 /// The column in every table that has it.
@@ -121,53 +124,58 @@ impl Searched {
                 column_type: column.column_type,
             }));
         }
-        let clear = column.mask.map(|_| {
-            let clear = Column {
-                mask: None,
-                ..column.clone()
-            };
-            Lookup::new(file, &clear, None)
-        });
         let sources = column.sources();
         let metadata = sources.filter(|source| matches!(source, Source::Metadata(_)));
         let metadata = metadata.map(|source| Lookup::at(file, column, source.clone(), keys));
+        let without_mask = Column {
+            mask: None,
+            ..column.clone()
+        };
         Ok(Self {
             table: number,
+            position,
             column_type: column.column_type,
+            mask: column.mask,
             cells: BTreeSet::new(),
+            comparable: BTreeSet::new(),
             lookup: Lookup::new(file, column, keys)?,
-            clear: clear.transpose()?,
+            cleaned: Lookup::new(file, &without_mask, None)?,
+            earlier: earlier(file, column, keys),
             paths: pipeline.paths_to(table, column),
             metadata: metadata.collect::<Result<_, _>>()?,
-            position,
         })
     }
 
-    /// Adds the spellings of a value, of which one at least can be in the column.
-    pub(super) fn add(&mut self, texts: &[&str]) -> Result<(), Rule> {
-        let mut broken = None;
-        let before = self.cells.len();
+    /// Adds the spellings of a value. A token may be stored although its transforms refuse it.
+    pub(super) fn add(&mut self, texts: &[&str], is_token: bool) -> Result<(), Rule> {
         for text in texts {
-            let masked = self.lookup.cells(text);
-            let clear = self.clear.as_ref().map(|clear| clear.cells(text));
-            // Of a masked column it may be a token.
-            let token =
-                (self.clear.is_some() && !text.is_empty()).then(|| text.as_bytes().to_vec());
-            match masked {
-                Ok(cells) => self.cells.extend(cells.into_iter().map(Cell)),
-                Err(rule) => broken = Some(rule),
+            let own = match self.lookup.cells(text) {
+                Err(rule) if !is_token => return Err(rule),
+                own => own.unwrap_or_default(),
+            };
+            let before = self.earlier.iter().filter_map(|it| it.cells(text).ok());
+            let cells: Vec<_> = before.flatten().chain(own).collect();
+            for cell in cells {
+                if fits(&cell, self.column_type) {
+                    let comparable = comparable(&cell, self.column_type);
+                    self.comparable.insert(comparable.into_owned());
+                    self.cells.insert(Cell(cell));
+                }
             }
-            let clear = clear.and_then(Result::ok).into_iter().flatten();
-            self.cells.extend(clear.chain(token).map(Cell));
         }
-        match broken {
-            Some(rule) if self.cells.len() == before => Err(rule),
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// What a value is after its transforms, in one form for all of its spellings.
+    pub(super) fn cleaned(&self, text: &str) -> Option<Vec<u8>> {
+        let cells = self.cleaned.cells(text).ok()?;
+        let cell = cells.first()?;
+        Some(comparable(cell, self.column_type).into_owned())
     }
 
     pub(super) fn has(&self, cell: &[u8]) -> bool {
-        self.cells.contains(cell)
+        let cell = comparable(cell, self.column_type);
+        self.comparable.contains(cell.as_ref())
     }
 
     /// Whether one of the values is where the column is read from, whatever else is wrong with the message.
@@ -185,6 +193,72 @@ impl Searched {
                 .iter()
                 .any(|lookup| has(lookup.cells_of(message)))
     }
+}
+
+/// How the column may have stored values before its mapping changed. What a key or a type does not allow, no row has.
+fn earlier(file: &str, column: &Column, keys: Option<&KeyRing>) -> Vec<Lookup> {
+    let mut earlier = Vec::new();
+    let is_text = column.column_type.is_text();
+    let masks = Mask::all().filter(|_| is_text).map(Some);
+    let masks: Vec<_> = masks.chain([None]).collect();
+    let rings: Vec<_> = keys.map_or_else(Vec::new, |keys| keys.one_by_one().collect());
+    for count in 0..=column.transforms.len() {
+        for mask in &masks {
+            let transforms = column.transforms.iter().take(count);
+            let before = Column {
+                mask: *mask,
+                transforms: transforms.copied().collect(),
+                // Tokens of another mask may be longer than those that it has room for.
+                column_type: match is_text {
+                    true => ColumnType::Text,
+                    false => column.column_type,
+                },
+                ..column.clone()
+            };
+            let is_keyed = mask.is_some_and(Mask::needs_key);
+            let rings = rings.iter().filter(|_| is_keyed).map(Some);
+            let rings = rings.chain((!is_keyed).then_some(None));
+            earlier.extend(rings.filter_map(|ring| Lookup::new(file, &before, ring).ok()));
+        }
+    }
+    earlier
+}
+
+/// Whether the column has room for a value.
+fn fits(cell: &[u8], column_type: ColumnType) -> bool {
+    let chars = || std::str::from_utf8(cell).map_or(cell.len(), |text| text.chars().count());
+    match column_type {
+        ColumnType::Varchar(max) => chars() <= max,
+        _ => true,
+    }
+}
+
+/// One form for all values that are equal to Postgres: of a `numeric` without the number of digits to show and the
+/// zeros at its end, of a floating-point number without the sign of zero.
+/// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>, `numeric_send`.
+fn comparable(cell: &[u8], column_type: ColumnType) -> Cow<'_, [u8]> {
+    match column_type {
+        ColumnType::Numeric | ColumnType::NumericOf(..) => {
+            let Some((head, digits)) = cell.split_at_checked(8) else {
+                return cell.into();
+            };
+            let last = digits.chunks(2).rposition(|digit| digit != [0, 0]);
+            let digits = digits.chunks(2).take(last.map_or(0, |last| last + 1));
+            // Weight and sign; zero has neither.
+            let head = head.get(2..6).filter(|_| last.is_some());
+            let head = head.unwrap_or_default();
+            head.iter().chain(digits.flatten()).copied().collect()
+        }
+        ColumnType::Real | ColumnType::DoublePrecision if is_negative_zero(cell) => {
+            vec![0; cell.len()].into()
+        }
+        _ => cell.into(),
+    }
+}
+
+fn is_negative_zero(cell: &[u8]) -> bool {
+    cell.split_first()
+        .is_some_and(|(first, rest)| *first == 0x80 && rest.iter().all(|byte| *byte == 0))
 }
 
 /// Collects the values at the end of a path: texts without their quotes, all others as they are written. A text that

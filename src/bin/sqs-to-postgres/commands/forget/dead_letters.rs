@@ -1,17 +1,35 @@
 //! The dead letters of people: found by receiving all messages, and deleted.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use aws_sdk_sqs::Client;
 use sqs_to_postgres::sqs::batch::MAX_ENTRIES;
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::sqs::in_flight::{InFlight, Receipt};
 use sqs_to_postgres::sqs::{Queue, name_of};
 
-use super::person::{People, Verdict};
+use tokio::time::{Instant, sleep};
+
+use super::left::{Accept, Left};
+use super::person::{People, Whose};
 use crate::cli::dead_letters::{NewMessages, hold, in_flight};
 use crate::cli::error::CliError;
 use crate::cli::output::counted;
 use crate::cli::settings::{DeadLetterFlags, QueueFlags};
 use crate::cli::signals::Stop;
+
+/// How long SQS may take to count messages that were just deleted or received.
+const COUNT_TIME: Duration = Duration::from_secs(5);
+const COUNT_PAUSE: Duration = Duration::from_millis(500);
+
+/// The queue whose messages become rows.
+pub(super) struct Source {
+    queue: Queue,
+    arn: String,
+    /// How many messages it has, also in flight or delayed: the most that were seen.
+    pub(super) messages: u64,
+}
 
 /// A dead-letter queue, and what is in it.
 pub(super) struct DeadLetters {
@@ -19,8 +37,6 @@ pub(super) struct DeadLetters {
     arn: String,
     /// The queue whose messages are searched; `None`: any.
     source: Option<String>,
-    /// How many messages that queue has, also in flight or delayed.
-    pub(super) in_source: u64,
     pub(super) counts: Counts,
 }
 
@@ -29,8 +45,8 @@ pub(super) struct Counts {
     pub(super) searched: usize,
     pub(super) found: usize,
     pub(super) deleted: usize,
-    /// Messages of another queue.
-    pub(super) of_other_queues: usize,
+    /// Messages of other queues, by their names: they are not searched.
+    pub(super) of_other_queues: BTreeMap<String, usize>,
     /// Messages that the mapping cannot read.
     pub(super) unreadable: usize,
     /// Those of them whose text contains one of the values.
@@ -39,39 +55,67 @@ pub(super) struct Counts {
     pub(super) not_received: usize,
 }
 
-impl DeadLetters {
-    /// The dead-letter queue, if a queue is named.
-    pub(super) async fn of(
-        sqs: &Client,
-        queue: &QueueFlags,
-        dead_letters: &DeadLetterFlags,
-    ) -> Result<Option<Self>, CliError> {
-        let (source, in_source, (queue, attributes)) = match queue.queue(sqs).await? {
-            None => {
-                let Some(queue) = dead_letters.named(sqs)? else {
-                    return Ok(None);
-                };
-                let attributes = queue.attributes().await?;
-                (None, 0, (queue, attributes))
-            }
-            Some(queue) => {
-                let from = queue.attributes().await?;
-                let dead = dead_letters.queue(sqs, &from).await?;
-                let depth = from.depth.waiting + from.depth.invisible;
-                (Some(from.arn), depth, dead)
-            }
-        };
-        Ok(Some(Self {
-            queue,
-            arn: attributes.arn,
-            source,
-            in_source,
-            counts: Counts::default(),
-        }))
+/// The queues, as far as they are named.
+pub(super) async fn queues(
+    sqs: &Client,
+    queue: &QueueFlags,
+    dead_letters: &DeadLetterFlags,
+) -> Result<(Option<Source>, Option<DeadLetters>), CliError> {
+    let (source, (queue, attributes)) = match queue.queue(sqs).await? {
+        None => {
+            let Some(queue) = dead_letters.named(sqs)? else {
+                return Ok((None, None));
+            };
+            let attributes = queue.attributes().await?;
+            (None, (queue, attributes))
+        }
+        Some(queue) => {
+            let from = queue.attributes().await?;
+            let dead = dead_letters.queue(sqs, &from).await?;
+            let messages = from.depth.waiting + from.depth.invisible;
+            let arn = from.arn;
+            let source = Source {
+                queue,
+                arn,
+                messages,
+            };
+            (Some(source), dead)
+        }
+    };
+    let dead_letters = DeadLetters {
+        queue,
+        arn: attributes.arn,
+        source: source.as_ref().map(|source| source.arn.clone()),
+        counts: Counts::default(),
+    };
+    Ok((source, Some(dead_letters)))
+}
+
+impl Source {
+    pub(super) fn name(&self) -> &str {
+        name_of(&self.arn)
     }
 
+    /// Counts its messages again: those of the meantime may have become dead letters after these were searched.
+    pub(super) async fn count(&mut self) -> Result<(), CliError> {
+        let depth = self.queue.attributes().await?.depth;
+        self.messages = self.messages.max(depth.waiting + depth.invisible);
+        Ok(())
+    }
+
+    pub(super) fn left(&self) -> Option<Left> {
+        let text = format!(
+            "{} in queue {}, which cannot be searched: run it again when they are stored",
+            counted(self.messages as usize, "message"),
+            self.name()
+        );
+        (self.messages > 0).then(|| Left::unless_accepted(Accept::Queue, text))
+    }
+}
+
+impl DeadLetters {
     /// What is left of them, and why.
-    pub(super) fn left(&self, deletes: bool) -> Vec<String> {
+    pub(super) fn left(&self, deletes: bool) -> Vec<Left> {
         let counts = &self.counts;
         let undeleted = if deletes {
             counts.found - counts.deleted
@@ -86,16 +130,26 @@ impl DeadLetters {
                 "were not received, because others received them, or they are delayed: run it again"
             }
         };
+        let unreadable = counts.unreadable - counts.suspect;
         let reasons = [
-            (undeleted, "could not be deleted: run it again"),
-            (counts.not_received, not_received),
+            (undeleted, "could not be deleted: run it again", None),
+            (counts.not_received, not_received, None),
             (
                 counts.suspect,
                 "cannot be read, and their text has one of the values: read them, and delete them by hand",
+                None,
+            ),
+            (
+                unreadable,
+                "cannot be read: read them, and delete them by hand",
+                Some(Accept::Unreadable),
             ),
         ];
-        let left = reasons.iter().filter(|(count, _)| *count > 0);
-        let left = left.map(|(count, why)| format!("{} ({why})", counted(*count, "dead letter")));
+        let left = reasons.into_iter().filter(|(count, ..)| *count > 0);
+        let left = left.map(|(count, why, accept)| Left {
+            text: format!("{} ({why})", counted(count, "dead letter")),
+            accept,
+        });
         left.collect()
     }
 
@@ -110,12 +164,37 @@ impl DeadLetters {
         deletes: bool,
         stop: &Stop,
     ) -> Result<(), CliError> {
-        let depth = self.queue.attributes().await?.depth;
+        let before = self.depth().await?;
         let in_flight = in_flight(self.queue.clone());
-        let result = hold(&in_flight, self.search(&in_flight, people, deletes, stop)).await;
-        let expected = (depth.waiting + depth.invisible) as usize;
-        self.counts.not_received = expected.saturating_sub(self.counts.searched);
-        result
+        let searched = async {
+            self.search(&in_flight, people, deletes, stop).await?;
+            let before = before.saturating_sub(self.counts.searched);
+            let now = self.not_in_flight(&in_flight, stop).await?;
+            self.counts.not_received = before.max(now);
+            Ok(())
+        };
+        hold(&in_flight, searched).await
+    }
+
+    async fn depth(&self) -> Result<usize, CliError> {
+        let depth = self.queue.attributes().await?.depth;
+        Ok((depth.waiting + depth.invisible) as usize)
+    }
+
+    /// How many messages the queue has besides those that were received: those that came in the meantime are among the
+    /// ones that were searched, and would otherwise make up for others that were not.
+    async fn not_in_flight(&self, in_flight: &InFlight, stop: &Stop) -> Result<usize, CliError> {
+        let until = Instant::now() + COUNT_TIME;
+        loop {
+            let others = self.depth().await?.saturating_sub(in_flight.len());
+            // The number is approximate for a while after messages were deleted.
+            if others == 0 || others > self.counts.deleted || Instant::now() >= until {
+                return Ok(others);
+            }
+            if stop.or_done(sleep(COUNT_PAUSE)).await.is_none() {
+                return Ok(others);
+            }
+        }
     }
 
     async fn search(
@@ -147,16 +226,21 @@ impl DeadLetters {
     fn is_theirs(&mut self, people: &People, message: &DeadLetter) -> bool {
         let counts = &mut self.counts;
         counts.searched += 1;
-        let is_other = |source: &String| message.source().is_some_and(|other| other != source);
-        if self.source.as_ref().is_some_and(is_other) {
-            counts.of_other_queues += 1;
+        let other = message.source().filter(|other| {
+            self.source
+                .as_ref()
+                .is_some_and(|source| source.as_str() != *other)
+        });
+        if let Some(other) = other {
+            let name = name_of(other).to_owned();
+            *counts.of_other_queues.entry(name).or_default() += 1;
             return false;
         }
         let arn = self.source.as_ref().unwrap_or(&self.arn);
-        match people.verdict(message.message(), arn) {
-            Verdict::Theirs => counts.found += 1,
-            Verdict::OfOthers => return false,
-            Verdict::Unreadable { is_suspect } => {
+        match people.whose(message.message(), arn) {
+            Whose::Theirs => counts.found += 1,
+            Whose::OfOthers => return false,
+            Whose::Unreadable { is_suspect } => {
                 counts.unreadable += 1;
                 counts.suspect += usize::from(is_suspect);
                 return false;

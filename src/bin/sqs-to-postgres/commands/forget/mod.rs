@@ -4,9 +4,16 @@
 
 mod column;
 mod dead_letters;
+mod delete;
+mod erase;
+mod escapes;
+mod left;
 mod person;
+mod place;
 mod receipt;
 mod rows;
+mod session;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -15,12 +22,13 @@ use clap::Args;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::counted;
 use crate::cli::settings::{DatabaseFlags, DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags};
 use crate::cli::signals::Stop;
 use crate::cli::values::Values;
-use dead_letters::DeadLetters;
+use dead_letters::queues;
+use left::{Accept, Left};
 use person::People;
+use place::Place;
 use receipt::Receipt;
 use rows::Rows;
 
@@ -32,14 +40,15 @@ Examples:
 /// Delete the rows and dead letters of people, and print a receipt
 ///
 /// Finds their rows in every table of the mapping that has the column: by the value,
-/// and by its token under each mask key. Rows of child tables are deleted with those
-/// that they belong to, in one transaction. Of the dead letters those are theirs from
-/// which the mapping would make such a row, or that have the value where the column is
-/// read from; all others become visible again at the end, with one more delivery.
+/// and by its tokens under every mask and each mask key. Rows of child tables are deleted
+/// with those that they belong to, in one transaction. Dead letters are theirs if the
+/// mapping would make such a row from them, or if the value is where the column is read
+/// from; all others become visible again at the end, with one more delivery.
 ///
 /// Without --yes nothing is deleted, and the receipt says what would be. It has digests
 /// of the values, with a key derived from the mask key. Exit code 1: something was left,
-/// and the receipt says what. Run it again then; what is deleted already does no harm.
+/// or cannot be excluded, and the receipt says what. Fix that, or accept it by its name
+/// with --accept, and run it again; what is deleted already does no harm.
 ///
 /// Values may be tokens: one of aes-siv stands for its value, and a hash for itself.
 #[derive(Debug, Args)]
@@ -56,6 +65,9 @@ pub(crate) struct Forget {
     /// Delete nothing, and print what would be deleted: the default
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
+    /// What may be left nevertheless, separated by commas: the receipt names it as accepted
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    accept: Vec<Accept>,
     /// Print the receipt as a JSON object
     #[arg(long)]
     json: bool,
@@ -79,69 +91,42 @@ impl Forget {
         let keys = self.mask.keys(&aws).await?;
         let values = self.values.read()?;
         let people = People::new((&file, pipeline), &self.column, keys.as_ref(), &values)?;
-        let database = self.database.database(&aws)?;
-        let mut rows = Rows::find(database, &people).await?;
-        // First, so that nobody moves one back after its rows are deleted.
         let sqs = Client::new(aws.config().await);
-        let mut dead_letters = DeadLetters::of(&sqs, &self.queue, &self.dead_letters).await?;
+        let opened = async {
+            let database = self.database.database(&aws)?;
+            let mut rows = Rows::find(database, &people).await?;
+            let place = Place::of(&mut rows.database).await?;
+            let left = rows.of_unknown_keys(keys.as_ref()).await?;
+            let queues = queues(&sqs, &self.queue, &self.dead_letters).await?;
+            Ok::<_, CliError>((rows, place, left, queues))
+        };
+        let Some(opened) = stop.or_done(opened).await else {
+            eprintln!("interrupted before anything was deleted");
+            return Ok(Outcome::SomeFailed);
+        };
+        let (mut rows, place, mut left, (mut source, mut dead_letters)) = opened?;
+        // First, so that nobody moves one back after its rows are deleted.
         if let Some(dead_letters) = &mut dead_letters {
-            dead_letters.look_through(&people, self.yes, &stop).await?;
+            let searched = dead_letters.look_through(&people, self.yes, &stop).await;
+            let failed = searched
+                .err()
+                .map(|error| Left::new(format!("dead letters that were not searched ({error})")));
+            left.extend(failed.into_iter().chain(dead_letters.left(self.yes)));
         }
-        let mut left = delete(&mut rows, self.yes, &stop).await;
-        left.extend(
-            dead_letters
-                .iter()
-                .flat_map(|dead_letters| dead_letters.left(self.yes)),
-        );
+        let erased = rows.erase(self.yes, &mut source, &stop).await;
+        left.extend(erased.left);
         let receipt = Receipt {
             deletes: self.yes,
             people: &people,
             keys: keys.as_ref(),
+            place: &place,
             tables: &rows.tables,
+            analyze: &erased.analyze,
+            source: source.as_ref(),
             dead_letters: dead_letters.as_ref(),
             left,
+            accepts: &self.accept,
         };
         receipt.write(self.json)
-    }
-}
-
-/// Deletes the rows, and says what is left of them, and why.
-async fn delete(rows: &mut Rows<'_>, deletes: bool, stop: &Stop) -> Vec<String> {
-    let tables = &rows.tables;
-    let forbidden = tables.iter().filter(|found| found.rows > 0);
-    let forbidden = forbidden.filter_map(|found| found.grant.as_ref());
-    let forbidden: Vec<_> = forbidden.cloned().collect();
-    let count: u64 = tables.iter().map(|found| found.rows).sum();
-    let all = |why: &str| vec![format!("{} ({why})", counted(count as usize, "row"))];
-    if !forbidden.is_empty() {
-        let why = format!("the role lacks DELETE: {}", forbidden.join(" "));
-        return all(&why);
-    }
-    match rows.references().await {
-        Ok(references) if references.is_empty() => {}
-        Ok(references) => return all(&references.join("; ")),
-        Err(error) => return all(&error.to_string()),
-    }
-    if !deletes {
-        return Vec::new();
-    }
-    match stop.or_done(rows.delete()).await {
-        None => return all("interrupted: run it again"),
-        Some(Err(error)) => return all(&error.to_string()),
-        Some(Ok(())) => {}
-    }
-    match rows.count().await {
-        Err(error) => vec![format!("perhaps rows of the meantime ({error})")],
-        Ok(counts) => {
-            let new = rows.tables.iter().zip(counts).filter(|(_, rows)| *rows > 0);
-            let new = new.map(|(found, rows)| {
-                let rows = counted(rows as usize, "row");
-                format!(
-                    "{rows} of {}, stored in the meantime: run it again",
-                    found.table
-                )
-            });
-            new.collect()
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! The people to forget: their values as each table stores them, and whether a message is about one of them.
 
+use std::iter::once;
+
 use serde_json::value::RawValue;
-use sqs_to_postgres::mask::{KeyRing, Mask, Masker, UnmaskError};
+use sqs_to_postgres::mask::{AesSivKeys, KeyRing, Mask, Masker, UnmaskError};
 use sqs_to_postgres::message::Message;
 use sqs_to_postgres::message::origin::Origins;
 use sqs_to_postgres::pipeline::Pipeline;
@@ -11,6 +13,7 @@ use thiserror::Error;
 use tokio_postgres::types::Type;
 
 use super::column::{Cell, Searched, searched};
+use super::escapes::unescaped;
 use crate::cli::error::CliError;
 use crate::cli::event::record;
 
@@ -31,7 +34,7 @@ pub(super) struct People {
     pub(super) digests: Vec<Option<String>>,
     /// What limits the search, for the user.
     pub(super) notes: Vec<String>,
-    /// As they were given, and without their masks.
+    /// As they were given, without their masks, and after their transforms; in lower case.
     texts: Vec<String>,
     pub(super) pipeline: Pipeline,
     /// One for each mask key.
@@ -39,8 +42,8 @@ pub(super) struct People {
     origins: Origins,
 }
 
-/// What a message of the dead-letter queue is.
-pub(super) enum Verdict {
+/// Whose a message of the dead-letter queue is.
+pub(super) enum Whose {
     Theirs,
     OfOthers,
     /// It cannot be read as the mapping reads messages; whether its text contains a value.
@@ -89,28 +92,19 @@ impl People {
 
     /// Adds a value, or a token: one of aes-siv stands for its value.
     fn add(&mut self, value: &str, number: usize, keys: Option<&KeyRing>) -> Result<(), CliError> {
-        let masker = keys.and_then(|keys| Masker::new(Mask::AesSiv, Some(keys)).ok());
-        let unmasked = masker.map(|masker| masker.value(value));
-        let is_masked = self
-            .searched
-            .iter()
-            .any(|searched| searched.clear.is_some());
-        let is_hash = matches!(unmasked, Some(Err(UnmaskError::Hash(_))));
-        let has_others =
-            self.searched.len() > 1 || keys.is_some_and(|keys| keys.keys().count() > 1);
-        if is_masked && is_hash && has_others {
+        let is_masked = self.searched.iter().any(|searched| searched.mask.is_some());
+        let read = Read::new(value, keys);
+        if let Some(kind) = read.opaque.filter(|_| is_masked) {
             self.notes.push(format!(
-                "value {number} looks like a hash: rows with the value in clear, or with its token under another key or mask, are found only by the value itself"
+                "value {number} looks like {kind}: rows with the value in plaintext, or with its token under another key or mask, are found only by the value itself"
             ));
         }
-        let plain = unmasked.and_then(Result::ok);
-        let texts: Vec<&str> = [Some(value), plain.as_deref()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let is_token = is_masked && (read.opaque.is_some() || read.plain.is_some());
+        let plain = read.plain.as_deref();
+        let texts: Vec<&str> = once(value).chain(plain).collect();
         let (mut is_possible, mut broken) = (false, None);
         for searched in &mut self.searched {
-            match searched.add(&texts) {
+            match searched.add(&texts, is_token) {
                 Ok(()) => is_possible = true,
                 Err(rule) => {
                     let table = self.pipeline.tables.get(searched.table);
@@ -129,20 +123,22 @@ impl People {
                 number, column, rule,
             )));
         }
-        let person = plain.as_deref().unwrap_or(value);
+        let person = plain.unwrap_or(value);
+        let cleaned = self.searched.iter().find_map(|it| it.cleaned(person));
+        let name = cleaned.as_deref().unwrap_or(person.as_bytes());
         self.digests
-            .push(keys.map(|keys| keys.digest_for_records(person)));
-        self.texts.extend(texts.into_iter().map(str::to_owned));
+            .push(keys.map(|keys| keys.digest_for_records(name)));
+        let in_text = self.searched.iter().filter(|it| it.column_type.is_text());
+        let in_text = in_text.filter_map(|it| String::from_utf8(it.cleaned(person)?).ok());
+        let texts = texts.into_iter().map(str::to_owned).chain(in_text);
+        let texts = texts.map(|text| text.trim().to_lowercase());
+        self.texts.extend(texts.filter(|text| !text.is_empty()));
         Ok(())
     }
 
     /// Whether a dead letter is about one of them: the mapping would make a row with a value of theirs, or a value of
     /// theirs is where the column is read from.
-    pub(super) fn verdict(
-        &self,
-        message: &aws_sdk_sqs::types::Message,
-        queue_arn: &str,
-    ) -> Verdict {
+    pub(super) fn whose(&self, message: &aws_sdk_sqs::types::Message, queue_arn: &str) -> Whose {
         let body = message.body().unwrap_or_default();
         let Some(mut record) = record(message, queue_arn) else {
             return self.unreadable(body);
@@ -164,7 +160,7 @@ impl People {
                 cells.any(|cell| searched.has(cell))
             };
             if self.searched.iter().any(is_theirs) {
-                return Verdict::Theirs;
+                return Whose::Theirs;
             }
         }
         if self
@@ -172,17 +168,60 @@ impl People {
             .iter()
             .any(|searched| searched.is_read_from(&message))
         {
-            return Verdict::Theirs;
+            return Whose::Theirs;
         }
         let is_json = || serde_json::from_str::<&RawValue>(message.body()).is_ok();
         match is_transformed || is_json() {
-            true => Verdict::OfOthers,
+            true => Whose::OfOthers,
             false => self.unreadable(body),
         }
     }
 
-    fn unreadable(&self, body: &str) -> Verdict {
-        let is_suspect = self.texts.iter().any(|text| body.contains(text.as_str()));
-        Verdict::Unreadable { is_suspect }
+    fn unreadable(&self, body: &str) -> Whose {
+        Whose::Unreadable {
+            is_suspect: self.is_in(body),
+        }
+    }
+
+    /// Whether a text has one of the values, in whatever case and however it is escaped: a message may be JSON within
+    /// JSON.
+    fn is_in(&self, body: &str) -> bool {
+        const MAX_DEPTH: usize = 4;
+        let mut text = body.to_owned();
+        for _ in 0..MAX_DEPTH {
+            let lower = text.to_lowercase();
+            if self.texts.iter().any(|value| lower.contains(value)) {
+                return true;
+            }
+            text = unescaped(&text);
+        }
+        false
+    }
+}
+
+/// What a value is besides itself.
+struct Read {
+    /// The value of a token.
+    plain: Option<String>,
+    /// A token whose value is not known.
+    opaque: Option<&'static str>,
+}
+
+impl Read {
+    fn new(value: &str, keys: Option<&KeyRing>) -> Self {
+        let masker = keys.and_then(|keys| Masker::new(Mask::AesSiv, Some(keys)).ok());
+        let unmasked = masker.unwrap_or(Masker::Sha256).value(value);
+        let opaque = match &unmasked {
+            Ok(_) => None,
+            Err(UnmaskError::Hash(_)) => Some("a hash"),
+            // Without an id in front of it, a token looks like many other values.
+            Err(UnmaskError::NotOurs) => AesSivKeys::id_of(value)
+                .filter(|id| !id.is_empty())
+                .map(|_| "a token of a key that the mask secret lacks"),
+        };
+        Self {
+            plain: unmasked.ok(),
+            opaque,
+        }
     }
 }

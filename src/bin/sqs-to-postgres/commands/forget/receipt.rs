@@ -1,4 +1,4 @@
-//! The receipt: what was searched, found and deleted, and what was left.
+//! The receipt: what was searched, found and deleted, where, and what was left.
 
 use std::time::SystemTime;
 
@@ -6,21 +6,28 @@ use serde_json::{Value, json};
 use sqs_to_postgres::mask::KeyRing;
 use time::OffsetDateTime;
 
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetters, Source};
+use super::left::{Accept, Left};
 use super::person::People;
+use super::place::{Place, Unsearched, unsearched};
 use super::rows::Found;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, last_line, listed};
+use crate::cli::output::{self, Table, counted, escaped, last_line, listed};
 
 pub(super) struct Receipt<'a> {
     pub(super) deletes: bool,
     pub(super) people: &'a People,
     pub(super) keys: Option<&'a KeyRing>,
+    pub(super) place: &'a Place,
     pub(super) tables: &'a [Found],
+    pub(super) analyze: &'a [String],
+    pub(super) source: Option<&'a Source>,
     pub(super) dead_letters: Option<&'a DeadLetters>,
     /// What was left, and why.
-    pub(super) left: Vec<String>,
+    pub(super) left: Vec<Left>,
+    /// What of it the user accepts.
+    pub(super) accepts: &'a [Accept],
 }
 
 impl Receipt<'_> {
@@ -37,28 +44,76 @@ impl Receipt<'_> {
         } else {
             last_line(&self.text(&time))?;
         }
-        Ok(Outcome::done_if(self.left.is_empty()))
+        Ok(Outcome::done_if(self.left().is_empty()))
+    }
+
+    fn left(&self) -> Vec<String> {
+        let left = self.left.iter();
+        let left = left.filter(|left| !left.is_accepted(self.accepts));
+        left.map(Left::sentence).collect()
+    }
+
+    fn accepted(&self) -> Vec<String> {
+        let left = self.left.iter();
+        let left = left.filter(|left| left.is_accepted(self.accepts));
+        left.map(|left| left.text.clone()).collect()
     }
 
     fn notes(&self) -> Vec<String> {
         let mut notes = self.people.notes.clone();
-        match self.dead_letters {
-            None => notes.push("no dead-letter queue was searched: name the queue with --queue-url".to_owned()),
-            Some(dead_letters) if dead_letters.in_source > 0 => notes.push(format!(
-                "the queue itself has {}, which cannot be searched: run this again when they are stored",
-                counted(dead_letters.in_source as usize, "message")
-            )),
-            Some(_) => {}
+        if self.dead_letters.is_none() {
+            notes.push(
+                "no dead-letter queue was searched: name the queue with --queue-url".to_owned(),
+            );
         }
         if self.keys.is_none() {
             notes.push(
                 "without a mask key the receipt has no digests: they could be guessed".to_owned(),
             );
         }
+        if !self.analyze.is_empty() {
+            notes.push(format!(
+                "the statistics of Postgres may still have the values: let the owner of the table run {} when it has rows",
+                self.analyze.join(" ")
+            ));
+        }
         notes
     }
 
     fn text(&self, time: &str) -> String {
+        let mut text = self.table().to_string();
+        let keys = self.key_ids();
+        let keys = keys.iter().map(|id| format!("{id:?}"));
+        text.push_str(&format!(
+            "in {}, with mapping {} and {}, by version {}\n",
+            escaped(&self.place.text()),
+            self.people.pipeline.digest,
+            match self.keys {
+                Some(_) => format!("mask keys {}", listed(keys)),
+                None => "no mask key".to_owned(),
+            },
+            env!("CARGO_PKG_VERSION")
+        ));
+        for (digest, number) in self.people.digests.iter().zip(1..) {
+            let digest = digest
+                .as_deref()
+                .map(|digest| digest.to_owned() + &self.key());
+            let digest = digest.unwrap_or_else(|| "no digest".to_owned());
+            text.push_str(&format!("value {number}: {digest}\n"));
+        }
+        for line in self.unsearched() {
+            text.push_str(&format!("not searched: {line}\n"));
+        }
+        for accepted in self.accepted() {
+            text.push_str(&format!("accepted: {accepted}\n"));
+        }
+        for left in self.left() {
+            text.push_str(&format!("left: {left}\n"));
+        }
+        text + &self.conclusion(time)
+    }
+
+    fn table(&self) -> Table {
         let mut table = Table::default();
         table.row(["table", "rows", "found by"].map(str::to_owned));
         let column = &self.people.column;
@@ -68,9 +123,14 @@ impl Receipt<'_> {
                 .by_parents
                 .iter()
                 .map(|parent| format!("{column} of {parent}"));
+            let count = found.count(self.deletes);
             table.row([
-                found.table.clone(),
-                found.count(self.deletes).to_string(),
+                format!(
+                    "{} in schema {}",
+                    found.table,
+                    escaped(&found.access.schema)
+                ),
+                count.map_or_else(|| "unknown".to_owned(), |count| count.to_string()),
                 listed(own.into_iter().chain(above)),
             ]);
         }
@@ -81,30 +141,50 @@ impl Receipt<'_> {
                 format!("{column}, of {}", dead_letters.counts.searched),
             ]);
         }
-        let mut text = table.to_string();
-        for (digest, number) in self.people.digests.iter().zip(1..) {
-            let digest = digest
-                .as_deref()
-                .map(|digest| digest.to_owned() + &self.key());
-            let digest = digest.unwrap_or_else(|| "no digest".to_owned());
-            text.push_str(&format!("value {number}: {digest}\n"));
+        table
+    }
+
+    /// What was not searched, one line each.
+    fn unsearched(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for Unsearched {
+            table,
+            columns,
+            why,
+        } in unsearched(self.people, self.tables)
+        {
+            match why {
+                Some(why) => lines.push(format!("table {table}: {why}")),
+                None => {
+                    let columns = columns.iter();
+                    let columns = columns.map(|(name, why)| format!("{} ({why})", escaped(name)));
+                    lines.push(format!("other columns of {table}: {}", listed(columns)));
+                }
+            }
         }
-        for left in &self.left {
-            text.push_str(&format!("left: {left}\n"));
-        }
-        text + &self.conclusion(time)
+        let others = self.dead_letters.iter();
+        let others = others.flat_map(|dead_letters| &dead_letters.counts.of_other_queues);
+        lines.extend(others.map(|(queue, count)| {
+            let letters = counted(*count, "dead letter");
+            format!("{letters} of queue {}", escaped(queue))
+        }));
+        lines
     }
 
     fn conclusion(&self, time: &str) -> String {
         let counts = self.tables.iter().map(|found| found.count(self.deletes));
-        let what = format!(
-            "{} and {}",
-            counted(counts.sum::<u64>() as usize, "row"),
-            counted(self.dead_letter_count(), "dead letter")
-        );
-        match self.deletes {
-            true => format!("deleted {what} at {time}"),
-            false => format!("would delete {what} at {time}: --yes deletes them"),
+        let rows: Option<u64> = counts.sum();
+        let rows = rows.map(|rows| counted(rows as usize, "row"));
+        let letters = counted(self.dead_letter_count(), "dead letter");
+        match (self.deletes, rows) {
+            (true, Some(rows)) => format!("deleted {rows} and {letters} at {time}"),
+            (true, None) => {
+                format!("deleted {letters} at {time}; whether rows were deleted is unknown")
+            }
+            (false, rows) => format!(
+                "would delete {} and {letters} at {time}: --yes deletes them",
+                rows.unwrap_or_default()
+            ),
         }
     }
 
@@ -123,32 +203,53 @@ impl Receipt<'_> {
         id.map_or_else(String::new, |id| format!(" (mask key {id})"))
     }
 
+    fn key_ids(&self) -> Vec<&str> {
+        let keys = self.keys.iter().flat_map(|keys| keys.keys());
+        keys.map(|(id, _)| id).collect()
+    }
+
     fn json(&self, time: &str) -> Value {
         let column = &self.people.column;
         let table = |found: &Found| {
             json!({
-                "table": found.table, "rows": found.rows, "deleted": found.deleted,
+                "table": found.table, "schema": found.access.schema, "rows": found.rows, "deleted": found.deleted,
                 "column": found.by_column.then_some(column), "parents": found.by_parents,
             })
         };
+        let unsearched = unsearched(self.people, self.tables).into_iter().map(|it| {
+            let columns = it.columns.iter();
+            let columns = columns.map(|(name, why)| json!({"column": name, "why": why}));
+            json!({"table": it.table, "why": it.why, "columns": columns.collect::<Vec<_>>()})
+        });
         let dead_letters = self.dead_letters.map(|dead_letters| {
             let counts = &dead_letters.counts;
             json!({
                 "queue": dead_letters.name(), "searched": counts.searched, "found": counts.found, "deleted": counts.deleted,
-                "of_other_queues": counts.of_other_queues, "unreadable": counts.unreadable,
+                "of_other_queues": counts.of_other_queues, "unreadable": counts.unreadable, "suspect": counts.suspect,
                 "not_received": counts.not_received,
             })
         });
+        let queue = self
+            .source
+            .map(|source| json!({"queue": source.name(), "messages": source.messages}));
         json!({
-            "time": time, "dry_run": !self.deletes, "column": column, "digests": self.people.digests,
-            "mask_key_id": self.keys.map(KeyRing::id), "tables": self.tables.iter().map(table).collect::<Vec<_>>(),
-            "dead_letters": dead_letters, "left": self.left,
+            "time": time, "version": env!("CARGO_PKG_VERSION"), "dry_run": !self.deletes,
+            "database": self.place.json(), "mapping_digest": self.people.pipeline.digest,
+            "column": column, "digests": self.people.digests,
+            "mask_key_id": self.keys.map(KeyRing::id), "mask_key_ids": self.key_ids(),
+            "tables": self.tables.iter().map(table).collect::<Vec<_>>(), "not_searched": unsearched.collect::<Vec<_>>(),
+            "analyze": self.analyze, "queue": queue, "dead_letters": dead_letters,
+            "accepted": self.accepted(), "left": self.left(),
         })
     }
 }
 
 impl Found {
-    fn count(&self, deletes: bool) -> u64 {
-        if deletes { self.deleted } else { self.rows }
+    fn count(&self, deletes: bool) -> Option<u64> {
+        if deletes {
+            self.deleted
+        } else {
+            Some(self.rows)
+        }
     }
 }

@@ -3,41 +3,28 @@
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::quote::{all_equal, qualified, quote_identifier};
-use sqs_to_postgres::refusal::RetryAction;
 use sqs_to_postgres::schema::TableError;
 use thiserror::Error;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::person::People;
+use super::session::{begin, settings_that_log};
 use crate::cli::database::{Parameter, connect};
 use crate::cli::error::CliError;
 use crate::cli::output::{counted, listed};
 
-/// A transaction that met another one is tried this often.
-const ATTEMPTS: usize = 5;
-
-/// Begins a transaction, of which no error quotes a parameter in the server's log, and a superuser's no statement. A
-/// parent that is replaced with its children in the meantime is refused (40001) rather than deleted without them.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL log_parameter_max_length_on_error = 0; \
-    SELECT set_config('log_parameter_max_length', '0', true) WHERE current_setting('is_superuser') = 'on'";
-
-/// Whether the server would log parameters of statements that succeed.
-/// Source: <https://www.postgresql.org/docs/18/runtime-config-logging.html>.
-const LOGS: &str = "SELECT current_setting('log_parameter_max_length') <> '0' AND ( \
-    current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_duration') = 'on' \
-    OR current_setting('log_min_duration_statement') <> '-1' OR current_setting('log_min_duration_sample') <> '-1' \
-    OR current_setting('log_transaction_sample_rate') <> '0')";
-
 /// Why rows cannot be searched.
 #[derive(Debug, Error)]
 enum RowsError {
-    #[error(
-        "the server may log the parameters of statements, which hold the values: ALTER ROLE {0} SET log_parameter_max_length = 0;"
-    )]
+    #[error("the server may log the parameters of statements, which hold the values: {0}")]
     Logged(String),
     #[error("the role lacks SELECT on {0}: GRANT SELECT, DELETE ON {0} TO {1};")]
     NotReadable(String, String),
+    #[error(
+        "row security hides rows of {0} from the role, which could not be found: ALTER ROLE {1} BYPASSRLS; or connect as another role"
+    )]
+    RowSecurity(String, String),
 }
 
 /// A table in which rows were searched.
@@ -49,22 +36,30 @@ pub(super) struct Found {
     /// The tables with the column that its rows belong to.
     pub(super) by_parents: Vec<String>,
     pub(super) rows: u64,
-    pub(super) deleted: u64,
-    /// The statement that permits the role to delete, if that is missing.
-    pub(super) grant: Option<String>,
+    /// `None` if that is unknown.
+    pub(super) deleted: Option<u64>,
+    pub(super) access: Access,
     /// The key's columns, and the query of the keys of the rows.
     key: String,
     keys: String,
     /// The statements that delete, one for each of the columns.
-    delete: Vec<String>,
+    pub(super) delete: Vec<String>,
     /// Positions of the columns among those that are searched.
-    columns: Vec<usize>,
+    pub(super) columns: Vec<usize>,
+}
+
+/// What the role may do with a table, and where it is.
+pub(super) struct Access {
+    pub(super) schema: String,
+    /// The statement that permits the role to delete, if that is missing.
+    pub(super) grant: Option<String>,
+    pub(super) may_analyze: bool,
 }
 
 /// The rows of the people, in all tables that can have some.
 pub(super) struct Rows<'p> {
-    database: Database,
-    people: &'p People,
+    pub(super) database: Database,
+    pub(super) people: &'p People,
     pub(super) tables: Vec<Found>,
 }
 
@@ -135,53 +130,16 @@ impl<'p> Rows<'p> {
         client.batch_execute("COMMIT").await?;
         Ok(references)
     }
-
-    /// Deletes the rows of the people, and those that belong to them, in one transaction.
-    pub(super) async fn delete(&mut self) -> Result<(), DatabaseError> {
-        let mut attempt = 1;
-        loop {
-            let error = match self.delete_once().await {
-                Ok(deleted) => {
-                    for (table, deleted) in self.tables.iter_mut().zip(deleted) {
-                        table.deleted = deleted;
-                    }
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            // What is open is rolled back.
-            self.database.disconnect();
-            if attempt == ATTEMPTS || !met_another(&error) {
-                return Err(error);
-            }
-            attempt += 1;
-        }
-    }
-
-    async fn delete_once(&mut self) -> Result<Vec<u64>, DatabaseError> {
-        let client = begin(&mut self.database).await?;
-        let mut counts = Vec::new();
-        // A mapping has parents before their children.
-        for table in self.tables.iter().rev() {
-            let mut deleted = 0;
-            for (sql, at) in table.delete.iter().zip(&table.columns) {
-                if let Some((cells, array)) = self.people.cells(*at) {
-                    deleted += client.execute_typed(sql, &[(&cells, array)]).await?;
-                }
-            }
-            counts.push(deleted);
-        }
-        client.batch_execute("COMMIT").await?;
-        counts.reverse();
-        Ok(counts)
-    }
 }
 
 async fn tables(database: &mut Database, people: &People) -> Result<Vec<Found>, CliError> {
     let [_, role] = database.name_and_role().await?;
     let role = quote_identifier(&role);
-    if logs_parameters(database).await? {
-        return Err(CliError::invalid(RowsError::Logged(role)));
+    let settings = settings_that_log(database).await?;
+    if !settings.is_empty() {
+        let alter = |setting| format!("ALTER ROLE {role} SET {setting};");
+        let alter: Vec<_> = settings.into_iter().map(alter).collect();
+        return Err(CliError::invalid(RowsError::Logged(alter.join(" "))));
     }
     let client = connect(database).await?;
     let pipeline = &people.pipeline;
@@ -191,17 +149,10 @@ async fn tables(database: &mut Database, people: &People) -> Result<Vec<Found>, 
         if columns.is_empty() {
             continue;
         }
-        let grant = grant(client, pipeline, table, &role).await?;
-        tables.push(Found::new(people, (number, table), columns, grant));
+        let access = Access::read(client, pipeline, table, &role).await?;
+        tables.push(Found::new(people, (number, table), columns, access));
     }
     Ok(tables)
-}
-
-async fn logs_parameters(database: &mut Database) -> Result<bool, DatabaseError> {
-    let client = begin(database).await?;
-    let logs = client.query_typed_one(LOGS, &[]).await?.try_get(0)?;
-    client.batch_execute("COMMIT").await?;
-    Ok(logs)
 }
 
 /// The searched columns of a table and of those that its rows belong to.
@@ -217,33 +168,43 @@ fn columns_above(people: &People, table: usize) -> Vec<usize> {
     lineage.filter_map(column).collect()
 }
 
-/// The statement that permits the role to delete rows, if it lacks DELETE.
-async fn grant(
-    client: &Client,
-    pipeline: &Pipeline,
-    table: &TableMapping,
-    role: &str,
-) -> Result<Option<String>, CliError> {
-    let sql = "SELECT has_table_privilege(t, 'SELECT'), has_table_privilege(t, 'DELETE') \
-               FROM CAST(to_regclass($1) AS oid) AS t WHERE t IS NOT NULL";
-    let name = table.table.to_string();
-    let found = client.query_typed_opt(sql, &[(&name, Type::TEXT)]).await;
-    let Some(found) = found.map_err(DatabaseError::from)? else {
-        let ddl = pipeline.create_table(table);
-        return Err(TableError::Missing { table: name, ddl }.into());
-    };
-    let may = |column| {
-        found
-            .try_get::<_, bool>(column)
-            .map_err(DatabaseError::from)
-    };
-    if !may(0)? {
-        return Err(CliError::invalid(RowsError::NotReadable(
-            name,
-            role.to_owned(),
-        )));
+impl Access {
+    async fn read(
+        client: &Client,
+        pipeline: &Pipeline,
+        table: &TableMapping,
+        role: &str,
+    ) -> Result<Self, CliError> {
+        let sql = "SELECT n.nspname::pg_catalog.text, pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+                   pg_catalog.has_table_privilege(c.oid, 'DELETE'), pg_catalog.row_security_active(c.oid), \
+                   pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+                   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.oid = pg_catalog.to_regclass($1)::pg_catalog.oid";
+        let name = table.table.to_string();
+        let found = client.query_typed_opt(sql, &[(&name, Type::TEXT)]).await;
+        let Some(found) = found.map_err(DatabaseError::from)? else {
+            let ddl = pipeline.create_table(table);
+            return Err(TableError::Missing { table: name, ddl }.into());
+        };
+        let is = |column| {
+            found
+                .try_get::<_, bool>(column)
+                .map_err(DatabaseError::from)
+        };
+        if !is(1)? {
+            let error = RowsError::NotReadable(name, role.to_owned());
+            return Err(CliError::invalid(error));
+        }
+        if is(3)? {
+            let error = RowsError::RowSecurity(name, role.to_owned());
+            return Err(CliError::invalid(error));
+        }
+        Ok(Self {
+            schema: found.try_get(0).map_err(DatabaseError::from)?,
+            grant: (!is(2)?).then(|| format!("GRANT DELETE ON {name} TO {role};")),
+            may_analyze: is(4)?,
+        })
     }
-    Ok((!may(1)?).then(|| format!("GRANT DELETE ON {name} TO {role};")))
 }
 
 impl Found {
@@ -251,7 +212,7 @@ impl Found {
         people: &People,
         (number, table): (usize, &TableMapping),
         columns: Vec<usize>,
-        grant: Option<String>,
+        access: Access,
     ) -> Self {
         let (name, column) = (table.table.to_string(), quote_identifier(&people.column));
         let searched = columns.iter().filter_map(|&at| people.searched.get(at));
@@ -285,8 +246,8 @@ impl Found {
             by_column,
             by_parents,
             rows: 0,
-            deleted: 0,
-            grant,
+            deleted: Some(0),
+            access,
             // The key is unique, so a row that is found in two ways counts once.
             key,
             keys: parts.join(" UNION "),
@@ -295,13 +256,6 @@ impl Found {
             table: name,
         }
     }
-}
-
-/// A transaction whose parameters stay out of the server's log, as far as the role may decide that.
-async fn begin(database: &mut Database) -> Result<&Client, DatabaseError> {
-    let client = connect(database).await?;
-    client.batch_execute(BEGIN).await?;
-    Ok(client)
 }
 
 async fn count_by(
@@ -317,11 +271,4 @@ async fn count_by(
     let parameters: Vec<_> = parameters.collect();
     let row = client.query_typed_one(sql, &parameters).await?;
     Ok(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or_default())
-}
-
-/// Whether another transaction came in between, for example with a new child.
-fn met_another(error: &DatabaseError) -> bool {
-    const FOREIGN_KEY_VIOLATION: &str = "23503";
-    let is_referenced = matches!(error, DatabaseError::Server(refusal) if refusal.sqlstate == FOREIGN_KEY_VIOLATION);
-    is_referenced || error.action() == RetryAction::Retry
 }

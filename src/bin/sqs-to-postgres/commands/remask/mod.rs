@@ -94,7 +94,9 @@ impl Remask {
             note_hashes(target);
             let mut report = TableReport::new(&target.table);
             let began = Instant::now();
+            worker.has_lost_answer = false;
             let worked = worker.table(target, &stop, &mut report).await;
+            report.is_minimum = worker.has_lost_answer;
             report.took = began.elapsed();
             report.show(self.json, self.dry_run)?;
             worked?;
@@ -127,6 +129,7 @@ impl Remask {
                 .map_or(PAGE_ROWS, |rate| PAGE_ROWS.min(rate as usize)),
             rate: self.rate,
             is_dry_run: self.dry_run,
+            has_lost_answer: false,
             database,
         };
         Ok((targets, worker))
@@ -152,6 +155,8 @@ struct Worker {
     /// Maximum rows to change per second.
     rate: Option<u32>,
     is_dry_run: bool,
+    /// Whether a connection was lost, perhaps with the number of rows that it had changed.
+    has_lost_answer: bool,
     database: Database,
 }
 
@@ -213,12 +218,12 @@ impl Worker {
     ) -> Result<Page, CliError> {
         let mut tries = 0;
         loop {
-            let page = self.read(target, after).await?;
+            let page = self.read(target, after, stop).await?;
             let wanted = page.changes.len();
             let changed = match wanted {
                 0 => 0,
                 _ if self.is_dry_run => wanted,
-                _ => self.update(target, &page.changes).await?,
+                _ => self.update(target, &page.changes, stop).await?,
             };
             report.changed += changed;
             if changed >= wanted || tries == MAX_TRIES || stop.is_asked() {
@@ -230,13 +235,18 @@ impl Worker {
         }
     }
 
-    async fn read(&mut self, target: &Target, after: Option<&[String]>) -> Result<Page, CliError> {
+    async fn read(
+        &mut self,
+        target: &Target,
+        after: Option<&[String]>,
+        stop: &Stop,
+    ) -> Result<Page, CliError> {
         let sql = target.page(after.is_none(), self.page_rows);
         let parameters = after.unwrap_or_default().iter();
         let parameters: Vec<_> = parameters
             .map(|key| (key as Parameter, Type::TEXT))
             .collect();
-        let rows = self.query(target, &sql, &parameters).await?;
+        let rows = self.query(target, &sql, &parameters, stop).await?;
         let mut page = Page::default();
         for row in rows {
             let cells = (0..row.len()).map(|column| row.try_get(column));
@@ -300,7 +310,12 @@ impl Worker {
     }
 
     /// Makes the changes whose rows are still as they were read and not locked, and returns how many.
-    async fn update(&mut self, target: &Target, changes: &[Change]) -> Result<usize, CliError> {
+    async fn update(
+        &mut self,
+        target: &Target,
+        changes: &[Change],
+        stop: &Stop,
+    ) -> Result<usize, CliError> {
         let keys = (0..target.key.len()).map(|at| column(changes, |change| change.key.get(at)));
         let keys: Vec<_> = keys.collect();
         let width = changes.first().map_or(0, |change| change.old.len());
@@ -312,25 +327,30 @@ impl Worker {
         let parameters = arrays.iter();
         let parameters = parameters.map(|array| (array as Parameter, Type::TEXT_ARRAY));
         let parameters: Vec<_> = parameters.collect();
-        let updated = self.query(target, &target.update(), &parameters).await?;
+        let sql = target.update();
+        let updated = self.query(target, &sql, &parameters, stop).await?;
         Ok(updated.len())
     }
 
-    /// Runs a statement until it succeeds, or fails for a reason that does not pass.
+    /// Runs a statement until it succeeds, or fails for a reason that does not pass. After a request to stop it is not
+    /// tried again.
     async fn query(
         &mut self,
         target: &Target,
         sql: &str,
         parameters: &[(Parameter<'_>, Type)],
+        stop: &Stop,
     ) -> Result<Vec<Row>, CliError> {
         let attempt = async || {
             let queried = self.try_query(sql, parameters).await;
             if matches!(&queried, Err(error) if error.action() == RetryAction::Reconnect) {
                 self.database.disconnect();
+                self.has_lost_answer = true;
             }
             queried
         };
-        let queried = retry(Instant::now() + RETRY_TIME, may_pass, attempt).await;
+        let is_tried_again = |error: &DatabaseError| may_pass(error) && !stop.is_asked();
+        let queried = retry(Instant::now() + RETRY_TIME, is_tried_again, attempt).await;
         queried.map_err(|error| match error {
             error if error.is_missing_privilege() => {
                 CliError::invalid(RemaskError::Denied(target.table.clone()))

@@ -68,6 +68,8 @@ pub(super) struct TableReport {
     pub(super) rows: usize,
     /// Rows that were changed, or would be.
     pub(super) changed: usize,
+    /// Whether a connection was lost, with which more of them may have been changed.
+    pub(super) is_minimum: bool,
     /// Rows that others kept locked.
     pub(super) locked: usize,
     pub(super) found: Counts,
@@ -103,7 +105,7 @@ impl TableReport {
                 .map(|((column, found), count)| found.json(column, *count))
                 .collect();
             return output::json(&json!({
-                "table": self.table, "rows": self.rows, "changed": self.changed, "locked": self.locked,
+                "table": self.table, "rows": self.rows, "changed": self.changed, "is_minimum": self.is_minimum, "locked": self.locked,
                 "dry_run": is_dry_run, "complete": !self.is_partial, "found": found,
             }));
         }
@@ -116,7 +118,8 @@ impl TableReport {
         let mut lines = vec![match is_dry_run {
             true => format!("{table}: would re-encrypt {changed} of {rows}"),
             false => format!(
-                "{table}: re-encrypted {changed} of {rows} {}",
+                "{table}: re-encrypted {}{changed} of {rows} {}",
+                if self.is_minimum { "at least " } else { "" },
                 rate(self.rows, self.took)
             ),
         }];

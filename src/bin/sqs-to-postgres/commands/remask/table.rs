@@ -37,6 +37,10 @@ pub(super) enum TableRefused {
         quote_identifier(column)
     )]
     Nullable { table: String, column: String },
+    #[error(
+        "row security hides rows of {0} from the role, whose tokens would keep their key: connect as the owner of the table, or as a role with BYPASSRLS"
+    )]
+    RowSecurity(String),
 }
 
 /// A table and its columns with tokens.
@@ -116,6 +120,10 @@ impl Target {
         let Inspection::Table(facts) = Inspection::read(client, mapping).await? else {
             return Err(not_ready());
         };
+        if facts.has_row_security {
+            let error = TableRefused::RowSecurity(self.table.clone());
+            return Err(CliError::invalid(error));
+        }
         let index = facts.unique_index.map_err(|_| not_ready())?;
         let sql = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull \
                    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
