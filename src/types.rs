@@ -263,17 +263,6 @@ impl ColumnType {
         }
     }
 
-    /// The most digits of a value before the point, and after it; `None` if there is no limit, or if it is not exact.
-    pub(crate) fn digits(self) -> Option<(u16, u16)> {
-        match self {
-            Self::SmallInt => Some((5, 0)),
-            Self::Integer => Some((10, 0)),
-            Self::BigInt => Some((19, 0)),
-            Self::NumericOf(precision, scale) => Some((precision - scale, scale)),
-            _ => None,
-        }
-    }
-
     pub(crate) fn is_time(self) -> bool {
         self.kind() == Kind::Instant
     }

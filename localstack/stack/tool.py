@@ -25,14 +25,15 @@ def make_tables(settings: Settings, mapping: Mapping) -> None:
 
     What could change stored values, or would rewrite a table, is left to the user.
     """
-    ran, left = [], []
+    ran: list[str] = []
+    left: list[str] = []
     with step(f"the tables of {mapping.file.name}"):
         # The tables as their owner, and then what the function's role still lacks.
         for url in (settings.admin_url, settings.app_url):
             plan = _plan(settings, mapping, url)
             postgres.execute(settings, plan)
             ran += statements(plan)
-            left = [line.removeprefix("-- ") for line in plan.splitlines() if line.startswith(LEFT_OUT)]
+            left = left or [line.removeprefix("-- ") for line in plan.splitlines() if line.startswith(LEFT_OUT)]
     for statement in ran:
         say(f"    {statement}")
     if left:

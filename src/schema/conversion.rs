@@ -99,7 +99,7 @@ fn to_varchar(from: ColumnType, chars: usize) -> Effect {
 
 /// To a type of exact numbers.
 fn to_exact(from: ColumnType, to: ColumnType) -> Effect {
-    let Some((before, after)) = from.digits() else {
+    let Some((before, after)) = digits(from) else {
         return match from.is_number() {
             true => ROUNDS,
             false => MAY_LOSE,
@@ -118,6 +118,17 @@ fn to_exact(from: ColumnType, to: ColumnType) -> Effect {
         (true, _) => Rewrites,
         (false, _) if is_wider_integer(from, to) => Rewrites,
         (false, _) => ROUNDS,
+    }
+}
+
+/// The most digits of a value before the point, and after it; `None` if there is no limit, or if it is not exact.
+pub(super) fn digits(of: ColumnType) -> Option<(u16, u16)> {
+    match of {
+        T::SmallInt => Some((5, 0)),
+        T::Integer => Some((10, 0)),
+        T::BigInt => Some((19, 0)),
+        T::NumericOf(precision, scale) => Some((precision - scale, scale)),
+        _ => None,
     }
 }
 

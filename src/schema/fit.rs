@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::conversion::digits;
 use super::fix::Fix;
 use super::live::{LiveColumn, short};
 use crate::mask::Mask;
@@ -209,7 +210,7 @@ fn fit_of_numeric(mapped: ColumnType, live: &LiveColumn) -> Fit {
     }
     let modifier = live.type_modifier - MODIFIER_HEADER;
     let (precision, scale) = (modifier >> 16, ((modifier & 0x7ff) ^ 1024) - 1024);
-    let Some((before, after)) = mapped.digits() else {
+    let Some((before, after)) = digits(mapped) else {
         return ROUNDS_OR_REFUSES;
     };
     let (before, after) = (i32::from(before), i32::from(after));

@@ -23,6 +23,7 @@ mod infer_tables;
 mod infer_types;
 mod mask;
 mod plan;
+mod plan_refused;
 mod queue_check;
 mod rds_ca;
 mod redrive;

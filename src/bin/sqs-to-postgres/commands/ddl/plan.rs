@@ -233,7 +233,7 @@ fn has_types_of_key(pipeline: &Pipeline, mapping: &TableMapping, inspected: &[In
 
 fn how_built(table: &TableFacts) -> &'static str {
     match table.is_partitioned() {
-        true => "",
+        true => "; nobody can write to the table while it is built",
         false => "; it is built without blocking writers, and must not run in a transaction",
     }
 }
