@@ -33,11 +33,11 @@ def make_tables(settings: Settings, mapping: Mapping) -> None:
             plan = _plan(settings, mapping, url)
             postgres.execute(settings, plan)
             ran += statements(plan)
-            left = left or [line.removeprefix("-- ") for line in plan.splitlines() if line.startswith(LEFT_OUT)]
+            left = left or [line for line in plan.splitlines() if line.startswith(LEFT_OUT)]
     for statement in ran:
         say(f"    {statement}")
     if left:
-        steps = "".join(f"  {line}\n" for line in left)
+        steps = "".join(f"  {line.removeprefix('-- ')}\n" for line in left)
         command = f"sqs-to-postgres ddl --diff --pipeline {shlex.quote(str(mapping.file))}"
         raise StackError(
             f"the tables do not fit {mapping.file.name}, and `make up` changes no stored value:\n{steps}"

@@ -121,7 +121,8 @@ fn to_exact(from: ColumnType, to: ColumnType) -> Effect {
     }
 }
 
-/// The most digits of a value before the point, and after it; `None` if there is no limit, or if it is not exact.
+/// The most digits of a value before the point, and after it; `None` if there is no limit, or if it is not exact. A type that
+/// is not named here counts as one that may lose digits.
 pub(super) fn digits(of: ColumnType) -> Option<(u16, u16)> {
     match of {
         T::SmallInt => Some((5, 0)),

@@ -195,7 +195,7 @@ def test_deploy_sh_uses_a_bucket_only_if_it_is_of_the_account(
 ) -> None:
     (tmp_path / "aws").write_text(AWS_OF_ANOTHER.format(account=ACCOUNT))
     (tmp_path / "aws").chmod(0o755)
-    (tmp_path / "m.toml").write_text('table = "t"')
+    (tmp_path / "m.toml").write_text((settings.root / "pipeline.toml").read_text())
     with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
         archive.writestr("bootstrap", bytes(MACHINE_AT) + b"\x3e")
     command = ["sh", str(settings.root / "release" / "deploy.sh"), "orders", *words.split()]
