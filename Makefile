@@ -260,11 +260,14 @@ dist: processor install ## build function and tool for one processor, with what 
 	$(PYTHON) release/template.py > $(DIST)/template.yaml
 	cp release/deploy.sh $(DIST)
 
+SBOM_FORMAT := --quiet --format json --spec-version 1.5
+
 .PHONY: sbom
-sbom: $(CARGO_CYCLONEDX) ## list the components of the function, as CycloneDX
+sbom: $(CARGO_CYCLONEDX) ## list the components of function and tool, as CycloneDX
 	@mkdir -p $(DIST)
-	$(CARGO_CYCLONEDX) cyclonedx --quiet --format json --spec-version 1.5 --override-filename $(NAME).cdx
-	mv $(NAME).cdx.json $(DIST)
+	$(CARGO_CYCLONEDX) cyclonedx $(SBOM_FORMAT) --override-filename $(NAME).cdx
+	$(CARGO_CYCLONEDX) cyclonedx $(SBOM_FORMAT) --features cli --override-filename $(NAME)-tool.cdx
+	mv $(NAME).cdx.json $(NAME)-tool.cdx.json $(DIST)
 
 .PHONY: checksums
 checksums: ## write SHA256SUMS of the files of a release

@@ -52,6 +52,13 @@ deployed() {
         --query "Stacks[0].Parameters[?ParameterKey=='$1'].ParameterValue" 2>/dev/null || true
 }
 
+account=$(aws sts get-caller-identity --query Account --output text)
+# Whoever owns the bucket decides which code runs with your mask key and your database.
+check_owner() {
+    aws s3api head-bucket --bucket "$1" --expected-bucket-owner "$account" >/dev/null 2>&1 ||
+        fail "the bucket $1 cannot be read, or is not of the account $account: name another --bucket, or create this one"
+}
+
 # What is deployed: the rest of the new zip, and the place for it.
 deployed_bucket=$(deployed CodeBucket)
 deployed_key=$(deployed CodeKey)
@@ -59,6 +66,7 @@ deployed_key=$(deployed CodeKey)
 [ "$bucket" ] || fail "the stack $stack does not exist yet, or was not deployed with a released template: name a --bucket"
 if [ -z "$zip" ] || [ -z "$mapping" ]; then
     [ "$deployed_key" ] || fail "the stack $stack does not exist yet: name a --zip and a --mapping"
+    check_owner "$deployed_bucket"
     aws s3 cp --only-show-errors "s3://$deployed_bucket/$deployed_key" "$work/deployed.zip"
 fi
 
@@ -92,6 +100,7 @@ fi
 # The key names the content, so that CloudFormation deploys what differs, and goes back to what was before.
 digest=$(unzip -p "$work/function.zip" | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-16)
 key=$stack/$digest.zip
+check_owner "$bucket"
 aws s3 cp --only-show-errors "$work/function.zip" "s3://$bucket/$key"
 aws cloudformation deploy --stack-name "$stack" --template-file "$(dirname "$0")/template.yaml" \
     --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --no-fail-on-empty-changeset \

@@ -111,3 +111,9 @@ def test_a_name_that_no_function_can_have_is_refused_before_anything_is_built(na
     assert "cannot be the name of a function" in refused.stderr
     printed = make("build", f"STACK={name}").stdout
     assert printed.index("cannot be the name") < printed.index("cargo")
+
+
+def test_a_release_lists_the_components_of_the_function_and_of_the_tool() -> None:
+    listed = [line for line in make("sbom").stdout.splitlines() if " cyclonedx " in line]
+    assert ["--features cli" in line for line in listed] == [False, True]
+    assert listed[1].endswith("-tool.cdx")

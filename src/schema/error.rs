@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::ddl::default_partition;
+use super::ddl::{default_partition, one_line};
 use crate::pipeline::{Table, TableMapping};
 use crate::types::ColumnType;
 
@@ -10,7 +10,10 @@ use crate::types::ColumnType;
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]
 pub enum TableError {
-    #[error("table {table} does not exist: create it with the ddl {ddl}")]
+    #[error(
+        "table {table} does not exist: create it with the ddl {}",
+        one_line(ddl)
+    )]
     Missing { table: String, ddl: String },
     #[error("table {table} has no column {column:?}: add it with the ddl {ddl}")]
     ColumnMissing {
@@ -18,9 +21,7 @@ pub enum TableError {
         column: String,
         ddl: String,
     },
-    #[error(
-        "column {column:?} of table {table} is {actual} and mapped as {mapped}: change the mapping, or the table with the ddl {ddl}"
-    )]
+    #[error("column {column:?} of table {table} is {actual} and mapped as {mapped}: {ddl}")]
     ColumnType {
         table: String,
         column: String,
@@ -33,7 +34,7 @@ pub enum TableError {
     )]
     NoPartition { table: String, ddl: String },
     #[error(
-        "column {column:?} of table {table} is not null, has no default and is not mapped: map it, or change the table with the ddl {ddl}"
+        "column {column:?} of table {table} is not null, has no default and is not mapped: map it, or change the table: {ddl}"
     )]
     UnmappedNotNull {
         table: String,

@@ -6,7 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::ddl::{default_partition, index, one_line};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
-use super::{EnumColumn, LiveTable, TableError};
+use super::{EnumColumn, Fix, LiveTable, TableError};
 use crate::database::DatabaseError;
 use crate::pipeline::{OnConflict, Pipeline, TableMapping};
 use crate::quote::quote_identifier;
@@ -168,6 +168,19 @@ impl Inspection {
 }
 
 impl TableFacts {
+    /// What gives the key of the mapping a unique index; `None` if it has one.
+    pub fn key_fix(&self, pipeline: &TableMapping) -> Option<Fix> {
+        let create = self.unique_index.as_ref().err()?;
+        let is_in_key = |column: &&str| pipeline.key_names().any(|name| name == *column);
+        let mut outside = self.columns.partition_columns();
+        Some(match outside.find(|column| !is_in_key(column)) {
+            Some(column) => Fix::ByHand(format!(
+                "Postgres enforces a key across partitions only if it contains the partition column: add {column:?} to the key of the mapping"
+            )),
+            None => Fix::adds(create.clone()),
+        })
+    }
+
     /// Whether it has partitions.
     pub fn is_partitioned(&self) -> bool {
         matches!(self.kind, Kind::Partitioned(_))

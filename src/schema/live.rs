@@ -5,17 +5,21 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::TableError;
+use super::conversion::conversion;
 use super::ddl::{add_column, alter_type, drop_not_null, set_not_null};
 use super::fit::{Difference, Fault, Fit, fit};
+use super::fix::Fix;
+use super::obstacle::{self, Obstacles};
 use crate::database::DatabaseError;
 use crate::pipeline::{Column, Table, TableMapping};
-use crate::quote::quote_identifier;
 use crate::types::ColumnType;
 
 /// The columns of a table in the catalog; none if it does not exist or is hidden.
 #[derive(Debug, Default)]
 pub struct LiveTable {
     columns: Vec<LiveColumn>,
+    /// None if they were not read.
+    obstacles: Vec<Obstacles>,
 }
 
 /// A column in the catalog. For a domain the type is its base type.
@@ -25,7 +29,11 @@ pub(super) struct LiveColumn {
     /// As Postgres prints it, without a length; of an array, the type of its elements.
     pub(super) type_name: String,
     /// As Postgres prints it, with its length.
-    full_type: String,
+    pub(super) full_type: String,
+    /// The domain, if it is one; quoted if necessary.
+    pub(super) domain: Option<String>,
+    /// The domain does not allow null.
+    is_domain_not_null: bool,
     pub(super) is_array: bool,
     /// Whether it, or an element of it, is an enum.
     pub(super) is_enum: bool,
@@ -40,6 +48,18 @@ pub(super) struct LiveColumn {
 }
 
 impl LiveColumn {
+    fn allows_null(&self) -> bool {
+        self.refusing_null().is_none()
+    }
+
+    /// Why Postgres refuses null.
+    fn refusing_null(&self) -> Option<Fault> {
+        match &self.domain {
+            Some(domain) if self.is_domain_not_null => Some(Fault::NotNullDomain(domain.clone())),
+            _ => self.is_not_null.then_some(Fault::NotNull),
+        }
+    }
+
     /// Whether it stores values of another type as text.
     fn is_text_of(&self, mapped: ColumnType) -> bool {
         let element = match mapped {
@@ -63,8 +83,9 @@ impl LiveTable {
     /// The connection failed, or the role has no privilege on the schema.
     pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
         let sql = "SELECT a.attname::text, format_type(e.oid, NULL), format_type(b.oid, m), e.typtype = 'e', e.typcategory = 'S', m, \
-                   a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '', \
-                   a.attgenerated <> '' OR a.attidentity = 'a', b.oid <> e.oid \
+                   a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
+                   a.attgenerated <> '' OR a.attidentity = 'a', b.oid <> e.oid, \
+                   CASE t.typtype WHEN 'd' THEN format_type(t.oid, NULL) END, t.typnotnull \
                    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
                    JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END \
                    JOIN pg_type e ON e.oid = CASE b.typcategory WHEN 'A' THEN b.typelem ELSE b.oid END, \
@@ -85,11 +106,28 @@ impl LiveTable {
                 has_default: row.try_get(7)?,
                 is_generated: row.try_get(8)?,
                 is_array: row.try_get(9)?,
+                domain: row.try_get(10)?,
+                is_domain_not_null: row.try_get(11)?,
             })
         };
         Ok(Self {
             columns: rows.iter().map(column).collect::<Result<_, _>>()?,
+            obstacles: Vec::new(),
         })
+    }
+
+    /// Reads what keeps Postgres from changing columns, so that no fix is a statement that it refuses. Not for
+    /// Aurora DSQL, which does not have these catalogs.
+    ///
+    /// # Errors
+    /// The connection failed, or Postgres refused the query.
+    pub async fn read_obstacles(
+        &mut self,
+        client: &Client,
+        table: &Table,
+    ) -> Result<(), DatabaseError> {
+        self.obstacles = obstacle::read(client, table).await?;
+        Ok(())
     }
 
     /// Whether there is no such table, or it is hidden.
@@ -100,7 +138,7 @@ impl LiveTable {
     /// A description of a column for a sentence: `varchar(64), not null`.
     pub fn description(&self, column: &str) -> Option<String> {
         let live = self.column(column)?;
-        let not_null = if live.is_not_null { ", not null" } else { "" };
+        let not_null = if live.allows_null() { "" } else { ", not null" };
         Some(format!("{}{not_null}", short(&live.full_type)))
     }
 
@@ -119,9 +157,9 @@ impl LiveTable {
         let is_mapped = |live: &&LiveColumn| pipeline.column_names().any(|name| name == live.name);
         let others = self.columns.iter().filter(|live| !is_mapped(live));
         let others = others
-            .filter(|live| live.is_not_null && !live.has_default && !live.is_generated)
+            .filter(|live| !live.allows_null() && !live.has_default && !live.is_generated)
             .map(|live| {
-                let fix = drop_not_null(&table, &live.name);
+                let fix = self.allow_null(&table, live);
                 Difference::of(&live.name, Fault::UnmappedNotNull, fix)
             });
         mapped
@@ -136,7 +174,7 @@ impl LiveTable {
         let is_text = |live: &&LiveColumn| live.is_string && !live.is_array;
         let live = self.column(&column.name).filter(is_text)?;
         let fault = Fault::NewerAsText(short(&live.full_type));
-        let fix = alter_type(&pipeline.table.to_string(), column);
+        let fix = self.retype(&pipeline.table.to_string(), column, live);
         Some(Difference::of(&column.name, fault, fix))
     }
 
@@ -148,19 +186,15 @@ impl LiveTable {
     ) -> Vec<Difference> {
         let difference = |fault, fix| Difference::of(&column.name, fault, fix);
         let Some(live) = self.column(&column.name) else {
-            let missing = difference(Fault::Missing, add_column(table, column));
+            let missing = difference(Fault::Missing, Fix::adds(add_column(table, column)));
             return vec![Difference {
                 later: set_not_null(table, column),
                 ..missing
             }];
         };
-        let mut differences = Vec::new();
         if live.is_generated {
-            let name = quote_identifier(&column.name);
-            let fix = format!(
-                "ALTER TABLE {table} ALTER COLUMN {name} DROP EXPRESSION IF EXISTS, ALTER COLUMN {name} DROP IDENTITY IF EXISTS;"
-            );
-            differences.push(difference(Fault::Generated, fix));
+            let fix = Fix::ByHand("remove it from the mapping".to_owned());
+            return vec![difference(Fault::Generated, fix)];
         }
         let (actual, mapped) = (short(&live.full_type), column.column_type);
         let is_compared = pipeline.compares(&column.name);
@@ -184,12 +218,48 @@ impl LiveTable {
             }),
             Fit::Never => Some(Fault::WrongType { actual, mapped }),
         };
-        differences.extend(fault.map(|fault| difference(fault, alter_type(table, column))));
-        if live.is_not_null && !column.is_never_null() {
-            let fix = drop_not_null(table, &column.name);
-            differences.push(difference(Fault::NotNull, fix));
+        let mistyped = fault.map(|fault| difference(fault, self.retype(table, column, live)));
+        let null = live.refusing_null().filter(|_| !column.is_never_null());
+        let not_null = null.map(|fault| difference(fault, self.allow_null(table, live)));
+        mistyped.into_iter().chain(not_null).collect()
+    }
+
+    /// The statement that gives the column the mapped type, unless Postgres would refuse it.
+    fn retype(&self, table: &str, column: &Column, live: &LiveColumn) -> Fix {
+        let mapped = column.column_type;
+        let by_hand = self
+            .obstacles_of(live)
+            .and_then(|found| found.of_type(table, live, mapped));
+        let effect = conversion(live, mapped);
+        by_hand.map_or_else(
+            || Fix::Statement(alter_type(table, column), effect),
+            Fix::ByHand,
+        )
+    }
+
+    fn allow_null(&self, table: &str, live: &LiveColumn) -> Fix {
+        if let (Some(domain), true) = (&live.domain, live.is_domain_not_null) {
+            return Fix::ByHand(format!(
+                "map it with required = true, or change every column of the domain with ALTER DOMAIN {domain} DROP NOT NULL;"
+            ));
         }
-        differences
+        let by_hand = self.obstacles_of(live).and_then(Obstacles::of_null);
+        by_hand.map_or_else(|| Fix::adds(drop_not_null(table, &live.name)), Fix::ByHand)
+    }
+
+    /// The columns by which the table is partitioned, if the obstacles were read.
+    pub(super) fn partition_columns(&self) -> impl Iterator<Item = &str> {
+        let partition = self
+            .obstacles
+            .iter()
+            .filter(|found| found.is_in_partition_key);
+        partition.map(|found| found.column.as_str())
+    }
+
+    fn obstacles_of(&self, live: &LiveColumn) -> Option<&Obstacles> {
+        self.obstacles
+            .iter()
+            .find(|found| found.column == live.name)
     }
 
     pub(crate) fn enums(&self) -> Vec<EnumColumn> {
@@ -229,7 +299,7 @@ impl LiveTable {
         Some(TableError::UnmappedNotNull {
             table: pipeline.table.to_string(),
             column: difference.column,
-            ddl: difference.fix,
+            ddl: difference.fix.hint(),
         })
     }
 
@@ -237,7 +307,8 @@ impl LiveTable {
     pub(super) fn column_fault(&self, pipeline: &TableMapping) -> Option<TableError> {
         let table = pipeline.table.to_string();
         let error = |difference: Difference| {
-            let (table, column, ddl) = (table.clone(), difference.column, difference.fix);
+            let (table, column) = (table.clone(), difference.column);
+            let ddl = difference.fix.hint();
             Some(match difference.fault {
                 Fault::Missing => TableError::ColumnMissing { table, column, ddl },
                 Fault::WrongType { actual, mapped } | Fault::KeyAsText { actual, mapped } => {

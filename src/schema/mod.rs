@@ -1,19 +1,24 @@
 //! The tables: as they are, as they should be, and the SQL between the two.
 
+mod conversion;
 mod ddl;
 mod dsql;
 mod error;
 mod fit;
+mod fix;
 mod guard;
 mod inspect;
 mod live;
+mod obstacle;
 mod parent;
 
+pub use conversion::Effect;
 pub use ddl::PartitionError;
 pub use dsql::{DsqlError, index_async};
 pub use error::TableError;
 pub(crate) use error::no_partition;
 pub use fit::{Difference, Fault};
+pub use fix::Fix;
 pub(crate) use guard::{copy_check, copy_fit, key_guard};
 pub(crate) use inspect::is_index_of_key;
 pub use inspect::{Inspection, Kind, PartitionGap, Permissions, TableFacts};

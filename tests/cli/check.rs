@@ -71,10 +71,12 @@ async fn update_without_newer_is_a_warning() {
     let found = complaints(&check);
     assert_eq!((check.code, found.len()), (2, 1), "{}", check.out);
     assert!(
-        found[0].2.contains("text does not sort like times") && found[0].2.contains("TYPE date"),
+        found[0].2.contains("text does not sort like times")
+            && found[0].2.contains("ddl --diff --allow-loss"),
         "{found:?}"
     );
-    database.execute(&tool.run("ddl --diff").await.out).await;
+    let diff = tool.run("ddl --diff --allow-loss").await;
+    database.execute(&diff.out).await;
     assert_eq!(complaints(&tool.run("check --json").await), []);
 }
 
@@ -790,4 +792,48 @@ async fn a_pooler_in_between_is_noticed() {
         .await;
     let text = line(&check, "pooler")["text"].to_string();
     assert!(text.contains("yes: "), "{text}");
+}
+
+/// The values of messages are parameters of the function's statements.
+#[tokio::test]
+async fn settings_that_write_values_into_the_log_of_the_server_are_named_with_their_fix() {
+    let database = Database::new().await;
+    let mapping = Mapping::key_and_value(&database, "ignore");
+    create(&Tool::on(&database).mapping(&mapping), &database).await;
+    let check = async |url: &str| {
+        let tool = Tool::on(&database).set("DATABASE_URL", url);
+        complaints(&tool.mapping(&mapping).run("check --json").await)
+    };
+    let cases = [
+        (
+            "log_min_duration_statement=1000",
+            "log_parameter_max_length = 0",
+        ),
+        (
+            "auto_explain.log_min_duration=1s",
+            "auto_explain.log_min_duration = -1",
+        ),
+        ("log_statement=mod", "log_parameter_max_length = 0"),
+        ("log_duration=on", "log_parameter_max_length = 0"),
+        (
+            "log_parameter_max_length_on_error=-1",
+            "log_parameter_max_length_on_error = 0",
+        ),
+    ];
+    for (setting, fixed) in cases {
+        let url = format!(
+            "{}%20-c%20{}",
+            database.url(),
+            setting.replacen('=', "%3D", 1)
+        );
+        let found = check(&url).await;
+        let [(name, status, said)] = &found[..] else {
+            panic!("{setting}: {found:?}");
+        };
+        assert_eq!((name.as_str(), status.as_str()), ("server log", "warning"));
+        let fix = format!("SET {fixed};");
+        assert!(said.contains("ALTER ROLE") && said.contains(&fix), "{said}");
+        let quiet = format!("{url}%20-c%20{}", fixed.replace(" = ", "%3D"));
+        assert_eq!(check(&quiet).await, [], "{setting}");
+    }
 }

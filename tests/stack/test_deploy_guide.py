@@ -185,6 +185,24 @@ def test_dual_stack_subnets_lead_to_aws_without_interface_endpoints(
     assert re.search(r'"DestinationIpv6CidrBlock": "::/0",\s+"EgressOnlyInternetGatewayId": "eigw-', printed)
 
 
+def test_no_password_and_no_key_is_an_argument_of_a_program(guide: str) -> None:
+    typed = "\n".join(blocks(guide, "sh|sh aws-only")).replace("\\\n", " ")
+    # What follows `<<<` or is printed by the shell itself is no argument.
+    words = [re.sub(r"<<<.*|< <\(printf.*", "", line) for line in typed.splitlines()]
+    assert {"PGPASSWORD", "DB_PASSWORD", "mask_key"} <= set(re.findall(r"\w+", typed))
+    for line in words:
+        is_program = re.match(r"\s*(?:\w+=\$\()?(?:aws|psql) ", line)
+        assert not (is_program and re.search(r"PASSWORD|/dev/urandom", line)), line
+
+
+def test_psql_verifies_the_server_before_it_sends_a_password_to_aws() -> None:
+    typed = script(aws=True)
+    verifies = typed.index("export PGSSLMODE=verify-full PGSSLROOTCERT=")
+    # The psql of the local stack has no TLS: there the variables are not set.
+    assert verifies < typed.index("psql ", typed.index("trap 'status"))
+    assert "PGSSLMODE" not in script(aws=False)
+
+
 def test_its_table_is_that_of_the_shipped_mapping(settings: Settings, guide: str) -> None:
     (typed,) = [block for block in blocks(guide, "sh") if "CREATE TABLE" in block]
     assert (settings.root / "localstack" / "schema.sql").read_text() in typed

@@ -25,7 +25,7 @@ from shell import STAND_INS, Shell
 from stack import deploy, postgres, run
 from stack.deploy import Deployment, client
 from stack.settings import Settings
-from stacks import GOOD
+from stacks import ACCOUNT, GOOD, OTHER_ACCOUNT
 
 PAGE = "docs/DEPLOY.md"
 LOCAL = "DbSslMode=disable Profile=try-out"
@@ -176,6 +176,36 @@ def test_deploy_sh_refuses_early_what_cannot_work(release: Release) -> None:
         assert why in release.refused(f"./deploy.sh {words}"), words
     stacks = client(release.settings, "cloudformation").describe_stacks()["Stacks"]
     assert release.stack not in [stack["StackName"] for stack in stacks]
+
+
+AWS_OF_ANOTHER = """#!/bin/sh
+case "$1 $2" in
+"sts get-caller-identity") echo {account} ;;
+"cloudformation describe-stacks") echo theirs ;;
+"s3api head-bucket") [ "$*" = "s3api head-bucket --bucket theirs --expected-bucket-owner $OWNER" ] ;;
+*) echo "$1 $2" >> calls ;;
+esac
+"""
+"""An account in which the bucket `theirs` belongs to $OWNER. LocalStack does not compare owners."""
+
+
+@pytest.mark.parametrize("words", ["--mapping m.toml", "--bucket theirs --zip f.zip --mapping m.toml"])
+def test_deploy_sh_uses_a_bucket_only_if_it_is_of_the_account(
+    settings: Settings, tmp_path: Path, words: str
+) -> None:
+    (tmp_path / "aws").write_text(AWS_OF_ANOTHER.format(account=ACCOUNT))
+    (tmp_path / "aws").chmod(0o755)
+    (tmp_path / "m.toml").write_text((settings.root / "pipeline.toml").read_text())
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
+        archive.writestr("bootstrap", bytes(MACHINE_AT) + b"\x3e")
+    command = ["sh", str(settings.root / "release" / "deploy.sh"), "orders", *words.split()]
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"], STAND_INS])
+    for owner, used in {OTHER_ACCOUNT: False, ACCOUNT: True}.items():
+        env = {"PATH": path, "OWNER": owner}
+        done = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True)
+        refused = f"the bucket theirs cannot be read, or is not of the account {ACCOUNT}"
+        assert (refused in done.stderr) is not used, done.stderr
+        assert (tmp_path / "calls").exists() is used
 
 
 def test_the_released_tool_runs(release: Release) -> None:

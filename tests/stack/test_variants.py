@@ -8,7 +8,7 @@ import pytest
 from stack import postgres, run
 from stack.deploy import client
 from stack.settings import Settings
-from stacks import EXISTING, KEY, VARIANTS, Variant
+from stacks import ACCOUNT, EXISTING, KEY, VARIANTS, Variant
 
 PROFILES = ("low-latency", "standard", "bulk")
 DIRECT = ("standard", "fifo", "existing-queue", "existing-fifo", "every-option")
@@ -125,9 +125,9 @@ def test_a_queue_has_the_name_of_its_stack_or_a_given_one(
 def test_topics_rules_and_buckets_may_send_if_named(settings: Settings, variants: dict[str, Variant]) -> None:
     stack = variants["every-option"].deployment
     attributes = queue_attributes(settings, stack.queue_url)
-    only_tls, senders, topic = json.loads(attributes["Policy"])["Statement"]
+    only_tls, senders, buckets, topic = json.loads(attributes["Policy"])["Statement"]
     assert only_tls["Effect"] == "Deny"
-    for allowed, services in ((senders, ["sns", "events", "s3"]), (topic, "sns")):
+    for allowed, services in ((senders, ["sns", "events"]), (buckets, "s3"), (topic, "sns")):
         assert (allowed["Effect"], allowed["Action"]) == ("Allow", "sqs:SendMessage")
         assert allowed["Resource"] == attributes["QueueArn"]
         names = [services] if isinstance(services, str) else services
@@ -136,6 +136,8 @@ def test_topics_rules_and_buckets_may_send_if_named(settings: Settings, variants
             f"{name}.amazonaws.com" for name in names
         ]
     bucket, rule = senders["Condition"]["ArnEquals"]["aws:SourceArn"]
+    # The ARN of a bucket names no account.
+    assert buckets["Condition"] == senders["Condition"] | {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
     assert (bucket, rule.rpartition(":")[2]) == ("arn:aws:s3:::uploads", "rule/orders")
     subscribed = topic["Condition"]["ArnEquals"]["aws:SourceArn"]
     subscriptions = client(settings, "sns").list_subscriptions_by_topic(TopicArn=subscribed)["Subscriptions"]

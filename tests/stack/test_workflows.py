@@ -43,6 +43,19 @@ def test_every_action_is_pinned_to_a_commit(jobs: list[dict[str, Any]]) -> None:
     assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action) for action in used)
 
 
+def test_a_release_is_built_by_a_compiler_that_is_named(settings: Settings) -> None:
+    workflow = yaml.safe_load((settings.root / ".github" / "workflows" / "release.yml").read_text())
+    (rust,) = [step for step in workflow["jobs"]["build"]["steps"] if step.get("name") == "Rust"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", rust["env"]["RUST_VERSION"])
+    assert "stable" not in rust["run"]
+
+
+def test_the_guide_verifies_the_server_on_aws(settings: Settings) -> None:
+    workflow = yaml.safe_load((settings.root / ".github" / "workflows" / "aws.yml").read_text())
+    (typed,) = [step for step in workflow["jobs"]["type"]["steps"] if step.get("name") == "docs/DEPLOY.md"]
+    assert typed["env"]["PGSSLMODE"] == "verify-full"
+
+
 def test_an_account_is_used_on_request_by_a_protected_job_that_builds_nothing(
     settings: Settings,
 ) -> None:

@@ -10,13 +10,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::Outcome;
+use cli::output::escaped;
 use commands::Command;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  some messages failed, became dead letters or are still invisible; or forget or remask
-     left something; or drain, forget, redrive, remask or send was interrupted, or its
+  1  some messages failed, became dead letters or are still invisible; or ddl --diff, forget
+     or remask left something; or drain, forget, redrive, remask or send was interrupted, or its
      output was cut off
   2  the command line, a setting, the mapping or the table is wrong
   3  a system it needs is unavailable, or drain cannot know whether the queue is empty
@@ -40,7 +41,7 @@ async fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) if error.is_unread() => unread.into(),
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", escaped(&error.to_string()));
             error.outcome().into()
         }
     }

@@ -32,9 +32,12 @@ pub(crate) async fn inspect<'p>(
 ) -> Result<Vec<Inspected<'p>>, CliError> {
     let mut inspections = Vec::new();
     for table in &pipeline.tables {
-        let inspection = Inspection::read(client, table).await?;
-        let parent = match &inspection {
+        let mut inspection = Inspection::read(client, table).await?;
+        let parent = match &mut inspection {
             Inspection::Table(facts) => {
+                if !is_dsql {
+                    facts.columns.read_obstacles(client, &table.table).await?;
+                }
                 let kind = (facts.is_partitioned(), is_dsql);
                 ParentFacts::read(client, pipeline, table, kind).await?
             }

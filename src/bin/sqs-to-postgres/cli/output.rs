@@ -3,12 +3,22 @@
 
 use std::fmt;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
+
+/// Writes SQL, as all of the output: to a program as it is, since a name may have any character; at a terminal
+/// escaped, line by line.
+pub(crate) fn sql(text: &str) -> Result<Outcome, CliError> {
+    if !std::io::stdout().is_terminal() {
+        return bytes(text.as_bytes());
+    }
+    let lines = text.lines().map(|line| escaped(line) + "\n");
+    bytes(lines.collect::<String>().as_bytes())
+}
 
 /// Writes bytes unchanged, as all of the output.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<Outcome, CliError> {

@@ -7,6 +7,7 @@ mod mapping;
 mod queue;
 mod report;
 mod samples;
+mod server_log;
 mod table;
 mod tls;
 mod tokens;
@@ -157,6 +158,7 @@ impl Check {
         check_server(&server, &address, report);
         check_durability(&server, report);
         check_timeouts(&server, report);
+        server_log::check(&mut database, &server.role, report).await;
         tls::check(&mut database, &address.0, report).await;
         for (table, inspection, parent) in &inspections {
             report.about(pipeline, Some(table));

@@ -6,7 +6,7 @@ use sqs_to_postgres::pipeline::{Pipeline, Table, TableMapping};
 use sqs_to_postgres::schema::index_async;
 
 use crate::cli::error::CliError;
-use crate::cli::output::counted;
+use crate::cli::output::{counted, escaped};
 use crate::cli::{Outcome, output};
 
 /// The result of one check.
@@ -117,8 +117,10 @@ impl Report {
         let table = table.map_or_else(String::new, |table| format!("{table}: "));
         let (style, width) = (color.on_default(), self.width);
         let fix = fix.map(|fix| format!(": {fix}")).unwrap_or_default();
+        // Names of tables, types, indexes and roles may have any character.
+        let (name, said) = (escaped(name), escaped(&format!("{table}{text}{fix}")));
         output::line(&format!(
-            "{style}{status:<7}{style:#}  {name:<width$}  {table}{text}{fix}"
+            "{style}{status:<7}{style:#}  {name:<width$}  {said}"
         ))
     }
 

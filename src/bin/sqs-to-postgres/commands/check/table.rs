@@ -41,9 +41,12 @@ pub(super) fn check(
 fn check_table(table: &TableFacts, role: &str, mapping: &TableMapping, report: &mut Report) {
     check_kind(table, role, mapping, report);
     check_columns(table, mapping, report);
-    match &table.unique_index {
-        Ok(index) => report.ok("key", format!("unique index {index}")),
-        Err(fix) => report.failure("key", "the table has no unique index on the key", fix),
+    if let Ok(index) = &table.unique_index {
+        report.ok("key", format!("unique index {index}"));
+    }
+    if let Some(fix) = table.key_fix(mapping) {
+        let text = "the table has no unique index on the key";
+        report.failure("key", text, fix.hint());
     }
     check_permissions(&table.permissions, report)
 }
@@ -143,9 +146,9 @@ fn check_columns(table: &TableFacts, mapping: &TableMapping, report: &mut Report
     {
         let (name, fault_text) = (line_name(column), fault.to_string());
         if fault.is_mild() {
-            report.warning(&name, &fault_text, fix);
+            report.warning(&name, &fault_text, fix.hint());
         } else {
-            report.failure(&name, &fault_text, fix);
+            report.failure(&name, &fault_text, fix.hint());
         }
     }
 }

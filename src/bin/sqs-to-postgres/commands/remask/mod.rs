@@ -24,6 +24,7 @@ use tokio_postgres::types::Type;
 use crate::cli::Outcome;
 use crate::cli::database::{Parameter, connect};
 use crate::cli::error::{CliError, may_pass};
+use crate::cli::output::escaped;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags};
 use crate::cli::signals::Stop;
@@ -139,10 +140,9 @@ impl Remask {
 /// Whether a key can leave the secret depends on tokens that cannot be re-encrypted, too.
 fn note_hashes(target: &Target) {
     if !target.hashes.is_empty() {
+        let columns = escaped(&format!("{} of {}", target.hashes.join(", "), target.table));
         eprintln!(
-            "note: {} of {} cannot be re-encrypted (hmac-sha256), so a column of @mask_key_id stays as it is: with a key that leaves the mask secret, its rows can no longer be found by value",
-            target.hashes.join(", "),
-            target.table
+            "note: {columns} cannot be re-encrypted (hmac-sha256), so a column of @mask_key_id stays as it is: with a key that leaves the mask secret, its rows can no longer be found by value"
         );
     }
 }

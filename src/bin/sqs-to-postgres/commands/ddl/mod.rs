@@ -1,24 +1,28 @@
-//! `ddl`: the statements that create the table, or fix it.
+//! `ddl`: the statements that create the tables, or a plan that makes existing ones fit.
 
+mod plan;
+
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::schema::{Inspection, ParentFacts, TableFacts, index_async};
+use sqs_to_postgres::schema::index_async;
 
 use crate::cli::database::{connect, inspect};
 use crate::cli::error::CliError;
 use crate::cli::settings::{DatabaseFlags, MappingFlags};
 use crate::cli::{Outcome, output};
+use plan::{Allowed, Plan};
 
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres ddl | psql -v ON_ERROR_STOP=1 \"$DATABASE_URL\"
   sqs-to-postgres ddl --diff";
 
-/// Print the CREATE TABLE statements of the mapping, or those that fix existing tables
+/// Print the CREATE TABLE statements of the mapping, or a plan that makes existing tables fit
 ///
 /// The primary key is the unique index that keeps redelivered messages from being
 /// stored twice.
@@ -38,9 +42,18 @@ pub(crate) struct Ddl {
         verbatim_doc_comment
     )]
     partition_by: Option<String>,
-    /// Compare with the tables in the database, and print the statements that fix them
-    #[arg(long)]
+    /// Compare with the tables in the database, and print what makes them fit
+    ///
+    /// Statements are what changes no stored value and rewrites no table: they can be piped to
+    /// psql. Everything else is a comment with its reason, and the exit code is then 1.
+    #[arg(long, verbatim_doc_comment)]
     diff: bool,
+    /// With --diff: also statements that rewrite a table, which nobody can read or write meanwhile
+    #[arg(long, requires = "diff")]
+    allow_rewrite: bool,
+    /// With --diff: also statements that can change or lose stored values
+    #[arg(long, requires = "diff")]
+    allow_loss: bool,
     /// For Aurora DSQL: without foreign keys, with its types only, and each statement on its own
     #[arg(long = "for", value_name = "SERVER")]
     server: Option<Server>,
@@ -59,13 +72,12 @@ enum Server {
 impl Ddl {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let (_, pipeline) = self.mapping.read()?;
+        if self.diff {
+            return self.difference(&pipeline).await;
+        }
         if let Some(Server::Dsql) = self.server {
             let create = pipeline.create_for_dsql().map_err(CliError::invalid)?;
-            let sql = match self.diff {
-                true => index_async(&self.difference(&pipeline).await?),
-                false => create,
-            };
-            return output::bytes(sql.as_bytes());
+            return output::sql(&create);
         }
         let sql = match (&self.partition_by, &pipeline.tables[..]) {
             (Some(column), [table]) => {
@@ -78,7 +90,6 @@ impl Ddl {
                     "--partition-by is for a mapping of one table: partition the statements of `ddl` by hand",
                 ));
             }
-            (None, _) if self.diff => self.difference(&pipeline).await?,
             (None, tables) => {
                 let creates: Vec<_> = tables
                     .iter()
@@ -87,25 +98,31 @@ impl Ddl {
                 pipeline.create_schemas() + &creates.join("\n")
             }
         };
-        output::bytes(sql.as_bytes())
+        output::sql(&sql)
     }
 
-    async fn difference(&self, pipeline: &Pipeline) -> Result<String, CliError> {
+    async fn difference(&self, pipeline: &Pipeline) -> Result<Outcome, CliError> {
+        if let Some(Server::Dsql) = self.server {
+            pipeline.create_for_dsql().map_err(CliError::invalid)?;
+        }
         let mut database = self.database.database(&Arc::new(Aws::default()))?;
         let is_dsql = self.server.is_some() || database.is_dsql();
         let client = connect(&mut database).await?;
-        let mut sql = String::new();
-        for (table, inspection, parent) in inspect(client, pipeline, is_dsql).await? {
-            let mut alters = alters(&inspection, pipeline, table);
-            if let (Inspection::Table(facts), Some(parent)) = (&inspection, parent) {
-                alters += &binds(&parent, facts);
-            }
-            if alters.is_empty() {
-                eprintln!("{} fits the mapping", table.table);
-            }
-            sql += &alters;
+        let plan = Plan::of(pipeline, &inspect(client, pipeline, is_dsql).await?);
+        let allowed = Allowed {
+            rewrite: self.allow_rewrite,
+            loss: self.allow_loss,
+        };
+        let sql = plan.sql(allowed);
+        output::sql(&match self.server {
+            Some(Server::Dsql) => index_async(&sql),
+            None => sql,
+        })?;
+        let left = plan.left(allowed);
+        if let Some(left) = left.as_ref().filter(|_| !std::io::stdout().is_terminal()) {
+            eprintln!("{left}");
         }
-        Ok(sql)
+        Ok(Outcome::done_if(left.is_none()))
     }
 }
 
@@ -132,55 +149,4 @@ fn notes(pipeline: &Pipeline, table: &TableMapping) -> String {
 
 fn today() -> time::Date {
     time::OffsetDateTime::from(SystemTime::now()).date()
-}
-
-/// The statements that fix the table; none if it fits.
-fn alters(inspection: &Inspection, pipeline: &Pipeline, mapping: &TableMapping) -> String {
-    let table = match inspection {
-        Inspection::NoSchema(_) => return mapping.create_schema() + &create(pipeline, mapping),
-        Inspection::SchemaClosed(fix) => return format!("{fix}\n"),
-        Inspection::NoTable => return create(pipeline, mapping),
-        Inspection::Table(table) => table,
-    };
-    let mut sql = String::new();
-    for difference in table.columns.differences(mapping) {
-        let (column, fault) = (&difference.column, &difference.fault);
-        sql += &format!("-- {column:?} {fault}\n{}\n", difference.fix);
-        if let Some(later) = difference.later {
-            sql += &format!("-- new rows always have a value; once the old ones do: {later}\n");
-        }
-    }
-    if let Err(create) = &table.unique_index {
-        let how = how_built(table);
-        sql += &format!("-- the key has no unique index{how}\n{create}\n");
-    }
-    let permissions = &table.permissions;
-    if !permissions.missing.is_empty() {
-        let missing = permissions.missing.join(", ");
-        sql += &format!(
-            "-- {missing} not granted on the mapped columns to the role that is logged in\n{}\n",
-            permissions.fix
-        );
-    }
-    sql
-}
-
-/// The statements that bind a child table to its parent. A missing index of its key begins with that of the parent.
-fn binds(parent: &ParentFacts, table: &TableFacts) -> String {
-    let mut sql = String::new();
-    if let Some(Err(add)) = &parent.foreign_key {
-        sql += &format!("-- no foreign key to the parent\n{add}\n");
-    }
-    if let (Err(create), Ok(_)) = (&parent.index, &table.unique_index) {
-        let how = how_built(table);
-        sql += &format!("-- no index begins with the parent's key{how}\n{create}\n");
-    }
-    sql
-}
-
-fn how_built(table: &TableFacts) -> &'static str {
-    match table.is_partitioned() {
-        true => "",
-        false => ": it is built without blocking writers, and must not run in a transaction",
-    }
 }

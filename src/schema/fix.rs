@@ -1,0 +1,31 @@
+//! How a difference between a table and its mapping is fixed.
+
+use super::conversion::Effect;
+
+/// How to make a table fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fix {
+    /// A statement, and what it does to the rows that the table has.
+    Statement(String, Effect),
+    /// What a person has to do, where Postgres would refuse any statement, or the mapping is at fault.
+    ByHand(String),
+}
+
+impl Fix {
+    pub(super) fn adds(sql: String) -> Self {
+        Self::Statement(sql, Effect::Adds)
+    }
+
+    /// What to do, for a sentence: the statement itself only if it changes no stored value and rewrites nothing.
+    pub fn hint(&self) -> String {
+        let (flag, which) = match self {
+            Self::Statement(sql, Effect::Adds) => return sql.clone(),
+            Self::ByHand(what) => return what.clone(),
+            Self::Statement(_, Effect::Rewrites) => ("--allow-rewrite", "rewrites the table"),
+            Self::Statement(_, Effect::Loses(how)) => ("--allow-loss", *how),
+        };
+        format!(
+            "change the mapping, or the table: `sqs-to-postgres ddl --diff {flag}` prints the statement, which {which}"
+        )
+    }
+}
