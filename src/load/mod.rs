@@ -67,7 +67,7 @@ pub struct Stored {
     /// Rows whose key the table had, or another row of the batch. Rows of a child table go with that of their parent.
     pub duplicates: u64,
     /// Those of them whose key another row of the batch had.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub duplicates_in_batch: u64,
     /// Rows left out because there is a newer one of their key, in the table or in the batch.
     pub stale: u64,
@@ -75,7 +75,7 @@ pub struct Stored {
     pub deleted: u64,
 }
 
-fn is_none(count: &u64) -> bool {
+fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
