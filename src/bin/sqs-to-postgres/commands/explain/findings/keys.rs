@@ -15,11 +15,14 @@ use crate::cli::output::{counted, listed};
 /// The keys of a table's rows.
 #[derive(Default)]
 pub(super) struct Keys {
-    groups: HashMap<Vec<Option<Vec<u8>>>, Group>,
+    groups: HashMap<Key, Group>,
     hasher: RandomState,
     /// How many rows have the key of another row of their message.
     repeated: usize,
 }
+
+/// The values of a key's columns.
+type Key = Vec<Option<Vec<u8>>>;
 
 /// Rows with one key.
 struct Group {
@@ -38,7 +41,9 @@ impl Keys {
         mapping: &TableMapping,
         table: &TableRows,
     ) {
-        let mut own: HashMap<Vec<Option<Vec<u8>>>, u64> = HashMap::new();
+        let mut own: HashMap<Key, u64> = HashMap::new();
+        let attributes = message.attributes();
+        let of_message = self.hasher.hash_one((message.body().trim(), attributes));
         for row in 0..table.rows.len() {
             let cell = |column| table.rows.value(row, column).map(<[u8]>::to_owned);
             let key: Vec<_> = mapping.key.iter().map(|&column| cell(column)).collect();
@@ -46,8 +51,7 @@ impl Keys {
             let is_of_body = |source: &Source| !matches!(source, Source::Metadata(_));
             let of_body = columns.filter(|(_, column)| column.sources().all(is_of_body));
             let cells: Vec<_> = of_body.map(|(column, _)| cell(column)).collect();
-            let content = (message.body().trim(), message.attributes(), cells);
-            let content = self.hasher.hash_one(content);
+            let content = self.hasher.hash_one((of_message, cells));
             let group = self.groups.entry(key.clone()).or_insert_with(|| Group {
                 contents: HashSet::new(),
                 places: Vec::new(),
