@@ -227,10 +227,7 @@ fn earlier(file: &str, column: &Column, keys: Option<&KeyRing>) -> Vec<Lookup> {
 /// Whether the column has room for a value.
 fn fits(cell: &[u8], column_type: ColumnType) -> bool {
     let chars = || std::str::from_utf8(cell).map_or(cell.len(), |text| text.chars().count());
-    match column_type {
-        ColumnType::Varchar(max) => chars() <= max,
-        _ => true,
-    }
+    column_type.max_chars().is_none_or(|max| chars() <= max)
 }
 
 /// One form for all values that are equal to Postgres: of a `numeric` without the number of digits to show and the
@@ -252,7 +249,24 @@ fn comparable(cell: &[u8], column_type: ColumnType) -> Cow<'_, [u8]> {
         ColumnType::Real | ColumnType::DoublePrecision if is_negative_zero(cell) => {
             vec![0; cell.len()].into()
         }
-        _ => cell.into(),
+        ColumnType::Real
+        | ColumnType::DoublePrecision
+        | ColumnType::Text
+        | ColumnType::Varchar(_)
+        | ColumnType::Boolean
+        | ColumnType::SmallInt
+        | ColumnType::Integer
+        | ColumnType::BigInt
+        | ColumnType::Date
+        | ColumnType::Time
+        | ColumnType::Timestamp
+        | ColumnType::TimestampTz
+        | ColumnType::Uuid
+        | ColumnType::Inet
+        | ColumnType::Bytea
+        | ColumnType::Json
+        | ColumnType::Jsonb
+        | ColumnType::Array(_) => cell.into(),
     }
 }
 
