@@ -158,14 +158,11 @@ impl Handler {
             for (total, stored) in figures.tables.iter_mut().zip(&loaded.tables) {
                 *total = total.plus(stored);
             }
-            for (total, empty) in figures
-                .empty_rows
-                .iter_mut()
-                .zip(batch.empty_rows(&loaded.outcomes))
-            {
+            result?;
+            let empty_rows = batch.empty_rows(&loaded.outcomes);
+            for (total, empty) in figures.empty_rows.iter_mut().zip(empty_rows) {
                 *total += empty;
             }
-            result?;
             batch.note(&loaded.outcomes);
             if Instant::now() >= time.stop_at {
                 return Ok(());
