@@ -10,9 +10,21 @@ use crate::rejection::{Rejection, Rule};
 use crate::rows::{MessageRows, TableRows};
 use crate::transform::Transformer;
 
+/// Messages are read until their rows take this much memory. Then these are stored, in one statement, before others are
+/// read.
+///
+/// A message can expand to many times its size, and its rows exist up to three times: here, as parameters of the
+/// statement, and in the buffer of the connection. With those of one message of the maximum size (16 MiB) more, they fit
+/// into the 256 MB of the smallest function. A payload of Lambda has at most 6 MB, so that an ordinary batch is one
+/// statement.
+const MAX_BYTES: usize = 8 << 20;
+
 /// The records of an event: rows to store, and rejections.
 pub(crate) struct Batch<'a> {
     records: &'a [Record<'a>],
+    /// How many records have been read.
+    read: usize,
+    /// The rows that were read last.
     pub(crate) rows: MessageRows,
     /// For each message with rows, its FIFO group; `None` on a standard queue.
     pub(crate) groups: Vec<Option<usize>>,
@@ -22,52 +34,28 @@ pub(crate) struct Batch<'a> {
     pub(crate) skipped: usize,
     /// The position of a record, and why it is not stored.
     rejected: BTreeMap<usize, Rejection>,
+    /// The numbers of the FIFO groups.
+    numbers: HashMap<&'a str, usize>,
+    failed_groups: HashSet<&'a str>,
 }
 
 impl<'a> Batch<'a> {
-    /// Makes the rows of each record, in their order, or says why not. After a rejected message no later one of its
-    /// FIFO group becomes rows.
-    pub(crate) fn of(
-        records: &'a [Record<'a>],
-        pipeline: &Pipeline,
-        transformer: &Transformer,
-    ) -> Self {
-        let mut batch = Self {
+    /// None of the records is read yet.
+    pub(crate) fn new(records: &'a [Record<'a>], transformer: &Transformer) -> Self {
+        Self {
             records,
+            read: 0,
             rows: transformer.new_rows(),
             groups: Vec::with_capacity(records.len()),
             positions: Vec::with_capacity(records.len()),
             skipped: 0,
             rejected: BTreeMap::new(),
-        };
-        let mut numbers = HashMap::new();
-        let mut failed_groups = HashSet::new();
-        for (position, record) in records.iter().enumerate() {
-            let group = record.fifo_group().map(|group| {
-                let next = numbers.len();
-                *numbers.entry(group).or_insert(next)
-            });
-            let made = if group.is_some_and(|group| failed_groups.contains(&group)) {
-                Err(Rule::GroupHeld.into())
-            } else {
-                make_rows(record, pipeline, transformer, &mut batch.rows)
-            };
-            match made {
-                Ok(false) => batch.skipped += 1,
-                Ok(true) => {
-                    batch.positions.push(position);
-                    batch.groups.push(group);
-                }
-                Err(rejection) => {
-                    failed_groups.extend(group);
-                    batch.rejected.insert(position, rejection);
-                }
-            }
+            numbers: HashMap::new(),
+            failed_groups: HashSet::new(),
         }
-        batch
     }
 
-    /// How many rows of the stored messages have no value of their own, in each table.
+    /// How many rows of the stored messages that were read last have no value of their own, in each table.
     pub(crate) fn empty_rows(&self, outcomes: &[Outcome]) -> Vec<usize> {
         let empty_in = |table: &TableRows| {
             let messages = outcomes.iter().enumerate();
@@ -77,20 +65,74 @@ impl<'a> Batch<'a> {
         self.rows.tables().iter().map(empty_in).collect()
     }
 
-    /// The records that are not stored, in their order, given what became of their rows. FIFO: only the first failure
-    /// of a group keeps its rule, and whatever comes after it is held back, because it would overtake it on the way to
-    /// the table or to the dead-letter queue.
-    pub(crate) fn rejections(&mut self, outcomes: &[Outcome]) -> Vec<(&'a Record<'a>, Rejection)> {
-        let mut rejected = std::mem::take(&mut self.rejected);
-        for (&position, outcome) in self.positions.iter().zip(outcomes) {
+    /// Replaces the rows by those of the next records, as many as one statement stores, or says why a record has none.
+    /// After a failed message no later one of its FIFO group becomes rows. `false`: all records were read before.
+    pub(crate) fn read(&mut self, pipeline: &Pipeline, transformer: &Transformer) -> bool {
+        if self.read == self.records.len() {
+            return false;
+        }
+        self.rows = transformer.new_rows();
+        self.groups.clear();
+        self.positions.clear();
+        while let Some(record) = self.records.get(self.read)
+            && self.rows.bytes() < MAX_BYTES
+        {
+            self.read_one(record, pipeline, transformer);
+        }
+        true
+    }
+
+    fn read_one(&mut self, record: &'a Record<'a>, pipeline: &Pipeline, transformer: &Transformer) {
+        let position = self.read;
+        self.read += 1;
+        let group = record.fifo_group();
+        let made = if group.is_some_and(|group| self.failed_groups.contains(group)) {
+            Err(Rule::GroupHeld.into())
+        } else {
+            make_rows(record, pipeline, transformer, &mut self.rows)
+        };
+        match made {
+            Ok(false) => self.skipped += 1,
+            Ok(true) => {
+                let number = group.map(|group| {
+                    let next = self.numbers.len();
+                    *self.numbers.entry(group).or_insert(next)
+                });
+                self.positions.push(position);
+                self.groups.push(number);
+            }
+            Err(rejection) => self.reject(position, rejection),
+        }
+    }
+
+    /// Notes what became of the rows that were read last.
+    pub(crate) fn note(&mut self, outcomes: &[Outcome]) {
+        let positions = std::mem::take(&mut self.positions);
+        for (position, outcome) in positions.into_iter().zip(outcomes) {
             let rule = match outcome {
                 Outcome::Stored => continue,
                 Outcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
                 Outcome::Blocked => Rule::GroupHeld,
                 Outcome::Unknown => Rule::OutOfTime,
             };
-            rejected.insert(position, rule.into());
+            self.reject(position, rule.into());
         }
+    }
+
+    fn reject(&mut self, position: usize, rejection: Rejection) {
+        let record = self.records.get(position);
+        self.failed_groups
+            .extend(record.and_then(Record::fifo_group));
+        self.rejected.insert(position, rejection);
+    }
+
+    /// The records that are not stored, in their order, given what became of their rows. Those that were not read are
+    /// not: time ran out. FIFO: only the first failure of a group keeps its rule, and whatever comes after it is held
+    /// back, because it would overtake it on the way to the table or to the dead-letter queue.
+    pub(crate) fn rejections(&mut self) -> Vec<(&'a Record<'a>, Rejection)> {
+        let mut rejected = std::mem::take(&mut self.rejected);
+        let unread = self.read..self.records.len();
+        rejected.extend(unread.map(|position| (position, Rule::OutOfTime.into())));
         let mut failed_groups = HashSet::new();
         for (position, record) in self.records.iter().enumerate() {
             let Some(group) = record.fifo_group() else {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::deadline::TimeBudget;
-use crate::load::{LoadError, Loader};
+use crate::load::{LoadError, Loader, Stored};
 use crate::message::origin::Origins;
 use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
@@ -21,6 +21,7 @@ use crate::prepare::{Preparation, PrepareError};
 use crate::rejection::{Rejection, Rule};
 use crate::sqs::Sqs;
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
+use crate::transform::Transformer;
 
 /// Why nothing of a batch is acknowledged.
 #[derive(Debug, Error, PartialEq)]
@@ -106,35 +107,67 @@ impl Handler {
                 return Err(self.fail(&records, &figures, error.into(), time).await);
             }
         };
+        let mut figures = BatchMetrics {
+            received: records.len(),
+            oldest_age: oldest_age(&records),
+            ..BatchMetrics::default()
+        };
         let began = Instant::now();
         telemetry::origins_ignored(records.iter_mut().filter_map(|record| {
             let origins = transformer.origins();
             record.read_origin(origins)
         }));
-        let mut batch = Batch::of(&records, &self.pipeline, &transformer);
-        let transform = began.elapsed();
-        let (loaded, result) = self.loader.load(&batch.rows, &batch.groups, time).await;
-        let mut figures = BatchMetrics {
-            received: records.len(),
-            skipped: 0,
-            tables: loaded.tables,
-            empty_rows: Vec::new(),
-            recovery: self.loader.take_recovery(),
-            oldest_age: oldest_age(&records),
-            transform,
-            load: began.elapsed().saturating_sub(transform),
-        };
-        if let Err(error) = result {
+        figures.transform = began.elapsed();
+        let mut batch = Batch::new(&records, &transformer);
+        let stored = self
+            .store(&mut batch, &transformer, &mut figures, time)
+            .await;
+        figures.recovery = self.loader.take_recovery();
+        if let Err(error) = stored {
             return Err(self.fail(&records, &figures, error.into(), time).await);
         }
-        let rejected = batch.rejections(&loaded.outcomes);
+        let rejected = batch.rejections();
         figures.skipped = batch.skipped;
         if figures.skipped > 0 && figures.skipped == figures.received {
             telemetry::batch_skipped(figures.skipped);
         }
-        figures.empty_rows = batch.empty_rows(&loaded.outcomes);
         let origins = transformer.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
+    }
+
+    /// Reads and stores the messages of a batch, as many at once as one statement stores: all of an ordinary batch.
+    async fn store(
+        &mut self,
+        batch: &mut Batch<'_>,
+        transformer: &Transformer,
+        figures: &mut BatchMetrics,
+        time: TimeBudget,
+    ) -> Result<(), LoadError> {
+        let tables = self.pipeline.tables.len();
+        figures.tables = vec![Stored::default(); tables];
+        figures.empty_rows = vec![0; tables];
+        loop {
+            let began = Instant::now();
+            if !batch.read(&self.pipeline, transformer) {
+                return Ok(());
+            }
+            let read = Instant::now();
+            let (loaded, result) = self.loader.load(&batch.rows, &batch.groups, time).await;
+            figures.transform += read - began;
+            figures.load += read.elapsed();
+            for (total, stored) in figures.tables.iter_mut().zip(&loaded.tables) {
+                *total = total.plus(stored);
+            }
+            result?;
+            let empty_rows = batch.empty_rows(&loaded.outcomes);
+            for (total, empty) in figures.empty_rows.iter_mut().zip(empty_rows) {
+                *total += empty;
+            }
+            batch.note(&loaded.outcomes);
+            if Instant::now() >= time.stop_at {
+                return Ok(());
+            }
+        }
     }
 
     /// Reports a batch of which nothing is acknowledged, and backs its messages off.

@@ -11,8 +11,8 @@ pub enum RetryAction {
     Bisect,
     /// Another attempt may succeed on the same connection.
     Retry,
-    /// It timed out: another attempt may succeed on the same connection, or one with fewer rows.
-    RetryThenBisect,
+    /// It timed out: fewer rows may succeed, on the same connection.
+    TryFewer,
     /// Another attempt may succeed on a new connection.
     Reconnect,
     /// The credentials were refused: read them again.
@@ -33,7 +33,7 @@ impl RetryAction {
         match code.get(..2).unwrap_or_default() {
             "28" => Self::RefreshCredentials,
             // Cancelled by `statement_timeout` or `lock_timeout`, which leave the connection intact.
-            "57" | "55" if matches!(code, "57014" | "55P03") => Self::RetryThenBisect,
+            "57" | "55" if matches!(code, "57014" | "55P03") => Self::TryFewer,
             // An object that is not in the state that the statement needs, for example a view.
             "55" if code == "55000" => Self::Fail,
             // Aurora DSQL: OC000 and OC001 are conflicts with other transactions, which it reports as 40001, too.
@@ -205,7 +205,7 @@ mod tests {
                 RetryAction::Retry,
                 vec!["40001", "40P01", "55006", "OC000", "OC001"],
             ),
-            (RetryAction::RetryThenBisect, vec!["55P03", "57014"]),
+            (RetryAction::TryFewer, vec!["55P03", "57014"]),
             (
                 RetryAction::Reconnect,
                 vec![

@@ -205,6 +205,14 @@ impl MessageRows {
         self.messages
     }
 
+    /// How much memory the rows take.
+    pub(crate) fn bytes(&self) -> usize {
+        let tables = self.tables.iter().map(|table| &table.rows);
+        tables
+            .map(|rows| rows.bytes.len() + size_of_val(&rows.ends[..]))
+            .sum()
+    }
+
     /// The rows in each table, in the order of the mapping.
     pub fn tables(&self) -> &[TableRows] {
         &self.tables

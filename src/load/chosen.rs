@@ -11,7 +11,6 @@ use crate::rows::{MessageRows, Rows, TableRows};
 /// The rows of some messages that are to be stored, table by table.
 pub(super) struct Chosen<'r> {
     pub(super) tables: Vec<ChosenRows<'r>>,
-    pub(super) messages: usize,
 }
 
 /// The rows that are to be stored in one table.
@@ -55,10 +54,7 @@ pub(super) fn choose<'r>(
             },
         });
     }
-    Chosen {
-        tables,
-        messages: messages.len(),
-    }
+    Chosen { tables }
 }
 
 impl ChosenRows<'_> {

@@ -203,7 +203,7 @@ impl CopyIn {
                 self.table = Table::Impossible;
                 Ok(Copied::Skipped)
             }
-            RetryAction::Bisect | RetryAction::Retry | RetryAction::RetryThenBisect => {
+            RetryAction::Bisect | RetryAction::Retry | RetryAction::TryFewer => {
                 let refusal = error.into_refusal();
                 Ok(match refusal.copied_row {
                     Some(row) if !refusal.is(&SqlState::UNIQUE_VIOLATION) => Copied::RefusedAt(row),

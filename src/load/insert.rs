@@ -9,9 +9,10 @@ use tokio_postgres::error::SqlState;
 
 use super::chosen::Chosen;
 use super::execute::{arrays, execute, is_nothing};
+use super::schedule::Part;
 use super::standby::confirm;
 use super::statement::Statements;
-use super::{Counts, Failure, LoadError, Loader, session};
+use super::{Counts, Failure, Loader, session};
 use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
@@ -21,8 +22,8 @@ use crate::schema::{
     EnumColumn, Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
 };
 
-/// The rows are bisected after this many attempts that timed out or broke the connection.
-const MAX_STUCK: u32 = 2;
+/// The rows are bisected after this many attempts that broke the connection: the server may just have restarted.
+const MAX_LOST: u32 = 2;
 
 /// How often a violation of the key itself is retried. `ON CONFLICT (key)` rules it out, but while `REINDEX
 /// CONCURRENTLY` replaces the key's index Postgres may raise it.
@@ -35,8 +36,10 @@ enum TryError {
     NoSession(DatabaseError),
     /// The statement failed.
     Statement(DatabaseError),
-    /// The attempt timed out, and it is unknown whether the rows are stored.
+    /// The attempt timed out.
     TimedOut,
+    /// There is no time left, and it is unknown whether the rows are stored.
+    OutOfTime,
 }
 
 /// What happens after a statement that failed.
@@ -45,8 +48,8 @@ enum Next {
     Again,
     /// Another attempt may succeed after a wait.
     Later(DatabaseError),
-    /// It timed out, or broke the connection: if that happens again, fewer rows may succeed.
-    Stuck(Option<DatabaseError>),
+    /// It broke the connection: if that happens again, fewer rows may succeed.
+    Lost(DatabaseError),
     /// Retrying does not help.
     Fail(Failure),
 }
@@ -55,7 +58,7 @@ enum Next {
 #[derive(Default)]
 struct Tries {
     waits: u32,
-    stuck: u32,
+    lost: u32,
     key_violations: u32,
     last_error: Option<DatabaseError>,
 }
@@ -65,14 +68,13 @@ impl Loader {
     pub(super) async fn insert(
         &mut self,
         chosen: &Chosen<'_>,
-        is_suspect: bool,
+        part: &Part,
         time: TimeBudget,
     ) -> Result<Vec<Counts>, Failure> {
         let mut tries = Tries::default();
         loop {
-            let until = time.of_one_try(chosen.messages, is_suspect);
             let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
-            let tried = self.try_insert(chosen, is_optimistic, until, time);
+            let tried = self.try_insert(chosen, part, is_optimistic, time);
             let next = match tried.await {
                 Ok(counts) if is_optimistic && is_nothing(&counts) => {
                     // The constraint is gone, or a trigger discards every row.
@@ -86,8 +88,8 @@ impl Loader {
                     }
                     return Ok(counts);
                 }
-                Err(TryError::TimedOut) if until == time.stop_at => Next::Fail(Failure::OutOfTime),
-                Err(TryError::TimedOut) => Next::Stuck(None),
+                Err(TryError::OutOfTime) => Next::Fail(Failure::OutOfTime),
+                Err(TryError::TimedOut) => Next::Fail(Failure::Stuck(None)),
                 Err(TryError::NoSession(error)) if error.action() == RetryAction::Fail => {
                     Next::Fail(Failure::Batch(error.into()))
                 }
@@ -99,8 +101,8 @@ impl Loader {
             match next {
                 Next::Again => continue,
                 Next::Fail(failure) => return Err(failure),
-                Next::Later(error) => tries.wait(Some(error), false, is_suspect, time).await?,
-                Next::Stuck(error) => tries.wait(error, true, is_suspect, time).await?,
+                Next::Later(error) => tries.wait(error, false, part, time).await?,
+                Next::Lost(error) => tries.wait(error, true, part, time).await?,
             }
             self.retries += 1;
         }
@@ -109,8 +111,8 @@ impl Loader {
     async fn try_insert(
         &mut self,
         chosen: &Chosen<'_>,
+        part: &Part,
         is_optimistic: bool,
-        until: Instant,
         time: TimeBudget,
     ) -> Result<Vec<Counts>, TryError> {
         let Self {
@@ -120,8 +122,10 @@ impl Loader {
             copy,
             ..
         } = self;
-        let session = session(database, pipeline, statements, copy, time.retry_until).await;
+        let retry_until = retry_until(part, time);
+        let session = session(database, pipeline, statements, copy, retry_until).await;
         let Session { client, names, .. } = session.map_err(TryError::NoSession)?;
+        let until = time.of_one_try(part.shares());
         let arrays = arrays(pipeline, chosen);
         let types = arrays.iter().map(|array| array.column_type.array());
         let text = statements.text(is_optimistic);
@@ -152,7 +156,11 @@ impl Loader {
             Ok(_) => {}
             Err(_) => database.abandon(time.answer_by).await,
         }
-        let inserted = inserted.ok_or(TryError::TimedOut)?;
+        let too_late = || match until == time.stop_at {
+            true => TryError::OutOfTime,
+            false => TryError::TimedOut,
+        };
+        let inserted = inserted.ok_or_else(too_late)?;
         inserted.map_err(|error| TryError::Statement(error.into()))
     }
 
@@ -173,11 +181,11 @@ impl Loader {
         }
         let refusal = match error {
             DatabaseError::Server(refusal) => refusal,
-            lost => return Next::Stuck(Some(lost)),
+            lost => return Next::Lost(lost),
         };
         // Perhaps the server process of this connection crashed.
         if refusal.is(&SqlState::CRASH_SHUTDOWN) {
-            return Next::Stuck(Some(DatabaseError::Server(refusal)));
+            return Next::Lost(DatabaseError::Server(refusal));
         }
         match action {
             RetryAction::Bisect if is_optimistic && refusal.is(&SqlState::UNIQUE_VIOLATION) => {
@@ -189,9 +197,9 @@ impl Loader {
                 judged.unwrap_or_else(Next::Later)
             }
             RetryAction::Fail => self.judge_table(refusal, time).await,
-            RetryAction::RetryThenBisect => Next::Stuck(None),
+            RetryAction::TryFewer => Next::Fail(Failure::Stuck(None)),
             // Of a proxy that signs in again, or of a trigger that refuses one row.
-            RetryAction::RefreshCredentials => Next::Stuck(Some(DatabaseError::Server(refusal))),
+            RetryAction::RefreshCredentials => Next::Lost(DatabaseError::Server(refusal)),
             RetryAction::Retry | RetryAction::Reconnect => {
                 let error = DatabaseError::Server(refusal.clone());
                 let last = tries.last_error.as_ref();
@@ -308,29 +316,29 @@ impl Tries {
     /// Waits until the next attempt, if there is to be one.
     async fn wait(
         &mut self,
-        error: Option<DatabaseError>,
-        is_stuck: bool,
-        is_suspect: bool,
+        error: DatabaseError,
+        is_lost: bool,
+        part: &Part,
         time: TimeBudget,
     ) -> Result<(), Failure> {
-        self.stuck += u32::from(is_stuck);
+        self.lost += u32::from(is_lost);
         let wait = backoff(self.waits);
-        let is_too_late = Instant::now() + wait >= time.retry_until;
-        if is_stuck && (is_suspect || self.stuck == MAX_STUCK || is_too_late) {
-            return Err(Failure::Stuck(error.map(LoadError::from)));
+        let is_too_late = Instant::now() + wait >= retry_until(part, time);
+        if is_lost && (part.is_suspect() || self.lost == MAX_LOST || is_too_late) {
+            return Err(Failure::Stuck(Some(error.into())));
         }
-        let is_late = matches!(error, Some(DatabaseError::Late));
-        if is_too_late && is_late && (is_suspect || self.stuck > 0) {
+        let is_late = matches!(error, DatabaseError::Late);
+        if is_too_late && is_late && (part.is_after_timeout() || self.lost > 0) {
             return Err(Failure::OutOfTime);
         }
-        let reason = error.as_ref().map(ToString::to_string);
+        let reason = error.to_string();
         self.note(error);
         if is_too_late {
             let error = self.last_error.take().unwrap_or(DatabaseError::Late);
             return Err(Failure::Batch(error.into()));
         }
         tracing::warn!(
-            reason = reason.as_deref().unwrap_or("no answer in time"),
+            reason,
             attempt = self.waits,
             wait_millis = wait.as_millis() as u64,
             "trying again"
@@ -341,10 +349,19 @@ impl Tries {
     }
 
     /// An attempt without an answer does not say what is wrong; an earlier one may.
-    fn note(&mut self, error: Option<DatabaseError>) {
-        if self.last_error.is_none() || !matches!(error, None | Some(DatabaseError::Late)) {
-            self.last_error = error;
+    fn note(&mut self, error: DatabaseError) {
+        if self.last_error.is_none() || !matches!(error, DatabaseError::Late) {
+            self.last_error = Some(error);
         }
+    }
+}
+
+/// When to stop retrying. After a timeout the parts of a batch need new connections, and have until the end for that:
+/// most of them are stored in no time.
+fn retry_until(part: &Part, time: TimeBudget) -> Instant {
+    match part.is_after_timeout() {
+        true => time.stop_at,
+        false => time.retry_until,
     }
 }
 
@@ -380,7 +397,7 @@ async fn query_catalog<T>(
     time: TimeBudget,
     ask: impl AsyncFnOnce(&Client, &TableMapping) -> Result<T, DatabaseError>,
 ) -> Result<T, DatabaseError> {
-    let client = database.client(time.retry_until).await?;
+    let client = database.client(time.stop_at).await?;
     timeout_at(time.stop_at, ask(client, mapping))
         .await
         .map_err(|_| DatabaseError::Late)?

@@ -1,52 +1,27 @@
 //! Finds the messages of a batch that cannot be stored, and stores all others.
 //!
 //! A part of the batch is stored whole or not at all. A part with a row at fault is split, at that row if it is
-//! known, otherwise in the middle: O(bad · log n) statements. Parts are always stored in the order of arrival: under
-//! `ignore` the first message of a key counts, under `update` the last or newest, and a failed message holds back the
-//! later ones of its FIFO group.
+//! known, otherwise in the middle: O(bad · log n) statements. [`schedule`](super::schedule) has the order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio_postgres::error::SqlState;
 
 use super::limits::parts;
-use super::{Failure, LoadError, Loaded, Loader, Outcome};
+use super::schedule::{Lanes, Part, Schedule};
+use super::{Failure, LoadError, Loaded, Loader, Outcome, Stored};
 use crate::deadline::TimeBudget;
+use crate::pipeline::Pipeline;
 use crate::rows::MessageRows;
 
-/// A batch fails as a whole after this many single rows for which the table or the server may be at fault, if no row
-/// was stored.
+/// So many single rows for which the table or the server may be at fault are enough to suspect it, if no row was
+/// stored.
 const MAX_DOUBTS: usize = 8;
 
-/// Messages of a batch in the order of arrival.
-struct Part {
-    messages: Vec<usize>,
-    /// A larger part with these messages ran out of time, or lost its connection.
-    is_suspect: bool,
-}
-
-impl Part {
-    /// Two halves, the later one first: parts are taken from the end.
-    fn halves(mut self, is_stuck: bool) -> [Self; 2] {
-        let later = self.messages.split_off(self.messages.len() / 2);
-        let is_suspect = self.is_suspect || is_stuck;
-        [later, self.messages].map(|messages| Self {
-            messages,
-            is_suspect,
-        })
-    }
-
-    /// The messages after, at and before one, to be taken from the end.
-    fn around(mut self, message: usize) -> [Self; 3] {
-        let place = self.messages.iter().position(|&other| other == message);
-        let mut later = self
-            .messages
-            .split_off(place.unwrap_or(self.messages.len()));
-        let after = later.split_off(later.len().min(1));
-        [after, later, self.messages].map(|messages| Self {
-            messages,
-            is_suspect: self.is_suspect,
-        })
-    }
-}
+/// Then so many messages are tried from all over the rest of the batch. If none of them can be stored either, the batch
+/// fails as a whole.
+const MAX_PROBES: usize = 8;
 
 /// Errors of single rows that may be due to the table or the server.
 #[derive(Default)]
@@ -105,6 +80,82 @@ impl Doubts {
     }
 }
 
+/// A batch, some parts of which have been tried.
+struct Progress<'a, F> {
+    groups: &'a [Option<usize>],
+    loaded: &'a mut Loaded,
+    schedule: Schedule<F>,
+    /// The FIFO groups of failed messages.
+    blocked: HashSet<usize>,
+    doubts: Doubts,
+}
+
+impl<F: FnOnce() -> Lanes> Progress<'_, F> {
+    /// What to try next.
+    fn next(&mut self) -> Option<Part> {
+        loop {
+            let part = match self.doubts.count.checked_sub(MAX_DOUBTS) {
+                Some(probes) if !self.loaded.is_any_stored() => {
+                    let is_enough = probes >= MAX_PROBES || self.doubts.table.is_some();
+                    (!is_enough).then(|| self.schedule.probe()).flatten()
+                }
+                _ => self.schedule.next(),
+            };
+            let mut part = part?;
+            part.messages.retain(|&message| !self.is_blocked(message));
+            match part.messages[..] {
+                [] => {}
+                [..] if part.is_hopeless() => self.block(&part.messages),
+                [..] => return Some(part),
+            }
+        }
+    }
+
+    fn is_blocked(&mut self, message: usize) -> bool {
+        let group = group_of(self.groups, message);
+        let is_blocked = group.is_some_and(|group| self.blocked.contains(&group));
+        if is_blocked {
+            self.loaded.outcomes[message] = Outcome::Blocked;
+        }
+        is_blocked
+    }
+
+    fn block(&mut self, behind: &[usize]) {
+        let groups = behind.iter();
+        let groups = groups.filter_map(|&message| group_of(self.groups, message));
+        self.blocked.extend(groups);
+    }
+
+    fn stored(&mut self, part: &Part, stored: &[Stored]) {
+        self.loaded.add(&part.messages, stored);
+        self.schedule.stored();
+    }
+
+    fn failed(&mut self, part: Part, failure: Failure) {
+        let is_stuck = matches!(failure, Failure::Stuck(_));
+        match (failure, &part.messages[..]) {
+            (Failure::RowAt(message), _) => self.schedule.split_around(part, message),
+            (failure, &[message]) => {
+                let may_pass = lacks_reference(&failure) && !self.schedule.is_empty();
+                self.loaded.outcomes[message] = self.doubts.outcome(message, failure);
+                if is_stuck {
+                    self.schedule.timed_out();
+                }
+                match may_pass {
+                    true => self.schedule.postpone(part),
+                    false => self.block(&[message]),
+                }
+            }
+            _ => self.schedule.halve(part, is_stuck),
+        }
+    }
+}
+
+/// Whether a row refers to one that is not in the table: it may belong to a later message.
+fn lacks_reference(failure: &Failure) -> bool {
+    matches!(failure, Failure::Row(refusal) if refusal.is(&SqlState::FOREIGN_KEY_VIOLATION))
+}
+
 impl Loader {
     /// Stores the rows of every message that can be stored in time. `groups` has the FIFO group of each message.
     pub(super) async fn store_all(
@@ -114,51 +165,58 @@ impl Loader {
         loaded: &mut Loaded,
         time: TimeBudget,
     ) -> Result<(), LoadError> {
-        let mut blocked = HashSet::new();
-        let mut doubts = Doubts::default();
-        let parts = parts(rows, self.database.is_dsql()).into_iter().rev();
-        let mut pending: Vec<Part> = parts
-            .map(|messages| Part {
-                messages,
-                is_suspect: false,
-            })
-            .collect();
-        while let Some(mut part) = pending.pop() {
-            part.messages.retain(|&message| {
-                let group = group_of(groups, message);
-                let is_blocked = group.is_some_and(|group| blocked.contains(&group));
-                if is_blocked {
-                    loaded.outcomes[message] = Outcome::Blocked;
-                }
-                !is_blocked
-            });
-            if part.messages.is_empty() {
-                continue;
-            }
-            match self
-                .store(rows, &part.messages, part.is_suspect, time)
-                .await
-            {
-                Ok(stored) => loaded.add(&part.messages, &stored),
+        let pipeline = Arc::clone(&self.pipeline);
+        let parts = parts(rows, self.database.is_dsql());
+        let mut progress = Progress {
+            groups,
+            loaded,
+            schedule: Schedule::new(parts, || lanes(&pipeline, rows, groups)),
+            blocked: HashSet::new(),
+            doubts: Doubts::default(),
+        };
+        while let Some(part) = progress.next() {
+            match self.store(rows, &part, time).await {
+                Ok(stored) => progress.stored(&part, &stored),
                 Err(Failure::OutOfTime) => break,
                 Err(Failure::Batch(error)) => return Err(error),
-                Err(Failure::RowAt(message)) => pending.extend(part.around(message)),
-                Err(failure) => match part.messages[..] {
-                    [message] => {
-                        blocked.extend(group_of(groups, message));
-                        loaded.outcomes[message] = doubts.outcome(message, failure);
-                    }
-                    _ => pending.extend(part.halves(matches!(failure, Failure::Stuck(_)))),
-                },
-            }
-            if doubts.count >= MAX_DOUBTS && !loaded.is_any_stored() {
-                break;
+                Err(failure) => progress.failed(part, failure),
             }
         }
-        doubts.verdict(rows, loaded)
+        progress.doubts.verdict(rows, progress.loaded)
     }
 }
 
 fn group_of(groups: &[Option<usize>], message: usize) -> Option<usize> {
     groups.get(message).copied().flatten()
+}
+
+/// What messages must not overtake each other for: a FIFO group, or the key of a row in a table without a parent.
+#[derive(PartialEq, Eq, Hash)]
+enum Lane<'r> {
+    Group(usize),
+    Key(usize, Vec<&'r [u8]>),
+}
+
+fn lanes(pipeline: &Pipeline, rows: &MessageRows, groups: &[Option<usize>]) -> Lanes {
+    let mut numbers = HashMap::new();
+    let tables = || pipeline.tables.iter().zip(rows.tables()).enumerate();
+    let of_message = |message: usize| {
+        let roots = tables().filter(|(_, (mapping, _))| mapping.parent.is_none());
+        let keys = roots.flat_map(|(position, (mapping, table))| {
+            table.of_message(message).map(move |row| {
+                let cells = mapping.key.iter();
+                let cells = cells.map(|&column| table.rows.cell(row, column));
+                Lane::Key(position, cells.collect())
+            })
+        });
+        let group = group_of(groups, message).map(Lane::Group);
+        let lanes = group.into_iter().chain(keys);
+        lanes
+            .map(|lane| {
+                let next = numbers.len();
+                *numbers.entry(lane).or_insert(next)
+            })
+            .collect()
+    };
+    (0..rows.messages()).map(of_message).collect()
 }

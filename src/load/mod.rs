@@ -15,6 +15,7 @@ mod insert;
 mod isolate;
 mod limits;
 mod optimistic;
+mod schedule;
 mod standby;
 mod statement;
 
@@ -34,6 +35,7 @@ use crate::telemetry::Recovery;
 use chosen::choose;
 use copy::{Copied, CopyIn};
 use optimistic::Optimistic;
+use schedule::Part;
 use statement::Statements;
 
 /// What became of a message's rows, all of them.
@@ -161,7 +163,7 @@ enum Failure {
     Doubt(Refusal, LoadError),
     /// The table is at fault, at least for one of the rows.
     Table(LoadError),
-    /// It timed out or lost its connection twice: fewer messages may do better. With the error that stands for
+    /// It timed out, or lost its connection twice: fewer messages may do better. With the error that stands for
     /// the batch if nothing at all can be stored.
     Stuck(Option<LoadError>),
     /// Time ran out, and it is unknown whether the rows are stored.
@@ -230,19 +232,22 @@ impl Loader {
     async fn store(
         &mut self,
         rows: &MessageRows,
-        messages: &[usize],
-        is_suspect: bool,
+        part: &Part,
         time: TimeBudget,
     ) -> Result<Vec<Stored>, Failure> {
         let pipeline = Arc::clone(&self.pipeline);
-        let chosen = choose(&pipeline, rows, messages);
+        let chosen = choose(&pipeline, rows, &part.messages);
         let copied = match &chosen.tables[..] {
-            [table] if !is_suspect => self.try_copy(table.rows, &table.written, time).await?,
+            [table] if !part.is_suspect() => {
+                let until = time.of_one_try(part.shares());
+                self.try_copy(table.rows, &table.written, until, time)
+                    .await?
+            }
             _ => None,
         };
         let counts = match copied {
             Some(written) => Counts::of_one_table(written),
-            None => self.insert(&chosen, is_suspect, time).await?,
+            None => self.insert(&chosen, part, time).await?,
         };
         Ok(chosen.stored(&counts))
     }
@@ -252,13 +257,14 @@ impl Loader {
         &mut self,
         rows: &Rows,
         unique: &[usize],
+        until: Instant,
         time: TimeBudget,
     ) -> Result<Option<u64>, Failure> {
         let is_worth_a_try = |copy: &CopyIn| copy.is_worth_a_try(unique.len());
         if !self.optimistic.is_on() || !self.copy.as_ref().is_some_and(is_worth_a_try) {
             return Ok(None);
         }
-        match self.copy(rows, unique, time).await? {
+        match self.copy(rows, unique, until, time).await? {
             Copied::Rows(written) => {
                 self.optimistic.hit();
                 return Ok(Some(written));
@@ -279,9 +285,9 @@ impl Loader {
         &mut self,
         rows: &Rows,
         unique: &[usize],
+        until: Instant,
         time: TimeBudget,
     ) -> Result<Copied, Failure> {
-        let until = time.of_one_try(unique.len(), false);
         let Self {
             pipeline,
             database,

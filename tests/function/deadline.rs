@@ -1,5 +1,6 @@
 //! The answer is sent before Lambda kills the function, whatever Postgres does.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -78,5 +79,41 @@ mod alone {
         let took = yardstick.own_time_since(started);
         assert!(took < time, "{took:?} instead of {time:?}");
         assert_eq!(answer.failed_ids(), ids(&["a", "bad", "b"]));
+    }
+
+    /// A server that accepts connections, and nothing else.
+    fn mute() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    const TIME: Duration = Duration::from_secs(3);
+    const TRIALS: usize = 4;
+    /// The log and the metrics are written in this time at the end.
+    const KEPT: Duration = Duration::from_millis(150);
+
+    #[tokio::test]
+    async fn an_sqs_that_does_not_answer_never_prevents_the_answer() {
+        let (_listener, sqs) = mute();
+        let outage = Setup::unavailable();
+        let database = Database::with_user_logins().await;
+        let bad = Setup::on(&database);
+        for setup in [outage, bad] {
+            let setup = setup.on_aws().set("AWS_ENDPOINT_URL", &sqs);
+            let queue = format!("{sqs}/000000000000/dead");
+            let mut function = setup.set("DEAD_LETTER_QUEUE_URL", &queue).start().await;
+            function.ready().await;
+            // A busy machine can delay any answer, but never makes one early.
+            let mut quickest = Duration::MAX;
+            for _ in 0..TRIALS {
+                let started = Instant::now();
+                function.invoke_within(&batch(), TIME).await;
+                quickest = quickest.min(started.elapsed());
+            }
+            let most = TIME - KEPT;
+            assert!(quickest < most, "{quickest:?} instead of {most:?}");
+        }
+        assert_eq!(database.count("user_logins").await, 2);
     }
 }

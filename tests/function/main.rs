@@ -26,6 +26,7 @@ mod frozen;
 mod hostile;
 mod hostile_families;
 mod iam;
+mod large;
 mod load;
 mod log;
 mod mapping;

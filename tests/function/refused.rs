@@ -235,6 +235,92 @@ async fn a_row_that_a_row_security_policy_refuses_does_not_affect_the_others() {
     );
 }
 
+/// As long as nothing shows that the table takes any row.
+#[tokio::test]
+async fn a_policy_that_refuses_every_row_of_a_batch_rejects_each() {
+    let database = Database::with_user_logins().await;
+    let role = database.role("p").await;
+    database
+        .execute(
+            "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY; \
+             CREATE POLICY none ON user_logins USING (true) WITH CHECK (false)",
+        )
+        .await;
+    let url = database.url_as(&role, "p", server_address());
+    let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;
+    let batch = Batch::new().body("a", login()).body("b", login());
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["a", "b"]));
+    for failed in function.lines_of("message failed", 2).await {
+        assert_eq!(failed["rule"], "refused");
+    }
+}
+
+/// Nodes that refer to another node, or to none.
+async fn with_nodes() -> (Database, Function) {
+    let database = Database::new().await;
+    database
+        .execute("CREATE TABLE nodes (name text PRIMARY KEY, next text REFERENCES nodes)")
+        .await;
+    let mapping = Mapping::of("nodes").within(&database).key("name");
+    let mapping = mapping.set("on_conflict", "update").column("name", "text");
+    let mapping = mapping.with("required", true).column("next", "text");
+    let function = Setup::on(&database).mapping(&mapping).start().await;
+    (database, function)
+}
+
+fn node(name: &str, next: Option<&str>) -> Value {
+    json!({"name": name, "next": next})
+}
+
+async fn nodes(database: &Database) -> Vec<String> {
+    let rows = database.rows("SELECT name || ' → ' || coalesce(next, '') FROM nodes ORDER BY name");
+    rows.await.concat()
+}
+
+#[tokio::test]
+async fn a_bad_message_does_not_affect_one_that_refers_to_a_later_message() {
+    let (database, mut function) = with_nodes().await;
+    let batch = Batch::new()
+        .body("first", node("first", Some("second")))
+        .body("second", node("second", Some("last")))
+        .body("bad", node("bad", Some("nowhere")))
+        .body("last", node("last", None));
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), [id("bad")]);
+    assert_eq!(
+        nodes(&database).await,
+        ["first → second", "last → ", "second → last"]
+    );
+}
+
+#[tokio::test]
+async fn of_messages_with_the_same_key_the_last_counts_even_if_an_earlier_one_had_to_wait() {
+    let (database, mut function) = with_nodes().await;
+    let batch = Batch::new()
+        .body("early", node("a", Some("last")))
+        .body("bad", node("bad", Some("nowhere")))
+        .body("late", node("a", None))
+        .body("last", node("last", None));
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), [id("bad")]);
+    assert_eq!(nodes(&database).await, ["a → ", "last → "]);
+}
+
+#[tokio::test]
+async fn a_message_that_waits_for_a_later_one_is_not_overtaken_by_its_fifo_group() {
+    let (database, mut function) = with_nodes().await;
+    let batch = Batch::fifo()
+        .grouped("anna", "a1", node("a1", Some("b1")))
+        .grouped("anna", "a2", node("a2", Some("a1")))
+        .grouped("anna", "bad", node("bad", Some("nowhere")))
+        .grouped("anna", "a3", node("a3", None))
+        .grouped("ben", "b1", node("b1", None));
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["bad", "a3"]));
+    assert_eq!(nodes(&database).await, ["a1 → b1", "a2 → a1", "b1 → "]);
+}
+
 /// A trigger can give any value as the name of a constraint, a column or a table.
 #[tokio::test]
 async fn names_that_a_trigger_chooses_are_neither_logged_nor_in_dead_letters() {

@@ -1,10 +1,13 @@
 //! A row that waits for a lock, takes too long or breaks the connection does not affect the others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 
+use crate::families::{ORDERS, order, with_orders};
 use crate::support::batch::{Batch, ids, login_with};
+use crate::support::yardstick::Yardstick;
 use crate::support::{Database, Function, Mapping, Setup};
 
 const ROWS: usize = 64;
@@ -34,7 +37,7 @@ async fn with_trigger(statement: &str) -> Database {
     database
 }
 
-async fn started(database: &Database, option: &str) -> Function {
+async fn started_with(database: &Database, option: &str) -> Function {
     let url = format!("{}%20-c%20{option}", database.url());
     Setup::on(database).set("DATABASE_URL", &url).start().await
 }
@@ -50,7 +53,7 @@ async fn assert_out_of_time(function: &Function, count: usize) {
 async fn a_batch_that_takes_longer_than_statement_timeout_is_stored_in_parts() {
     let database = with_trigger("PERFORM pg_sleep(0.05)").await;
     let all: Vec<usize> = (0..ROWS).collect();
-    let mut function = started(&database, "statement_timeout%3D1500").await;
+    let mut function = started_with(&database, "statement_timeout%3D1500").await;
     let answer = function.invoke(&numbered(&all).event()).await;
     assert_eq!(answer.failed_ids(), names(&[]));
     assert_eq!(database.count("user_logins").await, ROWS as i64);
@@ -59,7 +62,7 @@ async fn a_batch_that_takes_longer_than_statement_timeout_is_stored_in_parts() {
 #[tokio::test]
 async fn a_row_that_takes_longer_than_statement_timeout_does_not_affect_the_others() {
     let database = with_trigger("PERFORM pg_sleep(60)").await;
-    let mut function = started(&database, "statement_timeout%3D1500").await;
+    let mut function = started_with(&database, "statement_timeout%3D1500").await;
     let answer = function.invoke(&numbered(&[7]).event()).await;
     assert_eq!(answer.failed_ids(), names(&[7]));
     assert_eq!(database.count("user_logins").await, ROWS as i64 - 1);
@@ -80,7 +83,8 @@ async fn a_locked_row_does_not_affect_the_others(option: &str) {
     let lock = database
         .lock_rows("user_logins", &format!("message_id = '{}'", locked[0]))
         .await;
-    let time = Duration::from_secs(30);
+    // Also a busy machine connects seven times in what is left of it.
+    let time = Duration::from_secs(60);
     let answer = function.invoke_within(&batch, time).await;
     assert_eq!(answer.failed_ids(), locked);
     assert_out_of_time(&function, 1).await;
@@ -94,11 +98,98 @@ async fn a_row_that_somebody_has_locked_does_not_affect_the_others() {
 
 mod alone {
     use super::*;
+    use crate::families::started;
 
     // The row is waited for until the time is nearly over: what is left has to do for all others.
     #[tokio::test]
     async fn a_row_that_is_locked_without_a_timeout_does_not_affect_the_others() {
         a_locked_row_does_not_affect_the_others("lock_timeout%3D0").await;
+    }
+
+    /// Those of the profile `low-latency`.
+    const MESSAGES: usize = 10;
+    const TIME: Duration = Duration::from_secs(15);
+
+    fn orders(version: i64) -> Batch {
+        (0..MESSAGES).fold(Batch::new(), |batch, number| {
+            let order = order(number as i64, version, &[("x", &[5]), ("y", &[])]);
+            batch.body(&number.to_string(), order)
+        })
+    }
+
+    /// Replaces the rows of all orders while one of them is locked, and returns the messages that failed.
+    async fn replace_while_one_is_locked(mapping: &str, locked: usize) -> Vec<String> {
+        let database = with_orders().await;
+        let mut function = started(&database, mapping).await;
+        let answer = function.invoke(&orders(1).event()).await;
+        answer.assert_none_failed();
+        let lock = database
+            .lock_rows("orders", &format!("order_id = {locked}"))
+            .await;
+        let answer = function.invoke_within(&orders(2).event(), TIME).await;
+        drop(lock);
+        let failed = answer.failed_ids();
+        let replaced = "orders WHERE version = 2";
+        let stored = usize::try_from(database.count(replaced).await).unwrap();
+        assert!(stored + failed.len() >= MESSAGES, "{stored}, {failed:?}");
+        failed
+    }
+
+    /// From a busy machine only a trial counts in which it withheld little time.
+    async fn costs_only_its_message(yardstick: &Yardstick, mapping: &str, locked: usize) {
+        const TRIALS: usize = 5;
+        const LITTLE: Duration = Duration::from_millis(500);
+        for trial in 1..=TRIALS {
+            let began = Instant::now();
+            let failed = replace_while_one_is_locked(mapping, locked).await;
+            if failed == names(&[locked]) {
+                return;
+            }
+            let withheld = yardstick.withheld_since(began);
+            assert!(
+                trial < TRIALS && withheld > LITTLE,
+                "{locked} is locked, {withheld:?} withheld: {failed:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_locked_row_costs_only_its_message_wherever_in_the_batch_it_is() {
+        let children = ORDERS.find("\n[[table]]\nname = \"order_lines\"").unwrap();
+        let (one_table, _) = ORDERS.split_at(children);
+        let yardstick = Yardstick::start();
+        for mapping in [one_table, ORDERS] {
+            for half in [0..MESSAGES / 2, MESSAGES / 2..MESSAGES] {
+                let of_each = |locked| costs_only_its_message(&yardstick, mapping, locked);
+                join_all(half.map(of_each)).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_fifo_group_only_what_comes_before_a_locked_row_is_stored() {
+        const LOCKED: usize = 4;
+        let grouped = |version| {
+            (0..MESSAGES).fold(Batch::fifo(), |batch, number| {
+                let order = order(number as i64, version, &[]);
+                let group = if number % 2 == 0 { "even" } else { "odd" };
+                batch.grouped(group, &number.to_string(), order)
+            })
+        };
+        let database = with_orders().await;
+        let mut function = started(&database, ORDERS).await;
+        let answer = function.invoke(&grouped(1).event()).await;
+        answer.assert_none_failed();
+        let lock = database
+            .lock_rows("orders", &format!("order_id = {LOCKED}"))
+            .await;
+        let time = Duration::from_secs(60);
+        let answer = function.invoke_within(&grouped(2).event(), time).await;
+        assert_eq!(answer.failed_ids(), names(&[4, 6, 8]));
+        drop(lock);
+        let replaced = "SELECT order_id::text FROM orders WHERE version = 2 ORDER BY order_id";
+        let replaced = database.rows(replaced).await.concat();
+        assert_eq!(replaced, ["0", "1", "2", "3", "5", "7", "9"]);
     }
 }
 
@@ -118,7 +209,7 @@ async fn a_row_that_crashes_its_backend_does_not_affect_the_others() {
 #[tokio::test]
 async fn a_row_that_is_out_of_time_holds_back_its_fifo_group() {
     let database = with_trigger("PERFORM pg_sleep(60)").await;
-    let mut function = started(&database, "statement_timeout%3D1500").await;
+    let mut function = started_with(&database, "statement_timeout%3D1500").await;
     let quick = || login_with("locale", json!("RU"));
     let slow = login_with("locale", json!("DE"));
     let batch = Batch::fifo()

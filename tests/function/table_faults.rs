@@ -284,6 +284,61 @@ async fn a_violation_of_the_key_itself_is_retried() {
     assert_eq!(database.count("t").await, 1);
 }
 
+/// A table whose trigger refuses rows of the locale `DE` as Postgres refuses a role without privileges, and counts the
+/// statements.
+async fn refusing_like_a_table() -> Database {
+    let database = Database::with_user_logins().await;
+    database
+        .execute(
+            "CREATE SEQUENCE statements; \
+             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF TG_LEVEL = 'STATEMENT' THEN PERFORM nextval(TG_TABLE_SCHEMA || '.statements'); RETURN NULL; END IF; \
+                 IF NEW.locale = 'DE' THEN RAISE EXCEPTION 'no' USING ERRCODE = '42501'; END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER first BEFORE INSERT ON user_logins FOR EACH STATEMENT EXECUTE FUNCTION refuse(); \
+             CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    database
+}
+
+fn logins(count: usize, is_bad: impl Fn(usize) -> bool) -> Batch {
+    (0..count).fold(Batch::new(), |batch, number| {
+        let locale = if is_bad(number) { "DE" } else { "RU" };
+        batch.body(&number.to_string(), login_with("locale", json!(locale)))
+    })
+}
+
+#[tokio::test]
+async fn rows_at_the_front_that_are_refused_like_a_table_do_not_affect_those_behind_them() {
+    for bad in [8, 15, 19] {
+        let database = refusing_like_a_table().await;
+        let mut function = Setup::on(&database).start().await;
+        let answer = function
+            .invoke(&logins(20, |number| number < bad).event())
+            .await;
+        let refused: Vec<_> = (0..bad).map(|number| id(&number.to_string())).collect();
+        assert_eq!(answer.failed_ids(), refused);
+        assert_eq!(database.count("user_logins").await, 20 - bad as i64);
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_the_table_fails_the_invocation_after_a_few_statements() {
+    let database = refusing_like_a_table().await;
+    let mut function = Setup::on(&database).start().await;
+    let error = function
+        .invoke(&logins(1_000, |_| true).event())
+        .await
+        .error();
+    assert!(error.contains("42501"), "{error}");
+    let statements = database
+        .rows("SELECT last_value::text FROM statements")
+        .await;
+    let statements: i64 = statements[0][0].parse().unwrap();
+    assert!(statements < 50, "{statements}");
+    assert!(function.lines("message failed").is_empty());
+}
+
 /// Lambda sends the records of one queue, but other callers can send any.
 #[tokio::test]
 async fn records_of_a_fifo_queue_and_of_another_in_one_event_are_stored() {

@@ -82,7 +82,7 @@ impl CliError {
 pub(crate) fn may_pass(error: &DatabaseError) -> bool {
     matches!(
         error.action(),
-        RetryAction::Retry | RetryAction::RetryThenBisect | RetryAction::Reconnect
+        RetryAction::Retry | RetryAction::TryFewer | RetryAction::Reconnect
     )
 }
 

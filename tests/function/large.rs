@@ -1,0 +1,118 @@
+//! Batches whose rows are larger than what one statement stores.
+
+use serde_json::json;
+
+use crate::hostile::peak_bytes;
+use crate::support::batch::{Batch, ids};
+use crate::support::{Database, Function, Mapping, Setup};
+
+const MEBIBYTE: usize = 1 << 20;
+
+/// The memory of the smallest function that the template allows has room for this.
+const MOST_MEMORY: usize = 200 * MEBIBYTE;
+
+/// Each line repeats the text of its order.
+const ORDERS: &str = r#"
+[[table]]
+name = "orders"
+key = ["id"]
+[[table.column]]
+name = "id"
+type = "text"
+required = true
+
+[[table]]
+name = "order_lines"
+parent = "orders"
+each = "lines"
+key = ["id", "line"]
+[[table.column]]
+name = "id"
+type = "text"
+from = "^.id"
+required = true
+[[table.column]]
+name = "line"
+type = "integer"
+from = "@index"
+[[table.column]]
+name = "text"
+type = "text"
+from = "$.text"
+"#;
+
+const LINES: usize = 100;
+
+/// An order whose rows take this many mebibytes.
+fn order(id: &str, mebibytes: usize) -> serde_json::Value {
+    let text = "x".repeat(mebibytes * MEBIBYTE / LINES);
+    json!({"id": id, "text": text, "lines": vec![json!({}); LINES]})
+}
+
+async fn started(database: &Database) -> Function {
+    Setup::on(database).mapping(ORDERS).start().await
+}
+
+#[tokio::test]
+async fn messages_that_expand_to_many_times_their_size_fit_into_the_memory() {
+    // Two messages are one statement where the first is small enough.
+    const SIZES: [usize; 8] = [7, 15, 10, 12, 7, 15, 10, 12];
+    let database = Database::with_tables_of(ORDERS).await;
+    let mut function = started(&database).await;
+    let orders = SIZES.iter().enumerate();
+    let batch = orders.fold(Batch::new(), |batch, (number, &size)| {
+        let name = number.to_string();
+        batch.body(&name, order(&name, size))
+    });
+    let answer = function.invoke(&batch.event()).await;
+    answer.assert_none_failed();
+    let lines = database.count("order_lines").await;
+    assert_eq!(lines, (SIZES.len() * LINES) as i64);
+    let peak = peak_bytes(function.id());
+    assert!(peak < MOST_MEMORY, "{} MiB", peak / MEBIBYTE);
+    let summary = &function.lines_of("batch", 1).await[0];
+    assert_eq!(summary["received"], SIZES.len());
+}
+
+#[tokio::test]
+async fn after_a_failed_message_nothing_of_its_fifo_group_is_stored_by_a_later_statement() {
+    let database = Database::with_tables_of(ORDERS).await;
+    database
+        .execute("ALTER TABLE orders ADD CHECK (id <> 'bad')")
+        .await;
+    let mut function = started(&database).await;
+    let batch = Batch::fifo()
+        .grouped("anna", "a1", order("a1", 9))
+        .grouped("anna", "bad", order("bad", 9))
+        .grouped("ben", "b1", order("b1", 9))
+        .grouped("anna", "a2", order("a2", 1))
+        .grouped("ben", "b2", order("b2", 1));
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["bad", "a2"]));
+    let stored = database.rows("SELECT id FROM orders ORDER BY id").await;
+    assert_eq!(stored.concat(), ["a1", "b1", "b2"]);
+}
+
+/// Lambda sends at most 6 MB.
+#[tokio::test]
+async fn a_batch_of_ordinary_messages_is_one_statement() {
+    let database = Database::new().await;
+    database
+        .execute(
+            "CREATE TABLE t (id uuid PRIMARY KEY, note text); CREATE SEQUENCE statements; \
+             CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 PERFORM nextval(TG_TABLE_SCHEMA || '.statements'); RETURN NULL; END $$; \
+             CREATE TRIGGER count_statement BEFORE INSERT ON t FOR EACH STATEMENT EXECUTE FUNCTION count_statement()",
+        )
+        .await;
+    let mapping = Mapping::by_message_id("t").within(&database);
+    let mapping = mapping.column("note", "text");
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    let note = json!({"note": "n".repeat(5_000)});
+    let batch = (0..1_000).fold(Batch::new(), |batch, number| {
+        batch.body(&number.to_string(), note.clone())
+    });
+    function.invoke(&batch.event()).await.assert_none_failed();
+    let statements = database.rows("SELECT last_value::text FROM statements");
+    assert_eq!(statements.await.concat(), ["1"]);
+}
