@@ -9,6 +9,7 @@ mod array;
 mod chosen;
 mod collapse;
 mod copy;
+mod divide;
 mod execute;
 mod families;
 mod insert;
@@ -29,10 +30,11 @@ use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
 use crate::rows::{MessageRows, Rows};
-use crate::schema::TableError;
+use crate::schema::{Known, TableError};
 use crate::telemetry::Recovery;
-use chosen::choose;
+use chosen::Chosen;
 use copy::{Copied, CopyIn};
+use divide::choose_divided;
 use optimistic::Optimistic;
 use statement::Statements;
 
@@ -174,7 +176,7 @@ impl Loader {
     /// A loader for the mapping's tables.
     pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
         Self {
-            statements: Statements::new(&pipeline, &[]),
+            statements: Statements::new(&pipeline, Known::default()),
             copy: pipeline.single_table().map(CopyIn::new),
             optimistic: Optimistic::new(),
             is_warm: false,
@@ -235,16 +237,20 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Vec<Stored>, Failure> {
         let pipeline = Arc::clone(&self.pipeline);
-        let chosen = choose(&pipeline, rows, messages);
-        let copied = match &chosen.tables[..] {
-            [table] if !is_suspect => self.try_copy(table.rows, &table.written, time).await?,
-            _ => None,
-        };
-        let counts = match copied {
-            Some(written) => Counts::of_one_table(written),
-            None => self.insert(&chosen, is_suspect, time).await?,
-        };
-        Ok(chosen.stored(&counts))
+        loop {
+            let referred = self.statements.known().referred();
+            let chosen = choose_divided(&pipeline, rows, messages, referred);
+            if let [only] = &chosen[..]
+                && let [table] = &only.tables[..]
+                && !is_suspect
+                && let Some(written) = self.try_copy(table.rows, &table.written, time).await?
+            {
+                return Ok(only.stored(&Counts::of_one_table(written)));
+            }
+            if let Some(counts) = self.insert(&chosen, is_suspect, time).await? {
+                return Ok(stored(&chosen, &counts));
+            }
+        }
     }
 
     /// Copies rows where that pays, and counts those written; `None`: they have to be inserted.
@@ -319,6 +325,17 @@ impl Loader {
     }
 }
 
+/// What became of rows in each table, given what each of the statements has counted there.
+fn stored(chosen: &[Chosen<'_>], counts: &[Vec<Counts>]) -> Vec<Stored> {
+    let stored = chosen.iter().zip(counts);
+    let stored = stored.map(|(chosen, counts)| chosen.stored(counts));
+    let sums = stored.reduce(|sums, stored| {
+        let pairs = sums.into_iter().zip(&stored);
+        pairs.map(|(sum, stored)| sum.plus(stored)).collect()
+    });
+    sums.unwrap_or_default()
+}
+
 /// The connection. On a new one the table may be a different one.
 async fn session<'d>(
     database: &'d mut Database,
@@ -330,7 +347,7 @@ async fn session<'d>(
     let is_dsql = database.is_dsql();
     let session = database.session(until).await?;
     if session.take_is_new() {
-        *statements = Statements::new(pipeline, &[]);
+        *statements = Statements::new(pipeline, Known::default());
         if is_dsql {
             // What its catalog says about constraints is not documented.
             statements.set_guard(None);
