@@ -58,6 +58,9 @@ impl RetryAction {
 /// has no expression that just fails: no other statement has a negative `LIMIT`.
 pub(crate) const KEY_IS_CHANGED: SqlState = SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE;
 
+/// It fails with this where the tables are not as it takes them to be: no other statement has a negative `OFFSET`.
+pub(crate) const TABLES_DIFFER: SqlState = SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE;
+
 /// The functions of Postgres that raise what a trigger in PL/pgSQL or PL/Python asks for.
 /// Source: <https://github.com/postgres/postgres/tree/REL_18_STABLE/src/pl>, `pl_exec.c` and `plpy_plpymodule.c`.
 const RAISING: [&str; 2] = ["exec_stmt_raise", "PLy_output"];

@@ -46,6 +46,9 @@ pub struct Server {
     pub is_pooled: bool,
     /// What commits of this role wait for, and so survive.
     pub durability: Durability,
+    /// Schemas of the role's search path in which other roles may create objects, each with one of those roles; both
+    /// quoted.
+    pub open_schemas: Vec<(String, String)>,
     /// The timeouts that are set for this role, by their names.
     pub timeouts: Vec<(String, Duration)>,
 }
@@ -66,14 +69,14 @@ impl Server {
     ///
     /// # Errors
     /// The connection failed.
-    pub async fn read(client: &Client) -> Result<Self, DatabaseError> {
-        let reserved = "(SELECT coalesce(sum(setting::bigint), 0) FROM pg_settings \
+    pub async fn read(client: &Client, is_dsql: bool) -> Result<Self, DatabaseError> {
+        let reserved = "(SELECT coalesce(pg_catalog.sum(setting::bigint), 0)::bigint FROM pg_catalog.pg_settings \
             WHERE name IN ('superuser_reserved_connections', 'reserved_connections'))";
         let sql = format!(
-            "SELECT split_part(current_setting('server_version'), ' ', 1), current_database()::text, current_user::text, \
-             current_setting('transaction_read_only')::boolean, \
-             (current_setting('max_connections')::bigint - {reserved})::bigint, \
-             current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off'"
+            "SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text, \
+             pg_catalog.current_setting('transaction_read_only')::boolean, \
+             pg_catalog.current_setting('max_connections')::bigint - {reserved}, \
+             pg_catalog.current_setting('synchronous_commit') = 'off', pg_catalog.current_setting('fsync') = 'off'"
         );
         let row = client.query_typed_one(&sql, &[]).await?;
         Ok(Self {
@@ -88,15 +91,36 @@ impl Server {
                 (false, false) => Durability::Full,
             },
             is_pooled: !is_direct(client).await?,
+            open_schemas: match is_dsql {
+                // Its catalog of privileges is not documented.
+                true => Vec::new(),
+                false => open_schemas(client).await?,
+            },
             timeouts: timeouts(client).await?,
         })
     }
 }
 
+/// The owner of a schema, and superusers, may do so anyway.
+/// Source: <https://www.postgresql.org/docs/18/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>.
+async fn open_schemas(client: &Client) -> Result<Vec<(String, String)>, DatabaseError> {
+    let sql = "SELECT pg_catalog.quote_ident(n.nspname), CASE WHEN r.rolname IS NULL THEN 'PUBLIC' ELSE pg_catalog.quote_ident(r.rolname) END \
+               FROM pg_catalog.pg_namespace n \
+               CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) AS a \
+               LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee \
+               WHERE n.nspname = ANY (pg_catalog.current_schemas(false)) AND a.privilege_type = 'CREATE' \
+               AND a.grantee <> n.nspowner AND r.rolsuper IS NOT TRUE AND r.rolname IS DISTINCT FROM current_user ORDER BY 1, 2";
+    let rows = client.query_typed(sql, &[]).await?;
+    let schemas = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    schemas.collect()
+}
+
 /// The timeouts that can stop a batch, in milliseconds; 0 means none and is left out.
 /// Source: <https://www.postgresql.org/docs/18/runtime-config-client.html>.
 async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseError> {
-    let sql = "SELECT name, setting::bigint FROM pg_settings WHERE setting <> '0' AND name IN \
+    let sql = "SELECT name, setting::bigint FROM pg_catalog.pg_settings WHERE setting <> '0' AND name IN \
                ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout') \
                ORDER BY name";
     let mut timeouts = Vec::new();
@@ -112,7 +136,7 @@ async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseEr
 
 /// Whether the announced process id is that of the process that answers. A pooler announces an id of its own.
 pub(super) async fn is_direct(client: &Client) -> Result<bool, DatabaseError> {
-    let answering = client.query_typed_one("SELECT pg_backend_pid()", &[]);
+    let answering = client.query_typed_one("SELECT pg_catalog.pg_backend_pid()", &[]);
     let answering: i32 = answering.await?.try_get(0)?;
     Ok(announced_process(client).await == Some(answering))
 }

@@ -58,6 +58,18 @@ pub(super) fn choose<'r>(
 }
 
 impl ChosenRows<'_> {
+    /// Takes off the rows that are to be deleted.
+    fn split_deleted(&mut self) -> Self {
+        let deleted = std::mem::take(&mut self.deleted);
+        let collapsed = self.collapsed.as_mut();
+        Self {
+            rows: self.rows,
+            written: Vec::new(),
+            collapsed: collapsed.map(|collapsed| collapsed.split_off(deleted.len() as u64)),
+            deleted,
+        }
+    }
+
     /// Which of the candidates belong to a row that is written.
     fn children(&self, table: &TableRows, candidates: impl Iterator<Item = usize>) -> Vec<usize> {
         let mut is_written = vec![false; self.rows.len()];
@@ -87,6 +99,21 @@ impl ChosenRows<'_> {
 }
 
 impl Chosen<'_> {
+    /// What is deleted, and then what is written.
+    pub(super) fn divided(mut self) -> Vec<Self> {
+        let deletes_some = self.tables.iter().any(|table| !table.deleted.is_empty());
+        let writes_some = self.tables.iter().any(|table| !table.written.is_empty());
+        if !(deletes_some && writes_some) {
+            return vec![self];
+        }
+        let tables = self.tables.iter_mut().map(ChosenRows::split_deleted);
+        let deleted = Self {
+            tables: tables.collect(),
+            // They count with what is written.
+        };
+        vec![deleted, self]
+    }
+
     /// What became of the rows, given what the statement has counted.
     pub(super) fn stored(&self, counts: &[Counts]) -> Vec<Stored> {
         let tables = self.tables.iter().zip(counts);

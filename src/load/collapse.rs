@@ -20,6 +20,18 @@ pub(super) struct Collapsed {
 }
 
 impl Collapsed {
+    /// Takes off as many of the rows that were chosen.
+    pub(super) fn split_off(&mut self, chosen: u64) -> Self {
+        self.candidates = self.candidates.saturating_sub(chosen);
+        Self {
+            unique: Vec::new(),
+            candidates: chosen,
+            repeated: 0,
+            older: 0,
+            has_newer: self.has_newer,
+        }
+    }
+
     /// How many rows are stale, where Postgres has left out this many: under `newer`, those of which the table has a
     /// newer one.
     pub(super) fn stale(&self, unwritten: u64) -> u64 {

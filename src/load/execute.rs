@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Row, Statement};
 use super::Counts;
 use super::array::ColumnArray;
 use super::chosen::Chosen;
-use super::families::{COUNTS, needs_snapshot};
+use super::families::{COUNTS, FIRST_COUNT, needs_snapshot};
 use crate::pipeline::Pipeline;
 
 /// The parameters of the statement, in order.
@@ -35,47 +35,61 @@ pub(super) fn arrays<'a>(pipeline: &Pipeline, chosen: &'a Chosen<'_>) -> Vec<Col
 }
 
 /// Whether no row was written or deleted.
-pub(super) fn is_nothing(counts: &[Counts]) -> bool {
+pub(super) fn is_nothing(counts: &[Vec<Counts>]) -> bool {
     counts
         .iter()
+        .flatten()
         .all(|counts| counts.written + counts.deleted == 0)
 }
 
-/// Runs the statement, by its name if it has one, and counts the rows of each table.
+/// Runs the statement with each of these arrays, by its name if it has one, all or none of them. Counts the rows of
+/// each table.
 pub(super) async fn execute(
     client: &Client,
     pipeline: &Pipeline,
     named: Option<Statement>,
     text: &str,
-    arrays: &[ColumnArray<'_>],
-) -> Result<Vec<Counts>, tokio_postgres::Error> {
-    if let Some(named) = named {
+    runs: &[Vec<ColumnArray<'_>>],
+) -> Result<Vec<Vec<Counts>>, tokio_postgres::Error> {
+    if let (Some(named), [arrays]) = (named, runs) {
         let written = client.execute_raw(&named, arrays).await?;
-        return Ok(Counts::of_one_table(written));
+        return Ok(vec![Counts::of_one_table(written)]);
     }
+    let runs: Vec<_> = runs.iter().map(|arrays| parameters(arrays)).collect();
+    if let (Some(_), [parameters]) = (pipeline.single_table(), &runs[..]) {
+        let written = client.execute_typed(text, parameters).await?;
+        return Ok(vec![Counts::of_one_table(written)]);
+    }
+    let rows = match (needs_snapshot(pipeline), &runs[..]) {
+        (false, [parameters]) => vec![client.query_typed(text, parameters).await?],
+        (true, [parameters]) => vec![in_snapshot(client, text, parameters).await?],
+        (false, _) => one_by_one(client, "BEGIN", text, &runs).await?,
+        (true, _) => one_by_one(client, SNAPSHOT, text, &runs).await?,
+    };
+    let rows = rows.iter();
+    let counts = rows.map(|rows| counts(rows.first(), pipeline.tables.len()));
+    counts.collect()
+}
+
+type Parameters<'a> = Vec<(&'a (dyn ToSql + Sync), Type)>;
+
+fn parameters<'a>(arrays: &'a [ColumnArray<'_>]) -> Parameters<'a> {
     let parameters = arrays
         .iter()
         .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()));
-    let parameters: Vec<_> = parameters.collect();
-    if pipeline.single_table().is_some() {
-        let written = client.execute_typed(text, &parameters).await?;
-        return Ok(Counts::of_one_table(written));
-    }
-    let rows = match needs_snapshot(pipeline) {
-        false => client.query_typed(text, &parameters).await?,
-        true => in_snapshot(client, text, &parameters).await?,
-    };
-    counts(rows.first(), pipeline.tables.len())
+    parameters.collect()
 }
+
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 
 /// In a transaction, and in one round trip: none of its statements waits for the answer to another.
 async fn in_snapshot(
     client: &Client,
     text: &str,
-    parameters: &[(&(dyn ToSql + Sync), Type)],
+    parameters: &Parameters<'_>,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let (begun, rows, ended) = join!(
-        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ"),
+        client.batch_execute(SNAPSHOT),
         client.query_typed(text, parameters),
         client.batch_execute("COMMIT")
     );
@@ -85,6 +99,26 @@ async fn in_snapshot(
     Ok(rows)
 }
 
+/// In a transaction, each after the answer to the one before.
+async fn one_by_one(
+    client: &Client,
+    begin: &str,
+    text: &str,
+    runs: &[Parameters<'_>],
+) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
+    client.batch_execute(begin).await?;
+    let mut answers = Vec::new();
+    for parameters in runs {
+        let answer = client.query_typed(text, parameters).await;
+        if answer.is_err() {
+            client.batch_execute("ROLLBACK").await?;
+        }
+        answers.push(answer?);
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(answers)
+}
+
 /// The counts of each table, as the statement returns them.
 fn counts(row: Option<&Row>, tables: usize) -> Result<Vec<Counts>, tokio_postgres::Error> {
     let count = |position: usize| match row {
@@ -92,7 +126,7 @@ fn counts(row: Option<&Row>, tables: usize) -> Result<Vec<Counts>, tokio_postgre
         None => Ok(0),
     };
     let counts = (0..tables).map(|table| {
-        let first = table * COUNTS;
+        let first = FIRST_COUNT + table * COUNTS;
         Ok(Counts {
             written: count(first)?,
             deleted: count(first + 1)?,

@@ -17,9 +17,9 @@ use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::pipeline::{Pipeline, TableMapping};
-use crate::refusal::{KEY_IS_CHANGED, Refusal, RetryAction};
+use crate::refusal::{KEY_IS_CHANGED, Refusal, RetryAction, TABLES_DIFFER};
 use crate::schema::{
-    EnumColumn, Inspection, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
+    Inspection, Known, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
 };
 
 /// The rows are bisected after this many attempts that broke the connection: the server may just have restarted.
@@ -46,6 +46,8 @@ enum TryError {
 enum Next {
     /// The statement was changed: run it at once.
     Again,
+    /// The statement was rebuilt for the tables as they are, which may divide its rows.
+    ChooseAgain,
     /// Another attempt may succeed after a wait.
     Later(DatabaseError),
     /// It broke the connection: if that happens again, fewer rows may succeed.
@@ -64,13 +66,13 @@ struct Tries {
 }
 
 impl Loader {
-    /// Writes rows and deletes rows, all or none, and counts them for each table.
+    /// Writes and deletes rows, all or none, and counts them for each statement and table; `None`: choose them again.
     pub(super) async fn insert(
         &mut self,
-        chosen: &Chosen<'_>,
+        chosen: &[Chosen<'_>],
         part: &Part,
         time: TimeBudget,
-    ) -> Result<Vec<Counts>, Failure> {
+    ) -> Result<Option<Vec<Vec<Counts>>>, Failure> {
         let mut tries = Tries::default();
         loop {
             let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
@@ -86,7 +88,7 @@ impl Loader {
                     if is_optimistic {
                         self.optimistic.hit();
                     }
-                    return Ok(counts);
+                    return Ok(Some(counts));
                 }
                 Err(TryError::OutOfTime) => Next::Fail(Failure::OutOfTime),
                 Err(TryError::TimedOut) => Next::Fail(Failure::Stuck(None)),
@@ -100,6 +102,7 @@ impl Loader {
             };
             match next {
                 Next::Again => continue,
+                Next::ChooseAgain => return Ok(None),
                 Next::Fail(failure) => return Err(failure),
                 Next::Later(error) => tries.wait(error, false, part, time).await?,
                 Next::Lost(error) => tries.wait(error, true, part, time).await?,
@@ -110,11 +113,11 @@ impl Loader {
 
     async fn try_insert(
         &mut self,
-        chosen: &Chosen<'_>,
+        chosen: &[Chosen<'_>],
         part: &Part,
         is_optimistic: bool,
         time: TimeBudget,
-    ) -> Result<Vec<Counts>, TryError> {
+    ) -> Result<Vec<Vec<Counts>>, TryError> {
         let Self {
             pipeline,
             database,
@@ -126,21 +129,21 @@ impl Loader {
         let session = session(database, pipeline, statements, copy, retry_until).await;
         let Session { client, names, .. } = session.map_err(TryError::NoSession)?;
         let until = time.of_one_try(part.shares());
-        let arrays = arrays(pipeline, chosen);
-        let types = arrays.iter().map(|array| array.column_type.array());
+        let runs = chosen.iter().map(|chosen| arrays(pipeline, chosen));
+        let runs: Vec<_> = runs.collect();
+        let types = runs.iter().take(1).flatten();
+        let types = types.map(|array| array.column_type.array());
         let text = statements.text(is_optimistic);
         let named = names.get(text);
         let is_unprepared = named.is_none();
         let mut inserted = None;
         let inserting = async {
-            inserted = Some(
-                match execute(client, pipeline, named, text, &arrays).await {
-                    Ok(counts) if !is_optimistic && is_nothing(&counts) => {
-                        confirm(client).await.map(|()| counts)
-                    }
-                    counts => counts,
-                },
-            );
+            inserted = Some(match execute(client, pipeline, named, text, &runs).await {
+                Ok(counts) if !is_optimistic && is_nothing(&counts) => {
+                    confirm(client).await.map(|()| counts)
+                }
+                counts => counts,
+            });
         };
         // Preparations for later batches share the round trip. The first batch skips them: its answer has already
         // waited for a start, and they may wait for a lock that its rows do not need.
@@ -250,12 +253,8 @@ impl Loader {
                 tries.key_violations += 1;
                 return Ok(Next::Later(DatabaseError::Server(refusal)));
             }
-        } else if refusal.is(&SqlState::INVALID_TEXT_REPRESENTATION) && self.statements.has_casts()
-        {
-            let tables = self.query_catalogs(&pipeline.tables, time, read).await?;
-            if self.rebuild(tables.iter().map(LiveTable::enums)) {
-                return Ok(Next::Again);
-            }
+        } else if self.may_differ(&refusal) && self.rebuild(time).await? {
+            return Ok(Next::ChooseAgain);
         }
         Ok(Next::Fail(Failure::Row(refusal)))
     }
@@ -264,16 +263,18 @@ impl Loader {
     async fn judge_table(&mut self, refusal: Refusal, time: TimeBudget) -> Next {
         let pipeline = Arc::clone(&self.pipeline);
         let tables = &pipeline.tables;
-        let found = match self.query_catalogs(tables, time, Inspection::read).await {
+        let found = match self.rebuild(time).await {
+            Ok(true) => return Next::ChooseAgain,
+            Ok(false) => self.query_catalogs(tables, time, Inspection::read).await,
+            Err(error) => Err(error),
+        };
+        let found = match found {
             Ok(found) => found,
             Err(error) if error.action() == RetryAction::Fail => {
                 return Next::Fail(Failure::Batch(error.into()));
             }
             Err(error) => return Next::Later(error),
         };
-        if self.rebuild(found.iter().map(Inspection::enums)) {
-            return Next::Again;
-        }
         let tables = tables.iter().zip(found);
         let faults = tables.map(|(mapping, found)| found.explain(&pipeline, mapping, &refusal));
         let is_explained = |fault: &TableError| !matches!(fault, TableError::Other { .. });
@@ -285,16 +286,26 @@ impl Loader {
         })
     }
 
-    /// Rebuilds the statement with the casts that the tables' columns need now; `false` where it stays as
-    /// it is.
-    fn rebuild(&mut self, enums: impl Iterator<Item = Vec<EnumColumn>>) -> bool {
-        let enums: Vec<_> = enums.collect();
-        let rebuilt = Statements::new(&self.pipeline, &enums);
+    /// Whether the tables may not be as the statement takes them to be.
+    fn may_differ(&self, refusal: &Refusal) -> bool {
+        let is_no_value_of_enum = refusal.is(&SqlState::INVALID_TEXT_REPRESENTATION);
+        refusal.is(&TABLES_DIFFER) || is_no_value_of_enum && self.statements.known().has_casts()
+    }
+
+    /// Rebuilds the statement for the tables as they are now; `false` where it stays as it is.
+    ///
+    /// # Errors
+    /// The catalog cannot be asked.
+    async fn rebuild(&mut self, time: TimeBudget) -> Result<bool, DatabaseError> {
+        let client = self.database.client(time.retry_until).await?;
+        let known = timeout_at(time.stop_at, Known::read(client, &self.pipeline));
+        let known = known.await.map_err(|_| DatabaseError::Late)??;
+        let rebuilt = Statements::new(&self.pipeline, known);
         let is_changed = rebuilt.text(false) != self.statements.text(false);
         if is_changed {
             self.statements = rebuilt;
         }
-        is_changed
+        Ok(is_changed)
     }
 
     /// Asks the catalog something about each of the tables.

@@ -9,6 +9,7 @@ mod array;
 mod chosen;
 mod collapse;
 mod copy;
+mod divide;
 mod execute;
 mod families;
 mod insert;
@@ -30,10 +31,11 @@ use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
 use crate::rows::{MessageRows, Rows};
-use crate::schema::TableError;
+use crate::schema::{Known, TableError};
 use crate::telemetry::Recovery;
-use chosen::choose;
+use chosen::Chosen;
 use copy::{Copied, CopyIn};
+use divide::choose_divided;
 use optimistic::Optimistic;
 use schedule::Part;
 use statement::Statements;
@@ -176,7 +178,7 @@ impl Loader {
     /// A loader for the mapping's tables.
     pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
         Self {
-            statements: Statements::new(&pipeline, &[]),
+            statements: Statements::new(&pipeline, Known::default()),
             copy: pipeline.single_table().map(CopyIn::new),
             optimistic: Optimistic::new(),
             is_warm: false,
@@ -236,20 +238,23 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Vec<Stored>, Failure> {
         let pipeline = Arc::clone(&self.pipeline);
-        let chosen = choose(&pipeline, rows, &part.messages);
-        let copied = match &chosen.tables[..] {
-            [table] if !part.is_suspect() => {
+        loop {
+            let referred = self.statements.known().referred();
+            let chosen = choose_divided(&pipeline, rows, &part.messages, referred);
+            if let [only] = &chosen[..]
+                && let [table] = &only.tables[..]
+                && !part.is_suspect()
+            {
                 let until = time.of_one_try(part.shares());
-                self.try_copy(table.rows, &table.written, until, time)
-                    .await?
+                let copied = self.try_copy(table.rows, &table.written, until, time);
+                if let Some(written) = copied.await? {
+                    return Ok(only.stored(&Counts::of_one_table(written)));
+                }
             }
-            _ => None,
-        };
-        let counts = match copied {
-            Some(written) => Counts::of_one_table(written),
-            None => self.insert(&chosen, part, time).await?,
-        };
-        Ok(chosen.stored(&counts))
+            if let Some(counts) = self.insert(&chosen, part, time).await? {
+                return Ok(stored(&chosen, &counts));
+            }
+        }
     }
 
     /// Copies rows where that pays, and counts those written; `None`: they have to be inserted.
@@ -325,6 +330,17 @@ impl Loader {
     }
 }
 
+/// What became of rows in each table, given what each of the statements has counted there.
+fn stored(chosen: &[Chosen<'_>], counts: &[Vec<Counts>]) -> Vec<Stored> {
+    let stored = chosen.iter().zip(counts);
+    let stored = stored.map(|(chosen, counts)| chosen.stored(counts));
+    let sums = stored.reduce(|sums, stored| {
+        let pairs = sums.into_iter().zip(&stored);
+        pairs.map(|(sum, stored)| sum.plus(stored)).collect()
+    });
+    sums.unwrap_or_default()
+}
+
 /// The connection. On a new one the table may be a different one.
 async fn session<'d>(
     database: &'d mut Database,
@@ -336,7 +352,7 @@ async fn session<'d>(
     let is_dsql = database.is_dsql();
     let session = database.session(until).await?;
     if session.take_is_new() {
-        *statements = Statements::new(pipeline, &[]);
+        *statements = Statements::new(pipeline, Known::default());
         if is_dsql {
             // What its catalog says about constraints is not documented.
             statements.set_guard(None);

@@ -5,8 +5,8 @@ use tokio_postgres::Client;
 /// Waits for the standbys as a commit does: a logical message is the smallest write to the WAL. Without synchronous
 /// standbys nothing is written.
 /// Source: <https://www.postgresql.org/docs/18/functions-admin.html#FUNCTIONS-REPLICATION>.
-const CONFIRM: &str = "SELECT pg_logical_emit_message(true, 'sqs-to-postgres', ''::text) \
-                       WHERE current_setting('synchronous_standby_names', true) <> ''";
+const CONFIRM: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'sqs-to-postgres', ''::pg_catalog.text) \
+                       WHERE pg_catalog.current_setting('synchronous_standby_names', true) <> ''";
 
 /// Waits until synchronous standbys have what was committed before.
 ///

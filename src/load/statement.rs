@@ -2,8 +2,8 @@
 
 use super::families::families;
 use crate::pipeline::{Column, OnConflict, Pipeline, TableMapping};
-use crate::quote::{quote_identifier, quote_list};
-use crate::schema::EnumColumn;
+use crate::quote::{qualified, quote_identifier, quote_list};
+use crate::schema::{Known, KnownTable};
 use crate::types::ColumnType;
 
 /// The alias of a row that is already in the table, to compare it with the new one.
@@ -15,7 +15,7 @@ pub(super) struct Statements {
     /// Stores rows, whether or not they are in the table.
     safe: String,
     plain: Plain,
-    has_casts: bool,
+    known: Known,
 }
 
 /// The statement for rows that are not in the table: without `ON CONFLICT`, which makes Postgres look for every row
@@ -29,24 +29,23 @@ enum Plain {
 }
 
 impl Statements {
-    /// Columns of an enum type are cast to it, because Postgres assigns no text to them.
-    pub(super) fn new(pipeline: &Pipeline, enums: &[Vec<EnumColumn>]) -> Self {
-        let has_casts = enums.iter().any(|enums| !enums.is_empty());
+    pub(super) fn new(pipeline: &Pipeline, known: Known) -> Self {
         let Some(table) = pipeline.single_table() else {
             return Self {
                 insert: String::new(),
-                safe: families(pipeline, enums),
+                safe: families(pipeline, &known),
                 plain: Plain::Never,
-                has_casts,
+                known,
             };
         };
-        let enums = enums.first().map_or(&[][..], Vec::as_slice);
         let columns = quote_list(table.column_names());
         let selected: Vec<_> = table
             .columns
             .iter()
             .enumerate()
-            .map(|(position, column)| expression(position + 1, column, enums))
+            .map(|(position, column)| {
+                expression(&format!("${}", position + 1), column, known.table(0))
+            })
             .collect();
         let alias = table.newer.map(|_| format!(" AS {STORED}"));
         let insert = format!(
@@ -62,7 +61,7 @@ impl Statements {
                 conflict_action(table, false)
             ),
             plain: Plain::Unknown,
-            has_casts,
+            known,
             insert,
         }
     }
@@ -79,9 +78,9 @@ impl Statements {
         matches!(self.plain, Plain::Statement(_))
     }
 
-    /// Whether values are cast to the column types last read from the catalog.
-    pub(super) fn has_casts(&self) -> bool {
-        self.has_casts
+    /// What it takes for granted of the tables.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     pub(super) fn is_guard_known(&self) -> bool {
@@ -99,24 +98,52 @@ impl Statements {
     }
 }
 
+/// The values of an array: a parameter, or an expression that is one.
+///
 /// Arrays of equal length unnest in parallel. In the list of a `SELECT` Postgres passes on one element at a time;
-/// `FROM unnest(…)` would first write all of them to a tuplestore.
+/// `FROM unnest(…)` would first write all of them to a tuplestore. Text is cast to the type of the column, because
+/// Postgres assigns no text to an enum, and compares citext or char(n) with text as text.
 /// Source: <https://www.postgresql.org/docs/18/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
-pub(super) fn expression(parameter: usize, column: &Column, enums: &[EnumColumn]) -> String {
+pub(super) fn expression(array: &str, column: &Column, known: &KnownTable) -> String {
     let is_text = match column.column_type {
         ColumnType::Array(element) => element.is_text(),
         scalar => scalar.is_text(),
     };
-    let live = enums
-        .iter()
-        .find(|live| live.column == column.name && is_text);
-    match (live, column.column_type) {
-        (Some(live), _) => format!("unnest(${parameter})::text::{}", live.type_name),
+    let cast = known.column(&column.name).filter(|_| is_text);
+    match (cast, column.column_type) {
+        (Some(known), _) => format!(
+            "pg_catalog.unnest({array})::pg_catalog.text::{}",
+            known.cast
+        ),
         (None, ColumnType::Array(element)) => {
-            format!("unnest(${parameter})::{}[]", element.element())
+            format!(
+                "pg_catalog.unnest({array})::pg_catalog.{}[]",
+                element.element()
+            )
         }
-        (None, _) => format!("unnest(${parameter})"),
+        (None, _) => format!("pg_catalog.unnest({array})"),
     }
+}
+
+/// An array of text with the collation of its column, which Postgres prefers to the default one of a parameter.
+/// Source: <https://www.postgresql.org/docs/18/collation.html#COLLATION-CONCEPTS>.
+pub(super) fn collated(
+    array: &str,
+    table: &TableMapping,
+    column: &Column,
+    known: &KnownTable,
+) -> String {
+    let is_enum = known
+        .column(&column.name)
+        .is_some_and(|known| known.is_enum);
+    if !column.column_type.is_text() || is_enum {
+        return array.to_owned();
+    }
+    let name = qualified("t", &column.name);
+    format!(
+        "coalesce({array}, ARRAY(SELECT {name} FROM {} AS t LIMIT 0))",
+        table.table
+    )
 }
 
 /// What happens to a row whose key is in the table. A row that has others belonging to it is written again in
@@ -154,5 +181,5 @@ pub(super) fn conflict_action(mapping: &TableMapping, is_always_written: bool) -
 /// Keeps a row that is newer than the one that comes. Postgres looks at the row as it is once it has
 /// locked it, so that this holds between concurrent batches too.
 pub(super) fn is_not_newer(name: &str, other: &str) -> String {
-    format!("({STORED}.{name} IS NULL OR {STORED}.{name} <= {other})")
+    format!("({STORED}.{name} IS NULL OR {STORED}.{name} OPERATOR(pg_catalog.<=) {other})")
 }

@@ -9,8 +9,8 @@ use crate::quote::quote_literal;
 
 /// The columns of index `i`, sorted as [`key_of`] does.
 pub(super) const COLUMNS_OF_INDEX: &str = "\
-    (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
-     WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))";
+    (SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attname::pg_catalog.text COLLATE \"C\") FROM pg_catalog.pg_attribute a \
+     WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))";
 
 pub(super) fn key_of(pipeline: &TableMapping) -> Vec<&str> {
     let mut key: Vec<&str> = pipeline.key_names().collect();
@@ -22,7 +22,9 @@ pub(super) fn key_of(pipeline: &TableMapping) -> Vec<&str> {
 pub(crate) fn copy_fit(pipeline: &TableMapping) -> String {
     let name = quote_literal(&pipeline.table.to_string());
     let fits = takes_copies(pipeline);
-    format!("SELECT {fits} FROM pg_class c WHERE c.oid = to_regclass({name})")
+    format!(
+        "SELECT {fits} FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass({name})::pg_catalog.oid"
+    )
 }
 
 /// A query that returns, at the end of a transaction, whether the table that it wrote to is the one that the mapping
@@ -34,10 +36,10 @@ pub(crate) fn copy_check(pipeline: &TableMapping) -> String {
     let own_name = quote_literal(&pipeline.table.name);
     let fits = takes_copies(pipeline);
     format!(
-        "SELECT count(*) = 1 AND bool_and(c.oid = to_regclass({name}) AND {fits}) \
-         FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
-         WHERE l.pid = pg_backend_pid() AND l.mode = 'RowExclusiveLock' AND c.relname = {own_name} \
-         AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+        "SELECT pg_catalog.count(*) = 1 AND pg_catalog.bool_and(c.oid = pg_catalog.to_regclass({name})::pg_catalog.oid AND {fits}) \
+         FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+         WHERE l.pid = pg_catalog.pg_backend_pid() AND l.mode = 'RowExclusiveLock' AND c.relname = {own_name} \
+         AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
     )
 }
 
@@ -47,15 +49,15 @@ fn takes_copies(pipeline: &TableMapping) -> String {
     let key: Vec<_> = key_of(pipeline).into_iter().map(quote_literal).collect();
     let mapped = pipeline.columns.iter().map(|column| {
         let oid = column.column_type.element().oid();
-        format!("({}, {oid}::oid)", quote_literal(&column.name))
+        format!("({}, {oid}::pg_catalog.oid)", quote_literal(&column.name))
     });
     format!(
         "c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules \
-         AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate \
-             AND i.indpred IS NULL AND i.indexprs IS NULL AND ARRAY[{}] = {COLUMNS_OF_INDEX}) \
-         AND NOT EXISTS (SELECT FROM (VALUES {}) AS mapped(name, type) LEFT JOIN pg_attribute a \
+         AND EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate \
+             AND i.indpred IS NULL AND i.indexprs IS NULL AND ARRAY[{}]::pg_catalog.text[] OPERATOR(pg_catalog.=) {COLUMNS_OF_INDEX}) \
+         AND NOT EXISTS (SELECT FROM (VALUES {}) AS mapped(name, type) LEFT JOIN pg_catalog.pg_attribute a \
              ON a.attrelid = c.oid AND a.attname = mapped.name AND NOT a.attisdropped AND a.attidentity = '' AND a.attgenerated = '' \
-             WHERE (a.atttypid = mapped.type OR mapped.type = 'text'::regtype AND a.atttypid = 'varchar'::regtype) IS NOT TRUE)",
+             WHERE (a.atttypid = mapped.type OR mapped.type = 'pg_catalog.text'::pg_catalog.regtype::pg_catalog.oid AND a.atttypid = 'pg_catalog.varchar'::pg_catalog.regtype::pg_catalog.oid) IS NOT TRUE)",
         key.join(", "),
         mapped.collect::<Vec<_>>().join(", ")
     )
@@ -71,10 +73,10 @@ pub(crate) async fn key_guard(
     pipeline: &TableMapping,
 ) -> Result<Option<String>, DatabaseError> {
     let keeping = format!(
-        "SELECT format('to_regclass(%L) = %s::oid AND pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid::oid, c.conindid::oid) \
-         FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid \
-         WHERE c.conrelid = to_regclass($1) AND c.contype IN ('p', 'u') AND i.indisvalid AND i.indimmediate \
-         AND $2::text[] = {COLUMNS_OF_INDEX} LIMIT 1"
+        "SELECT pg_catalog.format('pg_catalog.to_regclass(%L)::pg_catalog.oid = %s::pg_catalog.oid AND pg_catalog.pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid, c.conindid) \
+         FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_index i ON i.indexrelid = c.conindid \
+         WHERE c.conrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND c.contype IN ('p', 'u') AND i.indisvalid AND i.indimmediate \
+         AND $2::pg_catalog.text[] OPERATOR(pg_catalog.=) {COLUMNS_OF_INDEX} LIMIT 1"
     );
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
         (&pipeline.table.to_string(), Type::TEXT),

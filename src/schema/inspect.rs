@@ -6,7 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::ddl::{default_partition, index, one_line};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
-use super::{EnumColumn, Fix, LiveTable, TableError};
+use super::{Fix, LiveTable, TableError};
 use crate::database::DatabaseError;
 use crate::pipeline::{OnConflict, Pipeline, TableMapping};
 use crate::quote::quote_identifier;
@@ -87,7 +87,7 @@ impl Inspection {
     /// # Errors
     /// The connection failed, or Postgres refused a query.
     pub async fn read(client: &Client, pipeline: &TableMapping) -> Result<Self, DatabaseError> {
-        let role = client.query_typed_one("SELECT current_user::text", &[]);
+        let role = client.query_typed_one("SELECT current_user::pg_catalog.text", &[]);
         let role: String = role.await?.try_get(0)?;
         let columns = match LiveTable::read(client, &pipeline.table).await {
             Err(error) if error.is_missing_privilege() => {
@@ -101,14 +101,6 @@ impl Inspection {
         Ok(Self::Table(Box::new(
             TableFacts::read(client, pipeline, columns, &role).await?,
         )))
-    }
-
-    /// The table's columns of an enum type, if it can be read.
-    pub(crate) fn enums(&self) -> Vec<EnumColumn> {
-        match self {
-            Self::Table(facts) => facts.columns.enums(),
-            Self::NoSchema(_) | Self::NoTable | Self::SchemaClosed(_) => Vec::new(),
-        }
     }
 
     /// The fault of the table, of which Postgres refuses a statement for any row.
@@ -155,7 +147,7 @@ impl Inspection {
             return Ok(Self::NoTable);
         };
         let quoted = quote_identifier(schema);
-        let exists = "SELECT to_regnamespace($1) IS NOT NULL";
+        let exists = "SELECT pg_catalog.to_regnamespace($1) IS NOT NULL";
         let exists = client
             .query_typed_one(exists, &[(&quoted, Type::TEXT)])
             .await?;
@@ -192,11 +184,11 @@ impl TableFacts {
         columns: LiveTable,
         role: &str,
     ) -> Result<Self, DatabaseError> {
-        let sql = "SELECT n.nspname::text, c.relkind::text, row_security_active(c.oid), \
-                   (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid), \
-                   ARRAY(SELECT part.oid::regclass::text FROM pg_class part WHERE part.relpersistence = 'u' AND part.oid IN \
-                         (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid)) ORDER BY 1) \
-                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
+        let sql = "SELECT n.nspname::pg_catalog.text, c.relkind::pg_catalog.text, pg_catalog.row_security_active(c.oid), \
+                   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits WHERE inhparent = c.oid), \
+                   ARRAY(SELECT part.oid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_class part WHERE part.relpersistence = 'u' AND part.oid IN \
+                         (SELECT c.oid UNION ALL SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)) ORDER BY 1) \
+                   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)::pg_catalog.oid";
         let table = pipeline.table.to_string();
         let row = client.query_typed_one(sql, &[(&table, Type::TEXT)]).await?;
         let kind: String = row.try_get(1)?;
@@ -235,10 +227,11 @@ impl TableFacts {
 impl PartitionGap {
     /// Looks for a gap in a table that is partitioned by ranges of a time, at the first level of partitions only.
     async fn read(client: &Client, pipeline: &TableMapping) -> Result<Option<Self>, DatabaseError> {
-        let by_time = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_partitioned_table p \
-                       JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
-                       WHERE p.partrelid = to_regclass($1) AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0 \
-                       AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)";
+        let by_time = "SELECT a.attname::pg_catalog.text, t.typname::pg_catalog.text FROM pg_catalog.pg_partitioned_table p \
+                       JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
+                       JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+                       WHERE p.partrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0::pg_catalog.oid \
+                       AND a.atttypid IN ('pg_catalog.date'::pg_catalog.regtype::pg_catalog.oid, 'pg_catalog.timestamp'::pg_catalog.regtype::pg_catalog.oid, 'pg_catalog.timestamptz'::pg_catalog.regtype::pg_catalog.oid)";
         let table = pipeline.table.to_string();
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
         let Some(row) = client.query_typed_opt(by_time, &parameters).await? else {
@@ -247,15 +240,15 @@ impl PartitionGap {
         let (column, time): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         // The bounds as Postgres prints them: FOR VALUES FROM ('2026-11-01') TO (MAXVALUE).
         let next = format!(
-            "WITH part AS (SELECT coalesce(substring(bound FROM 'FROM \\(''([^'']*)''')::{time}, '-infinity') AS low, \
-                                  coalesce(substring(bound FROM 'TO \\(''([^'']*)''')::{time}, 'infinity') AS high \
-                           FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid, pg_get_expr(c.relpartbound, c.oid) AS bound \
-                           WHERE inhparent = to_regclass($1)), \
-                  today AS (SELECT now()::{time} AS value), \
+            "WITH part AS (SELECT coalesce(substring(bound FROM 'FROM \\(''([^'']*)''')::pg_catalog.{time}, '-infinity') AS low, \
+                                  coalesce(substring(bound FROM 'TO \\(''([^'']*)''')::pg_catalog.{time}, 'infinity') AS high \
+                           FROM pg_catalog.pg_inherits JOIN pg_catalog.pg_class c ON c.oid = inhrelid, pg_catalog.pg_get_expr(c.relpartbound, c.oid) AS bound \
+                           WHERE inhparent = pg_catalog.to_regclass($1)::pg_catalog.oid), \
+                  today AS (SELECT pg_catalog.now()::pg_catalog.{time} AS value), \
                   current AS (SELECT high FROM part, today WHERE low <= value AND value < high), \
                   gap AS (SELECT high AS value, false AS is_now FROM current WHERE high < 'infinity' \
                           UNION ALL SELECT value, true FROM today WHERE NOT EXISTS (SELECT FROM current)) \
-             SELECT gap.value::text, gap.is_now FROM gap \
+             SELECT gap.value::pg_catalog.text, gap.is_now FROM gap \
              WHERE NOT EXISTS (SELECT FROM part WHERE low <= gap.value AND gap.value < high)"
         );
         let Some(row) = client.query_typed_opt(&next, &parameters).await? else {
@@ -287,8 +280,8 @@ impl Permissions {
             }
             _ => vec![("INSERT", &all), ("SELECT", &all), ("UPDATE", &others)],
         };
-        let sql = "SELECT coalesce(bool_and(has_column_privilege(attrelid, attnum, $2)), true) FROM pg_attribute \
-                   WHERE attrelid = to_regclass($1) AND attname = ANY($3::text[]) AND attnum > 0 AND NOT attisdropped";
+        let sql = "SELECT coalesce(pg_catalog.bool_and(pg_catalog.has_column_privilege(attrelid, attnum, $2)), true) FROM pg_catalog.pg_attribute \
+                   WHERE attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND attname = ANY($3::pg_catalog.text[]) AND attnum > 0 AND NOT attisdropped";
         let table = pipeline.table.to_string();
         let mut missing = Vec::new();
         for (privilege, columns) in &needed {
@@ -304,7 +297,7 @@ impl Permissions {
         let mut needed: Vec<_> = needed.iter().map(|(privilege, _)| *privilege).collect();
         if pipeline.can_delete() || pipeline.is_replaced_with_parent() {
             needed.push("DELETE");
-            let sql = "SELECT coalesce(has_table_privilege(to_regclass($1), 'DELETE'), true)";
+            let sql = "SELECT coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass($1), 'DELETE'), true)";
             if !holds(client, sql, &[(&table, Type::TEXT)]).await? {
                 missing.push("DELETE");
             }
@@ -340,9 +333,9 @@ async fn unique_index_of_key(
     pipeline: &TableMapping,
 ) -> Result<Option<String>, DatabaseError> {
     let sql = format!(
-        "SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
-         WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate \
-         AND i.indpred IS NULL AND i.indexprs IS NULL AND $2::text[] = {COLUMNS_OF_INDEX} ORDER BY x.relname LIMIT 1"
+        "SELECT x.relname::pg_catalog.text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+         WHERE i.indrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND i.indisunique AND i.indisvalid AND i.indimmediate \
+         AND i.indpred IS NULL AND i.indexprs IS NULL AND $2::pg_catalog.text[] OPERATOR(pg_catalog.=) {COLUMNS_OF_INDEX} ORDER BY x.relname LIMIT 1"
     );
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
         (&pipeline.table.to_string(), Type::TEXT),
@@ -360,9 +353,9 @@ pub(crate) async fn is_index_of_key(
     index: &str,
 ) -> Result<bool, DatabaseError> {
     let sql = format!(
-        "SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
-         WHERE x.relname = $1 AND i.indisunique AND $2::text[] = {COLUMNS_OF_INDEX} \
-         AND (i.indrelid = to_regclass($3) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = i.indrelid))"
+        "SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+         WHERE x.relname = $1 AND i.indisunique AND $2::pg_catalog.text[] OPERATOR(pg_catalog.=) {COLUMNS_OF_INDEX} \
+         AND (i.indrelid = pg_catalog.to_regclass($3)::pg_catalog.oid OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = i.indrelid))"
     );
     let table = pipeline.table.to_string();
     let parameters: [(&(dyn ToSql + Sync), Type); 3] = [

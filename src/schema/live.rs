@@ -70,27 +70,21 @@ impl LiveColumn {
     }
 }
 
-pub(crate) struct EnumColumn {
-    pub(crate) column: String,
-    /// Quoted if necessary.
-    pub(crate) type_name: String,
-}
-
 impl LiveTable {
     /// Reads the columns from the catalog.
     ///
     /// # Errors
     /// The connection failed, or the role has no privilege on the schema.
     pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
-        let sql = "SELECT a.attname::text, format_type(e.oid, NULL), format_type(b.oid, m), e.typtype = 'e', e.typcategory = 'S', m, \
+        let sql = "SELECT a.attname::pg_catalog.text, pg_catalog.format_type(e.oid, NULL), pg_catalog.format_type(b.oid, m), e.typtype = 'e', e.typcategory = 'S', m, \
                    a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
                    a.attgenerated <> '' OR a.attidentity = 'a', b.oid <> e.oid, \
-                   CASE t.typtype WHEN 'd' THEN format_type(t.oid, NULL) END, t.typnotnull \
-                   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
-                   JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END \
-                   JOIN pg_type e ON e.oid = CASE b.typcategory WHEN 'A' THEN b.typelem ELSE b.oid END, \
+                   CASE t.typtype WHEN 'd' THEN pg_catalog.format_type(t.oid, NULL) END, t.typnotnull \
+                   FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+                   JOIN pg_catalog.pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END \
+                   JOIN pg_catalog.pg_type e ON e.oid = CASE b.typcategory WHEN 'A' THEN b.typelem ELSE b.oid END, \
                    LATERAL (SELECT CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END) AS modifier(m) \
-                   WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+                   WHERE a.attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
         let rows = client
             .query_typed(sql, &[(&table.to_string(), Type::TEXT)])
             .await?;
@@ -260,19 +254,6 @@ impl LiveTable {
         self.obstacles
             .iter()
             .find(|found| found.column == live.name)
-    }
-
-    pub(crate) fn enums(&self) -> Vec<EnumColumn> {
-        let enums = self.columns.iter().filter(|column| column.is_enum);
-        enums
-            .map(|column| EnumColumn {
-                column: column.name.clone(),
-                type_name: match column.is_array {
-                    true => format!("{}[]", column.type_name),
-                    false => column.type_name.clone(),
-                },
-            })
-            .collect()
     }
 
     /// Reads the columns of the mapping's table; none if the role cannot read them.

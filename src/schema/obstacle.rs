@@ -32,32 +32,32 @@ pub(super) struct Obstacles {
 /// Source: `RememberAllDependentForRebuilding` in
 /// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/commands/tablecmds.c>.
 pub(super) async fn read(client: &Client, table: &Table) -> Result<Vec<Obstacles>, DatabaseError> {
-    let sql = "SELECT a.attname::text, \
+    let sql = "SELECT a.attname::pg_catalog.text, \
         ARRAY(SELECT pg_catalog.format_type(c.casttarget, NULL) FROM pg_catalog.pg_cast c WHERE c.castsource = e.oid), \
         ARRAY(SELECT pg_catalog.format_type(c.casttarget, NULL) FROM pg_catalog.pg_cast c \
               WHERE c.castsource = e.oid AND c.castcontext <> 'e'), \
         a.atthasdef AND a.attgenerated = '', \
         EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary \
-                AND a.attnum = ANY (i.indkey::int2[])), \
+                AND a.attnum = ANY (i.indkey::pg_catalog.int2[])), \
         ARRAY(SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d \
-              WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum \
-              AND (d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_trigger'::regclass, \
-                       'pg_catalog.pg_policy'::regclass, 'pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_publication_rel'::regclass) \
-                   OR d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid <> ALL (ARRAY(SELECT own.oid \
+              WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum \
+              AND (d.classid IN ('pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, 'pg_catalog.pg_trigger'::pg_catalog.regclass::pg_catalog.oid, \
+                       'pg_catalog.pg_policy'::pg_catalog.regclass::pg_catalog.oid, 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, 'pg_catalog.pg_publication_rel'::pg_catalog.regclass::pg_catalog.oid) \
+                   OR d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid AND d.objid <> ALL (ARRAY(SELECT own.oid \
                        FROM pg_catalog.pg_attrdef own WHERE own.adrelid = a.attrelid AND own.adnum = a.attnum))) ORDER BY 1), \
         EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum \
+                WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND d.objid = a.attrelid AND d.objsubid = a.attnum \
                 AND d.refclassid = d.classid AND d.refobjid = a.attrelid AND d.refobjsubid = 0 AND d.deptype = 'i'), \
-        ARRAY(SELECT pg_catalog.format('constraint %I on table %s', c.conname, c.conrelid::regclass) FROM pg_catalog.pg_constraint c \
+        ARRAY(SELECT pg_catalog.format('constraint %I on table %s', c.conname, c.conrelid::pg_catalog.regclass) FROM pg_catalog.pg_constraint c \
               WHERE c.contype IN ('f', 'c', 'x') AND c.conrelid = a.attrelid AND a.attnum = ANY (c.conkey) \
               OR c.contype = 'f' AND c.confrelid = a.attrelid AND a.attnum = ANY (c.confkey) \
-              UNION SELECT pg_catalog.format('index %s', i.indexrelid::regclass) FROM pg_catalog.pg_depend d \
+              UNION SELECT pg_catalog.format('index %s', i.indexrelid::pg_catalog.regclass) FROM pg_catalog.pg_depend d \
               JOIN pg_catalog.pg_index i ON i.indexrelid = d.objid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) \
-              WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = d.classid \
+              WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND d.refclassid = d.classid \
               AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum ORDER BY 1) \
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
         JOIN pg_catalog.pg_type e ON e.oid = CASE t.typcategory WHEN 'A' THEN t.typelem ELSE t.oid END \
-        WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped";
+        WHERE a.attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped";
     let name = table.to_string();
     let rows = client.query_typed(sql, &[(&name, Type::TEXT)]).await?;
     let obstacles = rows.iter().map(Obstacles::of);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::StrictUnique;
 use super::ddl::index;
 use crate::database::DatabaseError;
 use crate::pipeline::{Pipeline, TableMapping};
@@ -16,6 +17,8 @@ pub struct ParentFacts {
     pub foreign_key: Option<Result<ForeignKey, String>>,
     /// The index that finds the rows of a parent's row, or the statement that creates it.
     pub index: Result<String, String>,
+    /// Unique indexes whose values rows of one parent cannot exchange.
+    pub strict: Vec<StrictUnique>,
 }
 
 /// A foreign key to the key of the parent.
@@ -52,6 +55,7 @@ impl ParentFacts {
             index: index_of_parent(client, pipeline, table)
                 .await?
                 .ok_or_else(create),
+            strict: StrictUnique::read(client, table).await?,
         }))
     }
 }
@@ -61,14 +65,14 @@ async fn foreign_key(
     table: &TableMapping,
     parent: &TableMapping,
 ) -> Result<Option<ForeignKey>, DatabaseError> {
-    let sql = "SELECT conname::text, confdeltype = 'c' FROM pg_constraint c \
-               WHERE contype = 'f' AND conrelid = to_regclass($1) AND confrelid = to_regclass($2) \
-               AND to_jsonb(c)->>'conenforced' IS DISTINCT FROM 'false' \
-               AND ($3::text[], $4::text[]) = (SELECT array_agg(a.attname::text ORDER BY a.attname COLLATE \"C\"), \
-                                                      array_agg(b.attname::text ORDER BY a.attname COLLATE \"C\") \
-                   FROM unnest(conkey, confkey) AS pair(own, other) \
-                   JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = own \
-                   JOIN pg_attribute b ON b.attrelid = confrelid AND b.attnum = other) \
+    let sql = "SELECT conname::pg_catalog.text, confdeltype = 'c' FROM pg_catalog.pg_constraint c \
+               WHERE contype = 'f' AND conrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND confrelid = pg_catalog.to_regclass($2)::pg_catalog.oid \
+               AND pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.->>) 'conenforced'::pg_catalog.text IS DISTINCT FROM 'false' \
+               AND ($3::pg_catalog.text[], $4::pg_catalog.text[]) OPERATOR(pg_catalog.=) (SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attname COLLATE \"C\"), \
+                                                      pg_catalog.array_agg(b.attname::pg_catalog.text ORDER BY a.attname COLLATE \"C\") \
+                   FROM ROWS FROM (pg_catalog.unnest(conkey), pg_catalog.unnest(confkey)) AS pair(own, other) \
+                   JOIN pg_catalog.pg_attribute a ON a.attrelid = conrelid AND a.attnum = own \
+                   JOIN pg_catalog.pg_attribute b ON b.attrelid = confrelid AND b.attnum = other) \
                ORDER BY confdeltype <> 'c', conname LIMIT 1";
     let mut pairs: Vec<_> = table.key_names().zip(parent.key_names()).collect();
     pairs.sort_unstable();
@@ -95,12 +99,12 @@ async fn index_of_parent(
     pipeline: &Pipeline,
     table: &TableMapping,
 ) -> Result<Option<String>, DatabaseError> {
-    let sql = "SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
-               JOIN pg_am m ON m.oid = x.relam \
-               WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL AND m.amname IN ('btree', 'btree_index') \
-               AND $2::text[] = (SELECT array_agg(a.attname::text ORDER BY a.attname COLLATE \"C\") FROM pg_attribute a \
+    let sql = "SELECT x.relname::pg_catalog.text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+               JOIN pg_catalog.pg_am m ON m.oid = x.relam \
+               WHERE i.indrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname IN ('btree', 'btree_index') \
+               AND $2::pg_catalog.text[] OPERATOR(pg_catalog.=) (SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attname COLLATE \"C\") FROM pg_catalog.pg_attribute a \
                    WHERE a.attrelid = i.indrelid \
-                   AND a.attnum = ANY ((i.indkey::int2[])[0:least(cardinality($2), i.indnkeyatts) - 1])) \
+                   AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:least(pg_catalog.cardinality($2), i.indnkeyatts) - 1])) \
                ORDER BY NOT i.indisunique, x.relname LIMIT 1";
     let above = (1..).map_while(|generations| pipeline.ancestor(table, generations));
     let lengths: BTreeSet<usize> = above.map(|above| above.key.len()).collect();

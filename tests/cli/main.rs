@@ -31,6 +31,7 @@ mod queue_check;
 mod rds_ca;
 mod redrive;
 mod remask;
+mod search_path;
 mod send;
 mod shell;
 mod signals;

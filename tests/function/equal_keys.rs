@@ -170,6 +170,25 @@ async fn a_key_that_is_text_in_the_table_and_mapped_as_another_type_is_named() {
     assert!(error.contains("is text and mapped as uuid"), "{error}");
 }
 
+/// The limit that GUARANTEES.md names: bisecting does not divide a message.
+#[tokio::test]
+async fn elements_of_one_message_whose_keys_only_postgres_knows_to_be_equal_refuse_it_under_update()
+{
+    let table =
+        "[[table]]\nname = \"t\"\neach = \"rows\"\nkey = [\"k\"]\non_conflict = \"update\"\n";
+    let mapping = format!(
+        "{table}column = [{{ name = \"k\", type = \"numeric\", required = true }}, {{ name = \"v\", type = \"text\" }}]"
+    );
+    let (database, mut function) = started("", &mapping).await;
+    let rows = |keys: &[&str]| {
+        let rows: Vec<_> = keys.iter().map(|key| json!({"k": key})).collect();
+        json!({"rows": rows})
+    };
+    let bodies = [rows(&["1.0", "1.00"]), rows(&["2.0", "2.0"])];
+    assert_eq!(invoke(&mut function, batch(&bodies)).await, ids(&["0"]));
+    assert_eq!(database.rows("SELECT k::text FROM t").await, [["2.0"]]);
+}
+
 /// Of a table without a parent, several elements may be changes of one row.
 #[tokio::test]
 async fn elements_with_one_key_in_a_table_without_a_parent_count_like_messages() {

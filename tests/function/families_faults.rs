@@ -42,6 +42,24 @@ async fn orders_whose_answer_was_lost_after_the_commit_are_stored_once_by_the_sa
     }
 }
 
+/// The answer to the statement itself says nothing yet.
+#[tokio::test]
+async fn orders_whose_commit_was_not_confirmed_are_stored_again_by_the_same_invocation() {
+    let database = with_orders().await;
+    let proxy = Proxy::before(server_address()).await;
+    let url = database.url_through(proxy.address);
+    let setup = Setup::on(&database).set("DATABASE_URL", &url);
+    let mut function = setup.mapping(ORDERS).start().await;
+    let before = Batch::new().body("before", order(0, 1, &[]));
+    assert_eq!(invoke(&mut function, before).await, ids(&[]));
+    proxy.lose_next_commit();
+    assert_eq!(invoke(&mut function, one_order()).await, ids(&[]));
+    assert_eq!(stored(&database).await, [&["0 v1"], &ROWS[..]].concat());
+    assert_eq!(proxy.opened(), 2);
+    let summary = function.lines_of("batch", 2).await.pop().unwrap();
+    assert_eq!(summary["retries"], 1);
+}
+
 #[tokio::test]
 async fn orders_of_a_function_that_is_killed_after_the_commit_are_stored_once_by_another_one() {
     for mapping in policies() {

@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod canary;
+mod constraints;
 mod copy;
 mod dead_letters;
 mod deadline;
@@ -27,6 +28,7 @@ mod hostile;
 mod hostile_families;
 mod iam;
 mod large;
+mod live_types;
 mod load;
 mod log;
 mod mapping;
@@ -43,8 +45,10 @@ mod origin;
 mod outage;
 mod pooler;
 mod redelivery;
+mod references;
 mod refused;
 mod rotation;
+mod search_path;
 mod shutdown;
 mod start;
 mod starting;

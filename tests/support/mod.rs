@@ -12,6 +12,7 @@ pub(crate) mod batch;
 mod database;
 pub(crate) mod dsql;
 mod function;
+pub(crate) mod hostile_path;
 pub(crate) mod iam_front;
 pub(crate) mod impostor;
 mod mapping;

@@ -12,6 +12,10 @@ use tokio::sync::watch;
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
 const READY: [u8; 6] = [b'Z', 0, 0, 0, 5, b'I'];
 
+/// The answer to a COMMIT.
+/// Source: as above (CommandComplete).
+const COMMITTED: [u8; 12] = *b"C\0\0\0\x0bCOMMIT\0";
+
 /// So small that a proxy that stops reading soon stops its peer from sending.
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 
@@ -24,6 +28,7 @@ struct Faults {
     cut_below: usize,
     frozen_below: usize,
     loses_answer: bool,
+    loses_commit: bool,
 }
 
 /// The proxy, which runs until the test ends.
@@ -127,6 +132,11 @@ impl Proxy {
         self.faults.send_modify(|faults| faults.loses_answer = true);
     }
 
+    /// Passes on all answers before that to the next COMMIT, and cuts its connection instead of that one.
+    pub(crate) fn lose_next_commit(&self) {
+        self.faults.send_modify(|faults| faults.loses_commit = true);
+    }
+
     /// The condition on `pg_stat_activity` that picks the connections through this proxy.
     pub(crate) fn backends(&self) -> String {
         let ports = self.shared.ports.lock().unwrap();
@@ -198,6 +208,14 @@ impl Link {
             }
             if count == 0 {
                 return Ok(());
+            }
+            if is_answer && self.faults.borrow().loses_commit {
+                let mut windows = bytes.windows(COMMITTED.len());
+                if let Some(end) = windows.position(|window| window == COMMITTED) {
+                    self.faults
+                        .send_modify(|faults| faults.loses_commit = false);
+                    return to.write_all(&bytes[..end]).await;
+                }
             }
             if is_answer {
                 let mut answered = self.shared.answered.lock().unwrap();

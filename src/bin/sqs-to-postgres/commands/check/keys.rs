@@ -93,9 +93,9 @@ fn statement(mapping: &TableMapping) -> Option<String> {
         let is_token = column.mask.is_some_and(Mask::is_reversible);
         let id = match is_token {
             true => format!(
-                "CASE WHEN t.{name}::text ~ '{TOKEN}' THEN coalesce(substring(t.{name}::text FROM '{TOKEN}'), '') END"
+                "CASE WHEN t.{name}::pg_catalog.text ~ '{TOKEN}' THEN coalesce(substring(t.{name}::pg_catalog.text FROM '{TOKEN}'), '') END"
             ),
-            false => format!("t.{name}::text"),
+            false => format!("t.{name}::pg_catalog.text"),
         };
         let is_needed = is_token || column.reads(&Metadata::MaskKeyId);
         is_needed.then(|| format!("({label}, {id}, {}, t.{name} IS NULL)", !is_token))
@@ -103,7 +103,7 @@ fn statement(mapping: &TableMapping) -> Option<String> {
     let columns: Vec<_> = columns.collect();
     (!columns.is_empty()).then(|| {
         format!(
-            "SELECT v.name, v.id, v.is_hash, count(*) FROM {} AS t \
+            "SELECT v.name, v.id, v.is_hash, pg_catalog.count(*) FROM {} AS t \
              CROSS JOIN LATERAL (VALUES {}) AS v(name, id, is_hash, is_null) \
              WHERE NOT v.is_null GROUP BY 1, 2, 3 ORDER BY 1, 2",
             mapping.table,

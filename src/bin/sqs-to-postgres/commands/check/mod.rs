@@ -152,11 +152,12 @@ impl Check {
         let inspected = async {
             let client = connect(&mut database).await?;
             let inspections = inspect(client, pipeline, report.is_dsql).await?;
-            Ok::<_, CliError>((Server::read(client).await?, inspections))
+            Ok::<_, CliError>((Server::read(client, report.is_dsql).await?, inspections))
         };
         let (server, inspections) = report.value("database", inspected.await)?;
         check_server(&server, &address, report);
         check_durability(&server, report);
+        check_search_path(&server, report);
         check_timeouts(&server, report);
         server_log::check(&mut database, &server.role, report).await;
         tls::check(&mut database, &address.0, report).await;
@@ -251,6 +252,17 @@ fn check_durability(server: &Server, report: &mut Report) {
             "fsync is off: a crash of the machine loses rows whose messages were acknowledged, and may damage the database",
             "set fsync = on in postgresql.conf",
         ),
+    }
+}
+
+/// Statements name the schema of each function, but not of tables that the mapping does not, and triggers need not.
+fn check_search_path(server: &Server, report: &mut Report) {
+    for (schema, role) in &server.open_schemas {
+        let text = format!(
+            "{role} may create objects in schema {schema}, which take the place of those that a trigger, or the name of a table without a schema, means"
+        );
+        let fix = format!("REVOKE CREATE ON SCHEMA {schema} FROM {role};");
+        report.warning("search path", text, fix);
     }
 }
 

@@ -3,7 +3,8 @@
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::quote::quote_identifier;
 use sqs_to_postgres::schema::{
-    Difference, ForeignKey, Inspection, Kind, ParentFacts, PartitionGap, Permissions, TableFacts,
+    Difference, ForeignKey, Inspection, Kind, ParentFacts, PartitionGap, Permissions, StrictUnique,
+    TableFacts,
 };
 
 use super::report::Report;
@@ -113,6 +114,15 @@ pub(super) fn check_parent(parent: &ParentFacts, has_key: bool, report: &mut Rep
             let text = "no index begins with the parent's key: each deletion of a parent's row reads the whole table";
             report.warning("parent index", text, fix)
         }
+    }
+    for StrictUnique { index, fix } in &parent.strict {
+        let text = format!(
+            "unique index {index}: a message whose rows exchange values of it is refused, because Postgres checks it after each row"
+        );
+        let fix = fix.as_deref().unwrap_or(
+            "replace it by a deferrable constraint, without an expression or a condition, or drop it",
+        );
+        report.warning("siblings", text, fix);
     }
 }
 

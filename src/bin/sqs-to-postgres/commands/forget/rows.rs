@@ -2,12 +2,13 @@
 
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::quote::{all_equal, qualified, quote_identifier};
-use sqs_to_postgres::schema::TableError;
+use sqs_to_postgres::quote::{EQUALS, all_equal, qualified, quote_identifier};
+use sqs_to_postgres::schema::{Known, KnownTable, TableError};
 use thiserror::Error;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+use super::column::Searched;
 use super::person::People;
 use super::session::{begin, settings_that_log};
 use crate::cli::database::{Parameter, connect};
@@ -84,7 +85,7 @@ impl<'p> Rows<'p> {
         let client = begin(&mut self.database).await?;
         let mut counts = Vec::new();
         for table in &self.tables {
-            let sql = format!("SELECT count(*) FROM ({}) AS found", table.keys);
+            let sql = format!("SELECT pg_catalog.count(*) FROM ({}) AS found", table.keys);
             counts.push(count_by(client, &sql, table, self.people).await?);
         }
         client.batch_execute("COMMIT").await?;
@@ -94,12 +95,14 @@ impl<'p> Rows<'p> {
     /// Foreign keys of tables outside the mapping, and how many rows there refer to rows of the people, which therefore
     /// cannot be deleted. Asked first, because the server would log its refusal with the key of a row.
     pub(super) async fn references(&mut self) -> Result<Vec<String>, DatabaseError> {
-        let sql = "SELECT conrelid::regclass::text, conname::text, \
-               (SELECT string_agg(format('r.%I = t.%I', o.attname, a.attname), ' AND ') FROM unnest(conkey, confkey) AS pair(own, other) \
-                JOIN pg_attribute o ON o.attrelid = conrelid AND o.attnum = own \
-                JOIN pg_attribute a ON a.attrelid = confrelid AND a.attnum = other) \
-               FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass($1) AND conparentid = 0 AND confdeltype IN ('a', 'r') \
-               AND conrelid <> ALL (SELECT to_regclass(name) FROM unnest($2::text[]) AS name) AND has_table_privilege(conrelid, 'SELECT') \
+        let sql = "SELECT conrelid::pg_catalog.regclass::pg_catalog.text, conname::pg_catalog.text, \
+               (SELECT pg_catalog.string_agg(pg_catalog.format('t.%I OPERATOR(%I.%s) r.%I', a.attname, n.nspname, q.oprname, o.attname), ' AND ') \
+                FROM ROWS FROM (pg_catalog.unnest(conkey), pg_catalog.unnest(confkey), pg_catalog.unnest(conpfeqop)) AS pair(own, other, equals) \
+                JOIN pg_catalog.pg_operator q ON q.oid = equals JOIN pg_catalog.pg_namespace n ON n.oid = q.oprnamespace \
+                JOIN pg_catalog.pg_attribute o ON o.attrelid = conrelid AND o.attnum = own \
+                JOIN pg_catalog.pg_attribute a ON a.attrelid = confrelid AND a.attnum = other) \
+               FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND conparentid = 0::pg_catalog.oid AND confdeltype IN ('a', 'r') \
+               AND conrelid <> ALL (SELECT pg_catalog.to_regclass(name)::pg_catalog.oid FROM pg_catalog.unnest($2::pg_catalog.text[]) AS name) AND pg_catalog.has_table_privilege(conrelid, 'SELECT') \
                ORDER BY 1, 2";
         let names: Vec<_> = self
             .tables
@@ -115,7 +118,7 @@ impl<'p> Rows<'p> {
                 let [table, name, same]: [String; 3] =
                     [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
                 let count = format!(
-                    "SELECT count(*) FROM {table} AS r JOIN {} AS t ON {same} WHERE ({}) IN ({})",
+                    "SELECT pg_catalog.count(*) FROM {table} AS r JOIN {} AS t ON {same} WHERE ({}) OPERATOR(pg_catalog.=) ANY ({})",
                     found.table, found.key, found.keys
                 );
                 let rows = count_by(client, &count, found, self.people).await?;
@@ -143,6 +146,7 @@ async fn tables(database: &mut Database, people: &People) -> Result<Vec<Found>, 
     }
     let client = connect(database).await?;
     let pipeline = &people.pipeline;
+    let known = Known::read(client, pipeline).await?;
     let mut tables = Vec::new();
     for (number, table) in pipeline.tables.iter().enumerate() {
         let columns = columns_above(people, number);
@@ -150,7 +154,7 @@ async fn tables(database: &mut Database, people: &People) -> Result<Vec<Found>, 
             continue;
         }
         let access = Access::read(client, pipeline, table, &role).await?;
-        tables.push(Found::new(people, (number, table), columns, access));
+        tables.push(Found::new(people, &known, (number, table), columns, access));
     }
     Ok(tables)
 }
@@ -210,36 +214,37 @@ impl Access {
 impl Found {
     fn new(
         people: &People,
+        known: &Known,
         (number, table): (usize, &TableMapping),
         columns: Vec<usize>,
         access: Access,
     ) -> Self {
-        let (name, column) = (table.table.to_string(), quote_identifier(&people.column));
+        let name = table.table.to_string();
         let searched = columns.iter().filter_map(|&at| people.searched.get(at));
-        let above = searched.filter_map(|found| people.pipeline.tables.get(found.table));
         let by_column = people
             .searched
             .iter()
             .any(|searched| searched.table == number);
         let key = listed(table.key_names().map(|name| qualified("t", name)));
         let (mut parts, mut delete, mut by_parents) = (Vec::new(), Vec::new(), Vec::new());
-        for (other, parameter) in above.zip(1..) {
-            let ([from, using], condition) = match other.table == table.table {
-                true => (Default::default(), format!("t.{column} = ANY")),
-                false => {
-                    by_parents.push(other.table.to_string());
-                    // The key of a child begins with that of its parent, and so with those of all tables above.
-                    let same = all_equal(("t", table.key_names()), ("a", other.key_names()));
-                    let other = format!("{} AS a", other.table);
-                    let joined = [format!(", {other}"), format!(" USING {other}")];
-                    (joined, format!("{same} AND a.{column} = ANY"))
-                }
+        for (found, parameter) in searched.zip(1..) {
+            let Some(other) = people.pipeline.tables.get(found.table) else {
+                continue;
             };
+            if found.table != number {
+                by_parents.push(other.table.to_string());
+            }
+            let ([from, using], same) = joined(known, (number, table), (found.table, other));
+            let alias = if found.table == number { "t" } else { "a" };
+            let has_value =
+                |parameter| has_value(alias, people, found, known.table(found.table), parameter);
             parts.push(format!(
-                "SELECT {key} FROM {name} AS t{from} WHERE {condition} (${parameter})"
+                "SELECT {key} FROM {name} AS t{from} WHERE {same}{}",
+                has_value(parameter)
             ));
             delete.push(format!(
-                "DELETE FROM {name} AS t{using} WHERE {condition} ($1)"
+                "DELETE FROM {name} AS t{using} WHERE {same}{}",
+                has_value(1)
             ));
         }
         Self {
@@ -255,6 +260,49 @@ impl Found {
             columns,
             table: name,
         }
+    }
+}
+
+/// How a query and a DELETE name the table above that has the column, and the condition of the join. The key of a child
+/// begins with that of its parent, and so with those of all tables above.
+fn joined(
+    known: &Known,
+    (number, table): (usize, &TableMapping),
+    (other_number, other): (usize, &TableMapping),
+) -> ([String; 2], String) {
+    if other_number == number {
+        return Default::default();
+    }
+    let (keys, above) = (table.key_names(), other.key_names());
+    let equals = |name: &str| known.table(number).equals(name);
+    let same = all_equal(("t", keys), ("a", above), equals);
+    let other = &other.table;
+    let names = [format!(", {other} AS a"), format!(" USING {other} AS a")];
+    (names, format!("{same} AND "))
+}
+
+/// The condition that a column has one of the values of a parameter, as an index of the column compares them.
+fn has_value(
+    alias: &str,
+    people: &People,
+    searched: &Searched,
+    known: &KnownTable,
+    parameter: usize,
+) -> String {
+    let column = qualified(alias, &people.column);
+    match known
+        .column(&people.column)
+        .filter(|_| searched.column_type.is_text())
+    {
+        None => format!("{column} {EQUALS} ANY (${parameter})"),
+        // Not every value that is searched for is one of the enum.
+        Some(known) if known.is_enum => {
+            format!("{column}::pg_catalog.text {EQUALS} ANY (${parameter})")
+        }
+        Some(known) => format!(
+            "{column} {} ANY (${parameter}::pg_catalog.text[]::{}[])",
+            known.equals, known.cast
+        ),
     }
 }
 

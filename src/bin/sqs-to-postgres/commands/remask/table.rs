@@ -3,6 +3,8 @@
 //! Tokens travel as parameters; a statement's text has only names. Each statement is a transaction of its own, so it
 //! runs behind a pooler too.
 
+use std::collections::BTreeSet;
+
 use sqs_to_postgres::database::DatabaseError;
 use sqs_to_postgres::mask::Mask;
 use sqs_to_postgres::message::Metadata;
@@ -53,8 +55,23 @@ pub(super) struct Target {
     pub(super) key_id: Option<String>,
     /// The columns with tokens of hmac-sha256.
     pub(super) hashes: Vec<String>,
-    /// The columns of the key and their types, in the order of its index.
-    pub(super) key: Vec<(String, String)>,
+    /// The columns of the key, in the order of its index.
+    pub(super) key: Vec<KeyColumn>,
+}
+
+pub(super) struct KeyColumn {
+    name: String,
+    /// As Postgres prints it.
+    type_name: String,
+    /// The quoted schema of the operators by which the index compares.
+    operators: String,
+}
+
+impl KeyColumn {
+    fn compared(&self, operator: &str, with: &str) -> String {
+        let column = column(&self.name);
+        format!("{column} OPERATOR({}.{operator}) {with}", self.operators)
+    }
 }
 
 impl Target {
@@ -125,24 +142,35 @@ impl Target {
             return Err(CliError::invalid(error));
         }
         let index = facts.unique_index.map_err(|_| not_ready())?;
-        let sql = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull \
-                   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
-                   CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position) \
-                   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-                   WHERE i.indrelid = to_regclass($1) AND x.relname = $2 AND k.position <= i.indnkeyatts \
+        let sql = "SELECT a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
+                   coalesce(pg_catalog.quote_ident(n.nspname), 'pg_catalog'), a.attnotnull \
+                   FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+                   CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k(attnum, position) \
+                   JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+                   LEFT JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[k.position::integer - 1] \
+                   LEFT JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3 \
+                        AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype \
+                   LEFT JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr \
+                   LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
+                   WHERE i.indrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND x.relname = $2 AND k.position <= i.indnkeyatts \
                    ORDER BY k.position";
         let parameters: [(Parameter, Type); 2] = [(&self.table, Type::TEXT), (&index, Type::TEXT)];
         let rows = client.query_typed(sql, &parameters).await;
         for row in rows.map_err(DatabaseError::from)? {
-            let column = || -> Result<(String, String, bool), tokio_postgres::Error> {
-                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+            let read = || -> Result<(KeyColumn, bool), tokio_postgres::Error> {
+                let column = KeyColumn {
+                    name: row.try_get(0)?,
+                    type_name: row.try_get(1)?,
+                    operators: row.try_get(2)?,
+                };
+                Ok((column, row.try_get(3)?))
             };
-            let (column, type_name, is_not_null) = column().map_err(DatabaseError::from)?;
+            let (column, is_not_null) = read().map_err(DatabaseError::from)?;
             if !is_not_null {
-                let table = self.table.clone();
+                let (table, column) = (self.table.clone(), column.name);
                 return Err(CliError::invalid(TableRefused::Nullable { table, column }));
             }
-            self.key.push((column, type_name));
+            self.key.push(column);
         }
         Ok(())
     }
@@ -150,21 +178,40 @@ impl Target {
     /// The statement that reads a page of rows: the key, the tokens, and the key's id; as text. If it is not the first
     /// page, the parameters are the last key of the one before.
     pub(super) fn page(&self, is_first: bool, rows: usize) -> String {
-        let key = self.key.iter().map(|(name, _)| name.as_str());
+        let key = self.key.iter().map(|key| key.name.as_str());
         let cells = key.chain(self.changed());
-        let cells = cells.map(|name| format!("{}::text", column(name)));
-        let key = listed(self.key.iter().map(|(name, _)| column(name)));
-        let after = self.key.iter().zip(1..);
-        let after = after.map(|((_, type_name), number)| format!("${number}::text::{type_name}"));
+        let cells = cells.map(|name| format!("{}::pg_catalog.text", column(name)));
+        let key = listed(self.key.iter().map(|key| column(&key.name)));
         let condition = match is_first {
             true => String::new(),
-            false => format!("WHERE ({key}) > ({}) ", listed(after)),
+            false => format!("WHERE {} ", self.is_after(&key)),
         };
         format!(
             "SELECT {} FROM {} AS t {condition}ORDER BY {key} LIMIT {rows}",
             listed(cells),
             self.table
         )
+    }
+
+    /// The condition that a key comes after the parameters. Postgres finds the first such row in the index by a row
+    /// comparison, which has one operator: of one schema.
+    fn is_after(&self, key: &str) -> String {
+        let value = |(column, number): (&KeyColumn, i32)| {
+            format!("${number}::pg_catalog.text::{}", column.type_name)
+        };
+        let numbered = || self.key.iter().zip(1..);
+        let schemas: BTreeSet<_> = self.key.iter().map(|column| &column.operators).collect();
+        if let (Some(schema), 1) = (schemas.first(), schemas.len()) {
+            let values = listed(numbered().map(value));
+            return format!("({key}) OPERATOR({schema}.>) ({values})");
+        }
+        let mut condition = "false".to_owned();
+        for (column, number) in numbered().collect::<Vec<_>>().into_iter().rev() {
+            let value = value((column, number));
+            let [is_after, is_equal] = [">", "="].map(|operator| column.compared(operator, &value));
+            condition = format!("({is_after} OR {is_equal} AND {condition})");
+        }
+        condition
     }
 
     /// The statement that replaces tokens where they are still those that were read. The parameters are arrays: the
@@ -175,25 +222,30 @@ impl Target {
     pub(super) fn update(&self) -> String {
         let keys = self.key.iter().enumerate();
         let keys: Vec<_> = keys
-            .map(|(at, (name, type_name))| format!("{} = n.k{at}::{type_name}", column(name)))
+            .map(|(at, key)| key.compared("=", &format!("n.k{at}::{}", key.type_name)))
             .collect();
         let changed: Vec<_> = self.changed().collect();
         let unchanged = changed.iter().enumerate();
-        let unchanged = unchanged
-            .map(|(at, name)| format!("{}::text IS NOT DISTINCT FROM n.o{at}", column(name)));
+        let unchanged = unchanged.map(|(at, name)| {
+            format!(
+                "{}::pg_catalog.text IS NOT DISTINCT FROM n.o{at}",
+                column(name)
+            )
+        });
         let same = [keys, unchanged.collect()].concat().join(" AND ");
         let arrays = 1..=self.key.len() + 2 * changed.len();
-        let arrays = listed(arrays.map(|number| format!("${number}::text[]")));
+        let arrays =
+            listed(arrays.map(|number| format!("pg_catalog.unnest(${number}::pg_catalog.text[])")));
         let names = (0..self.key.len()).map(|at| format!("k{at}"));
         let names = listed(
             names.chain((0..changed.len()).flat_map(|at| [format!("o{at}"), format!("n{at}")])),
         );
-        let order = listed(self.key.iter().map(|(name, _)| column(name)));
+        let order = listed(self.key.iter().map(|key| column(&key.name)));
         let set = changed.iter().enumerate();
         let set = listed(set.map(|(at, name)| format!("{} = n.n{at}", quote_identifier(name))));
         let table = &self.table;
         format!(
-            "WITH locked AS (SELECT n.* FROM {table} AS t JOIN unnest({arrays}) AS n({names}) ON {same} \
+            "WITH locked AS (SELECT n.* FROM {table} AS t JOIN ROWS FROM ({arrays}) AS n({names}) ON {same} \
              ORDER BY {order} FOR NO KEY UPDATE OF t SKIP LOCKED) \
              UPDATE {table} AS t SET {set} FROM locked AS n WHERE {same} RETURNING true"
         )
