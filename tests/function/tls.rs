@@ -84,7 +84,7 @@ impl House {
 }
 
 /// Of an invocation.
-const TIME: Duration = Duration::from_secs(6);
+const TIME: Duration = Duration::from_secs(12);
 
 /// Stores a message, or says why not.
 async fn store(setup: Setup, name: &str) -> Result<(), String> {
