@@ -181,7 +181,7 @@ impl Function {
     /// Invokes it, and answers its answer with this status.
     pub(crate) async fn invoke_and_answer(&mut self, event: &Value, status: u16) -> Outcome {
         let status = StatusCode::from_u16(status).unwrap();
-        self.send_to_be_answered(event, Duration::from_secs(120), status);
+        self.send_to_be_answered(event, TIME, status);
         self.outcomes.recv().await.unwrap()
     }
 
