@@ -43,16 +43,24 @@ CARGO_PROFILE := $(if $(filter debug,$(SAM_BUILD_MODE)),,--release)
 # named here for all, the function, its tests and the lints share compiled code.
 export CARGO_BUILD_TARGET ?= $(HOST)
 
-# Groups of stack tests that can run concurrently: the tests of a group share resources or a queue.
-STACK_TEST_GROUPS := chaos guide variants queue journeys examples
+# Groups of stack tests that can run concurrently: the tests of a group share resources or a queue. The longest first;
+# those of `guide`, `release` and `script` mostly wait for CloudFormation, which the AWS command line asks every 30 s.
+STACK_TEST_GROUPS := guide release script source chaos variants queue journeys examples
+STACK_TESTS_guide := deploy_guide
+STACK_TESTS_release := release
+STACK_TESTS_script := deploy_script
+STACK_TESTS_source := from_source
 STACK_TESTS_chaos := chaos
-STACK_TESTS_guide := deploy_guide release
 STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook erasing
 STACK_TESTS_journeys := journeys rotating
 STACK_TESTS_examples := examples
+# The programs of Rust tests that have a folder, and the others, which have a file.
+RUST_TEST_GROUPS := $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
+RUST_TESTS_OTHERS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
 TESTED := --locked --features cli
 TESTED_PROGRAMS := $(CURDIR)/target/tested
+TESTED_RELEASE := $(TESTED_PROGRAMS)/release
 TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
 
 # How many messages `make chaos` sends.
@@ -97,24 +105,31 @@ test: ON_DEMAND := cdk
 test: prepared ## run every test, on the stack (started for it if it is not up)
 	@$(LOCAL_STACK) with $(MAKE) --no-print-directory test-all
 
-# Compiled first, so that no group waits for cargo. Concurrent groups show their output when they have ended. Tests
-# that measure time, or need the stack to themselves, come last, one at a time.
+# Compiled first, so that no group waits for cargo, and the release before the programs, because cargo-lambda moves
+# what cargo has built. Concurrent groups show their output when they have ended. Tests that measure time, or need the
+# stack to themselves, come last, one at a time.
 .PHONY: test-all
 test-all: export TESTED_PROGRAMS := $(TESTED_PROGRAMS)
+test-all: export TESTED_RELEASE := $(TESTED_RELEASE)
 test-all:
+	@rm -rf $(TESTED_PROGRAMS)
+	SAM_BUILD_MODE=debug CARGO_LAMBDA_COMPILER=cargo $(MAKE) --no-print-directory dist DIST=$(TESTED_RELEASE) CA_BUNDLE=
 	cargo test $(TESTED) --no-run
-	@mkdir -p $(TESTED_PROGRAMS)
 	@ln -f $(addprefix target/$(CARGO_BUILD_TARGET)/debug/,bootstrap sqs-to-postgres) $(TESTED_PROGRAMS)
 	@$(MAKE) --no-print-directory --jobs --output-sync=target test-side-by-side
 	cargo test $(TESTED) --quiet -- alone:: --test-threads=1
 
 .PHONY: test-side-by-side
-test-side-by-side: test-rust $(STACK_TEST_GROUPS:%=test-stack-%) test-stack-others
+test-side-by-side: $(RUST_TEST_GROUPS:%=test-rust-%) test-rust-others $(STACK_TEST_GROUPS:%=test-stack-%) test-stack-others
 
 # More threads than processors, because most tests spend their time waiting.
-.PHONY: test-rust
-test-rust:
-	@cargo test $(TESTED) --quiet --no-fail-fast -- --skip alone:: --test-threads=6
+.PHONY: $(RUST_TEST_GROUPS:%=test-rust-%) test-rust-others
+$(RUST_TEST_GROUPS:%=test-rust-%): test-rust-%:
+	@cargo test $(TESTED) --quiet --test $* -- --skip alone:: --test-threads=6
+
+test-rust-others:
+	@cargo test $(TESTED) --quiet --no-fail-fast --lib --bins --examples $(RUST_TESTS_OTHERS) -- --skip alone::
+	@cargo test $(TESTED) --quiet --doc
 
 .PHONY: $(STACK_TEST_GROUPS:%=test-stack-%)
 $(STACK_TEST_GROUPS:%=test-stack-%): test-stack-%:

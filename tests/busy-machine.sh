@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs `make test` three times, or as often as the argument says, while loops keep the machine busy: four of them,
+# Runs `make test` three times, or as often as the argument says, while loops keep the machine busy: eight of them,
 # or LOOPS=… of them. No test may fail because of that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 times=${1:-3}
 loops=()
 trap 'kill "${loops[@]}"' EXIT
-for ((number = 0; number < ${LOOPS:-4}; number++)); do
+for ((number = 0; number < ${LOOPS:-8}; number++)); do
     while :; do :; done &
     loops+=($!)
 done

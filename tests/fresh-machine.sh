@@ -30,7 +30,7 @@ fi
 debian_mirror() {
     # shellcheck disable=SC2016 # apt's own placeholder
     { apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' 2>/dev/null || true; } |
-        head -n 1 | grep . || echo http://deb.debian.org/debian
+        head -n 1
 }
 
 # The network configuration for package registries: certificates, names, and configuration files of clients.
@@ -70,12 +70,17 @@ as_newcomer() {
         ${LOCALSTACK_PORT:+LOCALSTACK_PORT=$LOCALSTACK_PORT} ${POSTGRES_PORT:+POSTGRES_PORT=$POSTGRES_PORT} "$@"
 }
 
+mirror=${MIRROR:-$(debian_mirror)}
+if [ -z "$mirror" ]; then
+    echo "apt on this machine has no mirror of Debian (or no package lists: apt-get update): name one as MIRROR=…" >&2
+    exit 1
+fi
 rm -rf --one-file-system "$root"
 mkdir -p "$root"
 # Mounts below are neither visible nor left behind outside.
 mount --make-rprivate /
 debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make,perl,python3,python3-venv \
-    "$suite" "$root" "${MIRROR:-$(debian_mirror)}"
+    "$suite" "$root" "$mirror"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/dev/shm"

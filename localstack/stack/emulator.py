@@ -63,6 +63,8 @@ def _env(settings: Settings) -> dict[str, str]:
         "SERVICES": SERVICES,
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         "LAMBDA_SYNCHRONOUS_CREATE": "1",
+        # In seconds, for a function to start: a busy machine may need more than its 20.
+        "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT": "180",
         # Polls a busy queue without a pause, and an idle one every second instead of every ten: users wait.
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",

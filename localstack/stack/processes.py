@@ -4,9 +4,11 @@ A process is known by its pid together with the moment it started, so that a pid
 given to another process since is never taken for ours, let alone killed.
 """
 
+import contextlib
 import fcntl
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -132,8 +134,11 @@ def require_free_port(port: int, needed_by: str, variable: str) -> None:
 
 
 def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as probe:
-        return probe.getsockname()[1]
+    """Below the ports that the system gives to others, so that none of them takes it meanwhile."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
 
 
 def accepts_connections(port: int) -> bool:

@@ -1,5 +1,9 @@
-"""Features that the template needs and LocalStack 4.13.1 lacks; 4.14 has them, but needs a newer Python."""
+"""What the stack needs and LocalStack 4.13.1 lacks. 4.14 knows such templates, but needs a newer Python."""
 
+from threading import get_ident
+
+from localstack.aws.api import RequestContext
+from localstack.aws.api.sqs import ReceiveMessageResult
 from localstack.services.cloudformation.engine.v2.change_set_model import (
     ChangeSetEntity,
     ChangeSetModel,
@@ -11,6 +15,9 @@ from localstack.services.cloudformation.engine.v2.change_set_model_preproc impor
     ChangeSetModelPreproc,
     PreprocEntityDelta,
 )
+from localstack.services.sqs.models import MessageGroup, SqsMessage, SqsQueue
+from localstack.services.sqs.provider import SqsProvider
+from localstack.services.sqs.queue import InterruptiblePriorityQueue
 
 
 def find_in_map_by_parameter() -> None:
@@ -41,3 +48,43 @@ def lists_of_deployed_parameters() -> None:
         return delta
 
     ChangeSetModelPreproc.visit_node_parameter = visit
+
+
+def messages_that_are_being_received() -> None:
+    """Counts a message as in flight from the moment it is taken from its queue, as SQS does.
+
+    LocalStack counts it when its batch is complete, up to the batching window later, and a dead letter when
+    it has arrived. Until then the queue looks empty, so nobody can wait until its messages are settled.
+    """
+    receive, attributes = SqsProvider.receive_message, SqsQueue.get_queue_attributes
+    take, take_of_group = InterruptiblePriorityQueue._get, MessageGroup.pop
+    receiving: dict[int, tuple[SqsQueue, list[SqsMessage]]] = {}  # by thread
+
+    def noted(message: SqsMessage) -> SqsMessage:
+        _, taken = receiving.get(get_ident(), (None, []))
+        taken.append(message)
+        return message
+
+    def receive_message(
+        provider: SqsProvider, context: RequestContext, queue_url: str, **options: object
+    ) -> ReceiveMessageResult:
+        receiving[get_ident()] = (provider._resolve_queue(context, queue_url=queue_url), [])
+        try:
+            return receive(provider, context, queue_url, **options)
+        finally:
+            del receiving[get_ident()]
+
+    def not_visible(queue: SqsQueue) -> int:
+        taken = [messages for of, messages in list(receiving.values()) if of is queue]
+        return len(set(queue.inflight.copy()).union(*taken))
+
+    def get_queue_attributes(queue: SqsQueue, attribute_names: list[str] | None = None) -> dict[str, str]:
+        """What is visible is counted first, so that a message counts wherever it moves meanwhile."""
+        with queue.mutex:
+            return attributes(queue, sorted(attribute_names or []))
+
+    InterruptiblePriorityQueue._get = lambda queue: noted(take(queue))
+    MessageGroup.pop = lambda group: noted(take_of_group(group))
+    SqsProvider.receive_message = receive_message
+    SqsQueue.approximate_number_of_messages_not_visible = property(not_visible)
+    SqsQueue.get_queue_attributes = get_queue_attributes

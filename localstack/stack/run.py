@@ -26,7 +26,7 @@ MESSAGES = Path("events/logins.jsonl")
 BAD_MESSAGES = 3
 """How many lines of that file break the mapping, each in its own way."""
 TIMEOUT_SECS = 300
-LOGS_TIMEOUT_SECS = 60
+LOGS_TIMEOUT_SECS = 180
 ROWS_SHOWN = 5
 
 

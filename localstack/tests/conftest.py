@@ -68,7 +68,7 @@ def start(function: Function, tmp_path: Path) -> Iterator[Start]:
 def event() -> Callable[..., Invocation]:
     """Makes an invocation with sensible values."""
 
-    def make(payload: bytes = b"{}", request_id: str = "id-1", timeout_secs: float = 60) -> Invocation:
+    def make(payload: bytes = b"{}", request_id: str = "id-1", timeout_secs: float = 180) -> Invocation:
         return Invocation(request_id, "arn:of:the:function", "Root=1-2", payload, timeout_secs)
 
     return make

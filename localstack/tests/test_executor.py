@@ -32,7 +32,7 @@ def start(function: Callable[[str], Path]) -> Iterator[Start]:
     """An executor for a function of the given code, stopped after the test."""
     executors = []
 
-    def run(code: str = ECHO, timeout: float = 60, logging: dict[str, str] | None = None) -> ProcessExecutor:
+    def run(code: str = ECHO, timeout: float = 180, logging: dict[str, str] | None = None) -> ProcessExecutor:
         code_location = function(code).parent
         config = SimpleNamespace(
             timeout=timeout,
@@ -109,7 +109,7 @@ def test_after_a_timeout_the_next_invocation_gets_a_new_process(start: Start) ->
     late = invoke(executor, "dawdle")
     assert late.is_error
     assert "Task timed out after 0.50 seconds" in json.loads(late.payload or b"")["errorMessage"]
-    executor.function_version.config.timeout = 60
+    executor.function_version.config.timeout = 180
     assert not invoke(executor).is_error
 
 

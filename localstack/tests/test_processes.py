@@ -20,7 +20,7 @@ DEAF = [sys.executable, "-c", SLEEP.format("signal.signal(signal.SIGTERM, signal
 
 def start(daemon: Daemon, command: list[str]) -> int:
     daemon.start(command, dict(os.environ), daemon.folder)
-    daemon.wait_until(lambda: daemon.log.stat().st_size > 0, timeout_secs=60)
+    daemon.wait_until(lambda: daemon.log.stat().st_size > 0, timeout_secs=180)
     pid = daemon.pid()
     assert pid
     return pid
@@ -69,7 +69,7 @@ def test_one_that_ends_while_starting_is_reported_with_its_last_output(tmp_path:
     daemon = Daemon("broken", tmp_path)
     daemon.start(["sh", "-c", "echo no such setting; exit 3"], {}, tmp_path)
     with pytest.raises(StackError, match=r"(?s)broken ended while starting.*no such setting"):
-        daemon.wait_until(lambda: False, timeout_secs=60)
+        daemon.wait_until(lambda: False, timeout_secs=180)
 
 
 def test_waiting_for_one_that_is_gone_returns_at_once() -> None:

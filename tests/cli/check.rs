@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::ddl::{EVERY_TYPE, IN_CLEAR, create};
 use crate::support::pgbouncer::PgBouncer;
+use crate::support::port::Closed;
 use crate::support::tls_front::{Authority, front};
 use crate::support::{Database, Mapping, database_name, server_address, superuser};
 use crate::tool::{Ended, Tool};
@@ -478,9 +479,8 @@ async fn a_mapping_a_key_or_a_setting_that_cannot_work_is_named() {
 
 #[tokio::test]
 async fn an_unavailable_database_has_its_own_exit_code() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("postgresql://u:s3cret@{}/d", free.local_addr().unwrap());
-    drop(free);
+    let closed = Closed::new();
+    let url = format!("postgresql://u:s3cret@{}/d", closed.address());
     let tool = Tool::bare().set("MASK_KEY", crate::support::MASK_KEY);
     let check = tool.set("DATABASE_URL", &url).run("check").await;
     assert_eq!(check.code, 3, "{}", check.out);

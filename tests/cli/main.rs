@@ -5,6 +5,7 @@
 
 mod check;
 mod check_samples;
+mod connecting;
 mod ddl;
 mod ddl_dsql;
 mod drain;

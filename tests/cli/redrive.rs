@@ -13,6 +13,7 @@ use crate::families::reference;
 use crate::sqs_double::SqsDouble;
 use crate::support::aws::{Queue, Secret, attribute};
 use crate::support::batch::login_with;
+use crate::support::port::Closed;
 use crate::support::{
     Database, Function, MASK_KEY, Mapping, PATIENCE, Setup, TempFile, eventually, signed_origin,
 };
@@ -850,11 +851,7 @@ async fn without_a_dead_letter_queue_it_says_which_option_names_one() {
         "{}",
         itself.err
     );
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let away = format!(
-        "{redrive} --endpoint-url http://{}",
-        free.local_addr().unwrap()
-    );
-    drop(free);
+    let closed = Closed::new();
+    let away = format!("{redrive} --endpoint-url http://{}", closed.address());
     assert_eq!(tool.run(&away).await.code, 3);
 }

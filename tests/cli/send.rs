@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::sqs_double::SqsDouble;
 use crate::support::aws::{Queue, attribute};
+use crate::support::port::Closed;
 use crate::support::{Database, TempFile};
 use crate::tool::{Ended, Tool};
 
@@ -367,12 +368,11 @@ async fn a_missing_queue_and_an_unreachable_sqs_have_different_exit_codes() {
         "{}",
         nowhere.err
     );
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = Closed::new();
     let away = format!(
         "send --queue-name q --endpoint-url http://{}",
-        free.local_addr().unwrap()
+        closed.address()
     );
-    drop(free);
     assert_eq!(tool.run(&away).await.code, 3);
 }
 

@@ -87,7 +87,7 @@ async fn an_unavailable_database_fails_the_invocation_at_its_deadline() {
     let error = function
         .invoke_within(
             &Batch::new().body("a", login()).event(),
-            Duration::from_secs(3),
+            Duration::from_secs(10),
         )
         .await
         .error();
@@ -104,7 +104,7 @@ async fn rows_that_may_be_stored_at_the_deadline_are_reported_and_harmless() {
         .execute("BEGIN; LOCK TABLE user_logins IN ACCESS EXCLUSIVE MODE")
         .await;
     let answer = function
-        .invoke_within(&batch.event(), Duration::from_secs(2))
+        .invoke_within(&batch.event(), Duration::from_secs(10))
         .await;
     assert_eq!(answer.failed_ids(), ids(&["a", "b"]));
     let rules: Vec<_> = function

@@ -291,7 +291,7 @@ async fn a_batch_that_is_not_stored_in_time_writes_its_metrics_too() {
     function
         .invoke_within(
             &Batch::new().body("a", login()).event(),
-            Duration::from_secs(2),
+            Duration::from_secs(10),
         )
         .await;
     drop(lock);
@@ -309,7 +309,7 @@ async fn an_outage_writes_its_retries() {
     function
         .invoke_within(
             &Batch::new().body("a", login()).event(),
-            Duration::from_secs(3),
+            Duration::from_secs(10),
         )
         .await
         .error();

@@ -55,7 +55,7 @@ async fn a_stored_batch_is_acknowledged_although_preparing_its_statement_has_to_
     let lock = database.lock("user_logins").await;
     let named = batch(BEFORE_NAMING);
     let (answer, lock) = join!(
-        function.invoke_within(&named, Duration::from_secs(8)),
+        function.invoke_within(&named, Duration::from_secs(20)),
         async {
             database.wait_for_waiting("user_logins", 1).await;
             let (next, ()) = join!(database.lock("user_logins"), async {

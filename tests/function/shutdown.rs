@@ -29,7 +29,7 @@ async fn an_environment_that_ends_closes_its_connection() {
         let status = function.ends().await;
         assert!(status.success(), "{status}");
         eventually("the server is told", async || {
-            proxy.sent()[0].ends_with(&TERMINATE).then_some(())
+            proxy.sent().last()?.ends_with(&TERMINATE).then_some(())
         })
         .await;
         let mine = format!("pg_stat_activity WHERE {}", proxy.backends());

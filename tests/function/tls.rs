@@ -14,7 +14,9 @@ use crate::support::aws::Secret;
 use crate::support::batch::{Batch, login};
 use crate::support::impostor::Impostor;
 use crate::support::tls_front::{Authority, front};
-use crate::support::{Database, Outcome, Setup, database_name, eventually, server_address};
+use crate::support::{
+    Database, Outcome, PATIENCE, Setup, database_name, eventually, server_address,
+};
 
 /// A database with its secret, and certificates of every kind.
 struct House {
@@ -83,14 +85,22 @@ impl House {
     }
 }
 
-/// Of an invocation.
-const TIME: Duration = Duration::from_secs(6);
+/// Of an invocation that is to fail.
+const TIME: Duration = Duration::from_secs(12);
+
+async fn stores(setup: Setup, name: &str) {
+    store_within(setup, name, PATIENCE).await.expect(name);
+}
 
 /// Stores a message, or says why not.
 async fn store(setup: Setup, name: &str) -> Result<(), String> {
+    store_within(setup, name, TIME).await
+}
+
+async fn store_within(setup: Setup, name: &str, time: Duration) -> Result<(), String> {
     let mut function = setup.start().await;
     let event = Batch::new().body(name, login()).event();
-    match function.invoke_within(&event, TIME).await {
+    match function.invoke_within(&event, time).await {
         Outcome::Answer(answer) => {
             assert_eq!(answer, json!({"batchItemFailures": []}), "{name}");
             Ok(())
@@ -224,7 +234,7 @@ async fn a_server_is_trusted_as_far_as_the_mode_asks() {
         ("url", house.url_setup(valid, &with_root)),
     ];
     let count = cases.len() as i64;
-    let cases = cases.map(async |(name, setup)| store(setup, name).await.expect(name));
+    let cases = cases.map(async |(name, setup)| stores(setup, name).await);
     join_all(cases).await;
     assert_eq!(house.database.count("user_logins").await, count);
 }
@@ -271,12 +281,8 @@ async fn with_verify_full_the_packaged_authorities_add_to_those_of_the_system() 
         let setup = setup.set("DB_SSLROOTCERT", &format!("{}/ca.pem", package.path()));
         trusting(&public, setup)
     };
-    store(setup(house.valid().await, None), "rds")
-        .await
-        .unwrap();
-    store(setup(by_public, Some("verify-full")), "proxy")
-        .await
-        .unwrap();
+    stores(setup(house.valid().await, None), "rds").await;
+    stores(setup(by_public, Some("verify-full")), "proxy").await;
     let impostor = Impostor::with(Some(public.identity("localhost", 2100))).await;
     let weaker = ["require", "verify-ca"].map(async |mode| {
         let refused = store(setup(impostor.address, Some(mode)), "m").await;
@@ -359,10 +365,8 @@ async fn without_sslmode_only_a_loopback_connection_is_unverified() {
         assert!(refused.contains("server does not support TLS"), "{refused}");
     }
     assert_eq!(impostor.passwords(), [] as [&str; 0]);
-    store(house.url_setup(plain, ""), "url").await.unwrap();
-    store(house.setup(plain, None, None), "secret")
-        .await
-        .unwrap();
+    stores(house.url_setup(plain, ""), "url").await;
+    stores(house.setup(plain, None, None), "secret").await;
     assert_eq!(house.database.count("user_logins").await, 2);
 }
 
@@ -386,9 +390,7 @@ async fn with_channel_binding_required_an_unverified_server_gets_no_password() {
     let valid = house.valid().await;
     for (name, binding) in [("with", "prefer"), ("without", "disable")] {
         let setup = house.setup(valid, Some("require"), None);
-        store(setup.set("DB_CHANNEL_BINDING", binding), name)
-            .await
-            .unwrap();
+        stores(setup.set("DB_CHANNEL_BINDING", binding), name).await;
     }
     let unknown = by_secret().set("DB_CHANNEL_BINDING", "on");
     let (_, log) = unknown.fail_to_start().await;

@@ -2,20 +2,24 @@
 
 import base64
 import os
+import secrets
+import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from releases import Release
 from samtranslator.yaml_helper import yaml_parse
-from shell import Shell
+from shell import STAND_INS, Shell
 
 from stack import deploy, postgres
 from stack import tool as tool_of_stack
-from stack.deploy import Deployment
+from stack.deploy import Deployment, client
 from stack.processes import one_at_a_time
 from stack.settings import Settings
 from stacks import VARIANTS, Stacks, Variant, send_both
@@ -55,7 +59,9 @@ def packaged(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> st
 
 @pytest.fixture(scope="session")
 def released(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a release, as `make dist` builds it, but quickly."""
+    """The folder of a release, as `make dist` builds it, but quickly: `make test` does that once."""
+    if built := os.environ.get("TESTED_RELEASE"):
+        return Path(built)
     folder = tmp_path_factory.mktemp("released")
     with one_at_a_time(settings):
         subprocess.run(
@@ -70,9 +76,26 @@ def released(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture
+def release(settings: Settings, released: Path, tmp_path: Path) -> Iterator[Release]:
+    """In a folder of its own, with its tool on the path."""
+    (packed,) = released.glob("*-tool-linux-*.tar.gz")
+    subprocess.run(["tar", "-xf", packed, "-C", tmp_path], check=True)
+    for file in set(released.iterdir()) - {packed}:
+        shutil.copy(file, tmp_path)
+    (tmp_path / "pipeline.toml").write_text((settings.root / "pipeline.toml").read_text())
+    programs = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"], STAND_INS]
+    env = settings.aws_env() | {"PATH": os.pathsep.join(programs), "HOME": str(tmp_path)}
+    name = f"release-{secrets.token_hex(3)}"
+    made = Release(settings, Shell(tmp_path, env), name, f"code-{name}")
+    made.type("aws s3 mb s3://my-code")
+    yield made
+    client(settings, "cloudformation").delete_stack(StackName=name)
+
+
+@pytest.fixture
 def steady_build(settings: Settings) -> Iterator[None]:
-    """Keeps others, such as `make up`, from replacing the function in `target` meanwhile."""
-    with one_at_a_time(settings):
+    """Keeps others, such as `make up`, from replacing the function in `target`; `make test` has a copy."""
+    with nullcontext() if "TESTED_PROGRAMS" in os.environ else one_at_a_time(settings):
         yield
 
 

@@ -16,7 +16,7 @@ from stack.settings import REGION, Settings
 NAME = "sqs-to-postgres"
 ARN = f"arn:aws:lambda:{REGION}:000000000000:function:{NAME}"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:000000000000:queue"
-PATIENCE_SECS = 60
+PATIENCE_SECS = 180
 
 
 class Function:

@@ -59,7 +59,7 @@ aws lambda get-function-configuration --function-name sqs-to-postgres --output t
     --query 'Environment.Variables.[DB_AUTH, DB_USER, DB_NAME]'
 """
 """LocalStack does not update the policies of a role: those are looked at elsewhere."""
-TIMEOUT_SECS = 1800
+TIMEOUT_SECS = 7200
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A server whose commits wait for an absent standby: meanwhile nothing is acknowledged."""
 
 import json
-import socket
 import subprocess
 import time
 import uuid
@@ -12,19 +11,19 @@ import pytest
 
 from stack import postgres
 from stack.deploy import program
+from stack.processes import free_port
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
 
-IN_VAIN_SECS = 5
-"""For an invocation that waits for the standby until the deadline."""
+IN_VAIN_SECS = 15
+"""For an invocation that waits for the standby until the deadline; to insert before, it has most of them."""
 PATIENCE_SECS = 180
 
 
 @pytest.fixture
 def server(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """A separate server, since all sessions of a server wait for its standbys."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        monkeypatch.setenv("POSTGRES_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("POSTGRES_PORT", str(free_port()))
     own = Settings(settings.root, tmp_path)
     own.keep_identity()
     postgres.start(own)

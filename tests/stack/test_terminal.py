@@ -8,7 +8,7 @@ import re
 import secrets
 import select
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -158,6 +158,11 @@ def comparable(line: str) -> str:
     return re.sub(r" *\d+\.\d ms", "  N ms", line)
 
 
+def of_the_messages(lines: Iterable[str]) -> list[str]:
+    """Without those of a connection for which the machine was too busy at first."""
+    return [comparable(line) for line in lines if "no connection in time" not in line]
+
+
 def test_at_a_terminal_drain_prints_what_make_logs_prints(
     drain: Callable[[list[object]], tuple[Shell, str]],
 ) -> None:
@@ -165,7 +170,7 @@ def test_at_a_terminal_drain_prints_what_make_logs_prints(
     shell, command = drain(numbers)
     shell.output(f"{command} 2> log || test $? = 1")
     events = [{"message": line, "timestamp": 0} for line in (shell.folder / "log").read_text().splitlines()]
-    expected = [comparable(str(text)[14:]) for text in readable(events)]
+    expected = of_the_messages(str(text)[14:] for text in readable(events))
     told = " | ".join(expected)
     assert re.search(r"mapping read.*trying again.*message failed.*message failed.*try 1  ″.*batch", told), (
         told
@@ -173,7 +178,7 @@ def test_at_a_terminal_drain_prints_what_make_logs_prints(
     shell.sql("TRUNCATE numbers; ALTER SEQUENCE statements RESTART")
     shell, command = drain(numbers)
     seen = at_a_terminal(shell, f"{command} 2>&1")
-    assert [comparable(line) for line in log_lines(seen)] == expected
+    assert of_the_messages(log_lines(seen)) == expected
     assert "\x1b[33mWARN " in seen
     shell, command = drain(["z"])
     seen = at_a_terminal(shell, f"AWS_LAMBDA_LOG_FORMAT=JSON {command} 2>&1")

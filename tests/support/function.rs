@@ -1,25 +1,29 @@
 //! The function as a process beside a Runtime API: `Setup::on(&database).mapping(&mapping).start().await`.
 
 use std::collections::HashMap;
-use std::pin::pin;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
+use super::port::Closed;
 use super::runtime_api::{Asked, Invocation, Outcome, Served, serve};
 use super::{Database, MASK_KEY, PATIENCE, TempFile, eventually, program};
+
+/// Until the deadline of an invocation.
+const TIME: Duration = Duration::from_secs(180);
 
 /// How the function is started.
 pub(crate) struct Setup {
     environment: HashMap<String, String>,
-    mapping: Option<TempFile>,
+    _mapping: Option<TempFile>,
     has_extensions: bool,
+    _closed: Option<Closed>,
 }
 
 impl Setup {
@@ -41,8 +45,9 @@ impl Setup {
             .collect();
         Self {
             environment,
-            mapping: None,
+            _mapping: None,
             has_extensions: true,
+            _closed: None,
         }
     }
 
@@ -53,16 +58,15 @@ impl Setup {
             .set("MASK_KEY", MASK_KEY)
     }
 
-    /// A database that does not answer.
+    /// A database that refuses connections.
     pub(crate) fn unavailable() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!(
-            "postgresql://u:p@{}/d?sslmode=disable",
-            free.local_addr().unwrap()
-        );
-        Self::bare()
-            .set("DATABASE_URL", &url)
-            .set("MASK_KEY", MASK_KEY)
+        let closed = Closed::new();
+        let url = format!("postgresql://u:p@{}/d?sslmode=disable", closed.address());
+        let setup = Self::bare().set("DATABASE_URL", &url);
+        Self {
+            _closed: Some(closed),
+            ..setup.set("MASK_KEY", MASK_KEY)
+        }
     }
 
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
@@ -80,7 +84,7 @@ impl Setup {
         let file = TempFile::new(&mapping.to_string());
         let path = file.0.display().to_string();
         Self {
-            mapping: Some(file),
+            _mapping: Some(file),
             ..self.set("PIPELINE_FILE", &path)
         }
     }
@@ -97,11 +101,23 @@ impl Setup {
         Function::start(self).await
     }
 
-    /// Starts the function and waits until it ends by itself.
-    pub(crate) async fn fail_to_start(self) -> (ExitStatus, String) {
-        let mut function = self.start().await;
-        let status = function.ends().await;
-        (status, function.whole_log().await)
+    /// Starts the function and waits until it ends by itself. If the machine is too busy to connect in the time of a
+    /// start, that is left to the first batch: then it is started again.
+    pub(crate) async fn fail_to_start(mut self) -> (ExitStatus, String) {
+        loop {
+            let mut function = self.start().await;
+            let goes_on = function.asks_for_an_invocation();
+            tokio::select! {
+                status = function.process.wait() => return (status.unwrap(), function.log()),
+                () = goes_on => {}
+            }
+            let log = function.log();
+            assert!(
+                log.contains("retrying with the first batch"),
+                "it started: {log}"
+            );
+            self = function.setup;
+        }
     }
 }
 
@@ -111,9 +127,8 @@ pub(crate) struct Function {
     invocations: mpsc::UnboundedSender<Invocation>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     asked: watch::Receiver<Vec<Asked>>,
-    log: Arc<Mutex<String>>,
-    readers: Vec<tokio::task::JoinHandle<()>>,
-    _mapping: Option<TempFile>,
+    output: Output,
+    setup: Setup,
 }
 
 impl Function {
@@ -124,33 +139,28 @@ impl Function {
             outcomes,
             asked,
         } = serve(setup.has_extensions).await;
-        let mut process = Command::new(program("bootstrap", env!("CARGO_BIN_EXE_bootstrap")))
+        let output = Output::new();
+        let process = Command::new(program("bootstrap", env!("CARGO_BIN_EXE_bootstrap")))
             .env_clear()
             .envs(&setup.environment)
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(output.stdio())
+            .stderr(output.stdio())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let readers = vec![
-            tokio::spawn(collect(process.stdout.take().unwrap(), Arc::clone(&log))),
-            tokio::spawn(collect(process.stderr.take().unwrap(), Arc::clone(&log))),
-        ];
         Self {
             process,
             invocations,
             outcomes,
             asked,
-            log,
-            readers,
-            _mapping: setup.mapping,
+            output,
+            setup,
         }
     }
 
     pub(crate) async fn invoke(&mut self, event: &Value) -> Outcome {
-        self.invoke_within(event, Duration::from_secs(120)).await
+        self.invoke_within(event, TIME).await
     }
 
     /// Invokes with this much time until the deadline, which begins when the function has started.
@@ -171,7 +181,7 @@ impl Function {
     /// Invokes it, and answers its answer with this status.
     pub(crate) async fn invoke_and_answer(&mut self, event: &Value, status: u16) -> Outcome {
         let status = StatusCode::from_u16(status).unwrap();
-        self.send_to_be_answered(event, Duration::from_secs(120), status);
+        self.send_to_be_answered(event, TIME, status);
         self.outcomes.recv().await.unwrap()
     }
 
@@ -186,13 +196,17 @@ impl Function {
 
     /// Waits until it has requested its first invocation.
     pub(crate) async fn ready(&mut self) {
-        let mut asked = self.asked.clone();
-        let mut ready = pin!(asked.wait_for(|asked| asked.contains(&Asked::Next)));
+        let ready = self.asks_for_an_invocation();
         tokio::select! {
-            ready = &mut ready => drop(ready.unwrap()),
+            () = ready => {}
             status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
             () = tokio::time::sleep(PATIENCE) => panic!("it asks for no invocation: {}", self.log()),
         }
+    }
+
+    fn asks_for_an_invocation(&self) -> impl Future<Output = ()> + use<> {
+        let mut asked = self.asked.clone();
+        async move { drop(asked.wait_for(|asked| asked.contains(&Asked::Next)).await) }
     }
 
     /// Its requests to the Runtime API so far.
@@ -220,7 +234,7 @@ impl Function {
 
     /// Its output so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.output.text()
     }
 
     /// The JSON lines with this message.
@@ -232,7 +246,7 @@ impl Function {
         json.filter(|line| line["message"] == message).collect()
     }
 
-    /// The JSON lines with this message, once there are this many: they do not arrive with the answer.
+    /// The JSON lines with this message, once there are this many: some are written after the answer.
     pub(crate) async fn lines_of(&self, message: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} lines {message:?}"), async || {
             Some(self.lines(message)).filter(|lines| lines.len() >= count)
@@ -240,27 +254,34 @@ impl Function {
         .await
     }
 
-    /// All its output, once it has ended.
-    async fn whole_log(&mut self) -> String {
-        for reader in self.readers.drain(..) {
-            reader.await.unwrap();
-        }
-        self.log()
-    }
-
     /// Ends it and returns all its output.
     pub(crate) async fn end(mut self) -> String {
         self.process.start_kill().unwrap();
         self.process.wait().await.unwrap();
-        self.whole_log().await
+        self.log()
     }
 }
 
-async fn collect(output: impl AsyncRead + Unpin, log: Arc<Mutex<String>>) {
-    let mut lines = BufReader::new(output).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let mut log = log.lock().unwrap();
-        log.push_str(&line);
-        log.push('\n');
+/// What a program writes: in a file without a name, not a pipe, so that whatever it wrote before it answered is there
+/// when the answer comes.
+struct Output(File);
+
+impl Output {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("output-{:016x}", fastrand::u64(..)));
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create_new(true).open(&path);
+        std::fs::remove_file(&path).unwrap();
+        Self(file.unwrap())
+    }
+
+    fn stdio(&self) -> Stdio {
+        self.0.try_clone().unwrap().into()
+    }
+
+    fn text(&self) -> String {
+        let mut bytes = vec![0; self.0.metadata().unwrap().len() as usize];
+        self.0.read_exact_at(&mut bytes, 0).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }

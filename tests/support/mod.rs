@@ -18,6 +18,7 @@ pub(crate) mod impostor;
 mod mapping;
 pub(crate) mod metrics;
 pub(crate) mod pgbouncer;
+pub(crate) mod port;
 pub(crate) mod protocol;
 pub(crate) mod proxy;
 mod runtime_api;
@@ -46,7 +47,7 @@ pub(crate) const MASK_KEY: &str =
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
 
 /// How long a test waits for an answer before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Signs and verifies origins with a mask key in base64.
 pub(crate) fn origins(mask_key: &str) -> Origins {

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::support::port::port_to_listen_on;
 use crate::support::{database_name, eventually, superuser};
 
 /// A PgBouncer with one connection to the server.
@@ -20,9 +21,7 @@ pub(crate) struct PgBouncer {
 impl PgBouncer {
     /// `None` if the program is not installed, which is reported.
     pub(crate) async fn before(server: SocketAddr) -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = SocketAddr::from(([127, 0, 0, 1], port_to_listen_on()));
         let folder = std::env::temp_dir().join(format!("pgbouncer-{:016x}", fastrand::u64(..)));
         fs::create_dir(&folder).unwrap();
         let file = folder.join("pgbouncer.ini");

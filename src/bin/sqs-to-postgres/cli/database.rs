@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqs_to_postgres::backoff::retry;
 use sqs_to_postgres::database::{Database, DatabaseError};
 use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::schema::{Inspection, ParentFacts};
@@ -11,14 +12,22 @@ use tokio_postgres::types::ToSql;
 
 use crate::cli::error::CliError;
 
-/// Time limit for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for a connection: a paused Aurora Serverless resumes in about 15 seconds.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html>
+/// (2026-11).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A parameter of a statement.
 pub(crate) type Parameter<'a> = &'a (dyn ToSql + Sync);
 
+/// A client whose connection works. An attempt that gets no answer is repeated; every other error is returned at once,
+/// because somebody waits for it.
 pub(crate) async fn connect(database: &mut Database) -> Result<&Client, DatabaseError> {
-    database.client(Instant::now() + CONNECT_TIMEOUT).await
+    let until = Instant::now() + CONNECT_TIMEOUT;
+    let is_unanswered = |error: &DatabaseError| matches!(error, DatabaseError::Late);
+    let attempt = async || database.client(until).await.map(|_| ());
+    retry(until, is_unanswered, attempt).await?;
+    database.client(until).await
 }
 
 /// What the catalog says about a table, and about the parent that the mapping gives it.

@@ -24,6 +24,7 @@ use super::gather::Limits;
 use super::source::Source;
 use super::status::{self, Invisibility, Status};
 use crate::cli::Outcome;
+use crate::cli::database::connect;
 use crate::cli::error::CliError;
 use crate::cli::output::last_line;
 use crate::cli::progress::Progress;
@@ -41,9 +42,6 @@ const SETTLE_TIME: Duration = Duration::from_secs(10);
 
 /// How long a batch may take after an end was requested: Docker kills after 10 seconds.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How long an attempt to connect to the database may take.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// How long `--follow` waits if the database or the queue is unavailable.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -116,12 +114,12 @@ impl DrainLoop<'_> {
     /// Waits until the database is available, so that an outage uses up no deliveries.
     async fn wait_for(&self, database: &mut Database) -> Option<CliError> {
         while !self.stop.is_asked() {
-            let until = Instant::now() + CONNECT_TIME;
-            let Err(error) = database.client(until).await.map(|_| ()) else {
+            self.status.counts().is_database_down = true;
+            let connected = self.stop.or_done(connect(database)).await?;
+            let Err(error) = connected.map(|_| ()) else {
                 self.status.counts().is_database_down = false;
                 break;
             };
-            self.status.counts().is_database_down = true;
             let error = CliError::from(error);
             if !self.is_following || error.outcome() != Outcome::Unavailable {
                 return Some(error);
