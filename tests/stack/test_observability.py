@@ -85,7 +85,7 @@ def lines(settings: Settings, variants: dict[str, Variant]) -> list[Line]:
 
 @pytest.fixture
 def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
-    """The log of a function that stores, repeats, passes over, deletes and skips rows, one of them without a value."""
+    """The log of a function that stores, repeats, passes over, deletes and skips rows, one without values."""
     (shell.folder / "pipeline.toml").write_text(SEVERAL_TABLES)
     shell.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
     payment, ping, other = {"kind": "payment", "id": 1}, {"kind": "ping"}, {"kind": "other"}

@@ -99,7 +99,7 @@ pub(crate) async fn functions(database: &Database) -> BTreeSet<String> {
 pub(crate) fn calls(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let is_of_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
     text.match_indices('(').filter_map(move |(end, _)| {
-        let before = &text[..end];
+        let (before, _) = text.split_at(end);
         let start = before
             .rfind(|char| !is_of_name(char))
             .map_or(0, |at| at + 1);
