@@ -254,11 +254,12 @@ def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -
 
 
 def _origin(settings: Settings, message: Message) -> str:
-    """The identity that a message carries, signed with the function's mask key as `src/origin.rs` does."""
+    """The identity that a message carries, signed with the function's mask key as `src/message/origin.rs` does."""
     key = base64.b64decode(settings.identity.mask_key)
-    signing_key = _hkdf_sha256(key, b"sqs-to-postgres origin v1", length=64)
-    # Id, time, queue and body; the time and the queue are left open.
-    signed = f"{message.id}\n\n\n{message.body}".encode()
+    signing_key = _hkdf_sha256(key, b"sqs-to-postgres origin v2", length=64)
+    # Id, time, queue, group and body, each after its length; time, queue and group are left open.
+    fields = [message.id.encode(), b"", b"", b"", message.body.encode()]
+    signed = b"".join(len(field).to_bytes(8) + field for field in fields)
     mac = hmac.digest(signing_key, signed, "sha256")
     text = base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
     return json.dumps({"id": message.id, "queue": "", "hmac": text})

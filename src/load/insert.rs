@@ -58,7 +58,7 @@ enum Next {
 
 /// The results of earlier attempts with the same rows.
 #[derive(Default)]
-struct Tries {
+pub(super) struct Tries {
     waits: u32,
     lost: u32,
     key_violations: u32,
@@ -71,9 +71,9 @@ impl Loader {
         &mut self,
         chosen: &[Chosen<'_>],
         part: &Part,
+        tries: &mut Tries,
         time: TimeBudget,
     ) -> Result<Option<Vec<Vec<Counts>>>, Failure> {
-        let mut tries = Tries::default();
         loop {
             let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
             let tried = self.try_insert(chosen, part, is_optimistic, time);
@@ -97,7 +97,7 @@ impl Loader {
                 }
                 Err(TryError::NoSession(error)) => Next::Later(error),
                 Err(TryError::Statement(error)) => {
-                    self.judge(error, is_optimistic, &mut tries, time).await
+                    self.judge(error, is_optimistic, tries, time).await
                 }
             };
             match next {

@@ -36,6 +36,7 @@ use crate::telemetry::Recovery;
 use chosen::Chosen;
 use copy::{Copied, CopyIn};
 use divide::choose_divided;
+use insert::Tries;
 use optimistic::Optimistic;
 use schedule::Part;
 use statement::Statements;
@@ -238,6 +239,8 @@ impl Loader {
         time: TimeBudget,
     ) -> Result<Vec<Stored>, Failure> {
         let pipeline = Arc::clone(&self.pipeline);
+        // Kept where the rows are chosen again: a new connection, which an error may demand, forgets the tables.
+        let mut tries = Tries::default();
         loop {
             let referred = self.statements.known().referred();
             let chosen = choose_divided(&pipeline, rows, &part.messages, referred);
@@ -251,7 +254,7 @@ impl Loader {
                     return Ok(only.stored(&Counts::of_one_table(written)));
                 }
             }
-            if let Some(counts) = self.insert(&chosen, part, time).await? {
+            if let Some(counts) = self.insert(&chosen, part, &mut tries, time).await? {
                 return Ok(stored(&chosen, &counts));
             }
         }
