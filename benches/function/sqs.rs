@@ -134,7 +134,8 @@ impl Queue {
         let invisible = received.saturating_sub(deleted.count());
         let [waiting, invisible] = [count - received, invisible].map(|count| count.to_string());
         json!({"Attributes": {"QueueArn": ARN, "VisibilityTimeout": "60",
-            "ApproximateNumberOfMessages": waiting, "ApproximateNumberOfMessagesNotVisible": invisible}})
+            "ApproximateNumberOfMessages": waiting, "ApproximateNumberOfMessagesNotVisible": invisible,
+            "ApproximateNumberOfMessagesDelayed": "0"}})
         .to_string()
     }
 }
