@@ -15,7 +15,7 @@ use crate::support::batch::{login, login_with};
 use crate::support::port::port_to_listen_on;
 use crate::support::proxy::Proxy;
 use crate::support::yardstick::Yardstick;
-use crate::support::{Database, Mapping, PATIENCE, eventually, resident_kib, server_address};
+use crate::support::{Database, Mapping, PATIENCE, eventually, memory_kib, server_address};
 use crate::tool::{Running, Tool};
 
 /// Sends bodies, each with its group if it has one, and returns the ids in order.
@@ -852,7 +852,7 @@ async fn twenty_thousand_batches_leave_no_memory_behind() {
             (database.count("user_logins").await >= batches as i64).then_some(())
         })
         .await;
-        memory.push(resident_kib(process));
+        memory.push(memory_kib(process, "RssAnon"));
     }
     let is_flat = memory[9] < memory[0] + TOLERATED_KIB;
     assert!(is_flat, "KiB after each tenth: {memory:?}");

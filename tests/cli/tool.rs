@@ -154,7 +154,7 @@ impl Running {
     /// Waits until it handles SIGTERM: before that the signal kills it, like any program.
     pub(crate) async fn handles_signals(&self) {
         const SIGTERM: u32 = 15;
-        let status = format!("/proc/{}/status", self.process.id().unwrap());
+        let status = format!("/proc/{}/status", self.id());
         eventually("it handles signals", async || {
             let status = std::fs::read_to_string(&status).ok()?;
             let caught = status
@@ -168,12 +168,12 @@ impl Running {
 
     /// Sends it a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        assert!(kill(name, &self.process.id().unwrap().to_string()));
+        assert!(kill(name, &self.id().to_string()));
     }
 
     /// Sends a signal to the first process of its container again and again, until it ends.
     pub(crate) async fn signal_in_container(mut self, name: &str) {
-        let id = self.process.id().unwrap();
+        let id = self.id();
         let children = format!("/proc/{id}/task/{id}/children");
         eventually(&format!("{name} ends it"), async || {
             if let Ok(child) = std::fs::read_to_string(&children) {

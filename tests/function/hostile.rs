@@ -14,7 +14,7 @@ use sqs_to_postgres::rows::TableRows;
 use sqs_to_postgres::transform::Transformer;
 
 use crate::support::batch::{Batch, login_with};
-use crate::support::{Database, MASK_KEY, Mapping, Setup};
+use crate::support::{Database, MASK_KEY, Mapping, Setup, memory_kib};
 
 pub(crate) const MEBIBYTE: usize = 1_048_576;
 
@@ -319,13 +319,7 @@ fn huge_messages_become_a_row_or_a_rejection_quickly() {
 
 /// The peak memory of a process.
 pub(crate) fn peak_bytes(process: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    let kibibytes = peak.trim_end_matches("kB").trim();
-    kibibytes.parse::<usize>().unwrap() * 1024
+    usize::try_from(memory_kib(process, "VmHWM")).unwrap() * 1024
 }
 
 #[tokio::test]

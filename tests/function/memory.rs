@@ -1,7 +1,7 @@
 //! The memory of an environment that lives long.
 
 use crate::support::batch::{Batch, login};
-use crate::support::{Database, Setup, resident_kib};
+use crate::support::{Database, Setup, memory_kib};
 
 const INVOCATIONS: usize = 20_000;
 
@@ -17,11 +17,11 @@ async fn twenty_thousand_invocations_leave_no_memory_behind() {
     for _ in 0..INVOCATIONS / 10 {
         function.invoke(&event).await.assert_none_failed();
     }
-    let before = resident_kib(function.id());
+    let before = memory_kib(function.id(), "RssAnon");
     for _ in 0..INVOCATIONS {
         function.invoke(&event).await.assert_none_failed();
     }
-    let after = resident_kib(function.id());
+    let after = memory_kib(function.id(), "RssAnon");
     assert!(
         after < before + TOLERATED_KIB,
         "{before} KiB before, {after} KiB after {INVOCATIONS} invocations"

@@ -67,14 +67,13 @@ pub(crate) fn program(name: &str, built: &str) -> PathBuf {
     kept.map_or_else(|| built.into(), |folder| PathBuf::from(folder).join(name))
 }
 
-/// The memory that a process has allocated, without its program and libraries.
-/// Source: <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html> (`RssAnon`).
-pub(crate) fn resident_kib(process: u32) -> u64 {
+/// The memory of a process as Linux counts it under a name: `RssAnon` what it has allocated, `VmHWM` its peak.
+/// Source: <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>.
+pub(crate) fn memory_kib(process: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let mut lines = status.lines();
-    let resident = lines.find_map(|line| line.strip_prefix("RssAnon:"));
-    let resident = resident.unwrap().trim().strip_suffix(" kB").unwrap();
-    resident.parse().unwrap()
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, memory) = lines.find(|(found, _)| *found == name).unwrap();
+    memory.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
 /// Repeats a check until it returns something, up to the patience of a test.
