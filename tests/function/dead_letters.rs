@@ -104,7 +104,7 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
     let answer = function.invoke(&batch.event()).await;
     answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 2);
-    let messages = by_original_id(dead.receive_all(bad.len()).await);
+    let messages = by_original_id(dead.dead_letters(bad.len()).await);
     for (number, (body, reason)) in bad.iter().enumerate() {
         let message = &messages[&id(&number.to_string())];
         assert_eq!(message.body.as_ref(), Some(body));
@@ -152,7 +152,7 @@ async fn a_dead_letter_continues_the_trace_of_its_message() {
     let traced = json!({"messageId": id("a"), "body": "x", "attributes": attributes});
     let batch = Batch::new().record(traced).text("b", "y");
     function.invoke(&batch.event()).await.assert_none_failed();
-    let messages = by_original_id(dead.receive_all(2).await);
+    let messages = by_original_id(dead.dead_letters(2).await);
     let header = |name| {
         let attributes = messages[&id(name)].attributes.as_ref().unwrap();
         let header = attributes.get(&MessageSystemAttributeName::AwsTraceHeader);
@@ -212,7 +212,7 @@ async fn a_message_that_sqs_refuses_does_not_affect_others() {
         .text("b", "y");
     let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), ids(&["large", "empty"]));
-    let messages = by_original_id(dead.receive_all(2).await);
+    let messages = by_original_id(dead.dead_letters(2).await);
     assert!(messages.contains_key(&id("a")) && messages.contains_key(&id("b")));
 }
 
@@ -241,7 +241,7 @@ async fn a_refusal_that_passes_does_not_make_a_dead_letter() {
     let answer = function.invoke(&again().delivered(3).event()).await;
     answer.assert_none_failed();
     assert_eq!(stored(&database).await, [id("early")]);
-    let messages = by_original_id(dead.receive_all(2).await);
+    let messages = by_original_id(dead.dead_letters(2).await);
     assert_eq!(rejection(&messages[&id("lost")])["rule"], "refused");
     assert_eq!(rejection(&messages[&id("bad")])["rule"], "body_not_json");
 }
@@ -264,7 +264,7 @@ async fn a_refused_message_holds_back_its_fifo_group_until_it_is_a_dead_letter()
     }
     let answer = function.invoke(&batch().delivered(3).event()).await;
     assert_eq!(answer.failed_ids(), ids(&["a2", "a3"]));
-    assert_eq!(origin(&dead.receive_all(1).await[0]).id, id("a1"));
+    assert_eq!(origin(&dead.dead_letters(1).await[0]).id, id("a1"));
 }
 
 #[tokio::test]
@@ -275,7 +275,7 @@ async fn a_dead_letter_of_a_standard_queue_keeps_its_group_id() {
         .grouped("anna", "grouped", login_with("ip", json!(null)))
         .text("alone", "x");
     function.invoke(&batch.event()).await.assert_none_failed();
-    let messages = by_original_id(dead.receive_all(2).await);
+    let messages = by_original_id(dead.dead_letters(2).await);
     let groups = ["grouped", "alone"].map(|name| group(&messages[&id(name)]));
     assert_eq!(groups, [Some(&"anna".to_owned()), None]);
 }
@@ -305,7 +305,7 @@ async fn a_dead_letter_of_a_fifo_queue_keeps_the_order_of_its_group() {
     let last = Batch::fifo().grouped("anna", "a4", login());
     function.invoke(&last.event()).await.assert_none_failed();
     assert_eq!(stored(&database).await, ids(&["a1", "a4", "b2", "c1"]));
-    let messages = dead.receive_all(3).await;
+    let messages = dead.dead_letters(3).await;
     let of_anna = messages
         .iter()
         .filter(|message| group(message).unwrap() == "anna");
@@ -334,7 +334,7 @@ async fn only_the_first_failure_of_a_fifo_group_can_become_a_dead_letter() {
     let answer = function.invoke_within(&unsure.event(), time).await;
     assert_eq!(answer.failed_ids(), ids(&["b1", "b2"]));
     drop(lock);
-    let messages = dead.receive_all(1).await;
+    let messages = dead.dead_letters(1).await;
     assert_eq!(origin(&messages[0]).id, id("a1"));
 }
 
@@ -357,6 +357,6 @@ mod alone {
         let answer = function.invoke_within(&batch.event(), time).await;
         assert_eq!(answer.failed_ids(), [id("late")]);
         drop(lock);
-        assert_eq!(dead.receive_all(1).await[0].body.as_deref(), Some("x"));
+        assert_eq!(dead.dead_letters(1).await[0].body.as_deref(), Some("x"));
     }
 }

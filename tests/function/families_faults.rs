@@ -151,7 +151,7 @@ async fn a_dead_letter_names_table_column_and_element_or_what_postgres_refused()
         .body("good", order(4, 1, &[("x", &[])]));
     assert_eq!(invoke(&mut function, batch.delivered(3)).await, ids(&[]));
     assert_eq!(stored(&database).await, ["4 v1", "4.0 x"]);
-    let letters = dead.receive_all(3).await;
+    let letters = dead.dead_letters(3).await;
     let said = letters.iter().map(|letter| {
         let rejection = attribute(letter, "rejection").unwrap();
         let rejection: serde_json::Value = serde_json::from_str(&rejection).unwrap();

@@ -286,7 +286,7 @@ async fn a_freeze_between_two_dead_letters_loses_neither() {
                 function.signal("CONT").await;
             }
         }
-        dead.receive_all(2).await;
+        dead.dead_letters(2).await;
     });
     join_all(cases).await;
 }

@@ -276,7 +276,7 @@ async fn a_fifo_group_waits_behind_a_body_that_is_not_an_object_until_it_is_a_de
     let setup = setup.set("DEAD_LETTER_QUEUE_URL", &dead.url);
     let mut function = setup.start().await;
     assert_eq!(invoke(&mut function, batch()).await, ids(&["a3"]));
-    let messages = dead.receive_all(1).await;
+    let messages = dead.dead_letters(1).await;
     let rejection = attribute(&messages[0], "rejection").unwrap();
     let rejection: Value = serde_json::from_str(&rejection).unwrap();
     assert_eq!(rejection, json!({"rule": "not_an_object"}));

@@ -341,7 +341,7 @@ async fn names_that_a_trigger_chooses_are_neither_logged_nor_in_dead_letters() {
         .body("bad", login_with("locale", json!("DE")));
     let answer = function.invoke(&batch.delivered(3).event()).await;
     answer.assert_none_failed();
-    let letters = dead.receive_all(1).await;
+    let letters = dead.dead_letters(1).await;
     assert_eq!(
         attribute(&letters[0], "rejection").unwrap(),
         r#"{"rule":"refused"}"#

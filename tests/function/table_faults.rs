@@ -220,7 +220,7 @@ async fn a_table_that_takes_no_new_row_makes_no_dead_letter_whatever_else_is_ack
     let proven = [("new", "y", 2), ("fine", "y", 10)];
     let event = routed(&proven).delivered(4).event();
     function.invoke(&event).await.assert_none_failed();
-    assert_eq!(dead.receive_all(1).await.len(), 1);
+    assert_eq!(dead.dead_letters(1).await.len(), 1);
 }
 
 /// Postgres names the partition, not the table of the mapping.

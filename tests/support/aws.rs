@@ -1,5 +1,6 @@
 //! The AWS of the tests: LocalStack, which `make test` starts and `AWS_ENDPOINT_URL` names.
 
+use std::collections::HashSet;
 use std::env;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -185,6 +186,24 @@ impl Queue {
         .await;
         assert_eq!(messages.len(), count);
         messages
+    }
+
+    /// Receives the function's dead letters of this many messages, once they are there. On a busy machine LocalStack
+    /// may answer after the function's timeout; the AWS SDK then sends the same dead letters again.
+    pub(crate) async fn dead_letters(&self, count: usize) -> Vec<Message> {
+        let mut seen = HashSet::new();
+        let mut dead_letters = Vec::new();
+        eventually(&format!("{count} dead letters"), async || {
+            for message in self.receive(VISIBILITY_SECS).await {
+                if seen.insert(attribute(&message, "origin").unwrap()) {
+                    dead_letters.push(message);
+                }
+            }
+            (dead_letters.len() >= count).then_some(())
+        })
+        .await;
+        assert_eq!(dead_letters.len(), count);
+        dead_letters
     }
 
     /// The same, and deletes each: SQS delivers nothing of a FIFO group while one of its messages is in flight.
