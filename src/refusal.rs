@@ -87,8 +87,6 @@ pub struct Refusal {
     pub column: Option<String>,
     /// The constraint, if one is named.
     pub constraint: Option<String>,
-    /// The row at which a `COPY` stopped, counted from 0, if one is named.
-    pub copied_row: Option<usize>,
 }
 
 impl Refusal {
@@ -106,7 +104,6 @@ impl Refusal {
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),
-            copied_row: answer.where_().and_then(copied_row),
         }
     }
 
@@ -161,38 +158,9 @@ fn lacks_partition(answer: &DbError) -> bool {
         && answer.routine() == Some("ExecFindPartition")
 }
 
-/// The number of the row, whatever the language: `COPY logins, line 7`, `COPY logins, Zeile 7, Spalte ip`.
-/// Source: `CopyFromErrorCallback` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/commands/copyfrom.c>.
-fn copied_row(context: &str) -> Option<usize> {
-    let of_copy = |line: &str| {
-        let (_, place) = line.strip_prefix("COPY ")?.split_once(", ")?;
-        let mut numbers = place.split(|char: char| !char.is_ascii_digit());
-        let line: usize = numbers.find(|number| !number.is_empty())?.parse().ok()?;
-        line.checked_sub(1)
-    };
-    context.lines().find_map(of_copy)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_row_of_a_copy_is_read_in_any_language() {
-        let cases = [
-            ("COPY logins, line 7", Some(6)),
-            (
-                "PL/pgSQL function f() line 3 at RAISE\nCOPY logins, Zeile 12, Spalte ip: \"9\"",
-                Some(11),
-            ),
-            ("COPY logins", None),
-            ("COPY logins, line 0", None),
-            ("SQL statement \"SELECT 1\"", None),
-        ];
-        for (context, row) in cases {
-            assert_eq!(copied_row(context), row, "{context}");
-        }
-    }
 
     #[test]
     fn every_class_of_sqlstate_has_its_action() {

@@ -1,7 +1,7 @@
 //! Rows in Postgres's binary format, in one buffer.
 //!
-//! A cell is its length in bytes as a 32-bit integer and then its bytes, or the length −1 for a null: the format that
-//! arrays and `COPY` share. So rows need no allocation of their own, and a bad one is simply truncated.
+//! A cell is its length in bytes as a 32-bit integer and then its bytes, or the length −1 for a null: the format of
+//! arrays. So rows need no allocation of their own, and a bad one is simply truncated.
 
 use std::ops::Range;
 
@@ -65,10 +65,6 @@ impl Rows {
         put_value(&mut self.bytes, write)?;
         self.ends.push(self.bytes.len());
         Ok(())
-    }
-
-    pub(crate) fn width(&self) -> usize {
-        self.width
     }
 
     /// The cells of a row, one after the other.

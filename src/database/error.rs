@@ -89,14 +89,6 @@ impl DatabaseError {
     pub fn is_missing_privilege(&self) -> bool {
         matches!(self, Self::Server(refusal) if refusal.is(&SqlState::INSUFFICIENT_PRIVILEGE))
     }
-
-    /// What Postgres said about a row; empty if the error is not Postgres's.
-    pub(crate) fn into_refusal(self) -> Refusal {
-        match self {
-            Self::Server(refusal) => refusal,
-            _ => Refusal::default(),
-        }
-    }
 }
 
 /// An error of an established connection.

@@ -7,7 +7,7 @@ mod canceller;
 mod credentials;
 mod dsql;
 mod error;
-mod names;
+mod prepared;
 mod server;
 mod target;
 mod tls;
@@ -29,7 +29,7 @@ pub use canceller::Canceller;
 use credentials::RotatingSecret;
 use dsql::{is_dsql, leads_to_dsql};
 pub use error::DatabaseError;
-use names::Names;
+use prepared::Prepared;
 pub use server::{Durability, Server};
 pub use target::is_loopback;
 use target::{config_of_url, is_behind_rds_proxy, mode_of};
@@ -73,7 +73,7 @@ enum Credentials {
 /// A client, its prepared statements, and the task that moves its bytes.
 pub(crate) struct Session {
     pub(crate) client: Client,
-    pub(crate) names: Names,
+    pub(crate) prepared: Prepared,
     /// By the wall clock, as above.
     made: SystemTime,
     tls: TlsOfMode,
@@ -86,11 +86,6 @@ impl Session {
     /// Whether this is the first call on this connection.
     pub(crate) fn take_is_new(&mut self) -> bool {
         std::mem::take(&mut self.is_new)
-    }
-
-    /// For statements that are prepared within a transaction, unless that would pin the connection.
-    pub(crate) fn client_for_names(&self) -> Option<&Client> {
-        (!matches!(self.names, Names::Pinning)).then_some(&self.client)
     }
 
     fn canceller(&self) -> Canceller {
@@ -367,9 +362,9 @@ async fn open(config: Config, tls: &Arc<Tls>, until: Instant) -> Result<Session,
     });
     Ok(Session {
         client,
-        names: match is_behind_rds_proxy(&config) || leads_to_dsql(&config) {
-            true => Names::Pinning,
-            false => Names::Unknown,
+        prepared: match is_behind_rds_proxy(&config) || leads_to_dsql(&config) {
+            true => Prepared::Unsupported,
+            false => Prepared::Unknown,
         },
         made: SystemTime::now(),
         tls,

@@ -122,19 +122,20 @@ impl Loader {
             pipeline,
             database,
             statements,
-            copy,
             ..
         } = self;
         let retry_until = retry_until(part, time);
-        let session = session(database, pipeline, statements, copy, retry_until).await;
-        let Session { client, names, .. } = session.map_err(TryError::NoSession)?;
+        let session = session(database, pipeline, statements, retry_until).await;
+        let Session {
+            client, prepared, ..
+        } = session.map_err(TryError::NoSession)?;
         let until = time.of_one_try(part.shares());
         let runs = chosen.iter().map(|chosen| arrays(pipeline, chosen));
         let runs: Vec<_> = runs.collect();
         let types = runs.iter().take(1).flatten();
         let types = types.map(|array| array.column_type.array());
         let text = statements.text(is_optimistic);
-        let named = names.get(text);
+        let named = prepared.get(text);
         let is_unprepared = named.is_none();
         let mut inserted = None;
         let inserting = async {
@@ -148,7 +149,7 @@ impl Loader {
         // Preparations for later batches share the round trip. The first batch skips them: its answer has already
         // waited for a start, and they may wait for a lock that its rows do not need.
         let is_preparing = self.is_warm && is_unprepared && pipeline.single_table().is_some();
-        let preparing = is_preparing.then(|| names.prepare(client, text, types));
+        let preparing = is_preparing.then(|| prepared.prepare(client, text, types));
         let is_asking = self.is_warm && !statements.is_guard_known();
         let asking = is_asking.then(|| guard(client, &pipeline.tables));
         let all = join3(inserting, Maybe::from(preparing), Maybe::from(asking));

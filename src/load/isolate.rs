@@ -1,7 +1,7 @@
 //! Finds the messages of a batch that cannot be stored, and stores all others.
 //!
-//! A part of the batch is stored whole or not at all. A part with a row at fault is split, at that row if it is
-//! known, otherwise in the middle: O(bad · log n) statements. [`schedule`](super::schedule) has the order.
+//! A part of the batch is stored whole or not at all. A part with a row at fault is split in the middle: O(bad · log n)
+//! statements. [`schedule`](super::schedule) has the order.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Doubts {
                 self.other = Some(error);
                 Outcome::Unknown
             }
-            Failure::Stuck(None) | Failure::RowAt(_) | Failure::OutOfTime => Outcome::Unknown,
+            Failure::Stuck(None) | Failure::OutOfTime => Outcome::Unknown,
         }
     }
 
@@ -134,7 +134,6 @@ impl<F: FnOnce() -> Lanes> Progress<'_, F> {
     fn failed(&mut self, part: Part, failure: Failure) {
         let is_stuck = matches!(failure, Failure::Stuck(_));
         match (failure, &part.messages[..]) {
-            (Failure::RowAt(message), _) => self.schedule.split_around(part, message),
             (failure, &[message]) => {
                 let may_pass = lacks_reference(&failure) && !self.schedule.is_empty();
                 self.loaded.outcomes[message] = self.doubts.outcome(message, failure);

@@ -2,13 +2,12 @@
 //!
 //! The batch goes as one array per column into `INSERT … SELECT unnest(…), …`, typed, and unnamed where a pooler may
 //! be in between; its text does not grow with the batch. As long as there are no duplicates the statement omits `ON
-//! CONFLICT`, and large batches are copied. A batch that Postgres refuses because of a row is bisected until the row
-//! is found: O(bad · log n) statements, and the others are stored. The only module that writes to tables.
+//! CONFLICT`. A batch that Postgres refuses because of a row is bisected until the row is found: O(bad · log n)
+//! statements, and the others are stored. The only module that writes to tables.
 
 mod array;
 mod chosen;
 mod collapse;
-mod copy;
 mod divide;
 mod execute;
 mod families;
@@ -24,17 +23,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
-use crate::rows::{MessageRows, Rows};
+use crate::rows::MessageRows;
 use crate::schema::{Known, TableError};
 use crate::telemetry::Recovery;
 use chosen::Chosen;
-use copy::{Copied, CopyIn};
 use divide::choose_divided;
 use insert::Tries;
 use optimistic::Optimistic;
@@ -118,8 +116,6 @@ pub struct Loader {
     pipeline: Arc<Pipeline>,
     database: Database,
     statements: Statements,
-    /// Where there is only one table.
-    copy: Option<CopyIn>,
     optimistic: Optimistic,
     /// Whether this is not the first batch.
     is_warm: bool,
@@ -159,8 +155,6 @@ impl Stored {
 enum Failure {
     /// A row of one of its messages is at fault.
     Row(Refusal),
-    /// The row of the message at this position of the batch is at fault, as it seems.
-    RowAt(usize),
     /// A row is at fault, or else the table or the server: blamed on its message only once another one has been
     /// stored.
     Doubt(Refusal, LoadError),
@@ -180,7 +174,6 @@ impl Loader {
     pub fn new(pipeline: Arc<Pipeline>, database: Database) -> Self {
         Self {
             statements: Statements::new(&pipeline, Known::default()),
-            copy: pipeline.single_table().map(CopyIn::new),
             optimistic: Optimistic::new(),
             is_warm: false,
             pipeline,
@@ -219,9 +212,6 @@ impl Loader {
         time: TimeBudget,
     ) -> (Loaded, Result<(), LoadError>) {
         self.optimistic.begin_batch();
-        if let Some(copy) = &mut self.copy {
-            copy.begin_batch();
-        }
         let mut loaded = Loaded {
             outcomes: vec![Outcome::Unknown; rows.messages()],
             tables: vec![Stored::default(); rows.tables().len()],
@@ -244,90 +234,8 @@ impl Loader {
         loop {
             let referred = self.statements.known().referred();
             let chosen = choose_divided(&pipeline, rows, &part.messages, referred);
-            if let [only] = &chosen[..]
-                && let [table] = &only.tables[..]
-                && !part.is_suspect()
-            {
-                let until = time.of_one_try(part.shares());
-                let copied = self.try_copy(table.rows, &table.written, until, time);
-                if let Some(written) = copied.await? {
-                    return Ok(only.stored(&Counts::of_one_table(written)));
-                }
-            }
             if let Some(counts) = self.insert(&chosen, part, &mut tries, time).await? {
                 return Ok(stored(&chosen, &counts));
-            }
-        }
-    }
-
-    /// Copies rows where that pays, and counts those written; `None`: they have to be inserted.
-    async fn try_copy(
-        &mut self,
-        rows: &Rows,
-        unique: &[usize],
-        until: Instant,
-        time: TimeBudget,
-    ) -> Result<Option<u64>, Failure> {
-        let is_worth_a_try = |copy: &CopyIn| copy.is_worth_a_try(unique.len());
-        if !self.optimistic.is_on() || !self.copy.as_ref().is_some_and(is_worth_a_try) {
-            return Ok(None);
-        }
-        match self.copy(rows, unique, until, time).await? {
-            Copied::Rows(written) => {
-                self.optimistic.hit();
-                return Ok(Some(written));
-            }
-            Copied::RefusedAt(place) => {
-                if let Some(&row) = unique.get(place) {
-                    return Err(Failure::RowAt(row));
-                }
-            }
-            Copied::Conflict => self.optimistic.miss(),
-            Copied::Skipped => {}
-        }
-        Ok(None)
-    }
-
-    /// Copies rows. If that fails for any reason other than a row, they must be inserted.
-    async fn copy(
-        &mut self,
-        rows: &Rows,
-        unique: &[usize],
-        until: Instant,
-        time: TimeBudget,
-    ) -> Result<Copied, Failure> {
-        let Self {
-            pipeline,
-            database,
-            statements,
-            copy,
-            ..
-        } = self;
-        // The insert reports why there is no connection.
-        let Ok(session) = session(database, pipeline, statements, copy, time.retry_until).await
-        else {
-            return Ok(Copied::Skipped);
-        };
-        let (Some(client), Some(copy), Some(mapping)) =
-            (session.client_for_names(), copy, pipeline.single_table())
-        else {
-            return Ok(Copied::Skipped);
-        };
-        let copied = copy.store(client, mapping, rows, unique);
-        match timeout_at(until, copied).await {
-            Ok(Ok(copied)) => Ok(copied),
-            Ok(Err(error)) => {
-                tracing::warn!(reason = %error, "rows could not be copied: inserting them on a new connection");
-                database.disconnect();
-                self.retries += 1;
-                Ok(Copied::Skipped)
-            }
-            Err(_) => {
-                database.abandon(time.answer_by).await;
-                if until == time.stop_at {
-                    return Err(Failure::OutOfTime);
-                }
-                Ok(Copied::Skipped)
             }
         }
     }
@@ -349,7 +257,6 @@ async fn session<'d>(
     database: &'d mut Database,
     pipeline: &Pipeline,
     statements: &mut Statements,
-    copy: &mut Option<CopyIn>,
     until: Instant,
 ) -> Result<&'d mut Session, DatabaseError> {
     let is_dsql = database.is_dsql();
@@ -359,9 +266,6 @@ async fn session<'d>(
         if is_dsql {
             // What its catalog says about constraints is not documented.
             statements.set_guard(None);
-        }
-        if let Some(copy) = copy {
-            copy.forget_table();
         }
     }
     Ok(session)

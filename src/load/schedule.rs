@@ -154,17 +154,6 @@ impl<F: FnOnce() -> Lanes> Schedule<F> {
         }
     }
 
-    /// Splits a part before and after a message.
-    pub(super) fn split_around(&mut self, mut part: Part, message: usize) {
-        let place = part.messages.iter().position(|&other| other == message);
-        let place = place.unwrap_or(part.messages.len());
-        let mut at = part.messages.split_off(place);
-        let after = at.split_off(at.len().min(1));
-        for messages in [part.messages, at, after] {
-            self.push(part.turn.timeouts, messages);
-        }
-    }
-
     /// Notes that a part timed out.
     pub(super) fn timed_out(&mut self) {
         self.has_timed_out = true;

@@ -21,7 +21,7 @@ pub use error::TableError;
 pub(crate) use error::no_partition;
 pub use fit::{Difference, Fault};
 pub use fix::Fix;
-pub(crate) use guard::{copy_check, copy_fit, key_guard};
+pub(crate) use guard::key_guard;
 pub(crate) use inspect::is_index_of_key;
 pub use inspect::{Inspection, Kind, PartitionGap, Permissions, TableFacts};
 pub use known::{Known, KnownColumn, KnownTable};

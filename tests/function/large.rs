@@ -1,12 +1,17 @@
-//! Batches whose rows are larger than what one statement stores.
+//! Large batches, and batches whose rows are larger than what one statement stores.
+
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::hostile::peak_bytes;
-use crate::support::batch::{Batch, ids};
+use crate::support::batch::{Batch, id, ids, login_with};
 use crate::support::{Database, Function, Mapping, Setup};
 
 const MEBIBYTE: usize = 1 << 20;
+
+/// The largest batch of a profile, or of `drain`.
+const MANY: i64 = 1_000;
 
 /// The memory of the smallest function that the template allows has room for this.
 const MOST_MEMORY: usize = 200 * MEBIBYTE;
@@ -115,4 +120,54 @@ async fn a_batch_of_ordinary_messages_is_one_statement() {
     function.invoke(&batch.event()).await.assert_none_failed();
     let statements = database.rows("SELECT last_value::text FROM statements");
     assert_eq!(statements.await.concat(), ["1"]);
+}
+
+#[tokio::test]
+async fn the_good_rows_of_a_large_batch_of_mostly_refused_ones_are_stored() {
+    const GOOD: i64 = 25;
+    let database = Database::with_user_logins().await;
+    database
+        .execute("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
+        .await;
+    let mut function = Setup::on(&database).start().await;
+    let batch = (0..MANY).fold(Batch::new(), |batch, number| {
+        let is_good = number % (MANY / GOOD) == 0;
+        let user = if is_good { "good" } else { "refused" };
+        batch.body(&format!("k{number}"), login_with("user_id", json!(user)))
+    });
+    let time = Duration::from_secs(600);
+    let answer = function.invoke_within(&batch.event(), time).await;
+    assert_eq!(answer.failed_ids().len() as i64, MANY - GOOD);
+    assert_eq!(database.count("user_logins").await, GOOD);
+}
+
+/// The refused row is early: the few rows before it must still be stored first.
+#[tokio::test]
+async fn a_large_batch_with_a_refused_row_is_stored_in_the_order_of_arrival() {
+    const KEYS: i64 = 100;
+    for (policy, expected) in [("ignore", "first"), ("update", "later")] {
+        let database = Database::new().await;
+        database
+            .execute("CREATE TABLE t (k integer PRIMARY KEY CHECK (k >= 0), v text)")
+            .await;
+        let mapping = Mapping::of("t").key("k").set("on_conflict", policy);
+        let mapping = mapping.column("k", "integer").with("required", true);
+        let mapping = mapping.column("v", "text");
+        let mut function = Setup::on(&database).mapping(&mapping).start().await;
+        let row = |batch: Batch, name: String, key: i64, value: &str| {
+            batch.body(&name, json!({"k": key, "v": value}))
+        };
+        let batch = (0..KEYS).fold(Batch::new(), |batch, key| {
+            row(batch, format!("f{key}"), key, "first")
+        });
+        let batch = row(batch, "bad".to_owned(), -1, "refused");
+        let batch = (0..MANY).fold(batch, |batch, key| {
+            row(batch, format!("l{key}"), key, "later")
+        });
+        let answer = function.invoke(&batch.event()).await;
+        assert_eq!(answer.failed_ids(), [id("bad")]);
+        let counts = format!("SELECT v, count(*)::text FROM t WHERE k < {KEYS} GROUP BY v");
+        let expected = [[expected.to_owned(), KEYS.to_string()]];
+        assert_eq!(database.rows(&counts).await, expected, "{policy}");
+    }
 }

@@ -6,7 +6,6 @@
 
 mod canary;
 mod constraints;
-mod copy;
 mod dead_letters;
 mod deadline;
 mod deletes;
@@ -35,7 +34,6 @@ mod mapping;
 mod mask_keys;
 mod memory;
 mod metrics;
-mod names;
 mod newer;
 mod not_an_object;
 mod numbers;
@@ -44,6 +42,7 @@ mod order_model;
 mod origin;
 mod outage;
 mod pooler;
+mod prepared;
 mod redelivery;
 mod references;
 mod refused;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::batch::{Batch, id, login, login_with};
-use crate::support::statements::{SAFE, SKIPPED, counted, noted, noting_database};
-use crate::support::{Database, Function, Setup};
+use crate::support::statements::{SAFE, SKIPPED, counted, note, noted, noting_database};
+use crate::support::{Database, Function, Mapping, Setup};
 
 const PLAIN: &str = "INSERT";
 
@@ -102,6 +102,99 @@ async fn another_table_of_the_same_name_is_noticed() {
     let error = function.invoke(&batch("warm0")).await.error();
     assert!(error.contains("no unique index on its key"), "{error}");
     assert_eq!(database.count("user_logins").await, 0);
+}
+
+/// As in a deployment that alternates between two schemas.
+#[tokio::test]
+async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
+    let database = noting_database().await;
+    let (schema, next) = (&database.schema, format!("{}_next", database.schema));
+    let mapping = Mapping::shipped().within(&database);
+    let mut function = Setup::on(&database).mapping(&mapping).start().await;
+    warm_up(&mut function).await;
+    database
+        .execute(&format!(
+            "CREATE SCHEMA {next}; CREATE TABLE {next}.user_logins (LIKE {schema}.user_logins); \
+             ALTER SCHEMA {schema} RENAME TO {next}_old; ALTER SCHEMA {next} RENAME TO {schema}"
+        ))
+        .await;
+    let error = function.invoke(&batch("a")).await.error();
+    assert!(error.contains("no unique index on its key"), "{error}");
+    assert_eq!(database.count("user_logins").await, 0);
+}
+
+/// A warm function on a table of a number and the columns `a` and `b`, which also has new columns that are not mapped.
+async fn warm_with(database: &Database, types: [&str; 2], new: &str) -> Function {
+    let [a, b] = types;
+    let columns = format!("k integer PRIMARY KEY, a {a}, b {b}, a_new {new}, b_new {new}");
+    database
+        .execute(&format!("CREATE TABLE t ({columns})"))
+        .await;
+    note(database, "t").await;
+    let mapping = Mapping::of("t").key("k").column("k", "integer");
+    let mapping = mapping.with("required", true).column("a", a).column("b", b);
+    let mut function = Setup::on(database).mapping(&mapping).start().await;
+    for number in 0..WARM {
+        let batch = numbered(number, &json!(null));
+        function.invoke(&batch).await.assert_none_failed();
+    }
+    assert_eq!(noted(database).await, HOW);
+    function
+}
+
+/// A batch of a message with this number, and this value for the columns `a` and `b`.
+fn numbered(number: usize, value: &Value) -> Value {
+    let body = json!({"k": number, "a": value, "b": value});
+    Batch::new().body(&number.to_string(), body).event()
+}
+
+/// As in an online migration: the new columns are filled, and then get the old names.
+#[tokio::test]
+async fn columns_that_were_renamed_get_no_value_of_another_type() {
+    let cases = [
+        ("bigint", "timestamptz", json!(1_700_000_000_000_i64)),
+        ("jsonb", "bytea", json!({"k": 2})),
+    ];
+    for (of, new, value) in cases {
+        let database = Database::new().await;
+        let mut function = warm_with(&database, [of, of], new).await;
+        database
+            .execute(
+                "ALTER TABLE t RENAME a TO a_old; ALTER TABLE t RENAME a_new TO a; \
+                 ALTER TABLE t RENAME b TO b_old; ALTER TABLE t RENAME b_new TO b",
+            )
+            .await;
+        let error = function.invoke(&numbered(WARM, &value)).await.error();
+        assert!(error.contains("and mapped as"), "{error}");
+        assert_eq!(database.count("t").await, WARM as i64, "{new}");
+    }
+}
+
+/// Postgres changes some types without rewriting the table, and converts what is inserted.
+#[tokio::test]
+async fn a_column_whose_type_was_changed_gets_the_value_that_was_sent() {
+    let database = Database::new().await;
+    let mut function = warm_with(&database, ["integer", "timestamptz"], "text").await;
+    database
+        .execute("SET TimeZone = 'UTC'; ALTER TABLE t ALTER a TYPE real, ALTER b TYPE timestamp")
+        .await;
+    let body = json!({"k": WARM, "a": 2, "b": "2026-11-22T10:00:00+02:00"});
+    let batch = Batch::new().body("changed", body).event();
+    function.invoke(&batch).await.assert_none_failed();
+    let stored = format!("SELECT a::text, b::text FROM t WHERE k = {WARM}");
+    assert_eq!(database.rows(&stored).await, [["2", "2026-11-22 08:00:00"]]);
+}
+
+/// Postgres would generate its values itself.
+#[tokio::test]
+async fn a_column_that_became_an_identity_is_noticed() {
+    let database = Database::new().await;
+    let mut function = warm_with(&database, ["bigint", "bigint"], "text").await;
+    database
+        .execute("ALTER TABLE t RENAME TO older; CREATE TABLE t (k integer PRIMARY KEY, a bigint GENERATED ALWAYS AS IDENTITY, b bigint)")
+        .await;
+    function.invoke(&numbered(WARM, &json!(1))).await.error();
+    assert_eq!(database.count("t").await, 0);
 }
 
 #[tokio::test]

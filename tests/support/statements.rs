@@ -1,24 +1,13 @@
-//! Batches so large that they are copied, and by which statements the rows of a table came.
+//! By which statements the rows of a table came.
 
 use serde_json::Value;
 
-use super::batch::{Batch, login};
 use super::{Database, Function};
-
-/// This many rows are copied.
-pub(crate) const MANY: usize = 8_000;
 
 /// After a batch with a duplicate this many are taken for such.
 pub(crate) const SKIPPED: usize = 8;
 
 pub(crate) const SAFE: &str = "INSERT ON CONFLICT";
-
-/// A large batch whose messages have names with this prefix.
-pub(crate) fn many(prefix: &str) -> Batch {
-    (0..MANY).fold(Batch::new(), |batch, number| {
-        batch.body(&format!("{prefix}{number}"), login())
-    })
-}
 
 /// The table of logins, which records the statements that wrote its rows.
 pub(crate) async fn noting_database() -> Database {

@@ -9,26 +9,24 @@ use tokio_postgres::{Client, Statement};
 use super::DatabaseError;
 use super::server::is_direct;
 
-/// How long a prepared statement lasts.
-pub(crate) enum Names {
-    /// Nothing is prepared and nothing copied: Aurora DSQL has no `COPY`, and RDS Proxy would pin a connection to the server to this client.
-    /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>.
-    Pinning,
-    /// Not known yet.
+/// The prepared statements of a connection.
+pub(crate) enum Prepared {
+    /// Whether the connection supports them is not known yet.
     Unknown,
-    /// For a transaction: a pooler may run the next one in another server process, where another client's statement
-    /// may have the same name.
-    Transaction,
-    /// As long as the connection; the prepared statements, by their text.
-    Connection(HashMap<String, Statement>),
+    /// By their text.
+    Statements(HashMap<String, Statement>),
+    /// Nothing is prepared. A pooler may run the next transaction in another server process, where another client's
+    /// statement may have the same name; RDS Proxy would pin a connection to the server to this client.
+    /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>.
+    Unsupported,
 }
 
-impl Names {
+impl Prepared {
     /// The statement, if it is prepared.
     pub(crate) fn get(&self, text: &str) -> Option<Statement> {
         match self {
-            Self::Connection(named) => named.get(text).cloned(),
-            Self::Pinning | Self::Unknown | Self::Transaction => None,
+            Self::Statements(prepared) => prepared.get(text).cloned(),
+            Self::Unknown | Self::Unsupported => None,
         }
     }
 
@@ -42,7 +40,7 @@ impl Names {
     ) {
         if let Err(error) = self.try_prepare(client, text, types).await {
             tracing::debug!(reason = %error, "statements are not prepared");
-            *self = Self::Transaction;
+            *self = Self::Unsupported;
         }
     }
 
@@ -53,14 +51,14 @@ impl Names {
         types: impl Iterator<Item = Type>,
     ) -> Result<(), DatabaseError> {
         match self {
-            Self::Unknown if is_direct(client).await? => *self = Self::Connection(HashMap::new()),
-            Self::Unknown => *self = Self::Transaction,
-            Self::Connection(named) => {
+            Self::Unknown if is_direct(client).await? => *self = Self::Statements(HashMap::new()),
+            Self::Unknown => *self = Self::Unsupported,
+            Self::Statements(prepared) => {
                 let types: Vec<_> = types.collect();
                 let statement = client.prepare_typed(text, &types).await?;
-                named.insert(text.to_owned(), statement);
+                prepared.insert(text.to_owned(), statement);
             }
-            Self::Pinning | Self::Transaction => {}
+            Self::Unsupported => {}
         }
         Ok(())
     }
