@@ -12,8 +12,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
+use crate::counts::Stored;
 use crate::deadline::TimeBudget;
-use crate::load::{LoadError, Loader, Stored};
+use crate::load::{LoadError, Loader};
 use crate::message::origin::Origins;
 use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;

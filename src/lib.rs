@@ -23,7 +23,7 @@
 //!   SQLSTATE means; [`schema`] compares the table with the mapping and writes the SQL between the two;
 //!   [`database`] keeps one connection with TLS and rotating credentials; [`quote`] writes SQL names and strings.
 //! - **Queue**: [`sqs`] receives, sends, backs off, and knows in-flight and dead-lettered messages.
-//! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`backoff`] between attempts, `causes` of
+//! - **Shared**: [`counts`] of rows and retries, [`aws`] and [`secret`] for clients and Secrets Manager, [`backoff`] between attempts, `causes` of
 //!   errors, [`suggest`] for misspelt words, [`telemetry`] for log lines and metrics.
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
@@ -32,6 +32,7 @@ pub mod backoff;
 mod batch;
 mod causes;
 pub mod config;
+pub mod counts;
 pub mod database;
 pub mod deadline;
 pub mod handler;

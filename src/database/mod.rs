@@ -23,8 +23,8 @@ use tokio_postgres::{Client, Config};
 
 use crate::causes::causes;
 use crate::config::{DatabaseSettings, SslMode, TlsSettings};
+use crate::counts::Recovery;
 use crate::secret::{Secrets, Stage};
-use crate::telemetry::Recovery;
 pub use canceller::Canceller;
 use credentials::RotatingSecret;
 use dsql::{is_dsql, leads_to_dsql};

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::Counts;
 use super::collapse::{Collapsed, collapse};
-use super::{Counts, Stored};
+use crate::counts::Stored;
 use crate::pipeline::Pipeline;
 use crate::rows::{MessageRows, Rows, TableRows};
 

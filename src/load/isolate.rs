@@ -10,7 +10,8 @@ use tokio_postgres::error::SqlState;
 
 use super::limits::parts;
 use super::schedule::{Lanes, Part, Schedule};
-use super::{Failure, LoadError, Loaded, Loader, Outcome, Stored};
+use super::{Failure, LoadError, Loaded, Loader, Outcome};
+use crate::counts::Stored;
 use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
 use crate::rows::MessageRows;

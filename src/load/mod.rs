@@ -21,17 +21,16 @@ mod statement;
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::counts::{Recovery, Stored};
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
 use crate::rows::MessageRows;
 use crate::schema::{Known, TableError};
-use crate::telemetry::Recovery;
 use chosen::Chosen;
 use divide::choose_divided;
 use insert::Tries;
@@ -59,27 +58,6 @@ pub struct Loaded {
     pub outcomes: Vec<Outcome>,
     /// One for each table.
     pub tables: Vec<Stored>,
-}
-
-/// What became of the rows in a table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Stored {
-    /// Rows written to the table, new or updated.
-    #[serde(rename = "stored")]
-    pub written: u64,
-    /// Rows whose key the table had, or another row of the batch. Rows of a child table go with that of their parent.
-    pub duplicates: u64,
-    /// Those of them whose key another row of the batch had.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub duplicates_in_batch: u64,
-    /// Rows left out because there is a newer one of their key, in the table or in the batch.
-    pub stale: u64,
-    /// Rows deleted.
-    pub deleted: u64,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// What a statement has counted in a table.
@@ -135,19 +113,6 @@ impl Loaded {
 
     fn is_any_stored(&self) -> bool {
         self.outcomes.contains(&Outcome::Stored)
-    }
-}
-
-impl Stored {
-    /// Both together.
-    pub fn plus(self, other: &Self) -> Self {
-        Self {
-            written: self.written + other.written,
-            duplicates: self.duplicates + other.duplicates,
-            duplicates_in_batch: self.duplicates_in_batch + other.duplicates_in_batch,
-            stale: self.stale + other.stale,
-            deleted: self.deleted + other.deleted,
-        }
     }
 }
 

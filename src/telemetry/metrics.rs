@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::Recovery;
 use super::line::{Line, LogMembers, Metric, Scope, json_span};
 use super::summary::Summary;
-use crate::load::Stored;
+use crate::counts::{Recovery, Stored};
 use crate::pipeline::Pipeline;
 
 /// The name of a metric: rows without a value of their own.

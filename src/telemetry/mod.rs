@@ -39,17 +39,6 @@ const ALIKE: &str = concat!(env!("CARGO_CRATE_NAME"), "::alike");
 /// This many messages that failed for the same reason still have a line each; a line about more has this many ids.
 const MAX_EACH: usize = 2;
 
-/// Retries, reconnects and secret refreshes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Statements that were retried.
-    pub retries: u64,
-    /// Connections that replaced an earlier one.
-    pub reconnects: u64,
-    /// Repeated reads of the secret.
-    pub secret_refreshes: u64,
-}
-
 /// Starts the log of the function.
 pub fn init(settings: LogSettings) {
     let is_terminal = std::io::stdout().is_terminal();

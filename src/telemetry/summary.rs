@@ -6,7 +6,7 @@ use serde::Serialize;
 use tracing::Level;
 
 use super::{BatchMetrics, millis};
-use crate::load::Stored;
+use crate::counts::Stored;
 
 /// The summary of a batch, for people.
 #[derive(Serialize)]

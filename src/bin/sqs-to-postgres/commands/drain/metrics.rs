@@ -124,7 +124,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use sqs_to_postgres::load::Stored;
+    use sqs_to_postgres::counts::Stored;
     use sqs_to_postgres::sqs::Depth;
     use sqs_to_postgres::telemetry::Totals;
 

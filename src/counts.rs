@@ -1,0 +1,48 @@
+//! What is counted of a batch: what became of its rows, and what storing them took.
+
+use serde::Serialize;
+
+/// What became of the rows in a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// Rows written to the table, new or updated.
+    #[serde(rename = "stored")]
+    pub written: u64,
+    /// Rows whose key the table had, or another row of the batch. Rows of a child table go with that of their parent.
+    pub duplicates: u64,
+    /// Those of them whose key another row of the batch had.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub duplicates_in_batch: u64,
+    /// Rows left out because there is a newer one of their key, in the table or in the batch.
+    pub stale: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+/// Retries, reconnects and secret refreshes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Statements that were retried.
+    pub retries: u64,
+    /// Connections that replaced an earlier one.
+    pub reconnects: u64,
+    /// Repeated reads of the secret.
+    pub secret_refreshes: u64,
+}
+
+impl Stored {
+    /// Both together.
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            written: self.written + other.written,
+            duplicates: self.duplicates + other.duplicates,
+            duplicates_in_batch: self.duplicates_in_batch + other.duplicates_in_batch,
+            stale: self.stale + other.stale,
+            deleted: self.deleted + other.deleted,
+        }
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
