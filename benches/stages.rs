@@ -9,18 +9,17 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use mapping::internals::Masker;
+use mapping::{
+    Compiled, Envelope, KeyRing, Mask, MaskKey, Message, MessageRows, Pipeline, Record, read_event,
+};
 use serde_json::json;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::DatabaseSettings;
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::load::Loader;
-use sqs_to_postgres::mask::{KeyRing, Mask, MaskKey, Masker};
-use sqs_to_postgres::message::{Envelope, Message, Record, read_event};
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::rows::MessageRows;
 use sqs_to_postgres::secret::Secrets;
-use sqs_to_postgres::transform::Transformer;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -66,13 +65,13 @@ fn key() -> KeyRing {
 }
 
 /// A mapping ready for use, and the number of its columns.
-struct Stage(Transformer);
+struct Stage(Compiled);
 
 impl Stage {
     fn new(mapping: &str) -> Self {
         let pipeline = Pipeline::parse("bench", mapping).unwrap();
-        let transformer = Transformer::new("bench", &pipeline, Some(&key())).unwrap();
-        Self(transformer)
+        let compiled = Compiled::new("bench", &pipeline, Some(&key())).unwrap();
+        Self(compiled)
     }
 
     fn rows(&self, messages: &[Message<'_>]) -> MessageRows {

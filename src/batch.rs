@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use mapping::{Compiled, MessageRows, Record, Rejection, Rule, TableRows};
+
 use crate::load::Outcome;
-use crate::message::{Message, Record};
-use crate::pipeline::Pipeline;
-use crate::rejection::{Rejection, Rule};
-use crate::rows::{MessageRows, TableRows};
-use crate::transform::Transformer;
 
 /// Messages are read until their rows take this much memory. Then these are stored, in one statement, before others are
 /// read.
@@ -41,11 +38,11 @@ pub(crate) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// None of the records is read yet.
-    pub(crate) fn new(records: &'a [Record<'a>], transformer: &Transformer) -> Self {
+    pub(crate) fn new(records: &'a [Record<'a>], compiled: &Compiled) -> Self {
         Self {
             records,
             read: 0,
-            rows: transformer.new_rows(),
+            rows: compiled.new_rows(),
             groups: Vec::with_capacity(records.len()),
             positions: Vec::with_capacity(records.len()),
             skipped: 0,
@@ -67,29 +64,29 @@ impl<'a> Batch<'a> {
 
     /// Replaces the rows by those of the next records, as many as one statement stores, or says why a record has none.
     /// After a failed message no later one of its FIFO group becomes rows. `false`: all records were read before.
-    pub(crate) fn read(&mut self, pipeline: &Pipeline, transformer: &Transformer) -> bool {
+    pub(crate) fn read(&mut self, compiled: &Compiled) -> bool {
         if self.read == self.records.len() {
             return false;
         }
-        self.rows = transformer.new_rows();
+        self.rows = compiled.new_rows();
         self.groups.clear();
         self.positions.clear();
         while let Some(record) = self.records.get(self.read)
             && self.rows.bytes() < MAX_BYTES
         {
-            self.read_one(record, pipeline, transformer);
+            self.read_one(record, compiled);
         }
         true
     }
 
-    fn read_one(&mut self, record: &'a Record<'a>, pipeline: &Pipeline, transformer: &Transformer) {
+    fn read_one(&mut self, record: &'a Record<'a>, compiled: &Compiled) {
         let position = self.read;
         self.read += 1;
         let group = record.fifo_group();
         let made = if group.is_some_and(|group| self.failed_groups.contains(group)) {
             Err(Rule::GroupHeld.into())
         } else {
-            make_rows(record, pipeline, transformer, &mut self.rows)
+            make_rows(record, compiled, &mut self.rows)
         };
         match made {
             Ok(false) => self.skipped += 1,
@@ -155,13 +152,12 @@ impl<'a> Batch<'a> {
 /// Reads one record into rows, and says whether there are any. A panic, if there were one, costs this record.
 fn make_rows(
     record: &Record<'_>,
-    pipeline: &Pipeline,
-    transformer: &Transformer,
+    compiled: &Compiled,
     rows: &mut MessageRows,
 ) -> Result<bool, Rejection> {
     let read = || {
-        let message = Message::extract(record, pipeline.envelope)?;
-        transformer.transform(&message, rows)
+        let message = compiled.extract(record)?;
+        compiled.transform(&message, rows)
     };
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         rows.drop_unfinished();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
+use mapping::{Compiled, NotSqs, Origins, Pipeline, Record, Rejection, Rule, read_event};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -15,14 +16,9 @@ use crate::batch::Batch;
 use crate::counts::Stored;
 use crate::deadline::TimeBudget;
 use crate::load::{LoadError, Loader};
-use crate::message::origin::Origins;
-use crate::message::{NotSqs, Record, read_event};
-use crate::pipeline::Pipeline;
 use crate::prepare::{Preparation, PrepareError};
-use crate::rejection::{Rejection, Rule};
 use crate::sqs::Sqs;
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
-use crate::transform::Transformer;
 
 /// Why nothing of a batch is acknowledged.
 #[derive(Debug, Error, PartialEq)]
@@ -98,8 +94,8 @@ impl Handler {
     ) -> Result<SqsBatchResponse, HandleError> {
         let mut records = read_event(payload)?;
         tracing::Span::current().record("batch_size", records.len());
-        let transformer = match self.preparation.transformer(time.retry_until).await {
-            Ok(transformer) => transformer,
+        let compiled = match self.preparation.compiled(time.retry_until).await {
+            Ok(compiled) => compiled,
             Err(error) => {
                 let figures = BatchMetrics {
                     received: records.len(),
@@ -115,14 +111,12 @@ impl Handler {
         };
         let began = Instant::now();
         telemetry::origins_ignored(records.iter_mut().filter_map(|record| {
-            let origins = transformer.origins();
+            let origins = compiled.origins();
             record.read_origin(origins)
         }));
         figures.transform = began.elapsed();
-        let mut batch = Batch::new(&records, &transformer);
-        let stored = self
-            .store(&mut batch, &transformer, &mut figures, time)
-            .await;
+        let mut batch = Batch::new(&records, &compiled);
+        let stored = self.store(&mut batch, &compiled, &mut figures, time).await;
         figures.recovery = self.loader.take_recovery();
         if let Err(error) = stored {
             return Err(self.fail(&records, &figures, error.into(), time).await);
@@ -132,7 +126,7 @@ impl Handler {
         if figures.skipped > 0 && figures.skipped == figures.received {
             telemetry::batch_skipped(figures.skipped);
         }
-        let origins = transformer.origins();
+        let origins = compiled.origins();
         Ok(self.settle(&rejected, origins, &figures, time).await)
     }
 
@@ -140,7 +134,7 @@ impl Handler {
     async fn store(
         &mut self,
         batch: &mut Batch<'_>,
-        transformer: &Transformer,
+        compiled: &Compiled,
         figures: &mut BatchMetrics,
         time: TimeBudget,
     ) -> Result<(), LoadError> {
@@ -149,7 +143,7 @@ impl Handler {
         figures.empty_rows = vec![0; tables];
         loop {
             let began = Instant::now();
-            if !batch.read(&self.pipeline, transformer) {
+            if !batch.read(compiled) {
                 return Ok(());
             }
             let read = Instant::now();

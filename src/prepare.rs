@@ -1,4 +1,4 @@
-//! Mapping and mask keys → the transformer.
+//! Mapping and mask keys → the compiled mapping.
 //!
 //! The mask keys may be in Secrets Manager, which may be unavailable for longer than a start may take. Then every
 //! batch tries to fetch them until one succeeds. After that they are read again from time to time, so that a new key
@@ -7,18 +7,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mapping::{Compiled, KeyError, KeyRing, MaskKey, Pipeline, PipelineError};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff::retry;
 use crate::config::MaskKeySettings;
-use crate::mask::{KeyError, KeyRing, MaskKey};
-use crate::pipeline::{Pipeline, PipelineError};
 use crate::secret::{MaskSecret, SecretError, Secrets, Stage};
-use crate::transform::Transformer;
 
-/// Why there is no transformer.
+/// Why there is no compiled mapping.
 #[derive(Debug, Error, PartialEq)]
 #[expect(missing_docs, reason = "each variant says what its error says")]
 pub enum PrepareError {
@@ -40,7 +38,7 @@ impl PrepareError {
 /// A batch waits this long at most for keys that may have changed.
 const REFRESH_TIME: Duration = Duration::from_secs(3);
 
-/// The transformer of a mapping, or everything needed to make it.
+/// The compiled mapping of a mapping, or everything needed to make it.
 pub struct Preparation {
     /// The name of the mapping in errors.
     file: String,
@@ -53,7 +51,7 @@ pub struct Preparation {
 }
 
 struct Made {
-    transformer: Arc<Transformer>,
+    compiled: Arc<Compiled>,
     /// By the wall clock: the monotonic clock may stop while the environment is frozen.
     at: SystemTime,
 }
@@ -77,28 +75,28 @@ impl Preparation {
         }
     }
 
-    /// The transformer. Fetches its mask keys until then, unless that was done not long ago. If they cannot be fetched
+    /// The compiled mapping. Fetches its mask keys until then, unless that was done not long ago. If they cannot be fetched
     /// again, or no longer fit, the earlier ones stay in use.
     ///
     /// # Errors
     /// There are no keys yet, and they cannot be read, or do not fit the mapping.
-    pub async fn transformer(&mut self, until: Instant) -> Result<Arc<Transformer>, PrepareError> {
-        let transformer = match &self.made {
+    pub async fn compiled(&mut self, until: Instant) -> Result<Arc<Compiled>, PrepareError> {
+        let compiled = match &self.made {
             None => Arc::new(self.make(until).await?),
-            Some(made) if !self.is_old(made) => return Ok(Arc::clone(&made.transformer)),
+            Some(made) if !self.is_old(made) => return Ok(Arc::clone(&made.compiled)),
             Some(made) => match self.make(until.min(Instant::now() + REFRESH_TIME)).await {
-                Ok(transformer) => Arc::new(transformer),
+                Ok(compiled) => Arc::new(compiled),
                 Err(error) => {
                     tracing::warn!(reason = %error, "the mask keys could not be read again: those in use stay");
-                    Arc::clone(&made.transformer)
+                    Arc::clone(&made.compiled)
                 }
             },
         };
         self.made = Some(Made {
-            transformer: Arc::clone(&transformer),
+            compiled: Arc::clone(&compiled),
             at: SystemTime::now(),
         });
-        Ok(transformer)
+        Ok(compiled)
     }
 
     fn is_old(&self, made: &Made) -> bool {
@@ -106,13 +104,13 @@ impl Preparation {
         is_secret && !made.at.elapsed().is_ok_and(|age| age < self.secret_ttl)
     }
 
-    async fn make(&self, until: Instant) -> Result<Transformer, PrepareError> {
+    async fn make(&self, until: Instant) -> Result<Compiled, PrepareError> {
         let fetch = async || {
             let fetched = timeout_at(until, mask_keys(self.mask_key.as_ref(), &self.secrets)).await;
             fetched.unwrap_or_else(|_| Err(self.no_answer()))
         };
         let keys = retry(until, PrepareError::is_transient, fetch).await?;
-        Ok(Transformer::new(&self.file, &self.pipeline, keys.as_ref())?)
+        Ok(Compiled::new(&self.file, &self.pipeline, keys.as_ref())?)
     }
 
     fn no_answer(&self) -> PrepareError {

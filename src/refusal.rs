@@ -1,7 +1,6 @@
 //! Why Postgres refused a statement, and what must happen next.
 
-use std::fmt;
-
+use mapping::Refusal;
 use tokio_postgres::error::{DbError, SqlState};
 
 /// What must happen after an error.
@@ -65,33 +64,17 @@ pub(crate) const TABLES_DIFFER: SqlState = SqlState::INVALID_ROW_COUNT_IN_RESULT
 /// Source: <https://github.com/postgres/postgres/tree/REL_18_STABLE/src/pl>, `pl_exec.c` and `plpy_plpymodule.c`.
 const RAISING: [&str; 2] = ["exec_stmt_raise", "PLy_output"];
 
-/// An error from Postgres, without the texts of its messages, which quote rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refusal {
-    /// Five characters, for example `23514` (check_violation).
-    /// Source: <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
-    pub sqlstate: String,
-    /// Whether it was a row-level security policy.
-    pub is_by_policy: bool,
-    /// Whether the table has no partition for the row.
-    pub lacks_partition: bool,
-    /// Whether the table changes the key by which other rows of the message belong to it.
-    pub changes_key: bool,
-    /// Whether the table may be at fault, because it has taken no row of another message.
-    pub is_in_doubt: bool,
-    /// Whether a trigger raised it and chose the names in it, which may be values: they are not shown.
-    pub is_raised: bool,
-    /// The table, if one is named.
-    pub table: Option<String>,
-    /// The column, if one is named.
-    pub column: Option<String>,
-    /// The constraint, if one is named.
-    pub constraint: Option<String>,
+/// What a [`Refusal`] has to do with the driver, which the mapping does not know.
+pub(crate) trait OfPostgres {
+    /// The fields of an error, without its texts.
+    fn of(answer: &DbError) -> Self;
+
+    /// Whether this is its SQLSTATE.
+    fn is(&self, state: &SqlState) -> bool;
 }
 
-impl Refusal {
-    /// The fields of an error, without its texts.
-    pub(crate) fn of(answer: &DbError) -> Self {
+impl OfPostgres for Refusal {
+    fn of(answer: &DbError) -> Self {
         Self {
             sqlstate: answer.code().code().to_owned(),
             is_by_policy: is_by_policy(answer),
@@ -107,37 +90,8 @@ impl Refusal {
         }
     }
 
-    /// The names of table, column and constraint that Postgres itself gave.
-    pub fn names(&self) -> [Option<&str>; 3] {
-        let names = [&self.table, &self.column, &self.constraint];
-        names.map(|name| name.as_deref().filter(|_| !self.is_raised))
-    }
-
-    /// Whether this is its SQLSTATE.
-    pub fn is(&self, state: &SqlState) -> bool {
+    fn is(&self, state: &SqlState) -> bool {
         self.sqlstate == state.code()
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SQLSTATE {}", self.sqlstate)?;
-        if self.is_by_policy {
-            f.write_str(" by a row-level security policy")?;
-        }
-        if self.changes_key {
-            f.write_str(" because a table changes the key by which others belong to it")?;
-        }
-        let kinds = ["table", "column", "constraint"];
-        for (kind, name) in kinds.into_iter().zip(self.names()) {
-            if let Some(name) = name {
-                write!(f, " {kind} {name:?}")?;
-            }
-        }
-        if self.is_in_doubt {
-            f.write_str(", and stored no row of another message in its tables")?;
-        }
-        Ok(())
     }
 }
 

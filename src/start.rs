@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mapping::{Pipeline, PipelineError, Problem};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -18,7 +19,6 @@ use crate::config::{ConfigError, Settings};
 use crate::database::{Database, DatabaseError};
 use crate::handler::Handler;
 use crate::load::Loader;
-use crate::pipeline::{Pipeline, PipelineError, Problem};
 use crate::prepare::{Preparation, PrepareError};
 use crate::refusal::RetryAction;
 use crate::secret::Secrets;
@@ -100,7 +100,7 @@ pub fn read_pipeline(files: &[PathBuf]) -> Result<(String, Pipeline), PipelineEr
 }
 
 async fn prepare(preparation: &mut Preparation, until: Instant) -> Result<(), StartError> {
-    match preparation.transformer(until).await {
+    match preparation.compiled(until).await {
         Err(error) if error.is_transient() => {
             tracing::warn!(reason = %error, "not ready yet: retrying with the first batch");
             Ok(())

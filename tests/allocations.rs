@@ -6,6 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mapping::Pipeline;
 use serde_json::json;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{DatabaseSettings, MaskKeySettings, QueueSettings};
@@ -13,7 +14,6 @@ use sqs_to_postgres::database::Database;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::handler::Handler;
 use sqs_to_postgres::load::Loader;
-use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::Preparation;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::Sqs;

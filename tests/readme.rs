@@ -5,12 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mapping::{Compiled, Envelope, MaskKey, Message, Pipeline, read_event};
 use serde_json::{Value, json};
 use sqs_to_postgres::config::Settings;
-use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::message::{Envelope, Message, read_event};
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::transform::Transformer;
 
 const README: &str = include_str!("../README.md");
 const MAPPING: &str = include_str!("../docs/MAPPING.md");
@@ -81,15 +78,15 @@ fn takes(mapping: &str, body: &str) -> bool {
     let key = MaskKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
         .unwrap()
         .into();
-    let transformer = Transformer::new("README.md", &pipeline, Some(&key)).unwrap();
+    let compiled = Compiled::new("README.md", &pipeline, Some(&key)).unwrap();
     let id = "5e0d8f2a-0000-4000-8000-000000000001";
     let event = json!({"Records": [
         {"messageId": id, "body": body, "attributes": {"SentTimestamp": "1700000000000"}}]})
     .to_string();
     let records = read_event(event.as_bytes()).unwrap();
     let message = Message::extract(&records[0], Envelope::None).unwrap();
-    let mut rows = transformer.new_rows();
-    transformer.transform(&message, &mut rows).is_ok()
+    let mut rows = compiled.new_rows();
+    compiled.transform(&message, &mut rows).is_ok()
 }
 
 #[test]

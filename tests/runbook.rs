@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::iter::successors;
 
+use mapping::{ColumnType, Refusal, Rule};
 use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::DatabaseError;
-use sqs_to_postgres::refusal::Refusal;
-use sqs_to_postgres::rejection::Rule;
 use sqs_to_postgres::schema::TableError;
 use sqs_to_postgres::secret::SecretError;
-use sqs_to_postgres::types::ColumnType;
 
 const RUNBOOK: &str = include_str!("../docs/RUNBOOK.md");
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use sqs_to_postgres::pipeline::TableMapping;
+use mapping::TableMapping;
 use tokio_postgres::{Client, NoTls};
 
 use crate::limits::copy_data;

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use mapping::{Pipeline, TableMapping};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use uuid::Uuid;
 
 use crate::orders;

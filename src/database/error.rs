@@ -1,11 +1,12 @@
 //! Errors of the connection to Postgres and of the server, and what must happen next.
 
+use mapping::Refusal;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
 use crate::aws::AwsError;
 use crate::causes::causes;
-use crate::refusal::{Refusal, RetryAction};
+use crate::refusal::{OfPostgres as _, RetryAction};
 use crate::secret::SecretError;
 
 /// An error of the connection or the server; no variant holds a value of a row.

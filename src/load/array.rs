@@ -7,10 +7,8 @@ use bytes::{BufMut, BytesMut};
 use thiserror::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::pipeline::TableMapping;
-use crate::rows::{Rows, put_array_head, put_null, put_value};
-use crate::transform::readable;
-use crate::types::ColumnType;
+use mapping::internals::{put_array_head, put_null, put_value, readable};
+use mapping::{ColumnType, Rows, TableMapping};
 
 pub(super) struct ColumnArray<'a> {
     pub(super) rows: &'a Rows,

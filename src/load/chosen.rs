@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
+use mapping::{MessageRows, Pipeline, Rows, TableRows};
+
 use super::Counts;
 use super::collapse::{Collapsed, collapse};
 use crate::counts::Stored;
-use crate::pipeline::Pipeline;
-use crate::rows::{MessageRows, Rows, TableRows};
 
 /// The rows of some messages that are to be stored, table by table.
 pub(super) struct Chosen<'r> {

@@ -2,9 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::pipeline::{OnConflict, TableMapping};
-use crate::rows::Rows;
-use crate::types::{ColumnType, Kind};
+use mapping::internals::Kind;
+use mapping::{ColumnType, OnConflict, Rows, TableMapping};
 
 /// The rows of one table that are to be stored.
 pub(super) struct Collapsed {
@@ -160,12 +159,10 @@ impl<'a> Numeric<'a> {
 
 #[cfg(test)]
 mod tests {
+    use mapping::{Compiled, Envelope, Message, Pipeline, read_event};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::{Envelope, Message, read_event};
-    use crate::pipeline::Pipeline;
-    use crate::transform::Transformer;
 
     /// The rows that messages with a key `k` and a value `v` collapse to.
     fn collapsed(head: &str, v: &str, bodies: &[String]) -> (Vec<usize>, u64) {
@@ -174,16 +171,16 @@ mod tests {
              [[column]]\nname = \"v\"\ntype = \"{v}\""
         );
         let pipeline = Pipeline::parse("p", &text).unwrap();
-        let transformer = Transformer::new("p", &pipeline, None).unwrap();
+        let compiled = Compiled::new("p", &pipeline, None).unwrap();
         let records: Vec<_> = bodies
             .iter()
             .map(|body| serde_json::json!({"messageId": "m", "body": body}))
             .collect();
         let event = serde_json::json!({ "Records": records }).to_string();
-        let mut rows = transformer.new_rows();
+        let mut rows = compiled.new_rows();
         for record in &read_event(event.as_bytes()).unwrap() {
             let message = Message::extract(record, Envelope::None).unwrap();
-            transformer.transform(&message, &mut rows).unwrap();
+            compiled.transform(&message, &mut rows).unwrap();
         }
         let rows = &rows.tables()[0].rows;
         let all: Vec<usize> = (0..rows.len()).collect();

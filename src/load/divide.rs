@@ -5,9 +5,9 @@
 //! different tables without a parent, go in statements of their own, in the order of arrival and in one transaction.
 //! Source: <https://www.postgresql.org/docs/18/trigger-definition.html>.
 
+use mapping::{MessageRows, Pipeline};
+
 use super::chosen::{Chosen, choose};
-use crate::pipeline::Pipeline;
-use crate::rows::MessageRows;
 
 /// The rows of messages for each of the statements. `referred` has the positions of the tables whose deleted rows take
 /// others with them.

@@ -1,5 +1,6 @@
 //! The statement of a batch, run once: its parameters, and what it has counted.
 
+use mapping::Pipeline;
 use tokio::join;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
@@ -8,7 +9,6 @@ use super::Counts;
 use super::array::ColumnArray;
 use super::chosen::Chosen;
 use super::families::{COUNTS, FIRST_COUNT, needs_snapshot};
-use crate::pipeline::Pipeline;
 
 /// The parameters of the statement, in order.
 pub(super) fn arrays<'a>(pipeline: &Pipeline, chosen: &'a Chosen<'_>) -> Vec<ColumnArray<'a>> {

@@ -7,9 +7,10 @@
 //! one writes reaches the others only as what it returns.
 //! Source: <https://www.postgresql.org/docs/18/queries-with.html#QUERIES-WITH-MODIFYING>.
 
+use mapping::internals::{all_equal, qualified, quote_identifier, quote_list};
+use mapping::{Column, Pipeline, TableMapping};
+
 use super::statement::{STORED, collated, conflict_action, expression, is_not_newer};
-use crate::pipeline::{Column, Pipeline, TableMapping};
-use crate::quote::{all_equal, qualified, quote_identifier, quote_list};
 use crate::schema::{Known, KnownTable};
 
 /// The columns that the statement returns before the counts.

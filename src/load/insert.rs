@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::{OptionFuture as Maybe, join3};
+use mapping::{Pipeline, Refusal, TableMapping};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -16,8 +17,7 @@ use super::{Counts, Failure, Loader, session};
 use crate::backoff::backoff;
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
-use crate::pipeline::{Pipeline, TableMapping};
-use crate::refusal::{KEY_IS_CHANGED, Refusal, RetryAction, TABLES_DIFFER};
+use crate::refusal::{KEY_IS_CHANGED, OfPostgres as _, RetryAction, TABLES_DIFFER};
 use crate::schema::{
     Inspection, Known, LiveTable, TableError, is_index_of_key, key_guard, no_partition,
 };

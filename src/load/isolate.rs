@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use mapping::{MessageRows, Pipeline};
 use tokio_postgres::error::SqlState;
 
 use super::limits::parts;
@@ -13,8 +14,7 @@ use super::schedule::{Lanes, Part, Schedule};
 use super::{Failure, LoadError, Loaded, Loader, Outcome};
 use crate::counts::Stored;
 use crate::deadline::TimeBudget;
-use crate::pipeline::Pipeline;
-use crate::rows::MessageRows;
+use crate::refusal::OfPostgres as _;
 
 /// So many single rows for which the table or the server may be at fault are enough to suspect it, if no row was
 /// stored.

@@ -1,6 +1,6 @@
 //! How much of a batch one transaction may contain, where the server limits that: Aurora DSQL.
 
-use crate::rows::{MessageRows, TableRows};
+use mapping::{MessageRows, TableRows};
 
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/CHAP_quotas.html> (2026-11).
 const MAX_ROWS: usize = 3_000;

@@ -21,15 +21,13 @@ mod statement;
 
 use std::sync::Arc;
 
+use mapping::{MessageRows, Pipeline, Refusal};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::counts::{Recovery, Stored};
 use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
-use crate::pipeline::Pipeline;
-use crate::refusal::Refusal;
-use crate::rows::MessageRows;
 use crate::schema::{Known, TableError};
 use chosen::Chosen;
 use divide::choose_divided;

@@ -1,10 +1,10 @@
 //! The SQL of a batch. Its length depends on the mapping, never on the batch.
 
+use mapping::internals::{qualified, quote_identifier, quote_list};
+use mapping::{Column, ColumnType, OnConflict, Pipeline, TableMapping};
+
 use super::families::families;
-use crate::pipeline::{Column, OnConflict, Pipeline, TableMapping};
-use crate::quote::{qualified, quote_identifier, quote_list};
 use crate::schema::{Known, KnownTable};
-use crate::types::ColumnType;
 
 /// The alias of a row that is already in the table, to compare it with the new one.
 pub(super) const STORED: &str = "stored";

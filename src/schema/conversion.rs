@@ -1,7 +1,8 @@
 //! What a change of a column's type does to the values that the column has.
 
+use mapping::ColumnType;
+
 use super::live::{LiveColumn, short};
-use crate::types::ColumnType;
 
 /// What a statement does to a table that has rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

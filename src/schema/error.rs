@@ -1,10 +1,9 @@
 //! Faults of a table as a whole.
 
+use mapping::{ColumnType, Table, TableMapping};
 use thiserror::Error;
 
-use super::ddl::{default_partition, one_line};
-use crate::pipeline::{Table, TableMapping};
-use crate::types::ColumnType;
+use mapping::ddl::{default_partition, one_line};
 
 /// A table that does not fit the mapping, with the statement that fixes it.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]

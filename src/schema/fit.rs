@@ -1,13 +1,11 @@
 //! Whether a column of the table stores the values of the mapping, and stores them unchanged.
 
+use mapping::{Column, ColumnType, Mask};
 use thiserror::Error;
 
 use super::conversion::digits;
 use super::fix::Fix;
 use super::live::{LiveColumn, short};
-use crate::mask::Mask;
-use crate::pipeline::Column;
-use crate::types::ColumnType;
 
 /// Why a column of the table does not fit the mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]

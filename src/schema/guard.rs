@@ -1,10 +1,10 @@
 //! Conditions on the table that a statement relies on, as SQL that Postgres checks in the same transaction.
 
+use mapping::TableMapping;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::DatabaseError;
-use crate::pipeline::TableMapping;
 
 /// The columns of index `i`, sorted as [`key_of`] does.
 pub(super) const COLUMNS_OF_INDEX: &str = "\

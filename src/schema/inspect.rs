@@ -1,16 +1,16 @@
 //! Whether the loader's statement will work on the table.
 
+use mapping::ddl::{default_partition, index, one_line};
+use mapping::internals::quote_identifier;
+use mapping::{OnConflict, Pipeline, Refusal, TableMapping};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::ddl::{default_partition, index, one_line};
 use super::guard::{COLUMNS_OF_INDEX, key_of};
 use super::{Fix, LiveTable, TableError};
 use crate::database::DatabaseError;
-use crate::pipeline::{OnConflict, Pipeline, TableMapping};
-use crate::quote::quote_identifier;
-use crate::refusal::Refusal;
+use crate::refusal::OfPostgres as _;
 
 /// The state of the mapping's table.
 #[derive(Debug)]

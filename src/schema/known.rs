@@ -5,12 +5,12 @@
 //! the statement itself checks what it takes for granted, as Postgres sees the tables when it runs, and fails with
 //! [`TABLES_DIFFER`](crate::refusal::TABLES_DIFFER) where that is wrong. Only then is the catalog read.
 
+use mapping::internals::{EQUALS, qualified, quote_literal};
+use mapping::{Pipeline, TableMapping};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::DatabaseError;
-use crate::pipeline::{Pipeline, TableMapping};
-use crate::quote::{EQUALS, qualified, quote_literal};
 
 /// The types whose values Postgres compares as it compares those of a parameter: `text` and `varchar`.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/include/catalog/pg_type.dat>.

@@ -1,18 +1,17 @@
 //! The table as it is, and how it differs from the mapping. The loader reads it only when Postgres refuses a
 //! statement for any row.
 
+use mapping::ddl::{add_column, alter_type, drop_not_null, set_not_null};
+use mapping::{Column, ColumnType, Table, TableMapping};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::TableError;
 use super::conversion::conversion;
-use super::ddl::{add_column, alter_type, drop_not_null, set_not_null};
 use super::fit::{Difference, Fault, Fit, fit};
 use super::fix::Fix;
 use super::obstacle::{self, Obstacles};
 use crate::database::DatabaseError;
-use crate::pipeline::{Column, Table, TableMapping};
-use crate::types::ColumnType;
 
 /// The columns of a table in the catalog; none if it does not exist or is hidden.
 #[derive(Debug, Default)]

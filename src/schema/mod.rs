@@ -1,8 +1,6 @@
 //! The tables: as they are, as they should be, and the SQL between the two.
 
 mod conversion;
-mod ddl;
-mod dsql;
 mod error;
 mod fit;
 mod fix;
@@ -15,8 +13,6 @@ mod parent;
 mod siblings;
 
 pub use conversion::Effect;
-pub use ddl::PartitionError;
-pub use dsql::{DsqlError, index_async};
 pub use error::TableError;
 pub(crate) use error::no_partition;
 pub use fit::{Difference, Fault};

@@ -1,14 +1,13 @@
 //! What keeps Postgres from changing a column.
 
+use mapping::internals::quote_identifier;
+use mapping::{ColumnType, Table};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::conversion::{are_comparable, is_number};
 use super::live::{LiveColumn, short};
 use crate::database::DatabaseError;
-use crate::pipeline::Table;
-use crate::quote::quote_identifier;
-use crate::types::ColumnType;
 
 /// What the catalog says of a column that a statement would change.
 #[derive(Debug)]

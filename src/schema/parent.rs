@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use mapping::ddl::index;
+use mapping::{Pipeline, TableMapping};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::StrictUnique;
-use super::ddl::index;
 use crate::database::DatabaseError;
-use crate::pipeline::{Pipeline, TableMapping};
 
 /// What binds a child table to its parent.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! Unique indexes of a child table that rows of one parent can violate for a moment.
 
+use mapping::TableMapping;
+use mapping::internals::quote_identifier;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::guard::{COLUMNS_OF_INDEX, key_of};
 use crate::database::DatabaseError;
-use crate::pipeline::TableMapping;
-use crate::quote::quote_identifier;
 
 /// A unique index whose values rows of one parent cannot exchange, because Postgres checks it after each row. An index
 /// that has all columns of the key, or no other, is none: its values differ anyway, or never change.

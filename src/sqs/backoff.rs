@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use mapping::Record;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Sqs, delivery};
-use crate::message::Record;
 
 /// The longest time for which an outage backs a message off.
 pub const MAX_BACK_OFF: Duration = Duration::from_secs(900);

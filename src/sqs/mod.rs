@@ -14,11 +14,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
+use mapping::Record;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::aws::{Aws, AwsError};
 use crate::config::QueueSettings;
-use crate::message::Record;
 pub use backoff::MAX_BACK_OFF;
 pub use queue::{Attributes, Depth, Outcome, Queue, RedrivePolicy, is_fifo, name_of};
 

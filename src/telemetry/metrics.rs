@@ -7,12 +7,12 @@ use std::iter::repeat;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mapping::Pipeline;
 use tracing::level_filters::LevelFilter;
 
 use super::line::{Line, LogMembers, Metric, Scope, json_span};
 use super::summary::Summary;
 use crate::counts::{Recovery, Stored};
-use crate::pipeline::Pipeline;
 
 /// The name of a metric: rows without a value of their own.
 const ROWS_EMPTY: &str = "RowsEmpty";

@@ -13,6 +13,8 @@ use std::io::IsTerminal as _;
 use std::panic;
 use std::time::Duration;
 
+use mapping::internals::Ignored;
+use mapping::{Record, Rejection};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -22,9 +24,6 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::LogSettings;
-use crate::message::Record;
-use crate::message::origin::Ignored;
-use crate::rejection::Rejection;
 pub(crate) use metrics::BatchMetrics;
 pub use metrics::{Metrics, Totals};
 

@@ -1,10 +1,9 @@
 //! `explain`: mappings that lose or misread the samples are named, and end it with 1.
 
+use mapping::internals::{Observation, Tested};
+use mapping::{Compiled, Message, Pipeline, Record};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sqs_to_postgres::message::{Message, Record};
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::transform::{Observation, Tested, Transformer};
 
 use crate::support::{Mapping, TempFile};
 use crate::tool::{Ended, Tool};
@@ -342,16 +341,16 @@ fn a_place_where_a_row_begins_by_the_findings_has_one() {
             std::fs::read_to_string(path).unwrap()
         };
         let pipeline = Pipeline::parse(name, &read("toml")).unwrap();
-        let transformer = Transformer::new(name, &pipeline, None).unwrap();
+        let compiled = Compiled::new(name, &pipeline, None).unwrap();
         for line in read("jsonl").lines() {
             let record = Record::deserialize(json!({"messageId": "m", "body": line})).unwrap();
             let message = Message::extract(&record, pipeline.envelope).unwrap();
-            let mut rows = transformer.new_rows();
-            if transformer.transform(&message, &mut rows).is_err() {
+            let mut rows = compiled.new_rows();
+            if compiled.transform(&message, &mut rows).is_err() {
                 continue;
             }
             let mut begun = vec![0; pipeline.tables.len()];
-            transformer.observe(&message, &mut |observation| {
+            compiled.observe(&message, &mut |observation| {
                 if let Observation::Place { table, when, .. } = observation {
                     begun[table] += usize::from(when.iter().all(Tested::holds));
                 }

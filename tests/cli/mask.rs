@@ -1,8 +1,9 @@
 //! `token` and `unmask`: the tokens of the table, and back.
 
 use bytes::BytesMut;
+use mapping::internals::Masker;
+use mapping::{Mask, MaskKey};
 use serde_json::{Value, json};
-use sqs_to_postgres::mask::{Mask, MaskKey, Masker};
 
 use crate::explain::STEERING;
 use crate::support::aws::Secret;

@@ -4,8 +4,8 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
+use mapping::Pipeline;
 use serde_json::{Value, json};
-use sqs_to_postgres::pipeline::Pipeline;
 
 use crate::check::complaints;
 use crate::ddl::create;

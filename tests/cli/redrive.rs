@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
+use mapping::internals::Origin;
 use serde_json::{Value, json};
-use sqs_to_postgres::message::origin::Origin;
 use tokio::time::timeout;
 
 use crate::families::reference;

@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
+use mapping::internals::Masker;
+use mapping::{KeyRing, Mask, MaskKey};
 use serde_json::{Value, json};
-use sqs_to_postgres::mask::{KeyRing, Mask, MaskKey, Masker};
 use tokio_postgres::types::Type;
 
 use crate::support::aws::Secret;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use mapping::internals::{Content, Delivery, Origin};
 use serde_json::{Value, json};
-use sqs_to_postgres::message::origin::{Content, Delivery, Origin};
 
 use crate::support::aws::{Queue, attribute, endpoint_address, unique};
 use crate::support::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};

@@ -1,8 +1,8 @@
 //! Aurora DSQL, by the rules that AWS documents: a proxy refuses what DSQL refuses.
 
 use dsql_lint::lint_sql;
+use mapping::Pipeline;
 use serde_json::json;
-use sqs_to_postgres::pipeline::Pipeline;
 
 use crate::families::{ORDERS, deletion, ignoring, invoke, order, stored};
 use crate::support::batch::{Batch, id, login, login_with};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sqs_to_postgres::pipeline::Pipeline;
+use mapping::Pipeline;
 
 use crate::support::batch::{Batch, ids};
 use crate::support::{Database, Function, Setup};

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
+use mapping::{
+    Compiled, Envelope, MaskKey, Message, Pipeline, Record, Rejection, TableRows, read_event,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
-use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::message::{Envelope, Message, Record, read_event};
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::rows::TableRows;
-use sqs_to_postgres::transform::Transformer;
 
 use crate::support::batch::{Batch, login_with};
 use crate::support::{Database, MASK_KEY, Mapping, Setup, memory_kib};
@@ -50,7 +47,7 @@ fn field(number: usize) -> char {
 
 /// The stages of a message up to its rows.
 pub(crate) struct Way {
-    transformer: Transformer,
+    compiled: Compiled,
     envelope: Envelope,
 }
 
@@ -69,20 +66,17 @@ impl Way {
     pub(crate) fn of(mapping: &str, envelope: Envelope) -> Self {
         let pipeline = Pipeline::parse("hostile", mapping).unwrap();
         let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
-        let transformer = Transformer::new("hostile", &pipeline, Some(&key)).unwrap();
-        Self {
-            transformer,
-            envelope,
-        }
+        let compiled = Compiled::new("hostile", &pipeline, Some(&key)).unwrap();
+        Self { compiled, envelope }
     }
 
     /// Runs a body through the stages; its rows are either complete or absent.
     pub(crate) fn go(&self, body: &str) -> Result<(), Rejection> {
         let event = json!({"Records": [{"messageId": "m", "body": body}]}).to_string();
-        let mut rows = self.transformer.new_rows();
+        let mut rows = self.compiled.new_rows();
         let mut read = |record: &Record<'_>| -> Result<(), Rejection> {
             let message = Message::extract(record, self.envelope)?;
-            let has_rows = self.transformer.transform(&message, &mut rows)?;
+            let has_rows = self.compiled.transform(&message, &mut rows)?;
             assert!(has_rows);
             Ok(())
         };

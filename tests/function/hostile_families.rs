@@ -1,10 +1,10 @@
 //! Malicious messages for several tables: arrays that are huge, nested, or no arrays at all.
 
+use mapping::Envelope;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
-use sqs_to_postgres::message::Envelope;
 
 use crate::families::{ORDERS, ROUTES, invoke, order, started, stored, with_orders};
 use crate::hostile::{MEBIBYTE, Way, broken, config, nested, peak_bytes, text, value};

@@ -1,7 +1,7 @@
 //! Several mask keys: a new one comes into use while batches flow.
 
+use mapping::internals::Origin;
 use serde_json::{Value, json};
-use sqs_to_postgres::message::origin::Origin;
 
 use crate::support::aws::Secret;
 use crate::support::batch::{Batch, id};

@@ -1,7 +1,7 @@
 //! The original id and time that a message claims count only if they are proven, and if SQS does not contradict them.
 
+use mapping::internals::{Content, Origin};
 use serde_json::{Value, json};
-use sqs_to_postgres::message::origin::{Content, Origin};
 
 use crate::support::batch::{Batch, SENT_AT_MILLIS, id};
 use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, origins, signed_origin};

@@ -1,7 +1,7 @@
 //! Every type: how JSON values are stored in Postgres, and which values reject their message.
 
+use mapping::internals::Origin;
 use serde_json::{Value, json};
-use sqs_to_postgres::message::origin::Origin;
 
 use crate::support::batch::{Batch, SENT_AT_MILLIS, id};
 use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, signed_origin};

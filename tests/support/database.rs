@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-use sqs_to_postgres::pipeline::Pipeline;
+use mapping::Pipeline;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 

@@ -33,8 +33,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sqs_to_postgres::mask::MaskKey;
-use sqs_to_postgres::message::origin::{Content, Origin, Origins};
+use ::mapping::internals::{Content, Origin};
+use ::mapping::{MaskKey, Origins};
 use tokio::runtime::Builder;
 
 pub(crate) use database::{Database, database_name, database_url, server_address, superuser};

@@ -12,12 +12,12 @@ use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
 };
+use mapping::internals::{Content, ORIGIN, Origin, REJECTION};
+use mapping::{Rejection, Rule};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::batch::MAX_ATTRIBUTES;
-use crate::message::origin::{Content, ORIGIN, Origin, REJECTION};
-use crate::rejection::{Rejection, Rule};
 pub use returned::{DeadLetter, Note, Returned};
 
 /// The content of the attribute [`REJECTION`], as JSON.

@@ -6,9 +6,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use aws_sdk_sqs::types::{
     Message, MessageSystemAttributeName as Name, SendMessageBatchRequestEntry,
 };
+use mapping::Origins;
+use mapping::internals::{Content, Delivery, Ignored, ORIGIN, Origin, REJECTION};
 
 use super::{Reason, Unsendable, content, senders, trace, with_ours};
-use crate::message::origin::{Content, Delivery, Ignored, ORIGIN, Origin, Origins, REJECTION};
 use crate::sqs::batch::{MAX_BYTES, Outgoing};
 use crate::sqs::in_flight::Receipt;
 use crate::sqs::is_fifo;

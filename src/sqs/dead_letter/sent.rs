@@ -5,19 +5,18 @@ use std::collections::HashSet;
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt as _, stream};
+use mapping::internals::{MessageAttribute, ORIGIN, Origin, REJECTION};
+use mapping::{Origins, Record, Rejection};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Reason, Unsendable, content, senders, trace, with_ours};
-use crate::message::origin::{ORIGIN, Origin, Origins, REJECTION};
-use crate::message::{MessageAttribute, Record};
-use crate::rejection::Rejection;
 use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
 use crate::sqs::{Queue, Sqs, delivery};
 
 impl Sqs {
     /// Sends messages that can never succeed to the dead-letter queue, if one is set, and returns the positions in
     /// `rejected` of those that arrived. What Postgres refuses may succeed later, so it is sent only after some
-    /// deliveries: see [`Rule::dead_letter_from`](crate::rejection::Rule::dead_letter_from).
+    /// deliveries: see [`Rule::dead_letter_from`](mapping::Rule::dead_letter_from).
     pub async fn dead_letter(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
@@ -133,12 +132,11 @@ fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
 
 #[cfg(test)]
 mod tests {
+    use mapping::{Place, Refusal, Rule};
     use serde::Deserialize as _;
     use serde_json::json;
 
     use super::*;
-    use crate::refusal::Refusal;
-    use crate::rejection::{Place, Rule};
 
     fn record(body: &str) -> Record<'static> {
         Record::deserialize(json!({

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::backoff::retry;
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
 use sqs_to_postgres::schema::{Inspection, ParentFacts};
 use tokio::time::Instant;
 use tokio_postgres::Client;

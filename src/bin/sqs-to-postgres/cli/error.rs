@@ -5,13 +5,14 @@
 use std::error::Error as StdError;
 use std::io;
 
+use mapping::PipelineError;
+use mapping::ddl::PartitionError;
 use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::config::ConfigError;
 use sqs_to_postgres::database::DatabaseError;
-use sqs_to_postgres::pipeline::PipelineError;
 use sqs_to_postgres::prepare::PrepareError;
 use sqs_to_postgres::refusal::RetryAction;
-use sqs_to_postgres::schema::{PartitionError, TableError};
+use sqs_to_postgres::schema::TableError;
 use sqs_to_postgres::start::StartError;
 use thiserror::Error;
 

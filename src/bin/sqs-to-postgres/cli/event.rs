@@ -3,8 +3,8 @@
 use aws_lambda_events::encodings::Base64Data;
 use aws_lambda_events::event::sqs::{SqsMessage, SqsMessageAttribute};
 use aws_sdk_sqs::types::{Message, MessageAttributeValue};
+use mapping::Record;
 use serde::Deserialize as _;
-use sqs_to_postgres::message::Record;
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 
 /// A message of the queue with this ARN, as Lambda's event has it.

@@ -1,17 +1,13 @@
 //! Values as a column stores them, to find rows by them.
 
+use mapping::{Column, Compiled, Envelope, KeyRing, Message, Path, Pipeline, Record, Rule, Source};
 use serde::Deserialize as _;
 use serde_json::json;
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::message::{Envelope, Message, Record};
-use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source};
-use sqs_to_postgres::rejection::Rule;
-use sqs_to_postgres::transform::Transformer;
 
 use crate::cli::error::CliError;
 
 /// For each mask key a mapping of one column, so that a value is treated exactly like one of a message.
-pub(crate) struct Lookup(Vec<Transformer>);
+pub(crate) struct Lookup(Vec<Compiled>);
 
 impl Lookup {
     /// For values that are given.
@@ -42,7 +38,7 @@ impl Lookup {
         let rings: Vec<Option<KeyRing>> = rings.unwrap_or_else(|| vec![None]);
         let compiled = rings
             .iter()
-            .map(|keys| Transformer::new(file, &alone, keys.as_ref()));
+            .map(|keys| Compiled::new(file, &alone, keys.as_ref()));
         Ok(Self(compiled.collect::<Result<_, _>>()?))
     }
 
@@ -57,10 +53,10 @@ impl Lookup {
     /// The same of a message.
     pub(crate) fn cells_of(&self, message: &Message<'_>) -> Result<Vec<Vec<u8>>, Rule> {
         let mut cells = Vec::new();
-        for transformer in &self.0 {
-            let mut rows = transformer.new_rows();
-            let transformed = transformer.transform(message, &mut rows);
-            transformed.map_err(|rejection| rejection.rule)?;
+        for compiled in &self.0 {
+            let rows = compiled
+                .rows_of(message)
+                .map_err(|rejection| rejection.rule)?;
             let table = rows.tables().first();
             let cell = table.and_then(|table| table.rows.value(0, 0));
             let cell = cell.unwrap_or_default().to_vec();

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
 use clap::Args;
+use mapping::{KeyRing, Pipeline};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::config::{DEFAULT_SECRET_TTL, DatabaseSettings, MaskKeySettings, Settings};
 use sqs_to_postgres::database::Database;
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::pipeline::Pipeline;
 use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::{Attributes, Queue};

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _};
 
 use clap::{Args, Command, CommandFactory as _};
-use sqs_to_postgres::suggest::did_you_mean;
+use mapping::internals::did_you_mean;
 
 use crate::Cli;
 use crate::cli::error::CliError;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use clap::Args;
+use mapping::{Column, Pipeline};
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::pipeline::{Column, Pipeline};
 use thiserror::Error;
 
 use crate::cli::Outcome;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use clap::Args;
+use mapping::Mask;
+use mapping::internals::Masker;
 use serde_json::json;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::mask::{Mask, Masker};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;

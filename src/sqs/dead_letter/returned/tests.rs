@@ -1,9 +1,9 @@
 use aws_sdk_sqs::types::MessageAttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mapping::{KeyRing, MaskKey};
 
 use super::*;
-use crate::mask::{KeyRing, MaskKey};
 use crate::sqs::dead_letter::text_attribute;
 
 const QUEUE: &str = "arn:aws:sqs:eu-west-1:0:logins";

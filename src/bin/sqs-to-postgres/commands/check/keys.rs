@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use mapping::internals::{AesSivKeys, quote_identifier, quote_literal};
+use mapping::{KeyRing, Mask, Metadata, TableMapping};
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::mask::{AesSivKeys, KeyRing, Mask};
-use sqs_to_postgres::message::Metadata;
-use sqs_to_postgres::pipeline::TableMapping;
-use sqs_to_postgres::quote::{quote_identifier, quote_literal};
 
 use super::report::Report;
 use crate::cli::database::connect;

@@ -1,6 +1,6 @@
 //! Properties of the mapping that may surprise.
 
-use sqs_to_postgres::pipeline::{Column, OnConflict, Pipeline, TableMapping};
+use mapping::{Column, OnConflict, Pipeline, TableMapping};
 
 use super::report::Report;
 

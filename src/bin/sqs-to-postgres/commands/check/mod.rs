@@ -16,16 +16,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::mapping::internals::quote_identifier;
+use ::mapping::{Column, Compiled, KeyRing, Pipeline};
 use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::database::{Durability, Server};
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::pipeline::{Column, Pipeline};
-use sqs_to_postgres::quote::quote_identifier;
 use sqs_to_postgres::schema::Inspection;
 use sqs_to_postgres::sqs::Queue;
-use sqs_to_postgres::transform::Transformer;
 
 use crate::cli::Outcome;
 use crate::cli::database::{connect, inspect};
@@ -134,7 +132,7 @@ impl Check {
         aws: &Arc<Aws>,
     ) -> Result<Option<KeyRing>, CliError> {
         let keys = self.mask.keys(aws).await?;
-        Transformer::new(file, pipeline, keys.as_ref())?;
+        Compiled::new(file, pipeline, keys.as_ref())?;
         Ok(keys)
     }
 

@@ -1,9 +1,9 @@
 //! The lines of `check` and their verdict.
 
 use clap::builder::styling::AnsiColor;
+use mapping::ddl::index_async;
+use mapping::{Pipeline, Table, TableMapping};
 use serde_json::json;
-use sqs_to_postgres::pipeline::{Pipeline, Table, TableMapping};
-use sqs_to_postgres::schema::index_async;
 
 use crate::cli::error::CliError;
 use crate::cli::output::{counted, escaped};

@@ -2,11 +2,7 @@
 
 use std::path::PathBuf;
 
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::transform::Transformer;
+use mapping::{Compiled, KeyRing, Pipeline, Rejection};
 
 use super::report::Report;
 use crate::cli::output::counted;
@@ -26,15 +22,14 @@ pub(super) fn check(
     };
     let placeholder = KeyRing::placeholder();
     // A mapping that lacks its key has a line of its own.
-    let Ok(transformer) = Transformer::new(file, pipeline, Some(keys.unwrap_or(&placeholder)))
-    else {
+    let Ok(compiled) = Compiled::new(file, pipeline, Some(keys.unwrap_or(&placeholder))) else {
         return;
     };
     let mut findings = Findings::new(pipeline, false);
     let (mut rows, mut rejected, mut skipped) = (0, 0, 0);
     for sample in &mut samples {
-        sample.record.read_origin(transformer.origins());
-        match rows_of(sample, pipeline, &transformer, &mut findings) {
+        sample.record.read_origin(compiled.origins());
+        match rows_of(sample, &compiled, &mut findings) {
             Ok(0) => skipped += 1,
             Ok(of_message) => rows += of_message,
             Err(_) => rejected += 1,
@@ -63,15 +58,14 @@ pub(super) fn check(
 /// How many rows a message becomes.
 fn rows_of(
     sample: &Sample,
-    pipeline: &Pipeline,
-    transformer: &Transformer,
+    compiled: &Compiled,
     findings: &mut Findings<'_>,
 ) -> Result<usize, Rejection> {
-    let message = Message::extract(&sample.record, pipeline.envelope)?;
-    let mut rows = transformer.new_rows();
-    let transformed = transformer.transform(&message, &mut rows);
+    let message = compiled.extract(&sample.record)?;
+    let mut rows = compiled.new_rows();
+    let transformed = compiled.transform(&message, &mut rows);
     let of_message = transformed.is_ok().then_some(&rows);
-    findings.see(sample, &message, transformer, of_message);
+    findings.see(sample, &message, compiled, of_message);
     transformed?;
     Ok(rows.tables().iter().map(|table| table.rows.len()).sum())
 }

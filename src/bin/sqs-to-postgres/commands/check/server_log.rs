@@ -1,7 +1,7 @@
 //! Whether the server would write values of messages into its log.
 
+use mapping::internals::quote_identifier;
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::quote::quote_identifier;
 
 use super::report::Report;
 use crate::cli::database::connect;

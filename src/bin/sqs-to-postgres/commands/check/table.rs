@@ -1,7 +1,7 @@
 //! The table: whether it fits the mapping.
 
-use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::quote::quote_identifier;
+use mapping::internals::quote_identifier;
+use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::schema::{
     Difference, ForeignKey, Inspection, Kind, ParentFacts, PartitionGap, Permissions, StrictUnique,
     TableFacts,

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use mapping::internals::quote_identifier;
+use mapping::{Column, Mask, TableMapping};
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::mask::Mask;
-use sqs_to_postgres::pipeline::{Column, TableMapping};
-use sqs_to_postgres::quote::quote_identifier;
 
 use super::report::Report;
 use crate::cli::database::connect;

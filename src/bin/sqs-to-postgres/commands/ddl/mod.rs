@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
+use mapping::ddl::index_async;
+use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::schema::index_async;
 
 use crate::cli::database::{connect, inspect};
 use crate::cli::error::CliError;

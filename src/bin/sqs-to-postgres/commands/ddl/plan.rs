@@ -1,7 +1,7 @@
 //! The plan of `ddl --diff`: what makes the tables fit, sorted by what it does to the rows that they have. What could
 //! harm them is a comment unless it is allowed.
 
-use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
+use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::schema::{Effect, Fix, Inspection, Kind, ParentFacts, TableFacts};
 
 use super::create;

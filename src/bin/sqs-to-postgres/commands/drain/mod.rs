@@ -18,10 +18,9 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use clap::Args;
+use mapping::{Column, Metadata, Pipeline, TableMapping};
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::handler::Handler;
-use sqs_to_postgres::message::Metadata;
-use sqs_to_postgres::pipeline::{self, Column, Pipeline, TableMapping};
 use sqs_to_postgres::sqs::MAX_BACK_OFF;
 use sqs_to_postgres::start;
 use tokio::time::Instant;
@@ -154,7 +153,7 @@ impl Drain {
 fn words(pipeline: &Pipeline) -> Words {
     let is_id = |column: &Column| {
         column.fallbacks.is_empty()
-            && column.source == pipeline::Source::Metadata(Metadata::MessageId)
+            && column.source == mapping::Source::Metadata(Metadata::MessageId)
     };
     let is_by_id = |table: &TableMapping| table.key_columns().any(is_id);
     let mut roots = pipeline

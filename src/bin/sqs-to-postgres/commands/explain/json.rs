@@ -1,8 +1,7 @@
 //! What becomes of a message, as a JSON object.
 
+use mapping::{Column, Rejection, TableMapping};
 use serde_json::{Value, json};
-use sqs_to_postgres::pipeline::{Column, TableMapping};
-use sqs_to_postgres::rejection::Rejection;
 
 use super::{Explained, Explainer, Row, is_newer};
 

@@ -9,14 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use mapping::internals::readable;
+use mapping::{
+    Column, Compiled, KeyRing, Message, MessageRows, Origins, Pipeline, Rejection, Rule,
+    TableMapping,
+};
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
-use sqs_to_postgres::rejection::{Rejection, Rule};
-use sqs_to_postgres::rows::MessageRows;
-use sqs_to_postgres::transform::{Transformer, readable};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -69,9 +67,9 @@ pub(crate) struct Explain {
 /// The mapping, ready to transform messages.
 struct Explainer {
     pipeline: Pipeline,
-    transformer: Transformer,
+    compiled: Compiled,
     /// The same without defaults.
-    bare: Transformer,
+    bare: Compiled,
     origins: Origins,
     has_key: bool,
     shows_values: bool,
@@ -165,15 +163,15 @@ impl Explain {
         let key = self.mask.keys(&Arc::new(Aws::default())).await?;
         let placeholder = KeyRing::placeholder();
         let used = key.as_ref().unwrap_or(&placeholder);
-        let transformer = Transformer::new(&file, &pipeline, Some(used))?;
+        let compiled = Compiled::new(&file, &pipeline, Some(used))?;
         let mut bare = pipeline.clone();
         for column in bare.tables.iter_mut().flat_map(|table| &mut table.columns) {
             column.default = None;
         }
         Ok(Explainer {
-            bare: Transformer::new(&file, &bare, Some(used))?,
+            bare: Compiled::new(&file, &bare, Some(used))?,
             pipeline,
-            transformer,
+            compiled,
             origins: Origins::new(key.as_ref()),
             has_key: key.is_some(),
             shows_values: self.show_values,
@@ -188,7 +186,7 @@ impl Explainer {
         findings: &mut Findings<'_>,
         unmapped: Option<&mut Unmapped>,
     ) -> Explained {
-        let message = match Message::extract(&sample.record, self.pipeline.envelope) {
+        let message = match self.compiled.extract(&sample.record) {
             Ok(message) => message,
             Err(error) => {
                 let (rows, why) = (Err(error.into()), Vec::new());
@@ -198,10 +196,10 @@ impl Explainer {
         if let Some(unmapped) = unmapped {
             unmapped.see(&message);
         }
-        let mut rows = self.transformer.new_rows();
-        let transformed = self.transformer.transform(&message, &mut rows);
+        let mut rows = self.compiled.new_rows();
+        let transformed = self.compiled.transform(&message, &mut rows);
         let rows_of_all = transformed.is_ok().then_some(&rows);
-        let mut why = findings.see(sample, &message, &self.transformer, rows_of_all);
+        let mut why = findings.see(sample, &message, &self.compiled, rows_of_all);
         let is_unmatched = match &transformed {
             Ok(has_rows) => !has_rows,
             Err(rejection) => matches!(rejection.rule, Rule::Unmatched),
@@ -214,8 +212,7 @@ impl Explainer {
     }
 
     fn rows(&self, message: &Message<'_>, rows: &MessageRows) -> Result<Vec<Row>, Rejection> {
-        let mut bare = self.bare.new_rows();
-        self.bare.transform(message, &mut bare)?;
+        let bare = self.bare.rows_of(message)?;
         let mut found = Vec::new();
         for (position, table) in self.pipeline.tables.iter().enumerate() {
             if table.parent.is_none() {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use mapping::{Column, Pipeline, Rejection, TableMapping};
 use serde_json::{Value, json};
-use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
-use sqs_to_postgres::rejection::Rejection;
 
 use super::Row;
 use super::findings::{Findings, Severity};

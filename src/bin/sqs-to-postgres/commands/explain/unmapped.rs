@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mapping::internals::Reads;
+use mapping::{Message, Pipeline};
 use serde_json::json;
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::{Pipeline, Reads};
 
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, line};

@@ -8,12 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::{BufMut as _, BytesMut};
+use mapping::{Column, ColumnType, KeyRing, Mask, Message, Pipeline, Rule, Source, TableMapping};
 use serde_json::value::RawValue;
-use sqs_to_postgres::mask::{KeyRing, Mask};
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::{Column, Pipeline, Source, TableMapping};
-use sqs_to_postgres::rejection::Rule;
-use sqs_to_postgres::types::ColumnType;
 use thiserror::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 

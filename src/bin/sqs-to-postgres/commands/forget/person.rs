@@ -2,13 +2,9 @@
 
 use std::iter::once;
 
+use mapping::internals::{AesSivKeys, Masker, UnmaskError};
+use mapping::{Compiled, KeyRing, Mask, Message, Origins, Pipeline, Rule};
 use serde_json::value::RawValue;
-use sqs_to_postgres::mask::{AesSivKeys, KeyRing, Mask, Masker, UnmaskError};
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::rejection::Rule;
-use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 use tokio_postgres::types::Type;
 
@@ -37,8 +33,8 @@ pub(super) struct People {
     /// As they were given, without their masks, and after their transforms; in lower case.
     texts: Vec<String>,
     pub(super) pipeline: Pipeline,
-    /// One for each mask key.
-    transformers: Vec<Transformer>,
+    /// The mapping with each of the mask keys.
+    mappings: Vec<Compiled>,
     origins: Origins,
 }
 
@@ -64,14 +60,14 @@ impl People {
         }
         let placeholder = KeyRing::placeholder();
         let rings = keys.unwrap_or(&placeholder).one_by_one();
-        let transformers = rings.map(|ring| Transformer::new(file, &pipeline, Some(&ring)));
+        let mappings = rings.map(|ring| Compiled::new(file, &pipeline, Some(&ring)));
         let mut people = Self {
             column: column.to_owned(),
             searched: searched(file, &pipeline, column, keys)?,
             digests: Vec::new(),
             notes: Vec::new(),
             texts: Vec::new(),
-            transformers: transformers.collect::<Result<_, _>>()?,
+            mappings: mappings.collect::<Result<_, _>>()?,
             origins: Origins::with_retired(keys),
             pipeline,
         };
@@ -148,9 +144,11 @@ impl People {
             return self.unreadable(body);
         };
         let mut is_transformed = false;
-        for transformer in &self.transformers {
-            let mut rows = transformer.new_rows();
-            is_transformed |= transformer.transform(&message, &mut rows).is_ok();
+        for compiled in &self.mappings {
+            let Ok(rows) = compiled.rows_of(&message) else {
+                continue;
+            };
+            is_transformed = true;
             let is_theirs = |searched: &Searched| {
                 let Some(table) = rows.tables().get(searched.table) else {
                     return false;

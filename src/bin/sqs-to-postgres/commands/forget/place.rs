@@ -1,8 +1,8 @@
 //! The database that a receipt is about, and which columns of it were not searched.
 
+use mapping::{Column, TableMapping};
 use serde_json::{Value, json};
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::pipeline::{Column, TableMapping};
 
 use super::person::People;
 use super::rows::Found;

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
+use mapping::KeyRing;
 use serde_json::{Value, json};
-use sqs_to_postgres::mask::KeyRing;
 use time::OffsetDateTime;
 
 use super::dead_letters::{DeadLetters, Source};

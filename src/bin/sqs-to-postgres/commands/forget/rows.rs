@@ -1,8 +1,8 @@
 //! The rows of people: counted, and deleted with the rows that belong to them.
 
+use mapping::internals::{EQUALS, all_equal, qualified, quote_identifier};
+use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::quote::{EQUALS, all_equal, qualified, quote_identifier};
 use sqs_to_postgres::schema::{Known, KnownTable, TableError};
 use thiserror::Error;
 use tokio_postgres::Client;

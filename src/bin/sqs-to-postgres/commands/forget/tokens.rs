@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 
 use futures_util::TryStreamExt as _;
+use mapping::internals::{AesSivKeys, Masker, qualified};
+use mapping::{KeyRing, Mask, Metadata, TableMapping};
 use sqs_to_postgres::database::DatabaseError;
-use sqs_to_postgres::mask::{AesSivKeys, KeyRing, Mask, Masker};
-use sqs_to_postgres::message::Metadata;
-use sqs_to_postgres::pipeline::TableMapping;
-use sqs_to_postgres::quote::qualified;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 

@@ -1,7 +1,7 @@
 //! What a value is, by its form.
 
-use sqs_to_postgres::transform::takes;
-use sqs_to_postgres::types::ColumnType;
+use mapping::ColumnType;
+use mapping::internals::takes;
 
 /// What a value is. `IntegerText` and `NumberText` are strings that hold a number as JSON writes it, `BoolText` is
 /// `"true"` or `"false"`, and `BoolWord` another word that a boolean column takes, such as `"yes"`.

@@ -1,9 +1,6 @@
 //! Shapes → the columns of a mapping, and notes on what is left out.
 
-use sqs_to_postgres::mask::Mask;
-use sqs_to_postgres::message::{Envelope, Metadata};
-use sqs_to_postgres::pipeline::Path;
-use sqs_to_postgres::types::ColumnType;
+use mapping::{ColumnType, Envelope, Mask, Metadata, Path};
 
 use super::choice::{Choice, choose, misfits};
 use super::class::Class;

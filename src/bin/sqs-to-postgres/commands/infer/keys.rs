@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sqs_to_postgres::pipeline::Path;
-use sqs_to_postgres::transform::takes;
-use sqs_to_postgres::types::ColumnType;
+use mapping::internals::takes;
+use mapping::{ColumnType, Path};
 
 use super::class::Class;
 use super::json::Json;

@@ -1,8 +1,7 @@
 //! Columns → the text of a mapping, with a reason for each choice.
 
-use sqs_to_postgres::message::{Envelope, Metadata};
-use sqs_to_postgres::pipeline::SYSTEM_COLUMNS;
-use sqs_to_postgres::types::ColumnType;
+use mapping::internals::SYSTEM_COLUMNS;
+use mapping::{ColumnType, Envelope, Metadata};
 
 use super::columns::{Child, Column, Fields, Item, joined, quoted};
 use super::names::{Taken, short};

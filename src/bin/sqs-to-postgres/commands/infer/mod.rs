@@ -16,13 +16,9 @@ mod wrap;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use ::mapping::internals::ORIGIN;
+use ::mapping::{Compiled, Envelope, KeyRing, Message, Pipeline};
 use clap::Args;
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::message::origin::ORIGIN;
-use sqs_to_postgres::message::{Envelope, Message};
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::rejection::Rejection;
-use sqs_to_postgres::transform::Transformer;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -167,17 +163,17 @@ fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, po
 /// How many rows the mapping stores, and the positions of the samples that it rejects, each with the reason.
 fn stored(mapping: &str, samples: &[Sample]) -> Result<(usize, Vec<(usize, String)>), CliError> {
     let pipeline = Pipeline::parse("the mapping", mapping)?;
-    let transformer = Transformer::new("the mapping", &pipeline, Some(&KeyRing::placeholder()))?;
-    let rows = |sample: &Sample| -> Result<usize, Rejection> {
-        let message = Message::extract(&sample.record, pipeline.envelope)?;
-        let mut rows = transformer.new_rows();
-        transformer.transform(&message, &mut rows)?;
-        Ok(rows.tables().iter().map(|table| table.rows.len()).sum())
-    };
+    let compiled = Compiled::new("the mapping", &pipeline, Some(&KeyRing::placeholder()))?;
     let (mut stored, mut rejected) = (0, Vec::new());
     for (at, sample) in samples.iter().enumerate() {
-        match rows(sample) {
-            Ok(rows) => stored += rows,
+        match compiled.rows(&sample.record) {
+            Ok(rows) => {
+                stored += rows
+                    .tables()
+                    .iter()
+                    .map(|table| table.rows.len())
+                    .sum::<usize>()
+            }
             Err(rejection) => rejected.push((at, rejection.to_string())),
         }
     }

@@ -1,6 +1,6 @@
 //! What the messages of a queue are wrapped in, and the bodies below it.
 
-use sqs_to_postgres::message::{Envelope, Message};
+use mapping::{Envelope, Message};
 
 use super::json::Json;
 use crate::cli::samples::Sample;

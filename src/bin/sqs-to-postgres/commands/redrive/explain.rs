@@ -1,13 +1,8 @@
 //! What dead letters would become under the mapping as it is now.
 
+use mapping::{Compiled, KeyRing, Origins, Rejection, Rule};
 use serde_json::{Value, json};
-use sqs_to_postgres::mask::KeyRing;
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::pipeline::Pipeline;
-use sqs_to_postgres::rejection::{Rejection, Rule};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
-use sqs_to_postgres::transform::Transformer;
 
 use crate::cli::error::CliError;
 use crate::cli::event::record;
@@ -15,8 +10,7 @@ use crate::cli::settings::MappingFlags;
 
 /// The present mapping.
 pub(super) struct Explainer {
-    pipeline: Pipeline,
-    transformer: Transformer,
+    compiled: Compiled,
     origins: Origins,
     queue_arn: String,
 }
@@ -30,10 +24,9 @@ impl Explainer {
     ) -> Result<Self, CliError> {
         let (file, pipeline) = mapping.read()?;
         let placeholder = KeyRing::placeholder();
-        let transformer = Transformer::new(&file, &pipeline, Some(key.unwrap_or(&placeholder)))?;
+        let compiled = Compiled::new(&file, &pipeline, Some(key.unwrap_or(&placeholder)))?;
         Ok(Self {
-            pipeline,
-            transformer,
+            compiled,
             origins: Origins::with_retired(key),
             queue_arn: queue_arn.to_owned(),
         })
@@ -44,9 +37,7 @@ impl Explainer {
         let record = record(message.message(), &self.queue_arn);
         let mut record = record.ok_or(Rule::Internal)?;
         record.read_origin(&self.origins);
-        let message = Message::extract(&record, self.pipeline.envelope)?;
-        let mut rows = self.transformer.new_rows();
-        self.transformer.transform(&message, &mut rows).map(drop)
+        self.compiled.rows(&record).map(drop)
     }
 }
 

@@ -14,13 +14,12 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use clap::Args;
 use futures_util::future::join_all;
-use sqs_to_postgres::message::origin::Origins;
-use sqs_to_postgres::rejection::Rule;
+use mapping::internals::did_you_mean;
+use mapping::{Origins, Rule};
 use sqs_to_postgres::sqs::batch::{MAX_ENTRIES, Outgoing, packed};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use sqs_to_postgres::sqs::in_flight::InFlight;
 use sqs_to_postgres::sqs::send::{GROUP_BLOCKED, Sender};
-use sqs_to_postgres::suggest::did_you_mean;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Outcome;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use mapping::Rejection;
 use serde_json::{Value, json};
-use sqs_to_postgres::rejection::Rejection;
 use sqs_to_postgres::sqs::dead_letter::{DeadLetter, Note};
 
 use super::explain;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use mapping::internals::{AesSivKeys, MaskFailed, Rekeyed};
+use mapping::{Compiled, KeyError, Mask};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::backoff::{backoff, retry};
 use sqs_to_postgres::database::{Database, DatabaseError};
-use sqs_to_postgres::mask::{AesSivKeys, KeyError, Mask, MaskFailed, Rekeyed};
 use sqs_to_postgres::refusal::RetryAction;
-use sqs_to_postgres::transform::Transformer;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_postgres::Row;
@@ -114,7 +114,7 @@ impl Remask {
         let ring = ring.ok_or_else(|| CliError::invalid(KeyError::Missing(Mask::AesSiv)))?;
         let found = Target::of_mapping(&pipeline).map_err(CliError::invalid)?;
         // Columns that are too narrow for the current key's tokens are found before anything is changed.
-        Transformer::new(&file, &pipeline, Some(&ring))?;
+        Compiled::new(&file, &pipeline, Some(&ring))?;
         let mut database = self.database.database(&aws)?;
         let client = connect(&mut database).await?;
         let mut targets = Vec::with_capacity(found.len());

@@ -5,11 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use mapping::internals::{qualified, quote_identifier};
+use mapping::{Column, Mask, Metadata, Pipeline, TableMapping};
 use sqs_to_postgres::database::DatabaseError;
-use sqs_to_postgres::mask::Mask;
-use sqs_to_postgres::message::Metadata;
-use sqs_to_postgres::pipeline::{Column, Pipeline, TableMapping};
-use sqs_to_postgres::quote::{qualified, quote_identifier};
 use sqs_to_postgres::schema::Inspection;
 use thiserror::Error;
 use tokio_postgres::Client;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use aws_sdk_sqs::types::MessageAttributeValue;
+use mapping::Path;
 use serde_json::{Value, json};
-use sqs_to_postgres::pipeline::Path;
 use sqs_to_postgres::sqs::batch::MAX_ATTRIBUTES;
 use time::OffsetDateTime;
 use uuid::Builder;

@@ -4,9 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
 
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::{OnConflict, Source, TableMapping};
-use sqs_to_postgres::rows::TableRows;
+use mapping::{Message, OnConflict, Source, TableMapping, TableRows};
 
 use super::Finding;
 use super::table::noun;

@@ -9,10 +9,8 @@ mod tally;
 use std::collections::HashSet;
 use std::fmt;
 
-use sqs_to_postgres::message::Message;
-use sqs_to_postgres::pipeline::{Pipeline, TableMapping};
-use sqs_to_postgres::rows::MessageRows;
-use sqs_to_postgres::transform::{Observation, Tested, Transformer};
+use mapping::internals::{Observation, Tested};
+use mapping::{Compiled, Message, MessageRows, Pipeline, TableMapping};
 
 use crate::cli::output::{counted, escaped, listed};
 use crate::cli::samples::Sample;
@@ -73,14 +71,14 @@ impl<'p> Findings<'p> {
         &mut self,
         sample: &Sample,
         message: &Message<'_>,
-        transformer: &Transformer,
+        compiled: &Compiled,
         rows: Option<&MessageRows>,
     ) -> Vec<String> {
         self.elements += usize::from(sample.is_element);
         if let Ok(body) = serde_json::from_str(message.body()) {
             self.paths.see(&body);
         }
-        let reasons = self.observe(message, transformer);
+        let reasons = self.observe(message, compiled);
         let tables = rows.map(MessageRows::tables).into_iter().flatten();
         for ((mapping, findings), rows) in self
             .pipeline
@@ -100,7 +98,7 @@ impl<'p> Findings<'p> {
             .collect()
     }
 
-    fn observe(&mut self, message: &Message<'_>, transformer: &Transformer) -> Vec<Reason> {
+    fn observe(&mut self, message: &Message<'_>, compiled: &Compiled) -> Vec<Reason> {
         let (mut untaken, mut taken, mut reasons) = (Vec::new(), HashSet::new(), Vec::new());
         let mut without_array = Vec::new();
         let see = &mut |observation: Observation<'_>| match observation {
@@ -140,7 +138,7 @@ impl<'p> Findings<'p> {
                 }
             }
         };
-        transformer.observe(message, see);
+        compiled.observe(message, see);
         untaken.retain(|(_, place)| !taken.contains(place));
         without_array.retain(|_| taken.is_empty());
         // A tombstone has nothing to lose.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use mapping::internals::similar;
+use mapping::{Column, Path, Pipeline, Source, TableMapping};
 use serde_json::Value;
-use sqs_to_postgres::pipeline::{Column, Path, Pipeline, Source, TableMapping};
-use sqs_to_postgres::suggest::similar;
 
 use crate::commands::infer::is_name;
 

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sqs_to_postgres::pipeline::{Column, Condition, Path, Pipeline, Source, TableMapping};
-use sqs_to_postgres::rows::TableRows;
-use sqs_to_postgres::suggest::similar;
-use sqs_to_postgres::transform::Tested;
+use mapping::internals::{Tested, similar};
+use mapping::{Column, Condition, Path, Pipeline, Source, TableMapping, TableRows};
 
 use super::Finding;
 use super::keys::Keys;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sqs_to_postgres::pipeline::{Condition, Scalar};
-use sqs_to_postgres::transform::Tested;
+use mapping::internals::Tested;
+use mapping::{Condition, Scalar};
 
 use crate::cli::output::{counted, listed};
 

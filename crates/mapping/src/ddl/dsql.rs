@@ -1,0 +1,93 @@
+//! The statements that create the tables in Aurora DSQL, which has fewer types and no statement for two of them.
+
+use thiserror::Error;
+
+use crate::pipeline::{Pipeline, TableMapping};
+use crate::types::ColumnType;
+
+/// The longest `varchar(n)` of DSQL.
+/// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-postgresql-compatibility-supported-data-types.html> (2026-11).
+const MAX_VARCHAR: usize = 65_535;
+
+/// Maximum columns of a primary key.
+/// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/CHAP_quotas.html> (2026-11).
+const MAX_KEY_COLUMNS: usize = 8;
+
+/// A mapping that DSQL cannot store.
+#[non_exhaustive]
+#[derive(Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence of each variant says what it is")]
+pub enum DsqlError {
+    #[error(
+        "table {table}: column {column:?} is {column_type}, which Aurora DSQL does not store: map it as {instead}"
+    )]
+    Type {
+        table: String,
+        column: String,
+        column_type: ColumnType,
+        instead: &'static str,
+    },
+    #[error("table {0}: its key has more than 8 columns, the maximum of Aurora DSQL")]
+    Key(String),
+}
+
+impl Pipeline {
+    /// The statements that create the schemas and tables in Aurora DSQL, each for a transaction of its own. Without
+    /// foreign keys: children are stored and deleted with their parents anyway, and a cascade would count towards the
+    /// limit of rows.
+    ///
+    /// # Errors
+    /// DSQL does not have a type of the mapping, or its key is too long.
+    pub fn create_for_dsql(&self) -> Result<String, DsqlError> {
+        for table in &self.tables {
+            check(table)?;
+        }
+        let create = |table: &TableMapping| table.create_table_with("", ";");
+        let creates: Vec<_> = self.tables.iter().map(create).collect();
+        Ok(self.create_schemas() + &creates.join("\n"))
+    }
+}
+
+/// Statements for Postgres that build an index without blocking writers, as DSQL builds all of them.
+/// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-create-index-async.html> (2026-11).
+pub fn index_async(sql: &str) -> String {
+    sql.replace("INDEX CONCURRENTLY ON", "INDEX ASYNC ON")
+}
+
+fn check(table: &TableMapping) -> Result<(), DsqlError> {
+    if table.key.len() > MAX_KEY_COLUMNS {
+        return Err(DsqlError::Key(table.table.to_string()));
+    }
+    for column in &table.columns {
+        let instead = match column.column_type {
+            ColumnType::Array(_) | ColumnType::Json => "jsonb",
+            ColumnType::Inet => "text",
+            // It would become numeric(18, 6), and round.
+            ColumnType::Numeric => "numeric(p, s)",
+            ColumnType::Varchar(chars) if chars > MAX_VARCHAR => "text",
+            ColumnType::Text
+            | ColumnType::Varchar(_)
+            | ColumnType::Boolean
+            | ColumnType::SmallInt
+            | ColumnType::Integer
+            | ColumnType::BigInt
+            | ColumnType::Real
+            | ColumnType::DoublePrecision
+            | ColumnType::NumericOf(..)
+            | ColumnType::Date
+            | ColumnType::Time
+            | ColumnType::Timestamp
+            | ColumnType::TimestampTz
+            | ColumnType::Uuid
+            | ColumnType::Bytea
+            | ColumnType::Jsonb => continue,
+        };
+        return Err(DsqlError::Type {
+            table: table.table.to_string(),
+            column: column.name.clone(),
+            column_type: column.column_type,
+            instead,
+        });
+    }
+    Ok(())
+}

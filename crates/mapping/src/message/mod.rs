@@ -1,0 +1,127 @@
+//! The payload of an invocation → [`Record`]s → [`Message`]s.
+//!
+//! `event` reads the payload, `record` is one message as Lambda delivers it, `envelope` takes the message out of its
+//! wrapping, `metadata` has everything besides the body that a mapping can read, and `origin` keeps the id and time
+//! that a message first had. Pure: no I/O, no clock.
+
+mod envelope;
+mod event;
+mod metadata;
+pub(crate) mod origin;
+mod record;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+pub use envelope::{Envelope, NotInEnvelope};
+pub use event::{NotSqs, read_event};
+pub use metadata::Metadata;
+pub(crate) use metadata::{MetadataValue, TypeCheck};
+pub use record::{MessageAttribute, Record, Text};
+
+use envelope::Notification;
+
+/// A message out of its envelope, with everything that a mapping can read. It may be personal, so it cannot be printed.
+pub struct Message<'a> {
+    record: &'a Record<'a>,
+    body: Cow<'a, str>,
+    /// The wrapping of the body, if there is any.
+    notification: Option<Notification<'a>>,
+}
+
+/// Why a record does not contain a message.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtractError {
+    /// The record has no body.
+    BodyMissing,
+    /// The body is not in the envelope that the mapping names.
+    NotInEnvelope(NotInEnvelope),
+}
+
+impl<'a> Message<'a> {
+    /// Takes the body of a record out of its envelope.
+    ///
+    /// # Errors
+    /// There is no body, or it is not in this envelope. Whether it is JSON is checked when its fields are picked, so
+    /// that it is parsed only once.
+    pub fn extract(record: &'a Record<'a>, envelope: Envelope) -> Result<Self, ExtractError> {
+        let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
+        let (body, notification) = envelope.open(body).map_err(ExtractError::NotInEnvelope)?;
+        Ok(Self {
+            record,
+            body,
+            notification,
+        })
+    }
+
+    /// The JSON text of the message.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// What a column from `@attribute.NAME` receives, by name: SQS's own attributes take precedence over those in the
+    /// envelope.
+    pub fn attributes(&self) -> BTreeMap<&str, &str> {
+        let own = self.record.message_attributes.keys();
+        let own = own.filter_map(|name| Some((name.as_str(), self.record.attribute(name)?)));
+        let wrapped = self.notification.iter().flat_map(Notification::attributes);
+        wrapped.chain(own).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::origin::{Content, ORIGIN, Origin, Origins};
+    use super::record::tests::record;
+    use super::*;
+    use crate::text::Word as _;
+
+    /// What a column from this metadata receives.
+    fn value(message: &Message<'_>, from: &str) -> String {
+        match Metadata::parse(from).unwrap().value(message).unwrap() {
+            MetadataValue::Millis(millis) => millis.to_string(),
+            MetadataValue::Number(text) => text.to_owned(),
+            MetadataValue::Text(text) => text.into_owned(),
+        }
+    }
+
+    #[test]
+    fn metadata_is_read_from_an_sns_notification() {
+        let body = json!({
+            "Type": "Notification", "MessageId": "n-1", "TopicArn": "arn", "Message": "{}",
+            "MessageAttributes": {"tenant": {"Type": "String", "Value": "acme"}},
+        });
+        let record = record(json!({"body": body.to_string()}));
+        let message = Message::extract(&record, Envelope::Sns).unwrap();
+        assert_eq!(value(&message, "@sns.message_id"), "n-1");
+        assert_eq!(value(&message, "@sns.topic_arn"), "arn");
+        assert_eq!(value(&message, "@attribute.tenant"), "acme");
+    }
+
+    #[test]
+    fn the_id_and_time_of_an_origin_take_precedence_over_sqss_own_unless_sqs_contradicts_them() {
+        let with = |origin: &str| {
+            let mut record = record(json!({
+                "attributes": {"SentTimestamp": "1700000000123"},
+                "messageAttributes": {ORIGIN: {"stringValue": origin, "dataType": "String"}}}));
+            record.read_origin(&Origins::new(None));
+            let message = Message::extract(&record, Envelope::None).unwrap();
+            ["@message_id", "@sent_at"].map(|from| value(&message, from))
+        };
+        let whole = Origin::new("m-0", Some(1_600_000_000_456), "");
+        let untimed = Origin::new("m-0", None, "");
+        let text = |origin| Origins::new(None).text(origin, &Content::new("", None));
+        let [whole, untimed] = [whole, untimed].map(text);
+        assert_eq!(with(&whole), ["m-0", "1600000000456"]);
+        assert_eq!(with(&untimed), ["m-0", "1700000000123"]);
+        assert_eq!(with("web"), ["m-1", "1700000000123"]);
+        let later = Origin::new("m-0", Some(1_700_000_000_124), "");
+        let elsewhere = Origin::new("m-0", None, "arn:aws:sqs:eu-west-1:0:other");
+        for ignored in [later, elsewhere] {
+            assert_eq!(with(&text(ignored)), ["m-1", "1700000000123"]);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! TOML → a checked mapping.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::column::{RawColumn, check_columns};
+use super::problem::Mistake;
+use super::{
+    Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
+    condition, family, newer, reach, trust,
+};
+use crate::message::{Envelope, Metadata};
+use crate::text::Word;
+use crate::types::ColumnType;
+
+/// The longest identifier that Postgres keeps, in bytes; it silently truncates longer ones.
+/// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html> (NAMEDATALEN − 1).
+const MAX_IDENTIFIER_BYTES: usize = 63;
+
+/// The maximum number of columns of a Postgres index.
+/// Source: <https://www.postgresql.org/docs/18/limits.html>.
+pub(super) const MAX_KEY_COLUMNS: usize = 32;
+
+pub(super) fn parse(text: &str) -> Result<Pipeline, Mistake> {
+    let top: toml::Table = read(text)?;
+    let is_long = top.get("table").is_some_and(toml::Value::is_array);
+    if is_long {
+        return read::<RawPipeline>(text)?.check(true);
+    }
+    read::<RawShortForm>(text)?.into_long().check(false)
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
+    toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        let line = text
+            .bytes()
+            .take(offset)
+            .filter(|&byte| byte == b'\n')
+            .count()
+            + 1;
+        Problem::Toml {
+            line,
+            message: error.message().replace('\n', ", "),
+        }
+        .into()
+    })
+}
+
+/// A mapping of one table, whose words stand at the top of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShortForm {
+    table: String,
+    #[serde(default)]
+    key: Vec<String>,
+    on_conflict: Option<String>,
+    newer: Option<String>,
+    envelope: Option<String>,
+    #[serde(default)]
+    trust_origin: bool,
+    #[serde(default)]
+    column: Vec<RawColumn>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPipeline {
+    root: Option<String>,
+    unmatched: Option<String>,
+    envelope: Option<String>,
+    #[serde(default)]
+    trust_origin: bool,
+    table: Vec<RawTable>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTable {
+    name: String,
+    parent: Option<String>,
+    each: Option<String>,
+    #[serde(default)]
+    when: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    delete_when: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    key: Vec<String>,
+    on_conflict: Option<String>,
+    newer: Option<String>,
+    #[serde(default)]
+    column: Vec<RawColumn>,
+}
+
+impl RawShortForm {
+    fn into_long(self) -> RawPipeline {
+        RawPipeline {
+            root: None,
+            unmatched: None,
+            envelope: self.envelope,
+            trust_origin: self.trust_origin,
+            table: vec![RawTable {
+                name: self.table,
+                key: self.key,
+                on_conflict: self.on_conflict,
+                newer: self.newer,
+                column: self.column,
+                ..RawTable::default()
+            }],
+        }
+    }
+}
+
+impl RawPipeline {
+    /// Checks the tables one by one, and then what depends on several. Mistakes name the table where there may be more
+    /// than one.
+    fn check(self, names_tables: bool) -> Result<Pipeline, Mistake> {
+        let envelope = word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?;
+        let root = path_of("root", self.root)?;
+        let unmatched = word_or(self.unmatched, Unmatched::Reject, Problem::UnknownUnmatched)?;
+        if self.table.is_empty() {
+            return Err(Problem::NoTable.into());
+        }
+        let names: Vec<String> = self.table.iter().map(|table| table.name.clone()).collect();
+        let mut tables: Vec<TableMapping> = Vec::with_capacity(self.table.len());
+        for (table, name) in self.table.into_iter().zip(&names) {
+            let checked = table.check(&tables, &names, envelope);
+            let checked = checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
+            if let Some(parent) = checked.parent {
+                tables[parent].has_children = true;
+            }
+            tables.push(checked);
+        }
+        let pipeline = Pipeline {
+            digest: String::new(),
+            tables,
+            root,
+            unmatched,
+            envelope,
+            trust_origin: self.trust_origin,
+        };
+        for (table, name) in pipeline.tables.iter().zip(&names) {
+            let checked =
+                family::check(&pipeline, table).and_then(|()| clear::check(&pipeline, table));
+            checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
+        }
+        trust::check(&pipeline)?;
+        let takes_all = |table: &TableMapping| table.parent.is_none() && table.when.is_empty();
+        if unmatched == Unmatched::Skip && pipeline.tables.iter().any(takes_all) {
+            return Err(Problem::UnmatchedInVain.into());
+        }
+        Ok(pipeline)
+    }
+}
+
+impl RawTable {
+    /// `before` are the tables above it in the file, `names` those of all.
+    fn check(
+        self,
+        before: &[TableMapping],
+        names: &[String],
+        envelope: Envelope,
+    ) -> Result<TableMapping, Mistake> {
+        let table = parse_table(&self.name)?;
+        if before.iter().any(|other| other.table == table) {
+            return Err(Problem::DuplicateTable.into());
+        }
+        let parent = self.parent(before, names)?;
+        let on_conflict = match parent.and_then(|parent| before.get(parent)) {
+            None => {
+                let word = self.on_conflict.clone();
+                word_or(word, OnConflict::Ignore, Problem::UnknownOnConflict)?
+            }
+            Some(parent) => self.decided_by(parent)?,
+        };
+        if !self.delete_when.is_empty() && on_conflict != OnConflict::Update {
+            return Err(Problem::DeleteWithoutUpdate.into());
+        }
+        let columns = check_columns(self.column, envelope)?;
+        let key = check_key(&self.key, &columns)?;
+        let newer = newer::check(self.newer.as_deref(), on_conflict, &columns, &key)?;
+        reach::check(&columns)?;
+        Ok(TableMapping {
+            table,
+            parent,
+            has_children: false,
+            each: path_of("each", self.each)?,
+            when: condition::check("when", self.when, envelope)?,
+            delete_when: condition::check("delete_when", self.delete_when, envelope)?,
+            columns,
+            key,
+            on_conflict,
+            newer,
+        })
+    }
+
+    /// The position of its parent.
+    fn parent(&self, before: &[TableMapping], names: &[String]) -> Result<Option<usize>, Problem> {
+        let Some(parent) = &self.parent else {
+            return Ok(None);
+        };
+        match names.iter().position(|name| name == parent) {
+            Some(position) if position < before.len() => Ok(Some(position)),
+            Some(_) => Err(Problem::ParentLater(parent.clone())),
+            None => Err(Problem::UnknownParent(parent.clone())),
+        }
+    }
+
+    /// What happens on a conflict is decided by the parent, for all rows of a message.
+    fn decided_by(&self, parent: &TableMapping) -> Result<OnConflict, Problem> {
+        let decided = [
+            ("on_conflict", self.on_conflict.is_some()),
+            ("newer", self.newer.is_some()),
+            ("delete_when", !self.delete_when.is_empty()),
+        ];
+        match decided.into_iter().find(|(_, is_set)| *is_set) {
+            Some((word, _)) => Err(Problem::DecidedByParent(word)),
+            None => Ok(parent.on_conflict),
+        }
+    }
+}
+
+/// A path without the prefixes that sources have: read as keys, they would lead to nothing in any message.
+fn path_of(word: &'static str, text: Option<String>) -> Result<Option<Path>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    match Source::parse(&text) {
+        Ok(Source::Path(path)) => Ok(Some(path)),
+        Err(problem @ (Problem::EmptyStep(_) | Problem::Quotes(_))) => Err(problem),
+        _ => Err(Problem::NotAPath(word, text)),
+    }
+}
+
+fn parse_table(name: &str) -> Result<Table, Problem> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let (schema, own_name) = match parts[..] {
+        [name] => (None, name),
+        [schema, name] => (Some(schema.to_owned()), name),
+        _ => return Err(Problem::TableParts(name.to_owned())),
+    };
+    for part in parts {
+        check_identifier("table", part)?;
+    }
+    let name = own_name.to_owned();
+    Ok(Table { schema, name })
+}
+
+pub(crate) fn check_identifier(what: &'static str, name: &str) -> Result<(), Problem> {
+    let keeps = (1..=MAX_IDENTIFIER_BYTES).contains(&name.len()) && !name.contains('\0');
+    if keeps {
+        Ok(())
+    } else {
+        Err(Problem::Identifier {
+            what,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// The value of a word, or what its absence means.
+fn word_or<T: Word>(
+    name: Option<String>,
+    absent: T,
+    unknown: fn(String) -> Problem,
+) -> Result<T, Problem> {
+    match name {
+        None => Ok(absent),
+        Some(name) => T::parse(&name).ok_or_else(|| unknown(name)),
+    }
+}
+
+fn check_key(names: &[String], columns: &[Column]) -> Result<Vec<usize>, Mistake> {
+    if names.is_empty() {
+        return Err(Problem::NoKey.into());
+    }
+    if names.len() > MAX_KEY_COLUMNS {
+        return Err(Problem::TooManyKeyColumns.into());
+    }
+    let mut key = Vec::with_capacity(names.len());
+    for name in names {
+        let position = columns
+            .iter()
+            .position(|column| column.name == *name)
+            .ok_or_else(|| Problem::UnknownKey(name.clone()))?;
+        if key.contains(&position) {
+            return Err(Problem::DuplicateKey.of(name));
+        }
+        check_key_column(&columns[position]).map_err(|problem| problem.of(name))?;
+        key.push(position);
+    }
+    Ok(key)
+}
+
+fn check_key_column(column: &Column) -> Result<(), Problem> {
+    if column.default.is_some() {
+        return Err(Problem::DefaultKey);
+    }
+    if !column.is_never_null() {
+        return Err(Problem::NullableKey);
+    }
+    if column.reads(&Metadata::ReceiveCount) {
+        return Err(Problem::ReceiveCountKey);
+    }
+    if column.column_type == ColumnType::Json {
+        return Err(Problem::KeyType(column.column_type));
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The columns of a table, as the file has them → checked columns.
+
+use serde::Deserialize;
+
+use super::check::check_identifier;
+use super::problem::Mistake;
+use super::{Column, Problem, Source};
+use crate::mask::{KeyRing, Mask};
+use crate::message::Envelope;
+use crate::steps::Step;
+use crate::text::Word;
+use crate::types::ColumnType;
+
+/// The maximum number of columns of a Postgres table.
+/// Source: <https://www.postgresql.org/docs/18/limits.html>.
+pub(super) const MAX_COLUMNS: usize = 1600;
+
+/// The names of columns that every Postgres table has.
+/// Source: <https://www.postgresql.org/docs/18/ddl-system-columns.html>.
+pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawColumn {
+    name: String,
+    r#type: String,
+    #[serde(default)]
+    from: From,
+    #[serde(default)]
+    required: bool,
+    default: Option<toml::Value>,
+    #[serde(default)]
+    transform: Vec<String>,
+    mask: Option<String>,
+    #[serde(default)]
+    clear: bool,
+    #[serde(default)]
+    except: Vec<String>,
+}
+
+/// One source, or several of which the first that is not null counts.
+#[derive(Default, Deserialize)]
+#[serde(untagged, expecting = "from is a string or a list of strings")]
+enum From {
+    #[default]
+    Name,
+    One(String),
+    FirstOf(Vec<String>),
+}
+
+pub(super) fn check_columns(
+    raw: Vec<RawColumn>,
+    envelope: Envelope,
+) -> Result<Vec<Column>, Mistake> {
+    if raw.is_empty() {
+        return Err(Problem::NoColumn.into());
+    }
+    if raw.len() > MAX_COLUMNS {
+        return Err(Problem::TooManyColumns.into());
+    }
+    let mut columns: Vec<Column> = Vec::with_capacity(raw.len());
+    for column in raw {
+        check_identifier("column", &column.name)?;
+        let name = column.name.clone();
+        if SYSTEM_COLUMNS.contains(&name.as_str()) {
+            return Err(Problem::SystemColumn(name.clone()).of(&name));
+        }
+        if columns.iter().any(|other| other.name == name) {
+            return Err(Problem::DuplicateColumn.of(&name));
+        }
+        columns.push(
+            column
+                .check(envelope)
+                .map_err(|problem| problem.of(&name))?,
+        );
+    }
+    Ok(columns)
+}
+
+impl RawColumn {
+    fn check(self, envelope: Envelope) -> Result<Column, Problem> {
+        let column_type = self
+            .r#type
+            .parse()
+            .map_err(|_| Problem::UnknownType(self.r#type))?;
+        let mut sources = match &self.from {
+            From::Name => vec![Source::parse(&self.name)?],
+            From::One(from) => vec![Source::parse(from)?],
+            From::FirstOf(from) if from.is_empty() => return Err(Problem::NoSource),
+            From::FirstOf(from) => from
+                .iter()
+                .map(|from| Source::parse(from))
+                .collect::<Result<_, _>>()?,
+        };
+        for source in &sources {
+            check_source(source, column_type, envelope)?;
+        }
+        if !self.except.is_empty() && sources != [Source::Rest] {
+            return Err(Problem::ExceptInVain);
+        }
+        if self.required && self.default.is_some() {
+            return Err(Problem::RequiredAndDefault);
+        }
+        let transforms = self
+            .transform
+            .iter()
+            .map(|name| check_step(name, column_type, &sources))
+            .collect::<Result<_, _>>()?;
+        let mask = self
+            .mask
+            .as_deref()
+            .map(|name| check_mask(name, column_type))
+            .transpose()?;
+        let default = self.default.map(default_as_json).transpose()?;
+        Ok(Column {
+            name: self.name,
+            column_type,
+            source: sources.remove(0),
+            fallbacks: sources,
+            required: self.required,
+            default,
+            transforms,
+            mask,
+            clear: self.clear,
+            except: self.except,
+        })
+    }
+}
+
+fn check_source(
+    source: &Source,
+    column_type: ColumnType,
+    envelope: Envelope,
+) -> Result<(), Problem> {
+    source.check_envelope(envelope)?;
+    match source.types() {
+        Some((possible, fits)) if !fits(column_type) => Err(Problem::MetadataType {
+            metadata: source.to_string(),
+            column_type,
+            possible,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_step(name: &str, column_type: ColumnType, sources: &[Source]) -> Result<Step, Problem> {
+    let step = Step::parse(name).ok_or_else(|| Problem::UnknownTransform(name.to_owned()))?;
+    if !step.fits(column_type) {
+        return Err(Problem::TransformType(step, column_type));
+    }
+    match sources.iter().find(|source| !source.may_be_text()) {
+        Some(source) => Err(Problem::TransformOn(name.to_owned(), source.to_string())),
+        None => Ok(step),
+    }
+}
+
+fn check_mask(name: &str, column_type: ColumnType) -> Result<Mask, Problem> {
+    if name == "base64" {
+        return Err(Problem::Base64Mask);
+    }
+    let mask = Mask::parse(name).ok_or_else(|| Problem::UnknownMask(name.to_owned()))?;
+    if !column_type.is_text() {
+        return Err(Problem::MaskType(column_type));
+    }
+    check_token_width(mask, column_type, None)?;
+    Ok(mask)
+}
+
+/// Whether a column has room for the tokens of the current key, as far as the keys are known.
+pub(crate) fn check_token_width(
+    mask: Mask,
+    column_type: ColumnType,
+    keys: Option<&KeyRing>,
+) -> Result<(), Problem> {
+    let needed = mask.min_token_chars_with(keys);
+    match column_type.max_chars() {
+        Some(chars) if chars < needed => Err(Problem::MaskWidth {
+            mask,
+            needed,
+            column_type,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A default as the JSON text that a message would contain, so that it is processed in the same way.
+fn default_as_json(default: toml::Value) -> Result<String, Problem> {
+    serde_json::to_string(&dates_as_text(default))
+        .map_err(|_| Problem::Default("it has no JSON form".to_owned()))
+}
+
+/// TOML has dates; in JSON they are strings.
+fn dates_as_text(value: toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Datetime(datetime) => toml::Value::String(datetime.to_string()),
+        toml::Value::Array(values) => {
+            toml::Value::Array(values.into_iter().map(dates_as_text).collect())
+        }
+        toml::Value::Table(table) => toml::Value::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, dates_as_text(value)))
+                .collect(),
+        ),
+        other => other,
+    }
+}

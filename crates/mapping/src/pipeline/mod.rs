@@ -1,0 +1,73 @@
+//! The mapping: `pipeline.toml`, read and checked once at start.
+//!
+//! From the text of the file to a valid [`Pipeline`], in which every column has a known type and an existing source;
+//! or to one sentence that names the file, the column and the fix. What needs the mask key or a value (`mask` without
+//! a key, a `default` that does not fit its type) is checked when the mapping is compiled, by
+//! [`Compiled::new`](crate::transform::Compiled::new).
+//!
+//! The words that a mapping uses are elsewhere, each with its implementation: types in [`types`](crate::types),
+//! transforms in [`steps`](crate::steps), masks in [`mask`](crate::mask), metadata and envelopes in
+//! [`message`](crate::message).
+
+mod check;
+mod clear;
+mod column;
+mod condition;
+mod family;
+mod mapping;
+mod newer;
+mod path;
+mod problem;
+mod reach;
+mod source;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod unread;
+
+use base16ct::lower::encode_string;
+use sha2::{Digest as _, Sha256};
+
+pub(crate) use check::check_identifier;
+pub use column::SYSTEM_COLUMNS;
+pub(crate) use column::check_token_width;
+pub use condition::{Condition, Scalar};
+pub use mapping::{Column, OnConflict, Pipeline, Table, TableMapping, Unmatched};
+pub use path::Path;
+pub(crate) use problem::Mistake;
+pub use problem::{PipelineError, Problem};
+pub use source::Source;
+pub use unread::Reads;
+
+impl Pipeline {
+    /// Reads and checks a mapping. Errors call it `file`.
+    ///
+    /// ```
+    /// # use mapping::Pipeline;
+    /// let pipeline = Pipeline::parse("pipeline.toml", r#"
+    ///     table = "events"
+    ///     key = ["id"]
+    ///     [[column]]
+    ///     name = "id"
+    ///     type = "uuid"
+    ///     from = "@message_id"
+    /// "#)?;
+    /// assert_eq!(pipeline.tables[0].columns.len(), 1);
+    /// # Ok::<(), mapping::PipelineError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first mistake found, in one sentence that says where it is and how to fix it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, PipelineError> {
+        let pipeline = check::parse(text).map_err(|mistake| mistake.in_file(file))?;
+        let digest = digest(text);
+        Ok(Self { digest, ..pipeline })
+    }
+}
+
+/// Of the TOML with its keys sorted, so that comments, layout and the version of this program do not matter.
+fn digest(text: &str) -> String {
+    let sorted = toml::from_str::<toml::Table>(text).unwrap_or_default();
+    let hash = Sha256::digest(sorted.to_string());
+    encode_string(hash.get(..8).unwrap_or_default())
+}

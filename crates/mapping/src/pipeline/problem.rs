@@ -1,0 +1,301 @@
+//! The mistakes that a mapping can have, one sentence each.
+
+use thiserror::Error;
+
+use super::check::MAX_KEY_COLUMNS;
+use super::column::MAX_COLUMNS;
+use super::{OnConflict, Source, Unmatched};
+use crate::mask::{KeyError, Mask};
+use crate::message::Envelope;
+use crate::steps::Step;
+use crate::text::Word as _;
+use crate::types::ColumnType;
+
+/// An invalid mapping: the place, the mistake and the fix.
+#[non_exhaustive]
+#[derive(Debug, Error, PartialEq)]
+#[error("{file}: {}{}{problem}", place("table", .table), place("column", .column))]
+pub struct PipelineError {
+    /// The file as the user named it.
+    pub file: String,
+    /// The table at fault, if the mapping may have several.
+    pub table: Option<Box<str>>,
+    /// The column at fault, if it is one.
+    pub column: Option<Box<str>>,
+    /// What is wrong and how to fix it.
+    pub problem: Problem,
+}
+
+fn place(what: &str, name: &Option<Box<str>>) -> String {
+    let name = name.as_ref();
+    name.map(|name| format!("{what} {name:?}: "))
+        .unwrap_or_default()
+}
+
+/// A mistake in a mapping.
+#[non_exhaustive]
+#[derive(Debug, Error, PartialEq)]
+#[expect(missing_docs, reason = "each variant says what its error says")]
+pub enum Problem {
+    #[error(
+        "no such file: put the mapping there, or name its file with PIPELINE_FILE or --pipeline"
+    )]
+    NoFile,
+    #[error(
+        "cannot be read ({0}): make the file readable, or name another with PIPELINE_FILE or --pipeline"
+    )]
+    Unreadable(String),
+    #[error("line {line}: {message}: correct the line")]
+    Toml { line: usize, message: String },
+    #[error("{what} {name:?} is not a valid Postgres name: use 1 to 63 bytes without NUL")]
+    Identifier { what: &'static str, name: String },
+    #[error("table {0:?} has too many parts: write \"table\" or \"schema.table\"")]
+    TableParts(String),
+    #[error("no table is mapped: add a [[table]]")]
+    NoTable,
+    #[error("the table is mapped twice: map all of its columns in one [[table]]")]
+    DuplicateTable,
+    #[error(
+        "parent {0:?} is not a table of this mapping: correct it, or add the table above this one"
+    )]
+    UnknownParent(String),
+    #[error("parent {0:?} does not come before it: move this [[table]] below its parent")]
+    ParentLater(String),
+    #[error("{0} is decided by the parent for its children too: remove it here")]
+    DecidedByParent(&'static str),
+    #[error(
+        "the key has to begin with that of its parent {0}, which is {1}, and to distinguish the rows of one parent: begin it with columns of the same values, and add one that differs, for example from \"@index\""
+    )]
+    ChildKey(String, String),
+    #[error(
+        "it is in the key where its parent {0} has {1:?}, so that their values have to be the same: give it the same value (from \"^.…\"), type, transform and mask"
+    )]
+    ChildKeyDiffers(String, String),
+    #[error(
+        "from {0:?} goes further up than the table has parents: remove a \"^.\", or name the parent"
+    )]
+    NoSuchParent(String),
+    #[error(
+        "from {0:?} is the position of an element, but the table has no each: add each, or use another column"
+    )]
+    NoElement(String),
+    #[error(
+        "delete_when needs rows that can be replaced: set on_conflict = \"update\", or remove delete_when"
+    )]
+    DeleteWithoutUpdate,
+    #[error(
+        "{word} can never match for {from:?}: write a string, number or boolean that it can be, or a list of them"
+    )]
+    NeverMatches { word: &'static str, from: String },
+    #[error("unmatched {0:?} is unknown: use one of {known}", known = Unmatched::list())]
+    UnknownUnmatched(String),
+    #[error(
+        "unmatched = \"skip\" has no effect, because a table without when takes every message: remove it, or add a when"
+    )]
+    UnmatchedInVain,
+    #[error("from is an empty list: name at least one source")]
+    NoSource,
+    #[error(
+        "{0} {1:?} is not a path: write the keys alone, without \"$.\", \"^.\" and metadata, and a key that begins with '@' in quotes"
+    )]
+    NotAPath(&'static str, String),
+    #[error("except has no effect, because it is for columns from \"@rest\": remove it")]
+    ExceptInVain,
+    #[error("no column is mapped: add a [[column]]")]
+    NoColumn,
+    #[error(
+        "more than {MAX_COLUMNS} columns are mapped and no Postgres table can have more: remove some"
+    )]
+    TooManyColumns,
+    #[error("the name is used twice: rename one of the two columns")]
+    DuplicateColumn,
+    #[error("Postgres has a column of this name in every table: rename it and add from = {0:?}")]
+    SystemColumn(String),
+    #[error(
+        "no key is given: name the columns that make a row unique, for example key = [\"message_id\"]"
+    )]
+    NoKey,
+    #[error(
+        "more than {MAX_KEY_COLUMNS} columns are in the key and no index of Postgres can have more: remove some"
+    )]
+    TooManyKeyColumns,
+    #[error("the key names {0:?}, which is not a column: add the column or correct the key")]
+    UnknownKey(String),
+    #[error("the key names it twice: name it once")]
+    DuplicateKey,
+    #[error(
+        "it is part of the key but can be null, and to Postgres no two nulls are equal: add required = true"
+    )]
+    NullableKey,
+    #[error(
+        "it is part of the key and has a default, so all messages without it would become one row: replace the default with required = true"
+    )]
+    DefaultKey,
+    #[error(
+        "it is part of the key but @receive_count grows with every delivery, so a redelivered message would be stored again: remove it from the key"
+    )]
+    ReceiveCountKey,
+    #[error(
+        "it is part of the key but Postgres cannot compare values of type {0}: use jsonb or another column"
+    )]
+    KeyType(ColumnType),
+    #[error("newer needs rows that can be replaced: set on_conflict = \"update\", or remove newer")]
+    NewerWithoutUpdate,
+    #[error("newer names {0:?}, which is not a column: add the column or correct newer")]
+    UnknownNewer(String),
+    #[error(
+        "newer names it, but it is part of the key, which is the same in all messages of a row: name another column"
+    )]
+    NewerKey,
+    #[error(
+        "newer names it, but values of type {0} do not show which message is newer: name a column of type date, timestamp, timestamptz or a number"
+    )]
+    NewerType(ColumnType),
+    #[error(
+        "newer names it, but @receive_count grows with every delivery, so an older message would replace a newer one: name a column whose value is in the message"
+    )]
+    NewerReceiveCount,
+    #[error(
+        "it stores in clear what column {0:?} masks: mask it too, map the other parts one by one, or set clear = true on it if this is intended"
+    )]
+    StoredInClear(String),
+    #[error(
+        "clear = true has no effect, because the column stores nothing that another one masks: remove it"
+    )]
+    ClearInVain,
+    #[error(
+        "it is part of the key and, without a mask key, nothing proves that the @message_id or @sent_at of a redriven message is genuine, so anyone who can send to the queue could overwrite the row of another message: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all senders are trusted"
+    )]
+    UnsignedOrigin,
+    #[error(
+        "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id or @sent_at in the key and no column masked with a key, because a mask key signs both: remove it"
+    )]
+    TrustInVain,
+    #[error(
+        "@mask_key_id is the same for every row, because no column is masked with a key: remove the column"
+    )]
+    KeyIdInVain,
+    #[error("on_conflict {0:?} is unknown: use one of {known}", known = OnConflict::list())]
+    UnknownOnConflict(String),
+    #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]
+    UnknownEnvelope(String),
+    #[error(
+        "type {0:?} is unknown: use one of {known}{meant}",
+        known = ColumnType::list(),
+        meant = ColumnType::meant(.0).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default()
+    )]
+    UnknownType(String),
+    #[error(
+        "from {0:?} has an empty step: write the keys with one dot between them, for example \"client.ip\""
+    )]
+    EmptyStep(String),
+    #[error(
+        "from {0:?} has '$' or '^' as a step: \"$.\" and \"^.\" only begin a path, the whole body is \"@body\", and a key of this name is quoted"
+    )]
+    PlainMark(String),
+    #[error(
+        "from {0:?} has a quoted step that does not end before a dot or the end: close it, and write a quote within quotes twice"
+    )]
+    Quotes(String),
+    #[error(
+        "from {from:?} never leads to a value, because a message with an object or array in column {outer:?}, mapped as {column_type}, is rejected: map one of the two, or {outer:?} as jsonb"
+    )]
+    Unreachable {
+        from: String,
+        outer: String,
+        column_type: ColumnType,
+    },
+    #[error(
+        "from {0:?} names an attribute that SQS does not allow, so no message has it: use letters, digits, '_', '-', and single dots between them"
+    )]
+    AttributeName(String),
+    #[error("from {0:?} is unknown metadata: use one of {known}", known = Source::list_of_metadata())]
+    UnknownMetadata(String),
+    #[error("from {metadata:?} does not fit type {column_type}: use {possible}")]
+    MetadataType {
+        metadata: String,
+        column_type: ColumnType,
+        possible: &'static str,
+    },
+    #[error("from {0:?} exists only in the envelope {1}: set envelope = \"{1}\"")]
+    NeedsEnvelope(String, Envelope),
+    #[error("required and default exclude each other: keep one")]
+    RequiredAndDefault,
+    #[error("the default does not fit ({0}): set one that a message could contain")]
+    Default(String),
+    #[error("transform {0:?} is unknown: use one of {known}", known = Step::list())]
+    UnknownTransform(String),
+    #[error("transform {0:?} works on strings, which {1} is not: remove it")]
+    TransformOn(String, String),
+    #[error(
+        "the result of transform {0} does not fit a column of type {1}: change the type, or remove the transform"
+    )]
+    TransformType(Step, ColumnType),
+    #[error("mask {0:?} is unknown: use one of {known}", known = Mask::list())]
+    UnknownMask(String),
+    #[error(
+        "base64 is not a mask, because anyone can decode it: use hmac-sha256, or aes-siv if the value must be recoverable"
+    )]
+    Base64Mask,
+    #[error("tokens are text, which does not fit type {0}: change the type to text or varchar(n)")]
+    MaskType(ColumnType),
+    #[error(
+        "tokens of mask {mask} have at least {needed} characters and {column_type} is too narrow: widen the column"
+    )]
+    MaskWidth {
+        mask: Mask,
+        needed: usize,
+        column_type: ColumnType,
+    },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+#[derive(Debug)]
+pub(crate) struct Mistake {
+    table: Option<Box<str>>,
+    column: Option<Box<str>>,
+    problem: Problem,
+}
+
+impl Problem {
+    pub(crate) fn of(self, column: &str) -> Mistake {
+        Mistake {
+            table: None,
+            column: Some(column.into()),
+            problem: self,
+        }
+    }
+
+    /// The mistake in the file of this name.
+    pub fn in_file(self, file: &str) -> PipelineError {
+        Mistake::from(self).in_file(file)
+    }
+}
+
+impl From<Problem> for Mistake {
+    fn from(problem: Problem) -> Self {
+        Self {
+            table: None,
+            column: None,
+            problem,
+        }
+    }
+}
+
+impl Mistake {
+    /// Says in which table it is, where there may be several.
+    pub(crate) fn of_table(mut self, name: &str, names_tables: bool) -> Self {
+        self.table = names_tables.then(|| name.into());
+        self
+    }
+
+    pub(crate) fn in_file(self, file: &str) -> PipelineError {
+        PipelineError {
+            file: file.to_owned(),
+            table: self.table,
+            column: self.column,
+            problem: self.problem,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Why a message was set aside: the rule it broke and the place, never the value.
+
+mod not_an_object;
+mod refusal;
+
+use std::fmt;
+
+use crate::message::{Envelope, ExtractError, NotInEnvelope};
+use crate::steps::Step;
+use crate::types::{ColumnType, MAX_DIGITS};
+pub use not_an_object::{Found, NotAnObject, Start};
+pub use refusal::Refusal;
+
+/// A message that cannot be stored as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The rule that it broke.
+    pub rule: Rule,
+    /// The value that broke it; `None` if the whole message is at fault.
+    pub place: Option<Place>,
+}
+
+/// A column and where its value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The table's name, where the mapping has several.
+    pub table: Option<String>,
+    /// The column's name; `None` where the array that a table has its rows from, or an element of it, is at fault.
+    pub column: Option<String>,
+    /// The path in the body, with the positions of elements, or the metadata's name.
+    pub path: String,
+    /// Whether the column is part of the key, which cannot have a default.
+    pub is_key: bool,
+}
+
+/// The rules that a message can break.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// The record has no body.
+    BodyMissing,
+    /// The body is not one JSON value.
+    BodyNotJson,
+    /// The body is not in the envelope that the mapping names.
+    NotInEnvelope(NotInEnvelope),
+    /// The value is null, missing or empty, and the column is required.
+    Required,
+    /// The value is of another type than the column.
+    Type(ColumnType),
+    /// The number is outside the range of the column's type, or has too many digits.
+    Range(ColumnType),
+    /// More characters than this.
+    Length(usize),
+    /// Holds U+0000, which Postgres cannot store.
+    NulCharacter,
+    /// Holds half of a surrogate pair, which is not a character by itself.
+    LoneSurrogate,
+    /// Nested deeper than this.
+    Nesting(usize),
+    /// The transform does not work on the value.
+    Transform(Step),
+    /// No table takes the message.
+    Unmatched,
+    /// The value that a table has its rows from is not an array.
+    NotAnArray,
+    /// Fields are mapped of a value that is not an object.
+    NotAnObject(NotAnObject),
+    /// Two rows of one parent have the same key.
+    RepeatedKey,
+    /// The message expands to more rows than this.
+    TooManyRows(usize),
+    /// The message expands to values of more bytes than this.
+    TooLarge(usize),
+    /// Postgres refused the row.
+    Refused(Box<Refusal>),
+    /// FIFO: an earlier message of its group failed.
+    GroupHeld,
+    /// Time ran out before it was certain that the row is stored.
+    OutOfTime,
+    /// A panic in our own code while the message was read.
+    Internal,
+}
+
+/// A refusal may pass by itself, for example when the row that a foreign key refers to is stored a moment later. Two
+/// more deliveries give it the time of two visibility timeouts.
+const REFUSED_DELIVERIES: u32 = 3;
+
+impl Rule {
+    /// The first delivery after which the function may send the message to the dead-letter queue itself; `None`:
+    /// never, because the message is not at fault. A message that does not fit the mapping can never succeed.
+    pub fn dead_letter_from(&self) -> Option<u32> {
+        match self {
+            Self::GroupHeld | Self::OutOfTime | Self::Internal => None,
+            // The fault of a table must not make dead letters.
+            Self::Refused(refusal) if refusal.is_in_doubt => None,
+            Self::Refused(_) => Some(REFUSED_DELIVERIES),
+            _ => Some(1),
+        }
+    }
+}
+
+/// The rules and their names, as one table, to which each envelope adds its own.
+macro_rules! names {
+    ($($rule:pat => $name:literal,)*) => {
+        impl Rule {
+            /// The names of all rules.
+            pub fn names() -> impl Iterator<Item = &'static str> {
+                let of_envelopes = Envelope::all().filter_map(Envelope::mismatch);
+                [$($name),*].into_iter().chain(of_envelopes.map(|mismatch| mismatch.rule))
+            }
+
+            /// Its name in logs, metrics and dead letters: a word that does not change.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $($rule => $name,)*
+                    Self::NotInEnvelope(mismatch) => mismatch.rule,
+                }
+            }
+        }
+    };
+}
+
+names! {
+    Rule::BodyMissing => "body_missing",
+    Rule::BodyNotJson => "body_not_json",
+    Rule::Required => "required",
+    Rule::Type(_) => "type",
+    Rule::Range(_) => "range",
+    Rule::Length(_) => "length",
+    Rule::NulCharacter => "nul_character",
+    Rule::LoneSurrogate => "lone_surrogate",
+    Rule::Nesting(_) => "nesting",
+    Rule::Transform(_) => "transform",
+    Rule::Unmatched => "unmatched",
+    Rule::NotAnArray => "not_an_array",
+    Rule::NotAnObject(_) => "not_an_object",
+    Rule::RepeatedKey => "repeated_key",
+    Rule::TooManyRows(_) => "too_many_rows",
+    Rule::TooLarge(_) => "too_large",
+    Rule::Refused(_) => "refused",
+    Rule::GroupHeld => "group_held",
+    Rule::OutOfTime => "out_of_time",
+    Rule::Internal => "internal",
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BodyMissing => f.write_str("the record has no body: check the producer"),
+            Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
+            Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
+            Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
+            Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
+            Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or map text"),
+            Self::Range(ColumnType::Jsonb | ColumnType::Array(_)) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: fix the producer"),
+            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or map numeric"),
+            Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
+            Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
+            Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
+            Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: fix the producer, or add the transform strip_nul"),
+            Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: reduce the nesting"),
+            Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: fix the producer, or remove the transform"),
+            Self::Unmatched => f.write_str("no table takes the message: add a table whose when matches it, or set unmatched = \"skip\""),
+            Self::NotAnObject(found) => found.fmt(f),
+            Self::NotAnArray => f.write_str("the value is not an array: correct its producer, or the table's each"),
+            Self::RepeatedKey => f.write_str("two rows of one parent have the same key: correct the producer, or add a column to the key, for example from \"@index\""),
+            Self::TooManyRows(rows) => write!(f, "the message expands to more than {rows} rows: split it"),
+            Self::TooLarge(bytes) => write!(f, "the message expands to more than {} MiB of values: split it, or repeat less of it in each row", bytes >> 20),
+            Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
+            Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
+            Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
+            Self::Internal => f.write_str("internal error on this message: report it with the structure of the message"),
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            if let Some(table) = &place.table {
+                write!(f, "table {table:?}, ")?;
+            }
+            if let Some(column) = &place.column {
+                write!(f, "column {column:?} ")?;
+            }
+            write!(f, "from {:?}: ", place.path)?;
+            if place.is_key && self.rule == Rule::Required {
+                return f.write_str("the value is null, missing or empty, and it is part of the key: fix the producer");
+            }
+        }
+        self.rule.fmt(f)
+    }
+}
+
+impl From<ExtractError> for Rule {
+    fn from(error: ExtractError) -> Self {
+        match error {
+            ExtractError::BodyMissing => Self::BodyMissing,
+            ExtractError::NotInEnvelope(mismatch) => Self::NotInEnvelope(mismatch),
+        }
+    }
+}
+
+impl From<ExtractError> for Rejection {
+    fn from(error: ExtractError) -> Self {
+        Rule::from(error).into()
+    }
+}
+
+impl From<Rule> for Rejection {
+    fn from(rule: Rule) -> Self {
+        Self { rule, place: None }
+    }
+}

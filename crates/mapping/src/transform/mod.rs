@@ -1,0 +1,320 @@
+//! [`Message`]s → rows, by the mapping.
+//!
+//! For each column: pick the field, clean it, mask it, convert it. The first value that breaks a rule rejects its
+//! message, with column, path and rule; no error contains a value. Pure: no I/O, no clock.
+
+mod column;
+mod convert;
+mod decimal;
+mod fields;
+mod jsonb;
+mod observe;
+mod readable;
+mod scopes;
+mod table;
+mod text;
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::mask::KeyRing;
+use crate::message::origin::Origins;
+use crate::message::{Envelope, ExtractError, Message, Record};
+use crate::pipeline::{Pipeline, PipelineError, Unmatched};
+use crate::rejection::{Rejection, Rule};
+use crate::rows::{MessageRows, RowKind};
+use convert::Value;
+pub use convert::takes;
+pub use observe::{Observation, Tested};
+pub use readable::readable;
+use scopes::{Frames, Scopes};
+use table::CompiledTable;
+use text::Unstorable;
+
+/// A mapping that is ready for use: paths as trees, masks with their keys, defaults as cells.
+///
+/// It needs no other part of the mapping to turn messages into rows. Compile it once, and use it for all messages.
+pub struct Compiled {
+    envelope: Envelope,
+    scopes: Scopes,
+    tables: Vec<CompiledTable>,
+    /// Whether anything needs the body to be JSON.
+    reads_json: bool,
+    unmatched: Unmatched,
+    origins: Origins,
+}
+
+/// A message on its way into rows.
+struct Reading<'r, 'a> {
+    message: &'a Message<'a>,
+    frames: Frames<'a>,
+    rows: &'r mut MessageRows,
+    /// What the values of its rows take so far, in bytes.
+    bytes: usize,
+}
+
+/// The maximum number of rows of one message. SQS takes a message of 1 MiB, which can hold half a million elements.
+const MAX_ROWS: usize = 10_000;
+
+/// The maximum size of all values of one message, in bytes. Each row may repeat a value of the message, so that a
+/// message of 1 MiB could expand to 10 GB.
+const MAX_BYTES: usize = 16 << 20;
+
+impl Compiled {
+    /// Compiles a mapping. Errors call it `file`.
+    ///
+    /// # Errors
+    /// A mask lacks its key, a default does not fit its column, or there is no key and any sender could overwrite
+    /// any row.
+    pub fn new(
+        file: &str,
+        pipeline: &Pipeline,
+        keys: Option<&KeyRing>,
+    ) -> Result<Self, PipelineError> {
+        if keys.is_none() {
+            let checked = pipeline.check_unsigned_origin();
+            checked.map_err(|mistake| mistake.in_file(file))?;
+        }
+        let mut scopes = Scopes::new(pipeline.root.as_ref());
+        let mut tables: Vec<CompiledTable> = Vec::with_capacity(pipeline.tables.len());
+        for position in 0..pipeline.tables.len() {
+            let compiled = CompiledTable::new(pipeline, position, &tables, &mut scopes, keys);
+            let name = pipeline.tables[position].table.unquoted();
+            let is_one_of_many = pipeline.tables.len() > 1;
+            tables.push(
+                compiled
+                    .map_err(|mistake| mistake.of_table(&name, is_one_of_many).in_file(file))?,
+            );
+        }
+        Ok(Self {
+            envelope: pipeline.envelope,
+            reads_json: pipeline.root.is_some() || tables.iter().any(CompiledTable::reads_json),
+            scopes,
+            tables,
+            unmatched: pipeline.unmatched,
+            origins: Origins::new(keys),
+        })
+    }
+
+    /// What signs and verifies origins, with the same key as masks.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// Room for the rows of messages.
+    pub fn new_rows(&self) -> MessageRows {
+        MessageRows::new(self.tables.iter().map(|table| table.columns.len()))
+    }
+
+    /// The message of a record, without the envelope that the mapping names.
+    ///
+    /// # Errors
+    /// The record has no body, or it is not in the envelope.
+    pub fn extract<'a>(&self, record: &'a Record<'a>) -> Result<Message<'a>, ExtractError> {
+        Message::extract(record, self.envelope)
+    }
+
+    /// The rows of a record. There may be none: then the message has nothing to store.
+    ///
+    /// # Errors
+    /// The first value that cannot be stored, or what is wrong with the whole message.
+    pub fn rows(&self, record: &Record<'_>) -> Result<MessageRows, Rejection> {
+        self.rows_of(&self.extract(record)?)
+    }
+
+    /// The rows of a message. There may be none.
+    ///
+    /// # Errors
+    /// The first value that cannot be stored.
+    pub fn rows_of(&self, message: &Message<'_>) -> Result<MessageRows, Rejection> {
+        let mut rows = self.new_rows();
+        self.transform(message, &mut rows)?;
+        Ok(rows)
+    }
+
+    /// Adds the message's rows to `rows`, and says whether there are any: a message of which the mapping makes no
+    /// row has nothing to store.
+    ///
+    /// # Errors
+    /// The first rule that the message breaks; `rows` is then as before.
+    pub fn transform(
+        &self,
+        message: &Message<'_>,
+        rows: &mut MessageRows,
+    ) -> Result<bool, Rejection> {
+        match self.push_rows(message, rows) {
+            Ok(()) if rows.unfinished() > 0 => {
+                rows.finish_message();
+                Ok(true)
+            }
+            read => {
+                rows.drop_unfinished();
+                read.map(|()| false)
+            }
+        }
+    }
+
+    fn push_rows(&self, message: &Message<'_>, rows: &mut MessageRows) -> Result<(), Rejection> {
+        let body = if self.reads_json {
+            message.body()
+        } else {
+            "null"
+        };
+        let mut root_text = String::new();
+        let mut reading = Reading {
+            message,
+            frames: self.scopes.enter(body, &mut root_text)?,
+            rows,
+            bytes: 0,
+        };
+        let mut is_taken = false;
+        for (position, table) in self.tables.iter().enumerate() {
+            let is_passed =
+                self.unmatched == Unmatched::Skip && table.is_passed_by_null(&reading.frames);
+            if table.parent.is_none() && !is_passed {
+                is_taken |= self.push_table(position, None, &mut reading)?;
+            }
+        }
+        match self.unmatched {
+            Unmatched::Reject if !is_taken => Err(Rule::Unmatched.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds the rows of a table that belong to a row of its parent, or to the message, and says whether the table
+    /// takes the message.
+    fn push_table(
+        &self,
+        position: usize,
+        parent: Option<usize>,
+        reading: &mut Reading<'_, '_>,
+    ) -> Result<bool, Rejection> {
+        let table = &self.tables[position];
+        let Some(array) = table.each else {
+            return self.push_row(position, parent, reading);
+        };
+        let not_an_array = |reading: &Reading<'_, '_>| Rejection {
+            rule: Rule::NotAnArray,
+            place: Some(table.place_of_array(&self.scopes, &reading.frames)),
+        };
+        let json = reading
+            .frames
+            .field(array)
+            .map_err(|no_fields| table.not_an_object(no_fields, &self.scopes, &reading.frames))?;
+        let Some(json) = json else {
+            return Ok(table.when.is_empty());
+        };
+        let elements: Vec<&RawValue> =
+            serde_json::from_str(json).map_err(|_| not_an_array(reading))?;
+        let mut is_taken = table.when.is_empty();
+        for (index, element) in elements.into_iter().enumerate() {
+            let frames = &mut reading.frames;
+            frames.enter(&self.scopes, table.scope, index, element.get())?;
+            is_taken |= self.push_row(position, parent, reading)?;
+        }
+        Ok(is_taken)
+    }
+
+    /// Adds one row with those of its children, unless a condition leaves it out.
+    fn push_row(
+        &self,
+        position: usize,
+        parent: Option<usize>,
+        reading: &mut Reading<'_, '_>,
+    ) -> Result<bool, Rejection> {
+        let table = &self.tables[position];
+        if !table.holds(&table.when, &self.scopes, reading)? {
+            return Ok(false);
+        }
+        if table.each.is_some() && reading.rows.unfinished() >= MAX_ROWS {
+            return Err(Rule::TooManyRows(MAX_ROWS).into());
+        }
+        let is_deleted = !table.delete_when.is_empty()
+            && table.holds(&table.delete_when, &self.scopes, reading)?;
+        let kind = self.push_cells(position, is_deleted, reading)?;
+        let rows = reading.rows.table_mut(position);
+        let row = rows.finish_row(parent, kind);
+        if !is_deleted {
+            for &child in &table.children {
+                let first = reading.rows.tables()[child].rows.len();
+                self.push_table(child, Some(row), reading)?;
+                self.check_siblings(child, first, reading.rows)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds the cells of one row, and says what the row is.
+    fn push_cells(
+        &self,
+        position: usize,
+        is_deleted: bool,
+        reading: &mut Reading<'_, '_>,
+    ) -> Result<RowKind, Rejection> {
+        let table = &self.tables[position];
+        let mut is_empty = table.has_own;
+        for column in &table.columns {
+            let rows = &mut reading.rows.table_mut(position).rows;
+            if is_deleted && !column.identifies {
+                rows.push_null();
+            } else {
+                let pushed = column.push_cell(reading.message, &reading.frames, rows);
+                let has_value = pushed.map_err(|unread| {
+                    table.rejection(column, unread, &self.scopes, &reading.frames)
+                })?;
+                is_empty &= !(column.is_own && has_value);
+            }
+            reading.bytes += column.sent_bytes(rows.last_cell());
+            if reading.bytes > MAX_BYTES {
+                return Err(Rule::TooLarge(MAX_BYTES).into());
+            }
+        }
+        Ok(match (is_deleted, is_empty) {
+            (true, _) => RowKind::Deleted,
+            (false, true) => RowKind::Empty,
+            (false, false) => RowKind::Full,
+        })
+    }
+
+    /// Rows of one parent have different keys: none of two with the same key is more right than the other.
+    fn check_siblings(
+        &self,
+        child: usize,
+        first: usize,
+        rows: &MessageRows,
+    ) -> Result<(), Rejection> {
+        let table = &self.tables[child];
+        let rows = &rows.tables()[child].rows;
+        let key = |row: usize| {
+            let key = table.key.iter();
+            key.map(move |&column| rows.cell(row, column))
+        };
+        let mut siblings: Vec<usize> = (first..rows.len()).collect();
+        siblings.sort_unstable_by(|&a, &b| key(a).cmp(key(b)));
+        let is_repeated = siblings.windows(2).any(|pair| match pair {
+            &[a, b] => key(a).eq(key(b)),
+            _ => false,
+        });
+        match table.key.last() {
+            Some(&last) if is_repeated => Err(Rejection {
+                rule: Rule::RepeatedKey,
+                place: Some(table.place_of_all(&table.columns[last])),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The value of a raw JSON text.
+fn from_json(json: &str, unstorable: Unstorable) -> Result<Value<'_>, Rule> {
+    let json = json.trim_ascii();
+    Ok(match json.as_bytes().first() {
+        None | Some(b'n') => Value::Null,
+        Some(b't') => Value::Bool(true),
+        Some(b'f') => Value::Bool(false),
+        Some(b'"') => Value::Text(text::unescape(json, unstorable)?),
+        Some(b'{' | b'[') => Value::Nested(text::storable(json, unstorable)?),
+        Some(_) => Value::Number(Cow::Borrowed(json)),
+    })
+}
