@@ -1,8 +1,6 @@
 //! The work per message, by a measure that does not depend on how busy the machine is.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +28,7 @@ const LAMBDA_TIME_MILLIS: u64 = 60_000;
 #[test]
 fn a_message_costs_few_allocations() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let table = runtime.block_on(support::Database::with_user_logins());
+    let table = runtime.block_on(testkit::Database::with_user_logins());
     let mut handler = handler(&table.url());
     // The first invocation also connects.
     handle(&runtime, &mut handler, &event());

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, login, login_with};
-use crate::support::proxy::Proxy;
-use crate::support::{
-    Database, Function, Outcome, Setup, database_name, server_address, superuser,
-};
+use testkit::batch::{Batch, login, login_with};
+use testkit::proxy::Proxy;
+use testkit::{Database, Function, Outcome, Setup, database_name, server_address, superuser};
 
 /// Part of every value, in texts and in numbers.
 const TEXT: &str = "zq9canary";
@@ -104,7 +102,7 @@ fn with(field: &str, value: Value) -> String {
 /// A record around a body, with a canary in everything else that comes from outside.
 fn record(batch: Batch, name: usize, body: Option<&str>) -> Batch {
     batch.record(json!({
-        "messageId": crate::support::batch::id(&name.to_string()), "body": body, "receiptHandle": TEXT,
+        "messageId": testkit::batch::id(&name.to_string()), "body": body, "receiptHandle": TEXT,
         "attributes": {"MessageGroupId": TEXT, "SenderId": TEXT, "AWSTraceHeader": format!("{TRACE};Sampled={TEXT};{TEXT}=1")},
         "messageAttributes": {
             "tenant": {"stringValue": TEXT, "dataType": "String"}, "count": {"stringValue": NUMBER.to_string(), "dataType": "Number"},
@@ -324,8 +322,7 @@ async fn wrong_secrets(witness: &mut Witness) {
         witness.fail_to_start(setup).await;
     }
     for key in [format!("{TEXT}!"), TEXT.to_owned(), format!("{TEXT}zzz")] {
-        let setup =
-            witness.setup(Setup::bare().set("DATABASE_URL", &crate::support::database_url()));
+        let setup = witness.setup(Setup::bare().set("DATABASE_URL", &testkit::database_url()));
         witness.fail_to_start(setup.set("MASK_KEY", &key)).await;
     }
     // The password is right, but then the server becomes unavailable.

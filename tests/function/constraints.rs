@@ -1,7 +1,7 @@
 //! Constraints of several tables that look at more than one row, or only at the end.
 
 use crate::families::{ORDERS, invoke, order, started, stored, with_orders};
-use crate::support::batch::{Batch, ids};
+use testkit::batch::{Batch, ids};
 
 #[tokio::test]
 async fn a_constraint_that_is_checked_at_commit_refuses_its_message_alone() {

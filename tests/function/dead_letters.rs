@@ -8,11 +8,11 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use mapping::internals::{Content, Delivery, Origin};
 use serde_json::{Value, json};
 
-use crate::support::aws::{Queue, attribute, endpoint_address, unique};
-use crate::support::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
-use crate::support::proxy::Proxy;
-use crate::support::sqs_double::SqsDouble;
-use crate::support::{Database, Function, MASK_KEY, Setup, origins};
+use testkit::aws::{Queue, attribute, endpoint_address, unique};
+use testkit::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
+use testkit::proxy::Proxy;
+use testkit::sqs_double::SqsDouble;
+use testkit::{Database, Function, MASK_KEY, Setup, origins};
 
 const SOURCE_ARN: &str = "arn:aws:sqs:eu-west-1:123456789012:login-queue";
 

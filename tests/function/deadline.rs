@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::batch::{Batch, id, ids, login};
-use crate::support::proxy::Proxy;
-use crate::support::yardstick::Yardstick;
-use crate::support::{Database, Function, Setup, server_address};
+use testkit::batch::{Batch, id, ids, login};
+use testkit::proxy::Proxy;
+use testkit::yardstick::Yardstick;
+use testkit::{Database, Function, Setup, server_address};
 
 /// Two good messages and a bad one.
 fn batch() -> serde_json::Value {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::families::{ORDERS, deletion, invoke, order, started, stored, with_orders};
-use crate::support::batch::{Batch, ids};
-use crate::support::{Database, Setup};
+use testkit::batch::{Batch, ids};
+use testkit::{Database, Setup};
 
 /// Orders of which the last message counts, whatever its version.
 fn last_counts() -> String {

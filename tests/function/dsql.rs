@@ -5,9 +5,9 @@ use mapping::Pipeline;
 use serde_json::json;
 
 use crate::families::{ORDERS, deletion, ignoring, invoke, order, stored};
-use crate::support::batch::{Batch, id, login, login_with};
-use crate::support::dsql::Dsql;
-use crate::support::{Database, Function, MASK_KEY, Mapping, Setup};
+use testkit::batch::{Batch, id, login, login_with};
+use testkit::dsql::Dsql;
+use testkit::{Database, Function, MASK_KEY, Mapping, Setup};
 
 const HOST: &str = "foo0bar1baz2quux3quuux4.dsql.eu-west-1.on.aws";
 

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::families::{ORDERS, order, with_orders};
-use crate::support::Setup;
-use crate::support::batch::{Batch, id};
-use crate::support::metrics::with_metric;
+use testkit::Setup;
+use testkit::batch::{Batch, id};
+use testkit::metrics::with_metric;
 
 #[tokio::test]
 async fn rows_without_a_value_of_the_body_are_counted_and_their_batch_is_a_warning() {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::families::invoke;
-use crate::support::batch::{Batch, ids};
-use crate::support::{Database, Function, Setup};
+use testkit::batch::{Batch, ids};
+use testkit::{Database, Function, Setup};
 
 /// Parents with children; `{k}` is the type of the key, `{settings}` those of the parent.
 fn mapping(key_type: &str, settings: &str) -> String {

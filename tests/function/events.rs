@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::batch::Batch;
-use crate::support::{Database, Function, Outcome, Setup};
+use testkit::batch::Batch;
+use testkit::{Database, Function, Outcome, Setup};
 
 fn event(name: &str) -> Value {
     let path = format!("{}/events/{name}", env!("CARGO_MANIFEST_DIR"));

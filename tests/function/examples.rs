@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use mapping::Pipeline;
 
-use crate::support::batch::{Batch, ids};
-use crate::support::{Database, Function, Setup};
+use testkit::batch::{Batch, ids};
+use testkit::{Database, Function, Setup};
 
 /// Name, the lines that are rejected, and the number of those of which there is no row.
 const EXAMPLES: [(&str, &[&str], u64); 6] = [

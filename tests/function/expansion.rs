@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::families::invoke;
 use crate::hostile::{MEBIBYTE, peak_bytes};
-use crate::support::batch::{Batch, id, ids};
-use crate::support::{Database, Function, Setup};
+use testkit::batch::{Batch, id, ids};
+use testkit::{Database, Function, Setup};
 
 /// Each line of an order repeats the name of its customer.
 const REPEATING: &str = r#"

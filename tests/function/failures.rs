@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::batch::{Batch, id, ids, login, login_with};
-use crate::support::{Database, Outcome, Setup, server_address};
+use testkit::batch::{Batch, id, ids, login, login_with};
+use testkit::{Database, Outcome, Setup, server_address};
 
 const NOT_ACCEPTED: &str = "Lambda did not accept the answer: its messages are delivered again";
 

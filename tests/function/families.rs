@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::support::batch::{Batch, id, ids};
-use crate::support::{Database, Function, Setup};
+use testkit::batch::{Batch, id, ids};
+use testkit::{Database, Function, Setup};
 
 /// Orders with lines, and lines with discounts.
 pub(crate) const ORDERS: &str = r#"

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::families::{ORDERS, ignoring, invoke, order, started, stored, with_orders};
-use crate::support::aws::{Queue, attribute};
-use crate::support::batch::{Batch, id, ids};
-use crate::support::proxy::Proxy;
-use crate::support::yardstick::Yardstick;
-use crate::support::{Database, Setup, eventually, server_address};
+use testkit::aws::{Queue, attribute};
+use testkit::batch::{Batch, id, ids};
+use testkit::proxy::Proxy;
+use testkit::yardstick::Yardstick;
+use testkit::{Database, Setup, eventually, server_address};
 
 /// The first message of an order counts, the last, or the newest.
 fn policies() -> [String; 3] {

@@ -7,8 +7,8 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::families::{ORDERS, deletion, ignoring, order, started, stored, with_orders};
-use crate::support::batch::{Batch, id};
-use crate::support::{Database, Function};
+use testkit::batch::{Batch, id};
+use testkit::{Database, Function};
 
 const BATCHES: usize = 12;
 const SIZES: [usize; 4] = [1, 10, 200, 2_000];

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::families::ROUTES;
-use crate::support::batch::{Batch, id, ids, login, login_with};
-use crate::support::{Database, Setup};
+use testkit::batch::{Batch, id, ids, login, login_with};
+use testkit::{Database, Setup};
 
 #[tokio::test]
 async fn a_rejected_message_holds_back_its_group_and_no_other() {

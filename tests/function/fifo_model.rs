@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, id, login, login_with};
-use crate::support::{Database, Function, Setup};
+use testkit::batch::{Batch, id, login, login_with};
+use testkit::{Database, Function, Setup};
 
 const CASES: u32 = 64;
 const GROUPS: [&str; 4] = ["anna", "ben", "carl", "dora"];

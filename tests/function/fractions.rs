@@ -4,9 +4,9 @@ use fastrand::Rng;
 use serde_json::json;
 
 use crate::families::invoke;
-use crate::support::batch::{Batch, ids};
-use crate::support::{Database, Setup};
 use crate::types::check;
+use testkit::batch::{Batch, ids};
+use testkit::{Database, Setup};
 
 const VALUES: usize = 3_000;
 

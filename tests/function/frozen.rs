@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::support::aws::{Queue, endpoint_address};
-use crate::support::batch::{Batch, id, login, login_with};
-use crate::support::metrics::counted;
-use crate::support::proxy::Proxy;
-use crate::support::secrets_manager::{Mood, SecretsManager};
-use crate::support::{Database, Function, Setup, eventually, server_address};
+use testkit::aws::{Queue, endpoint_address};
+use testkit::batch::{Batch, id, login, login_with};
+use testkit::metrics::counted;
+use testkit::proxy::Proxy;
+use testkit::secrets_manager::{Mood, SecretsManager};
+use testkit::{Database, Function, Setup, eventually, server_address};
 
 /// After this much idle time the function tests a connection before a batch uses it.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);

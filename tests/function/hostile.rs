@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, login_with};
-use crate::support::{Database, MASK_KEY, Mapping, Setup, memory_kib};
+use testkit::batch::{Batch, login_with};
+use testkit::{Database, MASK_KEY, Mapping, Setup, memory_kib};
 
 pub(crate) const MEBIBYTE: usize = 1_048_576;
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::families::{ORDERS, ROUTES, invoke, order, started, stored, with_orders};
 use crate::hostile::{MEBIBYTE, Way, broken, config, nested, peak_bytes, text, value};
-use crate::support::batch::{Batch, id, ids};
-use crate::support::{Database, Setup};
+use testkit::batch::{Batch, id, ids};
+use testkit::{Database, Setup};
 
 /// An order whose lines are this JSON.
 fn with_lines(lines: &str) -> String {

@@ -7,11 +7,11 @@ use axum::routing::get;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, login};
-use crate::support::iam_front::IamFront;
-use crate::support::impostor::Impostor;
-use crate::support::tls_front::Authority;
-use crate::support::{Database, MASK_KEY, Setup, database_name, eventually};
+use testkit::batch::{Batch, login};
+use testkit::iam_front::IamFront;
+use testkit::impostor::Impostor;
+use testkit::tls_front::Authority;
+use testkit::{Database, MASK_KEY, Setup, database_name, eventually};
 
 /// A database behind a front that accepts only tokens.
 struct House {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::hostile::peak_bytes;
-use crate::support::batch::{Batch, id, ids, login_with};
-use crate::support::{Database, Function, Mapping, Setup};
+use testkit::batch::{Batch, id, ids, login_with};
+use testkit::{Database, Function, Mapping, Setup};
 
 const MEBIBYTE: usize = 1 << 20;
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::families::invoke;
-use crate::support::batch::{Batch, ids};
-use crate::support::{Database, Setup};
+use testkit::batch::{Batch, ids};
+use testkit::{Database, Setup};
 
 /// Rows of a key, with children, that messages delete.
 const MAPPING: &str = r#"

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::batch::{Batch, id, login};
-use crate::support::{Database, Mapping, Setup};
+use testkit::batch::{Batch, id, login};
+use testkit::{Database, Mapping, Setup};
 
 #[tokio::test]
 async fn a_good_batch_is_stored_whole() {

@@ -52,8 +52,6 @@ mod shutdown;
 mod start;
 mod starting;
 mod stuck;
-#[path = "../support/mod.rs"]
-mod support;
 mod table_faults;
 mod tls;
 mod types;

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, id};
-use crate::support::{Database, Mapping, Setup, database_url};
+use testkit::batch::{Batch, id};
+use testkit::{Database, Mapping, Setup, database_url};
 
 const ID: &str = "[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n";
 

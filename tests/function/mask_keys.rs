@@ -3,9 +3,9 @@
 use mapping::internals::Origin;
 use serde_json::{Value, json};
 
-use crate::support::aws::Secret;
-use crate::support::batch::{Batch, id};
-use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, signed_origin};
+use testkit::aws::Secret;
+use testkit::batch::{Batch, id};
+use testkit::{Database, Function, MASK_KEY, Mapping, Setup, signed_origin};
 
 /// Another key of 64 bytes.
 const NEXT_KEY: &str =

@@ -1,7 +1,7 @@
 //! The memory of an environment that lives long.
 
-use crate::support::batch::{Batch, login};
-use crate::support::{Database, Setup, memory_kib};
+use testkit::batch::{Batch, login};
+use testkit::{Database, Setup, memory_kib};
 
 const INVOCATIONS: usize = 20_000;
 

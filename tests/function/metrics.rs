@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::families::{ORDERS, order, with_orders};
-use crate::support::aws::Queue;
-use crate::support::batch::{Batch, login};
-use crate::support::metrics::{counted, metric_lines, with_metric};
-use crate::support::{Database, Mapping, Setup};
+use testkit::aws::Queue;
+use testkit::batch::{Batch, login};
+use testkit::metrics::{counted, metric_lines, with_metric};
+use testkit::{Database, Mapping, Setup};
 
 /// CloudWatch's units.
 /// Source: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, id};
-use crate::support::{Database, Function, Mapping, Setup};
+use testkit::batch::{Batch, id};
+use testkit::{Database, Function, Mapping, Setup};
 
 /// Every type that `newer` accepts, with an older and a newer value that would be in the wrong order as text or as
 /// bytes.

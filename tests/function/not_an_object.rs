@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::families::invoke;
-use crate::support::aws::{Queue, attribute};
-use crate::support::batch::{Batch, id, ids};
-use crate::support::{Database, Function, Setup};
+use testkit::aws::{Queue, attribute};
+use testkit::batch::{Batch, id, ids};
+use testkit::{Database, Function, Setup};
 
 /// Nothing of a body is required.
 const EVENTS: &str = r#"

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::families::invoke;
-use crate::support::batch::{Batch, id, ids};
-use crate::support::{Database, Mapping, Setup};
 use crate::types::check;
+use testkit::batch::{Batch, id, ids};
+use testkit::{Database, Mapping, Setup};
 
 /// Codes that consist of digits, and what other languages read as numbers.
 const CODES: [&str; 14] = [

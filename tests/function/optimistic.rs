@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, id, login, login_with};
-use crate::support::statements::{SAFE, SKIPPED, counted, note, noted, noting_database};
-use crate::support::{Database, Function, Mapping, Setup};
+use testkit::batch::{Batch, id, login, login_with};
+use testkit::statements::{SAFE, SKIPPED, counted, note, noted, noting_database};
+use testkit::{Database, Function, Mapping, Setup};
 
 const PLAIN: &str = "INSERT";
 

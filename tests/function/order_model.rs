@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::support::batch::{Batch, id};
-use crate::support::{Database, Function, Mapping, Setup};
+use testkit::batch::{Batch, id};
+use testkit::{Database, Function, Mapping, Setup};
 
 const MANY: usize = 1_000;
 const BATCHES: usize = 8;

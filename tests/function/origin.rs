@@ -3,8 +3,8 @@
 use mapping::internals::{Content, Origin};
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, SENT_AT_MILLIS, id};
-use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, origins, signed_origin};
+use testkit::batch::{Batch, SENT_AT_MILLIS, id};
+use testkit::{Database, Function, MASK_KEY, Mapping, Setup, origins, signed_origin};
 
 /// A key that is not the function's.
 const OTHER_KEY: &str = "//8CAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

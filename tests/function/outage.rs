@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::join;
 
-use crate::support::aws::{Queue, endpoint_address, unique};
-use crate::support::batch::{Batch, login};
-use crate::support::proxy::Proxy;
-use crate::support::yardstick::Yardstick;
-use crate::support::{Database, Setup, eventually, server_address};
+use testkit::aws::{Queue, endpoint_address, unique};
+use testkit::batch::{Batch, login};
+use testkit::proxy::Proxy;
+use testkit::yardstick::Yardstick;
+use testkit::{Database, Setup, eventually, server_address};
 
 /// The time of an invocation that waits for Postgres in vain, and then has three seconds for SQS.
 const TIME: Duration = Duration::from_secs(9);
@@ -81,7 +81,7 @@ async fn messages_of_two_queues_are_backed_off_each_in_its_own() {
     let url = format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address);
     let mut function = Setup::bare()
         .on_aws()
-        .set("MASK_KEY", crate::support::MASK_KEY)
+        .set("MASK_KEY", testkit::MASK_KEY)
         .set("DATABASE_URL", &url)
         .start()
         .await;
@@ -140,7 +140,7 @@ mod alone {
         let batch = batch.fold(Batch::new(), Batch::record);
         let mut function = Setup::bare()
             .on_aws()
-            .set("MASK_KEY", crate::support::MASK_KEY)
+            .set("MASK_KEY", testkit::MASK_KEY)
             .set(
                 "DATABASE_URL",
                 &format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address),
@@ -229,7 +229,7 @@ mod alone {
             let mut function = Setup::bare()
                 .on_aws()
                 .set("AWS_ENDPOINT_URL", &endpoint)
-                .set("MASK_KEY", crate::support::MASK_KEY)
+                .set("MASK_KEY", testkit::MASK_KEY)
                 .set(
                     "DATABASE_URL",
                     &format!("postgresql://u:p@{}/d?sslmode=disable", proxy.address),

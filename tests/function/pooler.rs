@@ -7,11 +7,11 @@ use serde_json::json;
 use tokio::join;
 
 use crate::families::{ORDERS, order, stored, with_orders};
-use crate::support::batch::{Batch, id, login, login_with};
-use crate::support::pgbouncer::PgBouncer;
-use crate::support::protocol::{Message, messages, named_text};
-use crate::support::proxy::Proxy;
-use crate::support::{Database, Mapping, Setup, server_address};
+use testkit::batch::{Batch, id, login, login_with};
+use testkit::pgbouncer::PgBouncer;
+use testkit::protocol::{Message, messages, named_text};
+use testkit::proxy::Proxy;
+use testkit::{Database, Mapping, Setup, server_address};
 
 #[tokio::test]
 async fn the_load_works_through_pgbouncer_in_transaction_mode() {

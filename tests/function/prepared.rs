@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::join;
 
-use crate::support::batch::{Batch, login};
-use crate::support::protocol::{messages, named_text};
-use crate::support::proxy::Proxy;
-use crate::support::{Database, Setup, server_address};
+use testkit::batch::{Batch, login};
+use testkit::protocol::{messages, named_text};
+use testkit::proxy::Proxy;
+use testkit::{Database, Setup, server_address};
 
 /// So many that each statement was prepared long before the last.
 const BATCHES: usize = 12;

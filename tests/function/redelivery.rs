@@ -3,9 +3,9 @@
 use serde_json::json;
 use tokio::join;
 
-use crate::support::batch::Batch;
-use crate::support::proxy::Proxy;
-use crate::support::{Database, Mapping, Setup, eventually, server_address};
+use testkit::batch::Batch;
+use testkit::proxy::Proxy;
+use testkit::{Database, Mapping, Setup, eventually, server_address};
 
 const MODES: [&str; 2] = ["ignore", "update"];
 

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::families::invoke;
-use crate::support::batch::{Batch, ids};
-use crate::support::statements::{note, noted};
-use crate::support::{Database, Setup};
+use testkit::batch::{Batch, ids};
+use testkit::statements::{note, noted};
+use testkit::{Database, Setup};
 
 const PRODUCTS: &str = r#"
 [[table]]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::aws::{Queue, attribute};
-use crate::support::batch::{Batch, id, ids, login, login_with};
-use crate::support::{Database, Function, Mapping, Setup, server_address};
+use testkit::aws::{Queue, attribute};
+use testkit::batch::{Batch, id, ids, login, login_with};
+use testkit::{Database, Function, Mapping, Setup, server_address};
 
 /// A table that refuses rows for every reason that concerns a single row.
 const STRICT: &str = "

@@ -3,13 +3,11 @@
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::support::aws::{Secret, endpoint_address};
-use crate::support::batch::{Batch, login};
-use crate::support::metrics::{counted, sum};
-use crate::support::proxy::Proxy;
-use crate::support::{
-    Database, Function, MASK_KEY, Setup, database_name, eventually, server_address,
-};
+use testkit::aws::{Secret, endpoint_address};
+use testkit::batch::{Batch, login};
+use testkit::metrics::{counted, sum};
+use testkit::proxy::Proxy;
+use testkit::{Database, Function, MASK_KEY, Setup, database_name, eventually, server_address};
 
 /// A table behind a proxy, a role whose password is `old`, and the secret that says so.
 struct House {
@@ -115,7 +113,7 @@ async fn token(database: &Database, setup: Setup, name: &str) -> Value {
     function.invoke(&event).await.assert_none_failed();
     let sql = format!(
         "SELECT masked_ip FROM user_logins WHERE message_id = '{}'",
-        crate::support::batch::id(name)
+        testkit::batch::id(name)
     );
     database.rows(&sql).await[0][0].clone().into()
 }

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::families::{ORDERS, deletion, invoke, order, stored, with_orders};
-use crate::support::batch::{Batch, ids, login};
-use crate::support::hostile_path::{calls, functions, hostile_schema, literals};
-use crate::support::{Database, Function, Mapping, Setup};
+use testkit::batch::{Batch, ids, login};
+use testkit::hostile_path::{calls, functions, hostile_schema, literals};
+use testkit::{Database, Function, Mapping, Setup};
 
 /// The function, which finds the objects of another role before those of Postgres.
 async fn start(database: &Database, hostile: &Database, mapping: &str) -> Function {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::batch::{Batch, login};
-use crate::support::proxy::Proxy;
-use crate::support::{Asked, Database, Setup, eventually, server_address};
+use testkit::batch::{Batch, login};
+use testkit::proxy::Proxy;
+use testkit::{Asked, Database, Setup, eventually, server_address};
 
 /// The message with which a client of Postgres closes the connection.
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::aws::Secret;
-use crate::support::{Database, MASK_KEY, Mapping, Setup, database_url, server_address};
+use testkit::aws::Secret;
+use testkit::{Database, MASK_KEY, Mapping, Setup, database_url, server_address};
 
 async fn refusal(setup: Setup) -> String {
     let (status, log) = setup.set("RUST_BACKTRACE", "1").fail_to_start().await;

@@ -6,14 +6,12 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::join;
 
-use crate::support::aws::Queue;
-use crate::support::batch::{Batch, login};
-use crate::support::metrics::counted;
-use crate::support::proxy::Proxy;
-use crate::support::secrets_manager::{MASK_SECRET, Mood, SecretsManager};
-use crate::support::{
-    Asked, Database, Function, Setup, database_name, database_url, server_address,
-};
+use testkit::aws::Queue;
+use testkit::batch::{Batch, login};
+use testkit::metrics::counted;
+use testkit::proxy::Proxy;
+use testkit::secrets_manager::{MASK_SECRET, Mood, SecretsManager};
+use testkit::{Asked, Database, Function, Setup, database_name, database_url, server_address};
 
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::families::{ORDERS, order, with_orders};
-use crate::support::batch::{Batch, ids, login_with};
-use crate::support::yardstick::Yardstick;
-use crate::support::{Database, Function, Mapping, Setup};
+use testkit::batch::{Batch, ids, login_with};
+use testkit::yardstick::Yardstick;
+use testkit::{Database, Function, Mapping, Setup};
 
 const ROWS: usize = 64;
 

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::aws::Queue;
-use crate::support::batch::{Batch, id, ids, login, login_with};
-use crate::support::{Database, Function, Mapping, Setup, server_address};
+use testkit::aws::Queue;
+use testkit::batch::{Batch, id, ids, login, login_with};
+use testkit::{Database, Function, Mapping, Setup, server_address};
 
 /// A day and a word, under a key that begins with the day.
 const DAYS: &str = r#"

@@ -10,13 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::join;
 use tokio::net::TcpListener;
 
-use crate::support::aws::Secret;
-use crate::support::batch::{Batch, login};
-use crate::support::impostor::Impostor;
-use crate::support::tls_front::{Authority, front};
-use crate::support::{
-    Database, Outcome, PATIENCE, Setup, database_name, eventually, server_address,
-};
+use testkit::aws::Secret;
+use testkit::batch::{Batch, login};
+use testkit::impostor::Impostor;
+use testkit::tls_front::{Authority, front};
+use testkit::{Database, Outcome, PATIENCE, Setup, database_name, eventually, server_address};
 
 /// A database with its secret, and certificates of every kind.
 struct House {
@@ -56,7 +54,7 @@ impl House {
     fn setup(&self, server: SocketAddr, mode: Option<&str>, root: Option<&Authority>) -> Setup {
         let setup = Setup::bare()
             .on_aws()
-            .set("MASK_KEY", crate::support::MASK_KEY)
+            .set("MASK_KEY", testkit::MASK_KEY)
             .set("DB_SECRET_ID", &self.secret.id)
             .set("DB_HOST", "localhost")
             .set("DB_PORT", &server.port().to_string())
@@ -80,7 +78,7 @@ impl House {
             database_name()
         );
         Setup::bare()
-            .set("MASK_KEY", crate::support::MASK_KEY)
+            .set("MASK_KEY", testkit::MASK_KEY)
             .set("DATABASE_URL", &url)
     }
 }
@@ -357,7 +355,7 @@ async fn without_sslmode_only_a_loopback_connection_is_unverified() {
             database_name()
         );
         Setup::bare()
-            .set("MASK_KEY", crate::support::MASK_KEY)
+            .set("MASK_KEY", testkit::MASK_KEY)
             .set("DATABASE_URL", &url)
     };
     for server in [impostor.address, plain] {

@@ -3,8 +3,8 @@
 use mapping::internals::Origin;
 use serde_json::{Value, json};
 
-use crate::support::batch::{Batch, SENT_AT_MILLIS, id};
-use crate::support::{Database, Function, MASK_KEY, Mapping, Setup, signed_origin};
+use testkit::batch::{Batch, SENT_AT_MILLIS, id};
+use testkit::{Database, Function, MASK_KEY, Mapping, Setup, signed_origin};
 
 /// A mapping of one column `v` with these lines.
 fn mapping(database: &Database, lines: &str) -> String {

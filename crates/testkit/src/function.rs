@@ -1,0 +1,287 @@
+//! The function as a process beside a Runtime API: `Setup::on(&database).mapping(&mapping).start().await`.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+
+use crate::port::Closed;
+use crate::runtime_api::{Asked, Invocation, Outcome, Served, serve};
+use crate::{Database, MASK_KEY, PATIENCE, ROOT, TempFile, eventually, program};
+
+/// Until the deadline of an invocation.
+const TIME: Duration = Duration::from_secs(180);
+
+/// How the function is started.
+pub struct Setup {
+    environment: HashMap<String, String>,
+    _mapping: Option<TempFile>,
+    has_extensions: bool,
+    _closed: Option<Closed>,
+}
+
+impl Setup {
+    /// Only with the variables that Lambda sets.
+    pub fn bare() -> Self {
+        let lambda = [
+            ("AWS_LAMBDA_FUNCTION_NAME", "sqs-to-postgres"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+            // Beside the function is the shipped mapping.
+            ("LAMBDA_TASK_ROOT", ROOT),
+            // Lambda has no such service, and other machines may.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let environment = lambda
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            environment,
+            _mapping: None,
+            has_extensions: true,
+            _closed: None,
+        }
+    }
+
+    /// The database and a mask key.
+    pub fn on(database: &Database) -> Self {
+        Self::bare()
+            .set("DATABASE_URL", &database.url())
+            .set("MASK_KEY", MASK_KEY)
+    }
+
+    /// A database that refuses connections.
+    pub fn unavailable() -> Self {
+        let closed = Closed::new();
+        let url = format!("postgresql://u:p@{}/d?sslmode=disable", closed.address());
+        let setup = Self::bare().set("DATABASE_URL", &url);
+        Self {
+            _closed: Some(closed),
+            ..setup.set("MASK_KEY", MASK_KEY)
+        }
+    }
+
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Replaces the shipped mapping.
+    pub fn mapping(self, mapping: &(impl ToString + ?Sized)) -> Self {
+        let file = TempFile::new(&mapping.to_string());
+        let path = file.0.display().to_string();
+        Self {
+            _mapping: Some(file),
+            ..self.set("PIPELINE_FILE", &path)
+        }
+    }
+
+    /// With a Runtime API without extensions, like that of some emulators.
+    pub fn without_extensions(self) -> Self {
+        Self {
+            has_extensions: false,
+            ..self
+        }
+    }
+
+    pub async fn start(self) -> Function {
+        Function::start(self).await
+    }
+
+    /// Starts the function and waits until it ends by itself. If the machine is too busy to connect in the time of a
+    /// start, that is left to the first batch: then it is started again.
+    pub async fn fail_to_start(mut self) -> (ExitStatus, String) {
+        loop {
+            let mut function = self.start().await;
+            let goes_on = function.asks_for_an_invocation();
+            tokio::select! {
+                status = function.process.wait() => return (status.unwrap(), function.log()),
+                () = goes_on => {}
+            }
+            let log = function.log();
+            assert!(
+                log.contains("retrying with the first batch"),
+                "it started: {log}"
+            );
+            self = function.setup;
+        }
+    }
+}
+
+/// The real `bootstrap`, killed when the test ends.
+pub struct Function {
+    process: Child,
+    invocations: mpsc::UnboundedSender<Invocation>,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    asked: watch::Receiver<Vec<Asked>>,
+    output: Output,
+    setup: Setup,
+}
+
+impl Function {
+    async fn start(setup: Setup) -> Self {
+        let Served {
+            address,
+            invocations,
+            outcomes,
+            asked,
+        } = serve(setup.has_extensions).await;
+        let output = Output::new();
+        let process = Command::new(program("bootstrap"))
+            .env_clear()
+            .envs(&setup.environment)
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .stdout(output.stdio())
+            .stderr(output.stdio())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            process,
+            invocations,
+            outcomes,
+            asked,
+            output,
+            setup,
+        }
+    }
+
+    pub async fn invoke(&mut self, event: &Value) -> Outcome {
+        self.invoke_within(event, TIME).await
+    }
+
+    /// Invokes with this much time until the deadline, which begins when the function has started.
+    pub async fn invoke_within(&mut self, event: &Value, time: Duration) -> Outcome {
+        self.send(event, time);
+        tokio::select! {
+            outcome = self.outcomes.recv() => outcome.unwrap(),
+            status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
+            () = tokio::time::sleep(PATIENCE) => panic!("no answer: {}", self.log()),
+        }
+    }
+
+    /// Queues an invocation without waiting for the answer.
+    pub fn send(&self, event: &Value, time: Duration) {
+        self.send_to_be_answered(event, time, StatusCode::ACCEPTED);
+    }
+
+    /// Invokes it, and answers its answer with this status.
+    pub async fn invoke_and_answer(&mut self, event: &Value, status: u16) -> Outcome {
+        let status = StatusCode::from_u16(status).unwrap();
+        self.send_to_be_answered(event, TIME, status);
+        self.outcomes.recv().await.unwrap()
+    }
+
+    fn send_to_be_answered(&self, event: &Value, time: Duration, accepted: StatusCode) {
+        let invocation = Invocation {
+            payload: event.to_string(),
+            time,
+            accepted,
+        };
+        self.invocations.send(invocation).unwrap();
+    }
+
+    /// Waits until it has requested its first invocation.
+    pub async fn ready(&mut self) {
+        let ready = self.asks_for_an_invocation();
+        tokio::select! {
+            () = ready => {}
+            status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
+            () = tokio::time::sleep(PATIENCE) => panic!("it asks for no invocation: {}", self.log()),
+        }
+    }
+
+    fn asks_for_an_invocation(&self) -> impl Future<Output = ()> + use<> {
+        let mut asked = self.asked.clone();
+        async move { drop(asked.wait_for(|asked| asked.contains(&Asked::Next)).await) }
+    }
+
+    /// Its requests to the Runtime API so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.borrow().clone()
+    }
+
+    /// Sends it a signal by its name. By the shell itself, because a minimal system has no program for it.
+    pub async fn signal(&self, name: &str) {
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()]);
+        assert!(kill.status().await.unwrap().success());
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ends(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("the function goes on").unwrap()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
+    /// Its output so far.
+    pub fn log(&self) -> String {
+        self.output.text()
+    }
+
+    /// The JSON lines with this message.
+    pub fn lines(&self, message: &str) -> Vec<Value> {
+        let lines = self.log();
+        let json = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        json.filter(|line| line["message"] == message).collect()
+    }
+
+    /// The JSON lines with this message, once there are this many: some are written after the answer.
+    pub async fn lines_of(&self, message: &str, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} lines {message:?}"), async || {
+            Some(self.lines(message)).filter(|lines| lines.len() >= count)
+        })
+        .await
+    }
+
+    /// Ends it and returns all its output.
+    pub async fn end(mut self) -> String {
+        self.process.start_kill().unwrap();
+        self.process.wait().await.unwrap();
+        self.log()
+    }
+}
+
+/// What a program writes: in a file without a name, not a pipe, so that whatever it wrote before it answered is there
+/// when the answer comes.
+struct Output(File);
+
+impl Output {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("output-{:016x}", fastrand::u64(..)));
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create_new(true).open(&path);
+        std::fs::remove_file(&path).unwrap();
+        Self(file.unwrap())
+    }
+
+    fn stdio(&self) -> Stdio {
+        self.0.try_clone().unwrap().into()
+    }
+
+    fn text(&self) -> String {
+        let mut bytes = vec![0; self.0.metadata().unwrap().len() as usize];
+        self.0.read_exact_at(&mut bytes, 0).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}

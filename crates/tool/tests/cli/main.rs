@@ -1,0 +1,39 @@
+//! The real command-line tool, against a real Postgres and LocalStack.
+//!
+//! `make test` starts both.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+mod check;
+mod check_samples;
+mod connecting;
+mod ddl;
+mod ddl_dsql;
+mod drain;
+mod explain;
+mod families;
+mod findings;
+mod forget;
+mod forget_end;
+mod forget_left;
+mod forget_receipt;
+mod hostile;
+mod iam;
+mod infer;
+mod infer_any;
+mod infer_forms;
+mod infer_keys;
+mod infer_samples;
+mod infer_tables;
+mod infer_types;
+mod mask;
+mod plan;
+mod plan_refused;
+mod queue_check;
+mod rds_ca;
+mod redrive;
+mod remask;
+mod search_path;
+mod send;
+mod shell;
+mod signals;
+mod tool;
