@@ -56,9 +56,9 @@ STACK_TESTS_queue := running_stack end_to_end runbook erasing
 STACK_TESTS_journeys := journeys rotating
 STACK_TESTS_examples := examples
 # The programs of Rust tests that have a folder, and the others, which have a file.
-RUST_TEST_GROUPS := $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
-RUST_TESTS_OTHERS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
-TESTED := --locked --features cli
+RUST_TEST_GROUPS := $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs crates/*/tests/*/main.rs)))
+RUST_TESTS_OTHERS := $(patsubst %.rs,--test %,$(notdir $(wildcard tests/*.rs crates/*/tests/*.rs)))
+TESTED := --locked --workspace
 TESTED_PROGRAMS := $(CURDIR)/target/tested
 TESTED_RELEASE := $(TESTED_PROGRAMS)/release
 TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
@@ -76,10 +76,10 @@ CARGO_CYCLONEDX := $(LOCAL)/cargo/bin/cargo-cyclonedx
 
 CARGO_LAMBDA = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked \
 	$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
-BUILD = $(CARGO_LAMBDA) --bin bootstrap
-TOOL := --locked --features cli --bin sqs-to-postgres
-LOCAL_PROGRAMS := $(TOOL) --bin bootstrap
-CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked
+BUILD = $(CARGO_LAMBDA) --package sqs-to-postgres --bin bootstrap
+TOOL := --locked --package sqs-to-postgres-tool
+LOCAL_PROGRAMS := $(TOOL) --package sqs-to-postgres
+CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked --workspace
 
 # Nothing is written outside the repository, and no tool sends telemetry.
 export TMPDIR := $(LOCAL)/tmp
@@ -114,6 +114,7 @@ test-all: export TESTED_RELEASE := $(TESTED_RELEASE)
 test-all:
 	@rm -rf $(TESTED_PROGRAMS)
 	SAM_BUILD_MODE=debug CARGO_LAMBDA_COMPILER=cargo $(MAKE) --no-print-directory dist DIST=$(TESTED_RELEASE) CA_BUNDLE=
+	@$(MAKE) --no-print-directory smoke DIST=$(TESTED_RELEASE)
 	cargo test $(TESTED) --no-run
 	@ln -f $(addprefix target/$(CARGO_BUILD_TARGET)/debug/,bootstrap sqs-to-postgres) $(TESTED_PROGRAMS)
 	@$(MAKE) --no-print-directory --jobs --output-sync=target test-side-by-side
@@ -148,12 +149,14 @@ chaos: install ## inject faults under live traffic, and check the balance: make 
 
 .PHONY: bench
 bench: install ## measure the optimised function and tool against the limit of Postgres: takes minutes to build
-	@$(LOCAL_STACK) with cargo bench $(TESTED) --bench function
+	@cargo build --release $(TOOL)
+	@$(LOCAL_STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-peers
 bench-peers: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-peers: install-peers ## the same, with two functions in Python for comparison
-	@$(LOCAL_STACK) with cargo bench $(TESTED) --bench function
+	@cargo build --release $(TOOL)
+	@$(LOCAL_STACK) with cargo bench --locked --bench function
 
 .PHONY: bench-stages
 bench-stages: install ## measure parse, transform, mask and load separately
@@ -164,12 +167,13 @@ bench-smoke: export BENCH_PEERS := $(LOCAL)/venv/peers/bin/python
 bench-smoke: export BENCH_ROUNDS := 1
 bench-smoke: export BENCH_SECS := 0.05
 bench-smoke: install-peers ## check that all benches work, unoptimised and for seconds only
-	@$(LOCAL_STACK) with cargo test $(TESTED) --bench function --bench stages
-	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(LOCAL_STACK) with cargo test $(TESTED) --bench function
+	@cargo build $(TOOL)
+	@$(LOCAL_STACK) with cargo test --locked --bench function --bench stages
+	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(LOCAL_STACK) with cargo test --locked --bench function
 
 .PHONY: chart
 chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
-	cargo test $(TESTED) --quiet --bench function -- chart
+	cargo test --locked --quiet --bench function -- chart
 
 .PHONY: up
 up: prepared ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
@@ -205,9 +209,9 @@ rds-ca: ## download the certificate authorities of RDS that are packed with the 
 
 .PHONY: lint
 lint: install ## run every check that does not need the stack
-	cargo fmt --check
-	cargo clippy --locked --all-targets --features cli -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	cargo fmt --all --check
+	cargo clippy $(TESTED) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(TESTED) --no-deps
 	$(TOOLS)/ruff check $(RUFF_OPTIONS) $(LINTED_PYTHON)
 	$(TOOLS)/ruff format --check $(RUFF_OPTIONS) $(LINTED_PYTHON)
 	$(TOOLS)/shellcheck $(SHELL_FILES)
@@ -222,7 +226,7 @@ deny: install ## check the licences, sources and known vulnerabilities of all de
 
 .PHONY: fmt
 fmt: install ## format Rust and Python
-	cargo fmt
+	cargo fmt --all
 	$(TOOLS)/ruff check --fix $(RUFF_OPTIONS) $(LINTED_PYTHON)
 	$(TOOLS)/ruff format $(RUFF_OPTIONS) $(LINTED_PYTHON)
 
@@ -260,7 +264,7 @@ release: release-notes ## build all files of a release, and its notes: make rele
 	$(MAKE) sbom checksums
 
 # The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool, which shares its
-# compiled code, but has features of its own; and what deploys the zip with the plain AWS command line.
+# compiled code; and what deploys the zip with the plain AWS command line.
 .PHONY: dist
 dist: processor install ## build function and tool for one processor, with what deploys them: make dist ARCHITECTURE=arm64
 	$(BUILD)
@@ -269,20 +273,33 @@ dist: processor install ## build function and tool for one processor, with what 
 	cp target/lambda/bootstrap/bootstrap $(PACKED)
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
 	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
-	$(CARGO_LAMBDA) --features cli --bin sqs-to-postgres
+	$(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
 	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
 	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
 	$(PYTHON) release/template.py > $(DIST)/template.yaml
 	cp release/deploy.sh $(DIST)
+
+# What runs on this machine. Without any setting the function ends with the first that it lacks.
+.PHONY: smoke
+smoke: ## start what make dist has built for this machine: the tool says its version, the function which setting it lacks
+	@rm -rf $(PACKED) && mkdir -p $(PACKED)
+	$(PYTHON) -m zipfile -e $(DIST)/$(NAME)-$(HOST_ARCHITECTURE).zip $(PACKED)
+	tar -xzf $(DIST)/$(NAME)-tool-linux-$(HOST_ARCHITECTURE).tar.gz -C $(PACKED)
+	@chmod +x $(PACKED)/bootstrap
+	test "$$($(PACKED)/sqs-to-postgres --version)" = "sqs-to-postgres $(VERSION)"
+	env -i $(PACKED)/bootstrap > $(PACKED)/log; test $$? = 1
+	grep -F "cannot start" $(PACKED)/log
+	test $$(wc -l < $(PACKED)/log) = 1
 
 SBOM_FORMAT := --quiet --format json --spec-version 1.5
 
 .PHONY: sbom
 sbom: $(CARGO_CYCLONEDX) ## list the components of function and tool, as CycloneDX
 	@mkdir -p $(DIST)
-	$(CARGO_CYCLONEDX) cyclonedx $(SBOM_FORMAT) --override-filename $(NAME).cdx
-	$(CARGO_CYCLONEDX) cyclonedx $(SBOM_FORMAT) --features cli --override-filename $(NAME)-tool.cdx
-	mv $(NAME).cdx.json $(NAME)-tool.cdx.json $(DIST)
+	$(CARGO_CYCLONEDX) cyclonedx $(SBOM_FORMAT) --override-filename components
+	mv components.json $(DIST)/$(NAME).cdx.json
+	mv crates/tool/components.json $(DIST)/$(NAME)-tool.cdx.json
+	rm crates/*/components.json
 
 .PHONY: checksums
 checksums: ## write SHA256SUMS of the files of a release

@@ -22,7 +22,7 @@ measure() {
 cargo fetch --locked --manifest-path "$repository/Cargo.toml"
 build=0 run=0
 for ((round = 1; round <= ${1:-2}; round++)); do
-    took=$(measure cargo build --locked --features cli --bin bootstrap --bin sqs-to-postgres)
+    took=$(measure cargo build --locked --package sqs-to-postgres --package sqs-to-postgres-tool)
     build=$((build + took))
     echo "cargo build: $took s"
     took=$(measure make run)

@@ -232,7 +232,7 @@ fn every_test_that_a_promise_names_exists() {
                 "{name}"
             );
             found += 1;
-        } else if name.starts_with("tests/") {
+        } else if name.starts_with("tests/") || name.starts_with("crates/") {
             file_of_row = fs::read_to_string(root().join(name)).unwrap_or_default();
             assert!(!file_of_row.is_empty(), "{name}");
             found += 1;

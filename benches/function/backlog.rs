@@ -15,9 +15,6 @@ use crate::report::{self, grouped, spread, thousands};
 use crate::results::{Backlog, Backlogs, Spread};
 use crate::sqs::Sqs;
 
-/// The command-line tool, if this is built with it.
-const TOOL: Option<&str> = option_env!("CARGO_BIN_EXE_sqs-to-postgres");
-
 /// Receivers, and messages in a batch.
 const SETTINGS: [(usize, usize); 7] = [
     (1, 1_000),
@@ -43,10 +40,12 @@ pub(crate) async fn backlogs(
     workload: &Workload,
     effort: Effort,
 ) -> Option<Backlogs> {
-    let Some(tool) = TOOL else {
-        eprintln!("drain is not measured: that takes `--features cli`");
+    // Cargo builds it beside the function.
+    let tool = Path::new(crate::OUR_PROGRAM).with_file_name("sqs-to-postgres");
+    if !tool.exists() {
+        eprintln!("drain is not measured: build sqs-to-postgres-tool first, in the same profile");
         return None;
-    };
+    }
     let sqs = Sqs::start();
     let settings = effort.some_of(&SETTINGS);
     let mut series = vec![Vec::new(); settings.len()];
@@ -54,7 +53,14 @@ pub(crate) async fn backlogs(
     for _ in 0..effort.rounds {
         let watch = Watch::start(database.postmaster);
         for place in shuffled(settings.len()) {
-            let turn = turn(database, workload, tool, &sqs, settings[place], effort.secs);
+            let turn = turn(
+                database,
+                workload,
+                &tool,
+                &sqs,
+                settings[place],
+                effort.secs,
+            );
             series[place].push(turn.await);
         }
         disturbances.push(watch.finish());
@@ -82,7 +88,7 @@ pub(crate) async fn backlogs(
 async fn turn(
     database: &Database,
     workload: &Workload,
-    tool: &str,
+    tool: &Path,
     sqs: &Sqs,
     (receivers, size): (usize, usize),
     secs: f64,
@@ -114,7 +120,7 @@ async fn turn(
     ]
 }
 
-fn drain(tool: &str, sqs: &Sqs, [receivers, size]: &[String; 2], database_url: &str) -> Child {
+fn drain(tool: &Path, sqs: &Sqs, [receivers, size]: &[String; 2], database_url: &str) -> Child {
     let log = std::fs::File::create(crate::LOG).unwrap();
     Command::new(tool)
         .args(["drain", "--wait-time-seconds", "1", "--json"])
@@ -132,7 +138,7 @@ fn drain(tool: &str, sqs: &Sqs, [receivers, size]: &[String; 2], database_url: &
         .stdout(log.try_clone().unwrap())
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("{tool}: {error}"))
+        .unwrap_or_else(|error| panic!("{}: {error}", tool.display()))
 }
 
 /// Waits for the end of a process: its peak memory in MiB, and its seconds on a processor.

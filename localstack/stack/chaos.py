@@ -254,7 +254,7 @@ def _send(settings: Settings, deployment: Deployment, messages: list[Message]) -
 
 
 def _origin(settings: Settings, message: Message) -> str:
-    """The identity that a message carries, signed with the mask key as `src/message/origin.rs` does."""
+    """The identity that a message carries, signed with the mask key as `message/origin.rs` does."""
     key = base64.b64decode(settings.identity.mask_key)
     signing_key = _hkdf_sha256(key, b"sqs-to-postgres origin v2", length=64)
     # Id, time, queue, group and body, each after its length; time, queue and group are left open.

@@ -22,7 +22,7 @@ from stack.settings import APP_ROLE, DATABASE, LOOPBACK, REGION, Settings, Stack
 ARTIFACTS_BUCKET = "sam-artifacts"
 DATABASE_SECRET = "sqs-to-postgres/database"
 MASK_SECRET = "sqs-to-postgres/mask-key"
-PROGRAMS = ("--locked", "--features", "cli", "--bin", "sqs-to-postgres", "--bin", "bootstrap")
+PROGRAMS = ("--locked", "--package", "sqs-to-postgres", "--package", "sqs-to-postgres-tool")
 OUTPUT_LINES_SHOWN = 40
 OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PIPELINE")
 """What `make up` tells the make that sam calls, which is another matter."""

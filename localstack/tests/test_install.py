@@ -34,7 +34,7 @@ def test_another_platform_gets_an_error_with_a_way_out(
 
 def test_the_readme_names_what_is_needed(installer: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text()
-    rust = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["rust-version"]
+    rust = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
     assert f"Rust ≥ {rust}," in readme
     assert f"Python ≥ {'.'.join(map(str, installer.OLDEST_PYTHON))}," in readme
 

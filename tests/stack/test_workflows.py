@@ -50,6 +50,12 @@ def test_a_release_is_built_by_a_compiler_that_is_named(settings: Settings) -> N
     assert "stable" not in rust["run"]
 
 
+def test_a_release_is_started_before_it_is_published(settings: Settings) -> None:
+    workflow = yaml.safe_load((settings.root / ".github" / "workflows" / "release.yml").read_text())
+    commands = [step.get("run", "").split(" VERSION=")[0] for step in workflow["jobs"]["build"]["steps"]]
+    assert commands.index("make smoke") == commands.index("make release") + 1
+
+
 def test_the_guide_verifies_the_server_on_aws(settings: Settings) -> None:
     workflow = yaml.safe_load((settings.root / ".github" / "workflows" / "aws.yml").read_text())
     (typed,) = [step for step in workflow["jobs"]["type"]["steps"] if step.get("name") == "docs/DEPLOY.md"]

@@ -112,6 +112,8 @@ impl Tool {
     fn spawn(&self, mut command: Command, arguments: &str) -> Running {
         let mut process = command
             .args(arguments.split_whitespace())
+            // Where the shipped mapping is.
+            .current_dir(testkit::ROOT)
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::piped())
