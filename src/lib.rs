@@ -18,7 +18,7 @@
 //! - **Storing**: [`load`] stores rows in one statement and bisects what Postgres refuses; [`refusal`] is what an
 //!   SQLSTATE means; [`schema`] compares the table with the mapping; [`database`] keeps one connection with TLS and
 //!   rotating credentials.
-//! - **Queue**: [`sqs`] receives, sends, backs off, and knows in-flight and dead-lettered messages.
+//! - **Queue**: [`sqs`] receives, sends, backs off, and knows dead-lettered messages.
 //! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`backoff`] between attempts, `causes` of
 //!   errors, [`counts`] of rows and retries, [`telemetry`] for log lines and metrics.
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]

@@ -19,7 +19,7 @@ pub const MAX_ATTRIBUTES: usize = 10;
 pub(super) const CONCURRENT_REQUESTS: usize = 16;
 
 /// The wait after each attempt at an entry that SQS failed to process through its own fault; none after the last.
-pub(super) const WAITS: [Option<Duration>; 4] = [
+pub const WAITS: [Option<Duration>; 4] = [
     Some(Duration::from_millis(100)),
     Some(Duration::from_millis(200)),
     Some(Duration::from_millis(400)),

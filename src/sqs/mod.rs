@@ -6,9 +6,7 @@
 mod backoff;
 pub mod batch;
 pub mod dead_letter;
-pub mod in_flight;
 mod queue;
-pub mod send;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +18,7 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::aws::{Aws, AwsError};
 use crate::config::QueueSettings;
 pub use backoff::MAX_BACK_OFF;
-pub use queue::{Attributes, Depth, Outcome, Queue, RedrivePolicy, is_fifo, name_of};
+pub use queue::{Attributes, Depth, Outcome, Queue, Receipt, RedrivePolicy, is_fifo, name_of};
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.
 pub struct Sqs {

@@ -76,6 +76,25 @@ pub fn is_fifo(queue: &str) -> bool {
     queue.ends_with(".fifo")
 }
 
+/// Identifies a delivery of a message.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The message's id.
+    pub message_id: String,
+    /// The delivery's receipt handle.
+    pub handle: String,
+}
+
+impl Receipt {
+    /// The receipt of a received message.
+    pub fn of(message: &Message) -> Self {
+        Self {
+            message_id: message.message_id().unwrap_or_default().to_owned(),
+            handle: message.receipt_handle().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
 impl Queue {
     /// The queue at this URL.
     pub fn new(client: &Client, url: &str) -> Self {
@@ -165,10 +184,11 @@ impl Queue {
         Ok(answer.messages.unwrap_or_default())
     }
 
-    pub(super) async fn send(
-        &self,
-        messages: &[Outgoing],
-    ) -> Result<SendMessageBatchOutput, AwsError> {
+    /// Sends the messages of one request.
+    ///
+    /// # Errors
+    /// SQS refuses all of them, or cannot be reached.
+    pub async fn send(&self, messages: &[Outgoing]) -> Result<SendMessageBatchOutput, AwsError> {
         let entries = messages.iter().map(|message| message.entry.clone());
         let request = self.client.send_message_batch().queue_url(&self.url);
         let request = request.set_entries(Some(entries.collect()));

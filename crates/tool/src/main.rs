@@ -1,9 +1,11 @@
 //! The command-line tool: the library of the function, for people.
 //!
-//! [`commands`] has a file or folder for each command, [`cli`] what several of them need.
+//! [`commands`] has a file or folder for each command, [`cli`] what several of them need, [`sqs`] what only
+//! the tool does with a queue.
 
 mod cli;
 mod commands;
+mod sqs;
 
 use std::process::ExitCode;
 

@@ -11,8 +11,7 @@ use mapping::internals::{Content, Delivery, Ignored, ORIGIN, Origin, REJECTION};
 
 use super::{Reason, Unsendable, content, senders, trace, with_ours};
 use crate::sqs::batch::{MAX_BYTES, Outgoing};
-use crate::sqs::in_flight::Receipt;
-use crate::sqs::is_fifo;
+use crate::sqs::{Receipt, is_fifo};
 
 /// A message of the dead-letter queue, received with all its attributes.
 pub struct DeadLetter {

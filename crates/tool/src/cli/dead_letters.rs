@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::sqs::in_flight::InFlight;
 use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::sqs::Queue;
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
-use sqs_to_postgres::sqs::in_flight::InFlight;
 
 use crate::cli::error::CliError;
 

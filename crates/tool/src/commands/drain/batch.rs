@@ -1,7 +1,7 @@
 //! Received messages, as the payload with which Lambda would invoke the function.
 
 use aws_sdk_sqs::types::Message;
-use sqs_to_postgres::sqs::in_flight::Receipt;
+use sqs_to_postgres::sqs::Receipt;
 
 use crate::cli::event::of_event;
 

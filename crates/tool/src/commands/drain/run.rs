@@ -15,7 +15,7 @@ use sqs_to_postgres::database::Database;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::handler::{HandleError, Handler};
 use sqs_to_postgres::load::LoadError;
-use sqs_to_postgres::sqs::in_flight::Receipt;
+use sqs_to_postgres::sqs::Receipt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 

@@ -1,8 +1,9 @@
 //! The queue that is drained: its messages are received in batches, and then deleted, left or released.
 
+use crate::sqs::in_flight::InFlight;
 use aws_sdk_sqs::types::Message;
 use sqs_to_postgres::aws::AwsError;
-use sqs_to_postgres::sqs::in_flight::{InFlight, Receipt};
+use sqs_to_postgres::sqs::Receipt;
 use sqs_to_postgres::sqs::{Depth, Queue};
 
 use super::batch::ReceivedBatch;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::sqs::in_flight::InFlight;
 use aws_sdk_sqs::Client;
+use sqs_to_postgres::sqs::Receipt;
 use sqs_to_postgres::sqs::batch::MAX_ENTRIES;
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
-use sqs_to_postgres::sqs::in_flight::{InFlight, Receipt};
 use sqs_to_postgres::sqs::{Queue, name_of};
 
 use tokio::time::{Instant, sleep};

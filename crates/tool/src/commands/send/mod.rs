@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::sqs::send::{Sender, Sent};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use clap::Args;
@@ -15,7 +16,6 @@ use futures_util::{Stream, StreamExt as _, stream};
 use mapping::Path;
 use serde_json::Value;
 use sqs_to_postgres::sqs::batch::{MAX_BYTES, Outgoing, Request};
-use sqs_to_postgres::sqs::send::{Sender, Sent};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 

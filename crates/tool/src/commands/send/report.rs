@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::sqs::send::Sent;
 use serde_json::json;
-use sqs_to_postgres::sqs::send::Sent;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;

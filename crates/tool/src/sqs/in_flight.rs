@@ -9,8 +9,8 @@ use aws_sdk_sqs::types::Message;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, interval};
 
-use super::{Outcome, Queue};
-use crate::aws::AwsError;
+use sqs_to_postgres::aws::AwsError;
+use sqs_to_postgres::sqs::{Outcome, Queue, Receipt};
 
 /// A visibility timeout is extended after this fraction of it.
 const EXTEND_AFTER: u32 = 3;
@@ -21,27 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A shorter visibility timeout cannot be extended in time.
 const MIN_VISIBILITY: Duration = Duration::from_secs(1);
 
-/// Identifies a delivery of a message.
-#[derive(Debug, Clone)]
-pub struct Receipt {
-    /// The message's id.
-    pub message_id: String,
-    /// The delivery's receipt handle.
-    pub handle: String,
-}
-
-impl Receipt {
-    /// The receipt of a received message.
-    pub fn of(message: &Message) -> Self {
-        Self {
-            message_id: message.message_id().unwrap_or_default().to_owned(),
-            handle: message.receipt_handle().unwrap_or_default().to_owned(),
-        }
-    }
-}
-
 /// The messages of a queue that are in flight.
-pub struct InFlight {
+pub(crate) struct InFlight {
     queue: Queue,
     visibility_timeout: Duration,
     /// By message id, because the visibility timeout is the message's, whichever delivery extends it.
@@ -58,7 +39,7 @@ struct Delivery {
 
 impl InFlight {
     /// Messages of this queue, each received with this visibility timeout, but at least a second.
-    pub fn new(queue: Queue, visibility_timeout: Duration) -> Self {
+    pub(crate) fn new(queue: Queue, visibility_timeout: Duration) -> Self {
         Self {
             queue,
             visibility_timeout: visibility_timeout.max(MIN_VISIBILITY),
@@ -68,7 +49,7 @@ impl InFlight {
     }
 
     /// How long a message stays invisible after it was received and abandoned.
-    pub fn visibility_timeout(&self) -> Duration {
+    pub(crate) fn visibility_timeout(&self) -> Duration {
         self.visibility_timeout
     }
 
@@ -76,13 +57,17 @@ impl InFlight {
     ///
     /// # Errors
     /// Those of [`Queue::receive`].
-    pub async fn receive(&self, count: usize, wait: Duration) -> Result<Vec<Message>, AwsError> {
+    pub(crate) async fn receive(
+        &self,
+        count: usize,
+        wait: Duration,
+    ) -> Result<Vec<Message>, AwsError> {
         let timeout = self.visibility_timeout;
         self.queue.receive(count, wait, timeout).await
     }
 
     /// Adds a received message, and says whether it was not in flight before.
-    pub fn add(&self, receipt: &Receipt) -> bool {
+    pub(crate) fn add(&self, receipt: &Receipt) -> bool {
         let delivery = Delivery {
             handle: receipt.handle.clone(),
             extended_at: Instant::now(),
@@ -92,18 +77,13 @@ impl InFlight {
     }
 
     /// The number of messages in flight.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.deliveries.borrow().len()
-    }
-
-    /// Whether no message is in flight.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Extends the visibility timeout of the messages in flight, while this is polled. If that fails, they become
     /// visible to others.
-    pub async fn extend(&self) -> Infallible {
+    pub(crate) async fn extend(&self) -> Infallible {
         let after = self.visibility_timeout / EXTEND_AFTER;
         let mut ticks = interval(after.min(LOOK_EVERY));
         loop {
@@ -127,7 +107,7 @@ impl InFlight {
     }
 
     /// Ends the extension for these deliveries: their messages become visible when the visibility timeout expires.
-    pub fn leave(&self, receipts: &[Receipt]) {
+    pub(crate) fn leave(&self, receipts: &[Receipt]) {
         let mut deliveries = self.deliveries.borrow_mut();
         for Receipt { message_id, handle } in receipts {
             let in_flight = deliveries.get(message_id);
@@ -139,7 +119,7 @@ impl InFlight {
 
     /// Makes messages visible at once, and returns for how many of them SQS refuses that, or cannot be reached: they
     /// become visible when their visibility timeout expires.
-    pub async fn release(&self, receipts: &[Receipt]) -> usize {
+    pub(crate) async fn release(&self, receipts: &[Receipt]) -> usize {
         self.leave(receipts);
         let handles = receipts.iter().map(|receipt| receipt.handle.clone());
         let (failed, _logged) = self.make_visible(handles.collect()).await;
@@ -150,7 +130,7 @@ impl InFlight {
     ///
     /// # Errors
     /// SQS refuses, or cannot be reached: they become visible when their visibility timeout expires.
-    pub async fn release_all(&self) -> Result<(), AwsError> {
+    pub(crate) async fn release_all(&self) -> Result<(), AwsError> {
         let deliveries = self.deliveries.take();
         let handles = deliveries.into_values().map(|delivery| delivery.handle);
         let (_, result) = self.make_visible(handles.collect()).await;
@@ -182,7 +162,7 @@ impl InFlight {
     }
 
     /// Deletes messages, and says which of them are still there: these stay in flight.
-    pub async fn delete(&self, receipts: &[&Receipt]) -> Outcome {
+    pub(crate) async fn delete(&self, receipts: &[&Receipt]) -> Outcome {
         let handles: Vec<String> = receipts
             .iter()
             .map(|receipt| self.newest(receipt))
@@ -228,6 +208,6 @@ mod tests {
         in_flight.leave(&[first]);
         assert_eq!(in_flight.len(), 1);
         in_flight.leave(&[second]);
-        assert!(in_flight.is_empty());
+        assert_eq!(in_flight.len(), 0);
     }
 }

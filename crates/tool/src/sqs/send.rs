@@ -6,27 +6,27 @@ use std::collections::HashSet;
 
 use tokio::time::sleep;
 
-use super::Queue;
-use super::batch::{Outgoing, Request, WAITS};
-use crate::aws::AwsError;
+use sqs_to_postgres::aws::AwsError;
+use sqs_to_postgres::sqs::Queue;
+use sqs_to_postgres::sqs::batch::{Outgoing, Request, WAITS};
 
 /// Why a message was not tried.
-pub const GROUP_BLOCKED: &str = "an earlier message of its group was not sent";
+pub(crate) const GROUP_BLOCKED: &str = "an earlier message of its group was not sent";
 
 /// Why nobody knows whether a message arrived.
 const UNMENTIONED: &str = "SQS's answer does not mention it, so it may have arrived";
 
 /// The result of sending a message.
 #[derive(Debug)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// The message's number.
-    pub number: usize,
+    pub(crate) number: usize,
     /// The id that SQS gave it, or why it was not sent: for example SQS's error code.
-    pub result: Result<String, String>,
+    pub(crate) result: Result<String, String>,
 }
 
 /// Sends to one queue.
-pub struct Sender {
+pub(crate) struct Sender {
     queue: Queue,
     /// FIFO: the groups with a message that was not sent.
     blocked_groups: RefCell<HashSet<String>>,
@@ -34,7 +34,7 @@ pub struct Sender {
 
 impl Sender {
     /// Sends to this queue.
-    pub fn new(queue: Queue) -> Self {
+    pub(crate) fn new(queue: Queue) -> Self {
         Self {
             queue,
             blocked_groups: RefCell::default(),
@@ -42,19 +42,19 @@ impl Sender {
     }
 
     /// Whether the queue is a FIFO queue.
-    pub fn is_fifo(&self) -> bool {
+    pub(crate) fn is_fifo(&self) -> bool {
         self.queue.is_fifo()
     }
 
     /// FIFO: makes sure that no further message of a group is sent.
-    pub fn block(&self, group: Option<&str>) {
+    pub(crate) fn block(&self, group: Option<&str>) {
         if let Some(group) = group.filter(|_| self.is_fifo()) {
             self.blocked_groups.borrow_mut().insert(group.to_owned());
         }
     }
 
     /// FIFO: whether no further message of a group is sent.
-    pub fn is_blocked(&self, group: Option<&str>) -> bool {
+    pub(crate) fn is_blocked(&self, group: Option<&str>) -> bool {
         group.is_some_and(|group| self.blocked_groups.borrow().contains(group))
     }
 
@@ -64,7 +64,7 @@ impl Sender {
     /// # Errors
     /// SQS accepts none of the other messages: the queue does not exist, a permission is missing, or SQS cannot be
     /// reached.
-    pub async fn send(&self, request: Request) -> (Vec<Sent>, Result<(), AwsError>) {
+    pub(crate) async fn send(&self, request: Request) -> (Vec<Sent>, Result<(), AwsError>) {
         let (mut sent, mut left) = (Vec::new(), request.into_messages());
         let mut result = Ok(());
         while !left.is_empty() && result.is_ok() {
