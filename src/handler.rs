@@ -18,7 +18,7 @@ use crate::message::origin::Origins;
 use crate::message::{NotSqs, Record, read_event};
 use crate::pipeline::Pipeline;
 use crate::prepare::{Preparation, PrepareError};
-use crate::rejection::{Rejection, Rule};
+use crate::rejection::Rejection;
 use crate::sqs::Sqs;
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
 use crate::transform::Transformer;
@@ -179,9 +179,7 @@ impl Handler {
         time: TimeBudget,
     ) -> HandleError {
         self.metrics.batch_failed(figures, error.to_string());
-        self.sqs
-            .back_off(records.iter().collect(), time.answer_by)
-            .await;
+        self.sqs.back_off_all(records, time.answer_by).await;
         error
     }
 
@@ -194,14 +192,9 @@ impl Handler {
         time: TimeBudget,
     ) -> SqsBatchResponse {
         telemetry::messages_failed(rejected);
-        // If Postgres did not answer in time, that may be an outage too.
-        let unknown = rejected
-            .iter()
-            .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
             self.sqs.dead_letter(rejected, origins, time.answer_by),
-            self.sqs
-                .back_off(unknown.map(|(record, _)| *record).collect(), time.answer_by),
+            self.sqs.back_off(rejected, time.answer_by),
         );
         self.metrics
             .batch_done(figures, &by_rule(rejected), dead_lettered.len());

@@ -7,6 +7,7 @@ mod backoff;
 pub mod batch;
 pub mod dead_letter;
 pub mod in_flight;
+pub mod policy;
 mod queue;
 pub mod send;
 
@@ -19,12 +20,14 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::aws::{Aws, AwsError};
 use crate::config::QueueSettings;
 use crate::message::Record;
-pub use backoff::MAX_BACK_OFF;
+use crate::rejection::Rejection;
+use policy::{Disposition, FailurePolicy};
 pub use queue::{Attributes, Depth, Outcome, Queue, RedrivePolicy, is_fifo, name_of};
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.
 pub struct Sqs {
     settings: QueueSettings,
+    policy: FailurePolicy,
     aws: Arc<Aws>,
     client: OnceCell<Client>,
     /// The queues that batches came from, by ARN: a function can have several.
@@ -35,11 +38,17 @@ impl Sqs {
     /// Does not connect yet.
     pub fn new(settings: QueueSettings, aws: Arc<Aws>) -> Self {
         Self {
+            policy: FailurePolicy::new(&settings),
             settings,
             aws,
             client: OnceCell::new(),
             sources: Mutex::default(),
         }
+    }
+
+    /// What becomes of a message that was not stored.
+    fn disposition(&self, record: &Record<'_>, rejection: &Rejection) -> Disposition {
+        self.policy.disposition(&rejection.rule, delivery(record))
     }
 
     async fn client(&self) -> &Client {

@@ -1,4 +1,4 @@
-//! Into the dead-letter queue: a message that can never succeed, sent by the function.
+//! Into the dead-letter queue: sent by the function.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,11 @@ use crate::message::origin::{ORIGIN, Origin, Origins, REJECTION};
 use crate::message::{MessageAttribute, Record};
 use crate::rejection::Rejection;
 use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
-use crate::sqs::{Queue, Sqs, delivery};
+use crate::sqs::{Disposition, Queue, Sqs};
 
 impl Sqs {
-    /// Sends messages that can never succeed to the dead-letter queue, if one is set, and returns the positions in
-    /// `rejected` of those that arrived. What Postgres refuses may succeed later, so it is sent only after some
-    /// deliveries: see [`Rule::dead_letter_from`](crate::rejection::Rule::dead_letter_from).
+    /// Sends those of the messages that are due to the dead-letter queue, and returns the positions in `rejected` of
+    /// those that arrived.
     pub async fn dead_letter(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
@@ -32,7 +31,9 @@ impl Sqs {
         let due = rejected
             .iter()
             .enumerate()
-            .filter(|(_, (record, rejection))| is_due(record, rejection));
+            .filter(|(_, (record, rejection))| {
+                self.disposition(record, rejection) == Disposition::DeadLetter
+            });
         // SQS's own redrive moves the ones that cannot be sent.
         let messages = due.filter_map(|(position, (record, rejection))| {
             dead_letter(position, record, rejection, origins, queue.is_fifo()).ok()
@@ -74,12 +75,6 @@ async fn send(queue: &Queue, request: Request) -> Vec<usize> {
             Vec::new()
         }
     }
-}
-
-/// Whether a rejected message goes to the dead-letter queue now.
-fn is_due(record: &Record<'_>, rejection: &Rejection) -> bool {
-    let from = rejection.rule.dead_letter_from();
-    from.is_some_and(|from| delivery(record) >= from)
 }
 
 /// The message as it was, with its origin and the reason of its failure. It keeps its group in any kind of queue,
@@ -200,23 +195,6 @@ mod tests {
             let sent = dead_letter_of(&record, &rejection()).map(|_| ());
             assert_eq!(sent, Err(Unsendable::NameTaken), "{name}");
         }
-    }
-
-    #[test]
-    fn a_refused_message_becomes_a_dead_letter_on_its_third_delivery() {
-        let is_due_at = |count: &str, rule: Rule| {
-            let record =
-                json!({"messageId": "m", "attributes": {"ApproximateReceiveCount": count}});
-            is_due(&Record::deserialize(record).unwrap(), &rule.into())
-        };
-        let refused = || Rule::Refused(Box::default());
-        let counts = ["", "1", "2", "3", "4"];
-        assert_eq!(
-            counts.map(|count| is_due_at(count, refused())),
-            [false, false, false, true, true]
-        );
-        assert!(is_due_at("1", Rule::Required) && is_due_at("", Rule::BodyNotJson));
-        assert!(!is_due_at("9", Rule::GroupHeld) && !is_due_at("9", Rule::OutOfTime));
     }
 
     #[test]

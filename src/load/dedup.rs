@@ -7,7 +7,7 @@ use crate::rows::Rows;
 use crate::types::{ColumnType, Kind};
 
 /// The rows of one table that are to be stored.
-pub(super) struct Collapsed {
+pub(super) struct Deduplicated {
     /// One per key, sorted by key, so that concurrent batches take locks in the same order.
     pub(super) unique: Vec<usize>,
     /// How many there were to choose from.
@@ -19,7 +19,7 @@ pub(super) struct Collapsed {
     has_newer: bool,
 }
 
-impl Collapsed {
+impl Deduplicated {
     /// Takes off as many of the rows that were chosen.
     pub(super) fn split_off(&mut self, chosen: u64) -> Self {
         self.candidates = self.candidates.saturating_sub(chosen);
@@ -41,7 +41,11 @@ impl Collapsed {
 
 /// Chooses among the rows of each key as if they came one by one: the first under `ignore`; under
 /// `update` the newest, and of those the last.
-pub(super) fn collapse(mapping: &TableMapping, rows: &Rows, candidates: &[usize]) -> Collapsed {
+pub(super) fn deduplicate(
+    mapping: &TableMapping,
+    rows: &Rows,
+    candidates: &[usize],
+) -> Deduplicated {
     let key = |row: usize| {
         mapping
             .key
@@ -78,7 +82,7 @@ pub(super) fn collapse(mapping: &TableMapping, rows: &Rows, candidates: &[usize]
         }
         is_same_key
     });
-    Collapsed {
+    Deduplicated {
         unique: unique.into_iter().map(|(_, row)| row).collect(),
         candidates: candidates.len() as u64,
         repeated,
@@ -167,8 +171,8 @@ mod tests {
     use crate::pipeline::Pipeline;
     use crate::transform::Transformer;
 
-    /// The rows that messages with a key `k` and a value `v` collapse to.
-    fn collapsed(head: &str, v: &str, bodies: &[String]) -> (Vec<usize>, u64) {
+    /// The rows that remain of messages with a key `k` and a value `v`, and how many are stale.
+    fn deduplicated(head: &str, v: &str, bodies: &[String]) -> (Vec<usize>, u64) {
         let text = format!(
             "table = \"t\"\nkey = [\"k\"]\n{head}\n[[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
              [[column]]\nname = \"v\"\ntype = \"{v}\""
@@ -187,9 +191,9 @@ mod tests {
         }
         let rows = &rows.tables()[0].rows;
         let all: Vec<usize> = (0..rows.len()).collect();
-        let collapsed = collapse(&pipeline.tables[0], rows, &all);
-        let stale = collapsed.stale(0);
-        (collapsed.unique, stale)
+        let deduplicated = deduplicate(&pipeline.tables[0], rows, &all);
+        let stale = deduplicated.stale(0);
+        (deduplicated.unique, stale)
     }
 
     fn bodies(rows: &[(i32, &str)]) -> Vec<String> {
@@ -223,7 +227,7 @@ mod tests {
             for pair in values.windows(2) {
                 let rows = bodies(&[(1, pair[1]), (1, pair[0]), (2, pair[0]), (2, pair[1])]);
                 assert_eq!(
-                    collapsed(NEWER, column_type, &rows),
+                    deduplicated(NEWER, column_type, &rows),
                     (vec![0, 3], 2),
                     "{column_type}: {pair:?}"
                 );
@@ -239,7 +243,7 @@ mod tests {
 
     /// How the values of two messages with the same key compare, by which of them is stored.
     fn compared(a: &str, b: &str) -> Ordering {
-        match collapsed(NEWER, "numeric", &bodies(&[(1, a), (1, b)])) {
+        match deduplicated(NEWER, "numeric", &bodies(&[(1, a), (1, b)])) {
             (_, 0) => Ordering::Equal,
             (stored, _) if stored == [0] => Ordering::Greater,
             _ => Ordering::Less,
