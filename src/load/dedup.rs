@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::pipeline::{OnConflict, TableMapping};
 use crate::rows::Rows;
+use crate::transform::Numeric;
 use crate::types::{ColumnType, Kind};
 
 /// The rows of one table that are to be stored.
@@ -104,13 +105,9 @@ fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Order
             float(a).partial_cmp(&float(b)).unwrap_or(Ordering::Equal)
         }
         Kind::Decimal => {
-            let [a, b] = [a, b].map(Numeric::read);
-            match (a.is_negative, b.is_negative) {
-                (false, false) => a.magnitude().cmp(&b.magnitude()),
-                (true, true) => b.magnitude().cmp(&a.magnitude()),
-                (false, true) => Ordering::Greater,
-                (true, false) => Ordering::Less,
-            }
+            // The transform writes no other bytes.
+            let numbers = Numeric::read(a).zip(Numeric::read(b));
+            numbers.map_or(Ordering::Equal, |(a, b)| a.compare(&b))
         }
         // No mapping has a `newer` of another kind.
         Kind::Text | Kind::Json | Kind::Array | Kind::Other => Ordering::Equal,
@@ -132,33 +129,6 @@ fn float(bytes: &[u8]) -> f64 {
         (_, Ok(double)) => f64::from_be_bytes(double),
         // The transform writes no other.
         _ => 0.0,
-    }
-}
-
-/// A decimal number: ± 0.groups × 10000^weight. The groups have no zeros at either end.
-struct Numeric<'a> {
-    is_negative: bool,
-    weight: i64,
-    /// Four decimal digits in each two bytes, so that groups sort like their bytes.
-    groups: &'a [u8],
-}
-
-impl<'a> Numeric<'a> {
-    /// Source: `numeric_send` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>:
-    /// the number of groups, the weight of the first, the sign, the scale, and then the groups.
-    fn read(bytes: &'a [u8]) -> Self {
-        const HEADER_BYTES: usize = 8;
-        let field = |at: usize| integer(bytes.get(2 * at..2 * at + 2).unwrap_or_default());
-        Self {
-            is_negative: field(2) != 0,
-            weight: field(1),
-            groups: bytes.get(HEADER_BYTES..).unwrap_or_default(),
-        }
-    }
-
-    fn magnitude(&self) -> impl Ord + use<'a> {
-        let is_zero = self.groups.is_empty();
-        (!is_zero).then_some((self.weight, self.groups))
     }
 }
 
