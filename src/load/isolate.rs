@@ -220,3 +220,132 @@ fn lanes(pipeline: &Pipeline, rows: &MessageRows, groups: &[Option<usize>]) -> L
     };
     (0..rows.messages()).map(of_message).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::DatabaseError;
+    use crate::refusal::Refusal;
+    use crate::rows::RowKind;
+
+    fn error() -> LoadError {
+        DatabaseError::Late.into()
+    }
+
+    fn doubt() -> Failure {
+        Failure::Doubt(Refusal::default(), error())
+    }
+
+    fn loaded(outcomes: Vec<Outcome>, tables: &[Stored]) -> Loaded {
+        Loaded {
+            outcomes,
+            tables: tables.to_vec(),
+        }
+    }
+
+    fn rejected() -> Outcome {
+        Outcome::Rejected(Box::default())
+    }
+
+    #[test]
+    fn whatever_a_message_fails_by_no_later_one_of_its_group_is_tried() {
+        let failures = [
+            Failure::Row(Refusal::default()),
+            doubt(),
+            Failure::Table(error()),
+            Failure::Stuck(None),
+            Failure::Stuck(Some(error())),
+        ];
+        for (number, failure) in failures.into_iter().enumerate() {
+            let mut loaded = loaded(vec![Outcome::Unknown; 5], &[]);
+            let mut progress = Progress {
+                groups: &[Some(0), Some(1), Some(0), None, Some(0)],
+                loaded: &mut loaded,
+                schedule: Schedule::new((0..5).map(|message| vec![message]).collect(), Lanes::new),
+                blocked: HashSet::new(),
+                doubts: Doubts::default(),
+            };
+            let first = progress.next().unwrap();
+            assert_eq!(first.messages, [0]);
+            progress.failed(first, failure);
+            let mut tried = Vec::new();
+            while let Some(part) = progress.next() {
+                progress.stored(&part, &[]);
+                tried.extend(part.messages);
+            }
+            assert_eq!(tried, [1, 3], "{number}");
+            assert_eq!(loaded.outcomes[2], Outcome::Blocked, "{number}");
+            assert_eq!(loaded.outcomes[4], Outcome::Blocked, "{number}");
+        }
+    }
+
+    /// Which messages are not blamed for a refusal that may be the fault of a table. The first has a row in the first
+    /// of two tables, the second one in the other, and the third one in both.
+    fn in_doubt(tables: [Stored; 2]) -> Vec<usize> {
+        let mut rows = MessageRows::new([1, 1]);
+        for of_message in [&[0][..], &[1], &[0, 1]] {
+            for &table in of_message {
+                let table = rows.table_mut(table);
+                table.rows.push_null();
+                table.finish_row(None, RowKind::Full);
+            }
+            rows.finish_message();
+        }
+        let mut loaded = loaded(vec![rejected(), rejected(), rejected()], &tables);
+        let mut doubts = Doubts::default();
+        for message in 0..3 {
+            doubts.outcome(message, doubt());
+        }
+        // Without a row that was stored, all of them fail as one.
+        assert_eq!(doubts.verdict(&rows, &mut loaded), Err(error()));
+        let is_in_doubt = |message: &usize| match &loaded.outcomes[*message] {
+            Outcome::Rejected(refusal) => refusal.is_in_doubt,
+            _ => false,
+        };
+        (0..3).filter(is_in_doubt).collect()
+    }
+
+    #[test]
+    fn a_message_is_blamed_once_each_of_its_tables_has_changed_by_another_one_and_not_by_a_duplicate()
+     {
+        let none = Stored::default();
+        let written = Stored { written: 1, ..none };
+        let deleted = Stored { deleted: 1, ..none };
+        let unchanged = Stored {
+            duplicates: 7,
+            stale: 7,
+            ..none
+        };
+        assert_eq!(in_doubt([none, none]), [0, 1, 2]);
+        assert_eq!(in_doubt([unchanged, written]), [0, 2]);
+        assert_eq!(in_doubt([deleted, unchanged]), [1, 2]);
+        assert_eq!(in_doubt([written, deleted]), [0_usize; 0]);
+    }
+
+    #[test]
+    fn a_fault_of_the_table_fails_a_batch_of_which_something_is_stored_and_one_of_the_server_does_not()
+     {
+        let verdict = |failure: Failure, other: Outcome| {
+            let mut doubts = Doubts::default();
+            let outcome = doubts.outcome(0, failure);
+            let mut loaded = loaded(vec![outcome, other], &[]);
+            doubts.verdict(&MessageRows::new([]), &mut loaded)
+        };
+        assert_eq!(
+            verdict(Failure::Table(error()), Outcome::Stored),
+            Err(error())
+        );
+        assert_eq!(
+            verdict(Failure::Stuck(Some(error())), Outcome::Stored),
+            Ok(())
+        );
+        assert_eq!(
+            verdict(Failure::Stuck(Some(error())), rejected()),
+            Err(error())
+        );
+        assert_eq!(
+            verdict(Failure::Row(Refusal::default()), rejected()),
+            Ok(())
+        );
+    }
+}
