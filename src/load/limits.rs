@@ -41,3 +41,48 @@ fn size(tables: &[TableRows], message: usize) -> (usize, usize) {
     let sizes = tables.iter().map(of_table);
     sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::*;
+    use crate::rows::RowKind;
+
+    const MIB: usize = 1024 * 1024;
+
+    /// How many messages each part has, of messages with this many rows of this many bytes.
+    fn sizes(messages: &[(usize, usize)], is_dsql: bool) -> Vec<usize> {
+        let mut rows = MessageRows::new([1]);
+        for &(count, bytes) in messages {
+            for _ in 0..count {
+                let table = rows.table_mut(0);
+                let written = table.rows.push_value(|out| {
+                    out.put_bytes(0, bytes);
+                    Ok::<_, ()>(())
+                });
+                written.unwrap();
+                table.finish_row(None, RowKind::Full);
+            }
+            rows.finish_message();
+        }
+        let parts = parts(&rows, is_dsql);
+        let in_order: Vec<usize> = parts.iter().flatten().copied().collect();
+        assert_eq!(in_order, (0..messages.len()).collect::<Vec<_>>());
+        let sizes = parts.iter().map(Vec::len);
+        sizes.filter(|&size| size > 0).collect()
+    }
+
+    #[test]
+    fn a_transaction_of_dsql_has_at_most_3000_rows_and_8_mebibytes() {
+        let many = [(1_000, 1); 7];
+        assert_eq!(sizes(&many, true), [3, 3, 1]);
+        assert_eq!(sizes(&many, false), [7]);
+        let large = [(1, 3 * MIB); 5];
+        assert_eq!(sizes(&large, true), [2, 2, 1]);
+        assert_eq!(sizes(&large, false), [5]);
+        // A message is not divided.
+        assert_eq!(sizes(&[(2, 5 * MIB), (1, 1), (1, 1)], true), [1, 2]);
+        assert_eq!(sizes(&[(1, 1), (3_001, 1), (1, 1)], true), [1, 1, 1]);
+    }
+}

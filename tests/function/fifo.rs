@@ -91,6 +91,20 @@ async fn a_message_without_a_row_is_not_acknowledged_before_a_refused_one_of_its
 }
 
 #[tokio::test]
+async fn after_a_failed_message_whose_group_is_not_named_no_other_such_message_is_stored() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let batch = Batch::fifo()
+        .body("1", login())
+        .body("2", login_with("ip", json!(null)))
+        .grouped("anna", "a1", login())
+        .body("3", login());
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["2", "3"]));
+    assert_eq!(database.count("user_logins").await, 2);
+}
+
+#[tokio::test]
 async fn a_group_id_on_a_standard_queue_orders_nothing() {
     let database = Database::with_user_logins().await;
     let mut function = Setup::on(&database).start().await;
