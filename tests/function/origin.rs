@@ -92,19 +92,22 @@ async fn a_signed_origin_overwrites_no_row_with_another_attribute_group_queue_or
     let elsewhere = format!("{QUEUE}-2");
     let other_queue = signed(SENT_AT_MILLIS, &elsewhere);
     let later = signed(SENT_AT_MILLIS + 1, QUEUE);
+    let earlier = (SENT_AT_MILLIS - 1).to_string();
+    let earlier = genuine.replace(&SENT_AT_MILLIS.to_string(), &earlier);
     let batch = Batch::new()
         .record(message("again", "acme", "g1", &genuine))
         .record(message("1", "EVIL", "g1", &genuine))
         .record(message("2", "acme", "EVIL", &genuine))
         .record(message("3", "acme", "g1", &other_queue))
-        .record(message("4", "acme", "g1", &later));
+        .record(message("4", "acme", "g1", &later))
+        .record(message("5", "acme", "g1", &earlier));
     function.invoke(&batch.event()).await.assert_none_failed();
     let victim = format!(
         "SELECT tenant, queue_group FROM t WHERE id = '{}'",
         id("victim")
     );
     assert_eq!(database.rows(&victim).await, [["acme", "g1"]]);
-    assert_eq!(database.count("t").await, 5);
+    assert_eq!(database.count("t").await, 6);
     let ignored =
         function.lines("origin ignored: the message keeps the id and time that SQS gave it");
     let reasons: Vec<_> = ignored
@@ -113,7 +116,7 @@ async fn a_signed_origin_overwrites_no_row_with_another_attribute_group_queue_or
         .collect();
     let expected = [
         (
-            2,
+            3,
             "is not signed with the current mask key, or the message was changed",
         ),
         (1, "names another queue"),
