@@ -145,6 +145,33 @@ async fn a_genuine_origin_sets_the_original_id_and_time_with_a_key_and_without()
     }
 }
 
+/// Without a mask key every origin counts that has the form of one.
+#[tokio::test]
+async fn an_attribute_that_cannot_be_an_origin_leaves_its_message_with_its_own_id() {
+    let database = Database::new().await;
+    let mut function = start(&database, "ignore", "").await;
+    let others = [
+        "web",
+        "{}",
+        r#"{"id": "", "queue": ""}"#,
+        r#"{"id": "a\u0000b", "queue": ""}"#,
+        r#"{"id": "a\nb", "queue": ""}"#,
+        r#"{"id": "claimed", "queue": "a\u0007b"}"#,
+        r#"{"id": "claimed", "queue": "", "sent_at": -1}"#,
+        r#"{"id": "claimed", "queue": "", "sent_at": 253402300800000}"#,
+    ];
+    let names: Vec<String> = (0..others.len()).map(|number| number.to_string()).collect();
+    let batch = names
+        .iter()
+        .zip(others)
+        .fold(Batch::new(), |batch, (name, text)| {
+            batch.record(with(name, "{}", "origin", text))
+        });
+    function.invoke(&batch.event()).await.assert_none_failed();
+    let own: Vec<_> = names.iter().map(|name| [id(name)]).collect();
+    assert_eq!(database.rows("SELECT id FROM t ORDER BY id").await, own);
+}
+
 /// Without a mask key anyone can claim a time.
 #[tokio::test]
 async fn a_claimed_time_in_the_future_freezes_no_row() {
