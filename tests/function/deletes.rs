@@ -97,6 +97,19 @@ async fn a_deletion_is_not_rejected_for_what_its_children_would_lack() {
     assert_eq!(after(ORDERS, &[&first, &deleted]).await, [""; 0]);
 }
 
+#[tokio::test]
+async fn a_mapping_that_deletes_rows_which_it_never_replaces_stops_the_start() {
+    let kept = ORDERS.replace("on_conflict = \"update\"\nnewer = \"version\"\n", "");
+    let database = with_orders().await;
+    let setup = Setup::on(&database).mapping(&kept);
+    let (status, log) = setup.fail_to_start().await;
+    assert!(!status.success());
+    assert!(
+        log.contains("delete_when") && log.contains("on_conflict = \\\"update\\\""),
+        "{log}"
+    );
+}
+
 const CHANGES: &str = r#"
 root = "payload"
 unmatched = "skip"
