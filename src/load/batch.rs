@@ -275,3 +275,6 @@ fn size(tables: &[TableRows], message: usize) -> (usize, usize) {
     let sizes = tables.iter().map(of_table);
     sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,23 @@ mod tests {
         assert!(dead_letter_of(&record(""), &rejection()).is_err());
     }
 
+    #[test]
+    fn a_dead_letter_keeps_its_group_in_any_kind_of_queue_and_a_fifo_queue_requires_one() {
+        let alone = json!({"messageId": "m-1", "body": "{}"});
+        let alone = Record::deserialize(alone).unwrap();
+        let cases = [
+            (record("{}"), false, Some("anna"), None),
+            (record("{}"), true, Some("anna"), Some("m-1")),
+            (alone, true, Some("m-1"), Some("m-1")),
+        ];
+        for (record, is_fifo, group, deduplication) in cases {
+            let origins = Origins::new(None);
+            let sent = dead_letter(7, &record, &rejection(), &origins, is_fifo).unwrap();
+            assert_eq!(sent.entry.message_group_id(), group);
+            assert_eq!(sent.entry.message_deduplication_id(), deduplication);
+        }
+    }
+
     fn with_texts<'a>(texts: impl Iterator<Item = (String, &'a str)>) -> Record<'static> {
         let mut record = record("{}");
         let texts = texts
