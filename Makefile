@@ -11,7 +11,7 @@ TOOLS := $(LOCAL)/venv/tools/bin
 IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`make up\` first" >&2; exit 1; };
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
-LINTED_PYTHON := $(PYTHON_FOLDERS) benches/peers release
+LINTED_PYTHON := $(PYTHON_FOLDERS) benches release
 SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh
 
 HOST := $(shell rustc --print host-tuple)
@@ -172,8 +172,8 @@ bench-smoke: install-peers ## check that all benches work, unoptimised and for s
 	@BENCH_BINARIES="one=$(TESTED_BINARY) other=$(TESTED_BINARY)" $(LOCAL_STACK) with cargo test --locked --bench function
 
 .PHONY: chart
-chart: ## write the figures of the last bench to benches/results/, the chart, benches/README.md and README.md
-	cargo test --locked --quiet --bench function -- chart
+chart: ## write the figures of the last bench to benches/results.jsonl, the chart, benches/README.md and README.md
+	@$(PYTHON) benches/chart.py
 
 .PHONY: up
 up: prepared ## start the stack and deploy the function to it, or more of them: make up PIPELINE="orders.toml …"
@@ -214,6 +214,7 @@ lint: install ## run every check that does not need the stack
 	RUSTDOCFLAGS="-D warnings" cargo doc $(TESTED) --no-deps
 	$(TOOLS)/ruff check $(RUFF_OPTIONS) $(LINTED_PYTHON)
 	$(TOOLS)/ruff format --check $(RUFF_OPTIONS) $(LINTED_PYTHON)
+	$(PYTHON) benches/chart.py --check
 	$(TOOLS)/shellcheck $(SHELL_FILES)
 	$(TOOLS)/cfn-lint template.yaml
 	$(TOOLS)/sam validate --lint

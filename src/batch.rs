@@ -164,3 +164,87 @@ fn make_rows(
         Err(Rule::Internal.into())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use mapping::{Pipeline, read_event};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Stores what has a `k`, and skips the rest.
+    const MAPPING: &str = r#"
+        unmatched = "skip"
+        [[table]]
+        name = "t"
+        when = { is_stored = true }
+        key = ["k"]
+        column = [{ name = "k", type = "integer", required = true }]
+    "#;
+
+    /// The rules that messages break whose rows come to this, and how many messages are skipped. A message is a group
+    /// and its body; an empty group is that of a standard queue.
+    fn settled(
+        messages: &[(&str, serde_json::Value)],
+        outcomes: &[Outcome],
+    ) -> (Vec<String>, usize) {
+        let records: Vec<_> = messages
+            .iter()
+            .enumerate()
+            .map(|(number, (group, body))| {
+                let queue = if group.is_empty() { "q" } else { "q.fifo" };
+                json!({
+                    "messageId": number.to_string(), "body": body.to_string(), "eventSourceARN": queue,
+                    "attributes": {"MessageGroupId": group},
+                })
+            })
+            .collect();
+        let event = json!({ "Records": records }).to_string();
+        let records = read_event(event.as_bytes()).unwrap();
+        let pipeline = Pipeline::parse("p", MAPPING).unwrap();
+        let compiled = Compiled::new("p", &pipeline, None).unwrap();
+        let mut batch = Batch::new(&records, &compiled);
+        assert!(batch.read(&compiled));
+        assert_eq!(batch.rows.messages(), outcomes.len());
+        batch.note(outcomes);
+        let rejected = batch.rejections();
+        let rules = rejected.iter().map(|(record, rejection)| {
+            format!("{} {}", &*record.message_id, rejection.rule.name())
+        });
+        (rules.collect(), batch.skipped)
+    }
+
+    #[test]
+    fn after_a_failed_message_its_whole_group_is_held_back_also_what_produces_no_row() {
+        let row = || json!({"is_stored": true, "k": 1});
+        let none = || json!({});
+        let messages = [
+            ("anna", none()),
+            ("anna", row()),
+            ("ben", row()),
+            ("anna", none()),
+            ("anna", row()),
+            ("anna", json!({"is_stored": true})),
+            ("ben", none()),
+        ];
+        let refused = || Outcome::Rejected(Box::default());
+        for (outcome, rule) in [(refused(), "refused"), (Outcome::Unknown, "out_of_time")] {
+            let outcomes = [outcome, Outcome::Stored, Outcome::Blocked];
+            let expected = [rule, "group_held", "group_held", "group_held"];
+            let expected = [1, 3, 4, 5].iter().zip(expected);
+            let expected: Vec<_> = expected.map(|(at, rule)| format!("{at} {rule}")).collect();
+            assert_eq!(settled(&messages, &outcomes), (expected, 2));
+        }
+    }
+
+    #[test]
+    fn a_group_of_a_standard_queue_holds_nothing_back() {
+        let messages = [
+            ("", json!("x")),
+            ("", json!({"is_stored": true, "k": 1})),
+            ("", json!({})),
+        ];
+        let (rules, skipped) = settled(&messages, &[Outcome::Stored]);
+        assert_eq!((rules, skipped), (vec!["0 not_an_object".to_owned()], 1));
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
-use mapping::{Compiled, NotSqs, Origins, Pipeline, Record, Rejection, Rule, read_event};
+use mapping::{Compiled, NotSqs, Origins, Pipeline, Record, Rejection, read_event};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -174,9 +174,7 @@ impl Handler {
         time: TimeBudget,
     ) -> HandleError {
         self.metrics.batch_failed(figures, error.to_string());
-        self.sqs
-            .back_off(records.iter().collect(), time.answer_by)
-            .await;
+        self.sqs.back_off_all(records, time.answer_by).await;
         error
     }
 
@@ -189,14 +187,9 @@ impl Handler {
         time: TimeBudget,
     ) -> SqsBatchResponse {
         telemetry::messages_failed(rejected);
-        // If Postgres did not answer in time, that may be an outage too.
-        let unknown = rejected
-            .iter()
-            .filter(|(_, rejection)| rejection.rule == Rule::OutOfTime);
         let (dead_lettered, ()) = tokio::join!(
             self.sqs.dead_letter(rejected, origins, time.answer_by),
-            self.sqs
-                .back_off(unknown.map(|(record, _)| *record).collect(), time.answer_by),
+            self.sqs.back_off(rejected, time.answer_by),
         );
         self.metrics
             .batch_done(figures, &by_rule(rejected), dead_lettered.len());

@@ -234,6 +234,10 @@ mod tests {
             r#"{"key": "hunter2"}"#,
             r#"{"mask_keys": {"a": "hunter2"}}"#,
             r#"{"mask_keys": {"a": 5}, "current": "a", "x": "hunter2"}"#,
+            // A function of an older version would use the first field, and new tokens would differ from all others.
+            r#"{"mask_key": "hunter2", "mask_keys": {"a": "hunter2"}}"#,
+            r#"{"mask_key": "hunter2", "current": "a"}"#,
+            r#"{"mask_key": "hunter2", "mask_keys": {"a": 5}, "current": "a"}"#,
         ] {
             let error = MaskSecret::parse("m", &json.into()).unwrap_err();
             assert!(matches!(error, SecretError::NotJson { .. }), "{json}");

@@ -5,26 +5,18 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::Effort;
+use crate::bench::Bench;
 use crate::database::Database;
 use crate::load::{Watch, cpu_secs, cpu_secs_with_children};
 use crate::messages::{MASK_KEY, Workload};
 use crate::process::peak_mib as peak_mib_of;
 use crate::race::shuffled;
-use crate::report::{self, grouped, spread, thousands};
-use crate::results::{Backlog, Backlogs, Spread};
+use crate::record::{Case, Figures, Round, grouped};
+use crate::settings::LOG;
 use crate::sqs::Sqs;
 
 /// Receivers, and messages in a batch.
-const SETTINGS: [(usize, usize); 7] = [
-    (1, 1_000),
-    (8, 1_000),
-    (32, 100),
-    (32, 1_000),
-    (32, 10_000),
-    (64, 10_000),
-    (64, 1_000),
-];
+const SETTINGS: [(usize, usize); 5] = [(1, 1_000), (8, 1_000), (32, 100), (32, 1_000), (64, 1_000)];
 
 /// How many messages make a turn of some seconds: the goal, or what a queue gives to few receivers.
 const GOAL_PER_SEC: usize = 20_000;
@@ -34,57 +26,44 @@ const TURNS: f64 = 4.0;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Each setting in turn; `None` without the tool.
-pub(crate) async fn backlogs(
-    database: &Database,
-    workload: &Workload,
-    effort: Effort,
-) -> Option<Backlogs> {
+/// Each setting in turn, if the tool is built.
+pub(crate) async fn backlogs(bench: &Bench, workload: &Workload) {
     // Cargo builds it beside the function.
     let tool = Path::new(crate::OUR_PROGRAM).with_file_name("sqs-to-postgres");
     if !tool.exists() {
         eprintln!("drain is not measured: build sqs-to-postgres-tool first, in the same profile");
-        return None;
+        return;
     }
+    let (database, secs) = (&bench.database, bench.effort.secs);
     let sqs = Sqs::start();
-    let settings = effort.some_of(&SETTINGS);
-    let mut series = vec![Vec::new(); settings.len()];
-    let mut disturbances = Vec::new();
-    for _ in 0..effort.rounds {
+    let settings = bench.effort.some_of(&SETTINGS);
+    let mut rounds = Vec::new();
+    for _ in 0..bench.effort.rounds {
         let watch = Watch::start(database.postmaster);
+        let mut figures = vec![Figures::new(); settings.len()];
         for place in shuffled(settings.len()) {
-            let turn = turn(
-                database,
-                workload,
-                &tool,
-                &sqs,
-                settings[place],
-                effort.secs,
-            );
-            series[place].push(turn.await);
+            let turn = turn(database, workload, &tool, &sqs, settings[place], secs);
+            figures[place] = turn.await;
         }
-        disturbances.push(watch.finish());
+        rounds.push(Round {
+            was_disturbed: watch.was_disturbed(),
+            figures,
+        });
     }
-    let series = settings.iter().zip(series);
-    let backlogs = series.map(|(&(receivers, batch), turns)| {
-        let figure = |place: usize| Spread::of(turns.iter().map(|turn| turn[place]));
-        Backlog {
-            receivers,
-            batch,
-            messages_per_sec: figure(0),
-            peak_mib: figure(1),
-            cpu_secs: figure(2),
-            postgres_cpu_secs: figure(3),
-            queue_cpu_secs: figure(4),
-        }
-    });
-    Some(Backlogs {
-        backlogs: backlogs.collect(),
-        disturbances,
-    })
+    let name = |(receivers, batch): &(usize, usize)| {
+        format!("receivers {receivers}, batch of {}", grouped(*batch))
+    };
+    let names: Vec<String> = settings.iter().map(name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let case = Case {
+        what: "drain",
+        case: "a queue that answers in 10 ms".to_owned(),
+        batch: settings[settings.len() - 1].1,
+    };
+    bench.record.add(&case, &names, &rounds);
 }
 
-/// The figures of [`Backlog`], in their order.
+/// CPU time is in seconds per million messages.
 async fn turn(
     database: &Database,
     workload: &Workload,
@@ -92,7 +71,7 @@ async fn turn(
     sqs: &Sqs,
     (receivers, size): (usize, usize),
     secs: f64,
-) -> [f64; 5] {
+) -> Figures {
     let per_sec = GOAL_PER_SEC.min(receivers * OF_A_RECEIVER_PER_SEC);
     let count = (per_sec as f64 * secs * TURNS) as usize;
     let messages = workload.batch(count).messages;
@@ -111,17 +90,17 @@ async fn turn(
     let after = used();
     database.verify(workload, &messages).await;
     let per_million = |secs: f64| secs * 1e6 / count as f64;
-    [
-        count as f64 / queue.secs(),
-        peak_mib,
-        per_million(drain_secs),
-        per_million(after[0] - before[0]),
-        per_million(after[1] - before[1]),
+    vec![
+        ("messages_per_sec", count as f64 / queue.secs()),
+        ("peak_mib", peak_mib),
+        ("cpu_secs", per_million(drain_secs)),
+        ("postgres_cpu_secs", per_million(after[0] - before[0])),
+        ("queue_cpu_secs", per_million(after[1] - before[1])),
     ]
 }
 
 fn drain(tool: &Path, sqs: &Sqs, [receivers, size]: &[String; 2], database_url: &str) -> Child {
-    let log = std::fs::File::create(crate::LOG).unwrap();
+    let log = std::fs::File::create(LOG).unwrap();
     Command::new(tool)
         .args(["drain", "--wait-time-seconds", "1", "--json"])
         .args(["--queue-url", &format!("{}/backlog", sqs.endpoint)])
@@ -150,41 +129,6 @@ fn run(process: &mut Child) -> (f64, f64) {
     }
     let cpu = cpu_secs(process.id());
     let status = process.wait().unwrap();
-    assert!(status.success(), "drain: {status}; see {}", crate::LOG);
+    assert!(status.success(), "drain: {status}; see {}", LOG);
     (peak_mib, cpu)
-}
-
-/// CPU time is in seconds per million messages.
-pub(crate) fn table(backlogs: &Backlogs) -> String {
-    let names = [
-        "drain",
-        "messages/s",
-        "peak memory",
-        "CPU per million",
-        "of Postgres",
-        "of the queue",
-        "cores in use",
-    ];
-    let mut rows = vec![names.map(str::to_owned).to_vec()];
-    for backlog in &backlogs.backlogs {
-        let (per_sec, receivers) = (backlog.messages_per_sec, backlog.receivers);
-        let cpu = [
-            backlog.cpu_secs,
-            backlog.postgres_cpu_secs,
-            backlog.queue_cpu_secs,
-        ];
-        let per_million: f64 = cpu.iter().map(|secs| secs.median).sum();
-        let mut row = vec![
-            format!(
-                "receivers {receivers}, batch of {}",
-                grouped(backlog.batch as f64)
-            ),
-            thousands(per_sec),
-            spread(backlog.peak_mib, 0, " MiB"),
-        ];
-        row.extend(cpu.map(|secs| spread(secs, 1, " s")));
-        row.push(format!("{:.1}", per_million * per_sec.median / 1e6));
-        rows.push(row);
-    }
-    report::table(&rows) + &report::disturbed(&backlogs.disturbances)
 }

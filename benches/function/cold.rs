@@ -1,20 +1,16 @@
-//! Cold starts: from the start of the process to its first `/next`, and to its first answer, at full speed and as on
-//! Lambda.
+//! Cold starts: from the start of the process to its first `/next`, and to its first answer.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Effort;
+use crate::bench::{Bench, OURS};
 use crate::database::Database;
 use crate::http::serve;
 use crate::load::Watch;
 use crate::messages::{Batch, MASK_KEY, Workload};
 use crate::process::{Function, Launch};
-use crate::race::{Contender, Kind};
-use crate::report::{self, spread};
-use crate::results::{ColdStart, ColdStarts, Spread};
-use crate::throttle::Throttle;
+use crate::record::{Case, Figures, Round, grouped};
 
 const BATCH: usize = 10;
 
@@ -22,128 +18,54 @@ const BATCH: usize = 10;
 /// concurrently.
 const SECRETS_ANSWER_TIME: Duration = Duration::from_millis(5);
 
-pub(crate) const WITH_SECRETS: &str = "sqs-to-postgres, two secrets";
-
-/// The functions among the contenders, and ours with its secrets in Secrets Manager.
-pub(crate) async fn cold_starts(
-    database: &Database,
-    workload: &Workload,
-    ours: &Launch,
-    contenders: &[Contender<'_>],
-    effort: Effort,
-) -> ColdStarts {
-    let with_secrets = on_secrets_manager(ours, database);
-    let mut starts: Vec<(&str, &Launch, Duration)> = vec![];
-    for contender in contenders {
-        if let Kind::Function(launch) = &contender.kind {
-            starts.push((contender.name, launch, Duration::ZERO));
-        }
-    }
-    starts.insert(1, (WITH_SECRETS, &with_secrets, SECRETS_ANSWER_TIME));
-    let throttle = Throttle::new();
-    let mut series: Vec<Series> = starts.iter().map(|_| Series::default()).collect();
+/// All functions, and ours with its secrets in Secrets Manager.
+pub(crate) async fn cold_starts(bench: &Bench, workload: &Workload) {
+    let database = &bench.database;
+    let with_secrets = on_secrets_manager(&bench.ours, database);
+    let functions = bench.functions(&database.url);
+    let mut starts: Vec<(String, Launch, Duration)> = functions
+        .map(|(name, launch)| (name.to_owned(), launch, Duration::ZERO))
+        .collect();
+    let name = format!("{OURS}, two secrets");
+    starts.insert(1, (name, with_secrets, SECRETS_ANSWER_TIME));
     database.empty(workload).await;
-    let (mut sent, mut disturbances) = (Vec::new(), Vec::new());
-    for _ in 0..=2 * effort.rounds {
+    let (mut sent, mut rounds) = (Vec::new(), Vec::new());
+    for _ in 0..=2 * bench.effort.rounds {
         let watch = Watch::start(database.postmaster);
-        for ((_, launch, taken_off), series) in starts.iter().zip(&mut series) {
-            let [first, second] = [(); 2].map(|()| workload.batch(BATCH));
-            series.at_full_speed(launch, *taken_off, &first);
-            series.throttled(launch, *taken_off, &second, &throttle);
-            sent.extend([first, second].into_iter().flat_map(|batch| batch.messages));
+        let mut figures = Vec::new();
+        for (_, launch, taken_off) in &starts {
+            let batch = workload.batch(BATCH);
+            figures.push(start(launch, *taken_off, &batch));
+            sent.extend(batch.messages);
         }
-        disturbances.push(watch.finish());
+        rounds.push(Round {
+            was_disturbed: watch.was_disturbed(),
+            figures,
+        });
     }
     database.verify(workload, &sent).await;
-    let named = starts.iter().zip(series);
-    ColdStarts {
-        throttled: throttle.describe(),
-        functions: named
-            .map(|((name, ..), series)| series.figures(name))
-            .collect(),
-        disturbances,
-    }
+    let case = Case {
+        what: "cold start",
+        case: format!("batch of {}", grouped(BATCH)),
+        batch: BATCH,
+    };
+    let names: Vec<&str> = starts.iter().map(|(name, ..)| name.as_str()).collect();
+    bench.record.add(&case, &names, &rounds);
 }
 
-/// The starts of a function.
-#[derive(Default)]
-struct Series {
-    next_millis: Vec<f64>,
-    answer_millis: Vec<f64>,
-    cpu_millis: Vec<f64>,
-    batch_cpu_millis: Vec<f64>,
-    throttled_millis: Vec<f64>,
-}
-
-impl Series {
-    fn at_full_speed(&mut self, launch: &Launch, taken_off: Duration, batch: &Batch) {
-        let started = Instant::now();
-        let mut function = Function::start(launch);
-        let next = started.elapsed() - taken_off;
-        let cpu_before = function.cpu_secs();
-        let took = function.handle(batch);
-        let cpu = function.cpu_secs();
-        self.next_millis.push(next.as_secs_f64() * 1e3);
-        self.answer_millis.push((next + took).as_secs_f64() * 1e3);
-        self.cpu_millis.push(cpu * 1e3);
-        self.batch_cpu_millis.push((cpu - cpu_before) * 1e3);
-    }
-
-    /// As on Lambda: until its first `/next` at full speed, then with a share of a processor.
-    fn throttled(
-        &mut self,
-        launch: &Launch,
-        taken_off: Duration,
-        batch: &Batch,
-        throttle: &Throttle,
-    ) {
-        let started = Instant::now();
-        let mut function = Function::start(launch);
-        let next = started.elapsed() - taken_off;
-        throttle.slow_down(function.id());
-        let cpu_before = function.cpu_secs();
-        let took = function.handle(batch);
-        let secs = throttle.secs(took, function.cpu_secs() - cpu_before);
-        self.throttled_millis
-            .push((next.as_secs_f64() + secs) * 1e3);
-    }
-
-    fn figures(self, name: &str) -> ColdStart {
-        ColdStart {
-            name: name.to_owned(),
-            next_millis: Spread::of(self.next_millis),
-            answer_millis: Spread::of(self.answer_millis),
-            cpu_millis: Spread::of(self.cpu_millis),
-            batch_cpu_millis: Spread::of(self.batch_cpu_millis),
-            throttled_millis: Spread::of(self.throttled_millis),
-        }
-    }
-}
-
-pub(crate) fn table(starts: &ColdStarts) -> String {
-    let throttled = format!("to it at 0.15 of a core, {}", starts.throttled);
-    let names = [
-        "cold start",
-        "to first /next",
-        "to first answer",
-        "CPU until then",
-        "CPU for its batch of 10",
-        &throttled,
-    ];
-    let mut rows = vec![names.map(str::to_owned).to_vec()];
-    for start in &starts.functions {
-        let millis = [
-            start.next_millis,
-            start.answer_millis,
-            start.cpu_millis,
-            start.batch_cpu_millis,
-            start.throttled_millis,
-        ];
-        let mut row = vec![start.name.clone()];
-        row.extend(millis.map(|millis| spread(millis, 1, " ms")));
-        rows.push(row);
-    }
-    report::table(&rows) + &report::disturbed(&starts.disturbances)
+fn start(launch: &Launch, taken_off: Duration, batch: &Batch) -> Figures {
+    let started = Instant::now();
+    let mut function = Function::start(launch);
+    let next = started.elapsed() - taken_off;
+    let cpu_before = function.cpu_secs();
+    let took = function.handle(batch);
+    let cpu = function.cpu_secs();
+    vec![
+        ("next_millis", next.as_secs_f64() * 1e3),
+        ("answer_millis", (next + took).as_secs_f64() * 1e3),
+        ("cpu_millis", cpu * 1e3),
+        ("batch_cpu_millis", (cpu - cpu_before) * 1e3),
+    ]
 }
 
 fn on_secrets_manager(ours: &Launch, database: &Database) -> Launch {

@@ -5,9 +5,9 @@ use futures_util::TryStreamExt as _;
 use mapping::TableMapping;
 use tokio_postgres::{Client, NoTls};
 
-use crate::limits::copy_data;
 use crate::load::parent_of;
-use crate::messages::{Message, REFUSED_DEVICE, Row, Workload};
+use crate::messages::{Message, Workload};
+use crate::rows::{Row, copy_data};
 
 /// The bench's own schema and role. The role is not a superuser, so that row-level security applies to it.
 pub(crate) struct Database {
@@ -71,38 +71,11 @@ impl Database {
         self.execute(&workload.pipeline.create_tables()).await;
     }
 
-    pub(crate) async fn add_check(&self) {
-        let condition = format!("device_type <> '{REFUSED_DEVICE}'");
-        self.execute(&format!("ALTER TABLE user_logins ADD CHECK ({condition})"))
-            .await;
-    }
-
-    /// Under row-level security Postgres does not allow `COPY` into a table, and without a constraint the function
-    /// always uses `ON CONFLICT`.
-    /// Source: <https://www.postgresql.org/docs/18/sql-copy.html>.
-    pub(crate) async fn forbid_optimistic_inserts(&self) {
-        self.execute(
-            "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON user_logins USING (true);
-             ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX of_key ON user_logins (message_id)",
-        )
-        .await;
-    }
-
-    pub(crate) async fn allow_optimistic_inserts(&self) {
-        self.execute(
-            "DROP POLICY everything ON user_logins; ALTER TABLE user_logins DISABLE ROW LEVEL SECURITY;
-             DROP INDEX of_key; ALTER TABLE user_logins ADD PRIMARY KEY (message_id)",
-        )
-        .await;
-    }
-
     /// Without the rows of earlier turns, and after a checkpoint.
     pub(crate) async fn empty(&self, workload: &Workload) {
-        let empty = match &workload.condition {
-            Some(condition) => format!("DELETE FROM {} WHERE {condition}", workload.table().table),
-            None => format!("TRUNCATE {}", workload.pipeline.tables_text()),
-        };
-        self.execute(&format!("{empty}; CHECKPOINT")).await;
+        let tables = workload.pipeline.tables_text();
+        self.execute(&format!("TRUNCATE {tables}; CHECKPOINT"))
+            .await;
     }
 
     /// Each table, read in the order of its key, equals the sent rows byte for byte: each row once and complete, and
@@ -112,20 +85,14 @@ impl Database {
         workload: &Workload,
         sent: impl IntoIterator<Item = &'a Message>,
     ) {
-        let stored = sent.into_iter().filter(|sent| sent.is_stored);
-        let stored: Vec<&Message> = stored.collect();
+        let sent: Vec<&Message> = sent.into_iter().collect();
         for (position, table) in workload.pipeline.tables.iter().enumerate() {
-            let rows = stored.iter().flat_map(|message| &message.rows[position]);
+            let rows = sent.iter().flat_map(|message| &message.rows[position]);
             let mut rows: Vec<&Row> = rows.collect();
             let key = |row: &'a Row| table.key.iter().map(|&column| &row[column]);
             rows.sort_by(|a, b| key(a).cmp(key(b)));
-            rows.dedup_by(|a, b| key(a).eq(key(b)));
-            let in_order = key_names(table);
-            let (name, all) = (&table.table, "TRUE".to_owned());
-            let condition = workload.condition.as_ref().unwrap_or(&all);
-            let sql = format!(
-                "COPY (SELECT * FROM {name} WHERE {condition} ORDER BY {in_order}) TO STDOUT BINARY"
-            );
+            let (name, in_order) = (&table.table, key_names(table));
+            let sql = format!("COPY (SELECT * FROM {name} ORDER BY {in_order}) TO STDOUT BINARY");
             let read = self.client.copy_out(&sql).await.unwrap();
             let read: Vec<Bytes> = read.try_collect().await.unwrap();
             assert!(

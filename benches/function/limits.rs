@@ -2,19 +2,16 @@
 
 use std::time::Instant;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::SinkExt as _;
 use futures_util::future::{join_all, join3};
 use mapping::{Column, ColumnType, OnConflict, TableMapping};
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
 use crate::database::{connect, key_names};
-use crate::messages::{Batch, Row, Workload};
-
-/// Source: <https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-BINARY-FORMAT>.
-const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+use crate::messages::{Batch, Workload};
+use crate::rows::{Array, copy_data};
 
 /// How rows are stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub(crate) struct Session {
 enum Ready {
     Copy(Bytes),
     /// The parameters of each statement.
-    Insert(Vec<Vec<Parameter>>),
+    Insert(Vec<Vec<Array>>),
 }
 
 impl Session {
@@ -67,7 +64,7 @@ impl Session {
             Limit::Insert => Ready::Insert(
                 (0..)
                     .zip(&statements)
-                    .map(|(table, statement)| Parameter::arrays(batch, table, statement))
+                    .map(|(table, statement)| arrays(batch, table, statement))
                     .collect(),
             ),
         };
@@ -129,6 +126,14 @@ impl Session {
     }
 }
 
+/// The parameters of a statement for the rows in the table at this position.
+fn arrays(batch: &Batch, table: usize, statement: &Statement) -> Vec<Array> {
+    let columns = statement.params().iter().enumerate();
+    columns
+        .map(|(column, array)| Array::of_column(batch.rows(table), column, array))
+        .collect()
+}
+
 fn insert_statement(table: &TableMapping) -> String {
     let columns = (1..).zip(&table.columns);
     let columns: Vec<String> = columns
@@ -156,77 +161,4 @@ fn type_without_length(column: &Column) -> String {
         ColumnType::NumericOf(..) => "numeric".to_owned(),
         other => other.to_string(),
     }
-}
-
-fn element(array: &Type) -> Type {
-    match array.kind() {
-        Kind::Array(element) => element.clone(),
-        _ => panic!("{array} is not an array"),
-    }
-}
-
-pub(crate) fn copy_data<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Bytes {
-    let mut out = BytesMut::from(COPY_HEADER);
-    for row in rows {
-        out.put_i16(row.len() as i16);
-        row.iter().for_each(|cell| put_cell(&mut out, cell));
-    }
-    out.put_i16(-1);
-    out.freeze()
-}
-
-fn put_cell(out: &mut BytesMut, cell: &[u8]) {
-    out.put_i32(cell.len() as i32);
-    out.put_slice(cell);
-}
-
-/// A parameter in Postgres's binary form.
-#[derive(Debug)]
-struct Parameter(Bytes);
-
-impl Parameter {
-    /// The parameters of a statement for the rows in the table at this position.
-    fn arrays(batch: &Batch, table: usize, statement: &Statement) -> Vec<Self> {
-        let columns = statement.params().iter().enumerate();
-        columns
-            .map(|(column, array)| Self::array(batch.rows(table), column, &element(array)))
-            .collect()
-    }
-
-    /// A column of the rows.
-    /// Source: `array_recv` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
-    fn array<'a>(
-        rows: impl Iterator<Item = &'a Row> + Clone,
-        column: usize,
-        element: &Type,
-    ) -> Self {
-        const DIMENSIONS: i32 = 1;
-        const HOLDS_NO_NULLS: i32 = 0;
-        const LOWER_BOUND: i32 = 1;
-        let mut out = BytesMut::new();
-        out.put_i32(DIMENSIONS);
-        out.put_i32(HOLDS_NO_NULLS);
-        out.put_u32(element.oid());
-        out.put_i32(rows.clone().count() as i32);
-        out.put_i32(LOWER_BOUND);
-        rows.for_each(|row| put_cell(&mut out, &row[column]));
-        Self(out.freeze())
-    }
-}
-
-impl ToSql for Parameter {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.put_slice(&self.0);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
 }

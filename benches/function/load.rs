@@ -4,8 +4,6 @@
 use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 /// On all architectures.
 const TICKS_PER_SEC: f64 = 100.0;
 
@@ -14,21 +12,6 @@ const KERNEL_THREADS: u32 = 2;
 
 /// Of the processors' time, above which a round counts as disturbed.
 const DISTURBED_PERCENT: f64 = 5.0;
-
-/// In one round, of the time of all processors.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Disturbance {
-    /// Which the hypervisor gave to other machines.
-    steal_percent: f64,
-    /// Used by neither the bench, its functions, Postgres nor the kernel's threads.
-    others_percent: f64,
-}
-
-impl Disturbance {
-    pub(crate) fn is_over_limit(&self) -> bool {
-        self.steal_percent + self.others_percent > DISTURBED_PERCENT
-    }
-}
 
 /// The processors' time when a round starts.
 pub(crate) struct Watch {
@@ -64,13 +47,12 @@ impl Watch {
         }
     }
 
-    pub(crate) fn finish(self) -> Disturbance {
+    /// Whether the round was disturbed: by the hypervisor, which gave time to other machines, or by processes other than
+    /// the bench, its functions, Postgres and the kernel's threads.
+    pub(crate) fn was_disturbed(self) -> bool {
         let now = Self::start(self.postmaster);
-        let percent = |time: f64| 100.0 * time.max(0.0) / (now.all - self.all).max(1.0);
-        Disturbance {
-            steal_percent: percent(now.steal - self.steal),
-            others_percent: percent(now.others - self.others),
-        }
+        let time = (now.steal - self.steal).max(0.0) + (now.others - self.others).max(0.0);
+        100.0 * time / (now.all - self.all).max(1.0) > DISTURBED_PERCENT
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::http::Connection;
 use crate::load::secs_on_processor;
 use crate::messages::{Batch, MASK_KEY, Workload};
+use crate::settings::LOG;
 
 /// How long a function may take to ask for its first invocation.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,7 +22,6 @@ pub(crate) struct Launch {
     program: PathBuf,
     arguments: Vec<PathBuf>,
     environment: Vec<(String, String)>,
-    log: PathBuf,
 }
 
 impl Launch {
@@ -41,7 +41,6 @@ impl Launch {
             program,
             arguments,
             environment: Vec::new(),
-            log: crate::LOG.into(),
         };
         launch
             .set("AWS_LAMBDA_FUNCTION_NAME", "bench")
@@ -60,18 +59,13 @@ impl Launch {
         launch
     }
 
-    /// Into the table of this workload, with a log of its own.
-    pub(crate) fn of_lane(&self, lane: usize, workload: &Workload) -> Self {
-        let mut launch = self
-            .clone()
-            .set("TABLE", &workload.table().table.to_string());
-        if let Some(file) = &workload.mapping_file {
-            launch = launch.set("PIPELINE_FILE", &file.display().to_string());
+    /// With the mapping of this workload.
+    pub(crate) fn storing(&self, workload: &Workload) -> Self {
+        let launch = self.clone();
+        match &workload.mapping_file {
+            Some(file) => launch.set("PIPELINE_FILE", &file.display().to_string()),
+            None => launch,
         }
-        if lane > 0 {
-            launch.log.set_extension(format!("{lane}.log"));
-        }
-        launch
     }
 
     pub(crate) fn without(mut self, name: &str) -> Self {
@@ -79,6 +73,9 @@ impl Launch {
         self
     }
 }
+
+/// The answer to a batch without failed messages.
+const NONE_FAILED: &str = r#"{"batchItemFailures":[]}"#;
 
 /// Where a function registers itself as an extension.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
@@ -89,7 +86,6 @@ pub(crate) struct Function {
     process: Child,
     listener: TcpListener,
     connection: Option<Connection>,
-    log: PathBuf,
 }
 
 impl Function {
@@ -97,7 +93,7 @@ impl Function {
     pub(crate) fn start(launch: &Launch) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let log = std::fs::File::create(&launch.log).unwrap();
+        let log = std::fs::File::create(LOG).unwrap();
         let process = Command::new(&launch.program)
             .args(&launch.arguments)
             .env_clear()
@@ -114,23 +110,21 @@ impl Function {
             process,
             listener,
             connection: None,
-            log: launch.log.clone(),
         };
         function.read();
         function
     }
 
-    /// How long it takes to answer a batch. The answer, which must name the messages that must fail, is checked
-    /// afterwards.
+    /// How long it takes to answer a batch. That the answer names no failed message is checked afterwards.
     pub(crate) fn handle(&mut self, batch: &Batch) -> Duration {
         let started = Instant::now();
         let response = self.invoke(&batch.event);
         let took = started.elapsed();
         assert!(
-            batch.is_answered_by(&response),
+            response == NONE_FAILED,
             "a wrong answer to {} messages: {response}; see {}",
             batch.messages.len(),
-            self.log.display()
+            LOG
         );
         took
     }
@@ -181,16 +175,10 @@ impl Function {
             assert!(
                 ended.is_none() && Instant::now() < patience,
                 "the function asks for no invocation ({ended:?}): see {}",
-                self.log.display()
+                LOG
             );
             std::thread::sleep(POLL_INTERVAL);
         }
-    }
-
-    /// How often it repeated a statement, by its log.
-    pub(crate) fn retries(&self) -> usize {
-        let log = std::fs::read_to_string(&self.log).unwrap();
-        log.matches("trying again").count()
     }
 
     /// Seconds that its threads have run on a processor, for the user and the system.
@@ -201,11 +189,7 @@ impl Function {
     }
 
     pub(crate) fn peak_mib(&self) -> f64 {
-        peak_mib(self.id()).expect("a running process")
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
+        peak_mib(self.process.id()).expect("a running process")
     }
 }
 

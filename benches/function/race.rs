@@ -1,24 +1,32 @@
 //! Messages per second: the limits and the functions take turns with the same messages, so that all meet the same
 //! conditions.
 
-use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Effort;
-use crate::database::Database;
+use crate::bench::{Bench, COPY, INSERT, OURS};
+use crate::contender::{Contender, Turn};
 use crate::limits::Limit;
 use crate::load::Watch;
 use crate::messages::{Batch, Workload};
+use crate::order::LINES;
 use crate::process::Launch;
-use crate::results::{Race, Spread, Standing};
-use crate::turn::{Turn, take_turn};
+use crate::proxy::url_through;
+use crate::record::{Case, Round, grouped};
 
-pub(crate) const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
+/// The largest is beyond any profile and `drain`: it shows where large batches lead.
+const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
+const DISTANT_BATCH_SIZES: [usize; 3] = [10, 100, 1_000];
+const ORDERS: usize = 1_000;
 
-/// The names under which figures are kept.
-pub(crate) const COPY: &str = "binary COPY";
-pub(crate) const INSERT: &str = "INSERT … unnest";
-pub(crate) const OURS: &str = "sqs-to-postgres";
-pub(crate) const POWERTOOLS: &str = "Powertools for Python";
+/// The round trip to a database as it is in the same region.
+const FAR: Duration = Duration::from_micros(500);
+const DISTANCES: [(&str, Duration); 2] = [
+    ("0.5 ms away", FAR),
+    ("1 ms away", Duration::from_millis(1)),
+];
+
+const TWO_STATEMENTS: &str = "two tuned statements";
 
 /// Until a function has prepared its statements and Postgres has planned them for good.
 const WARM_UP_BATCHES: usize = 10;
@@ -29,85 +37,83 @@ const MOST_BATCHES: f64 = 3_000.0;
 /// The assumed messages per second of a contender before it was measured.
 const FIRST_GUESS_PER_SEC: f64 = 5_000.0;
 
-pub(crate) struct Contender<'a> {
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    /// Where each of its sessions stores; those at the same time may share a table.
-    pub(crate) tables: Vec<&'a Workload>,
+/// On loopback, where `COPY` is the measure of the others.
+pub(crate) async fn throughput(bench: &Bench, workload: &Workload) {
+    let limits = [(COPY, Limit::Copy), (INSERT, Limit::Insert)];
+    let contenders = bench.contenders(limits, &bench.database.url, workload);
+    for size in BATCH_SIZES {
+        let case = format!("batch of {}", grouped(size));
+        race(bench, "throughput", case, &contenders, size).await;
+    }
 }
 
-pub(crate) enum Kind {
-    /// By this URL.
-    Limit(Limit, String),
-    Function(Launch),
-}
-
-impl<'a> Contender<'a> {
-    pub(crate) fn limits(database_url: &str, tables: &[&'a Workload]) -> [Self; 2] {
-        [(COPY, Limit::Copy), (INSERT, Limit::Insert)]
-            .map(|(name, limit)| Self::limit(name, limit, database_url, tables))
-    }
-
-    pub(crate) fn limit(
-        name: &'static str,
-        limit: Limit,
-        database_url: &str,
-        tables: &[&'a Workload],
-    ) -> Self {
-        Self {
-            name,
-            kind: Kind::Limit(limit, database_url.to_owned()),
-            tables: tables.to_vec(),
-        }
-    }
-
-    /// The functions of `benches/peers/`.
-    pub(crate) fn peers(python: &Path, database_url: &str, tables: &[&'a Workload]) -> [Self; 2] {
-        [("tuned Python", "tuned.py"), (POWERTOOLS, "powertools.py")].map(|(name, script)| {
-            Self::function(name, Launch::peer(python, script, database_url), tables)
-        })
-    }
-
-    pub(crate) fn function(name: &'static str, launch: Launch, tables: &[&'a Workload]) -> Self {
-        Self {
-            name,
-            kind: Kind::Function(launch),
-            tables: tables.to_vec(),
+/// With the database farther away, where the statement that tolerates duplicates, in one round trip, is the measure of
+/// the others.
+pub(crate) async fn distances(bench: &Bench, workload: &Workload) {
+    let limits = [(INSERT, Limit::Insert), (COPY, Limit::Copy)];
+    for &(place, distance) in bench.effort.some_of(&DISTANCES) {
+        let url = url_through(&bench.database.url, distance, Arc::default());
+        let contenders = bench.contenders(limits, &url, workload);
+        for &size in bench.effort.some_of(&DISTANT_BATCH_SIZES) {
+            let case = format!("batch of {}, {place}", grouped(size));
+            race(bench, "distance", case, &contenders, size).await;
         }
     }
 }
 
-/// The results of a contender in all its turns.
-#[derive(Default)]
-struct Record {
-    messages_per_sec: Vec<f64>,
-    share_percent: Vec<f64>,
-    postgres_secs_per_million: Vec<f64>,
-    postgres_percent: Vec<f64>,
-    cpu_secs_per_million: Vec<f64>,
-    peak_mib: Vec<f64>,
-    retries: usize,
+/// Orders with lines. The limit is two statements in one transaction with ready-made rows.
+pub(crate) async fn orders(bench: &Bench) {
+    let near = &bench.database.url;
+    let far = url_through(near, FAR, Arc::default());
+    for on_conflict in ["ignore", "update"] {
+        let workload = Workload::orders(on_conflict);
+        bench.database.create_tables(&workload).await;
+        for (place, url) in [("loopback", near), ("database 0.5 ms away", &far)] {
+            let launch = bench.ours.clone().set("DATABASE_URL", url);
+            let contenders = [
+                Contender::limit(TWO_STATEMENTS, Limit::Insert, url, &workload),
+                Contender::function(OURS, launch, &workload),
+            ];
+            let case = format!(
+                "{} orders with {LINES} lines each, {on_conflict}, {place}",
+                grouped(ORDERS)
+            );
+            race(bench, "orders", case, &contenders, ORDERS).await;
+        }
+        bench.database.empty(&workload).await;
+    }
 }
 
-/// In a different order every time, so that none always follows the same other one.
-pub(crate) fn shuffled(count: usize) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..count).collect();
-    fastrand::shuffle(&mut places);
-    places
+/// Builds of the function against each other: `binaries` are `name=path`, separated by spaces, and the first is the
+/// measure of the others.
+pub(crate) async fn compare(bench: &Bench, workload: &Workload, binaries: &str) {
+    let near = &bench.database.url;
+    let far = url_through(near, FAR, Arc::default());
+    for (place, url) in [("loopback", near), ("0.5 ms away", &far)] {
+        let contender = |binary: &str| {
+            let (name, path) = binary.split_once('=').expect("BENCH_BINARIES: name=path …");
+            Contender::function(name.to_owned().leak(), Launch::ours(path, url), workload)
+        };
+        let contenders: Vec<_> = binaries.split_whitespace().map(contender).collect();
+        for size in BATCH_SIZES {
+            let case = format!("batch of {}, {place}", grouped(size));
+            race(bench, "builds", case, &contenders, size).await;
+        }
+    }
 }
 
-/// Every contender has a turn in every round. The first round only shows how many batches make a turn
-/// of the wanted length.
-pub(crate) async fn race(
-    database: &Database,
+/// Every contender has a turn in every round. The first round only shows how many batches make a turn of the wanted
+/// length.
+async fn race(
+    bench: &Bench,
+    what: &'static str,
+    case: String,
     contenders: &[Contender<'_>],
     size: usize,
-    effort: Effort,
-) -> Race {
-    let workloads = &contenders[0].tables;
-    let mut speeds = vec![FIRST_GUESS_PER_SEC / workloads.len() as f64; contenders.len()];
-    let mut records: Vec<Record> = contenders.iter().map(|_| Record::default()).collect();
-    let mut disturbances = Vec::new();
+) {
+    let (database, effort) = (&bench.database, bench.effort);
+    let mut speeds = vec![FIRST_GUESS_PER_SEC; contenders.len()];
+    let mut rounds = Vec::new();
     let warm_up = match effort.rounds {
         1 => 1,
         _ => (WARM_UP_MESSAGES / size).clamp(4, WARM_UP_BATCHES),
@@ -119,71 +125,34 @@ pub(crate) async fn race(
             .map(|speed| (speed * effort.secs / size as f64).clamp(1.0, MOST_BATCHES) as usize)
             .collect();
         let most = warm_up + counts.iter().copied().max().unwrap_or(1);
-        let batches: Vec<Vec<Batch>> = workloads
-            .iter()
-            .map(|workload| workload.batches(most, size))
-            .collect();
+        let batches: Vec<Batch> = contenders[0].workload.batches(most, size);
         let mut turns: Vec<Option<Turn>> = contenders.iter().map(|_| None).collect();
         for place in shuffled(contenders.len()) {
-            let batches = batches.iter().map(|lane| &lane[..warm_up + counts[place]]);
-            let batches: Vec<&[Batch]> = batches.collect();
-            let turn = take_turn(database, &contenders[place], &batches, warm_up).await;
-            speeds[place] = turn.messages_per_sec / workloads.len() as f64;
-            turns[place] = Some(turn);
+            let batches = &batches[..warm_up + counts[place]];
+            let turn = contenders[place].take_turn(database, batches, warm_up);
+            turns[place] = Some(turn.await);
         }
         let turns: Vec<Turn> = turns.into_iter().flatten().collect();
+        speeds = turns.iter().map(|turn| turn.messages_per_sec).collect();
         if round > 0 {
-            disturbances.push(watch.finish());
-            for (record, turn) in records.iter_mut().zip(&turns) {
-                record.add(turn, &turns[0]);
-            }
+            rounds.push(Round {
+                was_disturbed: watch.was_disturbed(),
+                figures: turns.iter().map(|turn| turn.figures(&turns[0])).collect(),
+            });
         }
     }
-    let standings = contenders.iter().zip(records);
-    Race {
+    let names: Vec<&str> = contenders.iter().map(|contender| contender.name).collect();
+    let case = Case {
+        what,
+        case,
         batch: size,
-        columns: workloads[0].table().columns.len(),
-        standings: standings
-            .map(|(contender, record)| record.standing(contender.name))
-            .collect(),
-        disturbances,
-    }
+    };
+    bench.record.add(&case, &names, &rounds);
 }
 
-impl Record {
-    fn add(&mut self, turn: &Turn, limit: &Turn) {
-        let percent = |figure: f64, of: f64| 100.0 * figure / of;
-        self.messages_per_sec.push(turn.messages_per_sec);
-        self.share_percent
-            .push(percent(turn.messages_per_sec, limit.messages_per_sec));
-        self.postgres_secs_per_million
-            .push(turn.postgres_secs_per_million);
-        self.postgres_percent.push(percent(
-            turn.postgres_secs_per_million,
-            limit.postgres_secs_per_million,
-        ));
-        if let Some(usage) = turn.usage {
-            self.cpu_secs_per_million.push(usage.cpu_secs_per_million);
-            self.peak_mib.push(usage.peak_mib);
-        }
-        self.retries += turn.retries;
-    }
-
-    fn standing(self, name: &str) -> Standing {
-        Standing {
-            name: name.to_owned(),
-            messages_per_sec: Spread::of(self.messages_per_sec),
-            share_percent: Spread::of(self.share_percent),
-            postgres_secs_per_million: spread_of_some(self.postgres_secs_per_million),
-            postgres_percent: spread_of_some(self.postgres_percent),
-            cpu_secs_per_million: spread_of_some(self.cpu_secs_per_million),
-            peak_mib: spread_of_some(self.peak_mib),
-            retries: self.retries,
-        }
-    }
-}
-
-/// Limits do not have the figures of a function.
-fn spread_of_some(figures: Vec<f64>) -> Option<Spread> {
-    (!figures.is_empty()).then(|| Spread::of(figures))
+/// In a different order every time, so that none always follows the same other one.
+pub(crate) fn shuffled(count: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..count).collect();
+    fastrand::shuffle(&mut places);
+    places
 }

@@ -17,10 +17,9 @@ from psycopg import errors
 from logins import Login, login
 from runtime import serve
 
-TABLE = os.environ.get("TABLE", "user_logins")
-COPY = f"COPY {TABLE} FROM STDIN"
-INSERT = f"""
-    INSERT INTO {TABLE} SELECT * FROM json_to_recordset(%s::json) AS r(
+COPY = "COPY user_logins FROM STDIN"
+INSERT = """
+    INSERT INTO user_logins SELECT * FROM json_to_recordset(%s::json) AS r(
         message_id uuid, user_id varchar, device_type varchar, masked_ip varchar, masked_device_id varchar,
         locale varchar, app_version integer, create_date date)
     ON CONFLICT (message_id) DO NOTHING"""

@@ -1,12 +1,17 @@
 //! Which rows of some messages are stored: of several with the same key in one table, one, with the rows that belong
-//! to it.
+//! to it; and which of them share a statement, where deleted rows take rows of other tables with them.
+//!
+//! Postgres runs a foreign key's `ON DELETE CASCADE` or `SET NULL` at the end of the statement. A row that the same
+//! statement writes would then be gone, or changed, before its own reference is checked. So deletions, and rows of
+//! different tables without a parent, go in statements of their own, in the order of arrival and in one transaction.
+//! Source: <https://www.postgresql.org/docs/18/trigger-definition.html>.
 
 use std::ops::Range;
 
 use mapping::{MessageRows, Pipeline, Rows, TableRows};
 
-use super::Counts;
-use super::collapse::{Collapsed, collapse};
+use super::dedup::{Deduplicated, deduplicate};
+use super::execute::Counts;
 use crate::counts::Stored;
 
 /// The rows of some messages that are to be stored, table by table.
@@ -20,11 +25,41 @@ pub(super) struct ChosenRows<'r> {
     pub(super) written: Vec<usize>,
     pub(super) deleted: Vec<usize>,
     /// In a table without a parent: which of the messages' rows these were chosen from.
-    collapsed: Option<Collapsed>,
+    deduplicated: Option<Deduplicated>,
 }
 
-/// Chooses among the rows of messages.
+/// The rows of messages for each of the statements. `referred` has the positions of the tables whose deleted rows take
+/// others with them.
 pub(super) fn choose<'r>(
+    pipeline: &Pipeline,
+    rows: &'r MessageRows,
+    messages: &[usize],
+    referred: &[usize],
+) -> Vec<Chosen<'r>> {
+    let loses_rows = |table: &usize| loses_rows(pipeline, rows, messages, *table);
+    if !referred.iter().any(loses_rows) {
+        return vec![choose_together(pipeline, rows, messages)];
+    }
+    let kind = |message: &usize| kind(pipeline, rows, *message);
+    let are_alike = |a: &usize, b: &usize| kind(a).is_some() && kind(a) == kind(b);
+    let runs = messages.chunk_by(are_alike);
+    let chosen = runs.map(|run| choose_together(pipeline, rows, run));
+    chosen.flat_map(Chosen::divided).collect()
+}
+
+/// What became of rows in each table, given what each of the statements has counted there.
+pub(super) fn stored(chosen: &[Chosen<'_>], counts: &[Vec<Counts>]) -> Vec<Stored> {
+    let stored = chosen.iter().zip(counts);
+    let stored = stored.map(|(chosen, counts)| chosen.stored(counts));
+    let sums = stored.reduce(|sums, stored| {
+        let pairs = sums.into_iter().zip(&stored);
+        pairs.map(|(sum, stored)| sum.plus(stored)).collect()
+    });
+    sums.unwrap_or_default()
+}
+
+/// The rows of messages that share a statement.
+fn choose_together<'r>(
     pipeline: &Pipeline,
     rows: &'r MessageRows,
     messages: &[usize],
@@ -37,36 +72,62 @@ pub(super) fn choose<'r>(
         tables.push(match parent {
             None => {
                 let candidates: Vec<usize> = candidates.collect();
-                let mut collapsed = collapse(mapping, &table.rows, &candidates);
-                let chosen = std::mem::take(&mut collapsed.unique);
+                let mut deduplicated = deduplicate(mapping, &table.rows, &candidates);
+                let chosen = std::mem::take(&mut deduplicated.unique);
                 let (deleted, written) = chosen.into_iter().partition(|&row| table.is_deleted(row));
                 ChosenRows {
                     rows: &table.rows,
                     written,
                     deleted,
-                    collapsed: Some(collapsed),
+                    deduplicated: Some(deduplicated),
                 }
             }
             Some(parent) => ChosenRows {
                 rows: &table.rows,
                 written: parent.children(table, candidates),
                 deleted: Vec::new(),
-                collapsed: None,
+                deduplicated: None,
             },
         });
     }
     Chosen { tables }
 }
 
+/// Whether rows of a table may be deleted: its own, or those of a child table with or among their siblings.
+fn loses_rows(pipeline: &Pipeline, rows: &MessageRows, messages: &[usize], table: usize) -> bool {
+    let origin = pipeline.origin_of(table);
+    let Some(written) = rows.tables().get(origin) else {
+        return false;
+    };
+    let mut all = messages
+        .iter()
+        .flat_map(|&message| written.of_message(message));
+    all.any(|row| table != origin || written.is_deleted(row))
+}
+
+/// The only table without a parent that a message has rows of, and whether they are deleted; `None` if there are
+/// several, or rows of both kinds.
+fn kind(pipeline: &Pipeline, rows: &MessageRows, message: usize) -> Option<(usize, bool)> {
+    let tables = pipeline.tables.iter().zip(rows.tables()).enumerate();
+    let roots = tables.filter(|(_, (mapping, _))| mapping.parent.is_none());
+    let mut kinds = roots.flat_map(|(position, (_, table))| {
+        let all = table.of_message(message);
+        all.map(move |row| (position, table.is_deleted(row)))
+    });
+    let first = kinds.next()?;
+    kinds.all(|kind| kind == first).then_some(first)
+}
+
 impl ChosenRows<'_> {
     /// Takes off the rows that are to be deleted.
     fn split_deleted(&mut self) -> Self {
         let deleted = std::mem::take(&mut self.deleted);
-        let collapsed = self.collapsed.as_mut();
+        let deduplicated = self.deduplicated.as_mut();
         Self {
             rows: self.rows,
             written: Vec::new(),
-            collapsed: collapsed.map(|collapsed| collapsed.split_off(deleted.len() as u64)),
+            deduplicated: deduplicated
+                .map(|deduplicated| deduplicated.split_off(deleted.len() as u64)),
             deleted,
         }
     }
@@ -88,12 +149,12 @@ impl ChosenRows<'_> {
             deleted: counts.deleted,
             ..Stored::default()
         };
-        if let Some(collapsed) = &self.collapsed {
+        if let Some(deduplicated) = &self.deduplicated {
             let unwritten = (self.written.len() as u64).saturating_sub(counts.written);
-            stored.stale = counts.newer + collapsed.stale(unwritten);
+            stored.stale = counts.newer + deduplicated.stale(unwritten);
             let done = stored.written + stored.deleted + stored.stale;
-            stored.duplicates = collapsed.candidates.saturating_sub(done);
-            stored.duplicates_in_batch = collapsed.repeated.min(stored.duplicates);
+            stored.duplicates = deduplicated.candidates.saturating_sub(done);
+            stored.duplicates_in_batch = deduplicated.repeated.min(stored.duplicates);
         }
         stored
     }
@@ -101,7 +162,7 @@ impl ChosenRows<'_> {
 
 impl Chosen<'_> {
     /// What is deleted, and then what is written.
-    pub(super) fn divided(mut self) -> Vec<Self> {
+    fn divided(mut self) -> Vec<Self> {
         let deletes_some = self.tables.iter().any(|table| !table.deleted.is_empty());
         let writes_some = self.tables.iter().any(|table| !table.written.is_empty());
         if !(deletes_some && writes_some) {
@@ -116,7 +177,7 @@ impl Chosen<'_> {
     }
 
     /// What became of the rows, given what the statement has counted.
-    pub(super) fn stored(&self, counts: &[Counts]) -> Vec<Stored> {
+    fn stored(&self, counts: &[Counts]) -> Vec<Stored> {
         let tables = self.tables.iter().zip(counts);
         tables
             .map(|(table, &counts)| table.stored(counts))

@@ -5,10 +5,27 @@ use tokio::join;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
-use super::Counts;
 use super::array::ColumnArray;
 use super::chosen::Chosen;
-use super::families::{COUNTS, FIRST_COUNT, needs_snapshot};
+use super::sql::{COUNTS, FIRST_COUNT, needs_snapshot};
+
+/// What a statement has counted in a table.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) written: u64,
+    pub(super) deleted: u64,
+    /// Rows that are newer than the message that would have deleted them.
+    pub(super) newer: u64,
+}
+
+impl Counts {
+    fn of_one_table(written: u64) -> Vec<Self> {
+        vec![Self {
+            written,
+            ..Self::default()
+        }]
+    }
+}
 
 /// The parameters of the statement, in order.
 pub(super) fn arrays<'a>(pipeline: &Pipeline, chosen: &'a Chosen<'_>) -> Vec<ColumnArray<'a>> {
@@ -42,17 +59,17 @@ pub(super) fn is_nothing(counts: &[Vec<Counts>]) -> bool {
         .all(|counts| counts.written + counts.deleted == 0)
 }
 
-/// Runs the statement with each of these arrays, by its name if it has one, all or none of them. Counts the rows of
+/// Runs the statement with each of these arrays, prepared if it can be, all or none of them. Counts the rows of
 /// each table.
 pub(super) async fn execute(
     client: &Client,
     pipeline: &Pipeline,
-    named: Option<Statement>,
+    prepared: Option<Statement>,
     text: &str,
     runs: &[Vec<ColumnArray<'_>>],
 ) -> Result<Vec<Vec<Counts>>, tokio_postgres::Error> {
-    if let (Some(named), [arrays]) = (named, runs) {
-        let written = client.execute_raw(&named, arrays).await?;
+    if let (Some(prepared), [arrays]) = (prepared, runs) {
+        let written = client.execute_raw(&prepared, arrays).await?;
         return Ok(vec![Counts::of_one_table(written)]);
     }
     let runs: Vec<_> = runs.iter().map(|arrays| parameters(arrays)).collect();

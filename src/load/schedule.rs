@@ -22,7 +22,7 @@ pub(super) type Lanes = Vec<Vec<usize>>;
 const FIRST_SHARE: u32 = 3;
 
 /// The parts of a batch that have no result yet.
-pub(super) struct Schedule<F> {
+pub(super) struct Schedule<'a> {
     pending: BTreeMap<Turn, Vec<usize>>,
     /// Refused messages that are tried again at the end.
     postponed: Vec<usize>,
@@ -31,7 +31,7 @@ pub(super) struct Schedule<F> {
     has_timed_out: bool,
     /// Whether messages may be tried before earlier ones.
     is_reordered: bool,
-    lanes: LazyCell<Lanes, F>,
+    lanes: LazyCell<Lanes, Box<dyn FnOnce() -> Lanes + Send + 'a>>,
 }
 
 /// What decides which part is next, in this order.
@@ -85,16 +85,16 @@ impl Part {
     }
 }
 
-impl<F: FnOnce() -> Lanes> Schedule<F> {
+impl<'a> Schedule<'a> {
     /// Tries these parts, which are in the order of arrival. `lanes` is called once at most.
-    pub(super) fn new(parts: Vec<Vec<usize>>, lanes: F) -> Self {
+    pub(super) fn new(parts: Vec<Vec<usize>>, lanes: impl FnOnce() -> Lanes + Send + 'a) -> Self {
         let mut schedule = Self {
             pending: BTreeMap::new(),
             postponed: Vec::new(),
             has_stored_since: false,
             has_timed_out: false,
             is_reordered: false,
-            lanes: LazyCell::new(lanes),
+            lanes: LazyCell::new(Box::new(lanes)),
         };
         for messages in parts {
             schedule.push(0, messages);

@@ -6,23 +6,25 @@
 mod backoff;
 pub mod batch;
 pub mod dead_letter;
+pub mod policy;
 mod queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
-use mapping::Record;
+use mapping::{Record, Rejection};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::aws::{Aws, AwsError};
 use crate::config::QueueSettings;
-pub use backoff::MAX_BACK_OFF;
+use policy::{Disposition, FailurePolicy};
 pub use queue::{Attributes, Depth, Outcome, Queue, Receipt, RedrivePolicy, is_fifo, name_of};
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.
 pub struct Sqs {
     settings: QueueSettings,
+    policy: FailurePolicy,
     aws: Arc<Aws>,
     client: OnceCell<Client>,
     /// The queues that batches came from, by ARN: a function can have several.
@@ -33,11 +35,17 @@ impl Sqs {
     /// Does not connect yet.
     pub fn new(settings: QueueSettings, aws: Arc<Aws>) -> Self {
         Self {
+            policy: FailurePolicy::new(&settings),
             settings,
             aws,
             client: OnceCell::new(),
             sources: Mutex::default(),
         }
+    }
+
+    /// What becomes of a message that was not stored.
+    fn disposition(&self, record: &Record<'_>, rejection: &Rejection) -> Disposition {
+        self.policy.disposition(&rejection.rule, delivery(record))
     }
 
     async fn client(&self) -> &Client {

@@ -216,6 +216,23 @@ async fn a_message_that_sqs_refuses_does_not_affect_others() {
     assert!(messages.contains_key(&id("a")) && messages.contains_key(&id("b")));
 }
 
+/// SQS refuses a request with more than 1 MiB as a whole.
+#[tokio::test]
+async fn dead_letters_with_large_attributes_are_divided_into_requests_that_sqs_accepts() {
+    let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+    let mut function = start(&database, &dead.url).await;
+    let large = || "x".repeat(200 * 1024);
+    let names = ["a", "b", "c", "d"];
+    let batch = names.iter().fold(Batch::new(), |batch, name| {
+        let attribute = json!({"stringValue": large(), "dataType": "String"});
+        let attributes = json!({"tenant": attribute, "note": attribute});
+        batch.record(json!({"messageId": id(name), "body": "x", "messageAttributes": attributes}))
+    });
+    function.invoke(&batch.event()).await.assert_none_failed();
+    let messages = by_original_id(dead.receive_all(names.len()).await);
+    assert!(names.iter().all(|name| messages.contains_key(&id(name))));
+}
+
 #[tokio::test]
 async fn a_refusal_that_passes_does_not_make_a_dead_letter() {
     let (database, dead) = (Database::with_user_logins().await, Queue::new().await);

@@ -83,6 +83,33 @@ async fn a_delete_that_is_redelivered_after_an_insert_is_stale_with_newer_and_th
     assert_eq!(after(&last_counts(), &batches).await, [""; 0]);
 }
 
+/// Of a deletion only the key and the column of `newer` are read.
+#[tokio::test]
+async fn a_deletion_is_not_rejected_for_what_its_children_would_lack() {
+    let first = [order(1, 1, &[("x", &[5])]), order(2, 1, &[("y", &[6])])];
+    let without = |id, lines: Value| {
+        let mut deletion = deletion(id, 2);
+        deletion["lines"] = lines;
+        deletion
+    };
+    // A line without its sku, and no array of lines.
+    let deleted = [without(1, json!([{}])), without(2, json!("none"))];
+    assert_eq!(after(ORDERS, &[&first, &deleted]).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_mapping_that_deletes_rows_which_it_never_replaces_stops_the_start() {
+    let kept = ORDERS.replace("on_conflict = \"update\"\nnewer = \"version\"\n", "");
+    let database = with_orders().await;
+    let setup = Setup::on(&database).mapping(&kept);
+    let (status, log) = setup.fail_to_start().await;
+    assert!(!status.success());
+    assert!(
+        log.contains("delete_when") && log.contains("on_conflict = \\\"update\\\""),
+        "{log}"
+    );
+}
+
 const CHANGES: &str = r#"
 root = "payload"
 unmatched = "skip"

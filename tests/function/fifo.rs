@@ -71,22 +71,37 @@ async fn a_message_without_a_row_is_not_acknowledged_before_a_refused_one_of_its
             .grouped("anna", "a1", skipped())
             .grouped("anna", "a2", login("refused"))
             .grouped("anna", "a3", skipped())
+            .grouped("anna", "a4", login("later"))
             .grouped("ben", "b1", login("good"))
             .grouped("ben", "b2", skipped())
     };
     let answer = function.invoke(&batch().event()).await;
-    assert_eq!(answer.failed_ids(), ids(&["a2", "a3"]));
+    assert_eq!(answer.failed_ids(), ids(&["a2", "a3", "a4"]));
     let summary = function.lines_of("batch", 1).await.pop().unwrap();
     assert_eq!(
         (&summary["skipped"], &summary["failed"]),
-        (&json!(2), &json!(2))
+        (&json!(2), &json!(3))
     );
     // Nothing of a batch that fails as a whole is acknowledged, and so nothing is skipped.
     database.execute("DROP TABLE logins").await;
     function.invoke(&batch().event()).await;
     let line = function.lines_of("batch failed", 1).await.pop().unwrap();
-    assert_eq!(line["MessagesReceived"], json!(5.0), "{line}");
+    assert_eq!(line["MessagesReceived"], json!(6.0), "{line}");
     assert_eq!(line.get("MessagesSkipped"), None, "{line}");
+}
+
+#[tokio::test]
+async fn after_a_failed_message_whose_group_is_not_named_no_other_such_message_is_stored() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let batch = Batch::fifo()
+        .body("1", login())
+        .body("2", login_with("ip", json!(null)))
+        .grouped("anna", "a1", login())
+        .body("3", login());
+    let answer = function.invoke(&batch.event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["2", "3"]));
+    assert_eq!(database.count("user_logins").await, 2);
 }
 
 #[tokio::test]

@@ -79,6 +79,35 @@ async fn a_deletion_finds_its_row_by_what_the_type_of_the_column_counts_as_equal
 }
 
 #[tokio::test]
+async fn of_a_row_and_its_deletion_in_one_batch_the_later_counts_also_if_only_the_type_makes_their_keys_equal()
+ {
+    let row = |key: &str, v| json!({"k": key, "v": v, "children": [{"name": "x"}]});
+    let deletion = |key: &str, v| json!({"op": "d", "k": key, "v": v});
+    let none: &[&str] = &[];
+    for key_type in TYPES {
+        for (mapping, children) in [(alone(), false), (MAPPING, true)] {
+            let database = Database::new().await;
+            database.execute(&tables(key_type)).await;
+            let mut function = Setup::on(&database).mapping(mapping).start().await;
+            let is_there: &[&str] = if children {
+                &["ab v4", "ab x"]
+            } else {
+                &["ab v4"]
+            };
+            for (first, second, expected) in [
+                (row("ab", 1), deletion("ab ", 2), none),
+                (deletion("ab", 3), row("ab ", 4), is_there),
+                (row("ab  ", 5), deletion("ab", 6), none),
+            ] {
+                let batch = Batch::new().body("a", first).body("b", second);
+                assert_eq!(invoke(&mut function, batch).await, ids(&[]));
+                assert_eq!(stored(&database).await, expected, "{key_type}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn children_find_their_parent_by_what_the_type_of_the_key_counts_as_equal() {
     for key_type in TYPES {
         let database = Database::new().await;

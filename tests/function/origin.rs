@@ -92,19 +92,22 @@ async fn a_signed_origin_overwrites_no_row_with_another_attribute_group_queue_or
     let elsewhere = format!("{QUEUE}-2");
     let other_queue = signed(SENT_AT_MILLIS, &elsewhere);
     let later = signed(SENT_AT_MILLIS + 1, QUEUE);
+    let earlier = (SENT_AT_MILLIS - 1).to_string();
+    let earlier = genuine.replace(&SENT_AT_MILLIS.to_string(), &earlier);
     let batch = Batch::new()
         .record(message("again", "acme", "g1", &genuine))
         .record(message("1", "EVIL", "g1", &genuine))
         .record(message("2", "acme", "EVIL", &genuine))
         .record(message("3", "acme", "g1", &other_queue))
-        .record(message("4", "acme", "g1", &later));
+        .record(message("4", "acme", "g1", &later))
+        .record(message("5", "acme", "g1", &earlier));
     function.invoke(&batch.event()).await.assert_none_failed();
     let victim = format!(
         "SELECT tenant, queue_group FROM t WHERE id = '{}'",
         id("victim")
     );
     assert_eq!(database.rows(&victim).await, [["acme", "g1"]]);
-    assert_eq!(database.count("t").await, 5);
+    assert_eq!(database.count("t").await, 6);
     let ignored =
         function.lines("origin ignored: the message keeps the id and time that SQS gave it");
     let reasons: Vec<_> = ignored
@@ -113,7 +116,7 @@ async fn a_signed_origin_overwrites_no_row_with_another_attribute_group_queue_or
         .collect();
     let expected = [
         (
-            2,
+            3,
             "is not signed with the current mask key, or the message was changed",
         ),
         (1, "names another queue"),
@@ -140,6 +143,33 @@ async fn a_genuine_origin_sets_the_original_id_and_time_with_a_key_and_without()
         let rows = database.rows("SELECT id, sent_at::date::text FROM t").await;
         assert_eq!(rows, [[id("first"), "2000-01-01".to_owned()]]);
     }
+}
+
+/// Without a mask key every origin counts that has the form of one.
+#[tokio::test]
+async fn an_attribute_that_cannot_be_an_origin_leaves_its_message_with_its_own_id() {
+    let database = Database::new().await;
+    let mut function = start(&database, "ignore", "").await;
+    let others = [
+        "web",
+        "{}",
+        r#"{"id": "", "queue": ""}"#,
+        r#"{"id": "a\u0000b", "queue": ""}"#,
+        r#"{"id": "a\nb", "queue": ""}"#,
+        r#"{"id": "claimed", "queue": "a\u0007b"}"#,
+        r#"{"id": "claimed", "queue": "", "sent_at": -1}"#,
+        r#"{"id": "claimed", "queue": "", "sent_at": 253402300800000}"#,
+    ];
+    let names: Vec<String> = (0..others.len()).map(|number| number.to_string()).collect();
+    let batch = names
+        .iter()
+        .zip(others)
+        .fold(Batch::new(), |batch, (name, text)| {
+            batch.record(with(name, "{}", "origin", text))
+        });
+    function.invoke(&batch.event()).await.assert_none_failed();
+    let own: Vec<_> = names.iter().map(|name| [id(name)]).collect();
+    assert_eq!(database.rows("SELECT id FROM t ORDER BY id").await, own);
 }
 
 /// Without a mask key anyone can claim a time.

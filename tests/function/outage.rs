@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::join;
 
 use testkit::aws::{Queue, endpoint_address, unique};
-use testkit::batch::{Batch, login};
+use testkit::batch::{Batch, id, login};
 use testkit::proxy::Proxy;
+use testkit::sqs_double::SqsDouble;
 use testkit::yardstick::Yardstick;
 use testkit::{Database, Setup, eventually, server_address};
 
@@ -96,6 +97,24 @@ async fn messages_of_two_queues_are_backed_off_each_in_its_own() {
             .await[number];
         assert_eq!(extended["failed"], 0);
     }
+}
+
+#[tokio::test]
+async fn an_outage_backs_each_message_off_by_its_own_deliveries_up_to_fifteen_minutes() {
+    let sqs = SqsDouble::of(Vec::new()).await;
+    let setup = Setup::unavailable().on_aws();
+    let setup = setup.set("AWS_ENDPOINT_URL", &sqs.endpoint);
+    let mut function = setup.start().await;
+    let expected = [("1", 60), ("2", 120), ("4", 480), ("5", 900), ("1000", 900)];
+    let batch = expected.iter().fold(Batch::new(), |batch, (times, _)| {
+        batch.record(json!({
+            "messageId": id(times), "body": login().to_string(), "receiptHandle": times,
+            "attributes": {"ApproximateReceiveCount": times},
+        }))
+    });
+    function.invoke_within(&batch.event(), TIME).await.error();
+    let expected = expected.map(|(times, secs)| (times.to_owned(), secs));
+    assert_eq!(sqs.backed_off(), expected);
 }
 
 #[tokio::test]

@@ -129,3 +129,28 @@ async fn a_batch_whose_answer_was_lost_after_its_commit_is_stored_once_by_the_sa
         );
     }
 }
+
+/// The rows of a statement that was cancelled while it waited for a synchronous standby are in the table, but perhaps
+/// not on the standby. A commit waits for it, and without a change there is none.
+#[tokio::test]
+async fn messages_whose_rows_are_all_stored_are_acknowledged_only_once_standbys_were_asked_for_them()
+ {
+    let database = with_table().await;
+    let proxy = Proxy::before(server_address()).await;
+    let setup = Setup::on(&database).set("DATABASE_URL", &database.url_through(proxy.address));
+    let mapping = Mapping::key_and_value(&database, "ignore");
+    let mut function = setup.mapping(&mapping).start().await;
+    // Of these only the third has nothing to commit.
+    let batches = [("a", 0), ("b", 0), ("ab", 1), ("abc", 1)];
+    for (keys, expected) in batches {
+        let batch = keys.chars().fold(Batch::new(), |batch, key| {
+            batch.body(&key.to_string(), json!({"k": key, "v": 1}))
+        });
+        function.invoke(&batch.event()).await.assert_none_failed();
+        let sent = proxy.sent().concat();
+        let asked = String::from_utf8_lossy(&sent)
+            .matches("pg_logical_emit_message(true")
+            .count();
+        assert_eq!(asked, expected, "{keys}");
+    }
+}

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use testkit::aws::Secret;
+use testkit::secrets_manager::{Mood, SecretsManager};
 use testkit::{Database, MASK_KEY, Mapping, Setup, database_url, server_address};
 
 async fn refusal(setup: Setup) -> String {
@@ -134,6 +135,24 @@ async fn a_secret_that_does_not_exist() {
         log.contains("secret \"nowhere/db\" does not exist: create it"),
         "{log}"
     );
+}
+
+/// No wait helps: a person has to grant the permission.
+#[tokio::test]
+async fn a_secret_that_may_not_be_read() {
+    let codes = [
+        "AccessDeniedException",
+        "InvalidRequestException",
+        "DecryptionFailure",
+    ];
+    for code in codes {
+        let secrets = SecretsManager::new(Mood::Refuses(code)).await;
+        let log = refusal(with_database().on_aws().mask_secret_at(secrets.address)).await;
+        let sentence = format!(
+            "secret \"mask\" cannot be read ({code}): allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
+        );
+        assert!(log.contains(&sentence), "{log}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::families::{ORDERS, order, with_orders};
-use testkit::batch::{Batch, ids, login_with};
+use testkit::batch::{Batch, id, ids, login_with};
+use testkit::sqs_double::SqsDouble;
 use testkit::yardstick::Yardstick;
 use testkit::{Database, Function, Mapping, Setup};
 
@@ -67,6 +68,34 @@ async fn a_row_that_takes_longer_than_statement_timeout_does_not_affect_the_othe
     assert_eq!(answer.failed_ids(), names(&[7]));
     assert_eq!(database.count("user_logins").await, ROWS as i64 - 1);
     assert_out_of_time(&function, 1).await;
+}
+
+/// It may be an outage, but what is wrong with the message itself no wait changes.
+#[tokio::test]
+async fn a_message_that_is_out_of_time_is_backed_off_and_one_that_is_rejected_is_not() {
+    let database = with_trigger("PERFORM pg_sleep(60)").await;
+    let refuse = "ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')";
+    database.execute(refuse).await;
+    let sqs = SqsDouble::of(Vec::new()).await;
+    let url = format!("{}%20-c%20statement_timeout%3D1500", database.url());
+    let setup = Setup::on(&database).set("DATABASE_URL", &url).on_aws();
+    let setup = setup.set("AWS_ENDPOINT_URL", &sqs.endpoint);
+    let mut function = setup.start().await;
+    let mut refused = login_with("locale", json!("RU"));
+    refused["user_id"] = json!("refused");
+    let messages = [
+        ("good", login_with("locale", json!("RU"))),
+        ("slow", login_with("locale", json!("DE"))),
+        ("refused", refused),
+        ("bad", json!({})),
+    ];
+    let batch = messages.iter().fold(Batch::new(), |batch, (name, body)| {
+        let body = body.to_string();
+        batch.record(json!({"messageId": id(name), "receiptHandle": name, "body": body}))
+    });
+    let answer = function.invoke(&batch.delivered(2).event()).await;
+    assert_eq!(answer.failed_ids(), ids(&["slow", "refused", "bad"]));
+    assert_eq!(sqs.backed_off(), [("slow".to_owned(), 120)]);
 }
 
 async fn a_locked_row_does_not_affect_the_others(option: &str) {

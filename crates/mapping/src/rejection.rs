@@ -34,7 +34,6 @@ pub struct Place {
 }
 
 /// The rules that a message can break.
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// The record has no body.
@@ -79,24 +78,6 @@ pub enum Rule {
     OutOfTime,
     /// A panic in our own code while the message was read.
     Internal,
-}
-
-/// A refusal may pass by itself, for example when the row that a foreign key refers to is stored a moment later. Two
-/// more deliveries give it the time of two visibility timeouts.
-const REFUSED_DELIVERIES: u32 = 3;
-
-impl Rule {
-    /// The first delivery after which the function may send the message to the dead-letter queue itself; `None`:
-    /// never, because the message is not at fault. A message that does not fit the mapping can never succeed.
-    pub fn dead_letter_from(&self) -> Option<u32> {
-        match self {
-            Self::GroupHeld | Self::OutOfTime | Self::Internal => None,
-            // The fault of a table must not make dead letters.
-            Self::Refused(refusal) if refusal.is_in_doubt => None,
-            Self::Refused(_) => Some(REFUSED_DELIVERIES),
-            _ => Some(1),
-        }
-    }
 }
 
 /// The rules and their names, as one table, to which each envelope adds its own.

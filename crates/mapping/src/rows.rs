@@ -46,7 +46,8 @@ impl Rows {
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
-    pub(crate) fn push_null(&mut self) {
+    /// Adds a null to the current row.
+    pub fn push_null(&mut self) {
         put_null(&mut self.bytes);
         self.ends.push(self.bytes.len());
     }
@@ -58,7 +59,7 @@ impl Rows {
     }
 
     /// Adds a value to the current row, written by `write`. If that fails, the row must be truncated.
-    pub(crate) fn push_value<E>(
+    pub fn push_value<E>(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -157,7 +158,7 @@ pub struct MessageRows {
 
 /// What a row of a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RowKind {
+pub enum RowKind {
     /// It has a value of its own.
     Full,
     /// Every column that reads where the row begins is null.
@@ -214,7 +215,8 @@ impl MessageRows {
         &self.tables
     }
 
-    pub(crate) fn table_mut(&mut self, table: usize) -> &mut TableRows {
+    /// The table at this position of the mapping, to add rows to it.
+    pub fn table_mut(&mut self, table: usize) -> &mut TableRows {
         &mut self.tables[table]
     }
 
@@ -227,7 +229,7 @@ impl MessageRows {
     }
 
     /// Ends the message whose rows were added last.
-    pub(crate) fn finish_message(&mut self) {
+    pub fn finish_message(&mut self) {
         self.messages += 1;
         for table in &mut self.tables {
             table.ends.push(table.rows.len());
@@ -249,7 +251,7 @@ impl MessageRows {
 
 impl TableRows {
     /// Notes what the row that was added last belongs to, and what it is.
-    pub(crate) fn finish_row(&mut self, parent: Option<usize>, kind: RowKind) -> usize {
+    pub fn finish_row(&mut self, parent: Option<usize>, kind: RowKind) -> usize {
         let row = self.rows.len() - 1;
         self.parents.extend(parent);
         match kind {

@@ -18,6 +18,9 @@ use crate::{Database, MASK_KEY, PATIENCE, ROOT, TempFile, eventually, program};
 /// Until the deadline of an invocation.
 const TIME: Duration = Duration::from_secs(180);
 
+/// How often a start that a busy machine has delayed is repeated.
+const MAX_STARTS: usize = 10;
+
 /// How the function is started.
 pub struct Setup {
     environment: HashMap<String, String>,
@@ -104,7 +107,7 @@ impl Setup {
     /// Starts the function and waits until it ends by itself. If the machine is too busy to connect in the time of a
     /// start, that is left to the first batch: then it is started again.
     pub async fn fail_to_start(mut self) -> (ExitStatus, String) {
-        loop {
+        for _ in 0..MAX_STARTS {
             let mut function = self.start().await;
             let goes_on = function.asks_for_an_invocation();
             tokio::select! {
@@ -118,6 +121,7 @@ impl Setup {
             );
             self = function.setup;
         }
+        panic!("each of {MAX_STARTS} starts is left to the first batch");
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Mood {
     /// Answers after a while, so that something can happen meanwhile.
     AnswersSlowly,
     Throttles,
+    /// Refuses with this error code.
+    Refuses(&'static str),
     /// Does not answer while this mood lasts; these requests are never answered.
     Stalls,
     /// Answers once this mood ends.
@@ -96,6 +98,11 @@ impl Setup {
     }
 }
 
+fn refused(code: &str) -> Response {
+    let error = json!({"__type": code, "message": "no"});
+    (StatusCode::BAD_REQUEST, error.to_string()).into_response()
+}
+
 async fn answer(State(shared): State<Arc<Shared>>, question: String) -> Response {
     let question: Value = serde_json::from_str(&question).unwrap();
     let name = question["SecretId"].as_str().unwrap().to_owned();
@@ -104,10 +111,8 @@ async fn answer(State(shared): State<Arc<Shared>>, question: String) -> Response
     match mood {
         Mood::Answers => {}
         Mood::AnswersSlowly => tokio::time::sleep(SLOWLY).await,
-        Mood::Throttles => {
-            let error = json!({"__type": "ThrottlingException", "message": "Rate exceeded"});
-            return (StatusCode::BAD_REQUEST, error.to_string()).into_response();
-        }
+        Mood::Throttles => return refused("ThrottlingException"),
+        Mood::Refuses(code) => return refused(code),
         Mood::Stalls => std::future::pending().await,
         Mood::Holds => {
             let mut mood = shared.mood.subscribe();

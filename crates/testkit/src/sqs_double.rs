@@ -50,6 +50,8 @@ struct Messages {
     unmentioned: Vec<String>,
     /// The bodies that arrived, in their order.
     arrived: Vec<String>,
+    /// Receipt handles with the visibility timeouts in seconds that they were given, in their order.
+    backed_off: Vec<(String, u64)>,
 }
 
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>.
@@ -176,6 +178,11 @@ impl SqsDouble {
     /// The bodies that were sent to it, in their order.
     pub fn arrived(&self) -> Vec<String> {
         self.messages.lock().unwrap().arrived.clone()
+    }
+
+    /// The visibility timeouts in seconds that messages were given, by their receipt handles, in their order.
+    pub fn backed_off(&self) -> Vec<(String, u64)> {
+        self.messages.lock().unwrap().backed_off.clone()
     }
 
     /// This many further messages are in flight elsewhere.
@@ -365,6 +372,11 @@ async fn answer(
             json!({"Successful": taken.collect::<Vec<_>>(), "Failed": failed.collect::<Vec<_>>()})
         }
         "ChangeMessageVisibilityBatch" => {
+            let timeouts = entries.iter().map(|entry| {
+                let handle = entry["ReceiptHandle"].as_str().unwrap().to_owned();
+                (handle, entry["VisibilityTimeout"].as_u64().unwrap())
+            });
+            messages.backed_off.extend(timeouts);
             let ids = entries.iter().map(|entry| json!({"Id": entry["Id"]}));
             json!({"Successful": ids.collect::<Vec<_>>(), "Failed": []})
         }

@@ -1,4 +1,4 @@
-//! Into the dead-letter queue: a message that can never succeed, sent by the function.
+//! Into the dead-letter queue: sent by the function.
 
 use std::collections::HashSet;
 
@@ -11,12 +11,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Reason, Unsendable, content, senders, trace, with_ours};
 use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
-use crate::sqs::{Queue, Sqs, delivery};
+use crate::sqs::{Disposition, Queue, Sqs};
 
 impl Sqs {
-    /// Sends messages that can never succeed to the dead-letter queue, if one is set, and returns the positions in
-    /// `rejected` of those that arrived. What Postgres refuses may succeed later, so it is sent only after some
-    /// deliveries: see [`Rule::dead_letter_from`](mapping::Rule::dead_letter_from).
+    /// Sends those of the messages that are due to the dead-letter queue, and returns the positions in `rejected` of
+    /// those that arrived.
     pub async fn dead_letter(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
@@ -31,7 +30,9 @@ impl Sqs {
         let due = rejected
             .iter()
             .enumerate()
-            .filter(|(_, (record, rejection))| is_due(record, rejection));
+            .filter(|(_, (record, rejection))| {
+                self.disposition(record, rejection) == Disposition::DeadLetter
+            });
         // SQS's own redrive moves the ones that cannot be sent.
         let messages = due.filter_map(|(position, (record, rejection))| {
             dead_letter(position, record, rejection, origins, queue.is_fifo()).ok()
@@ -73,12 +74,6 @@ async fn send(queue: &Queue, request: Request) -> Vec<usize> {
             Vec::new()
         }
     }
-}
-
-/// Whether a rejected message goes to the dead-letter queue now.
-fn is_due(record: &Record<'_>, rejection: &Rejection) -> bool {
-    let from = rejection.rule.dead_letter_from();
-    from.is_some_and(|from| delivery(record) >= from)
 }
 
 /// The message as it was, with its origin and the reason of its failure. It keeps its group in any kind of queue,
@@ -173,6 +168,23 @@ mod tests {
         assert!(dead_letter_of(&record(""), &rejection()).is_err());
     }
 
+    #[test]
+    fn a_dead_letter_keeps_its_group_in_any_kind_of_queue_and_a_fifo_queue_requires_one() {
+        let alone = json!({"messageId": "m-1", "body": "{}"});
+        let alone = Record::deserialize(alone).unwrap();
+        let cases = [
+            (record("{}"), false, Some("anna"), None),
+            (record("{}"), true, Some("anna"), Some("m-1")),
+            (alone, true, Some("m-1"), Some("m-1")),
+        ];
+        for (record, is_fifo, group, deduplication) in cases {
+            let origins = Origins::new(None);
+            let sent = dead_letter(7, &record, &rejection(), &origins, is_fifo).unwrap();
+            assert_eq!(sent.entry.message_group_id(), group);
+            assert_eq!(sent.entry.message_deduplication_id(), deduplication);
+        }
+    }
+
     fn with_texts<'a>(texts: impl Iterator<Item = (String, &'a str)>) -> Record<'static> {
         let mut record = record("{}");
         let texts = texts
@@ -198,23 +210,6 @@ mod tests {
             let sent = dead_letter_of(&record, &rejection()).map(|_| ());
             assert_eq!(sent, Err(Unsendable::NameTaken), "{name}");
         }
-    }
-
-    #[test]
-    fn a_refused_message_becomes_a_dead_letter_on_its_third_delivery() {
-        let is_due_at = |count: &str, rule: Rule| {
-            let record =
-                json!({"messageId": "m", "attributes": {"ApproximateReceiveCount": count}});
-            is_due(&Record::deserialize(record).unwrap(), &rule.into())
-        };
-        let refused = || Rule::Refused(Box::default());
-        let counts = ["", "1", "2", "3", "4"];
-        assert_eq!(
-            counts.map(|count| is_due_at(count, refused())),
-            [false, false, false, true, true]
-        );
-        assert!(is_due_at("1", Rule::Required) && is_due_at("", Rule::BodyNotJson));
-        assert!(!is_due_at("9", Rule::GroupHeld) && !is_due_at("9", Rule::OutOfTime));
     }
 
     #[test]

@@ -122,6 +122,8 @@ impl MaskKey {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use base16ct::lower::encode_string;
+
     use super::super::Masker;
     use super::*;
 
@@ -169,6 +171,17 @@ pub(super) mod tests {
         let typed = b"0123456789abcde".repeat(5);
         assert_eq!(of(typed), Err(KeyError::NotRandom(15)));
         assert_eq!(of(b"0123456789abcdef".repeat(4)), Ok(()));
+    }
+
+    /// As `openssl kdf -keylen 64 -kdfopt digest:SHA2-256 -kdfopt hexkey:000102…3f -kdfopt info:"a label" HKDF` prints it.
+    #[test]
+    fn a_derived_key_depends_on_its_label_and_is_what_another_implementation_computes() {
+        let of_openssl = concat!(
+            "0df476c55af4a02cd99bd61fc49babee3dbba69c1e1a9f9707221f3483f3b9de",
+            "24dda9ec4828e994a0495c8648994322a6390d44adcb0f274fe4611fc83f9dc5"
+        );
+        assert_eq!(encode_string(&*key().derive(b"a label")), of_openssl);
+        assert_ne!(key().derive(b"another label"), key().derive(b"a label"));
     }
 
     #[test]

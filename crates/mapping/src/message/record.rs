@@ -202,4 +202,12 @@ pub(super) mod tests {
         assert_eq!(fifo.fifo_group(), Some("g"));
         assert_eq!(record(json!({"attributes": group})).fifo_group(), None);
     }
+
+    /// SQS always names it; events that are made by hand may not.
+    #[test]
+    fn messages_of_a_fifo_queue_whose_group_is_not_named_are_one_group() {
+        let fifo = record(json!({"eventSourceARN": "arn:aws:sqs:eu-west-1:0:logins.fifo"}));
+        assert_eq!(fifo.fifo_group(), Some(""));
+        assert_eq!(record(json!({})).fifo_group(), None);
+    }
 }

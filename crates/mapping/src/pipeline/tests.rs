@@ -282,3 +282,64 @@ fn a_column_in_clear_of_what_another_table_masks_is_refused() {
         }
     }
 }
+
+#[test]
+fn only_times_and_numbers_say_which_row_is_newer() {
+    let of = |column_type: &str| {
+        let head = "key = [\"id\"]\non_conflict = \"update\"\nnewer = \"v\"";
+        let column = format!("[[column]]\nname = \"v\"\ntype = \"{column_type}\"");
+        Pipeline::parse("p", &mapping(head, &column)).is_ok()
+    };
+    let ordered = [
+        "smallint",
+        "integer",
+        "bigint",
+        "real",
+        "double precision",
+        "numeric",
+        "numeric(9,2)",
+        "date",
+        "timestamp",
+        "timestamptz",
+    ];
+    let others = [
+        "text",
+        "varchar(9)",
+        "boolean",
+        "uuid",
+        "inet",
+        "bytea",
+        "json",
+        "jsonb",
+        "integer[]",
+    ];
+    assert!(ordered.iter().all(|column_type| of(column_type)));
+    assert!(!others.iter().any(|column_type| of(column_type)));
+}
+
+/// Without a mask key the id and time that a message claims are not signed.
+#[test]
+fn without_a_mask_key_no_row_is_replaced_by_a_claimed_id_or_time_unless_the_mapping_trusts_it() {
+    let is_accepted = |lines: &str, key: &str| {
+        let column = format!("[[column]]\nname = \"k\"\nrequired = true\n{key}");
+        let head = format!("key = [\"k\"]\n{lines}");
+        let pipeline = Pipeline::parse("p", &mapping(&head, &column)).unwrap();
+        pipeline.check_unsigned_origin().is_ok()
+    };
+    let update = "on_conflict = \"update\"";
+    let trusted = "on_conflict = \"update\"\ntrust_origin = true";
+    let claimed = [
+        "type = \"text\"\nfrom = \"@message_id\"",
+        "type = \"timestamptz\"\nfrom = \"@sent_at\"",
+        "type = \"text\"\nfrom = [\"id\", \"@message_id\"]",
+    ];
+    for key in claimed {
+        let accepted = ["", update, trusted].map(|lines| is_accepted(lines, key));
+        assert_eq!(accepted, [true, false, true], "{key}");
+    }
+    let of_body = "type = \"text\"\nfrom = \"id\"";
+    assert!(is_accepted(update, of_body));
+    let by_time = format!("{update}\nnewer = \"at\"");
+    let at = "[[column]]\nname = \"at\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"";
+    assert!(is_accepted(&by_time, &format!("{of_body}\n{at}")));
+}

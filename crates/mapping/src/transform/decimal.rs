@@ -1,14 +1,18 @@
-//! Exact decimal numbers: as JSON writes them and as Postgres stores them.
+//! Exact decimal numbers: as JSON writes them and as Postgres stores, compares and prints them.
 //!
 //! Never converted to a float, which would change 2^53 + 1.
+
+use std::cmp::Ordering;
 
 use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 
 use crate::types::MAX_DIGITS;
 
-/// `numeric` stores groups of four decimal digits.
-/// Source: `NumericVar` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
+/// `numeric` stores groups of four decimal digits. In its binary form, the number of groups, the weight of the first,
+/// the sign and the scale come before them, each with 16 bits.
+/// Source: `NumericVar` and `numeric_send` in
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
 const GROUP_DIGITS: usize = 4;
 const SIGN_POSITIVE: u16 = 0x0000;
 const SIGN_NEGATIVE: u16 = 0x4000;
@@ -148,6 +152,88 @@ impl Decimal {
     }
 }
 
+/// A number in the binary form of `numeric`: ± 0.groups × 10000^(weight + 1).
+pub struct Numeric<'a> {
+    is_negative: bool,
+    weight: i16,
+    scale: u16,
+    /// Two bytes each, so that groups sort like their bytes. There are no zeros at either end.
+    groups: &'a [u8],
+}
+
+impl<'a> Numeric<'a> {
+    /// `None` if the bytes are not of a numeric.
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (_, rest) = bytes.split_first_chunk::<2>()?;
+        let (weight, rest) = rest.split_first_chunk()?;
+        let (sign, rest) = rest.split_first_chunk()?;
+        let (scale, groups) = rest.split_first_chunk()?;
+        Some(Self {
+            is_negative: u16::from_be_bytes(*sign) == SIGN_NEGATIVE,
+            weight: i16::from_be_bytes(*weight),
+            scale: u16::from_be_bytes(*scale),
+            groups,
+        })
+    }
+
+    /// How the numbers compare.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        match (self.is_negative, other.is_negative) {
+            (false, false) => self.magnitude().cmp(&other.magnitude()),
+            (true, true) => other.magnitude().cmp(&self.magnitude()),
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+        }
+    }
+
+    fn magnitude(&self) -> impl Ord + use<'a> {
+        let is_zero = self.groups.is_empty();
+        (!is_zero).then_some((self.weight, self.groups))
+    }
+
+    /// The number as Postgres prints it.
+    pub(crate) fn text(&self) -> String {
+        // The position of the last group before the point.
+        let ones = i32::from(self.weight);
+        let group = |position: i32| format!("{:04}", self.group(position));
+        let whole: String = (0..=ones).map(group).collect();
+        let whole = whole.trim_start_matches('0');
+        let scale = usize::from(self.scale);
+        let mut fraction = String::new();
+        let mut position = ones;
+        while fraction.len() < scale {
+            position += 1;
+            fraction += &group(position);
+        }
+        fraction.truncate(scale);
+        let point = if fraction.is_empty() { "" } else { "." };
+        let minus = if self.is_negative { "-" } else { "" };
+        let whole = if whole.is_empty() { "0" } else { whole };
+        format!("{minus}{whole}{point}{fraction}")
+    }
+
+    /// How many characters that are, without making the text.
+    pub(crate) fn chars(&self) -> usize {
+        let whole = match usize::try_from(self.weight) {
+            Ok(groups) if !self.groups.is_empty() => {
+                groups * GROUP_DIGITS + self.group(0).to_string().len()
+            }
+            _ => "0".len(),
+        };
+        let fraction = usize::from(self.scale);
+        usize::from(self.is_negative) + whole + usize::from(fraction > 0) + fraction
+    }
+
+    /// The four digits at a position, counted from the first group; zero where none is stored.
+    fn group(&self, position: i32) -> u16 {
+        let group = || {
+            let at = usize::try_from(position).ok()?.checked_mul(2)?;
+            self.groups.get(at..)?.first_chunk()
+        };
+        group().map_or(0, |group| u16::from_be_bytes(*group))
+    }
+}
+
 /// Whether a text is a number as JSON writes it.
 /// Source: <https://www.rfc-editor.org/rfc/rfc8259#section-6>.
 pub(crate) fn is_json_number(text: &str) -> bool {
@@ -187,4 +273,37 @@ fn parse_exponent(text: &str) -> Option<i64> {
 
 fn length(digits: &[u8]) -> i64 {
     i64::try_from(digits.len()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn binary(text: &str) -> BytesMut {
+        let mut out = BytesMut::new();
+        let written = Decimal::parse(text).unwrap().write_numeric(&mut out);
+        assert!(written.is_ok(), "{text}");
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_printed_as_it_was_written(text in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?") {
+            let bytes = binary(&text);
+            let number = Numeric::read(&bytes).unwrap();
+            let is_zero = !text.contains(|digit: char| ('1'..='9').contains(&digit));
+            let expected = if is_zero { text.trim_start_matches('-') } else { &text };
+            prop_assert_eq!(number.text(), expected);
+            prop_assert_eq!(number.chars(), expected.len());
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_a_numeric_are_not_read() {
+        for length in 0..8 {
+            assert!(Numeric::read(&vec![0; length]).is_none());
+        }
+    }
 }

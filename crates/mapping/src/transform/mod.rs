@@ -26,6 +26,7 @@ use crate::rejection::{Rejection, Rule};
 use crate::rows::{MessageRows, RowKind};
 use convert::Value;
 pub use convert::takes;
+pub use decimal::Numeric;
 pub use observe::{Observation, Tested};
 pub use readable::readable;
 use scopes::{Frames, Scopes};

@@ -7,14 +7,9 @@ use time::{Date, Duration, PrimitiveDateTime, Time};
 use uuid::Uuid;
 
 use super::convert::POSTGRES_EPOCH;
+use super::decimal::Numeric;
 use crate::rows::ARRAY_HEAD_BYTES;
 use crate::types::ColumnType;
-
-/// How many decimal digits each digit of a binary numeric represents.
-/// Source: `numeric_send` in
-/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
-const NUMERIC_DIGIT_DECIMALS: usize = 4;
-const NUMERIC_NEGATIVE: u16 = 0x4000;
 
 /// With at least this many digits before the point, a floating point number is printed with an exponent.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/common/d2s.c> (to_chars).
@@ -33,7 +28,7 @@ pub fn readable(column_type: ColumnType, cell: &[u8]) -> Option<String> {
         T::BigInt => i64::from_be_bytes(cell.try_into().ok()?).to_string(),
         T::Real => float(f32::from_be_bytes(cell.try_into().ok()?), REAL_DIGITS)?,
         T::DoublePrecision => float(f64::from_be_bytes(cell.try_into().ok()?), DOUBLE_DIGITS)?,
-        T::Numeric | T::NumericOf(..) => numeric(cell)?,
+        T::Numeric | T::NumericOf(..) => Numeric::read(cell)?.text(),
         T::Date => date(i32::from_be_bytes(cell.try_into().ok()?))?.to_string(),
         T::Time => time_of_day(i64::from_be_bytes(cell.try_into().ok()?)),
         T::Timestamp => local(i64::from_be_bytes(cell.try_into().ok()?))?,
@@ -117,22 +112,11 @@ fn elements(cell: &[u8]) -> impl Iterator<Item = Option<Option<&[u8]>>> {
 
 /// How many characters Postgres prints of an array of decimals.
 pub(super) fn numerics_chars(cell: &[u8]) -> usize {
-    let chars = elements(cell).map(|value| value.flatten().map_or("NULL".len(), numeric_chars));
+    let chars = elements(cell).map(|value| {
+        let number = value.flatten().and_then(Numeric::read);
+        number.map_or("NULL".len(), |number| number.chars())
+    });
     chars.map(|chars| chars + ",".len()).sum()
-}
-
-fn numeric_chars(cell: &[u8]) -> usize {
-    let word = |at: usize| {
-        let bytes = cell.get(2 * at..)?.first_chunk()?;
-        Some(i16::from_be_bytes(*bytes))
-    };
-    let [weight, sign, scale] = [1, 2, 3].map(|at| word(at).unwrap_or(0));
-    let whole = match (usize::try_from(weight), word(4)) {
-        (Ok(groups), Some(first)) => groups * NUMERIC_DIGIT_DECIMALS + first.to_string().len(),
-        _ => "0".len(),
-    };
-    let fraction = usize::try_from(scale).unwrap_or(0);
-    usize::from(sign != 0) + whole + usize::from(fraction > 0) + fraction
 }
 
 /// An element of an array, in quotes where it needs them.
@@ -155,34 +139,4 @@ fn inet(cell: &[u8]) -> Option<String> {
     } else {
         format!("{address}/{bits}")
     })
-}
-
-fn numeric(cell: &[u8]) -> Option<String> {
-    let mut words = cell
-        .chunks_exact(2)
-        .map(|word| u16::from_be_bytes([word[0], word[1]]));
-    let (_count, weight, sign, scale) =
-        (words.next()?, words.next()?, words.next()?, words.next()?);
-    let digits: Vec<u16> = words.collect();
-    let digit = |position: i32| {
-        let digit = usize::try_from(position)
-            .ok()
-            .and_then(|position| digits.get(position));
-        digit.copied().unwrap_or(0)
-    };
-    // The position of the last digit before the point.
-    let ones = i32::from(weight.cast_signed());
-    let whole: String = (0..=ones)
-        .map(|position| format!("{:04}", digit(position)))
-        .collect();
-    let whole = whole.trim_start_matches('0');
-    let mut fraction = String::new();
-    for offset in 1..=usize::from(scale).div_ceil(NUMERIC_DIGIT_DECIMALS) {
-        fraction += &format!("{:04}", digit(ones + i32::try_from(offset).ok()?));
-    }
-    fraction.truncate(scale.into());
-    let point = if fraction.is_empty() { "" } else { "." };
-    let minus = if sign == NUMERIC_NEGATIVE { "-" } else { "" };
-    let whole = if whole.is_empty() { "0" } else { whole };
-    Some(format!("{minus}{whole}{point}{fraction}"))
 }

@@ -581,6 +581,30 @@ async fn a_missing_table_ends_it_and_nothing_is_deleted() {
 }
 
 #[tokio::test]
+async fn rows_that_were_stored_before_a_fault_of_the_table_ends_it_are_counted() {
+    let database = Database::new().await;
+    database
+        .execute(
+            "CREATE TABLE t (day date, k text, PRIMARY KEY (day, k)) PARTITION BY RANGE (day); \
+             CREATE TABLE t_november PARTITION OF t FOR VALUES FROM ('2026-11-01') TO ('2026-12-01')",
+        )
+        .await;
+    let mapping = Mapping::of("t").key("day").key("k").column("day", "date");
+    let mapping = mapping.with("required", true).column("k", "text");
+    let mapping = mapping.with("from", "@message_id");
+    let days = ["2026-11-30", "2026-12-01", "2026-11-29", "2026-11-28"];
+    let bodies = days.map(|day| json!({"day": day}).to_string());
+    let double = SqsDouble::of(bodies.to_vec()).await;
+    let tool = Tool::on(&database).on_aws().mapping(&mapping);
+    let drained = tool.run(&drain_from(&double, "--json")).await;
+    assert_eq!(drained.code, 2, "{}", drained.err);
+    assert!(drained.err.contains("has no partition"), "{}", drained.err);
+    assert_eq!(database.count("t").await, 3);
+    let said = &drained.json()[0];
+    assert_eq!((&said["received"], &said["stored"]), (&json!(4), &json!(3)));
+}
+
+#[tokio::test]
 async fn an_outage_uses_up_no_deliveries() {
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
     let ids = send_logins(&queue, 12).await;

@@ -21,7 +21,7 @@ use clap::Args;
 use mapping::{Column, Metadata, Pipeline, TableMapping};
 use sqs_to_postgres::database::Database;
 use sqs_to_postgres::handler::Handler;
-use sqs_to_postgres::sqs::MAX_BACK_OFF;
+use sqs_to_postgres::sqs::policy::FailurePolicy;
 use sqs_to_postgres::start;
 use tokio::time::Instant;
 
@@ -124,10 +124,7 @@ impl Drain {
         let mut settings = settings(&self.mapping, &self.mask, &self.database)?;
         let flag = self.dead_letter_queue_url.as_ref();
         settings.queue.dead_letter_queue_url = queue_url_or(flag, "DEAD_LETTER_QUEUE_URL")?;
-        let back_off = match settings.queue.outage_backoff {
-            Duration::ZERO => Duration::ZERO,
-            _ => MAX_BACK_OFF,
-        };
+        let back_off = FailurePolicy::new(&settings.queue).longest_back_off();
         let aws = Arc::new(self.queue.aws());
         let sqs = Client::new(aws.config().await);
         let queue = self.queue.required_queue(&sqs).await?;

@@ -342,8 +342,7 @@ impl DrainLoop<'_> {
             Some(error) => Err(error),
             // Only an interrupt ends it.
             None if self.is_following => Ok(Outcome::Done),
-            None if is_interrupted => Ok(Outcome::SomeFailed),
-            None => Ok(self.status.outcome()),
+            None => Ok(self.status.outcome(is_interrupted)),
         }
     }
 }

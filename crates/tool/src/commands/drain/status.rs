@@ -132,8 +132,12 @@ impl Status {
         counts.left == 0 && depth.is_some_and(|depth| depth.invisible <= counts.failed as u64)
     }
 
-    /// How a drain ends that nobody interrupted: done if every message of the queue is stored, as far as SQS says.
-    pub(super) fn outcome(&self) -> Outcome {
+    /// How a drain ends that follows no queue: done if every message of the queue is stored, as far as SQS says. After an
+    /// interrupt it did not look for more.
+    pub(super) fn outcome(&self, is_interrupted: bool) -> Outcome {
+        if is_interrupted {
+            return Outcome::SomeFailed;
+        }
         let depth = self.counts().depth.clone();
         match depth {
             LastDepth::Unknown(error) => CliError::from(error).outcome(),
@@ -379,4 +383,70 @@ fn as_json(
         "invisible": depth.map(|depth| depth.invisible), "depth_unknown": unknown,
         "max_invisible_seconds": max_invisible.as_secs(), "interrupted": is_interrupted,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: Depth = Depth {
+        waiting: 0,
+        invisible: 0,
+    };
+
+    fn status(depth: LastDepth) -> Status {
+        with_totals(Totals::default(), depth)
+    }
+
+    fn with_totals(totals: Totals, depth: LastDepth) -> Status {
+        let words = Words {
+            stored: "message",
+            duplicates: "stored already",
+        };
+        let status = Status::new(Arc::new(Mutex::new(totals)), words);
+        status.counts().depth = depth;
+        status.settled(3, 0, 0);
+        status
+    }
+
+    #[test]
+    fn a_drain_is_done_only_if_nothing_failed_nothing_is_invisible_and_nobody_interrupted_it() {
+        let all_stored = || status(LastDepth::Read(EMPTY));
+        assert_eq!(all_stored().outcome(false), Outcome::Done);
+        assert_eq!(all_stored().outcome(true), Outcome::SomeFailed);
+        let invisible = Depth {
+            invisible: 1,
+            ..EMPTY
+        };
+        let invisible = status(LastDepth::Read(invisible));
+        assert_eq!(invisible.outcome(false), Outcome::SomeFailed);
+        let failed: [fn(&mut Counts) -> &mut usize; 4] = [
+            |counts| &mut counts.failed,
+            |counts| &mut counts.left,
+            |counts| &mut counts.released,
+            |counts| &mut counts.unreleased,
+        ];
+        for count in failed {
+            let status = all_stored();
+            *count(&mut status.counts()) = 1;
+            assert_eq!(status.outcome(false), Outcome::SomeFailed);
+        }
+        let totals = Totals {
+            dead_lettered: 1,
+            ..Totals::default()
+        };
+        let dead_lettered = with_totals(totals, LastDepth::Read(EMPTY));
+        assert_eq!(dead_lettered.outcome(false), Outcome::SomeFailed);
+    }
+
+    #[test]
+    fn a_drain_that_could_not_look_at_the_queue_is_not_done() {
+        let unknown = LastDepth::Unknown(AwsError::Unavailable {
+            what: "queue \"q\"".to_owned(),
+            reason: "ServiceUnavailable".to_owned(),
+        });
+        assert_eq!(status(unknown).outcome(false), Outcome::Unavailable);
+        let not_read = status(LastDepth::NotRead);
+        assert_eq!(not_read.outcome(false), Outcome::SomeFailed);
+    }
 }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use ::mapping::internals::ORIGIN;
 use ::mapping::{Compiled, Envelope, KeyRing, Message, Pipeline};
 use clap::Args;
+use mapping::{Group, Observed};
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -26,7 +27,6 @@ use crate::cli::output::{self, counted, escaped};
 use crate::cli::samples::{self, Sample};
 use json::Json;
 pub(crate) use keys::{FieldNames, is_name};
-use mapping::{Group, Observed};
 use route::Routes;
 use shape::Shape;
 use wrap::{Wrap, envelope};

@@ -11,13 +11,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mapping::internals::did_you_mean;
+use mapping::{Origins, Rule};
+
 use crate::sqs::in_flight::InFlight;
 use crate::sqs::send::{GROUP_BLOCKED, Sender};
 use aws_sdk_sqs::Client;
 use clap::Args;
 use futures_util::future::join_all;
-use mapping::internals::did_you_mean;
-use mapping::{Origins, Rule};
 use sqs_to_postgres::sqs::batch::{MAX_ENTRIES, Outgoing, packed};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 use tokio::time::{Instant, sleep_until};

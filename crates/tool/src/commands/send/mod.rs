@@ -8,12 +8,13 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mapping::Path;
+
 use crate::sqs::send::{Sender, Sent};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use clap::Args;
 use futures_util::{Stream, StreamExt as _, stream};
-use mapping::Path;
 use serde_json::Value;
 use sqs_to_postgres::sqs::batch::{MAX_BYTES, Outgoing, Request};
 use tokio::sync::mpsc;

@@ -10,14 +10,14 @@
 use mapping::internals::{all_equal, qualified, quote_identifier, quote_list};
 use mapping::{Column, Pipeline, TableMapping};
 
-use super::statement::{STORED, collated, conflict_action, expression, is_not_newer};
+use super::expressions::{STORED, collated, conflict_action, expression, is_not_newer};
 use crate::schema::{Known, KnownTable};
 
 /// The columns that the statement returns before the counts.
-pub(super) const FIRST_COUNT: usize = 1;
+pub(in super::super) const FIRST_COUNT: usize = 1;
 
 /// The columns of the counts that the statement returns for each table.
-pub(super) const COUNTS: usize = 3;
+pub(in super::super) const COUNTS: usize = 3;
 
 /// A table with its position, and what is known of it.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ struct Part<'a> {
 }
 
 /// The statement for all tables of a mapping.
-pub(super) fn families(pipeline: &Pipeline, known: &Known) -> String {
+pub(super) fn of_several_tables(pipeline: &Pipeline, known: &Known) -> String {
     let tables = pipeline.tables.iter().enumerate();
     let parts = tables.map(|(position, table)| Part {
         position,
@@ -88,7 +88,7 @@ pub(super) fn families(pipeline: &Pipeline, known: &Known) -> String {
 /// of its children the statement sees those from before, and would leave the other ones. Under `REPEATABLE READ`
 /// Postgres refuses it instead, and it is retried.
 /// Source: <https://www.postgresql.org/docs/18/transaction-iso.html#XACT-REPEATABLE-READ>.
-pub(super) fn needs_snapshot(pipeline: &Pipeline) -> bool {
+pub(in super::super) fn needs_snapshot(pipeline: &Pipeline) -> bool {
     let mut tables = pipeline.tables.iter();
     tables.any(TableMapping::is_replaced_with_parent)
 }

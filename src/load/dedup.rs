@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use mapping::internals::Kind;
+use mapping::internals::{Kind, Numeric};
 use mapping::{ColumnType, OnConflict, Rows, TableMapping};
 
 /// The rows of one table that are to be stored.
-pub(super) struct Collapsed {
+pub(super) struct Deduplicated {
     /// One per key, sorted by key, so that concurrent batches take locks in the same order.
     pub(super) unique: Vec<usize>,
     /// How many there were to choose from.
@@ -18,7 +18,7 @@ pub(super) struct Collapsed {
     has_newer: bool,
 }
 
-impl Collapsed {
+impl Deduplicated {
     /// Takes off as many of the rows that were chosen.
     pub(super) fn split_off(&mut self, chosen: u64) -> Self {
         self.candidates = self.candidates.saturating_sub(chosen);
@@ -40,7 +40,11 @@ impl Collapsed {
 
 /// Chooses among the rows of each key as if they came one by one: the first under `ignore`; under
 /// `update` the newest, and of those the last.
-pub(super) fn collapse(mapping: &TableMapping, rows: &Rows, candidates: &[usize]) -> Collapsed {
+pub(super) fn deduplicate(
+    mapping: &TableMapping,
+    rows: &Rows,
+    candidates: &[usize],
+) -> Deduplicated {
     let key = |row: usize| {
         mapping
             .key
@@ -77,7 +81,7 @@ pub(super) fn collapse(mapping: &TableMapping, rows: &Rows, candidates: &[usize]
         }
         is_same_key
     });
-    Collapsed {
+    Deduplicated {
         unique: unique.into_iter().map(|(_, row)| row).collect(),
         candidates: candidates.len() as u64,
         repeated,
@@ -99,13 +103,9 @@ fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Order
             float(a).partial_cmp(&float(b)).unwrap_or(Ordering::Equal)
         }
         Kind::Decimal => {
-            let [a, b] = [a, b].map(Numeric::read);
-            match (a.is_negative, b.is_negative) {
-                (false, false) => a.magnitude().cmp(&b.magnitude()),
-                (true, true) => b.magnitude().cmp(&a.magnitude()),
-                (false, true) => Ordering::Greater,
-                (true, false) => Ordering::Less,
-            }
+            // The transform writes no other bytes.
+            let numbers = Numeric::read(a).zip(Numeric::read(b));
+            numbers.map_or(Ordering::Equal, |(a, b)| a.compare(&b))
         }
         // No mapping has a `newer` of another kind.
         Kind::Text | Kind::Json | Kind::Array | Kind::Other => Ordering::Equal,
@@ -130,33 +130,6 @@ fn float(bytes: &[u8]) -> f64 {
     }
 }
 
-/// A decimal number: ± 0.groups × 10000^weight. The groups have no zeros at either end.
-struct Numeric<'a> {
-    is_negative: bool,
-    weight: i64,
-    /// Four decimal digits in each two bytes, so that groups sort like their bytes.
-    groups: &'a [u8],
-}
-
-impl<'a> Numeric<'a> {
-    /// Source: `numeric_send` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>:
-    /// the number of groups, the weight of the first, the sign, the scale, and then the groups.
-    fn read(bytes: &'a [u8]) -> Self {
-        const HEADER_BYTES: usize = 8;
-        let field = |at: usize| integer(bytes.get(2 * at..2 * at + 2).unwrap_or_default());
-        Self {
-            is_negative: field(2) != 0,
-            weight: field(1),
-            groups: bytes.get(HEADER_BYTES..).unwrap_or_default(),
-        }
-    }
-
-    fn magnitude(&self) -> impl Ord + use<'a> {
-        let is_zero = self.groups.is_empty();
-        (!is_zero).then_some((self.weight, self.groups))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use mapping::{Compiled, Envelope, Message, Pipeline, read_event};
@@ -164,8 +137,8 @@ mod tests {
 
     use super::*;
 
-    /// The rows that messages with a key `k` and a value `v` collapse to.
-    fn collapsed(head: &str, v: &str, bodies: &[String]) -> (Vec<usize>, u64) {
+    /// The rows that remain of messages with a key `k` and a value `v`, and how many are stale.
+    fn deduplicated(head: &str, v: &str, bodies: &[String]) -> (Vec<usize>, u64) {
         let text = format!(
             "table = \"t\"\nkey = [\"k\"]\n{head}\n[[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
              [[column]]\nname = \"v\"\ntype = \"{v}\""
@@ -184,9 +157,9 @@ mod tests {
         }
         let rows = &rows.tables()[0].rows;
         let all: Vec<usize> = (0..rows.len()).collect();
-        let collapsed = collapse(&pipeline.tables[0], rows, &all);
-        let stale = collapsed.stale(0);
-        (collapsed.unique, stale)
+        let deduplicated = deduplicate(&pipeline.tables[0], rows, &all);
+        let stale = deduplicated.stale(0);
+        (deduplicated.unique, stale)
     }
 
     fn bodies(rows: &[(i32, &str)]) -> Vec<String> {
@@ -220,7 +193,7 @@ mod tests {
             for pair in values.windows(2) {
                 let rows = bodies(&[(1, pair[1]), (1, pair[0]), (2, pair[0]), (2, pair[1])]);
                 assert_eq!(
-                    collapsed(NEWER, column_type, &rows),
+                    deduplicated(NEWER, column_type, &rows),
                     (vec![0, 3], 2),
                     "{column_type}: {pair:?}"
                 );
@@ -236,7 +209,7 @@ mod tests {
 
     /// How the values of two messages with the same key compare, by which of them is stored.
     fn compared(a: &str, b: &str) -> Ordering {
-        match collapsed(NEWER, "numeric", &bodies(&[(1, a), (1, b)])) {
+        match deduplicated(NEWER, "numeric", &bodies(&[(1, a), (1, b)])) {
             (_, 0) => Ordering::Equal,
             (stored, _) if stored == [0] => Ordering::Greater,
             _ => Ordering::Less,

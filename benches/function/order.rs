@@ -1,47 +1,11 @@
-//! Orders with lines: one message, rows in two tables. The limit is two statements in one transaction with ready-made
-//! rows.
+//! Orders with lines: one message, rows in two tables.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use crate::Effort;
-use crate::database::Database;
-use crate::distance::{FAR, url_through};
-use crate::limits::Limit;
-use crate::messages::{Row, Workload};
-use crate::process::Launch;
-use crate::race::{Contender, OURS, race};
-use crate::results::Orders;
+use crate::rows::Row;
 
-const BATCH: usize = 1_000;
 /// Of each order.
 pub(crate) const LINES: i32 = 3;
-
-const TWO_STATEMENTS: &str = "two tuned statements";
-
-/// The function against the limit, under both policies, with the database near and farther away.
-pub(crate) async fn orders(database: &Database, ours: &Launch, effort: Effort) -> Vec<Orders> {
-    let far = url_through(&database.url, FAR / 2, Arc::default());
-    let mut races = Vec::new();
-    for on_conflict in ["ignore", "update"] {
-        let workload = Workload::orders(on_conflict);
-        database.create_tables(&workload).await;
-        for (place, url) in [("loopback", &database.url), ("database 0.5 ms away", &far)] {
-            let launch = ours.clone().set("DATABASE_URL", url);
-            let contenders = [
-                Contender::limit(TWO_STATEMENTS, Limit::Insert, url, &[&workload]),
-                Contender::function(OURS, launch, &[&workload]),
-            ];
-            races.push(Orders {
-                on_conflict: on_conflict.to_owned(),
-                place: place.to_owned(),
-                race: race(database, &contenders, BATCH, effort).await,
-            });
-        }
-        database.empty(&workload).await;
-    }
-    races
-}
 
 /// The tables are called by the policy.
 pub(crate) fn mapping(on_conflict: &str) -> String {

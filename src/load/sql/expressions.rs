@@ -1,102 +1,12 @@
-//! The SQL of a batch. Its length depends on the mapping, never on the batch.
+//! What the statements of one and of several tables have in common.
 
-use mapping::internals::{qualified, quote_identifier, quote_list};
-use mapping::{Column, ColumnType, OnConflict, Pipeline, TableMapping};
+use mapping::internals::{qualified, quote_identifier};
+use mapping::{Column, ColumnType, OnConflict, TableMapping};
 
-use super::families::families;
-use crate::schema::{Known, KnownTable};
+use crate::schema::KnownTable;
 
 /// The alias of a row that is already in the table, to compare it with the new one.
 pub(super) const STORED: &str = "stored";
-
-pub(super) struct Statements {
-    /// The beginning of both.
-    insert: String,
-    /// Stores rows, whether or not they are in the table.
-    safe: String,
-    plain: Plain,
-    known: Known,
-}
-
-/// The statement for rows that are not in the table: without `ON CONFLICT`, which makes Postgres look for every row
-/// first. Then only the table's constraint keeps a row from being stored twice.
-enum Plain {
-    Unknown,
-    /// No constraint makes the key unique.
-    Never,
-    /// Stores nothing once the constraint is gone.
-    Statement(String),
-}
-
-impl Statements {
-    pub(super) fn new(pipeline: &Pipeline, known: Known) -> Self {
-        let Some(table) = pipeline.single_table() else {
-            return Self {
-                insert: String::new(),
-                safe: families(pipeline, &known),
-                plain: Plain::Never,
-                known,
-            };
-        };
-        let columns = quote_list(table.column_names());
-        let selected: Vec<_> = table
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(position, column)| {
-                expression(&format!("${}", position + 1), column, known.table(0))
-            })
-            .collect();
-        let alias = table.newer.map(|_| format!(" AS {STORED}"));
-        let insert = format!(
-            "INSERT INTO {}{} ({columns}) SELECT {}",
-            table.table,
-            alias.unwrap_or_default(),
-            selected.join(", ")
-        );
-        let key = quote_list(table.key_names());
-        Self {
-            safe: format!(
-                "{insert} ON CONFLICT ({key}) DO {}",
-                conflict_action(table, false)
-            ),
-            plain: Plain::Unknown,
-            known,
-            insert,
-        }
-    }
-
-    /// The optimistic statement if it is wanted and there is one, otherwise the safe one.
-    pub(super) fn text(&self, is_optimistic: bool) -> &str {
-        match &self.plain {
-            Plain::Statement(plain) if is_optimistic => plain,
-            _ => &self.safe,
-        }
-    }
-
-    pub(super) fn can_be_optimistic(&self) -> bool {
-        matches!(self.plain, Plain::Statement(_))
-    }
-
-    /// What it takes for granted of the tables.
-    pub(super) fn known(&self) -> &Known {
-        &self.known
-    }
-
-    pub(super) fn is_guard_known(&self) -> bool {
-        !matches!(self.plain, Plain::Unknown)
-    }
-
-    /// Sets the condition under which a constraint makes the key unique, if one does.
-    pub(super) fn set_guard(&mut self, guard: Option<String>) {
-        let guarded = |guard| Plain::Statement(format!("{} WHERE {guard}", self.insert));
-        self.plain = guard.map_or(Plain::Never, guarded);
-    }
-
-    pub(super) fn forget_guard(&mut self) {
-        self.plain = Plain::Unknown;
-    }
-}
 
 /// The values of an array: a parameter, or an expression that is one.
 ///

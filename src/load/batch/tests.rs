@@ -1,0 +1,168 @@
+use bytes::BufMut as _;
+use mapping::Refusal;
+use mapping::internals::RowKind;
+
+use super::*;
+use crate::database::DatabaseError;
+
+fn error() -> LoadError {
+    DatabaseError::Late.into()
+}
+
+fn ambiguous() -> Failure {
+    Failure::Refused(Refusal::default(), Some(error()))
+}
+
+/// A batch with these outcomes and counts, whose messages are tried one by one.
+fn batch<'a>(
+    rows: &'a MessageRows,
+    groups: &'a [Option<usize>],
+    outcomes: Vec<Outcome>,
+    tables: &[Stored],
+) -> Batch<'a> {
+    let parts = (0..outcomes.len()).map(|message| vec![message]).collect();
+    Batch {
+        rows,
+        groups,
+        loaded: Loaded {
+            outcomes,
+            tables: tables.to_vec(),
+        },
+        schedule: Schedule::new(parts, Lanes::new),
+        blocked: HashSet::new(),
+        ambiguous: Ambiguous::default(),
+    }
+}
+
+fn rejected() -> Outcome {
+    Outcome::Rejected(Box::default())
+}
+
+#[test]
+fn whatever_a_message_fails_by_no_later_one_of_its_group_is_tried() {
+    let failures = [
+        Failure::Refused(Refusal::default(), None),
+        ambiguous(),
+        Failure::Table(error()),
+        Failure::TryFewer(None),
+        Failure::TryFewer(Some(error())),
+    ];
+    let groups = [Some(0), Some(1), Some(0), None, Some(0)];
+    for (number, failure) in failures.into_iter().enumerate() {
+        let rows = MessageRows::new([]);
+        let mut batch = batch(&rows, &groups, vec![Outcome::Unknown; 5], &[]);
+        let first = batch.next().unwrap();
+        assert_eq!(first.messages, [0]);
+        batch.failed(first, failure);
+        let mut tried = Vec::new();
+        while let Some(part) = batch.next() {
+            batch.stored(&part, &[]);
+            tried.extend(part.messages);
+        }
+        assert_eq!(tried, [1, 3], "{number}");
+        let (loaded, _) = batch.end();
+        assert_eq!(loaded.outcomes[2], Outcome::Blocked, "{number}");
+        assert_eq!(loaded.outcomes[4], Outcome::Blocked, "{number}");
+    }
+}
+
+/// Which messages are not blamed for a refusal that may be the fault of a table. The first has a row in the first
+/// of two tables, the second one in the other, and the third one in both.
+fn not_blamed(tables: [Stored; 2]) -> Vec<usize> {
+    let mut rows = MessageRows::new([1, 1]);
+    for of_message in [&[0][..], &[1], &[0, 1]] {
+        for &table in of_message {
+            let table = rows.table_mut(table);
+            table.rows.push_null();
+            table.finish_row(None, RowKind::Full);
+        }
+        rows.finish_message();
+    }
+    let outcomes = vec![rejected(), rejected(), rejected()];
+    let mut batch = batch(&rows, &[], outcomes, &tables);
+    for message in 0..3 {
+        batch.ambiguous.outcome(message, ambiguous());
+    }
+    let (loaded, result) = batch.end();
+    // Without a row that was stored, all of them fail as one.
+    assert_eq!(result, Err(error()));
+    let is_in_doubt = |message: &usize| match &loaded.outcomes[*message] {
+        Outcome::Rejected(refusal) => refusal.is_in_doubt,
+        Outcome::Stored | Outcome::Blocked | Outcome::Unknown => false,
+    };
+    (0..3).filter(is_in_doubt).collect()
+}
+
+#[test]
+fn a_message_is_blamed_once_each_of_its_tables_has_changed_by_another_one_and_not_by_a_duplicate() {
+    let none = Stored::default();
+    let written = Stored { written: 1, ..none };
+    let deleted = Stored { deleted: 1, ..none };
+    let unchanged = Stored {
+        duplicates: 7,
+        stale: 7,
+        ..none
+    };
+    assert_eq!(not_blamed([none, none]), [0, 1, 2]);
+    assert_eq!(not_blamed([unchanged, written]), [0, 2]);
+    assert_eq!(not_blamed([deleted, unchanged]), [1, 2]);
+    assert_eq!(not_blamed([written, deleted]), [0_usize; 0]);
+}
+
+#[test]
+fn a_fault_of_the_table_fails_a_batch_of_which_something_is_stored_and_one_of_the_server_does_not()
+{
+    let rows = MessageRows::new([]);
+    let result = |failure: Failure, other: Outcome| {
+        let mut batch = batch(&rows, &[], vec![Outcome::Unknown, other], &[]);
+        let first = batch.next().unwrap();
+        batch.failed(first, failure);
+        batch.end().1
+    };
+    let of_server = || Failure::TryFewer(Some(error()));
+    let of_row = Failure::Refused(Refusal::default(), None);
+    assert_eq!(
+        result(Failure::Table(error()), Outcome::Stored),
+        Err(error())
+    );
+    assert_eq!(result(of_server(), Outcome::Stored), Ok(()));
+    assert_eq!(result(of_server(), rejected()), Err(error()));
+    assert_eq!(result(of_row, rejected()), Ok(()));
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// How many messages each part has, of messages with this many rows of this many bytes.
+fn sizes(messages: &[(usize, usize)], is_dsql: bool) -> Vec<usize> {
+    let mut rows = MessageRows::new([1]);
+    for &(count, bytes) in messages {
+        for _ in 0..count {
+            let table = rows.table_mut(0);
+            let written = table.rows.push_value(|out| {
+                out.put_bytes(0, bytes);
+                Ok::<_, ()>(())
+            });
+            written.unwrap();
+            table.finish_row(None, RowKind::Full);
+        }
+        rows.finish_message();
+    }
+    let parts = parts(&rows, is_dsql);
+    let in_order: Vec<usize> = parts.iter().flatten().copied().collect();
+    assert_eq!(in_order, (0..messages.len()).collect::<Vec<_>>());
+    let sizes = parts.iter().map(Vec::len);
+    sizes.filter(|&size| size > 0).collect()
+}
+
+#[test]
+fn a_transaction_of_dsql_has_at_most_3000_rows_and_8_mebibytes() {
+    let many = [(1_000, 1); 7];
+    assert_eq!(sizes(&many, true), [3, 3, 1]);
+    assert_eq!(sizes(&many, false), [7]);
+    let large = [(1, 3 * MIB); 5];
+    assert_eq!(sizes(&large, true), [2, 2, 1]);
+    assert_eq!(sizes(&large, false), [5]);
+    // A message is not divided.
+    assert_eq!(sizes(&[(2, 5 * MIB), (1, 1), (1, 1)], true), [1, 2]);
+    assert_eq!(sizes(&[(1, 1), (3_001, 1), (1, 1)], true), [1, 1, 1]);
+}

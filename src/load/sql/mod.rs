@@ -1,0 +1,108 @@
+//! The SQL of a batch. Its length depends on the mapping, never on the batch.
+
+mod expressions;
+mod several;
+
+use mapping::internals::quote_list;
+use mapping::{Pipeline, TableMapping};
+
+use crate::schema::Known;
+use expressions::{STORED, conflict_action, expression};
+use several::of_several_tables;
+pub(super) use several::{COUNTS, FIRST_COUNT, needs_snapshot};
+
+pub(super) struct Statements {
+    /// The beginning of both.
+    insert: String,
+    /// Stores rows, whether or not they are in the table.
+    safe: String,
+    plain: Plain,
+    known: Known,
+}
+
+/// The statement for rows that are not in the table: without `ON CONFLICT`, which makes Postgres look for every row
+/// first. Then only the table's constraint keeps a row from being stored twice.
+enum Plain {
+    Unknown,
+    /// No constraint makes the key unique.
+    Never,
+    /// Stores nothing once the constraint is gone.
+    Statement(String),
+}
+
+impl Statements {
+    pub(super) fn new(pipeline: &Pipeline, known: Known) -> Self {
+        let (insert, safe, plain) = match pipeline.single_table() {
+            Some(table) => {
+                let insert = insert(table, &known);
+                let safe = on_conflict(&insert, table);
+                (insert, safe, Plain::Unknown)
+            }
+            None => (
+                String::new(),
+                of_several_tables(pipeline, &known),
+                Plain::Never,
+            ),
+        };
+        Self {
+            insert,
+            safe,
+            plain,
+            known,
+        }
+    }
+
+    /// The optimistic statement if it is wanted and there is one, otherwise the safe one.
+    pub(super) fn text(&self, is_optimistic: bool) -> &str {
+        match &self.plain {
+            Plain::Statement(plain) if is_optimistic => plain,
+            _ => &self.safe,
+        }
+    }
+
+    pub(super) fn can_be_optimistic(&self) -> bool {
+        matches!(self.plain, Plain::Statement(_))
+    }
+
+    /// What it takes for granted of the tables.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(super) fn is_guard_known(&self) -> bool {
+        !matches!(self.plain, Plain::Unknown)
+    }
+
+    /// Sets the condition under which a constraint makes the key unique, if one does.
+    pub(super) fn set_guard(&mut self, guard: Option<String>) {
+        let guarded = |guard| Plain::Statement(format!("{} WHERE {guard}", self.insert));
+        self.plain = guard.map_or(Plain::Never, guarded);
+    }
+
+    pub(super) fn forget_guard(&mut self) {
+        self.plain = Plain::Unknown;
+    }
+}
+
+/// The statement for a single table, without what happens to rows whose key is in the table.
+fn insert(table: &TableMapping, known: &Known) -> String {
+    let columns = table.columns.iter().enumerate();
+    let selected = columns.map(|(position, column)| {
+        let parameter = format!("${}", position + 1);
+        expression(&parameter, column, known.table(0))
+    });
+    let alias = table.newer.map(|_| format!(" AS {STORED}"));
+    format!(
+        "INSERT INTO {}{} ({}) SELECT {}",
+        table.table,
+        alias.unwrap_or_default(),
+        quote_list(table.column_names()),
+        selected.collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn on_conflict(insert: &str, table: &TableMapping) -> String {
+    let key = quote_list(table.key_names());
+    let action = conflict_action(table, false);
+    format!("{insert} ON CONFLICT ({key}) DO {action}")
+}
