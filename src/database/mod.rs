@@ -5,8 +5,8 @@
 
 mod canceller;
 mod credentials;
-mod dsql;
 mod error;
+mod facts;
 mod prepared;
 mod server;
 mod target;
@@ -27,10 +27,11 @@ use crate::counts::Recovery;
 use crate::secret::{Secrets, Stage};
 pub use canceller::Canceller;
 use credentials::RotatingSecret;
-use dsql::{is_dsql, leads_to_dsql};
 pub use error::DatabaseError;
+pub use facts::{Durability, ServerFacts};
 use prepared::Prepared;
-pub use server::{Durability, Server};
+pub use server::Server;
+pub(crate) use server::TransactionLimit;
 pub use target::is_loopback;
 use target::{config_of_url, is_behind_rds_proxy, mode_of};
 use tls::{Tls, TlsOfMode};
@@ -59,7 +60,7 @@ pub struct Database {
     /// Connections made since the last call of `take_recovery`, without the first of all.
     reconnects: u64,
     was_connected: bool,
-    is_dsql: bool,
+    server: Server,
     /// By the wall clock: the monotonic clock may stop while the environment is frozen.
     last_used: SystemTime,
 }
@@ -107,16 +108,16 @@ impl Database {
         secret_ttl: Duration,
         secrets: Arc<Secrets>,
     ) -> Result<Self, DatabaseError> {
-        let (credentials, tls, is_dsql) = match settings {
+        let (credentials, tls, server) = match settings {
             DatabaseSettings::Url(url) => {
                 let (config, tls) = config_of_url(&url)?;
-                (Credentials::Url(url), tls, leads_to_dsql(&config))
+                (Credentials::Url(url), tls, Server::of(&config))
             }
             DatabaseSettings::Iam(settings) => {
                 let tls = settings.tls.clone();
-                let is_dsql = is_dsql(&settings.host);
+                let server = Server::at(&settings.host);
                 let iam = Iam { settings, secrets };
-                (Credentials::Iam(Box::new(iam)), tls, is_dsql)
+                (Credentials::Iam(Box::new(iam)), tls, server)
             }
             DatabaseSettings::Secret(settings) => {
                 let tls = settings.tls.clone();
@@ -128,7 +129,7 @@ impl Database {
                     refreshes: 0,
                 };
                 // DSQL has no passwords that could be stored.
-                (Credentials::Secret(Box::new(secret)), tls, false)
+                (Credentials::Secret(Box::new(secret)), tls, Server::Postgres)
             }
         };
         Ok(Self {
@@ -137,7 +138,7 @@ impl Database {
             session: None,
             reconnects: 0,
             was_connected: false,
-            is_dsql,
+            server,
             last_used: SystemTime::UNIX_EPOCH,
         })
     }
@@ -171,9 +172,9 @@ impl Database {
             .ok_or_else(|| DatabaseError::Lost("closed at once".to_owned()))
     }
 
-    /// Whether the server is Aurora DSQL, by its host.
-    pub fn is_dsql(&self) -> bool {
-        self.is_dsql
+    /// The server, by its host.
+    pub fn server(&self) -> Server {
+        self.server
     }
 
     async fn works(&self) -> bool {
@@ -181,7 +182,7 @@ impl Database {
         let Some(session) = session.filter(|session| !session.client.is_closed()) else {
             return false;
         };
-        if self.is_dsql && dsql::is_old(session.made, SystemTime::now()) {
+        if self.server.closes(session.made, SystemTime::now()) {
             return false;
         }
         let client = &session.client;
@@ -202,7 +203,7 @@ impl Database {
     /// # Errors
     /// The secret that names them cannot be read, or the URL does not name a host.
     pub async fn address(&mut self) -> Result<(String, u16), DatabaseError> {
-        server::address(&self.config().await?)
+        facts::address(&self.config().await?)
     }
 
     /// The database connected to, and the role connected as.
@@ -244,7 +245,7 @@ impl Database {
     pub async fn certificate(&mut self) -> Result<Option<Vec<u8>>, DatabaseError> {
         let config = self.config().await?;
         let tls = self.tls.of(&config);
-        let shown = tokio::task::spawn_blocking(move || server::certificate(&config, &tls));
+        let shown = tokio::task::spawn_blocking(move || facts::certificate(&config, &tls));
         shown
             .await
             .map_err(|_| DatabaseError::Lost("internal error".to_owned()))?
@@ -362,9 +363,10 @@ async fn open(config: Config, tls: &Arc<Tls>, until: Instant) -> Result<Session,
     });
     Ok(Session {
         client,
-        prepared: match is_behind_rds_proxy(&config) || leads_to_dsql(&config) {
-            true => Prepared::Unsupported,
-            false => Prepared::Unknown,
+        prepared: match Server::of(&config) {
+            Server::Postgres if is_behind_rds_proxy(&config) => Prepared::Unsupported,
+            Server::Postgres => Prepared::Unknown,
+            Server::Dsql => Prepared::Unsupported,
         },
         made: SystemTime::now(),
         tls,

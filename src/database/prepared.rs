@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 use super::DatabaseError;
-use super::server::is_direct;
+use super::facts::is_direct;
 
 /// The prepared statements of a connection.
 pub(crate) enum Prepared {

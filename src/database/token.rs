@@ -17,7 +17,7 @@ use secrecy::zeroize::Zeroizing;
 use tokio_postgres::Config;
 
 use super::DatabaseError;
-use super::dsql::{ADMIN, is_dsql};
+use super::server::Server;
 use super::target::{DEFAULT_PORT, complete};
 use crate::aws::AwsError;
 use crate::config::DatabaseIamSettings;
@@ -77,11 +77,11 @@ impl Iam {
         DatabaseError::Token {
             user: self.settings.user.clone(),
             sqlstate,
-            grants: match is_dsql(&self.settings.host) {
-                true => {
+            grants: match Server::at(&self.settings.host) {
+                Server::Postgres => "grant it rds_iam, allow rds-db:connect on it",
+                Server::Dsql => {
                     "allow dsql:DbConnect, connect this user with the IAM role by AWS IAM GRANT"
                 }
-                false => "grant it rds_iam, allow rds-db:connect on it",
             },
         }
     }
@@ -90,6 +90,10 @@ impl Iam {
         self.settings.port.unwrap_or(DEFAULT_PORT)
     }
 }
+
+/// The role that DSQL makes for each cluster; it has an action of its own in IAM.
+/// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/using-database-and-iam-roles.html> (2026-11).
+const ADMIN_OF_DSQL: &str = "admin";
 
 /// What a token allows.
 struct Request {
@@ -101,8 +105,8 @@ impl Request {
     /// Sources: `generate_db_auth_token` and `generate_db_connect_auth_token` in
     /// <https://github.com/boto/botocore/blob/develop/botocore/signers.py> (2026-11).
     fn new(host: &str, port: u16, user: &str) -> Self {
-        if is_dsql(host) {
-            let suffix = if user == ADMIN { "Admin" } else { "" };
+        if Server::at(host) == Server::Dsql {
+            let suffix = if user == ADMIN_OF_DSQL { "Admin" } else { "" };
             return Self {
                 service: "dsql",
                 url: format!("{host}/?Action=DbConnect{suffix}"),

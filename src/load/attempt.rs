@@ -174,12 +174,11 @@ async fn session<'d>(
     statements: &mut Statements,
     until: Instant,
 ) -> Result<&'d mut Session, DatabaseError> {
-    let is_dsql = database.is_dsql();
+    let server = database.server();
     let session = database.session(until).await?;
     if session.take_is_new() {
         *statements = Statements::new(pipeline, Known::default());
-        if is_dsql {
-            // What its catalog says about constraints is not documented.
+        if !server.has_full_catalog() {
             statements.set_guard(None);
         }
     }

@@ -12,15 +12,8 @@ use super::attempt::Failure;
 use super::schedule::{Lanes, Part, Schedule};
 use super::{LoadError, Loaded, Outcome};
 use crate::counts::Stored;
+use crate::database::TransactionLimit;
 use crate::refusal::OfPostgres as _;
-
-/// How much one transaction of Aurora DSQL may contain.
-/// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/CHAP_quotas.html> (2026-11).
-const MAX_ROWS: usize = 3_000;
-
-/// DSQL's 10 MiB are those of the rows and of a message of the protocol, which contain more than the values.
-/// Source: as above.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// So many single rows for which the table or the server may be at fault are enough to suspect it, if no row was
 /// stored.
@@ -59,7 +52,7 @@ impl<'a> Batch<'a> {
         pipeline: &'a Pipeline,
         rows: &'a MessageRows,
         groups: &'a [Option<usize>],
-        is_dsql: bool,
+        limit: Option<TransactionLimit>,
     ) -> Self {
         Self {
             rows,
@@ -68,7 +61,7 @@ impl<'a> Batch<'a> {
                 outcomes: vec![Outcome::Unknown; rows.messages()],
                 tables: vec![Stored::default(); rows.tables().len()],
             },
-            schedule: Schedule::new(parts(rows, is_dsql), move || lanes(pipeline, rows, groups)),
+            schedule: Schedule::new(parts(rows, limit), move || lanes(pipeline, rows, groups)),
             blocked: HashSet::new(),
             ambiguous: Ambiguous::default(),
         }
@@ -246,16 +239,16 @@ fn lanes(pipeline: &Pipeline, rows: &MessageRows, groups: &[Option<usize>]) -> L
 
 /// All messages in their order, in parts that are stored one after the other, where the server limits a transaction. A message is never divided: one that is
 /// too large by itself is refused by the server.
-fn parts(rows: &MessageRows, is_dsql: bool) -> Vec<Vec<usize>> {
-    if !is_dsql {
+fn parts(rows: &MessageRows, limit: Option<TransactionLimit>) -> Vec<Vec<usize>> {
+    let Some(limit) = limit else {
         return vec![(0..rows.messages()).collect()];
-    }
+    };
     let mut parts = vec![Vec::new()];
     let mut used = (0, 0);
     for message in 0..rows.messages() {
         let (count, bytes) = size(rows.tables(), message);
         used = (used.0 + count, used.1 + bytes);
-        if used.0 > MAX_ROWS || used.1 > MAX_BYTES {
+        if used.0 > limit.rows || used.1 > limit.bytes {
             parts.push(Vec::new());
             used = (count, bytes);
         }

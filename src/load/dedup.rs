@@ -132,9 +132,9 @@ fn float(bytes: &[u8]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use mapping::{Compiled, Envelope, Message, Pipeline, read_event};
     use proptest::prelude::*;
 
+    use super::super::made::rows;
     use super::*;
 
     /// The rows that remain of messages with a key `k` and a value `v`, and how many are stale.
@@ -143,18 +143,7 @@ mod tests {
             "table = \"t\"\nkey = [\"k\"]\n{head}\n[[column]]\nname = \"k\"\ntype = \"integer\"\nrequired = true\n\
              [[column]]\nname = \"v\"\ntype = \"{v}\""
         );
-        let pipeline = Pipeline::parse("p", &text).unwrap();
-        let compiled = Compiled::new("p", &pipeline, None).unwrap();
-        let records: Vec<_> = bodies
-            .iter()
-            .map(|body| serde_json::json!({"messageId": "m", "body": body}))
-            .collect();
-        let event = serde_json::json!({ "Records": records }).to_string();
-        let mut rows = compiled.new_rows();
-        for record in &read_event(event.as_bytes()).unwrap() {
-            let message = Message::extract(record, Envelope::None).unwrap();
-            compiled.transform(&message, &mut rows).unwrap();
-        }
+        let (pipeline, rows) = rows(&text, bodies);
         let rows = &rows.tables()[0].rows;
         let all: Vec<usize> = (0..rows.len()).collect();
         let deduplicated = deduplicate(&pipeline.tables[0], rows, &all);

@@ -12,6 +12,8 @@ mod chosen;
 mod dedup;
 mod execute;
 mod fault;
+#[cfg(test)]
+mod made;
 mod optimistic;
 mod schedule;
 mod sql;
@@ -119,7 +121,8 @@ impl Loader {
     ) -> (Loaded, Result<(), LoadError>) {
         self.optimistic.begin_batch();
         let pipeline = Arc::clone(&self.pipeline);
-        let mut batch = Batch::new(&pipeline, rows, groups, self.database.is_dsql());
+        let limit = self.database.server().transaction_limit();
+        let mut batch = Batch::new(&pipeline, rows, groups, limit);
         while let Some(part) = batch.next() {
             match self.store(rows, &part, time).await {
                 Ok(stored) => batch.stored(&part, &stored),

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::StrictUnique;
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, Server};
 
 /// What binds a child table to its parent.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ impl ParentFacts {
         client: &Client,
         pipeline: &Pipeline,
         table: &TableMapping,
-        (is_partitioned, is_dsql): (bool, bool),
+        is_partitioned: bool,
+        server: Server,
     ) -> Result<Option<Self>, DatabaseError> {
         let (Some(parent), Some(clause)) =
             (pipeline.ancestor(table, 1), pipeline.foreign_key(table))
@@ -51,7 +52,10 @@ impl ParentFacts {
         let create = || index("INDEX", table, own.iter().copied(), is_partitioned);
         let foreign_key = foreign_key(client, table, parent).await?.ok_or_else(add);
         Ok(Some(Self {
-            foreign_key: (!is_dsql || foreign_key.is_ok()).then_some(foreign_key),
+            foreign_key: match server {
+                Server::Dsql if foreign_key.is_err() => None,
+                Server::Postgres | Server::Dsql => Some(foreign_key),
+            },
             index: index_of_parent(client, pipeline, table)
                 .await?
                 .ok_or_else(create),

@@ -1,9 +1,9 @@
-use bytes::BufMut as _;
 use mapping::Refusal;
-use mapping::internals::RowKind;
+use serde_json::{Value, json};
 
+use super::super::made::rows;
 use super::*;
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, Server};
 
 fn error() -> LoadError {
     DatabaseError::Late.into()
@@ -66,18 +66,29 @@ fn whatever_a_message_fails_by_no_later_one_of_its_group_is_tried() {
     }
 }
 
+const TWO_TABLES: &str = r#"
+    [[table]]
+    name = "one"
+    key = ["id"]
+    when = { one = 1 }
+    column = [{ name = "id", type = "text", from = "@message_id" }]
+
+    [[table]]
+    name = "two"
+    key = ["id"]
+    when = { two = 1 }
+    column = [{ name = "id", type = "text", from = "@message_id" }]
+"#;
+
 /// Which messages are not blamed for a refusal that may be the fault of a table. The first has a row in the first
 /// of two tables, the second one in the other, and the third one in both.
 fn not_blamed(tables: [Stored; 2]) -> Vec<usize> {
-    let mut rows = MessageRows::new([1, 1]);
-    for of_message in [&[0][..], &[1], &[0, 1]] {
-        for &table in of_message {
-            let table = rows.table_mut(table);
-            table.rows.push_null();
-            table.finish_row(None, RowKind::Full);
-        }
-        rows.finish_message();
-    }
+    let bodies = [
+        json!({"one": 1}),
+        json!({"two": 1}),
+        json!({"one": 1, "two": 1}),
+    ];
+    let (_, rows) = rows(TWO_TABLES, bodies);
     let outcomes = vec![rejected(), rejected(), rejected()];
     let mut batch = batch(&rows, &[], outcomes, &tables);
     for message in 0..3 {
@@ -132,22 +143,26 @@ fn a_fault_of_the_table_fails_a_batch_of_which_something_is_stored_and_one_of_th
 
 const MIB: usize = 1024 * 1024;
 
+const ELEMENTS: &str = r#"
+    [[table]]
+    name = "t"
+    each = "rows"
+    key = ["id", "n"]
+    column = [
+        { name = "id", type = "text", from = "@message_id" },
+        { name = "n", type = "integer", from = "@index" },
+        { name = "v", type = "text" },
+    ]
+"#;
+
 /// How many messages each part has, of messages with this many rows of this many bytes.
-fn sizes(messages: &[(usize, usize)], is_dsql: bool) -> Vec<usize> {
-    let mut rows = MessageRows::new([1]);
-    for &(count, bytes) in messages {
-        for _ in 0..count {
-            let table = rows.table_mut(0);
-            let written = table.rows.push_value(|out| {
-                out.put_bytes(0, bytes);
-                Ok::<_, ()>(())
-            });
-            written.unwrap();
-            table.finish_row(None, RowKind::Full);
-        }
-        rows.finish_message();
-    }
-    let parts = parts(&rows, is_dsql);
+fn sizes(messages: &[(usize, usize)], server: Server) -> Vec<usize> {
+    let bodies = messages.iter().map(|&(count, bytes)| {
+        let row = json!({"v": "x".repeat(bytes)});
+        json!({ "rows": Value::Array(vec![row; count]) })
+    });
+    let (_, rows) = rows(ELEMENTS, bodies);
+    let parts = parts(&rows, server.transaction_limit());
     let in_order: Vec<usize> = parts.iter().flatten().copied().collect();
     assert_eq!(in_order, (0..messages.len()).collect::<Vec<_>>());
     let sizes = parts.iter().map(Vec::len);
@@ -157,12 +172,15 @@ fn sizes(messages: &[(usize, usize)], is_dsql: bool) -> Vec<usize> {
 #[test]
 fn a_transaction_of_dsql_has_at_most_3000_rows_and_8_mebibytes() {
     let many = [(1_000, 1); 7];
-    assert_eq!(sizes(&many, true), [3, 3, 1]);
-    assert_eq!(sizes(&many, false), [7]);
+    assert_eq!(sizes(&many, Server::Dsql), [3, 3, 1]);
+    assert_eq!(sizes(&many, Server::Postgres), [7]);
     let large = [(1, 3 * MIB); 5];
-    assert_eq!(sizes(&large, true), [2, 2, 1]);
-    assert_eq!(sizes(&large, false), [5]);
+    assert_eq!(sizes(&large, Server::Dsql), [2, 2, 1]);
+    assert_eq!(sizes(&large, Server::Postgres), [5]);
     // A message is not divided.
-    assert_eq!(sizes(&[(2, 5 * MIB), (1, 1), (1, 1)], true), [1, 2]);
-    assert_eq!(sizes(&[(1, 1), (3_001, 1), (1, 1)], true), [1, 1, 1]);
+    assert_eq!(sizes(&[(2, 5 * MIB), (1, 1), (1, 1)], Server::Dsql), [1, 2]);
+    assert_eq!(
+        sizes(&[(1, 1), (3_001, 1), (1, 1)], Server::Dsql),
+        [1, 1, 1]
+    );
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::backoff::retry;
-use sqs_to_postgres::database::{Database, DatabaseError};
+use sqs_to_postgres::database::{Database, DatabaseError, Server};
 use sqs_to_postgres::schema::{Inspection, ParentFacts};
 use tokio::time::Instant;
 use tokio_postgres::Client;
@@ -33,22 +33,22 @@ pub(crate) async fn connect(database: &mut Database) -> Result<&Client, Database
 /// What the catalog says about a table, and about the parent that the mapping gives it.
 pub(crate) type Inspected<'p> = (&'p TableMapping, Inspection, Option<ParentFacts>);
 
-/// Inspects all tables of a mapping; `is_dsql` if they are, or will be, tables of Aurora DSQL.
+/// Inspects all tables of a mapping, which are, or will be, in this server.
 pub(crate) async fn inspect<'p>(
     client: &Client,
     pipeline: &'p Pipeline,
-    is_dsql: bool,
+    server: Server,
 ) -> Result<Vec<Inspected<'p>>, CliError> {
     let mut inspections = Vec::new();
     for table in &pipeline.tables {
         let mut inspection = Inspection::read(client, table).await?;
         let parent = match &mut inspection {
             Inspection::Table(facts) => {
-                if !is_dsql {
+                if server.has_full_catalog() {
                     facts.columns.read_obstacles(client, &table.table).await?;
                 }
-                let kind = (facts.is_partitioned(), is_dsql);
-                ParentFacts::read(client, pipeline, table, kind).await?
+                let is_partitioned = facts.is_partitioned();
+                ParentFacts::read(client, pipeline, table, is_partitioned, server).await?
             }
             _ => None,
         };

@@ -9,7 +9,7 @@ use aws_sdk_lambda::types::{
     EnvironmentResponse, EventSourceMappingConfiguration, FunctionResponseType,
 };
 use sqs_to_postgres::aws::AwsError;
-use sqs_to_postgres::database::Server;
+use sqs_to_postgres::database::ServerFacts;
 use sqs_to_postgres::sqs::name_of;
 
 use super::queue::{ADVISED_VISIBILITY, Queue};
@@ -92,7 +92,7 @@ impl Function {
     pub(super) fn check(
         &self,
         queue: Option<&Queue>,
-        server: Option<&Server>,
+        server: Option<&ServerFacts>,
         report: &mut Report,
     ) {
         let (name, timeout) = (&self.name, self.timeout_secs);
@@ -165,7 +165,7 @@ impl Function {
     fn check_concurrency(
         &self,
         source: &EventSourceMappingConfiguration,
-        server: &Server,
+        server: &ServerFacts,
         report: &mut Report,
     ) {
         let limits = [

@@ -21,7 +21,7 @@ use ::mapping::{Column, Compiled, KeyRing, Pipeline};
 use aws_sdk_sqs::Client;
 use clap::Args;
 use sqs_to_postgres::aws::Aws;
-use sqs_to_postgres::database::{Durability, Server};
+use sqs_to_postgres::database::{Durability, ServerFacts};
 use sqs_to_postgres::schema::Inspection;
 use sqs_to_postgres::sqs::Queue;
 
@@ -143,14 +143,14 @@ impl Check {
         keys: Option<&KeyRing>,
         aws: &Arc<Aws>,
         report: &mut Report,
-    ) -> Option<Server> {
+    ) -> Option<ServerFacts> {
         let mut database = report.value("database", self.database.database(aws))?;
         let address = report.value("database", database.address().await)?;
-        report.is_dsql = database.is_dsql();
+        report.server = database.server();
         let inspected = async {
             let client = connect(&mut database).await?;
-            let inspections = inspect(client, pipeline, report.is_dsql).await?;
-            Ok::<_, CliError>((Server::read(client, report.is_dsql).await?, inspections))
+            let inspections = inspect(client, pipeline, report.server).await?;
+            Ok::<_, CliError>((ServerFacts::read(client, report.server).await?, inspections))
         };
         let (server, inspections) = report.value("database", inspected.await)?;
         check_server(&server, &address, report);
@@ -181,7 +181,7 @@ impl Check {
         &self,
         (file, pipeline): (&str, &Pipeline),
         aws: &Arc<Aws>,
-        server: Option<&Server>,
+        server: Option<&ServerFacts>,
         report: &mut Report,
     ) {
         let sqs = Client::new(aws.config().await);
@@ -215,8 +215,8 @@ impl Check {
     }
 }
 
-fn check_server(server: &Server, (host, port): &(String, u16), report: &mut Report) {
-    let Server {
+fn check_server(server: &ServerFacts, (host, port): &(String, u16), report: &mut Report) {
+    let ServerFacts {
         version,
         database,
         role,
@@ -236,7 +236,7 @@ fn check_server(server: &Server, (host, port): &(String, u16), report: &mut Repo
     }
 }
 
-fn check_durability(server: &Server, report: &mut Report) {
+fn check_durability(server: &ServerFacts, report: &mut Report) {
     let role = quote_identifier(&server.role);
     match server.durability {
         Durability::Full => report.ok("durability", "commits wait for the disk"),
@@ -254,7 +254,7 @@ fn check_durability(server: &Server, report: &mut Report) {
 }
 
 /// Statements name the schema of each function, but not of tables that the mapping does not, and triggers need not.
-fn check_search_path(server: &Server, report: &mut Report) {
+fn check_search_path(server: &ServerFacts, report: &mut Report) {
     for (schema, role) in &server.open_schemas {
         let text = format!(
             "{role} may create objects in schema {schema}, which take the place of those that a trigger, or the name of a table without a schema, means"
@@ -265,7 +265,7 @@ fn check_search_path(server: &Server, report: &mut Report) {
 }
 
 /// Shorter timeouts stop batches that would have been stored.
-fn check_timeouts(server: &Server, report: &mut Report) {
+fn check_timeouts(server: &ServerFacts, report: &mut Report) {
     let role = quote_identifier(&server.role);
     for (name, limit) in &server.timeouts {
         let (shortest, what) = match name.as_str() {

@@ -1,9 +1,12 @@
 //! The lines of `check` and their verdict.
 
+use std::borrow::Cow;
+
 use clap::builder::styling::AnsiColor;
 use mapping::ddl::index_async;
 use mapping::{Pipeline, Table, TableMapping};
 use serde_json::json;
+use sqs_to_postgres::database::Server;
 
 use crate::cli::error::CliError;
 use crate::cli::output::{counted, escaped};
@@ -36,8 +39,8 @@ pub(super) struct Report {
     table: Option<Table>,
     counts: [usize; 3],
     is_unavailable: bool,
-    /// Whether the fixes are for a server that builds all indexes without blocking writers.
-    pub(super) is_dsql: bool,
+    /// The server that the fixes are for.
+    pub(super) server: Server,
     written: Result<(), CliError>,
 }
 
@@ -49,7 +52,7 @@ impl Report {
             table: None,
             counts: [0; 3],
             is_unavailable: false,
-            is_dsql: false,
+            server: Server::Postgres,
             written: Ok(()),
         }
     }
@@ -103,8 +106,10 @@ impl Report {
         fix: Option<&str>,
     ) -> Result<(), CliError> {
         let (status, color) = status.name_and_color();
-        let of_dsql = fix.filter(|_| self.is_dsql).map(index_async);
-        let fix = of_dsql.as_deref().or(fix);
+        let fix = fix.map(|fix| match self.server {
+            Server::Postgres => Cow::Borrowed(fix),
+            Server::Dsql => Cow::Owned(index_async(fix)),
+        });
         if self.is_json {
             let mut line = json!({"check": name, "status": status, "text": text, "fix": fix});
             if let Some(table) = &self.table {

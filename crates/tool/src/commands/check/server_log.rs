@@ -1,7 +1,7 @@
 //! Whether the server would write values of messages into its log.
 
 use mapping::internals::quote_identifier;
-use sqs_to_postgres::database::{Database, DatabaseError};
+use sqs_to_postgres::database::{Database, DatabaseError, Server};
 
 use super::report::Report;
 use crate::cli::database::connect;
@@ -9,7 +9,7 @@ use crate::cli::server_log::{settings_that_log, settings_that_log_errors};
 
 /// Aurora DSQL has no such settings.
 pub(super) async fn check(database: &mut Database, role: &str, report: &mut Report) {
-    if report.is_dsql {
+    if report.server == Server::Dsql {
         return;
     }
     let settings = match settings(database).await {

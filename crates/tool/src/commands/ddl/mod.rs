@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use mapping::ddl::index_async;
 use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::database::Server;
 
 use crate::cli::database::{connect, inspect};
 use crate::cli::error::CliError;
@@ -38,7 +39,7 @@ pub(crate) struct Ddl {
     #[arg(
         long,
         value_name = "COLUMN",
-        conflicts_with_all = ["diff", "server"],
+        conflicts_with_all = ["diff", "target"],
         verbatim_doc_comment
     )]
     partition_by: Option<String>,
@@ -56,7 +57,7 @@ pub(crate) struct Ddl {
     allow_loss: bool,
     /// For Aurora DSQL: without foreign keys, with its types only, and each statement on its own
     #[arg(long = "for", value_name = "SERVER")]
-    server: Option<Server>,
+    target: Option<Target>,
     #[command(flatten)]
     mapping: MappingFlags,
     #[command(flatten)]
@@ -65,7 +66,7 @@ pub(crate) struct Ddl {
 
 /// A server whose statements are not those of Postgres.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Server {
+enum Target {
     Dsql,
 }
 
@@ -75,7 +76,7 @@ impl Ddl {
         if self.diff {
             return self.difference(&pipeline).await;
         }
-        if let Some(Server::Dsql) = self.server {
+        if let Some(Target::Dsql) = self.target {
             let create = pipeline.create_for_dsql().map_err(CliError::invalid)?;
             return output::sql(&create);
         }
@@ -102,20 +103,23 @@ impl Ddl {
     }
 
     async fn difference(&self, pipeline: &Pipeline) -> Result<Outcome, CliError> {
-        if let Some(Server::Dsql) = self.server {
+        if let Some(Target::Dsql) = self.target {
             pipeline.create_for_dsql().map_err(CliError::invalid)?;
         }
         let mut database = self.database.database(&Arc::new(Aws::default()))?;
-        let is_dsql = self.server.is_some() || database.is_dsql();
+        let server = match self.target {
+            Some(Target::Dsql) => Server::Dsql,
+            None => database.server(),
+        };
         let client = connect(&mut database).await?;
-        let plan = Plan::of(pipeline, &inspect(client, pipeline, is_dsql).await?);
+        let plan = Plan::of(pipeline, &inspect(client, pipeline, server).await?);
         let allowed = Allowed {
             rewrite: self.allow_rewrite,
             loss: self.allow_loss,
         };
         let sql = plan.sql(allowed);
-        output::sql(&match self.server {
-            Some(Server::Dsql) => index_async(&sql),
+        output::sql(&match self.target {
+            Some(Target::Dsql) => index_async(&sql),
             None => sql,
         })?;
         let left = plan.left(allowed);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqs_to_postgres::database::{Canceller, Database, DatabaseError};
+use sqs_to_postgres::database::{Canceller, Database, DatabaseError, Server};
 use sqs_to_postgres::refusal::RetryAction;
 use tokio::pin;
 use tokio::time::{Instant, sleep, timeout};
@@ -115,14 +115,13 @@ async fn transaction(
     stop: &Stop,
 ) -> Result<Vec<u64>, Failed> {
     connect(database).await?;
-    let (canceller, has_ids) = (database.canceller(), !database.is_dsql());
+    let (canceller, server) = (database.canceller(), database.server());
     let client = begin(database).await?;
     let deleting = async {
         let deleted = delete_from(client, tables, people).await?;
-        let id = if has_ids {
-            Some(id_of(client).await?)
-        } else {
-            None
+        let id = match server {
+            Server::Postgres => Some(id_of(client).await?),
+            Server::Dsql => None,
         };
         Ok::<_, DatabaseError>((deleted, id))
     };
