@@ -29,6 +29,8 @@ struct Messages {
     holds_none: bool,
     /// Delivered in every other receive, even after it was deleted.
     poison: Option<Value>,
+    /// How long it takes to receive it.
+    poison_delay: Duration,
     receives: usize,
     /// After this many receives further ones are refused.
     receives_until_refused: Option<usize>,
@@ -133,6 +135,11 @@ impl SqsDouble {
         self.messages.lock().unwrap().poison = Some(poison);
     }
 
+    /// How long each receive of that message takes.
+    pub fn delay_poison(&self, delay: Duration) {
+        self.messages.lock().unwrap().poison_delay = delay;
+    }
+
     /// After this many receives further ones are refused.
     pub fn refuse_receives_after(&self, count: usize) {
         self.messages.lock().unwrap().receives_until_refused = Some(count);
@@ -214,12 +221,17 @@ impl SqsDouble {
 impl SqsDouble {
     /// Waits as an empty queue does, for as long as the request says.
     async fn wait(&self, request: &Value) {
-        let (is_mute, is_empty) = {
+        let (is_mute, is_empty, delay) = {
             let mut messages = self.messages.lock().unwrap();
             messages.asked += 1;
             let is_empty = messages.waiting.is_empty() && messages.poison.is_none();
-            (messages.is_mute, is_empty)
+            let delay = match messages.is_poison_next() {
+                true => messages.poison_delay,
+                false => Duration::ZERO,
+            };
+            (messages.is_mute, is_empty, delay)
         };
+        tokio::time::sleep(delay).await;
         if is_mute {
             std::future::pending::<()>().await;
         }
@@ -231,6 +243,10 @@ impl SqsDouble {
 }
 
 impl Messages {
+    fn is_poison_next(&self) -> bool {
+        self.poison.is_some() && (self.receives.is_multiple_of(2) || self.waiting.is_empty())
+    }
+
     /// Accepts messages, except those that are set to fail.
     fn take_in(&mut self, entries: &[Value]) -> Value {
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
@@ -304,10 +320,7 @@ async fn answer(
                 "ApproximateNumberOfMessagesDelayed": "0",
             }})
         }
-        "ReceiveMessage"
-            if messages.poison.is_some()
-                && (messages.receives.is_multiple_of(2) || messages.waiting.is_empty()) =>
-        {
+        "ReceiveMessage" if messages.is_poison_next() => {
             messages.receives += 1;
             json!({"Messages": [messages.poison]})
         }

@@ -46,6 +46,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long `--follow` waits if the database or the queue is unavailable.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The queue counts as empty only after this many receive requests in a row without a new message: on a slow machine
+/// or network one request may take as long as the whole wait.
+const MIN_RECEIVES: u32 = 3;
+
 /// How often the depth of the queue is read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -140,7 +144,7 @@ impl DrainLoop<'_> {
         };
         let permits = Arc::new(Semaphore::new(permits));
         // A message that fails, and becomes visible at once, would keep the queue from ever being empty.
-        let mut only_failures_for = Duration::ZERO;
+        let (mut only_failures, mut only_failures_for) = (0, Duration::ZERO);
         let mut was_full = false;
         loop {
             let permit = tokio::select! {
@@ -152,12 +156,14 @@ impl DrainLoop<'_> {
             match self.gather_batch(was_full).await {
                 Ok(batch) => {
                     self.status.counts().is_queue_down = false;
-                    only_failures_for = match self.has_new(&batch) {
-                        true => Duration::ZERO,
-                        false => only_failures_for + began.elapsed(),
+                    (only_failures, only_failures_for) = match self.has_new(&batch) {
+                        true => (0, Duration::ZERO),
+                        false => (only_failures + 1, only_failures_for + began.elapsed()),
                     };
                     let is_empty = batch.len() == 0 && !was_full;
-                    let is_over = is_empty || only_failures_for >= self.limits.wait;
+                    let has_only_failures =
+                        only_failures >= MIN_RECEIVES && only_failures_for >= self.limits.wait;
+                    let is_over = is_empty || has_only_failures;
                     was_full = batch.len() >= self.limits.size;
                     self.status.counts().received += batch.len();
                     if batch.len() > 0 {
