@@ -75,7 +75,7 @@ pub mod internals {
     pub use crate::pipeline::{Reads, SYSTEM_COLUMNS};
     pub use crate::transform::{Observation, Tested, takes};
     // Rows and cells, one by one.
-    pub use crate::rows::{RowKind, put_array_head, put_null, put_value};
+    pub use crate::rows::{put_array_head, put_null, put_value};
     pub use crate::transform::{Numeric, readable};
     pub use crate::types::Kind;
     // Names and strings as SQL writes them, and words that were misspelt.

@@ -46,8 +46,7 @@ impl Rows {
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
-    /// Adds a null to the current row.
-    pub fn push_null(&mut self) {
+    pub(crate) fn push_null(&mut self) {
         put_null(&mut self.bytes);
         self.ends.push(self.bytes.len());
     }
@@ -59,7 +58,7 @@ impl Rows {
     }
 
     /// Adds a value to the current row, written by `write`. If that fails, the row must be truncated.
-    pub fn push_value<E>(
+    pub(crate) fn push_value<E>(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -90,7 +89,7 @@ impl Rows {
         cell.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    /// The first eight bytes of a cell's value as a number, by which most cells can be compared.
+    /// The [`prefix`] of a cell's value.
     pub fn prefix(&self, row: usize, column: usize) -> u64 {
         prefix(self.cell(row, column).split_at(size_of::<i32>()).1)
     }
@@ -158,7 +157,7 @@ pub struct MessageRows {
 
 /// What a row of a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowKind {
+pub(crate) enum RowKind {
     /// It has a value of its own.
     Full,
     /// Every column that reads where the row begins is null.
@@ -215,8 +214,7 @@ impl MessageRows {
         &self.tables
     }
 
-    /// The table at this position of the mapping, to add rows to it.
-    pub fn table_mut(&mut self, table: usize) -> &mut TableRows {
+    pub(crate) fn table_mut(&mut self, table: usize) -> &mut TableRows {
         &mut self.tables[table]
     }
 
@@ -229,7 +227,7 @@ impl MessageRows {
     }
 
     /// Ends the message whose rows were added last.
-    pub fn finish_message(&mut self) {
+    pub(crate) fn finish_message(&mut self) {
         self.messages += 1;
         for table in &mut self.tables {
             table.ends.push(table.rows.len());
@@ -251,7 +249,7 @@ impl MessageRows {
 
 impl TableRows {
     /// Notes what the row that was added last belongs to, and what it is.
-    pub fn finish_row(&mut self, parent: Option<usize>, kind: RowKind) -> usize {
+    pub(crate) fn finish_row(&mut self, parent: Option<usize>, kind: RowKind) -> usize {
         let row = self.rows.len() - 1;
         self.parents.extend(parent);
         match kind {
