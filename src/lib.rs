@@ -11,14 +11,14 @@
 //! calls back into an earlier one. The modules in the order of the data:
 //!
 //! - **Start**: [`config`] reads every environment variable, [`start`] turns the settings into a handler, and
-//!   [`prepare`] makes the transformer, whose mask key may have to be fetched.
+//!   [`prepare`] makes the transformer, whose mask key may need to be fetched.
 //! - **Mapping**: [`pipeline`] turns `pipeline.toml` into a checked mapping. Its words are next to their
 //!   implementation: [`types`] of columns, [`steps`] that clean a value, [`mask`]s, and in [`message`] the envelopes
 //!   and the `@` metadata.
 //! - **Flow**: [`handler`] runs all stages, top down; [`deadline`] divides the time of an invocation; [`message`]
-//!   reads the SQS event, record by record; `batch` turns it into rows and rejections, and holds back FIFO groups;
-//!   [`transform`] picks, cleans, masks and converts the fields of a message; [`rows`] holds the result in Postgres's
-//!   binary format; [`rejection`] says which rule a message broke.
+//!   reads the SQS event, record by record; `batch` turns it into rows and rejections, and blocks FIFO groups after a
+//!   failure; [`transform`] picks, cleans, masks and converts the fields of a message; [`rows`] holds the result in
+//!   Postgres's binary format; [`rejection`] says which rule a message broke.
 //! - **Storing**: [`load`] stores rows in one statement and bisects what Postgres refuses; [`refusal`] is what an
 //!   SQLSTATE means; [`schema`] compares the table with the mapping and writes the SQL between the two;
 //!   [`database`] keeps one connection with TLS and rotating credentials; [`quote`] writes SQL names and strings.

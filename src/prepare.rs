@@ -16,6 +16,7 @@ use crate::config::MaskKeySettings;
 use crate::mask::{KeyError, KeyRing, MaskKey};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::secret::{MaskSecret, SecretError, Secrets, Stage};
+use crate::telemetry::messages::MASK_KEYS_NOT_REFRESHED;
 use crate::transform::Transformer;
 
 /// Why there is no transformer.
@@ -78,7 +79,7 @@ impl Preparation {
     }
 
     /// The transformer. Fetches its mask keys until then, unless that was done not long ago. If they cannot be fetched
-    /// again, or no longer fit, the earlier ones stay in use.
+    /// again, or no longer fit, the earlier ones remain in use.
     ///
     /// # Errors
     /// There are no keys yet, and they cannot be read, or do not fit the mapping.
@@ -89,7 +90,7 @@ impl Preparation {
             Some(made) => match self.make(until.min(Instant::now() + REFRESH_TIME)).await {
                 Ok(transformer) => Arc::new(transformer),
                 Err(error) => {
-                    tracing::warn!(reason = %error, "the mask keys could not be read again: those in use stay");
+                    tracing::warn!(reason = %error, "{MASK_KEYS_NOT_REFRESHED}");
                     Arc::clone(&made.transformer)
                 }
             },

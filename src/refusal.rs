@@ -58,7 +58,8 @@ impl RetryAction {
 /// has no expression that just fails: no other statement has a negative `LIMIT`.
 pub(crate) const KEY_IS_CHANGED: SqlState = SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE;
 
-/// It fails with this where the tables are not as it takes them to be: no other statement has a negative `OFFSET`.
+/// The statement fails with it where the tables are not as it takes them to be: no other statement has a negative
+/// `OFFSET`.
 pub(crate) const TABLES_DIFFER: SqlState = SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE;
 
 /// The functions of Postgres that raise what a trigger in PL/pgSQL or PL/Python asks for.
@@ -75,10 +76,10 @@ pub struct Refusal {
     pub is_by_policy: bool,
     /// Whether the table has no partition for the row.
     pub lacks_partition: bool,
-    /// Whether the table changes the key by which other rows of the message belong to it.
+    /// Whether the table changed the key that child rows of the message refer to.
     pub changes_key: bool,
-    /// Whether the table may be at fault, because it has taken no row of another message.
-    pub is_in_doubt: bool,
+    /// Whether the table may be at fault instead, because no other message of the batch was stored in it.
+    pub is_ambiguous: bool,
     /// Whether a trigger raised it and chose the names in it, which may be values: they are not shown.
     pub is_raised: bool,
     /// The table, if one is named.
@@ -97,7 +98,7 @@ impl Refusal {
             is_by_policy: is_by_policy(answer),
             lacks_partition: lacks_partition(answer),
             changes_key: false,
-            is_in_doubt: false,
+            is_ambiguous: false,
             is_raised: answer
                 .routine()
                 .is_some_and(|routine| RAISING.contains(&routine)),
@@ -126,7 +127,7 @@ impl fmt::Display for Refusal {
             f.write_str(" by a row-level security policy")?;
         }
         if self.changes_key {
-            f.write_str(" because a table changes the key by which others belong to it")?;
+            f.write_str(" because a table changed the key that its child rows refer to")?;
         }
         let kinds = ["table", "column", "constraint"];
         for (kind, name) in kinds.into_iter().zip(self.names()) {
@@ -134,8 +135,8 @@ impl fmt::Display for Refusal {
                 write!(f, " {kind} {name:?}")?;
             }
         }
-        if self.is_in_doubt {
-            f.write_str(", and stored no row of another message in its tables")?;
+        if self.is_ambiguous {
+            f.write_str("; no other message of the batch was stored in these tables, so the table may be at fault")?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use tokio_postgres::config::Host;
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/using-database-and-iam-roles.html> (2026-11).
 pub(super) const ADMIN: &str = "admin";
 
-/// Endpoints are called `CLUSTER.dsql.REGION.on.aws`, those of PrivateLink `CLUSTER.dsql-….REGION.on.aws`.
+/// Endpoints are called `CLUSTER.dsql.REGION.on.aws`, PrivateLink endpoints `CLUSTER.dsql-….REGION.on.aws`.
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/privatelink-managing-clusters.html> (2026-11).
 pub(super) fn is_dsql(host: &str) -> bool {
     let mut labels = host.split('.').skip(1);
@@ -27,7 +27,7 @@ pub(super) fn leads_to_dsql(config: &Config) -> bool {
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/CHAP_quotas.html> (2026-11).
 const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 
-/// Whether a connection has to be renewed; also if the clock was set back, so that its age is unknown.
+/// Whether a connection must be renewed; also if the clock was set back, so that its age is unknown.
 pub(super) fn is_old(made: SystemTime, now: SystemTime) -> bool {
     now.duration_since(made).map_or(true, |age| age >= MAX_AGE)
 }

@@ -62,12 +62,13 @@ pub struct Stored {
     /// Rows written to the table, new or updated.
     #[serde(rename = "stored")]
     pub written: u64,
-    /// Rows whose key the table had, or another row of the batch. Rows of a child table go with that of their parent.
+    /// Rows whose key was already in the table or in another row of the batch. Rows of a child table count with the row
+    /// of their parent.
     pub duplicates: u64,
-    /// Those of them whose key another row of the batch had.
+    /// Duplicates whose key was already in another row of the batch.
     #[serde(skip_serializing_if = "is_zero")]
     pub duplicates_in_batch: u64,
-    /// Rows left out because there is a newer one of their key, in the table or in the batch.
+    /// Rows skipped because there is a newer one of their key, in the table or in the batch.
     pub stale: u64,
     /// Rows deleted.
     pub deleted: u64,
@@ -100,7 +101,7 @@ pub struct Loader {
 }
 
 impl Stored {
-    /// Both together.
+    /// The loader's connection and statements together.
     pub fn plus(self, other: &Self) -> Self {
         Self {
             written: self.written + other.written,
@@ -136,15 +137,16 @@ impl Loader {
     }
 
     /// Retries, reconnects and secret refreshes since the last call.
-    pub fn take_recovery(&mut self) -> Recovery {
+    pub fn take_recovery_counts(&mut self) -> Recovery {
         Recovery {
             retries: std::mem::take(&mut self.retries),
-            ..self.database.take_recovery()
+            ..self.database.take_recovery_counts()
         }
     }
 
-    /// Stores the rows of a batch in time, those of a message all or none. After a failed message no later one of its
-    /// FIFO group is stored; `groups` has the group of each message. Where it cannot go on, some may be stored already.
+    /// Stores the rows of a batch in time, for each message all of them or none. After a failed message no later one of
+    /// its FIFO group is stored; `groups` has the group of each message. Where it cannot go on, some may be stored
+    /// already.
     ///
     /// # Errors
     /// The database is unavailable until time runs out, or the table does not fit the mapping.

@@ -67,7 +67,7 @@ impl InFlight {
         }
     }
 
-    /// How long a message stays invisible after it was received and abandoned.
+    /// How long a message remains invisible after it was received and abandoned.
     pub fn visibility_timeout(&self) -> Duration {
         self.visibility_timeout
     }
@@ -109,8 +109,11 @@ impl InFlight {
         loop {
             ticks.tick().await;
             let _extending = self.extending.lock().await;
-            // What fails is logged, and extended in the next round if that is possible at all.
-            _ = self.change(self.due(after), self.visibility_timeout).await;
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "a failure is logged, and the next round retries if that is possible at all"
+            )]
+            let _ = self.change(self.due(after), self.visibility_timeout).await;
         }
     }
 
@@ -181,7 +184,7 @@ impl InFlight {
         (failed.len(), result)
     }
 
-    /// Deletes messages, and says which of them are still there: these stay in flight.
+    /// Deletes messages, and says which of them still exist: these remain in flight.
     pub async fn delete(&self, receipts: &[&Receipt]) -> Outcome {
         let handles: Vec<String> = receipts
             .iter()

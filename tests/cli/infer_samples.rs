@@ -1,4 +1,4 @@
-//! `infer`: the samples that it reads, and those that it leaves out.
+//! `infer`: the samples that it reads, and the ones that it omits.
 
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ async fn the_mappings_of_the_examples_need_no_edit_but_the_choice_of_the_key() {
         for line in expected {
             let named = |what: &str| inferred.err.contains(&format!("\n{what}: {line}: "));
             assert!(
-                named("left out") || named("rejected"),
+                named("omitted") || named("rejected"),
                 "{line}: {}",
                 inferred.err
             );
@@ -136,7 +136,7 @@ async fn each_line_that_is_left_out_is_named() {
     let left_out: Vec<&str> = inferred
         .err
         .lines()
-        .filter_map(|line| line.strip_prefix("left out: "))
+        .filter_map(|line| line.strip_prefix("omitted:  "))
         .collect();
     let expected = [
         "line 2: the message is not JSON",

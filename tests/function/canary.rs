@@ -25,7 +25,7 @@ const KEY: &str =
 /// An attribute's bytes as Lambda delivers them.
 const BINARY: &str = "enE5Y2FuYXJ5";
 
-/// Every rule except that of a panic, which no message is known to cause.
+/// Every rule except the one for a panic, which no message is known to cause.
 const RULES: [&str; 14] = [
     "body_missing",
     "body_not_json",
@@ -39,7 +39,7 @@ const RULES: [&str; 14] = [
     "nesting",
     "transform",
     "refused",
-    "group_held",
+    "group_blocked",
     "out_of_time",
 ];
 
@@ -382,7 +382,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         "no column",
         "is integer and mapped as",
         "no unique index",
-        "trying again",
+        "retrying",
         "dead letters could not be sent",
         "visibility timeout",
         "cannot be reached",

@@ -89,7 +89,7 @@ impl Setup {
         }
     }
 
-    /// With a Runtime API without extensions, like that of some emulators.
+    /// With a Runtime API without extensions, like some emulators.
     pub(crate) fn without_extensions(self) -> Self {
         Self {
             has_extensions: false,
@@ -113,7 +113,7 @@ impl Setup {
             }
             let log = function.log();
             assert!(
-                log.contains("retrying with the first batch"),
+                log.contains("retry with the first batch"),
                 "it started: {log}"
             );
             self = function.setup;

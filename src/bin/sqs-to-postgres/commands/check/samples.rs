@@ -33,7 +33,7 @@ pub(super) fn check(
     let mut findings = Findings::new(pipeline, false);
     let (mut rows, mut rejected, mut skipped) = (0, 0, 0);
     for sample in &mut samples {
-        sample.record.read_origin(transformer.origins());
+        sample.record.apply_origin(transformer.origins());
         match rows_of(sample, pipeline, &transformer, &mut findings) {
             Ok(0) => skipped += 1,
             Ok(of_message) => rows += of_message,

@@ -1,4 +1,4 @@
-//! `explain`: the rows that messages would become, and what the mapping loses of them, without a database.
+//! `explain`: the rows that messages produce, and what the mapping loses of them, without a database.
 
 pub(crate) mod findings;
 mod json;
@@ -36,10 +36,9 @@ Examples:
 
 /// Show the row that each message becomes, or the rule it breaks and where
 ///
-/// Ends with what the mapping loses or misreads of these messages, for example because
-/// several have the same key. Then, or if a message is rejected, the exit code is 1.
-/// Hides values, but shows tokens as the table would hold them, if a mask key is set.
-/// Needs no database.
+/// Ends with the data that the mapping loses or misreads, for example because several messages have the same key. If
+/// there is any, or if a message is rejected, the exit code is 1. Hides values, but shows tokens as the table would
+/// hold them, if a mask key is set. Needs no database.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
@@ -48,10 +47,10 @@ pub(crate) struct Explain {
     /// Show only messages that are rejected, and the summary
     #[arg(long)]
     rejected: bool,
-    /// Show only the summary: nulls, defaults and masks by column, rejections by rule, doubtful paths
+    /// Show only the summary: nulls, defaults and masks by column, rejections by rule, suspicious paths
     #[arg(long, conflicts_with = "rejected")]
     summary: bool,
-    /// Show only which paths of the messages no column reads, and how many messages have them
+    /// Show only the paths that no column reads, and how many messages have them
     #[arg(long, conflicts_with_all = ["rejected", "summary"])]
     unmapped: bool,
     /// Show the values of the messages
@@ -70,7 +69,7 @@ pub(crate) struct Explain {
 struct Explainer {
     pipeline: Pipeline,
     transformer: Transformer,
-    /// The same without defaults.
+    /// The mapping without defaults, ready to transform messages.
     bare: Transformer,
     origins: Origins,
     has_key: bool,
@@ -79,7 +78,7 @@ struct Explainer {
 
 /// What becomes of a message.
 struct Explained {
-    /// Its rows, each before those that belong to it, or the rule that it breaks.
+    /// Its rows, each before its child rows, or the rule that it breaks.
     rows: Result<Vec<Row>, Rejection>,
     /// If it has no row: why not.
     why: Vec<String>,
@@ -120,7 +119,7 @@ impl Explain {
         let mut unmapped = self.unmapped.then(|| Unmapped::new(pipeline, &samples));
         let (mut is_read, is_for_all) = (true, self.summary || self.unmapped);
         for sample in &mut samples {
-            sample.record.read_origin(&explainer.origins);
+            sample.record.apply_origin(&explainer.origins);
             let explained = explainer.explain(sample, &mut findings, unmapped.as_mut());
             summary.add(&sample.place, &explained.rows);
             let is_shown = !is_for_all && (explained.rows.is_err() || !self.rejected);
@@ -296,7 +295,7 @@ impl Explainer {
             table.row([
                 column.name.clone(),
                 column.column_type.to_string(),
-                self.way(mapping, column),
+                self.describe(mapping, column),
                 cell,
             ]);
         }
@@ -320,22 +319,22 @@ impl Explainer {
     }
 
     /// The source of a value, its processing, and its role.
-    fn way(&self, mapping: &TableMapping, column: &Column) -> String {
+    fn describe(&self, mapping: &TableMapping, column: &Column) -> String {
         let sources: Vec<_> = column.sources().map(ToString::to_string).collect();
-        let mut way = format!("from {}", sources.join(" or "));
+        let mut text = format!("from {}", sources.join(" or "));
         for transform in &column.transforms {
-            way += &format!(", {transform}");
+            text += &format!(", {transform}");
         }
         if let Some(mask) = column.mask {
-            way += &format!(", {mask}");
+            text += &format!(", {mask}");
         }
         if column.clear {
-            way += ", clear";
+            text += ", clear";
         }
         if is_newer(mapping, column) {
-            way += ", newer";
+            text += ", newer";
         }
-        way
+        text
     }
 }
 

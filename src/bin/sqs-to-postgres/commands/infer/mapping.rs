@@ -33,7 +33,7 @@ pub(super) struct Observed<'s> {
     pub(super) groups: Vec<Group>,
 }
 
-/// Messages that become rows of one table, with those that belong to them.
+/// Messages that become rows of one table, with their child rows.
 #[derive(Default)]
 pub(super) struct Group {
     /// What the field that names their type has.
@@ -42,7 +42,7 @@ pub(super) struct Group {
     pub(super) attributes: Shape,
 }
 
-/// A mapping, and what it leaves out.
+/// A mapping, and what it omits.
 pub(super) struct Proposal {
     pub(super) text: String,
     pub(super) left_out: Vec<String>,
@@ -147,17 +147,17 @@ impl<'s> Observed<'s> {
 
     fn why_envelope(&self) -> &'static str {
         match (self.envelope, self.wrap) {
-            (Envelope::Sns, _) => "the message is in a notification of SNS",
+            (Envelope::Sns, _) => "the message is inside an SNS notification",
             (Envelope::None, Wrap::None) => "the body is the message",
-            (Envelope::None, Wrap::EventBridge) => "the body is an event of EventBridge",
+            (Envelope::None, Wrap::EventBridge) => "the body is an EventBridge event",
             (Envelope::None, Wrap::S3) => {
-                "the body is a notification of S3: of several records the first is stored"
+                "the body is an S3 notification: if it has several records, only the first is stored"
             }
         }
     }
 }
 
-/// Adds a table, and those whose rows belong to its rows.
+/// Adds a table, and its child tables.
 fn add_with_children<'s>(mut table: Table<'s>, taken: &mut Taken, tables: &mut Vec<Table<'s>>) {
     let children = std::mem::take(&mut table.fields.children);
     let children: Vec<_> = children
@@ -174,12 +174,12 @@ fn head(total: usize) -> String {
     let messages = counted(total, "message");
     format!(
         "# Proposed by `sqs-to-postgres infer` for {messages}: review it before you deploy it. Types and\n\
-         # widths fit the samples, with room to spare. Fields in every sample are required.\n\n"
+         # widths fit the samples, with room to spare. Fields that every sample has are required.\n\n"
     )
 }
 
 impl<'s> Table<'s> {
-    /// Its part of the mapping; of a single table with the envelope. Notes what it leaves out.
+    /// Its part of the mapping; for a single table with the envelope. Notes what it omits.
     fn text(&self, head: &str, envelope: Option<&str>, left_out: &mut Vec<String>) -> String {
         let names = names(&self.fields.items);
         let mut text = head.to_owned() + &self.keys(&names);
@@ -192,7 +192,7 @@ impl<'s> Table<'s> {
             match item {
                 Item::Column(column) => text += &column.text(name, envelope.is_some()),
                 Item::LeftOut(what) => {
-                    text += &format!("\n# Left out: {}.\n", escaped(what));
+                    text += &format!("\n# Omitted: {}.\n", escaped(what));
                     left_out.push(what.clone());
                 }
             }
@@ -200,7 +200,7 @@ impl<'s> Table<'s> {
         text
     }
 
-    /// The table of an array's elements. Its key is that of this table and the position in the array, which is
+    /// The table of an array's elements. Its key is the key of this table and the position in the array, which is
     /// different in each row whatever the elements are.
     fn child(&self, child: Child<'s>, taken: &mut Taken) -> Self {
         let array = child.path.last().copied().unwrap_or_default();
@@ -231,7 +231,7 @@ impl<'s> Table<'s> {
             text += &line(
                 "parent",
                 parent,
-                "its rows are stored with that of the parent, or not at all",
+                "its rows are stored together with the parent's row, or not at all",
             );
             text += &line(
                 "each",
@@ -291,7 +291,7 @@ impl<'s> Table<'s> {
     }
 }
 
-/// The names of the columns; of what is left out, nothing.
+/// The names of the columns; nothing for what is omitted.
 fn names(items: &[Item<'_>]) -> Vec<String> {
     let columns = items.iter().map(|item| match item {
         Item::Column(column) => (column.path.clone(), column.mask.is_some()),

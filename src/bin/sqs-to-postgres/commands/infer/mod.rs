@@ -45,10 +45,9 @@ const MAX_WARNINGS: usize = 20;
 
 /// Propose a mapping for sample messages, with masks for what looks like personal data
 ///
-/// Types, widths and required columns are inferred from the samples, so provide many.
-/// Comments explain each choice. Arrays of objects become child tables, and types of
-/// messages with different fields become tables of their own. No value of a sample is
-/// printed, but for the names of those types.
+/// Types, widths and required columns are inferred from the samples, so provide many. Comments explain each choice.
+/// Arrays of objects become child tables, and types of messages with different fields become tables of their own.
+/// Sample values are not printed, except the names of types.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
@@ -81,7 +80,7 @@ impl Infer {
             format!("{place}: {why}")
         };
         let messages = left_out.iter().map(at);
-        warn("left out", messages.chain(proposal.left_out).collect());
+        warn("omitted", messages.chain(proposal.left_out).collect());
         warn("rejected", rejected.iter().map(at).collect());
         Ok(Outcome::Done)
     }
@@ -97,7 +96,7 @@ fn warn(what: &str, warnings: Vec<String>) {
     }
 }
 
-/// The shapes of the messages, and which messages are left out of them.
+/// The shapes of the messages, and which messages are omitted.
 fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
     let envelope = envelope(samples);
     let bodies: Vec<_> = samples
@@ -128,7 +127,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
             let routes = routes.as_ref();
             let group = routes.map_or(Some(0), |routes| routes.group(&body));
             let group = group.and_then(|group| groups.get_mut(group));
-            let group = group.ok_or("it does not say its type, as most do")?;
+            let group = group.ok_or("it does not name its type, unlike most samples")?;
             group.bodies.observe(&body, position);
             observe_attributes(&mut group.attributes, sample, envelope, position);
             Ok(())
@@ -148,7 +147,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
 /// The message of a sample.
 fn body(sample: &Sample, envelope: Envelope) -> Result<Json, &'static str> {
     let message = Message::extract(&sample.record, envelope)
-        .map_err(|_| "it is not in the envelope that most messages have")?;
+        .map_err(|_| "it is not in the envelope of most samples")?;
     serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")
 }
 
