@@ -102,7 +102,7 @@ class Chaos:
         return f"{self.name}/database"
 
     def stored(self) -> int:
-        """How many keys are stored. Everything that belongs to a key must be stored with it, at any moment."""
+        """How many keys are stored. Everything that belongs to a key must be stored with it at any time."""
         stored, torn = postgres.query(self.settings, self.traffic.progress).split("|")
         if int(torn):
             raise StackError(f"{torn} messages are stored only in part.")

@@ -170,7 +170,7 @@ def sam(settings: Settings, command: str, options: list[str], **env: str) -> Non
 
 
 def parameters(settings: Settings, changes: abc.Mapping[str, str]) -> dict[str, str]:
-    """The parameters of samconfig.toml, changed: for sam, parameters on the command line replace all of them."""
+    """The parameters of samconfig.toml, changed: parameters on the command line of sam replace them all."""
     config = tomllib.loads((settings.root / "samconfig.toml").read_text())
     given = dict(
         pair.split("=", 1) for pair in config["local"]["deploy"]["parameters"]["parameter_overrides"]

@@ -262,7 +262,7 @@ fn a_path_that_may_lead_to_a_value_is_accepted_and_an_impossible_attribute_refus
 }
 
 #[test]
-fn a_column_in_clear_of_what_another_table_masks_is_refused() {
+fn a_column_in_plaintext_of_what_another_table_masks_is_refused() {
     let table = |name: &str, column: &str| {
         let id = "{ name = 'id', type = 'bigint', required = true }";
         format!("[[table]]\nname = '{name}'\nkey = ['id']\ncolumn = [{id}, {{ {column} }}]\n")

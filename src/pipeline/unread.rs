@@ -43,9 +43,9 @@ impl Reads {
             for column in &table.columns {
                 for source in column.sources() {
                     if let Some(Location::Rest(start)) = pipeline.locate(table, source) {
-                        let mut left_out = pipeline.touched_fields(table);
-                        left_out.extend(column.except.iter().cloned());
-                        reads.rests.push((start, left_out.into_iter().collect()));
+                        let mut omitted = pipeline.touched_fields(table);
+                        omitted.extend(column.except.iter().cloned());
+                        reads.rests.push((start, omitted.into_iter().collect()));
                     }
                 }
             }
@@ -106,9 +106,9 @@ impl Reads {
     }
 
     fn is_read(&self, at: &[Step]) -> bool {
-        let is_in_rest = |(start, left_out): &(Vec<Step>, HashSet<String>)| {
+        let is_in_rest = |(start, omitted): &(Vec<Step>, HashSet<String>)| {
             begins(at, start)
-                && matches!(at.get(start.len()), Some(Some(field)) if !left_out.contains(field))
+                && matches!(at.get(start.len()), Some(Some(field)) if !omitted.contains(field))
         };
         self.values.iter().any(|read| begins(at, read)) || self.rests.iter().any(is_in_rest)
     }

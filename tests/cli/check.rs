@@ -82,7 +82,7 @@ async fn update_without_newer_is_a_warning() {
 }
 
 #[tokio::test]
-async fn columns_in_clear_on_purpose_and_trusted_origins_have_a_line_each() {
+async fn columns_in_plaintext_on_purpose_and_trusted_origins_have_a_line_each() {
     let database = Database::new().await;
     let trusting = Mapping::by_message_id("t").set("on_conflict", "update");
     let trusting = trusting.set("newer", "at").set("trust_origin", true);
@@ -791,7 +791,7 @@ async fn a_pooler_in_between_is_noticed() {
         .run("check --json")
         .await;
     let text = line(&check, "pooler")["text"].to_string();
-    assert!(text.contains("yes: "), "{text}");
+    assert!(text.contains("detected: "), "{text}");
 }
 
 /// The values of messages are parameters of the function's statements.

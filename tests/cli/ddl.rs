@@ -120,7 +120,7 @@ clear = true
 "#;
 
 #[tokio::test]
-async fn columns_in_clear_on_purpose_and_the_newer_column_are_comments() {
+async fn columns_in_plaintext_on_purpose_and_the_newer_column_are_comments() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(IN_CLEAR);
     let ddl = tool.run("ddl").await;

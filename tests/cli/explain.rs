@@ -84,7 +84,7 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
 }
 
 #[tokio::test]
-async fn columns_in_clear_on_purpose_and_the_one_that_says_what_is_newer_are_named() {
+async fn columns_in_plaintext_on_purpose_and_the_one_that_says_what_is_newer_are_named() {
     let message = json!({"visitor": "v", "client": {"ip": "192.0.2.1"}}).to_string();
     let tool = Tool::bare().mapping(IN_CLEAR).input(&message);
     let shown = tool.run("explain").await;

@@ -118,7 +118,9 @@ async fn hashes_do_not_say_their_key_so_they_are_left_until_they_are_accepted() 
     let text = left(&ended);
     assert!(
         ended.code == 1
-            && text.contains("3 hashed values in column ip of \\\"logins\\\": a hash does not say"),
+            && text.contains(
+                "3 hashed values in column ip of \\\"logins\\\": a hash does not identify its key"
+            ),
         "{text}{}",
         ended.err
     );

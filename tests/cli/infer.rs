@@ -43,7 +43,7 @@ async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
     assert!(
         inferred
             .err
-            .contains("omitted:  line 42: the message is not JSON"),
+            .contains("omitted: line 42: the message is not JSON"),
         "{}",
         inferred.err
     );
@@ -61,8 +61,8 @@ async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
     let masked =
         "logins WHERE length(masked_device_id) = 64 AND coalesce(length(masked_ip), 64) = 64";
     assert_eq!(database.count(masked).await, 99);
-    let in_clear = "logins WHERE logins::text ~ '198\\.51\\.100|203\\.0\\.113|dev-'";
-    assert_eq!(database.count(in_clear).await, 0);
+    let in_plaintext = "logins WHERE logins::text ~ '198\\.51\\.100|203\\.0\\.113|dev-'";
+    assert_eq!(database.count(in_plaintext).await, 0);
 }
 
 #[tokio::test]

@@ -44,8 +44,8 @@ pub(crate) struct Ddl {
     partition_by: Option<String>,
     /// Compare with the tables in the database, and print the statements that make them fit
     ///
-    /// Changes that keep every stored value and rewrite no table are statements, which can be piped to psql. All other
-    /// changes are comments with the reason, and the exit code is then 1.
+    /// Changes that keep every stored value and rewrite no table are statements, which can be
+    /// piped to psql. All others are comments with the reason, and the exit code is then 1.
     #[arg(long, verbatim_doc_comment)]
     diff: bool,
     /// With --diff: also print statements that rewrite a table and block reads and writes meanwhile

@@ -46,9 +46,10 @@ Examples:
 
 /// Drain the queue into the table, without Lambda
 ///
-/// Stores messages as the function does, until the queue is empty, and prints a summary. Failed messages remain in the
-/// queue until its redrive policy moves them. If messages are still invisible at the end, it says so, and the exit code
-/// is 1; if SQS does not say how many there are, the exit code is 3. Ctrl-C and SIGTERM end it within ten seconds;
+/// Stores messages as the function does, until the queue is empty, and prints a summary.
+/// Failed messages remain in the queue until its redrive policy moves them. If messages are
+/// still invisible at the end, it says so, and the exit code is 1; if SQS does not say how
+/// many there are, the exit code is 3. Ctrl-C and SIGTERM end it within ten seconds;
 /// messages that are not stored by then become visible again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]

@@ -36,9 +36,10 @@ Examples:
 
 /// Show the row that each message becomes, or the rule it breaks and where
 ///
-/// Ends with the data that the mapping loses or misreads, for example because several messages have the same key. If
-/// there is any, or if a message is rejected, the exit code is 1. Hides values, but shows tokens as the table would
-/// hold them, if a mask key is set. Needs no database.
+/// Ends with the data that the mapping loses or misreads, for example because several
+/// messages have the same key. If there is any, or if a message is rejected, the exit code
+/// is 1. Hides values, but shows tokens as the table would hold them, if a mask key is set.
+/// Needs no database.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
@@ -286,9 +287,9 @@ impl Explainer {
         let mut table = Table::default();
         for (position, cell) in row.cells.iter().enumerate() {
             let column = &mapping.columns[position];
-            let is_left_out = row.is_deleted && !mapping.key.contains(&position);
+            let is_omitted = row.is_deleted && !mapping.key.contains(&position);
             let cell = match &cell.text {
-                None if is_left_out && mapping.newer != Some(position) => continue,
+                None if is_omitted && mapping.newer != Some(position) => continue,
                 None => "null".to_owned(),
                 Some(text) => self.shown(column, text),
             };

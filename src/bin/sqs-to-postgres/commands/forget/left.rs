@@ -11,7 +11,7 @@ pub(super) enum Accept {
     Hashes,
     /// Messages of the queue that may become rows, or a queue that is not named
     Queue,
-    /// Dead letters that cannot be read, and whose text has none of the values
+    /// Dead letters that cannot be parsed, and contain none of the values
     Unreadable,
 }
 

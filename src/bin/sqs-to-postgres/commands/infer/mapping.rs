@@ -45,7 +45,7 @@ pub(super) struct Group {
 /// A mapping, and what it omits.
 pub(super) struct Proposal {
     pub(super) text: String,
-    pub(super) left_out: Vec<String>,
+    pub(super) omitted: Vec<String>,
 }
 
 /// A proposed table. The columns of its key come first.
@@ -90,16 +90,16 @@ impl<'s> Observed<'s> {
             let why = "a message of another type; \"skip\" acknowledges it";
             text += &line("unmatched", "reject", why);
         }
-        let mut left_out = Vec::new();
+        let mut omitted = Vec::new();
         for table in &tables {
             let head = match is_short {
                 true => line("table", &table.name, ""),
                 false => table.head(self.routed_by.as_deref()),
             };
             let envelope = is_short.then_some(envelope.as_str());
-            text += &table.text(&head, envelope, &mut left_out);
+            text += &table.text(&head, envelope, &mut omitted);
         }
-        Proposal { text, left_out }
+        Proposal { text, omitted }
     }
 
     /// The table of a group, without its children.
@@ -180,7 +180,7 @@ fn head(total: usize) -> String {
 
 impl<'s> Table<'s> {
     /// Its part of the mapping; for a single table with the envelope. Notes what it omits.
-    fn text(&self, head: &str, envelope: Option<&str>, left_out: &mut Vec<String>) -> String {
+    fn text(&self, head: &str, envelope: Option<&str>, omitted: &mut Vec<String>) -> String {
         let names = names(&self.fields.items);
         let mut text = head.to_owned() + &self.keys(&names);
         if self.parent.is_none() {
@@ -193,7 +193,7 @@ impl<'s> Table<'s> {
                 Item::Column(column) => text += &column.text(name, envelope.is_some()),
                 Item::LeftOut(what) => {
                     text += &format!("\n# Omitted: {}.\n", escaped(what));
-                    left_out.push(what.clone());
+                    omitted.push(what.clone());
                 }
             }
         }

@@ -45,9 +45,10 @@ const MAX_WARNINGS: usize = 20;
 
 /// Propose a mapping for sample messages, with masks for what looks like personal data
 ///
-/// Types, widths and required columns are inferred from the samples, so provide many. Comments explain each choice.
-/// Arrays of objects become child tables, and types of messages with different fields become tables of their own.
-/// Sample values are not printed, except the names of types.
+/// Types, widths and required columns are inferred from the samples, so provide many.
+/// Comments explain each choice. Arrays of objects become child tables, and types of
+/// messages with different fields become tables of their own. Sample values are not
+/// printed, except the names of types.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
@@ -61,7 +62,7 @@ pub(crate) struct Infer {
 impl Infer {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let samples = samples::read(&self.files)?;
-        let (observed, left_out) = observe(&samples);
+        let (observed, omitted) = observe(&samples);
         if observed.is_empty() {
             return Err(CliError::invalid(
                 "no sample is a JSON object: give JSON messages, one after the other or as an array, or the event of a Lambda function",
@@ -73,14 +74,14 @@ impl Infer {
         let rows = counted(rows, "row");
         let messages = counted(samples.len(), "message");
         eprintln!("{messages}: {rows}, {} rejected", rejected.len());
-        let known: HashSet<usize> = left_out.iter().map(|&(at, _)| at).collect();
+        let known: HashSet<usize> = omitted.iter().map(|&(at, _)| at).collect();
         rejected.retain(|(at, _)| !known.contains(at));
         let at = |(at, why): &(usize, String)| {
             let place = samples.get(*at).map_or("", |sample| &sample.place);
             format!("{place}: {why}")
         };
-        let messages = left_out.iter().map(at);
-        warn("omitted", messages.chain(proposal.left_out).collect());
+        let messages = omitted.iter().map(at);
+        warn("omitted", messages.chain(proposal.omitted).collect());
         warn("rejected", rejected.iter().map(at).collect());
         Ok(Outcome::Done)
     }
@@ -118,7 +119,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
         ..Group::default()
     };
     let mut groups: Vec<Group> = types.into_iter().map(group).collect();
-    let mut left_out = Vec::new();
+    let mut omitted = Vec::new();
     for (position, (sample, body)) in samples.iter().zip(bodies).enumerate() {
         let observed = body.and_then(|body| {
             if !wrap.holds(&body) {
@@ -132,7 +133,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
             observe_attributes(&mut group.attributes, sample, envelope, position);
             Ok(())
         });
-        left_out.extend(observed.err().map(|why| (position, why.to_owned())));
+        omitted.extend(observed.err().map(|why| (position, why.to_owned())));
     }
     let observed = Observed {
         samples,
@@ -141,7 +142,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
         routed_by: routes.map(|routes| routes.field),
         groups,
     };
-    (observed, left_out)
+    (observed, omitted)
 }
 
 /// The message of a sample.

@@ -42,16 +42,18 @@ Examples:
 
 /// Move dead letters back to their queue
 ///
-/// Each keeps its original id and time, in the attribute origin, so it is stored once however often it is moved. If the
-/// function has a mask key, set the same key here: it signs origins, and the function ignores an origin that is not
-/// signed with it. If SQS itself moved the message from a FIFO queue, its time is the time of the move, because SQS
-/// does not keep the original one.
+/// Each keeps its original id and time, in the attribute origin, so it is stored once
+/// however often it is moved. If the function has a mask key, set the same key here: it
+/// signs origins, and the function ignores an origin that is not signed with it. If SQS
+/// itself moved the message from a FIFO queue, its time is the time of the move, because
+/// SQS does not keep the original one.
 ///
-/// The attribute with the reason of the failure is removed. Messages from other queues remain in the dead-letter queue,
-/// and so does a message that fails again while others are moved. All that remain become visible again at the end, with
-/// one more delivery. On a FIFO queue, a message that cannot be moved blocks the later ones of its group. SQS delivers
-/// nothing of a group while one of its messages is in flight, so messages behind one that remains are not received. The
-/// command ends when it receives nothing new.
+/// The attribute with the reason of the failure is removed. Messages from other queues
+/// remain in the dead-letter queue, and so does a message that fails again while others are
+/// moved. All that remain become visible again at the end, with one more delivery. On a
+/// FIFO queue, a message that cannot be moved blocks the later ones of its group. SQS
+/// delivers nothing of a group while one of its messages is in flight, so messages behind
+/// one that remains are not received. The command ends when it receives nothing new.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
