@@ -367,7 +367,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
             format!("rule=\"{rule}\"")
         });
     }
-    let ways = [
+    let paths = [
         "not an SQS event",
         "22001",
         "22003",
@@ -380,7 +380,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         "P0001",
         "does not exist",
         "no column",
-        "is integer and mapped as",
+        "is integer but mapped as",
         "no unique index",
         "retrying",
         "dead letters could not be sent",
@@ -393,7 +393,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         "its sslmode is unknown",
         "does not begin with postgresql://",
     ];
-    ways.iter().for_each(|way| witness.assert_said(way));
+    paths.iter().for_each(|path| witness.assert_said(path));
     witness.assert_said(TRACE);
     witness.assert_no_canary();
 }

@@ -167,7 +167,7 @@ async fn a_key_that_is_text_in_the_table_and_mapped_as_another_type_is_named() {
     let (_database, mut function) = started(&with_keys_as("text"), &mapping).await;
     let body = parent("6f1c1b5e-6f1c-4b5e-8f1c-6f1c1b5e6f1c", 1, &["x"]);
     let error = function.invoke(&batch(&[body]).event()).await.error();
-    assert!(error.contains("is text and mapped as uuid"), "{error}");
+    assert!(error.contains("is text but mapped as uuid"), "{error}");
 }
 
 /// The limit that GUARANTEES.md names: bisecting does not divide a message.

@@ -137,7 +137,7 @@ async fn a_table_that_does_not_fit_fails_the_invocation_with_its_fix() {
         (
             "ALTER TABLE user_logins ALTER create_date TYPE integer USING 1",
             "\\\"create_date\\\"",
-            "is integer and mapped as date",
+            "is integer but mapped as date",
         ),
         (
             "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey",
