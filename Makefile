@@ -20,7 +20,7 @@ HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
 # The processor of the function on AWS, by default this machine's: make build ARCHITECTURE=arm64
 ARCHITECTURE ?= $(HOST_ARCHITECTURE)
 
-# The mapping to deploy: to AWS that of this folder by default; to the local stack also several, beside that one.
+# The mapping to deploy: to AWS the one in this folder by default; to the local stack also several, beside this one.
 PIPELINE ?=
 MAPPING = $(or $(PIPELINE),pipeline.toml)
 
@@ -96,7 +96,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: prepared ## send 100 messages from SQS through the function into Postgres, or those of an example: make run EXAMPLE=orders
+run: prepared ## send 100 messages from SQS through the function into Postgres, or the messages of an example: make run EXAMPLE=orders
 	@$(LOCAL_STACK) run $(EXAMPLE)
 
 # Installed for the tests only.

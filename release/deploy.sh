@@ -6,7 +6,7 @@
 #   ./deploy.sh STACK --mapping FILE                                                  another mapping
 #   ./deploy.sh STACK --zip FILE                                                      another version
 #
-# What is not named stays as it is deployed, and so do parameters. The processor is that of the zip.
+# What is not named does not change, and neither do parameters. The processor comes from the zip.
 set -eu
 
 fail() {

@@ -1,6 +1,6 @@
 """Prints template.yaml for the plain AWS command line: the code is in a bucket, which two parameters name.
 
-Comments are left out, because CloudFormation takes a template of at most 51,200 bytes in a request.
+Comments are omitted, because CloudFormation accepts a template of at most 51,200 bytes in a request.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 """
 

@@ -65,8 +65,8 @@ impl Aws {
         region.map(ToString::to_string)
     }
 
-    /// The same for the function's own calls, of which each attempt has a timeout. Commands send larger requests over
-    /// slower networks, and receive requests wait.
+    /// The configuration for the function's own calls, with a timeout for each attempt. Commands send larger requests
+    /// over slower networks, and receive requests wait.
     pub(crate) async fn config_of_function(&self) -> SdkConfig {
         let timeouts = timeouts().operation_attempt_timeout(ATTEMPT_TIMEOUT);
         let config = self.config().await.to_builder();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::telemetry::messages::RETRYING;
+
 /// Exponential with full jitter.
 /// Source: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 const BASE: Duration = Duration::from_millis(50);
@@ -38,7 +40,7 @@ pub async fn retry<T, E: Display>(
         if Instant::now() + wait >= until {
             return Err(error);
         }
-        tracing::warn!(reason = %error, attempt = number, wait_millis = wait.as_millis() as u64, "trying again");
+        tracing::warn!(reason = %error, attempt = number, wait_millis = wait.as_millis() as u64, "{RETRYING}");
         sleep(wait).await;
         number += 1;
     }

@@ -1,4 +1,4 @@
-//! Messages → rows and rejections; holds back the later messages of a FIFO group after a failure.
+//! Messages → rows and rejections; blocks the later messages of a FIFO group after a failure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,13 +7,13 @@ use mapping::{Compiled, MessageRows, Record, Rejection, Rule, TableRows};
 
 use crate::load::Outcome;
 
-/// Messages are read until their rows take this much memory. Then these are stored, in one statement, before others are
-/// read.
+/// Messages are read until their rows take this much memory. These rows are stored, in one statement, before more
+/// messages are read.
 ///
 /// A message can expand to many times its size, and its rows exist up to three times: here, as parameters of the
-/// statement, and in the buffer of the connection. With those of one message of the maximum size (16 MiB) more, they fit
-/// into the 256 MB of the smallest function. A payload of Lambda has at most 6 MB, so that an ordinary batch is one
-/// statement.
+/// statement, and in the buffer of the connection. Together with the rows of one message of the maximum size (16 MiB),
+/// they fit into the 256 MB of the smallest function. A payload of Lambda has at most 6 MB, so that an ordinary batch
+/// is one statement.
 const MAX_BYTES: usize = 8 << 20;
 
 /// The records of an event: rows to store, and rejections.
@@ -27,7 +27,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) groups: Vec<Option<usize>>,
     /// For each message with rows, the position of its record.
     positions: Vec<usize>,
-    /// How many messages the mapping makes no row of.
+    /// How many messages produce no row.
     pub(crate) skipped: usize,
     /// The position of a record, and why it is not stored.
     rejected: BTreeMap<usize, Rejection>,
@@ -62,8 +62,8 @@ impl<'a> Batch<'a> {
         self.rows.tables().iter().map(empty_in).collect()
     }
 
-    /// Replaces the rows by those of the next records, as many as one statement stores, or says why a record has none.
-    /// After a failed message no later one of its FIFO group becomes rows. `false`: all records were read before.
+    /// Replaces the rows with the rows of the next records, as many as one statement stores, or says why a record has
+    /// none. After a failed message no later one of its FIFO group becomes rows. `false`: all records were read before.
     pub(crate) fn read(&mut self, compiled: &Compiled) -> bool {
         if self.read == self.records.len() {
             return false;
@@ -84,7 +84,7 @@ impl<'a> Batch<'a> {
         self.read += 1;
         let group = record.fifo_group();
         let made = if group.is_some_and(|group| self.failed_groups.contains(group)) {
-            Err(Rule::GroupHeld.into())
+            Err(Rule::GroupBlocked.into())
         } else {
             make_rows(record, compiled, &mut self.rows)
         };
@@ -109,7 +109,7 @@ impl<'a> Batch<'a> {
             let rule = match outcome {
                 Outcome::Stored => continue,
                 Outcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
-                Outcome::Blocked => Rule::GroupHeld,
+                Outcome::Blocked => Rule::GroupBlocked,
                 Outcome::Unknown => Rule::OutOfTime,
             };
             self.reject(position, rule.into());
@@ -123,9 +123,9 @@ impl<'a> Batch<'a> {
         self.rejected.insert(position, rejection);
     }
 
-    /// The records that are not stored, in their order, given what became of their rows. Those that were not read are
-    /// not: time ran out. FIFO: only the first failure of a group keeps its rule, and whatever comes after it is held
-    /// back, because it would overtake it on the way to the table or to the dead-letter queue.
+    /// The records that are not stored, in their order, given what became of their rows. Records that were not read are
+    /// among them, because time ran out. FIFO: only the first failure of a group keeps its rule, and all later messages
+    /// are blocked, because they would reach the table or the dead-letter queue before it.
     pub(crate) fn rejections(&mut self) -> Vec<(&'a Record<'a>, Rejection)> {
         let mut rejected = std::mem::take(&mut self.rejected);
         let unread = self.read..self.records.len();
@@ -136,7 +136,7 @@ impl<'a> Batch<'a> {
                 continue;
             };
             if failed_groups.contains(group) {
-                let earlier = rejected.insert(position, Rule::GroupHeld.into());
+                let earlier = rejected.insert(position, Rule::GroupBlocked.into());
                 self.skipped = self.skipped.saturating_sub(usize::from(earlier.is_none()));
             } else if rejected.contains_key(&position) {
                 failed_groups.insert(group);
@@ -149,7 +149,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Reads one record into rows, and says whether there are any. A panic, if there were one, costs this record.
+/// Reads one record into rows, and says whether there are any. A panic would cost only this record.
 fn make_rows(
     record: &Record<'_>,
     compiled: &Compiled,

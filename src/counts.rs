@@ -8,12 +8,13 @@ pub struct Stored {
     /// Rows written to the table, new or updated.
     #[serde(rename = "stored")]
     pub written: u64,
-    /// Rows whose key the table had, or another row of the batch. Rows of a child table go with that of their parent.
+    /// Rows whose key was already in the table or in another row of the batch. Rows of a child table count with the row
+    /// of their parent.
     pub duplicates: u64,
     /// Those of them whose key another row of the batch had.
     #[serde(skip_serializing_if = "is_zero")]
     pub duplicates_in_batch: u64,
-    /// Rows left out because there is a newer one of their key, in the table or in the batch.
+    /// Rows skipped because there is a newer one of their key, in the table or in the batch.
     pub stale: u64,
     /// Rows deleted.
     pub deleted: u64,

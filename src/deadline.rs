@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Time reserved at the end of an invocation.
 struct Margin {
     at_most: Duration,
-    /// Of a short time at most this fraction.
+    /// At most this fraction of a short time is reserved.
     one_in: u32,
 }
 

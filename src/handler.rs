@@ -82,7 +82,8 @@ impl Handler {
         self.loader.close().await;
     }
 
-    /// Stores what can be stored in time, and answers with the rest. `payload` is an SQS event, see [`read_event`].
+    /// Stores what can be stored in time, and answers with the messages that failed. `payload` is an SQS event, see
+    /// [`read_event`].
     ///
     /// # Errors
     /// The payload is not an SQS event, or the batch as a whole cannot be stored: the mask key cannot be fetched, the
@@ -112,12 +113,12 @@ impl Handler {
         let began = Instant::now();
         telemetry::origins_ignored(records.iter_mut().filter_map(|record| {
             let origins = compiled.origins();
-            record.read_origin(origins)
+            record.apply_origin(origins)
         }));
         figures.transform = began.elapsed();
         let mut batch = Batch::new(&records, &compiled);
         let stored = self.store(&mut batch, &compiled, &mut figures, time).await;
-        figures.recovery = self.loader.take_recovery();
+        figures.recovery = self.loader.take_recovery_counts();
         if let Err(error) = stored {
             return Err(self.fail(&records, &figures, error.into(), time).await);
         }
@@ -165,7 +166,7 @@ impl Handler {
         }
     }
 
-    /// Reports a batch of which nothing is acknowledged, and backs its messages off.
+    /// Reports a batch that failed as a whole, and backs its messages off.
     async fn fail(
         &self,
         records: &[Record<'_>],

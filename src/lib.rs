@@ -12,9 +12,9 @@
 //! masks, rows and rejections. The modules here, in the order of the data:
 //!
 //! - **Start**: [`config`] reads every environment variable, [`start`] turns the settings into a handler, and
-//!   [`prepare`] compiles the mapping, whose mask key may have to be fetched.
+//!   [`prepare`] compiles the mapping, whose mask key may need to be fetched.
 //! - **Flow**: [`handler`] runs all stages, top down; [`deadline`] divides the time of an invocation; `batch` turns
-//!   records into rows and rejections, and holds back FIFO groups.
+//!   records into rows and rejections, and blocks FIFO groups after a failure.
 //! - **Storing**: [`load`] stores rows in one statement and bisects what Postgres refuses; [`refusal`] is what an
 //!   SQLSTATE means; [`schema`] compares the table with the mapping; [`database`] keeps one connection with TLS and
 //!   rotating credentials.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sqs_to_postgres::config::{self, LogSettings, Settings};
 use sqs_to_postgres::start::{self, StartError};
 use sqs_to_postgres::telemetry;
+use sqs_to_postgres::telemetry::messages::{CANNOT_CONTINUE, CANNOT_START};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -29,8 +30,8 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let message = match error {
-                MainError::Start(_) => "cannot start",
-                MainError::Runtime(_) => "cannot continue",
+                MainError::Start(_) => CANNOT_START,
+                MainError::Runtime(_) => CANNOT_CONTINUE,
             };
             tracing::error!(reason = %error, "{message}");
             ExitCode::FAILURE

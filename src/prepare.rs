@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::backoff::retry;
 use crate::config::MaskKeySettings;
 use crate::secret::{MaskSecret, SecretError, Secrets, Stage};
+use crate::telemetry::messages::MASK_KEYS_NOT_REFRESHED;
 
 /// Why there is no compiled mapping.
 #[derive(Debug, Error, PartialEq)]
@@ -76,7 +77,7 @@ impl Preparation {
     }
 
     /// The compiled mapping. Fetches its mask keys until then, unless that was done not long ago. If they cannot be fetched
-    /// again, or no longer fit, the earlier ones stay in use.
+    /// again, or no longer fit, the earlier ones remain in use.
     ///
     /// # Errors
     /// There are no keys yet, and they cannot be read, or do not fit the mapping.
@@ -87,7 +88,7 @@ impl Preparation {
             Some(made) => match self.make(until.min(Instant::now() + REFRESH_TIME)).await {
                 Ok(compiled) => Arc::new(compiled),
                 Err(error) => {
-                    tracing::warn!(reason = %error, "the mask keys could not be read again: those in use stay");
+                    tracing::warn!(reason = %error, "{MASK_KEYS_NOT_REFRESHED}");
                     Arc::clone(&made.compiled)
                 }
             },

@@ -57,7 +57,8 @@ impl RetryAction {
 /// has no expression that just fails: no other statement has a negative `LIMIT`.
 pub(crate) const KEY_IS_CHANGED: SqlState = SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE;
 
-/// It fails with this where the tables are not as it takes them to be: no other statement has a negative `OFFSET`.
+/// The statement fails with it where the tables are not as it takes them to be: no other statement has a negative
+/// `OFFSET`.
 pub(crate) const TABLES_DIFFER: SqlState = SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE;
 
 /// The functions of Postgres that raise what a trigger in PL/pgSQL or PL/Python asks for.
@@ -80,7 +81,7 @@ impl OfPostgres for Refusal {
             is_by_policy: is_by_policy(answer),
             lacks_partition: lacks_partition(answer),
             changes_key: false,
-            is_in_doubt: false,
+            is_ambiguous: false,
             is_raised: answer
                 .routine()
                 .is_some_and(|routine| RAISING.contains(&routine)),

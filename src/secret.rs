@@ -194,7 +194,7 @@ impl MaskSecret {
     }
 }
 
-/// A mistake in several keys must not make the function fall back to the one of older versions.
+/// A mistake in `mask_keys` must not make the function fall back to `mask_key`, the field of older versions.
 #[derive(Default, Deserialize)]
 struct MaskFields {
     mask_key: Option<SecretString>,

@@ -1,8 +1,8 @@
 //! Settings → the mapping and the handler that a program works with.
 //!
 //! Everything that can fail or takes time is done here, before the first message: Lambda gives a start a full
-//! processor, and may freeze the function as soon as it has requested a message. An invalid setting ends the start
-//! with one sentence. A system that does not respond does not: it is retried with the first batch.
+//! processor, and may freeze the function as soon as it has requested a message. An invalid setting ends the start with
+//! one sentence. A system that does not respond is retried with the first batch.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -24,9 +24,7 @@ use crate::refusal::RetryAction;
 use crate::secret::Secrets;
 use crate::sqs::Sqs;
 use crate::telemetry::Metrics;
-
-/// The field of the log line at start that identifies the mapping; `check` compares it.
-pub const MAPPING_DIGEST: &str = "mapping_digest";
+use crate::telemetry::messages::{MAPPING_DIGEST, MAPPING_READ};
 
 /// How long a start waits for systems that do not respond. Lambda gives a function ten seconds.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html> (2026-11).
@@ -72,7 +70,7 @@ pub async fn handler(
         prepare(&mut preparation, until),
         connect(&mut database, until)
     )?;
-    tracing::info!(file, mapping_digest = pipeline.digest, "mapping read");
+    tracing::info!(file, { MAPPING_DIGEST } = pipeline.digest, "{MAPPING_READ}");
     let loader = Loader::new(Arc::clone(&pipeline), database);
     let sqs = Sqs::new(settings.queue, aws);
     let metrics = Metrics::new(settings.function_name, &pipeline);
@@ -102,7 +100,7 @@ pub fn read_pipeline(files: &[PathBuf]) -> Result<(String, Pipeline), PipelineEr
 async fn prepare(preparation: &mut Preparation, until: Instant) -> Result<(), StartError> {
     match preparation.compiled(until).await {
         Err(error) if error.is_transient() => {
-            tracing::warn!(reason = %error, "not ready yet: retrying with the first batch");
+            tracing::warn!(reason = %error, "mask key not available yet: will retry with the first batch");
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -115,7 +113,7 @@ async fn connect(database: &mut Database, until: Instant) -> Result<(), StartErr
     let connect = async || database.client(until).await.map(|_| ());
     match retry(until, is_transient, connect).await {
         Err(error) if is_transient(&error) => {
-            tracing::warn!(reason = %error, "not connected yet: retrying with the first batch");
+            tracing::warn!(reason = %error, "database not available yet: will retry with the first batch");
             Ok(())
         }
         Err(error) => Err(error.into()),

@@ -10,6 +10,10 @@ use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::DatabaseError;
 use sqs_to_postgres::schema::TableError;
 use sqs_to_postgres::secret::SecretError;
+use sqs_to_postgres::telemetry::messages::{
+    BATCH, BATCH_FAILED, CANNOT_START, MASK_KEYS_NOT_REFRESHED, MESSAGE_FAILED,
+    MORE_MESSAGES_FAILED, ORIGIN_IGNORED, PANIC, RETRYING,
+};
 
 const RUNBOOK: &str = include_str!("../docs/RUNBOOK.md");
 
@@ -195,5 +199,50 @@ fn every_error_of_a_whole_batch_is_explained() {
         let sentence = sentence.replace(&VARYING_TYPE.to_string(), VARIES);
         let constant = constant(&sentence);
         assert!(RUNBOOK.contains(&format!("`{constant}`")), "{constant}");
+    }
+}
+
+/// The texts of log lines that a document or program looks for, behind `word`.
+fn sought<'d>(document: &'d str, word: &str) -> Vec<&'d str> {
+    let before = format!("message {word} \"");
+    let behind = document.split(&before).skip(1);
+    behind.filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn queries_look_for_log_lines_that_the_function_writes() {
+    let lines = [BATCH, BATCH_FAILED, MESSAGE_FAILED, RETRYING, PANIC];
+    let documents = [RUNBOOK, include_str!("../template.yaml")];
+    for document in documents {
+        for text in sought(document, "=") {
+            assert!(lines.contains(&text), "{text}");
+        }
+        for text in sought(document, "like") {
+            assert!(lines.iter().any(|line| line.starts_with(text)), "{text}");
+        }
+    }
+    for line in [
+        CANNOT_START,
+        "origin ignored",
+        "cannot refresh the mask keys",
+    ] {
+        assert!(RUNBOOK.contains(&format!("`{line}`")), "{line}");
+    }
+    assert!(ORIGIN_IGNORED.starts_with("origin ignored"));
+    assert!(MASK_KEYS_NOT_REFRESHED.starts_with("cannot refresh the mask keys"));
+}
+
+/// `make logs` is a program of its own.
+#[test]
+fn make_logs_knows_the_lines_that_it_aligns() {
+    let program = include_str!("../localstack/stack/logs.py");
+    for line in [
+        BATCH,
+        BATCH_FAILED,
+        MESSAGE_FAILED,
+        MORE_MESSAGES_FAILED,
+        RETRYING,
+    ] {
+        assert!(program.contains(&format!("\"{line}\"")), "{line}");
     }
 }

@@ -2,7 +2,7 @@
 
 Good, bad and repeated messages go through the event source mapping while Postgres is killed, connections
 are cut, the password rotates, a table is locked and the function itself is killed. In the end every good
-message has to be in its tables exactly once, every bad one in the dead-letter queue, and the queue empty.
+message must be in its tables exactly once, every bad one in the dead-letter queue, and the queue empty.
 Of an order all rows are stored at any moment, or none.
 """
 
@@ -50,7 +50,7 @@ class Chaos:
     """The targets of the faults, and the faults injected so far."""
 
     settings: Settings
-    """Of a Postgres of this test's own, and the stack's LocalStack."""
+    """The settings of a Postgres of this test's own, and of the stack's LocalStack."""
     proxy: Proxy
     emulator: Daemon
     traffic: Traffic
@@ -102,10 +102,10 @@ class Chaos:
         return f"{self.name}/database"
 
     def stored(self) -> int:
-        """How many keys are stored. What belongs to a key must be there with it, at any moment."""
+        """How many keys are stored. Everything that belongs to a key must be stored with it at any time."""
         stored, torn = postgres.query(self.settings, self.traffic.progress).split("|")
         if int(torn):
-            raise StackError(f"of {torn} messages only a part is stored.")
+            raise StackError(f"{torn} messages are stored only in part.")
         return int(stored)
 
     def lock_table(self) -> None:
@@ -224,7 +224,7 @@ def _give_many_tries(settings: Settings, deployment: Deployment) -> None:
 
 
 def _good(sent: list[Message]) -> dict[str, str]:
-    """Of each key what has to be stored in the end: the newest good message."""
+    """What must be stored in the end for each key: the newest good message."""
     return {message.key: message.stored for message in sent if message.rule is None}
 
 

@@ -170,7 +170,7 @@ def sam(settings: Settings, command: str, options: list[str], **env: str) -> Non
 
 
 def parameters(settings: Settings, changes: abc.Mapping[str, str]) -> dict[str, str]:
-    """Those of samconfig.toml, changed: for sam, parameters on the command line replace all of them."""
+    """The parameters of samconfig.toml, changed: parameters on the command line of sam replace them all."""
     config = tomllib.loads((settings.root / "samconfig.toml").read_text())
     given = dict(
         pair.split("=", 1) for pair in config["local"]["deploy"]["parameters"]["parameter_overrides"]
@@ -213,7 +213,7 @@ def _record(settings: Settings, mapping: Mapping) -> Path:
 
 
 def _built(settings: Settings, mapping: Mapping) -> Path:
-    """The folder for sam; of the shipped mapping that of samconfig.toml."""
+    """The folder for sam; for the shipped mapping, the folder that samconfig.toml names."""
     if mapping == Mapping.shipped(settings):
         return settings.state / "sam" / "local"
     return settings.running / "sam" / mapping.name

@@ -49,7 +49,7 @@ def _env(settings: Settings) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", ""),
-        # Every file it writes stays below our folder.
+        # Every file it writes remains below our folder.
         "HOME": str(folder),
         "TMPDIR": str(temporary),
         "FILESYSTEM_ROOT": str(folder),
@@ -68,7 +68,7 @@ def _env(settings: Settings) -> dict[str, str]:
         # Polls a busy queue without a pause, and an idle one every second instead of every ten: users wait.
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
-        # Dashboards and saved queries, which it does not know, are left out.
+        # Dashboards and saved queries, which it does not know, are omitted.
         "CFN_IGNORE_UNSUPPORTED_RESOURCE_TYPES": "1",
         # Without these it uses the network, for a certificate, statistics and names.
         "SKIP_SSL_CERT_DOWNLOAD": "1",

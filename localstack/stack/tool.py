@@ -23,7 +23,7 @@ def path(settings: Settings) -> Path:
 def make_tables(settings: Settings, mapping: Mapping) -> None:
     """Creates what a mapping needs, or adds it to what is there, and shows each statement that it ran.
 
-    What could change stored values, or would rewrite a table, is left to the user.
+    What could change stored values, or would rewrite a table, remains for the user to do.
     """
     ran: list[str] = []
     left: list[str] = []

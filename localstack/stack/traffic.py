@@ -22,7 +22,7 @@ class Message:
 
     id: str
     key: str
-    """Of what it stores. A later message of the same key replaces it."""
+    """The key of what it stores. A later message of the same key replaces it."""
     body: str
     stored: str = ""
     """What the tables say once it is stored."""
@@ -39,7 +39,7 @@ class Traffic(ABC):
     locked: ClassVar[str]
     """A table that every batch needs."""
     progress: ClassVar[str]
-    """Counts the keys that are stored, and those of which only a part is."""
+    """Counts the keys that are stored completely, and those that are stored only in part."""
     stored: ClassVar[str]
     """A line for each key with everything that is stored for it, and for each row that belongs to none."""
 
@@ -149,7 +149,7 @@ class Orders(Traffic):
         )
 
     def bad(self, ids: list[str]) -> dict[str, Message]:
-        """A newer version of an order, of which nothing must be stored."""
+        """A newer version of an order; nothing of it must be stored."""
         key, lines = ids[max(0, len(ids) - 3)], [("first", [1]), ("last", [2])]
         bodies = {
             "body_not_json": f'{{"order_id": "{key}"',

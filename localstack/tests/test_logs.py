@@ -67,7 +67,7 @@ def test_a_batch_is_its_numbers() -> None:
     ]
 
 
-def test_metrics_are_left_out_unless_they_are_asked_for() -> None:
+def test_metrics_are_omitted_unless_they_are_asked_for() -> None:
     of_rule = event(metric("MessagesFailed", Rule="required"))
     assert lines(of_rule) == []
     assert lines(of_rule, metrics=True) == ["       metrics               MessagesFailed=2  Rule=required"]
@@ -94,7 +94,7 @@ def test_a_crash_that_only_lambda_reports_is_shown() -> None:
     assert lines(crash) == ["ERROR  invocation failed     Runtime.ExitError: exit status 137"]
 
 
-def test_lambdas_lines_around_an_invocation_that_went_well_are_left_out() -> None:
+def test_lambdas_lines_around_an_invocation_that_went_well_are_omitted() -> None:
     start = event({"type": "platform.start", "record": {}})
     report = event({"type": "platform.report", "record": {"status": "success"}})
     assert lines(start, report) == []

@@ -94,7 +94,7 @@ pub struct DatabaseSecretSettings {
     /// `DB_SSLMODE` and `DB_SSLROOTCERT`.
     pub tls: TlsSettings,
     /// `DB_CHANNEL_BINDING`: if required, the password is sent only as a SCRAM proof that is bound to the TLS
-    /// connection, so that nobody in between can use it.
+    /// connection, so that an attacker in between cannot use it.
     pub channel_binding: ChannelBinding,
 }
 
@@ -150,14 +150,16 @@ pub enum ConfigError {
     NoDatabase,
     #[error("DB_SECRET_ID and DATABASE_URL are both set: keep one")]
     TwoDatabases,
-    #[error("DB_AUTH has an unknown value: set password or iam")]
+    #[error("DB_AUTH must be password or iam")]
     UnknownAuth,
-    #[error("DB_AUTH=iam needs no password: unset {0}, and set DB_HOST, DB_NAME and DB_USER")]
+    #[error(
+        "DB_AUTH=iam cannot be combined with {0}: unset {0}, and set DB_HOST, DB_NAME and DB_USER"
+    )]
     IamAndPassword(&'static str),
     #[error("DB_AUTH=iam needs {0}: set it")]
     IamNeeds(&'static str),
     #[error(
-        "DB_AUTH=iam sends a token that anybody could use over a connection that is verified in full: unset {0}"
+        "DB_AUTH=iam requires verify-full, because anyone who intercepts the token can log in with it: unset {0}"
     )]
     IamIsVerified(&'static str),
     #[error("MASK_SECRET_ID and MASK_KEY are both set: keep one")]
@@ -165,18 +167,16 @@ pub enum ConfigError {
     #[error("{0} is not a valid number: set a whole number or unset it")]
     NotANumber(&'static str),
     #[error(
-        "{0} is not set, although Lambda sets it: this program is a Lambda function; outside of Lambda, run it with `make run` or `make watch`"
+        "{0} is not set: this program runs only on Lambda; to run it locally, use `make run` or `make watch`"
     )]
     NoRuntime(&'static str),
-    #[error(
-        "DB_SSLMODE has an unknown value: set verify-full, verify-ca, require, prefer or disable"
-    )]
+    #[error("DB_SSLMODE must be verify-full, verify-ca, require, prefer or disable")]
     UnknownSslMode,
     #[error(
-        "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT, because without it any public certificate is accepted: name the file of your own authority, or use verify-full"
+        "DB_SSLMODE=verify-ca needs DB_SSLROOTCERT, because without it any public certificate is accepted: set it to your own CA file, or use verify-full"
     )]
     NoAuthority,
-    #[error("DB_CHANNEL_BINDING has an unknown value: set require, prefer or disable")]
+    #[error("DB_CHANNEL_BINDING must be require, prefer or disable")]
     UnknownChannelBinding,
 }
 

@@ -30,7 +30,7 @@ impl TlsSettings {
         self.mode.unwrap_or(default)
     }
 
-    /// Whether an authority is missing: `verify-ca` with those of the system accepts any public certificate.
+    /// Whether an authority is missing: `verify-ca` with the authorities of the system accepts any public certificate.
     pub(crate) fn lacks_authority(&self) -> bool {
         self.mode == Some(SslMode::VerifyCa) && self.authorities == Authorities::System
     }

@@ -10,7 +10,7 @@ use super::target::config_of_secret;
 use crate::config::DatabaseSecretSettings;
 use crate::secret::{DatabaseSecret, SecretError, Secrets, Stage};
 
-/// The secret of the database. This copy of its password is wiped when it is dropped; those of the driver and of
+/// The secret of the database. This copy of its password is wiped when it is dropped; the copies in the driver and in
 /// Secrets Manager's response are not.
 pub(super) struct RotatingSecret {
     pub(super) settings: DatabaseSecretSettings,
@@ -38,7 +38,7 @@ impl RotatingSecret {
                 Ok(config)
             }
             (Err(error), Some((secret, _))) if error.is_transient() => {
-                tracing::warn!(reason = %error, "using an old secret");
+                tracing::warn!(reason = %error, "cannot refresh the database secret: using the cached one");
                 self.config_of(secret)
             }
             (Err(error), _) => Err(error.into()),

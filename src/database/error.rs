@@ -32,7 +32,7 @@ pub enum DatabaseError {
     )]
     UrlCredentials(String),
     #[error(
-        "Postgres refused the IAM token of user {user:?} (SQLSTATE {sqlstate}): {grants}, and check that the AWS credentials have not expired and that the clock of this machine is right"
+        "Postgres refused the IAM token of user {user:?} (SQLSTATE {sqlstate}): {grants}, and check that the AWS credentials have not expired and that this machine's clock is correct"
     )]
     Token {
         user: String,
@@ -81,7 +81,7 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the server's own code or that of an extension failed, perhaps for one row only.
+    /// Whether the code of the server or of an extension failed, perhaps for one row only.
     pub(crate) fn is_internal(&self) -> bool {
         matches!(self, Self::Server(refusal) if refusal.is(&SqlState::INTERNAL_ERROR))
     }

@@ -57,7 +57,7 @@ pub struct Database {
     credentials: Credentials,
     tls: Arc<Tls>,
     session: Option<Session>,
-    /// Connections made since the last call of `take_recovery`, without the first of all.
+    /// Connections made since the last call of `take_recovery_counts`, without the first of all.
     reconnects: u64,
     was_connected: bool,
     server: Server,
@@ -152,7 +152,7 @@ impl Database {
         Ok(&session.client)
     }
 
-    /// The same, with its prepared statements.
+    /// A connection that works, as far as can be known, with its prepared statements.
     pub(crate) async fn session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
         timeout_at(until, self.working_session(until))
             .await
@@ -252,7 +252,7 @@ impl Database {
     }
 
     /// Reconnects and secret refreshes since the last call; the caller counts statements.
-    pub fn take_recovery(&mut self) -> Recovery {
+    pub fn take_recovery_counts(&mut self) -> Recovery {
         let secret_refreshes = match &mut self.credentials {
             Credentials::Url(_) | Credentials::Iam(_) => 0,
             Credentials::Secret(secret) => secret.take_refreshes(),
@@ -280,8 +280,10 @@ impl Database {
             ..
         } = session;
         drop(client);
-        // Best effort: the environment ends.
-        _ = timeout(CLOSE_TIMEOUT, connection.join_next()).await;
+        let closed = timeout(CLOSE_TIMEOUT, connection.join_next()).await;
+        if closed.is_err() {
+            tracing::debug!("connection not closed in time");
+        }
     }
 
     /// Drops a connection whose statement ran out of time, and asks the server to cancel it, so that abandoned

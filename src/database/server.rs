@@ -16,7 +16,7 @@ pub(crate) struct TransactionLimit {
     pub(crate) bytes: usize,
 }
 
-/// DSQL's 10 MiB are those of the rows and of a message of the protocol, which contain more than the values.
+/// DSQL's 10 MiB count the rows and the protocol's message, which contain more than the values.
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/CHAP_quotas.html> (2026-11).
 const LIMIT_OF_DSQL: TransactionLimit = TransactionLimit {
     rows: 3_000,
@@ -33,7 +33,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// The server at a host. Endpoints of DSQL are called `CLUSTER.dsql.REGION.on.aws`, those of PrivateLink
+    /// The server at a host. Endpoints of DSQL are called `CLUSTER.dsql.REGION.on.aws`, PrivateLink endpoints
     /// `CLUSTER.dsql-….REGION.on.aws`.
     /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/privatelink-managing-clusters.html> (2026-11).
     pub(super) fn at(host: &str) -> Self {
@@ -58,7 +58,7 @@ impl Server {
             .unwrap_or(Self::Postgres)
     }
 
-    /// Whether a connection has to be renewed; also if the clock was set back, so that its age is unknown.
+    /// Whether a connection must be renewed; also if the clock was set back, so that its age is unknown.
     pub(super) fn closes(self, made: SystemTime, now: SystemTime) -> bool {
         match self {
             Self::Postgres => false,

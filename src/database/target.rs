@@ -69,7 +69,7 @@ pub(super) fn config_of_url(url: &SecretString) -> Result<(Config, TlsSettings),
     }
     if tls.lacks_authority() {
         return Err(DatabaseError::Url(
-            "its sslmode verify-ca needs an sslrootcert, because without it a certificate of any public authority is accepted",
+            "its sslmode verify-ca needs an sslrootcert, because without it a certificate from any public authority is accepted",
         ));
     }
     let config = format!("{base}?{}", rest.join("&"))

@@ -17,7 +17,7 @@ use super::DatabaseError;
 use super::target::mode_of;
 use crate::config::{Authorities, SslMode, TlsSettings};
 
-/// The authorities of RDS and Aurora. Those of RDS Proxy and Aurora DSQL are public.
+/// The authorities of RDS and Aurora. RDS Proxy and Aurora DSQL use public authorities.
 /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html> (2026-11).
 const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca.pem");
 
@@ -61,7 +61,7 @@ impl Tls {
 }
 
 impl TlsOfMode {
-    /// With `verify-full`, the authorities of RDS are trusted beside those of the system.
+    /// With `verify-full`, the authorities of RDS are trusted beside the system's.
     ///
     /// As in libpq, `require` verifies the authority if one is named, and a named authority is the only one that
     /// is trusted. Otherwise anybody with a certificate of a public authority could pose as the server.
@@ -82,7 +82,7 @@ impl TlsOfMode {
         builder.danger_accept_invalid_hostnames(self.mode != SslMode::VerifyFull);
         let is_only = matches!(settings.authorities, Authorities::Only(_));
         builder.disable_built_in_roots(is_only);
-        // They sign certificates for the names of RDS only, so the name has to be verified.
+        // They sign certificates for the names of RDS only, so the name must be verified.
         if self.mode == SslMode::VerifyFull && !is_only {
             for certificate in Certificate::stack_from_pem(RDS_AUTHORITIES)? {
                 builder.add_root_certificate(certificate);

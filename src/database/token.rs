@@ -3,7 +3,6 @@
 //! The token is a presigned URL without its scheme, which the server has AWS verify. It lasts 15 minutes, and is
 //! needed only while the connection is made.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -140,8 +139,7 @@ impl Request {
         let (instructions, _) = sign(request, &parameters).ok()?.into_parts();
         let mut token = self.url.clone();
         for (name, value) in instructions.params() {
-            // Writing to a String cannot fail.
-            _ = write!(token, "&{name}={}", utf8_percent_encode(value, ENCODED));
+            token += &format!("&{name}={}", utf8_percent_encode(value, ENCODED));
         }
         Some(token)
     }

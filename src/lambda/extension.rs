@@ -31,7 +31,7 @@ pub(super) async fn end_of_environment() -> impl Future<Output = ()> {
     if let Err(reason) = registered.unwrap_or_else(|_| Err("no response in time".into())) {
         tracing::debug!(
             reason,
-            "not registered as an extension: the end of the environment is not announced"
+            "not registered as an extension: Lambda will not announce the end of the environment"
         );
     }
     async {

@@ -31,7 +31,7 @@ async fn run(handler: &mut Handler) -> Result<(), RuntimeApiError> {
     let mut is_first = true;
     loop {
         let invocation = api.next().await?;
-        // Of the highest level, so that every line has it whatever the log level.
+        // It has the highest level, so that every line has it whatever the log level.
         let span = tracing::error_span!(
             "invocation",
             request_id = invocation.context.request_id,

@@ -132,7 +132,7 @@ impl RuntimeApi {
             Ok(status) if (400..500).contains(&status) => {
                 tracing::error!(
                     status,
-                    "Lambda did not accept the answer: its messages are delivered again"
+                    "Lambda did not accept the response: its messages will be redelivered"
                 );
                 Ok(())
             }

@@ -19,14 +19,15 @@ use crate::database::{Database, DatabaseError, Session};
 use crate::deadline::TimeBudget;
 use crate::refusal::RetryAction;
 use crate::schema::{Known, key_guard};
+use crate::telemetry::messages::RETRYING;
 
 /// The rows are bisected after this many attempts that broke the connection: the server may just have restarted.
 const MAX_LOST: u32 = 2;
 
 /// Why a part of a batch was not stored.
 pub(super) enum Failure {
-    /// A row of one of its messages is refused. With an error of the table or the server, this may be at fault instead:
-    /// the message is blamed only once another one has been stored.
+    /// A row of one of its messages is refused. If the error may be the fault of the table or the server, the message
+    /// is blamed only once another one has been stored.
     Refused(Refusal, Option<LoadError>),
     /// The table is at fault, at least for one of the rows.
     Table(LoadError),
@@ -40,11 +41,11 @@ pub(super) enum Failure {
 /// What happens after a statement that did not store its rows.
 pub(super) enum Next {
     /// The statement was changed: run it at once.
-    Again,
+    RetryNow,
     /// Another attempt may succeed after a wait.
-    Later(DatabaseError),
+    RetryLater(DatabaseError),
     /// It broke the connection: if that happens again, fewer rows may succeed.
-    Lost(DatabaseError),
+    ConnectionLost(DatabaseError),
     /// Retrying does not help.
     Fail(Failure),
 }
@@ -77,15 +78,15 @@ impl Loader {
                 Ok(Ok(counts)) if self.is_right(&counts, is_optimistic) => {
                     return Ok(stored(&chosen, &counts));
                 }
-                Ok(Ok(_)) => Next::Again,
+                Ok(Ok(_)) => Next::RetryNow,
                 Ok(Err(error)) => self.explain(error, is_optimistic, &mut tries, time).await,
                 Err(next) => next,
             };
             match next {
-                Next::Again => {}
+                Next::RetryNow => {}
                 Next::Fail(failure) => return Err(failure),
-                Next::Later(error) => tries.wait(error, false, part, time).await?,
-                Next::Lost(error) => tries.wait(error, true, part, time).await?,
+                Next::RetryLater(error) => tries.wait(error, false, part, time).await?,
+                Next::ConnectionLost(error) => tries.wait(error, true, part, time).await?,
             }
             self.retries += 1;
         }
@@ -192,7 +193,7 @@ fn without_session(error: DatabaseError) -> Next {
         | RetryAction::Reconnect
         | RetryAction::RefreshCredentials
         | RetryAction::Retry
-        | RetryAction::TryFewer => Next::Later(error),
+        | RetryAction::TryFewer => Next::RetryLater(error),
     }
 }
 
@@ -234,7 +235,7 @@ impl Tries {
             reason,
             attempt = self.waits,
             wait_millis = wait.as_millis() as u64,
-            "trying again"
+            "{RETRYING}"
         );
         sleep(wait).await;
         self.waits += 1;

@@ -67,7 +67,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The part to try next, of which a result must follow.
+    /// The part to try next. Its result must be reported.
     pub(super) fn next(&mut self) -> Option<Part> {
         loop {
             let part = match self.ambiguous.count.checked_sub(MAX_AMBIGUOUS) {
@@ -87,7 +87,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The rows of a part are as they should be; with what that took in each table.
+    /// The rows of a part are stored; with the counts of each table.
     pub(super) fn stored(&mut self, part: &Part, stored: &[Stored]) {
         for &message in &part.messages {
             self.set(message, Outcome::Stored);
@@ -116,8 +116,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// What became of the batch. A message is blamed if every table has taken rows of others; a duplicate proves
-    /// nothing, because Postgres writes no row and runs no trigger for it.
+    /// What became of the batch. A message is blamed if every table has stored rows of other messages; a duplicate
+    /// proves nothing, because Postgres writes no row and runs no trigger for it.
     pub(super) fn end(mut self) -> (Loaded, Result<(), LoadError>) {
         for message in std::mem::take(&mut self.ambiguous.messages) {
             let mut tables = self.rows.tables().iter().zip(&self.loaded.tables);
@@ -125,7 +125,7 @@ impl<'a> Batch<'a> {
                 table.of_message(message).is_empty() || stored.written + stored.deleted > 0
             });
             if let Some(Outcome::Rejected(refusal)) = self.loaded.outcomes.get_mut(message) {
-                refusal.is_in_doubt = !is_proven;
+                refusal.is_ambiguous = !is_proven;
             }
         }
         let result = match (self.ambiguous.table.take(), self.ambiguous.other.take()) {

@@ -1,5 +1,5 @@
-//! Which rows of some messages are stored: of several with the same key in one table, one, with the rows that belong
-//! to it; and which of them share a statement, where deleted rows take rows of other tables with them.
+//! Which rows of some messages are stored: one of several with the same key in one table, with its child rows; and
+//! which of them share a statement, where deleted rows take rows of other tables with them.
 //!
 //! Postgres runs a foreign key's `ON DELETE CASCADE` or `SET NULL` at the end of the statement. A row that the same
 //! statement writes would then be gone, or changed, before its own reference is checked. So deletions, and rows of
@@ -24,7 +24,7 @@ pub(super) struct ChosenRows<'r> {
     pub(super) rows: &'r Rows,
     pub(super) written: Vec<usize>,
     pub(super) deleted: Vec<usize>,
-    /// In a table without a parent: which of the messages' rows these were chosen from.
+    /// The rows of the messages that these were chosen from, in a table without a parent.
     deduplicated: Option<Deduplicated>,
 }
 
@@ -93,7 +93,7 @@ fn choose_together<'r>(
     Chosen { tables }
 }
 
-/// Whether rows of a table may be deleted: its own, or those of a child table with or among their siblings.
+/// Whether rows of a table may be deleted: by themselves, or in a child table with or among their siblings.
 fn loses_rows(pipeline: &Pipeline, rows: &MessageRows, messages: &[usize], table: usize) -> bool {
     let origin = pipeline.origin_of(table);
     let Some(written) = rows.tables().get(origin) else {

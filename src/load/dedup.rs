@@ -31,8 +31,8 @@ impl Deduplicated {
         }
     }
 
-    /// How many rows are stale, where Postgres has left out this many: under `newer`, those of which the table has a
-    /// newer one.
+    /// How many rows are stale, where Postgres has skipped this many: under `newer`, those that are older than the row
+    /// in the table.
     pub(super) fn stale(&self, unwritten: u64) -> u64 {
         self.older + if self.has_newer { unwritten } else { 0 }
     }

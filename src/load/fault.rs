@@ -39,32 +39,32 @@ impl Loader {
         }
         let refusal = match error {
             DatabaseError::Server(refusal) => refusal,
-            lost => return Next::Lost(lost),
+            lost => return Next::ConnectionLost(lost),
         };
         // Perhaps the server process of this connection crashed.
         if refusal.is(&SqlState::CRASH_SHUTDOWN) {
-            return Next::Lost(DatabaseError::Server(refusal));
+            return Next::ConnectionLost(DatabaseError::Server(refusal));
         }
         match action {
             RetryAction::Bisect if is_optimistic && refusal.is(&SqlState::UNIQUE_VIOLATION) => {
                 self.optimistic.miss();
-                Next::Again
+                Next::RetryNow
             }
             RetryAction::Bisect => {
                 let explained = self.explain_row(refusal, tries, time).await;
-                explained.unwrap_or_else(Next::Later)
+                explained.unwrap_or_else(Next::RetryLater)
             }
             RetryAction::Fail => self.explain_statement(refusal, time).await,
             RetryAction::TryFewer => Next::Fail(Failure::TryFewer(None)),
             // A proxy logs in again, or a trigger refuses one row with this code.
-            RetryAction::RefreshCredentials => Next::Lost(DatabaseError::Server(refusal)),
+            RetryAction::RefreshCredentials => Next::ConnectionLost(DatabaseError::Server(refusal)),
             RetryAction::Retry | RetryAction::Reconnect => {
                 let error = DatabaseError::Server(refusal.clone());
                 let last = tries.last_error.as_ref();
                 if error.is_internal() && last.is_some_and(DatabaseError::is_internal) {
                     Next::Fail(Failure::Refused(refusal, Some(error.into())))
                 } else {
-                    Next::Later(error)
+                    Next::RetryLater(error)
                 }
             }
         }
@@ -106,10 +106,10 @@ impl Loader {
             let is_of_key = self.query_catalogs(named, time, ask).await?;
             if is_of_key.contains(&true) && tries.key_violations < MAX_KEY_VIOLATIONS {
                 tries.key_violations += 1;
-                return Ok(Next::Later(DatabaseError::Server(refusal)));
+                return Ok(Next::RetryLater(DatabaseError::Server(refusal)));
             }
         } else if self.may_differ(&refusal) && self.rebuild(time).await? {
-            return Ok(Next::Again);
+            return Ok(Next::RetryNow);
         }
         Ok(Next::Fail(Failure::Refused(refusal, None)))
     }
@@ -119,7 +119,7 @@ impl Loader {
         let pipeline = Arc::clone(&self.pipeline);
         let tables = &pipeline.tables;
         let found = match self.rebuild(time).await {
-            Ok(true) => return Next::Again,
+            Ok(true) => return Next::RetryNow,
             Ok(false) => self.query_catalogs(tables, time, Inspection::read).await,
             Err(error) => Err(error),
         };
@@ -128,7 +128,7 @@ impl Loader {
             Err(error) if error.action() == RetryAction::Fail => {
                 return Next::Fail(Failure::Stop(Some(error.into())));
             }
-            Err(error) => return Next::Later(error),
+            Err(error) => return Next::RetryLater(error),
         };
         let tables = tables.iter().zip(found);
         let faults = tables.map(|(mapping, found)| found.explain(&pipeline, mapping, &refusal));
@@ -147,7 +147,7 @@ impl Loader {
         refusal.is(&TABLES_DIFFER) || is_no_value_of_enum && self.statements.known().has_casts()
     }
 
-    /// Rebuilds the statement for the tables as they are now; `false` where it stays as it is.
+    /// Rebuilds the statement for the tables as they are now; `false` if it does not change.
     ///
     /// # Errors
     /// The catalog cannot be asked.

@@ -101,15 +101,16 @@ impl Loader {
     }
 
     /// Retries, reconnects and secret refreshes since the last call.
-    pub fn take_recovery(&mut self) -> Recovery {
+    pub fn take_recovery_counts(&mut self) -> Recovery {
         Recovery {
             retries: std::mem::take(&mut self.retries),
-            ..self.database.take_recovery()
+            ..self.database.take_recovery_counts()
         }
     }
 
-    /// Stores the rows of a batch in time, those of a message all or none. After a failed message no later one of its
-    /// FIFO group is stored; `groups` has the group of each message. Where it cannot go on, some may be stored already.
+    /// Stores the rows of a batch in time, for each message all of them or none. After a failed message no later one of
+    /// its FIFO group is stored; `groups` has the group of each message. Where it cannot go on, some may be stored
+    /// already.
     ///
     /// # Errors
     /// The database is unavailable until time runs out, or the table does not fit the mapping.

@@ -14,7 +14,7 @@
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 
-/// For each message of a batch what it has in common with the messages that must not overtake it, by numbers.
+/// For each message of a batch, the numbers of what it has in common with messages that must not overtake it.
 pub(super) type Lanes = Vec<Vec<usize>>;
 
 /// A part that never timed out may take this share of the time left: enough for a server that is slow, and for a
@@ -63,14 +63,14 @@ impl Part {
         self.is_after_timeout
     }
 
-    /// Whether these messages were refused, and nothing was stored since that could change that.
+    /// Whether these messages were refused, and nothing that could change the answer was stored since.
     pub(super) fn is_hopeless(&self) -> bool {
         self.is_hopeless
     }
 
-    /// Into how many shares the time left is divided, of which one attempt may take one. If this part contains one row
-    /// that is locked, it times out once on each level of bisecting; one more share is for what is not locked, and for
-    /// new connections. The last message takes all of it.
+    /// Into how many shares the remaining time is divided; one attempt may take one share. If this part contains one
+    /// row that is locked, it times out once on each level of bisecting; one more share is for what is not locked, and
+    /// for new connections. The last message takes all of it.
     pub(super) fn shares(&self) -> u32 {
         let messages = self.messages.len().max(1);
         if messages + self.others == 1 {
@@ -107,7 +107,7 @@ impl<'a> Schedule<'a> {
         self.pending.is_empty()
     }
 
-    /// The part to try next, of which a result must follow.
+    /// The part to try next. Its result must be reported.
     pub(super) fn next(&mut self) -> Option<Part> {
         if !self.is_reordered {
             let (turn, messages) = self.pending.pop_first()?;

@@ -9,7 +9,7 @@ use super::live::{LiveColumn, short};
 pub enum Effect {
     /// It adds what is missing, or widens a column in place: no stored value changes.
     Adds,
-    /// It keeps every stored value, but rewrites the table, which nobody can read or write meanwhile.
+    /// It keeps every stored value, but rewrites the table, which blocks reads and writes meanwhile.
     Rewrites,
     /// It can change or lose stored values; how.
     Loses(&'static str),
@@ -44,8 +44,8 @@ pub(super) fn conversion(live: &LiveColumn, mapped: ColumnType) -> Effect {
     }
 }
 
-/// The type of the column, or of the elements of an array, if a mapping can have it. The precision of a time is left
-/// out, because no mapping has one, and a column only loses digits of the second by a smaller one.
+/// The type of the column, or of the elements of an array, if a mapping can have it. The precision of a time is
+/// omitted, because no mapping has one, and a column only loses digits of the second by a smaller one.
 fn type_of(live: &LiveColumn) -> Option<ColumnType> {
     let full = short(&live.full_type);
     let element = full.strip_suffix("[]").unwrap_or(&full);
@@ -134,7 +134,7 @@ pub(super) fn digits(of: ColumnType) -> Option<(u16, u16)> {
     }
 }
 
-/// How many digits an integer type stores whatever they are.
+/// How many decimal digits an integer type can always store.
 fn whole_digits(integer: ColumnType) -> u16 {
     match integer {
         T::SmallInt => 4,

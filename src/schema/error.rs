@@ -9,18 +9,15 @@ use mapping::ddl::{default_partition, one_line};
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it is")]
 pub enum TableError {
-    #[error(
-        "table {table} does not exist: create it with the ddl {}",
-        one_line(ddl)
-    )]
+    #[error("table {table} does not exist: create it with: {}", one_line(ddl))]
     Missing { table: String, ddl: String },
-    #[error("table {table} has no column {column:?}: add it with the ddl {ddl}")]
+    #[error("table {table} has no column {column:?}: add it with: {ddl}")]
     ColumnMissing {
         table: String,
         column: String,
         ddl: String,
     },
-    #[error("column {column:?} of table {table} is {actual} and mapped as {mapped}: {ddl}")]
+    #[error("column {column:?} of table {table} is {actual} but mapped as {mapped}: {ddl}")]
     ColumnType {
         table: String,
         column: String,
@@ -29,7 +26,7 @@ pub enum TableError {
         ddl: String,
     },
     #[error(
-        "table {table} has no partition for some rows: create it, or one for all other rows with the ddl {ddl}"
+        "table {table} has no partition for some rows: create it, or one for all other rows with: {ddl}"
     )]
     NoPartition { table: String, ddl: String },
     #[error(
@@ -40,16 +37,16 @@ pub enum TableError {
         column: String,
         ddl: String,
     },
-    #[error("table {table} has no unique index on its key: create it with the ddl {ddl}")]
+    #[error("table {table} has no unique index on its key: create it with: {ddl}")]
     NoUniqueIndex { table: String, ddl: String },
     #[error(
-        "table {tables} changes the key by which the rows of child tables belong to it: give the columns of the key the mapped types, and remove triggers that change them"
+        "table {tables} changed the key that its child rows refer to: give the columns of the key the mapped types, and remove triggers that change them"
     )]
     KeyChanged { tables: String },
-    #[error("the role has no privilege to write to table {table}: grant it with the ddl {ddl}")]
+    #[error("the role has no privilege to write to table {table}: grant it with: {ddl}")]
     NoPrivilege { table: String, ddl: String },
     #[error(
-        "Postgres refuses the statement for table {table} with SQLSTATE {sqlstate}: compare the table with the ddl {ddl}"
+        "Postgres refuses the statement for table {table} with SQLSTATE {sqlstate}: compare the table with: {ddl}"
     )]
     Other {
         table: String,
@@ -60,10 +57,10 @@ pub enum TableError {
 
 /// The fault of a partitioned table that has no partition for a row; `at` is the name of the table or partition
 /// that should have had one.
-pub(crate) fn no_partition(pipeline: &TableMapping, at: Option<&str>) -> TableError {
+pub(crate) fn no_partition(mapping: &TableMapping, at: Option<&str>) -> TableError {
     let table = Table {
-        schema: pipeline.table.schema.clone(),
-        name: at.unwrap_or(&pipeline.table.name).to_owned(),
+        schema: mapping.table.schema.clone(),
+        name: at.unwrap_or(&mapping.table.name).to_owned(),
     };
     TableError::NoPartition {
         ddl: default_partition(&table),

@@ -52,7 +52,7 @@ pub enum Fault {
         how: &'static str,
     },
     #[error(
-        "{actual} in the table, but mapped as {mapped} in a key by which rows are joined or deleted: Postgres cannot compare them"
+        "{actual} in the table, but mapped as {mapped} and used in a key that joins or deletes rows: Postgres cannot compare them"
     )]
     KeyAsText { actual: String, mapped: ColumnType },
     #[error("not null in the table, but the mapping allows null: Postgres refuses such rows")]
@@ -140,7 +140,7 @@ fn fit_of_type(mapped: ColumnType, longest: Option<usize>, live: &LiveColumn) ->
             Fit::Changed("turns dates into midnight in the time zone of the session")
         }
         ("timestamp with time zone", T::Timestamp) => {
-            Fit::Changed("reads times as those of the time zone of the session")
+            Fit::Changed("interprets times in the time zone of the session")
         }
         ("timestamp without time zone", T::TimestampTz) => {
             Fit::Changed("stores times in the time zone of the session")

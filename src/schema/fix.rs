@@ -7,7 +7,7 @@ use super::conversion::Effect;
 pub enum Fix {
     /// A statement, and what it does to the rows that the table has.
     Statement(String, Effect),
-    /// What a person has to do, where Postgres would refuse any statement, or the mapping is at fault.
+    /// What a person must do, where Postgres would refuse any statement, or the mapping is at fault.
     ByHand(String),
 }
 

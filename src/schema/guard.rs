@@ -11,8 +11,8 @@ pub(super) const COLUMNS_OF_INDEX: &str = "\
     (SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attname::pg_catalog.text COLLATE \"C\") FROM pg_catalog.pg_attribute a \
      WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))";
 
-pub(super) fn key_of(pipeline: &TableMapping) -> Vec<&str> {
-    let mut key: Vec<&str> = pipeline.key_names().collect();
+pub(super) fn key_of(mapping: &TableMapping) -> Vec<&str> {
+    let mut key: Vec<&str> = mapping.key_names().collect();
     key.sort_unstable();
     key
 }
@@ -24,7 +24,7 @@ pub(super) fn key_of(pipeline: &TableMapping) -> Vec<&str> {
 /// Source: <https://www.postgresql.org/docs/18/sql-dropindex.html>.
 pub(crate) async fn key_guard(
     client: &Client,
-    pipeline: &TableMapping,
+    mapping: &TableMapping,
 ) -> Result<Option<String>, DatabaseError> {
     let keeping = format!(
         "SELECT pg_catalog.format('pg_catalog.to_regclass(%L)::pg_catalog.oid = %s::pg_catalog.oid AND pg_catalog.pg_index_has_property(%s, ''index_scan'')', $1, c.conrelid, c.conindid) \
@@ -33,8 +33,8 @@ pub(crate) async fn key_guard(
          AND $2::pg_catalog.text[] OPERATOR(pg_catalog.=) {COLUMNS_OF_INDEX} LIMIT 1"
     );
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
-        (&pipeline.table.to_string(), Type::TEXT),
-        (&key_of(pipeline), Type::TEXT_ARRAY),
+        (&mapping.table.to_string(), Type::TEXT),
+        (&key_of(mapping), Type::TEXT_ARRAY),
     ];
     let guard = client.query_typed_opt(&keeping, &parameters).await?;
     Ok(guard.map(|row| row.try_get(0)).transpose()?)

@@ -75,7 +75,7 @@ pub enum Kind {
 pub struct Permissions {
     /// `INSERT`, `SELECT`, `UPDATE`.
     pub needed: Vec<&'static str>,
-    /// Those of them that are not granted on every column that needs them.
+    /// The privileges that are not granted on every column that needs them.
     pub missing: Vec<&'static str>,
     /// The statement that grants them.
     pub fix: String,
@@ -86,24 +86,24 @@ impl Inspection {
     ///
     /// # Errors
     /// The connection failed, or Postgres refused a query.
-    pub async fn read(client: &Client, pipeline: &TableMapping) -> Result<Self, DatabaseError> {
+    pub async fn read(client: &Client, mapping: &TableMapping) -> Result<Self, DatabaseError> {
         let role = client.query_typed_one("SELECT current_user::pg_catalog.text", &[]);
         let role: String = role.await?.try_get(0)?;
-        let columns = match LiveTable::read(client, &pipeline.table).await {
+        let columns = match LiveTable::read(client, &mapping.table).await {
             Err(error) if error.is_missing_privilege() => {
-                return Ok(Self::SchemaClosed(grant_usage(pipeline, &role)));
+                return Ok(Self::SchemaClosed(grant_usage(mapping, &role)));
             }
             columns => columns?,
         };
         if columns.is_missing() {
-            return Self::of_missing(client, pipeline).await;
+            return Self::of_missing(client, mapping).await;
         }
         Ok(Self::Table(Box::new(
-            TableFacts::read(client, pipeline, columns, &role).await?,
+            TableFacts::read(client, mapping, columns, &role).await?,
         )))
     }
 
-    /// The fault of the table, of which Postgres refuses a statement for any row.
+    /// Why Postgres refuses a statement for any row of the table.
     pub(crate) fn explain(
         self,
         pipeline: &Pipeline,
@@ -142,8 +142,8 @@ impl Inspection {
         }
     }
 
-    async fn of_missing(client: &Client, pipeline: &TableMapping) -> Result<Self, DatabaseError> {
-        let Some(schema) = &pipeline.table.schema else {
+    async fn of_missing(client: &Client, mapping: &TableMapping) -> Result<Self, DatabaseError> {
+        let Some(schema) = &mapping.table.schema else {
             return Ok(Self::NoTable);
         };
         let quoted = quote_identifier(schema);
@@ -154,16 +154,16 @@ impl Inspection {
         Ok(if exists.try_get(0)? {
             Self::NoTable
         } else {
-            Self::NoSchema(pipeline.create_schema().trim_end().to_owned())
+            Self::NoSchema(mapping.create_schema().trim_end().to_owned())
         })
     }
 }
 
 impl TableFacts {
     /// What gives the key of the mapping a unique index; `None` if it has one.
-    pub fn key_fix(&self, pipeline: &TableMapping) -> Option<Fix> {
+    pub fn key_fix(&self, mapping: &TableMapping) -> Option<Fix> {
         let create = self.unique_index.as_ref().err()?;
-        let is_in_key = |column: &&str| pipeline.key_names().any(|name| name == *column);
+        let is_in_key = |column: &&str| mapping.key_names().any(|name| name == *column);
         let mut outside = self.columns.partition_columns();
         Some(match outside.find(|column| !is_in_key(column)) {
             Some(column) => Fix::ByHand(format!(
@@ -180,7 +180,7 @@ impl TableFacts {
 
     async fn read(
         client: &Client,
-        pipeline: &TableMapping,
+        mapping: &TableMapping,
         columns: LiveTable,
         role: &str,
     ) -> Result<Self, DatabaseError> {
@@ -189,7 +189,7 @@ impl TableFacts {
                    ARRAY(SELECT part.oid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_class part WHERE part.relpersistence = 'u' AND part.oid IN \
                          (SELECT c.oid UNION ALL SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)) ORDER BY 1) \
                    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)::pg_catalog.oid";
-        let table = pipeline.table.to_string();
+        let table = mapping.table.to_string();
         let row = client.query_typed_one(sql, &[(&table, Type::TEXT)]).await?;
         let kind: String = row.try_get(1)?;
         let kind = match kind.as_str() {
@@ -198,26 +198,19 @@ impl TableFacts {
             _ => Kind::Other,
         };
         let is_partitioned = matches!(kind, Kind::Partitioned(_));
-        let unique_index = unique_index_of_key(client, pipeline).await?;
-        let create = || {
-            index(
-                "UNIQUE INDEX",
-                pipeline,
-                pipeline.key_names(),
-                is_partitioned,
-            )
-        };
+        let unique_index = unique_index_of_key(client, mapping).await?;
+        let create = || index("UNIQUE INDEX", mapping, mapping.key_names(), is_partitioned);
         Ok(Self {
             schema: row.try_get(0)?,
             kind,
             columns,
             unique_index: unique_index.ok_or_else(create),
-            permissions: Permissions::read(client, pipeline, role).await?,
+            permissions: Permissions::read(client, mapping, role).await?,
             has_row_security: row.try_get(2)?,
             unlogged: row.try_get(4)?,
             // Aurora DSQL has no catalog of partitioned tables.
             partition_gap: match is_partitioned {
-                true => PartitionGap::read(client, pipeline).await?,
+                true => PartitionGap::read(client, mapping).await?,
                 false => None,
             },
         })
@@ -226,13 +219,13 @@ impl TableFacts {
 
 impl PartitionGap {
     /// Looks for a gap in a table that is partitioned by ranges of a time, at the first level of partitions only.
-    async fn read(client: &Client, pipeline: &TableMapping) -> Result<Option<Self>, DatabaseError> {
+    async fn read(client: &Client, mapping: &TableMapping) -> Result<Option<Self>, DatabaseError> {
         let by_time = "SELECT a.attname::pg_catalog.text, t.typname::pg_catalog.text FROM pg_catalog.pg_partitioned_table p \
                        JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] \
                        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
                        WHERE p.partrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0::pg_catalog.oid \
                        AND a.atttypid IN ('pg_catalog.date'::pg_catalog.regtype::pg_catalog.oid, 'pg_catalog.timestamp'::pg_catalog.regtype::pg_catalog.oid, 'pg_catalog.timestamptz'::pg_catalog.regtype::pg_catalog.oid)";
-        let table = pipeline.table.to_string();
+        let table = mapping.table.to_string();
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
         let Some(row) = client.query_typed_opt(by_time, &parameters).await? else {
             return Ok(None);
@@ -258,7 +251,7 @@ impl PartitionGap {
             column,
             from: row.try_get(0)?,
             is_now: row.try_get(1)?,
-            fix: default_partition(&pipeline.table),
+            fix: default_partition(&mapping.table),
         }))
     }
 }
@@ -266,23 +259,23 @@ impl PartitionGap {
 impl Permissions {
     async fn read(
         client: &Client,
-        pipeline: &TableMapping,
+        mapping: &TableMapping,
         role: &str,
     ) -> Result<Self, DatabaseError> {
-        let all: Vec<&str> = pipeline.column_names().collect();
-        let key: Vec<&str> = pipeline.key_names().collect();
-        let others: Vec<&str> = pipeline.other_names().collect();
+        let all: Vec<&str> = mapping.column_names().collect();
+        let key: Vec<&str> = mapping.key_names().collect();
+        let others: Vec<&str> = mapping.other_names().collect();
         // ON CONFLICT reads the key, and DO UPDATE the columns that it sets.
         // Source: <https://www.postgresql.org/docs/18/sql-insert.html>.
-        let needed = match pipeline.on_conflict {
-            OnConflict::Ignore if pipeline.parent.is_none() => {
+        let needed = match mapping.on_conflict {
+            OnConflict::Ignore if mapping.parent.is_none() => {
                 vec![("INSERT", &all), ("SELECT", &key)]
             }
             _ => vec![("INSERT", &all), ("SELECT", &all), ("UPDATE", &others)],
         };
         let sql = "SELECT coalesce(pg_catalog.bool_and(pg_catalog.has_column_privilege(attrelid, attnum, $2)), true) FROM pg_catalog.pg_attribute \
                    WHERE attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND attname = ANY($3::pg_catalog.text[]) AND attnum > 0 AND NOT attisdropped";
-        let table = pipeline.table.to_string();
+        let table = mapping.table.to_string();
         let mut missing = Vec::new();
         for (privilege, columns) in &needed {
             let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
@@ -295,7 +288,7 @@ impl Permissions {
             }
         }
         let mut needed: Vec<_> = needed.iter().map(|(privilege, _)| *privilege).collect();
-        if pipeline.can_delete() || pipeline.is_replaced_with_parent() {
+        if mapping.can_delete() || mapping.is_replaced_with_parent() {
             needed.push("DELETE");
             let sql = "SELECT coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass($1), 'DELETE'), true)";
             if !holds(client, sql, &[(&table, Type::TEXT)]).await? {
@@ -330,7 +323,7 @@ async fn holds(
 /// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/optimizer/util/plancat.c>.
 async fn unique_index_of_key(
     client: &Client,
-    pipeline: &TableMapping,
+    mapping: &TableMapping,
 ) -> Result<Option<String>, DatabaseError> {
     let sql = format!(
         "SELECT x.relname::pg_catalog.text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
@@ -338,8 +331,8 @@ async fn unique_index_of_key(
          AND i.indpred IS NULL AND i.indexprs IS NULL AND $2::pg_catalog.text[] OPERATOR(pg_catalog.=) {COLUMNS_OF_INDEX} ORDER BY x.relname LIMIT 1"
     );
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
-        (&pipeline.table.to_string(), Type::TEXT),
-        (&key_of(pipeline), Type::TEXT_ARRAY),
+        (&mapping.table.to_string(), Type::TEXT),
+        (&key_of(mapping), Type::TEXT_ARRAY),
     ];
     let index = client.query_typed_opt(&sql, &parameters).await?;
     Ok(index.map(|row| row.try_get(0)).transpose()?)
@@ -349,7 +342,7 @@ async fn unique_index_of_key(
 /// replaced.
 pub(crate) async fn is_index_of_key(
     client: &Client,
-    pipeline: &TableMapping,
+    mapping: &TableMapping,
     index: &str,
 ) -> Result<bool, DatabaseError> {
     let sql = format!(
@@ -357,17 +350,17 @@ pub(crate) async fn is_index_of_key(
          WHERE x.relname = $1 AND i.indisunique AND $2::pg_catalog.text[] OPERATOR(pg_catalog.=) {COLUMNS_OF_INDEX} \
          AND (i.indrelid = pg_catalog.to_regclass($3)::pg_catalog.oid OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = i.indrelid))"
     );
-    let table = pipeline.table.to_string();
+    let table = mapping.table.to_string();
     let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
         (&index, Type::TEXT),
-        (&key_of(pipeline), Type::TEXT_ARRAY),
+        (&key_of(mapping), Type::TEXT_ARRAY),
         (&table, Type::TEXT),
     ];
     Ok(!client.query_typed(&sql, &parameters).await?.is_empty())
 }
 
-fn grant_usage(pipeline: &TableMapping, role: &str) -> String {
-    let schema = pipeline.table.schema.as_deref().map(quote_identifier);
+fn grant_usage(mapping: &TableMapping, role: &str) -> String {
+    let schema = mapping.table.schema.as_deref().map(quote_identifier);
     format!(
         "GRANT USAGE ON SCHEMA {} TO {};",
         schema.unwrap_or_default(),

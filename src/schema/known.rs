@@ -12,7 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::DatabaseError;
 
-/// The types whose values Postgres compares as it compares those of a parameter: `text` and `varchar`.
+/// The types whose values Postgres compares as it compares the values of a parameter: `text` and `varchar`.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/include/catalog/pg_type.dat>.
 const PLAIN_TYPES: &str = "25, 1043";
 

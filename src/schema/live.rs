@@ -1,4 +1,4 @@
-//! The table as it is, and how it differs from the mapping. The loader reads it only when Postgres refuses a
+//! The table in the catalog, and how it differs from the mapping. The loader reads it only when Postgres refuses a
 //! statement for any row.
 
 use mapping::ddl::{add_column, alter_type, drop_not_null, set_not_null};
@@ -141,13 +141,13 @@ impl LiveTable {
 
     /// All differences that prevent or change the storing of values, in the order of the mapping, and then the
     /// columns that only the table has.
-    pub fn differences(&self, pipeline: &TableMapping) -> Vec<Difference> {
-        let table = pipeline.table.to_string();
-        let mapped = pipeline
+    pub fn differences(&self, mapping: &TableMapping) -> Vec<Difference> {
+        let table = mapping.table.to_string();
+        let mapped = mapping
             .columns
             .iter()
-            .flat_map(|column| self.differences_of(pipeline, &table, column));
-        let is_mapped = |live: &&LiveColumn| pipeline.column_names().any(|name| name == live.name);
+            .flat_map(|column| self.differences_of(mapping, &table, column));
+        let is_mapped = |live: &&LiveColumn| mapping.column_names().any(|name| name == live.name);
         let others = self.columns.iter().filter(|live| !is_mapped(live));
         let others = others
             .filter(|live| !live.allows_null() && !live.has_default && !live.is_generated)
@@ -156,24 +156,24 @@ impl LiveTable {
                 Difference::of(&live.name, Fault::UnmappedNotNull, fix)
             });
         mapped
-            .chain(self.newer_as_text(pipeline))
+            .chain(self.newer_as_text(mapping))
             .chain(others)
             .collect()
     }
 
     /// A text column stores any value, but `newer` would then compare by collation.
-    fn newer_as_text(&self, pipeline: &TableMapping) -> Option<Difference> {
-        let column = pipeline.newer_column()?;
+    fn newer_as_text(&self, mapping: &TableMapping) -> Option<Difference> {
+        let column = mapping.newer_column()?;
         let is_text = |live: &&LiveColumn| live.is_string && !live.is_array;
         let live = self.column(&column.name).filter(is_text)?;
         let fault = Fault::NewerAsText(short(&live.full_type));
-        let fix = self.retype(&pipeline.table.to_string(), column, live);
+        let fix = self.retype(&mapping.table.to_string(), column, live);
         Some(Difference::of(&column.name, fault, fix))
     }
 
     fn differences_of(
         &self,
-        pipeline: &TableMapping,
+        mapping: &TableMapping,
         table: &str,
         column: &Column,
     ) -> Vec<Difference> {
@@ -190,10 +190,10 @@ impl LiveTable {
             return vec![difference(Fault::Generated, fix)];
         }
         let (actual, mapped) = (short(&live.full_type), column.column_type);
-        let is_compared = pipeline.compares(&column.name);
-        // Rounded, different keys would be one, and older rows as new as newer ones.
-        let mut identifying = pipeline.identifying().into_iter();
-        let identifies = identifying.any(|position| pipeline.columns[position].name == column.name);
+        let is_compared = mapping.compares(&column.name);
+        // Rounding would make different keys equal, and older rows as new as newer ones.
+        let mut identifying = mapping.identifying().into_iter();
+        let identifies = identifying.any(|position| mapping.columns[position].name == column.name);
         let fault = match fit(column, live) {
             _ if is_compared && live.is_text_of(mapped) => {
                 Some(Fault::KeyAsText { actual, mapped })
@@ -258,9 +258,9 @@ impl LiveTable {
     /// Reads the columns of the mapping's table; none if the role cannot read them.
     pub(crate) async fn of_mapping(
         client: &Client,
-        pipeline: &TableMapping,
+        mapping: &TableMapping,
     ) -> Result<Self, DatabaseError> {
-        match Self::read(client, &pipeline.table).await {
+        match Self::read(client, &mapping.table).await {
             Err(error) if error.is_missing_privilege() => Ok(Self::default()),
             read => read,
         }
@@ -269,23 +269,23 @@ impl LiveTable {
     /// The fault of a column that requires a value and is not mapped.
     pub(crate) fn unmapped_not_null(
         &self,
-        pipeline: &TableMapping,
+        mapping: &TableMapping,
         name: &str,
     ) -> Option<TableError> {
         let is_it = |difference: &Difference| {
             difference.column == name && difference.fault == Fault::UnmappedNotNull
         };
-        let difference = self.differences(pipeline).into_iter().find(is_it)?;
+        let difference = self.differences(mapping).into_iter().find(is_it)?;
         Some(TableError::UnmappedNotNull {
-            table: pipeline.table.to_string(),
+            table: mapping.table.to_string(),
             column: difference.column,
             ddl: difference.fix.hint(),
         })
     }
 
     /// The first mapped column for which Postgres refuses the statement.
-    pub(super) fn column_fault(&self, pipeline: &TableMapping) -> Option<TableError> {
-        let table = pipeline.table.to_string();
+    pub(super) fn column_fault(&self, mapping: &TableMapping) -> Option<TableError> {
+        let table = mapping.table.to_string();
         let error = |difference: Difference| {
             let (table, column) = (table.clone(), difference.column);
             let ddl = difference.fix.hint();
@@ -303,7 +303,7 @@ impl LiveTable {
                 _ => return None,
             })
         };
-        self.differences(pipeline).into_iter().find_map(error)
+        self.differences(mapping).into_iter().find_map(error)
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Obstacles {
     pub(super) column: String,
     /// Types to which Postgres has an explicit cast, besides those from and to text.
     casts: Vec<String>,
-    /// Those to which it casts by itself, as it casts a default.
+    /// Types to which Postgres casts by itself, as it casts a default.
     casts_of_default: Vec<String>,
     has_default: bool,
     is_in_primary_key: bool,
@@ -79,21 +79,21 @@ impl Obstacles {
 }
 
 impl Obstacles {
-    /// What has to be done before Postgres gives the column of this table the mapped type.
+    /// What must be done before Postgres gives the column of this table the mapped type.
     pub(super) fn of_type(
         &self,
         table: &str,
         live: &LiveColumn,
         mapped: ColumnType,
     ) -> Option<String> {
-        // By its text, or that of its elements: any string, and numbers to boolean.
+        // By its text, or the text of its elements: any string, and numbers to boolean.
         let is_same_nesting = !live.is_array || matches!(mapped, ColumnType::Array(_));
         let is_by_text =
             live.is_string && is_same_nesting || mapped == ColumnType::Boolean && is_number(live);
         if !is_by_text && !is_castable(&self.casts, live, mapped) {
             let from = short(&live.full_type);
             return Some(format!(
-                "Postgres has no conversion from {from} to {mapped}: change the mapping, or rename the column and let `ddl --diff` add another"
+                "Postgres has no conversion from {from} to {mapped}: change the mapping, or rename the column and let `ddl --diff` add a new one"
             ));
         }
         if self.is_in_partition_key {
@@ -107,7 +107,7 @@ impl Obstacles {
         }
         if !self.comparisons.is_empty() && !are_comparable(live, mapped) {
             return Some(format!(
-                "change the mapping, or drop what compares values of the present type, and then run `ddl --diff` again: {}",
+                "change the mapping, or drop what compares values of the current type, and then run `ddl --diff` again: {}",
                 self.comparisons.join(", ")
             ));
         }
@@ -120,7 +120,7 @@ impl Obstacles {
         None
     }
 
-    /// What has to be done where Postgres does not let the column be null.
+    /// What must be done where Postgres does not let the column be null.
     pub(super) fn of_null(&self) -> Option<String> {
         let what = "it is part of the table's primary key: map it with required = true, or change the primary key";
         self.is_in_primary_key.then(|| what.to_owned())

@@ -97,7 +97,7 @@ async fn foreign_key(
 }
 
 /// An index that begins with the columns of the parent's key, in any order, if there also is one for the key by which
-/// the function deletes: that of the table at the top. Aurora DSQL calls a B-tree `btree_index`.
+/// the function deletes, the key of the table at the top. Aurora DSQL calls a B-tree `btree_index`.
 async fn index_of_parent(
     client: &Client,
     pipeline: &Pipeline,

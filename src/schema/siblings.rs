@@ -9,7 +9,7 @@ use super::guard::{COLUMNS_OF_INDEX, key_of};
 use crate::database::DatabaseError;
 
 /// A unique index whose values rows of one parent cannot exchange, because Postgres checks it after each row. An index
-/// that has all columns of the key, or no other, is none: its values differ anyway, or never change.
+/// with all columns of the key, or with no other column, does not count: its values differ anyway, or never change.
 #[derive(Debug)]
 pub struct StrictUnique {
     /// Its name.

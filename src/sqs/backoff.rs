@@ -31,7 +31,7 @@ impl Sqs {
     async fn delay(&self, delayed: Vec<(&Record<'_>, Duration)>, until: Instant) {
         if timeout_at(until, self.try_delay(&delayed)).await.is_err() {
             tracing::warn!(
-                "visibility timeout not extended in time: messages become visible after the queue's own"
+                "visibility timeout not extended in time: messages become visible after the queue's visibility timeout"
             );
         }
     }

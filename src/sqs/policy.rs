@@ -58,8 +58,8 @@ impl FailurePolicy {
         match rule {
             // If Postgres did not answer in time, that may be an outage too.
             Rule::OutOfTime => self.in_outage(delivery),
-            Rule::GroupHeld | Rule::Internal => Disposition::Redeliver,
-            Rule::Refused(refusal) if refusal.is_in_doubt => Disposition::Redeliver,
+            Rule::GroupBlocked | Rule::Internal => Disposition::Redeliver,
+            Rule::Refused(refusal) if refusal.is_ambiguous => Disposition::Redeliver,
             Rule::Refused(_) => self.dead_letter_from(REFUSED_DELIVERIES, delivery),
             Rule::BodyMissing
             | Rule::BodyNotJson
@@ -142,11 +142,11 @@ mod tests {
     #[test]
     fn a_message_that_is_not_at_fault_never_becomes_a_dead_letter() {
         let ambiguous = Refusal {
-            is_in_doubt: true,
+            is_ambiguous: true,
             ..Refusal::default()
         };
         let rules = [
-            Rule::GroupHeld,
+            Rule::GroupBlocked,
             Rule::Internal,
             Rule::OutOfTime,
             Rule::Refused(Box::new(ambiguous)),

@@ -195,7 +195,7 @@ impl Queue {
         request.send().await.map_err(|error| self.error(&error))
     }
 
-    /// Deletes messages by their receipt handles, and says which of them are still there.
+    /// Deletes messages by their receipt handles, and says which of them still exist.
     pub async fn delete(&self, handles: &[&str]) -> Outcome {
         let entry = |(position, handle): (usize, &&str)| {
             let entry = Deletion::builder().id(position.to_string());
@@ -226,8 +226,8 @@ impl Queue {
         (positions(&left), Ok(()))
     }
 
-    /// Sets for how long deliveries stay invisible from now on, by their receipt handles, and says which of them
-    /// keep their timeout.
+    /// Sets for how long deliveries remain invisible from now on, by their receipt handles, and says which of them keep
+    /// their timeout.
     pub async fn change_visibility(&self, changes: &[(&str, Duration)]) -> Outcome {
         let entry = |(position, (handle, timeout)): (usize, &(&str, Duration))| {
             let entry = Change::builder().id(position.to_string());

@@ -27,8 +27,11 @@ const NAMESPACE: &str = "sqs-to-postgres";
 /// The current time, in the format of `tracing`.
 fn timestamp() -> String {
     let mut text = String::new();
-    // Writing to a string cannot fail.
-    _ = time::SystemTime.format_time(&mut Writer::new(&mut text));
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "writing to a String cannot fail"
+    )]
+    let _ = time::SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }
 

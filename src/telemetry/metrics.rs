@@ -214,11 +214,15 @@ impl Metrics {
             return;
         }
         let mut text = Vec::new();
-        // Writing names and numbers to a buffer cannot fail.
-        _ = serde_json::to_writer(&mut text, line);
+        if serde_json::to_writer(&mut text, line).is_err() {
+            return;
+        }
         text.push(b'\n');
-        // A closed log does not fail a batch.
-        _ = std::io::stdout().lock().write_all(&text);
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "a closed log does not fail a batch"
+        )]
+        let _ = std::io::stdout().lock().write_all(&text);
     }
 }
 

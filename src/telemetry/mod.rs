@@ -4,6 +4,7 @@
 //! level.
 
 mod line;
+pub mod messages;
 mod metrics;
 mod summary;
 mod trace;
@@ -24,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::LogSettings;
+use messages::{MESSAGE_FAILED, MESSAGES_FAILED, MORE_MESSAGES_FAILED, ORIGIN_IGNORED, PANIC};
 pub(crate) use metrics::BatchMetrics;
 pub use metrics::{Metrics, Totals};
 
@@ -31,8 +33,8 @@ pub use metrics::{Metrics, Totals};
 /// with every delivery.
 const LINES_PER_RULE: usize = 100;
 
-/// The target of a line about several messages that failed for the same reason. A log that has these lines has none
-/// for each of the messages.
+/// The target of a line about several messages that failed for the same reason. A log with these lines has no line for
+/// each of the messages.
 const ALIKE: &str = concat!(env!("CARGO_CRATE_NAME"), "::alike");
 
 /// This many messages that failed for the same reason still have a line each; a line about more has this many ids.
@@ -64,8 +66,7 @@ where
     start(lines, settings.level, LevelFilter::OFF);
 }
 
-/// Starts a log for a person who reads it as it is written: several messages that failed for the same reason are one
-/// line.
+/// Starts a log for a person who reads it live: several messages that failed for the same reason are one line.
 pub fn init_for_reader(lines: impl Layer<Registry> + Send + Sync, level: Level) {
     start(lines, level, level.into());
 }
@@ -86,7 +87,7 @@ fn start(lines: impl Layer<Registry> + Send + Sync, level: Level, alike: LevelFi
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(place, "panic: report it with this location");
+        tracing::error!(place, "{PANIC}");
     }));
 }
 
@@ -107,7 +108,7 @@ pub fn messages_failed(failed: &[(&Record<'_>, Rejection)]) {
     for (rule, count) in counts {
         let messages = count.saturating_sub(LINES_PER_RULE);
         if messages > 0 {
-            tracing::warn!(rule, messages, "more messages failed");
+            tracing::warn!(rule, messages, "{MORE_MESSAGES_FAILED}");
         }
     }
 }
@@ -122,12 +123,12 @@ pub(crate) fn origins_ignored(ignored: impl Iterator<Item = Ignored>) {
         tracing::warn!(
             messages,
             reason = %reason,
-            "origin ignored: the message keeps the id and time that SQS gave it"
+            "{ORIGIN_IGNORED}"
         );
     }
 }
 
-/// Warns of a batch that is acknowledged although nothing of it is in a table. Perhaps the mapping is at fault.
+/// Warns of a batch that is acknowledged although none of its messages is in a table. Perhaps the mapping is at fault.
 pub(crate) fn batch_skipped(messages: usize) {
     tracing::warn!(
         messages,
@@ -151,7 +152,7 @@ fn messages_failed_alike(failed: &[(&Record<'_>, Rejection)]) {
         let rule = alike.first().map(|(_, rejection)| rejection.rule.name());
         let ids: Vec<_> = each.map(|(record, _)| &*record.message_id).collect();
         let message_ids = ids.join(" ");
-        tracing::warn!(target: ALIKE, rule, messages, message_ids, reason, "messages failed");
+        tracing::warn!(target: ALIKE, rule, messages, message_ids, reason, "{MESSAGES_FAILED}");
     }
 }
 
@@ -167,7 +168,7 @@ fn message_failed(record: &Record<'_>, rejection: &Rejection) {
         attempt = record.receive_count().and_then(|count| count.parse::<u32>().ok()),
         trace_header,
         reason = %rejection,
-        "message failed"
+        "{MESSAGE_FAILED}"
     );
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tracing::Level;
 
+use super::messages::{BATCH, BATCH_FAILED};
 use super::{BatchMetrics, millis};
 use crate::counts::Stored;
 
@@ -40,7 +41,7 @@ pub(super) struct Done {
 }
 
 /// Why the line of a batch with empty rows is a warning.
-const EMPTY_ROWS: &str = "no column that reads the body has a value in some rows: compare the paths of the mapping with a message, for example by explain";
+const EMPTY_ROWS: &str = "no column that reads the body has a value in some rows: compare the paths of the mapping with a message, for example with `explain`";
 
 impl Summary {
     pub(super) fn done(
@@ -79,8 +80,8 @@ impl Summary {
 
     pub(super) fn message(&self) -> &'static str {
         match self {
-            Self::Done(_) => "batch",
-            Self::Failed { .. } => "batch failed",
+            Self::Done(_) => BATCH,
+            Self::Failed { .. } => BATCH_FAILED,
         }
     }
 

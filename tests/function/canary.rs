@@ -23,7 +23,7 @@ const KEY: &str =
 /// An attribute's bytes as Lambda delivers them.
 const BINARY: &str = "enE5Y2FuYXJ5";
 
-/// Every rule except that of a panic, which no message is known to cause.
+/// Every rule except the one for a panic, which no message is known to cause.
 const RULES: [&str; 14] = [
     "body_missing",
     "body_not_json",
@@ -37,7 +37,7 @@ const RULES: [&str; 14] = [
     "nesting",
     "transform",
     "refused",
-    "group_held",
+    "group_blocked",
     "out_of_time",
 ];
 
@@ -364,7 +364,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
             format!("rule=\"{rule}\"")
         });
     }
-    let ways = [
+    let paths = [
         "not an SQS event",
         "22001",
         "22003",
@@ -377,9 +377,9 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         "P0001",
         "does not exist",
         "no column",
-        "is integer and mapped as",
+        "is integer but mapped as",
         "no unique index",
-        "trying again",
+        "retrying",
         "dead letters could not be sent",
         "visibility timeout",
         "cannot be reached",
@@ -390,7 +390,7 @@ async fn no_value_is_in_the_log_or_an_answer(format: &'static str) {
         "its sslmode is unknown",
         "does not begin with postgresql://",
     ];
-    ways.iter().for_each(|way| witness.assert_said(way));
+    paths.iter().for_each(|path| witness.assert_said(path));
     witness.assert_said(TRACE);
     witness.assert_no_canary();
 }

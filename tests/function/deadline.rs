@@ -21,7 +21,12 @@ fn batch() -> serde_json::Value {
 }
 
 /// Invokes with so little time that no message is certain to be stored.
-async fn try_in_vain(yardstick: &Yardstick, function: &mut Function, trial: usize, time: Duration) {
+async fn try_too_late(
+    yardstick: &Yardstick,
+    function: &mut Function,
+    trial: usize,
+    time: Duration,
+) {
     let started = Instant::now();
     let answer = function.invoke_within(&batch(), time).await;
     let took = yardstick.own_time_since(started);
@@ -50,7 +55,7 @@ mod alone {
         let trials = functions.iter_mut().map(async |function| {
             for trial in 0..TRIALS {
                 let time = Duration::from_millis(fastrand::u64(1_200..2_500));
-                try_in_vain(&yardstick, function, trial, time).await;
+                try_too_late(&yardstick, function, trial, time).await;
             }
         });
         join_all(trials).await;
@@ -66,7 +71,7 @@ mod alone {
     async fn a_server_that_stops_responding_in_a_statement_never_prevents_the_answer() {
         let database = Database::with_user_logins().await;
         let proxy = Proxy::before(server_address()).await;
-        // With TLS a cancel request first waits for the server, in vain.
+        // With TLS a cancel request first waits for the server, which does not answer.
         let url = database.url_through(proxy.address);
         let url = url.replace("sslmode=disable", "sslmode=prefer");
         let mut function = Setup::on(&database).set("DATABASE_URL", &url).start().await;

@@ -6,7 +6,7 @@ use crate::families::{ORDERS, deletion, invoke, order, started, stored, with_ord
 use testkit::batch::{Batch, ids};
 use testkit::{Database, Setup};
 
-/// Orders of which the last message counts, whatever its version.
+/// Orders whose last message counts, whatever its version.
 fn last_counts() -> String {
     ORDERS.replace("newer = \"version\"\n", "")
 }
@@ -52,7 +52,7 @@ async fn of_a_delete_and_an_insert_of_one_key_in_a_batch_one_counts_as_a_whole()
     let inserted = |version| order(1, version, &[("new", &[1])]);
     let is_there = |version| vec![format!("1 v{version}"), "1.0 new".into(), "1.0.0 1%".into()];
     let cases = [
-        // Of the later message the version is higher, lower or the same: with `newer`, and without it.
+        // The version of the later message is higher, lower or the same: with `newer`, and without it.
         ([inserted(8), deletion(1, 9)], vec![], vec![]),
         ([inserted(9), deletion(1, 8)], is_there(9), vec![]),
         ([inserted(9), deletion(1, 9)], vec![], vec![]),

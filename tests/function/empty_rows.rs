@@ -1,4 +1,4 @@
-//! Rows of which a message gives no value: a renamed field, a wrong path.
+//! Rows that get no value from their message: a renamed field, a wrong path.
 
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use crate::families::invoke;
 use testkit::batch::{Batch, ids};
 use testkit::{Database, Function, Setup};
 
-/// Parents with children; `{k}` is the type of the key, `{settings}` those of the parent.
+/// Parents with children; `{k}` is the type of the key, `{settings}` the settings of the parent.
 fn mapping(key_type: &str, settings: &str) -> String {
     format!(
         r#"
@@ -82,7 +82,7 @@ async fn of_two_parents_whose_keys_only_postgres_knows_to_be_equal_one_counts_wi
     }
 }
 
-/// The limit that GUARANTEES.md names: one row is stored, but not always that of the first message.
+/// The limit that GUARANTEES.md names: one row is stored, but not always the row of the first message.
 #[tokio::test]
 async fn of_equal_keys_in_one_batch_one_row_is_stored_under_ignore() {
     let mapping = "[[table]]\nname = \"t\"\nkey = [\"k\"]\ncolumn = [{ name = \"k\", type = \"numeric\", required = true }]";
@@ -143,7 +143,7 @@ async fn a_parent_whose_key_the_table_changes_is_not_stored_without_its_children
             );
             let line = function.lines_of("message failed", 1).await.pop().unwrap();
             let reason = line["reason"].as_str().unwrap();
-            assert!(reason.contains("changes the key"), "{reason}");
+            assert!(reason.contains("changed the key"), "{reason}");
         }
     }
 }
@@ -154,7 +154,7 @@ async fn a_table_that_changes_every_key_is_named_and_no_message_is_blamed() {
     let bodies: Vec<_> = ["A", "B", "C"].map(|key| parent(key, 1, &["x"])).into();
     let error = function.invoke(&batch(&bodies).event()).await.error();
     assert!(
-        error.contains("parents") && error.contains("changes the key"),
+        error.contains("parents") && error.contains("changed the key"),
         "{error}"
     );
     assert_eq!(stored(&database).await, ids(&[]));
@@ -167,7 +167,7 @@ async fn a_key_that_is_text_in_the_table_and_mapped_as_another_type_is_named() {
     let (_database, mut function) = started(&with_keys_as("text"), &mapping).await;
     let body = parent("6f1c1b5e-6f1c-4b5e-8f1c-6f1c1b5e6f1c", 1, &["x"]);
     let error = function.invoke(&batch(&[body]).event()).await.error();
-    assert!(error.contains("is text and mapped as uuid"), "{error}");
+    assert!(error.contains("is text but mapped as uuid"), "{error}");
 }
 
 /// The limit that GUARANTEES.md names: bisecting does not divide a message.
@@ -189,7 +189,7 @@ async fn elements_of_one_message_whose_keys_only_postgres_knows_to_be_equal_refu
     assert_eq!(database.rows("SELECT k::text FROM t").await, [["2.0"]]);
 }
 
-/// Of a table without a parent, several elements may be changes of one row.
+/// In a table without a parent, several elements may be changes of one row.
 #[tokio::test]
 async fn elements_with_one_key_in_a_table_without_a_parent_count_like_messages() {
     let table = "[[table]]\nname = \"t\"\neach = \"rows\"\nkey = [\"k\"]\n";

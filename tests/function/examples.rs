@@ -8,7 +8,7 @@ use mapping::Pipeline;
 use testkit::batch::{Batch, ids};
 use testkit::{Database, Function, Setup};
 
-/// Name, the lines that are rejected, and the number of those of which there is no row.
+/// Name, the lines that are rejected, and the number of lines without a row.
 const EXAMPLES: [(&str, &[&str], u64); 6] = [
     ("cloudevents", &["4"], 0),
     ("debezium", &[], 3),
@@ -76,7 +76,7 @@ impl Example {
     }
 }
 
-/// The same of a file.
+/// The rows of a file.
 fn expected(name: &str) -> Vec<Vec<Vec<String>>> {
     let text = read(name, "rows");
     let tables = text.split("\n\n").map(|table| {

@@ -7,7 +7,7 @@ use serde_json::json;
 use testkit::batch::{Batch, id, ids, login, login_with};
 use testkit::{Database, Outcome, Setup, server_address};
 
-const NOT_ACCEPTED: &str = "Lambda did not accept the answer: its messages are delivered again";
+const NOT_ACCEPTED: &str = "Lambda did not accept the response: its messages will be redelivered";
 
 #[tokio::test]
 async fn a_bad_message_does_not_affect_the_others() {
@@ -92,7 +92,7 @@ async fn an_unavailable_database_fails_the_invocation_at_its_deadline() {
         .await
         .error();
     assert!(error.contains("cannot be reached"), "{error}");
-    assert!(!function.lines("trying again").is_empty());
+    assert!(!function.lines("retrying").is_empty());
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_table_that_does_not_fit_fails_the_invocation_with_its_fix() {
         (
             "ALTER TABLE user_logins ALTER create_date TYPE integer USING 1",
             "\\\"create_date\\\"",
-            "is integer and mapped as date",
+            "is integer but mapped as date",
         ),
         (
             "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey",

@@ -78,7 +78,7 @@ async fn orders_of_a_function_that_is_killed_after_the_commit_are_stored_once_by
     }
 }
 
-/// Orders with a discount each, of which only this one does not fit.
+/// Orders with a discount each; only this one does not fit.
 fn numbered(bad: i64) -> Batch {
     (0..8).fold(Batch::new(), |batch, number| {
         let percent = if number == bad { 99 } else { 5 };
@@ -87,7 +87,7 @@ fn numbered(bad: i64) -> Batch {
     })
 }
 
-/// Of this order nothing is stored, and of the others everything.
+/// Nothing of this order is stored, and everything of the others.
 async fn assert_stored_but(database: &Database, order: i64) {
     let none = format!("SELECT FROM orders WHERE order_id = {order}");
     assert_eq!(database.rows(&none).await.len(), 0);

@@ -299,7 +299,7 @@ async fn tables_equal_the_model(policy: Policy) {
                 Fault::Rejected | Fault::Refused("payments") => {
                     assert!(is_failed, "{said}: message {number}");
                 }
-                // It may be left out for another one of its order.
+                // It may be skipped for another one of its order.
                 Fault::Refused(_) => {}
             }
         }

@@ -29,7 +29,7 @@ async fn a_rejected_message_holds_back_its_group_and_no_other() {
         .iter()
         .map(|line| line["rule"].clone())
         .collect();
-    assert_eq!(rules, [json!("required"), json!("group_held")]);
+    assert_eq!(rules, [json!("required"), json!("group_blocked")]);
 }
 
 #[tokio::test]

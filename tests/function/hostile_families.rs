@@ -70,7 +70,7 @@ fn harmless() -> Vec<String> {
             r#"[{{"{key}": 1, "sku": "x", "discounts": null}}]"#
         )),
         with_lines(&format!(r#"[{{"sku": "x", "unmapped": {deep}}}]"#)),
-        // Of equal keys in an object the last counts.
+        // The last of equal keys in an object counts.
         with_lines(&format!(r#"{deep}, "lines": [{{"sku": "x"}}]"#)),
         with_lines(&format!("[{}]", vec![r#"{"sku":"x"}"#; 9_999].join(","))),
     ]

@@ -23,7 +23,7 @@ struct House {
 /// The password that the role has in Postgres; the function does not know it.
 const PASSWORD: &str = "unknown to the function";
 
-/// Of an invocation that is to fail.
+/// The time of an invocation that is to fail.
 const TIME: Duration = Duration::from_secs(6);
 
 impl House {
@@ -107,7 +107,7 @@ async fn a_token_that_postgres_refuses_is_explained() {
         let error = refused(setup.set("AWS_SECRET_ACCESS_KEY", secret)).await;
         let sentence = format!(
             "Postgres refused the IAM token of user {:?} (SQLSTATE 28000): grant it rds_iam, allow rds-db:connect on it, \
-             and check that the AWS credentials have not expired and that the clock of this machine is right",
+             and check that the AWS credentials have not expired and that this machine's clock is correct",
             house.role
         );
         assert_eq!(error, sentence, "{name}");
@@ -169,7 +169,7 @@ async fn an_unverified_server_gets_no_token() {
     for (name, value) in [("DB_SSLMODE", "prefer"), ("DB_CHANNEL_BINDING", "require")] {
         let weaker = house.setup(impostor.address.port()).set(name, value);
         let (_, log) = weaker.fail_to_start().await;
-        let sentence = format!("a connection that is verified in full: unset {name}");
+        let sentence = format!("anyone who intercepts the token can log in with it: unset {name}");
         assert!(log.contains(&sentence), "{log}");
     }
     assert_eq!((impostor.passwords(), plain.passwords()), (vec![], vec![]));

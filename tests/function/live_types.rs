@@ -30,7 +30,7 @@ column = [
 ]
 "#;
 
-/// The same without children.
+/// The mapping without children.
 fn alone() -> &'static str {
     MAPPING.split("\n\n").next().unwrap()
 }

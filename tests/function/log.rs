@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::batch::{Batch, id, login, login_with};
 use testkit::{Database, Setup};
 
-/// Of every invocation of these tests.
+/// The request id of every invocation of these tests.
 const REQUEST_ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
 
 fn without(mut line: Value, names: &[&str]) -> Value {

@@ -126,7 +126,7 @@ async fn a_column_that_exposes_what_another_masks_prevents_startup_unless_it_is_
         let reason = refusal(key, &other(from, "")).await;
         assert!(
             reason
-                .contains("column \"other\": it stores in clear what column \"masked_ip\" masks: "),
+                .contains("column \"other\": it stores in plaintext the value that column \"masked_ip\" masks: "),
             "{from}: {reason}"
         );
     }
@@ -242,7 +242,7 @@ async fn a_path_that_can_never_lead_to_a_value_prevents_startup() {
         let (status, log) = setup.mapping(&mapping(outer, from)).fail_to_start().await;
         let line: Value = serde_json::from_str(&log).unwrap_or_else(|_| panic!("{log}"));
         let reason = line["reason"].as_str().unwrap();
-        let expected = format!("column \"element\": from {from:?} never leads to a value");
+        let expected = format!("column \"element\": from {from:?} can never have a value");
         assert!(!status.success() && reason.contains(&expected), "{reason}");
     }
     // An element of an array does have one.

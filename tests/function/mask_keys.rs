@@ -77,7 +77,7 @@ async fn a_new_mask_key_comes_into_use_without_a_failed_batch() {
             ["2026", "5", "1", "1", "true"]
         ]
     );
-    let reasons = function.lines("the mask keys could not be read again: those in use stay");
+    let reasons = function.lines("cannot refresh the mask keys: continuing with the current ones");
     assert_eq!(reasons.len(), 4, "{reasons:?}");
 }
 

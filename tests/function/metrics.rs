@@ -188,7 +188,7 @@ async fn a_batch_writes_its_counts_and_those_of_each_rule() {
     );
 }
 
-/// Of several tables each has its own counts, but for those of none. A dimension is ASCII, a table's name is not.
+/// Each of several tables has its own counts, except counts of zero. A dimension is ASCII, a table's name is not.
 #[tokio::test]
 async fn the_rows_of_each_of_several_tables_are_counted() {
     let mapping = |name: &str| ORDERS.replace("\"order_lines\"", name);

@@ -87,7 +87,7 @@ async fn an_older_message_that_comes_later_changes_nothing_and_is_acknowledged()
             "{column_type}"
         );
         assert_eq!(value(&database, 1).await, "paid", "{column_type}");
-        // Of equal times, the later message is stored.
+        // If the times are equal, the later message is stored.
         let sent = batch(&[(1, newer, "sent")]);
         assert_eq!(counted(&mut function, &sent).await, [1, 0, 0]);
         assert_eq!(value(&database, 1).await, "sent", "{column_type}");

@@ -250,7 +250,7 @@ column = [
     assert_eq!(summary["skipped"], 3);
     assert_eq!(summary["failed_by_rule"], "not_an_object=3");
     assert_eq!(database.count("states").await, 1);
-    // Of a deletion only the key is read, here an attribute; a row would read the body.
+    // A deletion reads only the key, here an attribute; a row would read the body.
     let batch = Batch::new()
         .record(of_kind("put null", "put", "null"))
         .record(of_kind("delete", "delete", "null"));
@@ -302,7 +302,7 @@ column = [
   { name = "rest", type = "jsonb", from = "@rest" },
 ]
 "#;
-    // Of the elements only the positions are read.
+    // Only the positions of the elements are read.
     let lines = r#"
 [[table]]
 name = "lines"

@@ -165,7 +165,7 @@ async fn columns_that_were_renamed_get_no_value_of_another_type() {
             )
             .await;
         let error = function.invoke(&numbered(WARM, &value)).await.error();
-        assert!(error.contains("and mapped as"), "{error}");
+        assert!(error.contains("but mapped as"), "{error}");
         assert_eq!(database.count("t").await, WARM as i64, "{new}");
     }
 }

@@ -11,13 +11,13 @@ use testkit::{Database, Function, Mapping, Setup};
 const MANY: usize = 1_000;
 const BATCHES: usize = 8;
 
-/// Keys of which a batch has many messages.
+/// Keys with many messages in a batch.
 const HOT_KEYS: i32 = 20;
 const PERCENT_HOT: u32 = 10;
 const FIRST_RARE_KEY: i32 = 1_000_000;
 const MOST_REFUSED: usize = 4;
 
-/// A message; its number, which also is its value, is greater than that of those before it.
+/// A message; its number, which also is its value, is greater than the numbers of the messages before it.
 struct Message {
     number: i32,
     key: i32,
@@ -98,7 +98,7 @@ async fn rows(database: &Database) -> BTreeMap<i32, i32> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-/// A refused message may be left out instead, if there is another one of its key in its batch.
+/// A refused message may be skipped instead, if there is another one of its key in its batch.
 fn assert_only_refused_failed(batch: &[Message], failed: &BTreeSet<String>, said: &str) {
     for message in batch {
         let is_failed = failed.contains(&id(&message.number.to_string()));

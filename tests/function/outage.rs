@@ -14,7 +14,7 @@ use testkit::sqs_double::SqsDouble;
 use testkit::yardstick::Yardstick;
 use testkit::{Database, Setup, eventually, server_address};
 
-/// The time of an invocation that waits for Postgres in vain, and then has three seconds for SQS.
+/// The time of an invocation that waits for an unavailable Postgres, and then has three seconds for SQS.
 const TIME: Duration = Duration::from_secs(9);
 
 async fn closed() -> Proxy {

@@ -51,7 +51,7 @@ async fn the_load_works_through_pgbouncer_in_transaction_mode() {
     let mut named = messages(&sent[0]).into_iter().filter_map(named_text);
     assert_eq!(named.next(), None, "no statement is prepared");
     for function in [one, other] {
-        assert!(!function.end().await.contains("trying again"));
+        assert!(!function.end().await.contains("retrying"));
     }
 }
 
@@ -107,7 +107,7 @@ async fn several_tables_are_stored_through_pgbouncer_in_transaction_mode() {
     assert_eq!(found, expected);
 }
 
-/// Whether a pooler would have to pin the connection for this.
+/// Whether a pooler would pin the connection for this.
 fn pins((kind, content): &Message<'_>) -> bool {
     const MOST_PINNED_BYTES: usize = 16 * 1024;
     match kind {

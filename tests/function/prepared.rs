@@ -92,8 +92,5 @@ async fn a_prepared_statement_that_was_removed_costs_no_message() {
     }
     assert_eq!(database.count("user_logins").await as usize, BATCHES);
     let log = function.end().await;
-    assert!(
-        log.contains("26000") && log.contains("trying again"),
-        "{log}"
-    );
+    assert!(log.contains("26000") && log.contains("retrying"), "{log}");
 }

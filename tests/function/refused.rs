@@ -206,7 +206,7 @@ async fn refused_rows_of_a_large_batch_are_found_in_few_statements() {
     }
 }
 
-/// Its SQLSTATE is that of a missing privilege, which is not the fault of a row.
+/// Its SQLSTATE is also used for a missing privilege, which is not the fault of a row.
 #[tokio::test]
 async fn a_row_that_a_row_security_policy_refuses_does_not_affect_the_others() {
     let database = Database::with_user_logins().await;

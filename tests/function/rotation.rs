@@ -66,7 +66,7 @@ impl House {
         self.flow_while(function, async |_, _| {}).await;
     }
 
-    /// The same on a new connection.
+    /// Stores a message on a new connection.
     async fn flow_anew(&mut self, function: &mut Function) {
         let before = self.proxy.opened();
         self.proxy.cut();

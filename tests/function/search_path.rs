@@ -7,7 +7,7 @@ use testkit::batch::{Batch, ids, login};
 use testkit::hostile_path::{calls, functions, hostile_schema, literals};
 use testkit::{Database, Function, Mapping, Setup};
 
-/// The function, which finds the objects of another role before those of Postgres.
+/// The function, which finds the objects of another role before Postgres's own.
 async fn start(database: &Database, hostile: &Database, mapping: &str) -> Function {
     let url = database.url_behind(hostile);
     let setup = Setup::on(database).set("DATABASE_URL", &url);

@@ -10,7 +10,7 @@ use testkit::{Asked, Database, Setup, eventually, server_address};
 /// Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>.
 const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
-/// Without it the session stays on the server until its keepalive fails.
+/// Without it the session remains on the server until its keepalive fails.
 #[tokio::test]
 async fn an_environment_that_ends_closes_its_connection() {
     for has_extensions in [true, false] {

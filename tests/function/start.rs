@@ -103,7 +103,7 @@ async fn an_invalid_mask_key() {
     assert!(
         refusal(with_database().set("MASK_KEY", &zeros))
             .await
-            .contains("the mask key repeats itself: 1 different bytes")
+            .contains("the mask key is not random: only 1 distinct bytes")
     );
 }
 

@@ -16,7 +16,7 @@ use testkit::{Asked, Database, Function, Setup, database_name, database_url, ser
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);
 
-/// The time of an invocation that waits in vain, and then has three seconds left for SQS.
+/// The time of an invocation that waits for an unavailable system, and then has three seconds for SQS.
 const TIME: Duration = Duration::from_secs(9);
 
 async fn stored(function: &mut Function, name: &str) {
@@ -27,7 +27,7 @@ async fn stored(function: &mut Function, name: &str) {
 /// The number of systems that a start has left to the first batch.
 fn left(function: &Function) -> usize {
     let lines = function.log();
-    lines.matches("retrying with the first batch").count()
+    lines.matches("retry with the first batch").count()
 }
 
 #[tokio::test]

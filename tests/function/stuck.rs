@@ -129,7 +129,7 @@ mod alone {
     use super::*;
     use crate::families::started;
 
-    // The row is waited for until the time is nearly over: what is left has to do for all others.
+    // The row is waited for until the time is nearly over: the rest must be enough for all others.
     #[tokio::test]
     async fn a_row_that_is_locked_without_a_timeout_does_not_affect_the_others() {
         a_locked_row_does_not_affect_the_others("lock_timeout%3D0").await;

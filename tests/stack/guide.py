@@ -26,7 +26,7 @@ explain="sqs-to-postgres explain --json --show-values --pipeline pipeline.toml"
 explained=$(MASK_SECRET_ID= $explain logins.jsonl || true)
 expected=$(echo "$explained" | grep -o '"column":"user_id"[^}}]*' | sed 's/.*"value":"//; s/"$//' | sort)
 test "$(stored "SELECT user_id FROM user_logins WHERE user_id <> 'u-1'" | sort)" = "$expected"
-echo "the rows are those of the samples: $rows"
+echo "the rows match the samples: $rows"
 """
 """The samples of `make run`, sent and compared: what is not masked is the same."""
 REACHABLE = """

@@ -147,7 +147,7 @@ def test_a_newcomer_who_types_every_block_sees_a_row_and_leaves_nothing_behind(
     postgres.query(settings, "CREATE ROLE rds_iam")
     typed = RDS + here(script(aws=False)).replace(HOME, WITHOUT_PASSWORD + HOME) + LEFT
     printed = bash(typed, shell, folder)
-    assert "the rows are those of the samples: 97" in printed
+    assert "the rows match the samples: 97" in printed
     assert re.search(r"^ [0-9a-f-]{36} \| u-1 +\| [0-9a-f]{12} +\| +4 \| ", printed, re.MULTILINE), printed
     assert '"message":"batch"' in printed
     assert front.tls_connections > 0

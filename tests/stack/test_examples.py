@@ -87,7 +87,7 @@ def test_make_run_shows_an_order_with_its_lines_and_nothing_of_a_bad_one(setting
     assert "Compiling" not in done.stderr
 
 
-def test_the_function_of_an_example_stays(settings: Settings) -> None:
+def test_the_function_of_an_example_remains(settings: Settings) -> None:
     """The order without lines that the page sends is taken out again."""
     (first, _), (environment, _), (send, _), (read, _) = steps("docs/LOCAL.md", "Several tables")
     assert first == steps("README.md", "Try it")[-1][0]

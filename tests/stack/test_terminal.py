@@ -172,9 +172,7 @@ def test_at_a_terminal_drain_prints_what_make_logs_prints(
     events = [{"message": line, "timestamp": 0} for line in (shell.folder / "log").read_text().splitlines()]
     expected = of_the_messages(str(text)[14:] for text in readable(events))
     told = " | ".join(expected)
-    assert re.search(r"mapping read.*trying again.*message failed.*message failed.*try 1  ″.*batch", told), (
-        told
-    )
+    assert re.search(r"mapping read.*retrying.*message failed.*message failed.*try 1  ″.*batch", told), told
     shell.sql("TRUNCATE numbers; ALTER SEQUENCE statements RESTART")
     shell, command = drain(numbers)
     seen = at_a_terminal(shell, f"{command} 2>&1")

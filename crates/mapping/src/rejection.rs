@@ -11,7 +11,7 @@ use crate::types::{ColumnType, MAX_DIGITS};
 pub use not_an_object::{Found, NotAnObject, Start};
 pub use refusal::Refusal;
 
-/// A message that cannot be stored as it is.
+/// A message that cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The rule that it broke.
@@ -58,7 +58,7 @@ pub enum Rule {
     Nesting(usize),
     /// The transform does not work on the value.
     Transform(Step),
-    /// No table takes the message.
+    /// No table matches the message.
     Unmatched,
     /// The value that a table has its rows from is not an array.
     NotAnArray,
@@ -73,8 +73,8 @@ pub enum Rule {
     /// Postgres refused the row.
     Refused(Box<Refusal>),
     /// FIFO: an earlier message of its group failed.
-    GroupHeld,
-    /// Time ran out before it was certain that the row is stored.
+    GroupBlocked,
+    /// Time ran out before the row was confirmed to be stored.
     OutOfTime,
     /// A panic in our own code while the message was read.
     Internal,
@@ -119,7 +119,7 @@ names! {
     Rule::TooManyRows(_) => "too_many_rows",
     Rule::TooLarge(_) => "too_large",
     Rule::Refused(_) => "refused",
-    Rule::GroupHeld => "group_held",
+    Rule::GroupBlocked => "group_blocked",
     Rule::OutOfTime => "out_of_time",
     Rule::Internal => "internal",
 }
@@ -131,25 +131,25 @@ impl fmt::Display for Rule {
             Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
             Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
-            Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or map another type"),
-            Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or map text"),
-            Self::Range(ColumnType::Jsonb | ColumnType::Array(_)) => write!(f, "a number in the value has more than {MAX_DIGITS} digits before or after the point when it is written out, or all of them add more than 1 MiB: fix the producer"),
-            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or map numeric"),
-            Self::Range(expected) => write!(f, "the value is outside the range of {expected}: map a wider type"),
-            Self::Length(chars) => write!(f, "the value has more than {chars} characters: map a wider varchar"),
-            Self::NulCharacter => f.write_str("the value holds U+0000, which Postgres cannot store: add the transform strip_nul"),
-            Self::LoneSurrogate => f.write_str("the value holds half of a surrogate pair: fix the producer, or add the transform strip_nul"),
+            Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or change the column type"),
+            Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or change the column type to text"),
+            Self::Range(ColumnType::Jsonb | ColumnType::Array(_)) => write!(f, "a number in the value expands to more than {MAX_DIGITS} digits before or after the point, or all numbers together expand by more than 1 MiB: fix the producer"),
+            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or change the column type to numeric"),
+            Self::Range(expected) => write!(f, "the value is outside the range of {expected}: use a wider column type"),
+            Self::Length(chars) => write!(f, "the value has more than {chars} characters: widen the column"),
+            Self::NulCharacter => f.write_str("the value contains U+0000, which Postgres cannot store: add the transform strip_nul"),
+            Self::LoneSurrogate => f.write_str("the value contains half of a surrogate pair: fix the producer, or add the transform strip_nul"),
             Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: reduce the nesting"),
             Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: fix the producer, or remove the transform"),
-            Self::Unmatched => f.write_str("no table takes the message: add a table whose when matches it, or set unmatched = \"skip\""),
+            Self::Unmatched => f.write_str("no table matches the message: add a table whose when matches it, or set unmatched = \"skip\""),
             Self::NotAnObject(found) => found.fmt(f),
             Self::NotAnArray => f.write_str("the value is not an array: correct its producer, or the table's each"),
             Self::RepeatedKey => f.write_str("two rows of one parent have the same key: correct the producer, or add a column to the key, for example from \"@index\""),
             Self::TooManyRows(rows) => write!(f, "the message expands to more than {rows} rows: split it"),
             Self::TooLarge(bytes) => write!(f, "the message expands to more than {} MiB of values: split it, or repeat less of it in each row", bytes >> 20),
             Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
-            Self::GroupHeld => f.write_str("an earlier message of its group failed: it is delivered again in order"),
-            Self::OutOfTime => f.write_str("time ran out before the row was certain to be stored: it is delivered again"),
+            Self::GroupBlocked => f.write_str("an earlier message of its group failed: it will be redelivered in order"),
+            Self::OutOfTime => f.write_str("the deadline passed before the row was confirmed to be stored: the message will be redelivered"),
             Self::Internal => f.write_str("internal error on this message: report it with the structure of the message"),
         }
     }

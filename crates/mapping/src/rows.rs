@@ -172,7 +172,7 @@ pub struct TableRows {
     pub rows: Rows,
     /// For each row of a child table, the row of the parent table that it belongs to.
     parents: Vec<usize>,
-    /// Positions of the rows that are to be deleted, in order; of these only the key and what is newer are given.
+    /// Positions of the rows that are to be deleted, in order; only the key and the column for `newer` are given.
     deleted: Vec<usize>,
     /// Positions of the rows without a value of their own, in order.
     empty: Vec<usize>,

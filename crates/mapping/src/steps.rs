@@ -118,6 +118,6 @@ fn version_number(text: Cow<'_, str>, position: usize) -> Cleaned<'_> {
 fn numbers(version: &str) -> impl Iterator<Item = &str> {
     let digits = version.strip_prefix(['v', 'V']).unwrap_or(version);
     let end = digits.find(['-', '+', ' ']).unwrap_or(digits.len());
-    // A list of characters, because versions are too short for the search that looks for one.
+    // A list of characters: `memchr`, the search for a single one, does not pay for texts as short as versions.
     digits.get(..end).unwrap_or_default().split(['.'])
 }

@@ -89,8 +89,8 @@ column_types! {
     DoublePrecision: "double precision", FLOAT8, FLOAT8_ARRAY, Some("-2.2250738585072014e-308");
     /// Exact decimal of any precision that Postgres can store.
     Numeric: "numeric", NUMERIC, NUMERIC_ARRAY, None;
-    /// Exact decimal of at most this many digits (the first number), of which this many (the second) are after
-    /// the point.
+    /// Exact decimal with a precision (the first number: digits in total) and a scale (the second: digits after the
+    /// point).
     NumericOf(u16, u16 = 1, 0): "numeric(p,s)", NUMERIC, NUMERIC_ARRAY, None;
     /// Calendar day.
     Date: "date", DATE, DATE_ARRAY, Some("2026-11-21");
@@ -158,7 +158,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("object", "jsonb"), ("map", "jsonb"), ("hstore", "jsonb"), ("array", "text[]"), ("list", "text[]"),
 ];
 
-/// The name is not that of a known type, or its length or precision is out of range.
+/// The type is unknown, or its length or precision is out of range.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownType;
 

@@ -12,7 +12,7 @@ pub struct Batch {
     records: Vec<Value>,
 }
 
-/// The id of the message that a test calls `name`: a UUID, as those of SQS are.
+/// The id of the message that a test calls `name`: a UUID, like the ids of SQS.
 pub fn id(name: &str) -> String {
     let number = name
         .bytes()
@@ -88,7 +88,7 @@ impl Batch {
         self
     }
 
-    /// The same on a later delivery, as SQS counts them for each message.
+    /// The message on a later delivery, as SQS counts deliveries for each message.
     pub fn delivered(mut self, times: usize) -> Self {
         for record in &mut self.records {
             record["attributes"]["ApproximateReceiveCount"] = json!(times.to_string());

@@ -158,20 +158,20 @@ impl Database {
         )
     }
 
-    /// The same, where the tables of another schema take precedence over those of this one.
+    /// A URL with which the tables of another schema take precedence over the tables of this one.
     pub fn url_behind(&self, other: &Self) -> String {
         let path = format!("search_path%3D{}", self.schema);
         let behind = format!("search_path%3D{},{}", other.schema, self.schema);
         self.url().replace(&path, &behind)
     }
 
-    /// The same through a proxy, as the superuser.
+    /// A URL through a proxy, as the superuser.
     pub fn url_through(&self, proxy: SocketAddr) -> String {
         let (user, password) = superuser();
         self.url_as(&user, &password, proxy)
     }
 
-    /// The same as another role, through a proxy or not.
+    /// A URL as another role, through a proxy or not.
     pub fn url_as(&self, user: &str, password: &str, address: SocketAddr) -> String {
         format!(
             "postgresql://{user}:{password}@{address}/{}?sslmode=disable&options=-c%20search_path%3D{}",

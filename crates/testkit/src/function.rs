@@ -92,7 +92,7 @@ impl Setup {
         }
     }
 
-    /// With a Runtime API without extensions, like that of some emulators.
+    /// With a Runtime API without extensions, like some emulators.
     pub fn without_extensions(self) -> Self {
         Self {
             has_extensions: false,
@@ -116,7 +116,7 @@ impl Setup {
             }
             let log = function.log();
             assert!(
-                log.contains("retrying with the first batch"),
+                log.contains("retry with the first batch"),
                 "it started: {log}"
             );
             self = function.setup;

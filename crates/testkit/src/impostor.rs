@@ -1,4 +1,4 @@
-//! A server that asks for the password in clear, as an attacker on the network path could.
+//! A server that asks for the password in plaintext, as an attacker on the network path could.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -42,7 +42,7 @@ impl Impostor {
         Self { address, received }
     }
 
-    /// The passwords so far, repetitions left out.
+    /// The passwords so far, without repetitions.
     pub fn passwords(&self) -> Vec<String> {
         let mut passwords = self.received.lock().unwrap().clone();
         passwords.dedup();

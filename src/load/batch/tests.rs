@@ -97,11 +97,11 @@ fn not_blamed(tables: [Stored; 2]) -> Vec<usize> {
     let (loaded, result) = batch.end();
     // Without a row that was stored, all of them fail as one.
     assert_eq!(result, Err(error()));
-    let is_in_doubt = |message: &usize| match &loaded.outcomes[*message] {
-        Outcome::Rejected(refusal) => refusal.is_in_doubt,
+    let is_ambiguous = |message: &usize| match &loaded.outcomes[*message] {
+        Outcome::Rejected(refusal) => refusal.is_ambiguous,
         Outcome::Stored | Outcome::Blocked | Outcome::Unknown => false,
     };
-    (0..3).filter(is_in_doubt).collect()
+    (0..3).filter(is_ambiguous).collect()
 }
 
 #[test]

@@ -56,8 +56,8 @@ pub(super) fn collated(
     )
 }
 
-/// What happens to a row whose key is in the table. A row that has others belonging to it is written again in
-/// any case, so that they are.
+/// What happens to a row whose key is in the table. A row with child rows is written again in any case, so that its
+/// child rows are too.
 pub(super) fn conflict_action(mapping: &TableMapping, is_always_written: bool) -> String {
     let is_child = mapping.parent.is_some();
     if mapping.on_conflict == OnConflict::Ignore && !is_child {
@@ -88,8 +88,8 @@ pub(super) fn conflict_action(mapping: &TableMapping, is_always_written: bool) -
     )
 }
 
-/// Keeps a row that is newer than the one that comes. Postgres looks at the row as it is once it has
-/// locked it, so that this holds between concurrent batches too.
+/// Keeps a row that is newer than the incoming one. Postgres compares the row after it has locked it, so this holds
+/// between concurrent batches too.
 pub(super) fn is_not_newer(name: &str, other: &str) -> String {
     format!("({STORED}.{name} IS NULL OR {STORED}.{name} OPERATOR(pg_catalog.<=) {other})")
 }

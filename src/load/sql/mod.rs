@@ -20,7 +20,7 @@ pub(super) struct Statements {
     known: Known,
 }
 
-/// The statement for rows that are not in the table: without `ON CONFLICT`, which makes Postgres look for every row
+/// The statement for rows that are not in the table: without `ON CONFLICT`, which makes Postgres look up every row
 /// first. Then only the table's constraint keeps a row from being stored twice.
 enum Plain {
     Unknown,

@@ -62,7 +62,7 @@ pub(super) fn of_several_tables(pipeline: &Pipeline, known: &Known) -> String {
     }
     let roots = parts.iter().filter(|part| part.table.parent.is_none());
     expressions.extend(roots.flat_map(Part::root));
-    // Those that belong to a row that is gone are gone before it.
+    // Rows that belong to a deleted row are deleted before it.
     let replaced = parts
         .iter()
         .filter(|part| part.table.is_replaced_with_parent());
@@ -81,12 +81,12 @@ pub(super) fn of_several_tables(pipeline: &Pipeline, known: &Known) -> String {
     )
 }
 
-/// Whether the statement has to find that no other transaction changes its tables meanwhile: it deletes rows of
-/// child tables.
+/// Whether the statement must notice other transactions that change its tables meanwhile: it deletes rows of child
+/// tables.
 ///
-/// Of a row that another transaction has replaced since the statement began, Postgres replaces the latest version, but
-/// of its children the statement sees those from before, and would leave the other ones. Under `REPEATABLE READ`
-/// Postgres refuses it instead, and it is retried.
+/// If another transaction has replaced a row since the statement began, Postgres replaces the latest version, but the
+/// statement sees only the row's earlier children, and would not delete the new ones. Under `REPEATABLE READ` Postgres
+/// refuses it instead, and it is retried.
 /// Source: <https://www.postgresql.org/docs/18/transaction-iso.html#XACT-REPEATABLE-READ>.
 pub(in super::super) fn needs_snapshot(pipeline: &Pipeline) -> bool {
     let mut tables = pipeline.tables.iter();
@@ -140,7 +140,7 @@ impl Part<'_> {
         format!("SELECT {}", selected.collect::<Vec<_>>().join(", "))
     }
 
-    /// Whether rows of two tables, each with its alias, belong together: the key of this one begins with that of the
+    /// Whether rows of two tables, each with its alias, belong together: the key of this one begins with the key of the
     /// other.
     fn same_key(&self, alias: &str, (other, other_alias): (&TableMapping, &str)) -> String {
         all_equal(
@@ -266,7 +266,7 @@ impl Part<'_> {
         )
     }
 
-    /// By their keys, children find the row that they belong to: each row written has to be that of one row sent.
+    /// By their keys, children find the row that they belong to: each row written must have the key of one row sent.
     fn every_key_is_as_it_was_sent(&self, keys: &str) -> String {
         let Self {
             position, table, ..

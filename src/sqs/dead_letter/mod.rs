@@ -88,7 +88,7 @@ pub enum Unsendable {
 /// Attributes of a message, by name.
 type Attributes = HashMap<String, MessageAttributeValue>;
 
-/// The sender's own attributes, on which the row may depend. Those of an earlier failure are dropped.
+/// The sender's own attributes, on which the row may depend. Attributes of an earlier failure are dropped.
 fn senders(of_message: impl Iterator<Item = (String, MessageAttributeValue)>) -> Attributes {
     of_message
         .filter(|(name, value)| is_senders(name, value.string_value().unwrap_or_default()))

@@ -22,7 +22,7 @@ pub struct DeadLetter {
     reason: Option<Reason>,
 }
 
-/// A message on its way back, and what the user should know about it.
+/// A message that is moved back, and what the user should know about it.
 #[derive(Debug)]
 pub struct Returned {
     /// The message to send.
@@ -122,7 +122,7 @@ impl DeadLetter {
         let content = content(self.body(), group, &attributes);
         let (origin, notes) = self.origin_to_send(origins, &content, queue_arn);
         let attributes = with_ours(attributes, &[(ORIGIN, origin)])?;
-        // With the id of its first sending, SQS would drop it for five minutes. This one stays the same when a
+        // With the id of its first sending, SQS would drop it for five minutes. This one remains the same when a
         // redrive that was killed is run again.
         let deduplication = is_fifo.then(|| format!("redrive-{}", self.id()));
         let entry = SendMessageBatchRequestEntry::builder()

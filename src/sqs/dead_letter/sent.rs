@@ -14,8 +14,8 @@ use crate::sqs::batch::{CONCURRENT_REQUESTS, Outgoing, Request, packed};
 use crate::sqs::{Disposition, Queue, Sqs};
 
 impl Sqs {
-    /// Sends those of the messages that are due to the dead-letter queue, and returns the positions in `rejected` of
-    /// those that arrived.
+    /// Sends the messages that are due to the dead-letter queue, and returns the positions in `rejected` of those that
+    /// arrived.
     pub async fn dead_letter(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
@@ -33,7 +33,7 @@ impl Sqs {
             .filter(|(_, (record, rejection))| {
                 self.disposition(record, rejection) == Disposition::DeadLetter
             });
-        // SQS's own redrive moves the ones that cannot be sent.
+        // SQS's own redrive moves the messages that cannot be sent.
         let messages = due.filter_map(|(position, (record, rejection))| {
             dead_letter(position, record, rejection, origins, queue.is_fifo()).ok()
         });
@@ -47,7 +47,7 @@ impl Sqs {
         };
         // What was sent before time ran out still counts.
         if timeout_at(until, all).await.is_err() {
-            tracing::warn!("dead letters could not be sent in time: they stay in the queue");
+            tracing::warn!("dead letters could not be sent in time: they remain in the queue");
         }
         arrived
     }
@@ -60,7 +60,7 @@ async fn send(queue: &Queue, request: Request) -> Vec<usize> {
             if !answer.failed.is_empty() {
                 tracing::warn!(
                     messages = answer.failed.len(),
-                    "dead letters were refused: they stay in the queue"
+                    "dead letters were refused: they remain in the queue"
                 );
             }
             let sent = answer.successful.iter();
@@ -69,7 +69,7 @@ async fn send(queue: &Queue, request: Request) -> Vec<usize> {
         Err(error) => {
             tracing::warn!(
                 reason = error.reason(),
-                "dead letters could not be sent: they stay in the queue"
+                "dead letters could not be sent: they remain in the queue"
             );
             Vec::new()
         }

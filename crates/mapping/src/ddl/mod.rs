@@ -3,7 +3,6 @@
 mod dsql;
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use thiserror::Error;
 use time::{Date, Month};
@@ -48,8 +47,8 @@ impl Pipeline {
         schemas.into_iter().collect()
     }
 
-    /// The statements that create the tables, parents before their children. If a row is deleted, so are those that
-    /// belong to it.
+    /// The statements that create the tables, parents before their children. If a row is deleted, so are its child
+    /// rows.
     pub fn create_tables(&self) -> String {
         let tables = self.tables.iter().map(|table| self.create_table(table));
         tables.collect::<Vec<_>>().join("\n")
@@ -97,15 +96,14 @@ impl TableMapping {
     pub(super) fn create_table_with(&self, constraint: &str, end: &str) -> String {
         let mut sql = format!("CREATE TABLE {} (\n", self.table);
         for column in &self.columns {
-            // Writing to a String cannot fail.
-            _ = writeln!(sql, "    {},", column.definition());
+            sql += &format!("    {},\n", column.definition());
         }
         let key = quote_list(self.key_names());
         sql + &format!("    PRIMARY KEY ({key}){constraint}\n){end}\n")
     }
 
-    /// The statements that create the table partitioned by a column of time: one partition per month from that of
-    /// `today` on, and one for all other times.
+    /// The statements that create the table partitioned by a column of time: one partition per month, starting with the
+    /// month of `today`, and one for all other times.
     ///
     /// ```sql
     /// CREATE TABLE "user_logins" (
@@ -133,19 +131,14 @@ impl TableMapping {
             let partition = self.partition(&format!("{:04}_{:02}", month.0, u8::from(month.1)))?;
             let bounds = [month, next]
                 .map(|(year, month)| format!("{year:04}-{:02}-01{midnight}", u8::from(month)));
-            _ = writeln!(
-                sql,
-                "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ('{}') TO ('{}');",
+            sql += &format!(
+                "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ('{}') TO ('{}');\n",
                 self.table, bounds[0], bounds[1]
             );
             month = next;
         }
         let rest = self.partition("default")?;
-        _ = writeln!(
-            sql,
-            "CREATE TABLE {rest} PARTITION OF {} DEFAULT;",
-            self.table
-        );
+        sql += &format!("CREATE TABLE {rest} PARTITION OF {} DEFAULT;\n", self.table);
         Ok(sql)
     }
 
@@ -216,7 +209,7 @@ pub fn drop_not_null(table: &str, column: &str) -> String {
 /// Changes the type of a column to the one that is mapped, with a cast of its values.
 pub fn alter_type(table: &str, column: &Column) -> String {
     let name = quote_identifier(&column.name);
-    // Of numbers, Postgres casts only integer to boolean.
+    // Postgres casts only integer to boolean, and no other number type.
     let text = match column.column_type {
         ColumnType::Boolean => "::text",
         _ => "",

@@ -41,7 +41,7 @@ pub enum KeyError {
     TooShort(usize),
     /// A typed pattern, or one byte repeated.
     #[error(
-        "the mask key repeats itself: {0} different bytes, where a random key has at least {MIN_DISTINCT_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
+        "the mask key is not random: only {0} distinct bytes, a random key has at least {MIN_DISTINCT_BYTES}: create one with `openssl rand -base64 64 | tr -d '\\n'`"
     )]
     NotRandom(usize),
     /// A mask needs a key, and there is none.
@@ -63,11 +63,11 @@ pub enum KeyError {
     )]
     SameKey(String, String),
     /// A key of a ring cannot be used.
-    #[error("key {0:?} of the mask keys: {1}")]
+    #[error("mask_keys[{0:?}]: {1}")]
     OfRing(String, Box<KeyError>),
     /// A mask cannot use a key of this length.
     #[error(
-        "mask {mask} needs a key of {needed} bytes and the one that is set has {actual}: set another one in MASK_SECRET_ID or MASK_KEY"
+        "mask {mask} needs a key of {needed} bytes, but the configured key has {actual}: set another in MASK_SECRET_ID or MASK_KEY"
     )]
     Length {
         /// The mask.
@@ -105,13 +105,16 @@ impl MaskKey {
         Ok(Self(bytes.to_vec().into()))
     }
 
-    /// A key for another purpose, which the label names. It reveals nothing about this key or about those of
-    /// other labels.
+    /// A key for another purpose, which the label names. It reveals nothing about this key or about the keys for other
+    /// labels.
     /// Source: <https://www.rfc-editor.org/rfc/rfc5869>.
     pub(crate) fn derive(&self, label: &[u8]) -> Zeroizing<[u8; DERIVED_BYTES]> {
         let mut derived = Zeroizing::new([0; DERIVED_BYTES]);
-        // Fails only for more than 255 times the size of the hash.
-        _ = Hkdf::<Sha256>::new(None, self.0.expose_secret()).expand(label, &mut *derived);
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "it fails only for more than 255 times the size of the hash"
+        )]
+        let _ = Hkdf::<Sha256>::new(None, self.0.expose_secret()).expand(label, &mut *derived);
         derived
     }
 

@@ -91,12 +91,12 @@ impl Mask {
 
     /// The length of its shortest token, in characters.
     pub fn min_token_chars(self) -> usize {
-        /// Of a value of one byte.
+        /// The token of a value of one byte.
         const SHORTEST_AES_SIV: usize = 23;
         self.max_token_chars().unwrap_or(SHORTEST_AES_SIV)
     }
 
-    /// The same for tokens that name their key.
+    /// The length of its shortest token that names its key, in characters.
     pub(crate) fn min_token_chars_with(self, keys: Option<&KeyRing>) -> usize {
         let id = keys.map_or(0, |keys| keys.id().len());
         let prefix = match self.is_reversible() && id > 0 {
@@ -141,7 +141,7 @@ pub enum UnmaskError {
     )]
     Hash(String),
     #[error(
-        "it is not a token that aes-siv made with this key, or with one of these: check that the token is complete, and the key"
+        "it is not an aes-siv token of any configured key: check that the token is complete and the key is correct"
     )]
     NotOurs,
 }
@@ -173,7 +173,7 @@ pub enum Masker {
 
 /// The keys of AES-256-SIV by the ids of their tokens.
 pub struct AesSivKeys {
-    /// That of new tokens.
+    /// The key of new tokens.
     current: String,
     keys: BTreeMap<String, AesSivKey>,
 }

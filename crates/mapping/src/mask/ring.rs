@@ -1,4 +1,4 @@
-//! The keys of keyed masks: the one that new tokens are made with, and those of older tokens.
+//! The keys of keyed masks: the one that new tokens are made with, and the keys of older tokens.
 
 use std::collections::BTreeMap;
 use std::iter::once;
@@ -60,10 +60,10 @@ impl KeyRing {
         }
     }
 
-    /// The same, from keys in base64.
+    /// Several keys in base64, of which the one with the id `current` makes new tokens.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), and a key is not one.
+    /// The ids or keys are refused by [`new`](Self::new), or a text is not a key.
     pub fn from_base64(
         keys: &BTreeMap<String, SecretString>,
         current: &str,

@@ -163,9 +163,7 @@ fn a_key_of_the_ring_that_does_not_fit_is_named() {
     let ring = KeyRing::new(keys.into(), "a").unwrap();
     let error = Masker::new(Mask::AesSiv, Some(&ring)).err().unwrap();
     assert!(
-        error
-            .to_string()
-            .starts_with("key \"b\" of the mask keys: "),
+        error.to_string().starts_with("mask_keys[\"b\"]: "),
         "{error}"
     );
 }

@@ -8,7 +8,7 @@ use super::Record;
 /// The payload is not an SQS event. Carries no details: serde's messages quote the value that they did not expect.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "the payload is not an SQS event: connect the function to an SQS queue and to nothing else"
+    "the payload is not an SQS event: only an SQS event source mapping may invoke this function"
 )]
 pub struct NotSqs;
 

@@ -35,8 +35,8 @@ pub enum Metadata {
     Body,
     /// `@body_sha256`: lower-case hex of the body's SHA-256.
     BodySha256,
-    /// `@mask_key_id`: the id of the key that the tokens of the row were made with, empty if it has none. The same for
-    /// every message, so no message is asked for it.
+    /// `@mask_key_id`: the id of the key that the tokens of the row were made with, empty if it has none. It is equal
+    /// for every message, so it is not read from messages.
     MaskKeyId,
 }
 

@@ -107,7 +107,7 @@ mod tests {
             let mut record = record(json!({
                 "attributes": {"SentTimestamp": "1700000000123"},
                 "messageAttributes": {ORIGIN: {"stringValue": origin, "dataType": "String"}}}));
-            record.read_origin(&Origins::new(None));
+            record.apply_origin(&Origins::new(None));
             let message = Message::extract(&record, Envelope::None).unwrap();
             ["@message_id", "@sent_at"].map(|from| value(&message, from))
         };

@@ -97,8 +97,8 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// Adds an attribute, with its data type and its value. Those that the function and `redrive` set are not part of
-    /// the content.
+    /// Adds an attribute, with its data type and its value. Attributes that the function and `redrive` set are not part
+    /// of the content.
     pub fn add(&mut self, name: &'a str, data_type: &'a str, value: impl Into<Cow<'a, [u8]>>) {
         if name != ORIGIN && name != REJECTION {
             self.attributes.insert(name, (data_type, value.into()));

@@ -106,9 +106,9 @@ impl Record<'_> {
         is_fifo.then(|| self.group_id().unwrap_or_default())
     }
 
-    /// Reads the origin that a redrive sent along, and returns why it does not count, if it does not. Then, and before
-    /// this call, the message has the id and time that SQS gave it.
-    pub fn read_origin(&mut self, origins: &Origins) -> Option<Ignored> {
+    /// Applies the origin that a redrive sent along: the message gets back the id and time that it first had. Returns
+    /// why the origin does not count, if it does not: then the message keeps the id and time that SQS gave it.
+    pub fn apply_origin(&mut self, origins: &Origins) -> Option<Ignored> {
         self.origin = None;
         let origin = self.attribute(ORIGIN).and_then(Origin::parse)?;
         let delivery = Delivery {
@@ -133,7 +133,7 @@ impl Record<'_> {
         content
     }
 
-    /// The id that the message first had: that of its origin, or SQS's own.
+    /// The id that the message first had, from its origin or from SQS.
     pub fn original_id(&self) -> &str {
         match &self.origin {
             Some(origin) => &origin.id,

@@ -149,14 +149,14 @@ impl RawPipeline {
         trust::check(&pipeline)?;
         let takes_all = |table: &TableMapping| table.parent.is_none() && table.when.is_empty();
         if unmatched == Unmatched::Skip && pipeline.tables.iter().any(takes_all) {
-            return Err(Problem::UnmatchedInVain.into());
+            return Err(Problem::UnmatchedNoEffect.into());
         }
         Ok(pipeline)
     }
 }
 
 impl RawTable {
-    /// `before` are the tables above it in the file, `names` those of all.
+    /// `before` are the tables above it in the file, `names` the names of all tables.
     fn check(
         self,
         before: &[TableMapping],

@@ -1,12 +1,13 @@
-//! `clear`: columns that store in clear what another column masks. The mapping must say that this is intended: a mask
-//! is useless if the object that contains the value is stored next to it.
+//! `clear`: columns that store in plaintext what another column masks. The mapping must say that this is intended: a
+//! mask is useless if the object that contains the value is stored next to it.
 
 use super::family::{Location, may_be_same};
 use super::{Column, Mistake, Pipeline, Problem, TableMapping};
 use crate::message::Metadata;
 
 impl Pipeline {
-    /// The columns of a table that, on purpose, store in clear what another one masks, each with the first such column.
+    /// The columns of a table that, on purpose, store in plaintext what another one masks, each with the first such
+    /// column.
     pub fn clear_columns<'p>(
         &'p self,
         table: &'p TableMapping,
@@ -15,7 +16,7 @@ impl Pipeline {
         columns.filter_map(|column| Some((column, self.exposed(table, column)?)))
     }
 
-    /// The first masked column whose value this one stores in clear. `@body_sha256`, a digest, does not.
+    /// The first masked column whose value this one stores in plaintext. `@body_sha256`, a digest, does not.
     fn exposed(&self, table: &TableMapping, column: &Column) -> Option<&Column> {
         if column.mask.is_some() {
             return None;
@@ -43,14 +44,15 @@ pub(super) fn check(pipeline: &Pipeline, table: &TableMapping) -> Result<(), Mis
             Some(masked) if !column.clear => {
                 return Err(Problem::StoredInClear(masked.name.clone()).of(&column.name));
             }
-            None if column.clear => return Err(Problem::ClearInVain.of(&column.name)),
+            None if column.clear => return Err(Problem::ClearNoEffect.of(&column.name)),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Whether the value of a source is that of another, or contains it. What the mapping touches is not in `@rest`.
+/// Whether the value of a source is the value of another source, or contains it. What the mapping touches is not in
+/// `@rest`.
 fn holds(outer: &Location, inner: &Location) -> bool {
     match (outer, inner) {
         (Location::Value(outer), Location::Value(inner)) => {

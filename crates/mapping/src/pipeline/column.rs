@@ -38,7 +38,7 @@ pub(super) struct RawColumn {
     except: Vec<String>,
 }
 
-/// One source, or several of which the first that is not null counts.
+/// One source, or several: the first that is not null counts.
 #[derive(Default, Deserialize)]
 #[serde(untagged, expecting = "from is a string or a list of strings")]
 enum From {
@@ -96,7 +96,7 @@ impl RawColumn {
             check_source(source, column_type, envelope)?;
         }
         if !self.except.is_empty() && sources != [Source::Rest] {
-            return Err(Problem::ExceptInVain);
+            return Err(Problem::ExceptNoEffect);
         }
         if self.required && self.default.is_some() {
             return Err(Problem::RequiredAndDefault);

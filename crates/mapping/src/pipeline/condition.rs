@@ -1,4 +1,4 @@
-//! `when` and `delete_when`: conditions on a message, all of which have to hold.
+//! `when` and `delete_when`: conditions on a message, all of which must hold.
 
 use std::collections::BTreeMap;
 

@@ -59,8 +59,8 @@ impl Pipeline {
         }
     }
 
-    /// Where the values of a column are in a body: the steps from its top, of which `None` stands for every element
-    /// of an array. Metadata and positions are not in the body.
+    /// Where the values of a column are in a body: the steps from its top, where `None` stands for every element of an
+    /// array. Metadata and positions are not in the body.
     pub fn paths_to(&self, table: &TableMapping, column: &Column) -> Vec<Vec<Option<String>>> {
         let located = column.sources();
         located
@@ -225,22 +225,18 @@ mod tests {
             (
                 "['order_id', 'line']",
                 "['order_id']",
-                "the key has to begin with that of its parent \"orders\"",
+                "the key must begin with the key of its parent \"orders\"",
             ),
             (
                 "['order_id', 'line']",
                 "['line', 'order_id']",
-                "column \"line\": it is in the key where its parent",
+                "column \"line\": it pairs with key column",
             ),
-            (
-                "from = '^.id'",
-                "from = 'id'",
-                "their values have to be the same",
-            ),
+            ("from = '^.id'", "from = 'id'", "give it the same source"),
             (
                 "from = '^.id'",
                 "from = '^.^.id'",
-                "goes further up than the table has parents",
+                "goes up more levels than the table has parents",
             ),
             (
                 "from = '@index'",
@@ -274,12 +270,12 @@ mod tests {
         for (lines, expected) in [
             (
                 "on_conflict = 'update'",
-                "on_conflict is decided by the parent",
+                "on_conflict is inherited from the parent",
             ),
-            ("newer = 'line'", "newer is decided by the parent"),
+            ("newer = 'line'", "newer is inherited from the parent"),
             (
                 "delete_when = { op = 'd' }",
-                "delete_when is decided by the parent",
+                "delete_when is inherited from the parent",
             ),
         ] {
             assert_refused(&tables("", "", lines), expected);
@@ -287,15 +283,18 @@ mod tests {
         for (orders, expected) in [
             (
                 "delete_when = { op = 'd' }",
-                "delete_when needs rows that can be replaced",
+                "delete_when requires on_conflict = \"update\"",
             ),
-            ("newer = 'id'", "newer needs rows that can be replaced"),
-            ("when = { type = [] }", "when can never match for \"type\""),
+            ("newer = 'id'", "newer requires on_conflict = \"update\""),
+            (
+                "when = { type = [] }",
+                "when can never be true for \"type\"",
+            ),
             (
                 "when = { '@sent_at' = 'x' }",
-                "when can never match for \"@sent_at\"",
+                "when can never be true for \"@sent_at\"",
             ),
-            ("when = { type = { a = 1 } }", "when can never match"),
+            ("when = { type = { a = 1 } }", "when can never be true"),
         ] {
             assert_refused(&tables("", orders, ""), expected);
         }
@@ -335,7 +334,10 @@ mod tests {
         ] {
             let masked = format!("name = 'm'\ntype = 'text'\nfrom = '{masked}'\nmask = 'sha256'\n");
             let text = column(lines) + "[[table.column]]\n" + &masked;
-            assert_refused(&text, "it stores in clear what column \"m\" masks");
+            assert_refused(
+                &text,
+                "it stores in plaintext the value that column \"m\" masks",
+            );
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Pipeline {
     pub tables: Vec<TableMapping>,
     /// Where in the body the paths start; `None`: at the top.
     pub root: Option<Path>,
-    /// What happens to a message that no table takes.
+    /// What happens to a message that no table matches.
     pub unmatched: Unmatched,
     /// What the body of an SQS message is wrapped in.
     pub envelope: Envelope,
@@ -35,9 +35,10 @@ pub struct TableMapping {
     pub table: Table,
     /// The columns in the order of the file.
     pub columns: Vec<Column>,
-    /// Positions in `columns` of those that identify a row. In a child table, those of the parent's key come first.
+    /// Positions in `columns` of those that identify a row. In a child table, the columns of the parent's key come
+    /// first.
     pub key: Vec<usize>,
-    /// What happens if the table already has a row with the key. A child table has that of its parent.
+    /// What happens if the table already has a row with the key. A child table inherits it from its parent.
     pub on_conflict: OnConflict,
     /// Position in `columns` of the one that says which of two rows with the same key is newer: a row is
     /// replaced only by one that is as new or newer.
@@ -48,13 +49,13 @@ pub struct TableMapping {
     pub has_children: bool,
     /// The array that has an element for each row, from where the parent's row or the message begins.
     pub each: Option<Path>,
-    /// What has to hold for a message, or an element of it, to become a row.
+    /// What must hold for a message, or an element of it, to become a row.
     pub when: Vec<Condition>,
     /// Where all of these hold, the row is deleted instead, with its children.
     pub delete_when: Vec<Condition>,
 }
 
-/// What happens to a message that no table takes.
+/// What happens to a message that no table matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmatched {
     /// It is rejected.
@@ -106,7 +107,7 @@ impl Pipeline {
         text_of(self.tables.iter())
     }
 
-    /// The same for those that have children.
+    /// The quoted names of the tables that have children, with commas between them.
     pub fn parents_text(&self) -> String {
         text_of(self.tables.iter().filter(|table| table.has_children))
     }
@@ -126,13 +127,13 @@ impl Pipeline {
         self.tables.iter().flat_map(|table| &table.columns)
     }
 
-    /// The tables whose rows belong to those of a table, and their positions.
+    /// The child tables of a table, and their positions.
     pub fn children(&self, of: usize) -> impl Iterator<Item = (usize, &TableMapping)> {
         let tables = self.tables.iter().enumerate();
         tables.filter(move |(_, table)| table.parent == Some(of))
     }
 
-    /// The table without a parent that the rows of a table belong to in the end, and so decide with.
+    /// The table without a parent that a table descends from.
     pub fn origin_of(&self, mut table: usize) -> usize {
         while let Some(parent) = self.tables.get(table).and_then(|table| table.parent) {
             table = parent;
@@ -251,9 +252,9 @@ pub struct Column {
     pub transforms: Vec<Step>,
     /// How the value is masked, as the last step.
     pub mask: Option<Mask>,
-    /// Whether it stores in clear, on purpose, what another column masks.
+    /// Whether it stores in plaintext, on purpose, what another column masks.
     pub clear: bool,
-    /// Fields that `@rest` leaves out besides those that the mapping touches.
+    /// Fields that `@rest` omits besides those that the mapping touches.
     pub except: Vec<String>,
 }
 
@@ -278,7 +279,7 @@ impl Column {
 /// What happens if the table already has a row with the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
-    /// That row stays.
+    /// The existing row remains.
     Ignore,
     /// The new row replaces it, unless `newer` says that the new row is older.
     Update,

@@ -65,7 +65,7 @@ impl Pipeline {
     }
 }
 
-/// Of the TOML with its keys sorted, so that comments, layout and the version of this program do not matter.
+/// A hash of the TOML with its keys sorted, so that comments, layout and the version of this program do not matter.
 fn digest(text: &str) -> String {
     let sorted = toml::from_str::<toml::Table>(text).unwrap_or_default();
     let hash = Sha256::digest(sorted.to_string());

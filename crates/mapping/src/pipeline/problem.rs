@@ -61,51 +61,47 @@ pub enum Problem {
     UnknownParent(String),
     #[error("parent {0:?} does not come before it: move this [[table]] below its parent")]
     ParentLater(String),
-    #[error("{0} is decided by the parent for its children too: remove it here")]
+    #[error("{0} is inherited from the parent: remove it here")]
     DecidedByParent(&'static str),
     #[error(
-        "the key has to begin with that of its parent {0}, which is {1}, and to distinguish the rows of one parent: begin it with columns of the same values, and add one that differs, for example from \"@index\""
+        "the key must begin with the key of its parent {0}, which is {1}, and add a column that is unique within one parent, for example from \"@index\""
     )]
     ChildKey(String, String),
     #[error(
-        "it is in the key where its parent {0} has {1:?}, so that their values have to be the same: give it the same value (from \"^.…\"), type, transform and mask"
+        "it pairs with key column {1:?} of its parent {0}: give it the same source (from \"^.…\"), type, transform and mask"
     )]
     ChildKeyDiffers(String, String),
     #[error(
-        "from {0:?} goes further up than the table has parents: remove a \"^.\", or name the parent"
+        "from {0:?} goes up more levels than the table has parents: remove a \"^.\", or name the parent"
     )]
     NoSuchParent(String),
     #[error(
         "from {0:?} is the position of an element, but the table has no each: add each, or use another column"
     )]
     NoElement(String),
-    #[error(
-        "delete_when needs rows that can be replaced: set on_conflict = \"update\", or remove delete_when"
-    )]
+    #[error("delete_when requires on_conflict = \"update\": set it, or remove delete_when")]
     DeleteWithoutUpdate,
     #[error(
-        "{word} can never match for {from:?}: write a string, number or boolean that it can be, or a list of them"
+        "{word} can never be true for {from:?}: compare it with a string, number or boolean that it can have, or a list of them"
     )]
     NeverMatches { word: &'static str, from: String },
     #[error("unmatched {0:?} is unknown: use one of {known}", known = Unmatched::list())]
     UnknownUnmatched(String),
     #[error(
-        "unmatched = \"skip\" has no effect, because a table without when takes every message: remove it, or add a when"
+        "unmatched = \"skip\" has no effect, because a table without when matches every message: remove it, or add a when"
     )]
-    UnmatchedInVain,
+    UnmatchedNoEffect,
     #[error("from is an empty list: name at least one source")]
     NoSource,
     #[error(
-        "{0} {1:?} is not a path: write the keys alone, without \"$.\", \"^.\" and metadata, and a key that begins with '@' in quotes"
+        "{0} {1:?} is not a path: write only keys, without \"$.\", \"^.\" or metadata, and quote a key that begins with '@'"
     )]
     NotAPath(&'static str, String),
-    #[error("except has no effect, because it is for columns from \"@rest\": remove it")]
-    ExceptInVain,
+    #[error("except has no effect, because only columns from \"@rest\" use it: remove it")]
+    ExceptNoEffect,
     #[error("no column is mapped: add a [[column]]")]
     NoColumn,
-    #[error(
-        "more than {MAX_COLUMNS} columns are mapped and no Postgres table can have more: remove some"
-    )]
+    #[error("more than {MAX_COLUMNS} columns, the maximum of a Postgres table: remove some")]
     TooManyColumns,
     #[error("the name is used twice: rename one of the two columns")]
     DuplicateColumn,
@@ -116,7 +112,7 @@ pub enum Problem {
     )]
     NoKey,
     #[error(
-        "more than {MAX_KEY_COLUMNS} columns are in the key and no index of Postgres can have more: remove some"
+        "more than {MAX_KEY_COLUMNS} columns in the key, the maximum of a Postgres index: remove some"
     )]
     TooManyKeyColumns,
     #[error("the key names {0:?}, which is not a column: add the column or correct the key")]
@@ -124,7 +120,7 @@ pub enum Problem {
     #[error("the key names it twice: name it once")]
     DuplicateKey,
     #[error(
-        "it is part of the key but can be null, and to Postgres no two nulls are equal: add required = true"
+        "it is part of the key but can be null, and nulls never conflict in Postgres: add required = true"
     )]
     NullableKey,
     #[error(
@@ -139,30 +135,30 @@ pub enum Problem {
         "it is part of the key but Postgres cannot compare values of type {0}: use jsonb or another column"
     )]
     KeyType(ColumnType),
-    #[error("newer needs rows that can be replaced: set on_conflict = \"update\", or remove newer")]
+    #[error("newer requires on_conflict = \"update\": set it, or remove newer")]
     NewerWithoutUpdate,
     #[error("newer names {0:?}, which is not a column: add the column or correct newer")]
     UnknownNewer(String),
     #[error(
-        "newer names it, but it is part of the key, which is the same in all messages of a row: name another column"
+        "it is used by newer, but it is part of the key, which is the same in all messages of a row: use another column for newer"
     )]
     NewerKey,
     #[error(
-        "newer names it, but values of type {0} do not show which message is newer: name a column of type date, timestamp, timestamptz or a number"
+        "it is used by newer, but values of type {0} do not show which message is newer: use a column of type date, timestamp, timestamptz or a number"
     )]
     NewerType(ColumnType),
     #[error(
-        "newer names it, but @receive_count grows with every delivery, so an older message would replace a newer one: name a column whose value is in the message"
+        "it is used by newer, but @receive_count grows with every delivery, so an older message would replace a newer one: use a column whose value is in the message"
     )]
     NewerReceiveCount,
     #[error(
-        "it stores in clear what column {0:?} masks: mask it too, map the other parts one by one, or set clear = true on it if this is intended"
+        "it stores in plaintext the value that column {0:?} masks: mask it too, map the other parts one by one, or set clear = true on it if this is intended"
     )]
     StoredInClear(String),
     #[error(
-        "clear = true has no effect, because the column stores nothing that another one masks: remove it"
+        "clear = true has no effect, because the column stores nothing that another column masks: remove it"
     )]
-    ClearInVain,
+    ClearNoEffect,
     #[error(
         "it is part of the key and, without a mask key, nothing proves that the @message_id or @sent_at of a redriven message is genuine, so anyone who can send to the queue could overwrite the row of another message: set MASK_SECRET_ID or MASK_KEY, use on_conflict = \"ignore\" or another key, or set trust_origin = true if all senders are trusted"
     )]
@@ -170,11 +166,11 @@ pub enum Problem {
     #[error(
         "trust_origin = true has no effect: it is for on_conflict = \"update\" with @message_id or @sent_at in the key and no column masked with a key, because a mask key signs both: remove it"
     )]
-    TrustInVain,
+    TrustNoEffect,
     #[error(
         "@mask_key_id is the same for every row, because no column is masked with a key: remove the column"
     )]
-    KeyIdInVain,
+    KeyIdNoEffect,
     #[error("on_conflict {0:?} is unknown: use one of {known}", known = OnConflict::list())]
     UnknownOnConflict(String),
     #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]
@@ -190,7 +186,7 @@ pub enum Problem {
     )]
     EmptyStep(String),
     #[error(
-        "from {0:?} has '$' or '^' as a step: \"$.\" and \"^.\" only begin a path, the whole body is \"@body\", and a key of this name is quoted"
+        "from {0:?} has '$' or '^' as a step: \"$.\" and \"^.\" can only begin a path; use \"@body\" for the whole body, and quote a key with this name"
     )]
     PlainMark(String),
     #[error(
@@ -198,7 +194,7 @@ pub enum Problem {
     )]
     Quotes(String),
     #[error(
-        "from {from:?} never leads to a value, because a message with an object or array in column {outer:?}, mapped as {column_type}, is rejected: map one of the two, or {outer:?} as jsonb"
+        "from {from:?} can never have a value: column {outer:?} ({column_type}) rejects objects and arrays; map one of the two, or {outer:?} as jsonb"
     )]
     Unreachable {
         from: String,
@@ -225,7 +221,7 @@ pub enum Problem {
     Default(String),
     #[error("transform {0:?} is unknown: use one of {known}", known = Step::list())]
     UnknownTransform(String),
-    #[error("transform {0:?} works on strings, which {1} is not: remove it")]
+    #[error("transform {0:?} applies to strings, and {1} is not a string type: remove it")]
     TransformOn(String, String),
     #[error(
         "the result of transform {0} does not fit a column of type {1}: change the type, or remove the transform"

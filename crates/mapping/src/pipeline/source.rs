@@ -23,7 +23,7 @@ pub enum Source {
     Top(Path),
     /// `^.`: a path from where the row of the parent table begins, or of that one's parent, and so on.
     Parent(usize, Path),
-    /// `@index`: the position of the element, from 0; with `^.`, that of the parent's element, and so on.
+    /// `@index`: the position of the element, from 0; with `^.`, the position of the parent's element, and so on.
     Index(usize),
     /// `@rest`: every field where the row begins that no path of the mapping touches.
     Rest,

@@ -81,7 +81,7 @@ fn every_impossible_file_or_table_is_refused_with_the_place_and_the_fix() {
         ("key = ['id', 'id']", "column \"id\"", "once"),
         (
             "key = ['id']\nnewer = 'id'",
-            "newer needs rows that can be replaced",
+            "newer requires on_conflict = \"update\"",
             "on_conflict = \"update\"",
         ),
         (
@@ -141,7 +141,7 @@ fn every_impossible_column_is_refused_with_the_place_and_the_fix() {
         ("type = 'text'\nclear = true", "has no effect", "remove it"),
         (
             masked,
-            "stores in clear what column \"d\" masks",
+            "stores in plaintext the value that column \"d\" masks",
             "clear = true",
         ),
         ("type = 'text'\nfrom = '\"a.b'", "quoted step", "close it"),
@@ -262,7 +262,7 @@ fn a_path_that_may_lead_to_a_value_is_accepted_and_an_impossible_attribute_refus
 }
 
 #[test]
-fn a_column_in_clear_of_what_another_table_masks_is_refused() {
+fn a_column_in_plaintext_of_what_another_table_masks_is_refused() {
     let table = |name: &str, column: &str| {
         let id = "{ name = 'id', type = 'bigint', required = true }";
         format!("[[table]]\nname = '{name}'\nkey = ['id']\ncolumn = [{id}, {{ {column} }}]\n")
@@ -276,7 +276,7 @@ fn a_column_in_clear_of_what_another_table_masks_is_refused() {
         let tables = [table("orders", masked), table("contacts", exposing)];
         for text in [tables.concat(), tables.iter().rev().cloned().collect()] {
             let refused = refusal(&text);
-            let expected = "it stores in clear what column \"email\" masks";
+            let expected = "it stores in plaintext the value that column \"email\" masks";
             assert!(refused.contains(expected), "{exposing}: {refused}");
             assert!(refused.contains("table \"contacts\""), "{refused}");
         }

@@ -35,12 +35,12 @@ pub(super) fn check(pipeline: &Pipeline) -> Result<(), Mistake> {
     let needs_key = |column: &Column| column.mask.is_some_and(Mask::needs_key);
     let is_signed = pipeline.columns().any(needs_key);
     if pipeline.trust_origin && (is_signed || pipeline.overwrites_by_origin().is_none()) {
-        return Err(Problem::TrustInVain.into());
+        return Err(Problem::TrustNoEffect.into());
     }
     let mut columns = pipeline.columns();
-    let in_vain = columns.find(|column| column.reads(&Metadata::MaskKeyId));
-    if let Some(column) = in_vain.filter(|_| !is_signed) {
-        return Err(Problem::KeyIdInVain.of(&column.name));
+    let useless = columns.find(|column| column.reads(&Metadata::MaskKeyId));
+    if let Some(column) = useless.filter(|_| !is_signed) {
+        return Err(Problem::KeyIdNoEffect.of(&column.name));
     }
     Ok(())
 }

@@ -43,9 +43,9 @@ impl Reads {
             for column in &table.columns {
                 for source in column.sources() {
                     if let Some(Location::Rest(start)) = pipeline.locate(table, source) {
-                        let mut left_out = pipeline.touched_fields(table);
-                        left_out.extend(column.except.iter().cloned());
-                        reads.rests.push((start, left_out.into_iter().collect()));
+                        let mut omitted = pipeline.touched_fields(table);
+                        omitted.extend(column.except.iter().cloned());
+                        reads.rests.push((start, omitted.into_iter().collect()));
                     }
                 }
             }
@@ -53,7 +53,7 @@ impl Reads {
         reads
     }
 
-    /// The ways to a body's values other than null that nothing reads, each down to the first step that leads to
+    /// The paths to a body's values other than null that nothing reads, each down to the first step that leads to
     /// nothing that is read; `None` stands for the elements of an array.
     pub fn unread(&self, body: &Value) -> BTreeSet<Vec<Option<String>>> {
         let mut unread = BTreeSet::new();
@@ -61,11 +61,11 @@ impl Reads {
         unread
     }
 
-    /// `at` is the place of the value, and `way` the same without the positions of elements.
+    /// `at` is the place of the value, and `pattern` the same without the positions of elements.
     fn walk(
         &self,
         at: &mut Vec<Step>,
-        way: &mut Vec<Step>,
+        pattern: &mut Vec<Step>,
         value: &Value,
         unread: &mut BTreeSet<Vec<Step>>,
     ) {
@@ -76,7 +76,7 @@ impl Reads {
             Value::String(text) if !at.is_empty() && *at == self.root => {
                 match serde_json::from_str(text) {
                     Ok(inner @ (Value::Object(_) | Value::Array(_))) => {
-                        return self.walk(at, way, &inner, unread);
+                        return self.walk(at, pattern, &inner, unread);
                     }
                     _ => Vec::new(),
                 }
@@ -93,22 +93,22 @@ impl Reads {
         };
         let has_parts = value.is_object() || value.is_array();
         if !has_parts || !self.leads_to_any(at) {
-            unread.insert(way.clone());
+            unread.insert(pattern.clone());
             return;
         }
         for (step, is_element, part) in steps {
-            way.push((!is_element).then(|| step.clone()));
+            pattern.push((!is_element).then(|| step.clone()));
             at.push(Some(step));
-            self.walk(at, way, part, unread);
+            self.walk(at, pattern, part, unread);
             at.pop();
-            way.pop();
+            pattern.pop();
         }
     }
 
     fn is_read(&self, at: &[Step]) -> bool {
-        let is_in_rest = |(start, left_out): &(Vec<Step>, HashSet<String>)| {
+        let is_in_rest = |(start, omitted): &(Vec<Step>, HashSet<String>)| {
             begins(at, start)
-                && matches!(at.get(start.len()), Some(Some(field)) if !left_out.contains(field))
+                && matches!(at.get(start.len()), Some(Some(field)) if !omitted.contains(field))
         };
         self.values.iter().any(|read| begins(at, read)) || self.rests.iter().any(is_in_rest)
     }

@@ -45,7 +45,7 @@ pub enum Found {
     S3Pointer,
 }
 
-/// The first element of the array that the SQS extended client sends: its present name and the former one.
+/// The first element of the array that the SQS extended client sends: its current and its former name.
 /// Source: <https://github.com/awslabs/amazon-sqs-java-extended-client-lib> (2026-11).
 const S3_POINTERS: [&str; 2] = [
     "\"software.amazon.payloadoffloading.PayloadS3Pointer\"",

@@ -12,10 +12,10 @@ pub struct Refusal {
     pub is_by_policy: bool,
     /// Whether the table has no partition for the row.
     pub lacks_partition: bool,
-    /// Whether the table changes the key by which other rows of the message belong to it.
+    /// Whether the table changed the key that child rows of the message refer to.
     pub changes_key: bool,
     /// Whether the table may be at fault, because it has taken no row of another message.
-    pub is_in_doubt: bool,
+    pub is_ambiguous: bool,
     /// Whether a trigger raised it and chose the names in it, which may be values: they are not shown.
     pub is_raised: bool,
     /// The table, if one is named.
@@ -41,7 +41,7 @@ impl fmt::Display for Refusal {
             f.write_str(" by a row-level security policy")?;
         }
         if self.changes_key {
-            f.write_str(" because a table changes the key by which others belong to it")?;
+            f.write_str(" because a table changed the key that its child rows refer to")?;
         }
         let kinds = ["table", "column", "constraint"];
         for (kind, name) in kinds.into_iter().zip(self.names()) {
@@ -49,8 +49,8 @@ impl fmt::Display for Refusal {
                 write!(f, " {kind} {name:?}")?;
             }
         }
-        if self.is_in_doubt {
-            f.write_str(", and stored no row of another message in its tables")?;
+        if self.is_ambiguous {
+            f.write_str("; no other message of the batch was stored in these tables, so the table may be at fault")?;
         }
         Ok(())
     }

@@ -115,7 +115,7 @@ impl CompiledColumn {
         text.max(cell.len())
     }
 
-    /// `@rest` is an object even if no field is left for it.
+    /// `@rest` is an object even if no field remains for it.
     fn is_empty_rest(&self, value: &Value<'_>) -> bool {
         let reads_rest = self
             .inputs

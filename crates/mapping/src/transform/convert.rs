@@ -208,7 +208,7 @@ fn literal<'v>(value: &'v Value<'_>) -> Result<&'v str, Misfit> {
 }
 
 /// The text of a number. A string is a number only if that is how the number is written: `"0042"` and `"+42"` are
-/// codes, of which a number would keep less than was sent.
+/// codes, and a number would keep less than was sent.
 fn number<'v>(value: &'v Value<'_>) -> Result<&'v str, Misfit> {
     match value {
         Value::Number(text) => Ok(text),
@@ -221,8 +221,8 @@ fn decimal(value: &Value<'_>) -> Result<Decimal, Misfit> {
     Decimal::parse(number(value)?).ok_or(Misfit::Type)
 }
 
-/// Spellings that Postgres accepts, <https://www.postgresql.org/docs/18/datatype-boolean.html>: the words, and of
-/// their abbreviations those that Postgres itself prints.
+/// Spellings that Postgres accepts, <https://www.postgresql.org/docs/18/datatype-boolean.html>: the words, and the
+/// abbreviations that Postgres itself prints.
 fn boolean(value: &Value<'_>) -> Result<bool, Misfit> {
     if let Value::Bool(value) = value {
         return Ok(*value);

@@ -112,7 +112,7 @@ impl Decimal {
         Some(within(self.integer_digits())? + within(self.scale)?)
     }
 
-    /// The same number with this many digits after the point.
+    /// This number with this many digits after the point.
     pub(crate) fn with_scale(self, precision: u16, scale: u16) -> Result<Self, Misfit> {
         let scale = i64::from(scale);
         let is_exact = -self.exponent <= scale;

@@ -134,7 +134,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(child) = map.next_key_seed(Lookup(self.node))? {
+        while let Some(child) = map.next_key_seed(KeyVisitor(self.node))? {
             let Some(child) = child else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -159,9 +159,9 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
 }
 
 /// Finds the step below a node that an object's key leads to.
-struct Lookup<'n>(&'n Node);
+struct KeyVisitor<'n>(&'n Node);
 
-impl<'n, 'de> DeserializeSeed<'de> for Lookup<'n> {
+impl<'n, 'de> DeserializeSeed<'de> for KeyVisitor<'n> {
     type Value = Option<&'n Node>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -169,7 +169,7 @@ impl<'n, 'de> DeserializeSeed<'de> for Lookup<'n> {
     }
 }
 
-impl<'n> Visitor<'_> for Lookup<'n> {
+impl<'n> Visitor<'_> for KeyVisitor<'n> {
     type Value = Option<&'n Node>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

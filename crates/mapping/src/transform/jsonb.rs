@@ -12,10 +12,10 @@ use crate::types::{ColumnType, MAX_DIGITS};
 const MAX_NESTING: usize = 1_000;
 
 /// How much longer all numbers of a value, or of an array, can become together when Postgres prints them: the size of
-/// the largest SQS message, so that a value is never printed as more than two or three of those.
+/// the largest SQS message, so that a value is never printed as more than two or three such messages.
 pub(super) const MAX_EXPANSION_BYTES: usize = 1 << 20;
 
-/// Postgres reads no larger exponent, not even that of a zero.
+/// Postgres reads no larger exponent, not even for a zero.
 /// Source: `set_var_from_str` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
 const MAX_EXPONENT: i32 = i32::MAX / 2;
 

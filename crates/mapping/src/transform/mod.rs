@@ -134,8 +134,8 @@ impl Compiled {
         Ok(rows)
     }
 
-    /// Adds the message's rows to `rows`, and says whether there are any: a message of which the mapping makes no
-    /// row has nothing to store.
+    /// Adds the message's rows to `rows`, and says whether there are any: a message that produces no row has nothing to
+    /// store.
     ///
     /// # Errors
     /// The first rule that the message breaks; `rows` is then as before.
@@ -184,7 +184,7 @@ impl Compiled {
     }
 
     /// Adds the rows of a table that belong to a row of its parent, or to the message, and says whether the table
-    /// takes the message.
+    /// matches the message.
     fn push_table(
         &self,
         position: usize,
@@ -217,7 +217,7 @@ impl Compiled {
         Ok(is_taken)
     }
 
-    /// Adds one row with those of its children, unless a condition leaves it out.
+    /// Adds one row with its child rows, unless a condition excludes it.
     fn push_row(
         &self,
         position: usize,
@@ -278,7 +278,8 @@ impl Compiled {
         })
     }
 
-    /// Rows of one parent have different keys: none of two with the same key is more right than the other.
+    /// Rows of one parent must have different keys: neither of two rows with the same key is more correct than the
+    /// other.
     fn check_siblings(
         &self,
         child: usize,

@@ -1,5 +1,5 @@
-//! Why a message becomes the rows that it does: what `root`, `each`, `when` and `delete_when` find in it. For whoever
-//! tries a mapping on samples; the function never asks.
+//! Why a message becomes the rows that it does: what `root`, `each`, `when` and `delete_when` find in it. For commands
+//! that try a mapping on samples; the function does not use it.
 
 use serde_json::value::RawValue;
 
@@ -29,7 +29,7 @@ pub enum Observation<'a> {
         json: &'a str,
         /// What each condition of `when` finds, in the order of the mapping.
         when: Vec<Tested>,
-        /// The same for `delete_when`; empty if `when` does not hold.
+        /// What each condition of `delete_when` finds; empty if `when` does not hold.
         delete_when: Vec<Tested>,
     },
 }

@@ -27,7 +27,7 @@ pub(super) struct Scopes {
 #[derive(Default)]
 struct Scope {
     paths: Paths,
-    /// Of an element: where its array is.
+    /// Where the array is, for the elements of one.
     array: Option<(usize, Path)>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Frames<'a> {
 struct Frame<'a> {
     /// Empty if there is nothing.
     json: &'a str,
-    /// Of an element: its position.
+    /// The position of the element, for the elements of an array.
     index: usize,
     /// Whether it is an object, or an array whose values are read by their positions.
     has_fields: bool,
@@ -86,7 +86,7 @@ pub(super) enum Input {
     /// The fields of a scope but for these.
     Rest(usize, HashSet<String>),
     Metadata(Metadata),
-    /// The same for every message.
+    /// A value that is equal for every message.
     Text(String),
 }
 
@@ -201,7 +201,7 @@ impl Scopes {
         }
     }
 
-    /// The way to a value below where a row begins, with the positions of the elements on it: `lines[3].sku`.
+    /// The path to a value below where a row begins, with the positions of the elements on it: `lines[3].sku`.
     pub(super) fn describe(&self, scope: usize, frames: &Frames<'_>, path: &str) -> String {
         match &self.scopes[scope].array {
             None => path.to_owned(),
@@ -212,7 +212,7 @@ impl Scopes {
         }
     }
 
-    /// The way to the array that a scope's elements are in.
+    /// The path to the array that a scope's elements are in.
     pub(super) fn describe_array(&self, scope: usize, frames: &Frames<'_>) -> String {
         let array = self.scopes[scope].array.as_ref();
         let described = array.map(|(outer, path)| self.describe(*outer, frames, &path.to_string()));

@@ -1,4 +1,5 @@
-//! A table of the mapping, compiled: where its rows come from, which messages it takes, and what a rejection calls it.
+//! A table of the mapping, compiled: where its rows come from, which messages it matches, and what a rejection calls
+//! it.
 
 use std::iter::successors;
 
@@ -151,7 +152,7 @@ impl CompiledTable {
         Ok(true)
     }
 
-    /// A column of the row under way, and the value's way from the top of the body.
+    /// A column of the row under way, and the value's path from the top of the body.
     fn place(&self, column: &CompiledColumn, scopes: &Scopes, frames: &Frames<'_>) -> Place {
         let mut place = self.place_of_all(column);
         if let Source::Path(_) = column.column.source {
@@ -193,7 +194,7 @@ struct Compiler<'a> {
     /// See [`above`].
     above: Vec<usize>,
     scope: usize,
-    /// The fields that `@rest` leaves out.
+    /// The fields that `@rest` omits.
     touched: Vec<String>,
     keys: Option<&'a KeyRing>,
 }

@@ -1,4 +1,4 @@
-//! The messages of a dead-letter queue: each is received once, and stays in flight until the command ends.
+//! The messages of a dead-letter queue: each is received once, and remains in flight until the command ends.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::cli::error::CliError;
 const WAIT: Duration = Duration::from_secs(1);
 
 /// The visibility timeout of a received message, which is extended while the command runs. After a crash it becomes
-/// visible this late. SQS would deliver the messages that stay again and again if they were visible while the command
+/// visible this late. SQS would deliver the messages that remain again and again if they were visible while the command
 /// looks for others.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -25,7 +25,7 @@ pub(crate) fn in_flight(queue: Queue) -> InFlight {
     InFlight::new(queue, VISIBILITY_TIMEOUT)
 }
 
-/// Keeps the received messages in flight during some work, and then makes those that stay visible again, also after
+/// Keeps the received messages in flight during some work, and then makes the remaining ones visible again, also after
 /// an error.
 pub(crate) async fn hold(
     in_flight: &InFlight,
@@ -55,7 +55,7 @@ impl<'q> NewMessages<'q> {
 
     /// Receives up to ten; `None` if there are no more.
     pub(crate) async fn next(&mut self, count: usize) -> Result<Option<Vec<DeadLetter>>, AwsError> {
-        // Never cancelled: the messages that SQS delivered would stay invisible.
+        // Never cancelled: the messages that SQS delivered would remain invisible.
         let received = self.in_flight.receive(count, WAIT).await?;
         let is_empty = received.is_empty();
         let mut messages: Vec<_> = received.into_iter().map(DeadLetter::new).collect();

@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
 
 /// A message of the queue with this ARN, as Lambda's event has it.
-pub(crate) fn of_event(message: Message, queue_arn: &str) -> SqsMessage {
+pub(crate) fn to_event_message(message: Message, queue_arn: &str) -> SqsMessage {
     let attributes = message.attributes.into_iter().flatten();
     let attributes = attributes.map(|(name, value)| (name.as_str().to_owned(), value));
     let message_attributes = message.message_attributes.into_iter().flatten();
@@ -42,6 +42,6 @@ fn attribute(value: MessageAttributeValue) -> SqsMessageAttribute {
 pub(crate) fn record(message: &Message, queue_arn: &str) -> Option<Record<'static>> {
     let dead_letter = DeadLetter::new(message.clone());
     let queue_arn = dead_letter.source().unwrap_or(queue_arn);
-    let record = serde_json::to_value(of_event(message.clone(), queue_arn)).ok()?;
+    let record = serde_json::to_value(to_event_message(message.clone(), queue_arn)).ok()?;
     Record::deserialize(record).ok()
 }

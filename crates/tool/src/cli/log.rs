@@ -1,9 +1,10 @@
-//! The log at a terminal, in the form that `make logs` gives the function's (`localstack/stack/logs.py`).
+//! The log at a terminal, in the same form as the function's log under `make logs` (`localstack/stack/logs.py`).
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use clap::builder::styling::{AnsiColor, Effects, Style};
+use sqs_to_postgres::telemetry::messages::{BATCH, MESSAGE_FAILED, MESSAGES_FAILED, RETRYING};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -114,18 +115,18 @@ impl Fields {
     fn details(mut self, message: &str) -> Vec<(Style, String)> {
         let mut take = |name| self.take(name);
         match message {
-            "message failed" => vec![
+            MESSAGE_FAILED => vec![
                 (YELLOW, format!("{:14}", take("rule"))),
                 (PLAIN, take("message_id")),
                 (DIM, format!("try {}", take("attempt"))),
             ],
-            "messages failed" => vec![
+            MESSAGES_FAILED => vec![
                 (YELLOW, format!("{:14}", take("rule"))),
                 (BOLD, format!("{} messages", take("messages"))),
                 (PLAIN, format!("{} …", take("message_ids"))),
             ],
-            "batch" => self.batch(),
-            "trying again" => {
+            BATCH => self.batch(),
+            RETRYING => {
                 let wait = format!("in {} ms", take("wait_millis"));
                 vec![(DIM, format!("{wait:14}"))]
             }

@@ -7,9 +7,9 @@ use serde_json::json;
 use crate::cli::error::CliError;
 
 /// For each mask key a mapping of one column, so that a value is treated exactly like one of a message.
-pub(crate) struct Lookup(Vec<Compiled>);
+pub(crate) struct CompiledColumn(Vec<Compiled>);
 
-impl Lookup {
+impl CompiledColumn {
     /// For values that are given.
     pub(crate) fn new(
         file: &str,
@@ -42,7 +42,7 @@ impl Lookup {
         Ok(Self(compiled.collect::<Result<_, _>>()?))
     }
 
-    /// The different cells of a value, that of the current key first.
+    /// The different cells of a value, the cell of the current key first.
     pub(crate) fn cells(&self, value: &str) -> Result<Vec<Vec<u8>>, Rule> {
         let body = json!({"value": value}).to_string();
         let record = json!({"messageId": "", "body": body});
@@ -50,7 +50,7 @@ impl Lookup {
         self.cells_of(&Message::extract(&record, Envelope::None)?)
     }
 
-    /// The same of a message.
+    /// The different cells of the value in a message, the cell of the current key first.
     pub(crate) fn cells_of(&self, message: &Message<'_>) -> Result<Vec<Vec<u8>>, Rule> {
         let mut cells = Vec::new();
         for compiled in &self.0 {

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 pub(crate) enum Outcome {
     /// Everything is done.
     Done,
-    /// Some messages failed or were left.
+    /// Some messages failed or remain.
     SomeFailed,
     /// The command line, a setting, the mapping or the table must be corrected.
     Invalid,

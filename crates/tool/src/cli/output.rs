@@ -2,7 +2,6 @@
 //! Text from elsewhere goes through [`escaped`] or [`json`], so that a terminal never obeys it.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::Value;
@@ -10,8 +9,8 @@ use serde_json::Value;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 
-/// Writes SQL, as all of the output: to a program as it is, since a name may have any character; at a terminal
-/// escaped, line by line.
+/// Writes SQL, as all of the output: unchanged to a program, since a name may have any character; escaped line by line
+/// at a terminal.
 pub(crate) fn sql(text: &str) -> Result<Outcome, CliError> {
     if !std::io::stdout().is_terminal() {
         return bytes(text.as_bytes());
@@ -40,8 +39,7 @@ pub(crate) fn json(value: &Value) -> Result<(), CliError> {
 fn escaped_json(value: &Value) -> String {
     let escape = |text: &mut String, character: char| {
         for unit in character.encode_utf16(&mut [0; 2]) {
-            // Writing to a String cannot fail.
-            _ = write!(text, "\\u{unit:04x}");
+            text.push_str(&format!("\\u{unit:04x}"));
         }
     };
     escaped_by(&value.to_string(), escape)

@@ -43,7 +43,7 @@ impl Progress {
         }
     }
 
-    /// The same for work that writes a log, to stderr: at a terminal above the bar, for a person to read.
+    /// Progress of work that writes a log to stderr: at a terminal above the bar, for a person to read.
     pub(crate) fn with_log(done: &'static str) -> Self {
         let progress = Self::new(None, done);
         let variable = |name: &str| std::env::var(name).ok();

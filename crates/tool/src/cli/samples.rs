@@ -77,7 +77,7 @@ fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
     let values = values(text);
     match values[..] {
         [(_, value)] if serde_json::from_str::<IgnoredAny>(value).is_ok() => {
-            let place = match of_event(value) {
+            let place = match event_records(value) {
                 Some(_) => before.to_owned(),
                 None => format!("{before}message"),
             };
@@ -92,9 +92,9 @@ fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
     Ok(samples)
 }
 
-/// Adds the message with this body, or those of this event.
+/// Adds the message with this body, or the messages of this event.
 fn add(samples: &mut Vec<Sample>, place: &str, value: &str) -> Result<(), CliError> {
-    let Some(records) = of_event(value) else {
+    let Some(records) = event_records(value) else {
         samples.push(of_body(place.to_owned(), value)?);
         return Ok(());
     };
@@ -109,7 +109,7 @@ fn add(samples: &mut Vec<Sample>, place: &str, value: &str) -> Result<(), CliErr
 }
 
 /// The records of an SQS event. A message may have `Records` of its own, as S3 notifications do.
-fn of_event(value: &str) -> Option<Vec<Value>> {
+fn event_records(value: &str) -> Option<Vec<Value>> {
     #[derive(Deserialize)]
     struct Event {
         #[serde(rename = "Records")]

@@ -3,7 +3,7 @@
 use sqs_to_postgres::database::DatabaseError;
 use tokio_postgres::Client;
 
-/// The settings by which the server would log parameters of statements that succeed, as they have to be instead.
+/// The settings by which the server would log parameters of statements that succeed, each as it must be instead.
 /// Sources: <https://www.postgresql.org/docs/18/runtime-config-logging.html>,
 /// <https://www.postgresql.org/docs/18/auto-explain.html>, <https://github.com/pgaudit/pgaudit#settings>.
 const LOGS: &str = "SELECT setting FROM (VALUES \
@@ -17,7 +17,7 @@ const LOGS: &str = "SELECT setting FROM (VALUES \
     ('pgaudit.log_parameter = off', pg_catalog.current_setting('pgaudit.log_parameter', true) NOT IN ('', 'off')) \
     ) AS logged(setting, is_logged) WHERE is_logged";
 
-/// The setting by which it would log those of statements that it refuses.
+/// The setting by which the server would log parameters of statements that it refuses.
 const LOGS_ON_ERROR: &str = "SELECT 'log_parameter_max_length_on_error = 0' \
     WHERE pg_catalog.current_setting('log_parameter_max_length_on_error') <> '0'";
 

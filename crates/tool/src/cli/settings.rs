@@ -20,7 +20,7 @@ use crate::cli::error::CliError;
 /// The mapping, if none is named: in the current folder.
 const FILE_HERE: &str = "pipeline.toml";
 
-/// Variables of which only one can be set: a flag for one hides the others.
+/// Variables that exclude each other: a flag for one hides the others.
 const RIVALS: [&[&str]; 2] = [
     &["DATABASE_URL", "DB_SECRET_ID", "DB_AUTH"],
     &["MASK_KEY", "MASK_SECRET_ID"],
@@ -51,7 +51,7 @@ pub(crate) struct DatabaseFlags {
     /// Secret with host, user and password, instead of a URL [env: DB_SECRET_ID]
     #[arg(long, value_name = "NAME")]
     db_secret_id: Option<String>,
-    /// With iam: a signed token of the AWS credentials instead of a password [env: DB_AUTH]
+    /// With iam: a token signed with the AWS credentials instead of a password [env: DB_AUTH]
     #[arg(long, value_name = "METHOD", value_parser = ["iam"], conflicts_with_all = ["database_url", "db_secret_id"])]
     db_auth: Option<String>,
     /// Overrides the secret's host [env: DB_HOST]
@@ -118,7 +118,7 @@ impl DeadLetterFlags {
         Ok(url.map(|url| Queue::new(sqs, &url)))
     }
 
-    /// The dead-letter queue of a queue: the one that is named, or that of its redrive policy.
+    /// The dead-letter queue of a queue: the one that is named, or else the one in its redrive policy.
     pub(crate) async fn queue(
         &self,
         sqs: &Client,
@@ -144,7 +144,7 @@ pub(crate) fn queue_url(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "{text:?} is not the URL of a queue, https://…: only --queue-name accepts a name"
+        "{text:?} is not a queue URL (https://…): give the URL; only --queue-name accepts a name"
     ))
 }
 
@@ -172,7 +172,7 @@ impl QueueFlags {
         Ok(url.map(|url| Queue::new(sqs, &url)))
     }
 
-    /// The same for a command that requires a queue.
+    /// The queue, for a command that requires one.
     pub(crate) async fn required_queue(&self, sqs: &Client) -> Result<Queue, CliError> {
         let queue = self.queue(sqs).await?;
         queue.ok_or_else(|| {
@@ -257,7 +257,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// A variable and the value of its flag.
 type Flag<'f> = (&'static str, &'f Option<String>);
 
-/// The value of the flag, or of the environment if neither this flag nor that of a rival is set.
+/// The value of the flag, or of the environment if neither this flag nor the flag of a rival is set.
 fn look_up(flags: &[Flag<'_>], name: &str) -> Option<String> {
     let flag = |name: &str| {
         let (_, value) = flags.iter().find(|(flag, _)| *flag == name)?;

@@ -100,7 +100,7 @@ impl Stop {
     /// Waits for a request to stop.
     pub(crate) async fn asked(&self) {
         // It fails only without a sender, and this type holds one.
-        _ = self.0.subscribe().wait_for(|&asked| asked).await;
+        drop(self.0.subscribe().wait_for(|&asked| asked).await);
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Values {
     /// shell's history nor to other users of this machine
     #[arg(allow_hyphen_values = true, value_parser = value)]
     values: Vec<String>,
-    /// The same, even if they begin with two hyphens
+    /// Values or tokens that may begin with two hyphens
     #[arg(last = true, value_name = "VALUES")]
     any: Vec<String>,
 }
@@ -59,6 +59,6 @@ fn value(text: &str) -> Result<String, String> {
     let others = names.iter().map(String::as_str).filter(|_| !is_known);
     let meant = did_you_mean(flag, others);
     Err(format!(
-        "not a flag here: flags come before the values, and -- before values that begin with two hyphens{meant}"
+        "unexpected flag: put flags before the values, and -- before values that begin with two hyphens{meant}"
     ))
 }

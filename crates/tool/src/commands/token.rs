@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::lookup::Lookup;
+use crate::cli::lookup::CompiledColumn;
 use crate::cli::output::{line, listed};
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use crate::cli::values::Values;
@@ -57,7 +57,7 @@ impl Token {
         let (file, pipeline) = self.mapping.read()?;
         let keys = self.mask.keys(&Arc::new(Aws::default())).await?;
         let column = masked_column(&pipeline, self.column.as_deref());
-        let lookup = Lookup::new(&file, column.map_err(CliError::invalid)?, keys.as_ref())?;
+        let lookup = CompiledColumn::new(&file, column.map_err(CliError::invalid)?, keys.as_ref())?;
         let mut outcome = Outcome::Done;
         for (value, number) in self.values.read()?.iter().zip(1..) {
             match lookup.cells(value) {

@@ -21,9 +21,9 @@ Examples:
 
 /// Decrypt aes-siv tokens with the mask key
 ///
-/// Prints one line per token, with the personal data in clear. Control characters
-/// and line breaks are escaped, as \u{1b} and \n; --json prints exact values. Hashes
-/// cannot be reversed.
+/// Prints one line per token, with the personal data in plaintext. Control characters and
+/// line breaks are escaped, as \u{1b} and \n; --json prints exact values. Hashes cannot be
+/// reversed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Unmask {

@@ -89,8 +89,11 @@ impl InFlight {
         loop {
             ticks.tick().await;
             let _extending = self.extending.lock().await;
-            // What fails is logged, and extended in the next round if that is possible at all.
-            _ = self.change(self.due(after), self.visibility_timeout).await;
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "a failure is logged, and the next round retries if that is possible at all"
+            )]
+            let _ = self.change(self.due(after), self.visibility_timeout).await;
         }
     }
 

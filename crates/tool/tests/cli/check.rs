@@ -82,7 +82,7 @@ async fn update_without_newer_is_a_warning() {
 }
 
 #[tokio::test]
-async fn columns_in_clear_on_purpose_and_trusted_origins_have_a_line_each() {
+async fn columns_in_plaintext_on_purpose_and_trusted_origins_have_a_line_each() {
     let database = Database::new().await;
     let trusting = Mapping::by_message_id("t").set("on_conflict", "update");
     let trusting = trusting.set("newer", "at").set("trust_origin", true);
@@ -91,7 +91,7 @@ async fn columns_in_clear_on_purpose_and_trusted_origins_have_a_line_each() {
         .with("from", "@sent_at")
         .to_string();
     let cases = [
-        (IN_CLEAR, "in clear", "masks (clear = true)"),
+        (IN_CLEAR, "plaintext", "masks (clear = true)"),
         (trusting.as_str(), "origin", "(trust_origin = true)"),
     ];
     for (mapping, name, expected) in cases {
@@ -258,7 +258,7 @@ async fn what_only_looks_like_a_mistake_is_not_reported() {
     }
 }
 
-/// Messages of different keys would become one row.
+/// Messages with different keys would be stored as one row.
 #[tokio::test]
 async fn a_column_that_rounds_a_key_is_a_failure() {
     for rounds in ["timestamptz(0)", "date", "double precision"] {
@@ -393,7 +393,7 @@ async fn a_privilege_that_is_not_granted_is_named_with_its_grant() {
             "{sql}"
         );
         assert!(text.contains(said), "{sql}: {text}");
-        // It names the role that connects, so it can be run as it is.
+        // It names the role that connects, so it can be run unchanged.
         let mut found = found;
         while let Some((_, _, text)) = found.first() {
             let (_, grant) = text.split_once("GRANT").expect(text);
@@ -505,7 +505,7 @@ async fn flags_override_the_environment() {
     );
 }
 
-/// The shipped mapping into partitions, by date as it is or by time.
+/// The shipped mapping into partitions, by date, as shipped, or by time.
 fn partitioned(by_instant: bool) -> String {
     let by_day = USER_LOGINS.replace(
         "key = [\"message_id\"]",
@@ -791,7 +791,7 @@ async fn a_pooler_in_between_is_noticed() {
         .run("check --json")
         .await;
     let text = line(&check, "pooler")["text"].to_string();
-    assert!(text.contains("yes: "), "{text}");
+    assert!(text.contains("detected: "), "{text}");
 }
 
 /// The values of messages are parameters of the function's statements.

@@ -27,7 +27,7 @@ async fn samples_show_that_a_mapping_loses_messages() {
                 "samples".to_owned(),
                 "failure".to_owned(),
                 "key (status): 2 different keys in 10 messages: 8 would not be stored (line 1 and line 3 have the same) \
-                 add what distinguishes them to key, or set on_conflict = \"update\" if the last one counts"
+                 add the columns that distinguish them to key, or set on_conflict = \"update\" if the last one should win"
                     .to_owned(),
             )],
         ),

@@ -94,7 +94,7 @@ pub(crate) async fn create(tool: &Tool, database: &Database) {
     database.execute(&ddl.out).await;
 }
 
-/// A mapping that stores in clear on purpose what it masks, and keeps the newest row of a key.
+/// A mapping that stores in plaintext on purpose what it masks, and keeps the newest row of a key.
 pub(crate) const IN_CLEAR: &str = r#"
 table = "visits"
 key = ["visitor"]
@@ -120,7 +120,7 @@ clear = true
 "#;
 
 #[tokio::test]
-async fn columns_in_clear_on_purpose_and_the_newer_column_are_comments() {
+async fn columns_in_plaintext_on_purpose_and_the_newer_column_are_comments() {
     let database = Database::new().await;
     let tool = Tool::on(&database).mapping(IN_CLEAR);
     let ddl = tool.run("ddl").await;
@@ -129,7 +129,7 @@ async fn columns_in_clear_on_purpose_and_the_newer_column_are_comments() {
         comments,
         [
             "-- \"seen_at\": a row is replaced only by one in which this is equal or newer",
-            "-- \"the \\nclient\": in clear on purpose, although \"masked_ip\" is masked",
+            "-- \"the \\nclient\": in plaintext on purpose, although \"masked_ip\" is masked",
         ]
     );
     database.execute(&ddl.out).await;

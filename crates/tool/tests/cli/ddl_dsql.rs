@@ -1,4 +1,4 @@
-//! `ddl --for dsql`: its statements are those of Aurora DSQL, by AWS's own linter, and Postgres accepts them too. And
+//! `ddl --for dsql`: its statements are valid for Aurora DSQL, by AWS's own linter, and Postgres accepts them too. And
 //! `check` against a proxy that refuses what DSQL refuses.
 
 use dsql_lint::lint_sql;

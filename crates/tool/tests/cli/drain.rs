@@ -174,7 +174,7 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
     };
     let drained = drain("").await;
     assert!(
-        drained.out.contains("; 1 older than their row"),
+        drained.out.contains("; 1 older than the stored row"),
         "{}",
         drained.out
     );
@@ -209,7 +209,7 @@ async fn stored_means_new_rows_and_duplicates_are_counted_apart() {
         drained.out.starts_with("stored 1 message in ")
             && drained
                 .out
-                .ends_with("; 2 had a key that the table has already\n"),
+                .ends_with("; 2 whose key is already in the table\n"),
         "{}",
         drained.out
     );
@@ -337,8 +337,8 @@ async fn messages_with_the_key_of_another_message_are_not_said_to_be_stored() {
     };
     // Twice, so that the second time the table has the keys too.
     let expected = [
-        "; 6 had the key of another row of their batch\n",
-        "; 3 had a key that the table has already; 6 had the key of another row of their batch\n",
+        "; 6 with the key of another row of their batch\n",
+        "; 3 whose key is already in the table; 6 with the key of another row of their batch\n",
     ];
     for expected in expected {
         send(&queue, &orders(9)).await;
@@ -812,7 +812,7 @@ async fn http_get(port: u16, path: &str) -> Option<String> {
     Some(answer)
 }
 
-/// Killed and ended at random moments, and then four at once: the balance is that of one drain.
+/// Killed and ended at random moments, and then four at once: the balance is the same as after one drain.
 #[tokio::test]
 async fn killed_and_concurrent_drains_store_every_message_once() {
     const MESSAGES: usize = 5_000;
@@ -828,7 +828,7 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
         let expected = if signal == "KILL" { None } else { Some(0) };
         assert_eq!(code, expected, "{signal}");
     }
-    // Messages that a killed drain held become visible again.
+    // Messages that a killed drain had in flight become visible again.
     eventually("nothing is invisible", async || {
         (queue.invisible().await == 0).then_some(())
     })

@@ -84,7 +84,7 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
 }
 
 #[tokio::test]
-async fn columns_in_clear_on_purpose_and_the_one_that_says_what_is_newer_are_named() {
+async fn columns_in_plaintext_on_purpose_and_the_one_that_says_what_is_newer_are_named() {
     let message = json!({"visitor": "v", "client": {"ip": "192.0.2.1"}}).to_string();
     let tool = Tool::bare().mapping(IN_CLEAR).input(&message);
     let shown = tool.run("explain").await;
@@ -246,7 +246,7 @@ async fn a_cell_may_be_as_long_as_a_message() {
     assert!(shown.out.contains(&long) && shown.out.contains("1 message: 1 row"));
 }
 
-fn doubtful() -> Tool {
+fn suspicious() -> Tool {
     let mapping = "table = \"t\"\nkey = [\"id\"]\n\
         [[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
         [[column]]\nname = \"battery\"\ntype = \"integer\"\nfrom = \"detail.batery\"\n\
@@ -273,7 +273,7 @@ fn doubtful() -> Tool {
 
 #[tokio::test]
 async fn the_summary_counts_by_column_and_rule_and_warns_of_paths_that_lead_nowhere() {
-    let tool = doubtful();
+    let tool = suspicious();
     let all = tool.run("explain").await;
     let only = tool.run("explain --summary").await;
     assert_eq!((all.code, only.code), (1, 1), "{}", all.err);
@@ -320,13 +320,13 @@ async fn a_path_that_can_never_lead_to_a_value_is_refused() {
     let tool = Tool::bare().mapping(&mapping).input(&login().to_string());
     let refused = tool.run("explain").await;
     assert_eq!((refused.code, refused.out.as_str()), (2, ""));
-    let reason = "column \"battery\": from \"detail.battery\" never leads to a value";
+    let reason = "column \"battery\": from \"detail.battery\" can never have a value";
     assert!(refused.err.contains(reason), "{}", refused.err);
 }
 
 #[tokio::test]
 async fn only_rejected_messages_are_shown_on_request() {
-    let tool = doubtful();
+    let tool = suspicious();
     let rejected = tool.run("explain --rejected").await;
     assert_eq!(rejected.code, 1);
     let shown = |what: &str| rejected.out.matches(what).count();

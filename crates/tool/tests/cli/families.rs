@@ -347,8 +347,7 @@ async fn ddl_fixes_each_table_and_partitions_only_one() {
     database.execute(&diff).await;
     assert_eq!(tool.run("ddl --diff").await.out, "");
     let refused = tool.run("ddl --partition-by version").await;
-    let reason =
-        "--partition-by is for a mapping of one table: partition the statements of `ddl` by hand\n";
+    let reason = "--partition-by requires a mapping of one table: add partitions to the output of `ddl` by hand\n";
     assert_eq!((refused.code, refused.out.as_str()), (2, ""));
     assert!(refused.err.ends_with(reason), "{}", refused.err);
 }

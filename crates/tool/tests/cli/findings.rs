@@ -40,7 +40,7 @@ async fn messages_that_share_a_key_are_counted_and_named() {
     let wrong = orders_by("status", "ignore").input(&paid_orders());
     let explained = wrong.run("explain --summary").await;
     let expected = "error: key (status): 3 different keys in 52 messages: 49 would not be stored \
-        (line 1 and line 4 have the same): add what distinguishes them to key, or set on_conflict = \"update\" if the last one counts";
+        (line 1 and line 4 have the same): add the columns that distinguish them to key, or set on_conflict = \"update\" if the last one should win";
     assert_eq!((explained.code, said(&explained)), (1, vec![expected]));
     let right = orders_by("id", "ignore").input(&paid_orders());
     let explained = right.run("explain --summary").await;
@@ -75,8 +75,8 @@ async fn under_update_a_key_that_messages_share_is_only_noted() {
     let updated = lines((0..5).map(|n| json!({"id": n % 3, "status": n.to_string()})));
     let tool = orders_by("id", "update").input(&updated);
     let explained = tool.run("explain --summary").await;
-    let expected = "note: key (id): 3 different keys in 5 messages: 2 would replace the row of another, or be older than it \
-        (line 1 and line 4 have the same): if each of them should have a row, add what distinguishes them to key";
+    let expected = "note: key (id): 3 different keys in 5 messages: 2 would replace the row of another, or be older than that row \
+        (line 1 and line 4 have the same): to keep a row for each, add the columns that distinguish them to key";
     assert_eq!((explained.code, said(&explained)), (0, vec![expected]));
     // Elements of one message are not updates of each other.
     let mapping = "[[table]]\nname = \"t\"\neach = \"lines\"\nkey = [\"sku\"]\non_conflict = \"update\"\n\
@@ -86,7 +86,7 @@ async fn under_update_a_key_that_messages_share_is_only_noted() {
     let explained = Tool::bare().mapping(mapping).input(&message.to_string());
     let explained = explained.run("explain --summary").await;
     let expected = "error: key (sku): 2 different keys in 3 elements: 1 has the key of another element of the same message \
-        (message has two of them): add what distinguishes them to key, for example @index";
+        (message has two of them): add the columns that distinguish them to key, for example @index";
     assert_eq!((explained.code, said(&explained)), (1, vec![expected]));
 }
 

@@ -1,4 +1,4 @@
-//! `forget`: the rows and dead letters of a person are deleted, all others stay, and no value is in any output.
+//! `forget`: the rows and dead letters of a person are deleted, all others remain, and no value is in any output.
 
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(crate) const ADA_AS_TYPED: &str = " ZQ9canary.Ada";
 pub(crate) const BOB: &str = "bob";
 
 /// A parent with hmac tokens, a child with aes-siv tokens of a person of its own, a child without the column, and an
-/// independent table in clear.
+/// independent table in plaintext.
 pub(crate) const MAPPING: &str = r#"
 unmatched = "skip"
 [[table]]
@@ -482,7 +482,7 @@ async fn a_message_that_cannot_be_read_and_names_the_person_is_reported() {
     let done = silent(tool.run(&stand.command("--yes")).await);
     assert_eq!(done.code, 1);
     assert!(
-        done.out.contains("left: 1 dead letter (cannot be read"),
+        done.out.contains("left: 1 dead letter (cannot be parsed"),
         "{}",
         done.out
     );
@@ -502,7 +502,7 @@ async fn what_cannot_be_searched_for_is_refused() {
             "value 1 cannot be in column \"order_id\"",
         ),
         ("--column user_id --yes --dry-run x", "cannot be used with"),
-        ("--column user_id x --yes", "flags come before the values"),
+        ("--column user_id x --yes", "put flags before the values"),
     ];
     for (arguments, said) in cases {
         let ended = silent(stand.tool().run(&format!("forget {arguments}")).await);
@@ -534,7 +534,7 @@ async fn rows_that_are_stored_in_the_meantime_are_reported() {
     stand.database.execute(&trigger).await;
     let done = stand.forget("--yes").await;
     assert_eq!(done.code, 1);
-    let left = "left: 1 row of \"visits\", stored in the meantime: run it again";
+    let left = "left: 1 row of \"visits\", stored during the run: run it again";
     assert!(done.out.contains(left), "{}", done.out);
     stand.database.execute("DROP TRIGGER again ON orders").await;
     assert_eq!(stand.forget("--yes").await.code, 0);
@@ -634,7 +634,7 @@ async fn without_a_queue_and_a_mask_key_the_receipt_says_what_it_lacks() {
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(
         done.out
-            .contains("left: what the queue has (it is not named"),
+            .contains("left: the messages of the queue (it is not named"),
         "{}",
         done.out
     );
@@ -656,7 +656,7 @@ async fn a_delayed_dead_letter_is_reported() {
     let done = silent(stand.tool().input(ADA).run(&command).await);
     let left = done.json()[0]["left"].to_string();
     assert!(
-        done.code == 1 && left.contains("or they are delayed"),
+        done.code == 1 && left.contains("in flight elsewhere, or delayed"),
         "{left}"
     );
 }
@@ -696,7 +696,7 @@ async fn messages_of_a_fifo_queue_that_are_not_received_are_reported() {
     let done = silent(tool.run(&command).await);
     let left = done.json()[0]["left"].to_string();
     assert!(
-        done.code == 1 && left.contains("ten messages of their group are before them"),
+        done.code == 1 && left.contains("behind ten messages of their group"),
         "{left}"
     );
 }

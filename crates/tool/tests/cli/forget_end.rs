@@ -1,5 +1,5 @@
 //! How `forget` ends if it is interrupted, or loses its connection, while Postgres commits: its receipt says what is
-//! deleted, what is left, and what is unknown.
+//! deleted, what remains, and what is unknown.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ impl SlowCommit {
         self.stand.database.execute(&unlock).await;
     }
 
-    /// The rows that are left when no transaction is in progress.
+    /// The rows that remain when no transaction is in progress.
     async fn counts(&self) -> [i64; 4] {
         let others = "pg_locks WHERE relation = 'visits'::regclass AND pid <> pg_backend_pid()";
         eventually("no transaction is left", async || {
@@ -135,5 +135,5 @@ async fn if_postgres_cannot_be_asked_after_a_commit_the_receipt_says_that_it_is_
     assert_eq!(slow.counts().await, AFTER);
     assert_eq!((ended.code, deleted(&ended)), (1, vec![Value::Null; 4]));
     let left = ended.json()[0]["left"].to_string();
-    assert!(left.contains("14 rows (deleted or not"), "{left}");
+    assert!(left.contains("14 rows (possibly deleted"), "{left}");
 }

@@ -24,7 +24,7 @@ fn left(ended: &Ended) -> String {
     ended.json()[0]["left"].to_string()
 }
 
-/// With another mask key than that of the rows.
+/// With another mask key than the one of the rows.
 async fn with_key(stand: &Stand, keys: &Value, arguments: &str) -> Ended {
     stand.secret.put(&keys.to_string()).await;
     let tool = stand.tool().input(ADA);
@@ -118,7 +118,9 @@ async fn hashes_do_not_say_their_key_so_they_are_left_until_they_are_accepted() 
     let text = left(&ended);
     assert!(
         ended.code == 1
-            && text.contains("3 hashed values in column ip of \\\"logins\\\": a hash does not say"),
+            && text.contains(
+                "3 hashed values in column ip of \\\"logins\\\": a hash does not identify its key"
+            ),
         "{text}{}",
         ended.err
     );
@@ -197,8 +199,8 @@ async fn dead_letters_that_cannot_be_read_are_left_and_searched_however_they_spe
     let ended = stand.forget("--yes").await;
     assert_eq!(ended.code, 1, "{}", ended.err);
     for left in [
-        "left: 3 dead letters (cannot be read, and their text has one of the values",
-        "left: 1 dead letter (cannot be read: read them, and delete them by hand), or --accept unreadable",
+        "left: 3 dead letters (cannot be parsed, and contain one of the values",
+        "left: 1 dead letter (cannot be parsed: inspect them, and delete them by hand), or --accept unreadable",
     ] {
         assert!(ended.out.contains(left), "{}", ended.out);
     }
@@ -207,7 +209,7 @@ async fn dead_letters_that_cannot_be_read_are_left_and_searched_however_they_spe
         accepted.code == 1
             && accepted
                 .out
-                .contains("accepted: 1 dead letter (cannot be read"),
+                .contains("accepted: 1 dead letter (cannot be parsed"),
         "{}",
         accepted.out
     );

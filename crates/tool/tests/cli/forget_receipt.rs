@@ -1,4 +1,4 @@
-//! What a receipt of `forget` names, and what stays out of Postgres's log and statistics.
+//! What a receipt of `forget` names, and what Postgres's log and statistics do not contain.
 
 use serde_json::{Value, json};
 
@@ -154,7 +154,7 @@ async fn the_statistics_of_postgres_lose_the_value_too_or_the_statement_is_named
         "{analyze}"
     );
     assert!(
-        done.err.contains("let the owner of the table run"),
+        done.err.contains("have the owner of the table run"),
         "{}",
         done.err
     );

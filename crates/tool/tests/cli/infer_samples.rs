@@ -1,4 +1,4 @@
-//! `infer`: the samples that it reads, and those that it leaves out.
+//! `infer`: the samples that it reads, and the ones that it omits.
 
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ async fn the_mappings_of_the_examples_need_no_edit_but_the_choice_of_the_key() {
         for line in expected {
             let named = |what: &str| inferred.err.contains(&format!("\n{what}: {line}: "));
             assert!(
-                named("left out") || named("rejected"),
+                named("omitted") || named("rejected"),
                 "{line}: {}",
                 inferred.err
             );
@@ -129,14 +129,14 @@ async fn samples_may_be_laid_out_in_any_way() {
 }
 
 #[tokio::test]
-async fn each_line_that_is_left_out_is_named() {
+async fn each_line_that_is_omitted_is_named() {
     let lines =
         "{\"n\": 1}\nnonsense\n{\n  \"n\": 2\n}\n7\n{\"n\": 3} rest\n{\"n\": [\n{\"n\": 4}\n";
     let inferred = Tool::bare().input(lines).run("infer").await;
-    let left_out: Vec<&str> = inferred
+    let omitted: Vec<&str> = inferred
         .err
         .lines()
-        .filter_map(|line| line.strip_prefix("left out: "))
+        .filter_map(|line| line.strip_prefix("omitted: "))
         .collect();
     let expected = [
         "line 2: the message is not JSON",
@@ -144,5 +144,5 @@ async fn each_line_that_is_left_out_is_named() {
         "line 7: the message is not JSON",
         "line 8: the message is not JSON",
     ];
-    assert_eq!((inferred.code, left_out), (0, expected.to_vec()));
+    assert_eq!((inferred.code, omitted), (0, expected.to_vec()));
 }

@@ -190,10 +190,10 @@ async fn messages_of_types_with_different_fields_become_rows_of_different_tables
     assert_eq!(events.matches("\nkey = [\"id\"]").count(), 2, "{events}");
 }
 
-/// What is personal in messages of one type is masked in those of the others, or left out: of a deleted row only the
-/// key and nulls may be there.
+/// What is personal in messages of one type is masked in messages of other types, or omitted: a deleted row may have
+/// only the key and nulls.
 #[tokio::test]
-async fn what_is_masked_in_one_table_is_not_stored_in_clear_in_another() {
+async fn what_is_masked_in_one_table_is_not_stored_in_plaintext_in_another() {
     let change = |n: usize| {
         let row = json!({"id": n, "origin": if n % 3 == 1 { "192.0.2.1" } else { "web" }, "email": "a@example.org", "total": "1.50"});
         let (op, before, after) = match n % 3 {
@@ -209,8 +209,8 @@ async fn what_is_masked_in_one_table_is_not_stored_in_clear_in_another() {
     assert!(tables(&inferred.out).len() > 1, "{}", inferred.out);
     let sources = inferred.out.matches("name = \"masked_source\"").count();
     assert_eq!(sources, tables(&inferred.out).len(), "{}", inferred.out);
-    let left_out = "left out: \"after\", which contains what looks like an e-mail address";
-    assert!(inferred.err.contains(left_out), "{}", inferred.err);
+    let omitted = "omitted: \"after\", which seems to contain an e-mail address";
+    assert!(inferred.err.contains(omitted), "{}", inferred.err);
     let tool = Tool::bare().mapping(&inferred.out).input(&input);
     let explained = tool.run("explain --summary").await;
     assert_eq!(explained.code, 0, "{}", explained.err);
@@ -250,7 +250,7 @@ async fn a_field_that_does_not_name_a_type_does_not_divide_the_messages() {
     }
     let untyped = two("op", json!("c"), json!("d")).chain([json!({"a": 1})]);
     let inferred = Tool::bare().input(&lines(untyped)).run("infer").await;
-    let reason = "left out: line 21: it does not say its type, as most do\n";
+    let reason = "omitted: line 21: it does not name its type, unlike most samples\n";
     assert!(inferred.err.ends_with(reason), "{}", inferred.err);
 }
 
@@ -258,7 +258,7 @@ async fn a_field_that_does_not_name_a_type_does_not_divide_the_messages() {
 async fn messages_without_arrays_of_objects_and_of_one_shape_get_the_short_form() {
     let message = |n: usize| json!({"id": n, "type": if n == 1 { "a" } else { "b" }, "tags": ["x"], "who": {"ip": "192.0.2.1"}});
     let expected = "# Proposed by `sqs-to-postgres infer` for 2 messages: review it before you deploy it. Types and
-# widths fit the samples, with room to spare. Fields in every sample are required.
+# widths fit the samples, with room to spare. Fields that every sample has are required.
 
 table = \"messages\"
 key = [\"message_id\"]             # SQS's id: a redelivered message is stored once

@@ -129,7 +129,7 @@ async fn file(database: &Database, table: &str) -> String {
     database.rows(&sql).await.concat().concat()
 }
 
-/// Of every pair of types, through real tables with rows.
+/// Tests every pair of types, through real tables with rows.
 #[tokio::test]
 async fn a_statement_does_to_stored_values_what_its_mark_says() {
     let database = Database::new().await;
@@ -191,12 +191,12 @@ async fn ddl_diff_piped_to_psql_changes_no_stored_value_until_that_is_allowed() 
     let plan = tool.run("ddl --diff").await;
     database.execute(&plan.out).await;
     assert_eq!(rows().await, ["1", "2026-01-01 13:45:10", "1.23951"]);
-    let left = "changes left out: 1 that rewrite a table (--allow-rewrite), 2 that can lose stored values (--allow-loss)";
+    let left = "changes skipped: 1 that rewrite a table (--allow-rewrite), 2 that can lose stored values (--allow-loss)";
     assert_eq!(plan.out.lines().last().unwrap(), format!("-- {left}"));
     assert_eq!((plan.code, plan.err), (1, format!("{left}\n")));
     for expected in [
         "-- + \"prices\", column \"added\": the table has no such column\nALTER TABLE \"prices\" ADD COLUMN \"added\" text;\n",
-        "; the statement rewrites the table, which nobody can read or write meanwhile\n-- ALTER TABLE \"prices\" ALTER COLUMN \"id\" TYPE bigint",
+        "; the statement rewrites the table, and blocks reads and writes meanwhile\n-- ALTER TABLE \"prices\" ALTER COLUMN \"id\" TYPE bigint",
         "; the statement drops the time of day\n-- ALTER TABLE \"prices\" ALTER COLUMN \"at\" TYPE date",
         "; the statement rounds stored numbers to the digits of the new type\n-- ALTER TABLE",
     ] {

@@ -148,7 +148,7 @@ impl House {
         self.complaints_of(lambda, "").await
     }
 
-    /// The same with these arguments.
+    /// Runs the check with these arguments.
     async fn complaints_of(
         &self,
         mut lambda: Lambda,
@@ -242,7 +242,7 @@ async fn each_single_mistake_in_the_function_is_named() {
             good.clone().with("ScalingConfig", json!(null)),
             "concurrency",
             "warning",
-            "no limit but the account's",
+            "only the account's limit",
         ),
     ];
     for (lambda, name, status, said) in cases {
@@ -417,7 +417,7 @@ async fn a_deployed_function_that_differs_from_what_is_checked_fails_the_check()
             (
                 "deployed mapping",
                 "warning",
-                "no start since it was last changed",
+                "not logged a start since its last update",
             ),
         ),
         (

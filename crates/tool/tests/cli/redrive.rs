@@ -428,7 +428,7 @@ async fn only_messages_of_the_rule_are_moved_and_the_others_become_visible_at_on
     assert!(
         redriven.out.starts_with("moved 15 messages")
             && redriven.out.ends_with(
-                "left 12 of another rule; left 1 without a rule, because SQS itself moved them\n"
+                "12 skipped: broke another rule; 1 skipped: no rule, because SQS itself moved them\n"
             ),
         "{}",
         redriven.out
@@ -483,7 +483,7 @@ async fn a_rule_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
 }
 
 #[tokio::test]
-async fn an_explained_dead_letter_shows_what_it_would_become_and_stays() {
+async fn an_explained_dead_letter_shows_its_result_and_is_not_moved() {
     let queues = Queues::new().await;
     let mapping = "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n\
         [[column]]\nname = \"total\"\ntype = \"integer\"\n";
@@ -635,7 +635,7 @@ async fn a_message_that_fails_again_is_not_moved_again() {
         () = refuse_all => unreachable!("it never ends"),
     };
     assert!(
-        redriven.code == 1 && redriven.out.contains("that failed again"),
+        redriven.code == 1 && redriven.out.contains("failed again after they were moved"),
         "{}{}",
         redriven.out,
         redriven.err
@@ -665,7 +665,7 @@ async fn a_message_that_cannot_be_moved_stays_and_does_not_affect_others() {
     assert!(
         redriven.out.starts_with("moved 1 message in")
             && redriven.out.ends_with(
-                "left 1 of another queue (--any-source moves them too); 3 messages not moved\n"
+                "1 skipped: from another queue (--any-source moves them too); 3 messages not moved\n"
             ),
         "{}",
         redriven.out

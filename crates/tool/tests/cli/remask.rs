@@ -28,7 +28,7 @@ const CANARY: &str = "zq9canary";
 /// The ids of the keys in front of tokens.
 const NEW: &str = "2026.%";
 
-/// Two keys, of which the second is the current one.
+/// Two keys; the second is the current one.
 pub(crate) fn ring() -> Value {
     json!({"mask_keys": {"": MASK_KEY, "2026": NEXT_KEY}, "current": "2026"})
 }
@@ -221,7 +221,7 @@ async fn sigterm_ends_it_after_the_page_in_progress() {
     let ended = running.end().await;
     assert_eq!(ended.code, 1);
     assert!(
-        ended.out.contains("its other rows are left: run it again"),
+        ended.out.contains("not finished: run it again"),
         "{}",
         ended.out
     );
@@ -274,7 +274,7 @@ async fn what_cannot_be_read_is_counted_and_stays_with_the_id_of_its_key() {
         assert_eq!((ended.code, ended.err.as_str()), (1, ""));
         for part in [
             "name: 1 token of key \"2019\" unchanged: the mask secret lacks this key",
-            "name: 3 values unchanged: not tokens that aes-siv made with these keys",
+            "name: 3 values unchanged: not aes-siv tokens of these keys",
         ] {
             assert!(ended.out.contains(part), "{part}: {}", ended.out);
         }
@@ -327,7 +327,7 @@ async fn rows_that_others_keep_locked_are_left_and_reported() {
     assert!(
         ended
             .out
-            .contains("2 rows left, which others kept locked: run it again"),
+            .contains("2 rows skipped because they were locked: run it again"),
         "{}",
         ended.out
     );
@@ -396,7 +396,7 @@ async fn an_interrupt_during_an_outage_still_says_what_was_changed() {
     let ended = running.end().await;
     assert_ne!(ended.code, 0);
     assert!(
-        ended.out.contains("its other rows are left: run it again"),
+        ended.out.contains("not finished: run it again"),
         "{}{}",
         ended.out,
         ended.err
@@ -565,9 +565,9 @@ async fn a_mapping_without_tokens_that_can_be_re_encrypted_is_refused() {
     );
 }
 
-/// The id is that of the key of the hashes, since tokens name their own.
+/// The id names the key of the hashes, since tokens name their own.
 #[tokio::test]
-async fn the_id_of_the_key_of_hashes_stays() {
+async fn the_id_of_the_key_of_hashes_remains() {
     let with_hash = |database: &Database| {
         let mapping = people(database).column("hash", "text").with("from", "name");
         mapping.with("mask", "hmac-sha256")
@@ -590,7 +590,7 @@ async fn the_id_of_the_key_of_hashes_stays() {
 }
 
 #[tokio::test]
-async fn a_token_that_would_not_fit_its_column_stays() {
+async fn a_token_that_would_not_fit_its_column_is_unchanged() {
     let rotated = Rotated::with(|database| {
         let mapping = Mapping::of("people").within(database).key("id");
         let mapping = mapping.column("id", "integer").with("required", true);
@@ -687,7 +687,7 @@ async fn check_counts_the_tokens_of_each_key_and_warns_of_keys_that_the_ring_lac
         ("ok", "column name has 1 token of key \"2026\"".to_owned()),
         (
             "warning",
-            "column name has 1 value that aes-siv did not make".to_owned(),
+            "column name has 1 value not encrypted by aes-siv".to_owned(),
         ),
     ];
     let expected = expected.map(|(status, text)| (status.to_owned(), text));
@@ -701,9 +701,7 @@ async fn check_says_if_counting_takes_too_long() {
     let _locked = rotated.database.lock("people").await;
     let check = rotated.tool.run("check").await;
     assert!(
-        check
-            .out
-            .contains("not counted, which takes more than 5 seconds"),
+        check.out.contains("not counted within 5 seconds"),
         "{}",
         check.out
     );

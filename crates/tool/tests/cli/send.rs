@@ -213,7 +213,7 @@ async fn on_a_fifo_queue_nothing_is_sent_after_a_line_without_a_group() {
         sent.out.starts_with("sent 15 messages")
             && sent
                 .out
-                .ends_with("1 line not sent; the rest was not tried\n")
+                .ends_with("1 line not sent; the remaining lines were not sent\n")
             && !sent.err.contains("c4n4ry"),
         "{}",
         sent.out
@@ -298,7 +298,7 @@ async fn a_read_error_ends_the_command_and_says_that_the_rest_was_not_tried() {
     assert_eq!(sent.code, 2, "{}", sent.err);
     assert!(
         sent.err.starts_with("error: cannot read line 1")
-            && sent.out.ends_with("; the rest was not tried\n"),
+            && sent.out.ends_with("; the remaining lines were not sent\n"),
         "{}{}",
         sent.out,
         sent.err
@@ -308,7 +308,7 @@ async fn a_read_error_ends_the_command_and_says_that_the_rest_was_not_tried() {
 #[tokio::test]
 async fn a_name_where_a_url_belongs_is_refused_before_anything_is_sent() {
     let tool = Tool::bare().on_aws().input("a\n");
-    let said = "\"orders\" is not the URL of a queue";
+    let said = "\"orders\" is not a queue URL";
     for command in [
         "send --queue-url orders",
         "redrive --queue-name q --dead-letter-queue-url orders",

@@ -13,7 +13,7 @@ use sqs_to_postgres::database::{Database, is_loopback};
 use sqs_to_postgres::prepare::mask_keys;
 use sqs_to_postgres::secret::Secrets;
 use sqs_to_postgres::sqs::name_of;
-use sqs_to_postgres::start::MAPPING_DIGEST;
+use sqs_to_postgres::telemetry::messages::MAPPING_DIGEST;
 
 use super::Check;
 use super::function::{DEAD_LETTER_QUEUE_URL, Function};
@@ -46,7 +46,7 @@ impl Comparison<'_> {
     pub(super) async fn check(&self, queue: Option<&Queue>, report: &mut Report) {
         self.check_mapping(report).await;
         if self.function.variables.is_none() {
-            let text = "the variables of the function cannot be read, so they are not compared";
+            let text = "the function's variables cannot be read, so they are not compared";
             return report.warning("deployed", text, "allow kms:Decrypt for their key");
         }
         self.check_database(report).await;
@@ -67,13 +67,13 @@ impl Comparison<'_> {
             ),
             Ok(None) => report.warning(
                 name,
-                "unknown, because the function's log has no start since it was last changed",
+                "unknown: the function has not logged a start since its last update",
                 "send a message, with AWS_LAMBDA_LOG_LEVEL at INFO, and check again",
             ),
             Err(error) => report.warning(
                 name,
                 format!(
-                    "unknown, because its log cannot be read ({})",
+                    "unknown: the function's log cannot be read ({})",
                     error.reason()
                 ),
                 "allow logs:FilterLogEvents",
@@ -91,19 +91,28 @@ impl Comparison<'_> {
             (Ok(here), Ok(there)) => (here, there),
             (Err(_), _) => return,
             (_, Err(error)) => {
-                return report.warning(name, error.to_string(), "it is not compared");
+                return report.warning(
+                    name,
+                    error.to_string(),
+                    "comparison skipped: fix the error above",
+                );
             }
         };
         let (found, expected) = (text(&there), text(&here));
         if there == here {
             return report.ok(name, format!("the same, {found}"));
         }
-        let text = format!("the function connects to {found}, and this check to {expected}");
+        let text =
+            format!("the function connects to {found}, but this check connects to {expected}");
         let fix = "check with the function's settings (--db-secret-id, --db-auth or DATABASE_URL)";
         let ((here_host, _), (there_host, _)) = (&here.0, &there.0);
         let is_tunnel = is_loopback(here_host) && !is_loopback(there_host);
         match is_tunnel && here.1 == there.1 {
-            true => report.warning(name, &text, "make sure that the tunnel leads there"),
+            true => report.warning(
+                name,
+                &text,
+                "make sure that the tunnel leads to that database",
+            ),
             false => report.failure(name, &text, fix),
         }
     }
@@ -128,7 +137,7 @@ impl Comparison<'_> {
             return;
         };
         match self.deployed_key().await {
-            Ok(Some(there)) if token(&there) == token(&here) => report.ok(name, "the same"),
+            Ok(Some(there)) if make_one_token(&there, &here) => report.ok(name, "the same"),
             Ok(there) => {
                 let what = match there {
                     Some(_) => "the function masks with another key, so its tokens differ",
@@ -136,12 +145,16 @@ impl Comparison<'_> {
                 };
                 let id = self.function.variable("MASK_SECRET_ID");
                 let fix = id.map_or_else(
-                    || "set MASK_KEY, or MASK_SECRET_ID, to the function's".to_owned(),
+                    || "set MASK_KEY or MASK_SECRET_ID to the function's value".to_owned(),
                     |id| format!("check with --mask-secret-id {id}"),
                 );
                 report.failure(name, what, &fix)
             }
-            Err(error) => report.warning(name, error.to_string(), "it is not compared"),
+            Err(error) => report.warning(
+                name,
+                error.to_string(),
+                "comparison skipped: fix the error above",
+            ),
         }
     }
 
@@ -150,7 +163,7 @@ impl Comparison<'_> {
         Ok(mask_keys(settings.as_ref(), &Secrets::new(Arc::clone(self.aws))).await?)
     }
 
-    /// The function's own queue for dead letters, the one that this command has, and that of the redrive policy.
+    /// Compares the function's own queue for dead letters with this command's and with the redrive policy's.
     fn check_dead_letters(&self, queue: Option<&Queue>, report: &mut Report) {
         let Some(url) = self.function.variable(DEAD_LETTER_QUEUE_URL) else {
             return;
@@ -170,7 +183,7 @@ impl Comparison<'_> {
         for (other, whose) in others {
             if let Some(other) = other.filter(|other| *other != theirs) {
                 let text =
-                    format!("the function sends them to {theirs}, and {whose} names {other}");
+                    format!("the function sends them to {theirs}, but {whose} names {other}");
                 return report.failure(name, &text, "name the same queue in both");
             }
         }
@@ -189,14 +202,19 @@ fn text(((host, port), [name, role]): &Place) -> String {
     format!("{name} at {host}:{port} as {role}")
 }
 
-/// Two keys that give one token are one key.
-fn token(key: &KeyRing) -> BytesMut {
-    let mut token = BytesMut::new();
-    if let Ok(masker) = Masker::new(Mask::HmacSha256, Some(key)) {
-        // A hash takes any value.
-        _ = masker.write_token("", &mut token);
+/// Whether two keys make the same token of a value: then they are the same key.
+fn make_one_token(a: &KeyRing, b: &KeyRing) -> bool {
+    match (token(a), token(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => false,
     }
-    token
+}
+
+fn token(key: &KeyRing) -> Option<BytesMut> {
+    let mut token = BytesMut::new();
+    let masker = Masker::new(Mask::HmacSha256, Some(key)).ok()?;
+    masker.write_token("", &mut token).ok()?;
+    Some(token)
 }
 
 fn name_of_url(url: &str) -> &str {

@@ -179,7 +179,7 @@ impl Function {
         let connections = server.connections;
         let found = match limit {
             Some(limit) => format!("at most {limit} at once"),
-            None => format!("no limit but the account's (usually {ACCOUNT_CONCURRENCY})"),
+            None => format!("only the account's limit (usually {ACCOUNT_CONCURRENCY})"),
         };
         if server.is_pooled {
             return report.ok(

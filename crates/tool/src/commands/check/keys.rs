@@ -36,7 +36,7 @@ pub(super) async fn check(
     if is_hidden {
         return report.warning(
             "mask keys",
-            "not counted: row security hides rows from this role, which may need an old key",
+            "not counted: row security hides rows from this role, and they may need an old key",
             "connect as the owner of the table, or as a role with BYPASSRLS",
         );
     }
@@ -45,7 +45,7 @@ pub(super) async fn check(
         Err(DatabaseError::Server(refusal)) if refusal.sqlstate == "57014" => {
             let secs = COUNT_TIMEOUT.as_secs();
             let text = format!(
-                "not counted, which takes more than {secs} seconds: `remask --dry-run` counts the tokens of each key"
+                "not counted within {secs} seconds: `remask --dry-run` counts the tokens of each key"
             );
             return report.ok("mask keys", &text);
         }
@@ -68,7 +68,7 @@ impl Count {
         match &self.id {
             None => report.warning(
                 "mask keys",
-                format!("{text} that aes-siv did not make"),
+                format!("{text} not encrypted by aes-siv"),
                 "mask them, or delete them",
             ),
             Some(id) if keys.keys().any(|(known, _)| known == id) => {
@@ -77,7 +77,7 @@ impl Count {
             Some(id) => report.warning(
                 "mask keys",
                 format!("{text} of key {id:?}, which the mask secret lacks"),
-                "add the key to mask_keys again",
+                "restore the key in mask_keys",
             ),
         }
     }

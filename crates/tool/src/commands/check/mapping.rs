@@ -15,10 +15,10 @@ pub(super) fn check(pipeline: &Pipeline, report: &mut Report) {
         }
         for (column, masked) in pipeline.clear_columns(table) {
             let text = format!(
-                "column {:?} stores in clear what column {:?} masks (clear = true)",
+                "column {:?} stores in plaintext the value that column {:?} masks (clear = true)",
                 column.name, masked.name
             );
-            report.ok("in clear", &text);
+            report.ok("plaintext", &text);
         }
     }
     report.about(pipeline, None);
@@ -34,7 +34,7 @@ fn check_mask(column: &Column, report: &mut Report) {
         return;
     };
     let text = format!(
-        "{mask} of column {} has no key: anyone who can read the table can find addresses, phone numbers and the like by hashing all possible ones",
+        "{mask} of column {} has no key: anyone who can read the table can recover addresses, phone numbers and similar values by hashing every possible one",
         column.name
     );
     report.warning("masks", &text, "use hmac-sha256, or aes-siv")
@@ -45,7 +45,7 @@ fn check_order(mapping: &TableMapping, report: &mut Report) {
         (OnConflict::Ignore, _) => {}
         (OnConflict::Update, Some(column)) => {
             let text = format!(
-                "by column {:?}: a row is replaced only by one that is at least as new",
+                "by column {:?}: a row is replaced only by one that is as new or newer",
                 column.name
             );
             report.ok("newer", &text)
@@ -53,7 +53,7 @@ fn check_order(mapping: &TableMapping, report: &mut Report) {
         (OnConflict::Update, None) => report.warning(
             "newer",
             "the message that is stored last wins, and standard queues, outages and redrive reorder messages",
-            "set newer = \"…\" to a column with a date, timestamp, timestamptz or number of the message",
+            "set newer = \"…\" to a column that holds a date, timestamp, timestamptz or number from the message",
         ),
     }
 }

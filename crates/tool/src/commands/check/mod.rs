@@ -50,11 +50,11 @@ const WIDEST_NAME: &str = "partial responses";
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Check {
-    /// Also check this Lambda function: its timeout, event source and concurrency, and whether its mapping,
-    /// database, role, mask key and dead-letter queue are those checked here
+    /// Also check this Lambda function: its timeout, event source and concurrency, and whether its mapping, database,
+    /// role, mask key and dead-letter queue are the ones checked here
     #[arg(long, value_name = "NAME", help_heading = "Queue")]
     function: Option<String>,
-    /// Also check what the mapping loses or misreads of sample messages, as explain does
+    /// Also check these sample messages for data that the mapping loses or misreads, as explain does
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Mapping")]
     samples: Vec<PathBuf>,
     /// Print one JSON object per line
@@ -230,7 +230,7 @@ fn check_server(server: &ServerFacts, (host, port): &(String, u16), report: &mut
         report.ok("database", &found);
     }
     if server.is_pooled {
-        report.ok("pooler", "yes: nothing is sent that would pin a connection")
+        report.ok("pooler", "detected: no session state is used")
     } else {
         report.ok("pooler", "none")
     }
@@ -257,7 +257,7 @@ fn check_durability(server: &ServerFacts, report: &mut Report) {
 fn check_search_path(server: &ServerFacts, report: &mut Report) {
     for (schema, role) in &server.open_schemas {
         let text = format!(
-            "{role} may create objects in schema {schema}, which take the place of those that a trigger, or the name of a table without a schema, means"
+            "{role} may create objects in schema {schema}, which can shadow the objects that a trigger or an unqualified table name refers to"
         );
         let fix = format!("REVOKE CREATE ON SCHEMA {schema} FROM {role};");
         report.warning("search path", text, fix);
@@ -275,7 +275,7 @@ fn check_timeouts(server: &ServerFacts, report: &mut Report) {
             ),
             "idle_in_transaction_session_timeout" => (
                 SHORT_WAIT,
-                "a large batch may lose its connection while it is copied",
+                "a large batch may lose its connection while it is stored",
             ),
             _ => (
                 SHORT_STATEMENT,

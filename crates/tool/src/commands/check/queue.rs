@@ -33,9 +33,9 @@ impl Queue {
             );
         }
         let text = match self.max_receives.as_str() {
-            "" => "a bad message holds back its whole group until it expires".to_owned(),
+            "" => "a bad message blocks its whole group until it expires".to_owned(),
             deliveries => format!(
-                "a bad message holds back its group, and after {deliveries} deliveries SQS moves the good messages behind it to the dead-letter queue too; later messages are then stored before them"
+                "a bad message blocks its group, and after {deliveries} deliveries SQS moves the good messages behind it to the dead-letter queue too; later messages are then stored before them"
             ),
         };
         let fix = "set DEAD_LETTER_QUEUE_URL, so that only the bad message is moved";

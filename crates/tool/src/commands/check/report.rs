@@ -1,4 +1,4 @@
-//! The lines of `check` and their verdict.
+//! The lines of `check` and their outcome.
 
 use std::borrow::Cow;
 
@@ -76,7 +76,7 @@ impl Report {
         self.add(Status::Failure, name, text.as_ref(), Some(fix.as_ref()));
     }
 
-    /// The value of a result; of an error, which contains its fix, the line.
+    /// The value of a result. An error, which contains its fix, becomes the line.
     pub(super) fn value<T, E: Into<CliError>>(
         &mut self,
         name: &str,
@@ -129,17 +129,17 @@ impl Report {
         ))
     }
 
-    /// Writes the verdict.
+    /// Writes the outcome of all checks.
     pub(super) fn end(self) -> Result<Outcome, CliError> {
         self.written?;
         let [_, warnings, failures] = self.counts;
         if !self.is_json {
-            let verdict = match failures {
+            let outcome = match failures {
                 0 => "ready",
                 _ => "not ready",
             };
             let (failures, warnings) = (counted(failures, "failure"), counted(warnings, "warning"));
-            output::line(&format!("\n{verdict}: {failures}, {warnings}"))?;
+            output::line(&format!("\n{outcome}: {failures}, {warnings}"))?;
         }
         Ok(match failures {
             0 => Outcome::Done,

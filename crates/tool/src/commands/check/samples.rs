@@ -28,7 +28,7 @@ pub(super) fn check(
     let mut findings = Findings::new(pipeline, false);
     let (mut rows, mut rejected, mut skipped) = (0, 0, 0);
     for sample in &mut samples {
-        sample.record.read_origin(compiled.origins());
+        sample.record.apply_origin(compiled.origins());
         match rows_of(sample, &compiled, &mut findings) {
             Ok(0) => skipped += 1,
             Ok(of_message) => rows += of_message,

@@ -19,7 +19,7 @@ pub(super) async fn check(database: &mut Database, role: &str, report: &mut Repo
     let role = quote_identifier(role);
     for setting in settings {
         let text =
-            "the server may log the parameters of statements, which hold the values of messages";
+            "the server may log the parameters of statements, which contain the values of messages";
         let fix = format!("ALTER ROLE {role} SET {setting};");
         report.warning("server log", text, fix);
     }

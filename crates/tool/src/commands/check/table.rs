@@ -89,7 +89,8 @@ fn check_kind(table: &TableFacts, role: &str, mapping: &TableMapping, report: &m
     }
 }
 
-/// What binds a child table to its parent. If the index of its key is missing, the fix for that one serves both.
+/// Checks what binds a child table to its parent. If the index of its key is missing, the fix for that index serves
+/// both.
 pub(super) fn check_parent(parent: &ParentFacts, has_key: bool, report: &mut Report) {
     match &parent.foreign_key {
         None => {}
@@ -97,13 +98,13 @@ pub(super) fn check_parent(parent: &ParentFacts, has_key: bool, report: &mut Rep
             let alone = match cascades {
                 true => "",
                 false => {
-                    ", without ON DELETE CASCADE: the function itself deletes the rows of a deleted row"
+                    ", without ON DELETE CASCADE (not required: the function deletes child rows itself)"
                 }
             };
             report.ok("foreign key", format!("{name}{alone}"));
         }
         Some(Err(fix)) => {
-            let text = "none to the parent's key: others can delete a row and leave those that belong to it";
+            let text = "none to the parent's key: a manual DELETE of a parent row can orphan its child rows";
             report.warning("foreign key", text, fix);
         }
     }
@@ -111,16 +112,16 @@ pub(super) fn check_parent(parent: &ParentFacts, has_key: bool, report: &mut Rep
         Ok(index) => report.ok("parent index", format!("index {index}")),
         Err(_) if !has_key => {}
         Err(fix) => {
-            let text = "no index begins with the parent's key: each deletion of a parent's row reads the whole table";
+            let text = "no index begins with the parent's key: each deletion of a parent row scans the whole table";
             report.warning("parent index", text, fix)
         }
     }
     for StrictUnique { index, fix } in &parent.strict {
         let text = format!(
-            "unique index {index}: a message whose rows exchange values of it is refused, because Postgres checks it after each row"
+            "unique index {index}: Postgres checks it after each row, so a message whose rows exchange its values is refused"
         );
         let fix = fix.as_deref().unwrap_or(
-            "replace it by a deferrable constraint, without an expression or a condition, or drop it",
+            "replace it with a deferrable constraint without an expression or a condition, or drop it",
         );
         report.warning("siblings", text, fix);
     }

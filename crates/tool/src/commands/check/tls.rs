@@ -37,7 +37,7 @@ pub(super) async fn check(database: &mut Database, host: &str, report: &mut Repo
     if !verifies_authority {
         let expires = if days < 0 { "expired" } else { "expires" };
         let text = format!(
-            "on, but the server is not verified: an impostor can ask for the password in clear; its certificate {expires} on {until}"
+            "on, but the server is not verified: an impostor can ask for the password in plaintext; its certificate {expires} on {until}"
         );
         report.warning("tls", text, FIX);
     } else if days < DAYS_AHEAD {
@@ -58,7 +58,7 @@ pub(super) async fn check(database: &mut Database, host: &str, report: &mut Repo
     }
 }
 
-/// Without TLS only a connection that stays on this machine is safe.
+/// Without TLS only a connection that does not leave this machine is safe.
 fn off(host: &str, report: &mut Report) {
     if is_loopback(host) {
         report.ok("tls", "off, and the connection does not leave this machine")

@@ -30,7 +30,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ddl {
-    /// Partition the only table by month on this column, a date, timestamp or timestamptz of the key
+    /// Partition the table by month on this column of the key, of type date, timestamp or timestamptz
     ///
     /// Prints partitions for this month and the next two, and one for all other times. Create
     /// later ones before they are needed, for example with pg_partman. The key is then unique
@@ -43,19 +43,19 @@ pub(crate) struct Ddl {
         verbatim_doc_comment
     )]
     partition_by: Option<String>,
-    /// Compare with the tables in the database, and print what makes them fit
+    /// Compare with the tables in the database, and print the statements that make them fit
     ///
-    /// Statements are what changes no stored value and rewrites no table: they can be piped to
-    /// psql. Everything else is a comment with its reason, and the exit code is then 1.
+    /// Changes that keep every stored value and rewrite no table are statements, which can be
+    /// piped to psql. All others are comments with the reason, and the exit code is then 1.
     #[arg(long, verbatim_doc_comment)]
     diff: bool,
-    /// With --diff: also statements that rewrite a table, which nobody can read or write meanwhile
+    /// With --diff: also print statements that rewrite a table and block reads and writes meanwhile
     #[arg(long, requires = "diff")]
     allow_rewrite: bool,
-    /// With --diff: also statements that can change or lose stored values
+    /// With --diff: also print statements that can change or lose stored values
     #[arg(long, requires = "diff")]
     allow_loss: bool,
-    /// For Aurora DSQL: without foreign keys, with its types only, and each statement on its own
+    /// For Aurora DSQL: no foreign keys, supported types only, one statement per transaction
     #[arg(long = "for", value_name = "SERVER")]
     target: Option<Target>,
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub(crate) struct Ddl {
     database: DatabaseFlags,
 }
 
-/// A server whose statements are not those of Postgres.
+/// A server whose statements differ from Postgres's.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Target {
     Dsql,
@@ -85,10 +85,10 @@ impl Ddl {
                 let create = table.create_partitioned(column, today())?;
                 table.create_schema() + &notes(&pipeline, table) + &create
             }
-            // Partitions of tables that refer to each other have to be thought about.
+            // Partitions of tables that refer to each other need a design of their own.
             (Some(_), _) => {
                 return Err(CliError::invalid(
-                    "--partition-by is for a mapping of one table: partition the statements of `ddl` by hand",
+                    "--partition-by requires a mapping of one table: add partitions to the output of `ddl` by hand",
                 ));
             }
             (None, tables) => {
@@ -144,7 +144,7 @@ fn notes(pipeline: &Pipeline, table: &TableMapping) -> String {
     });
     let clear = pipeline.clear_columns(table).map(|(column, masked)| {
         format!(
-            "-- {:?}: in clear on purpose, although {:?} is masked\n",
+            "-- {:?}: in plaintext on purpose, although {:?} is masked\n",
             column.name, masked.name
         )
     });

@@ -8,7 +8,8 @@ use super::create;
 use crate::cli::database::Inspected;
 use crate::cli::output::{escaped, listed};
 
-const LEGEND: &str = "-- + changes no stored value, ~ rewrites a table, ! can lose stored values, ? is for you to do\n";
+const LEGEND: &str = "-- + changes no stored value, ~ rewrites a table, ! can lose stored values, ? must be done by hand
+";
 
 /// What the user allows to be printed as statements, besides what changes no stored value.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +109,7 @@ impl Plan {
         }
     }
 
-    /// Binds a child table to its parent. A missing index of its key begins with that of the parent.
+    /// Binds a child table to its parent. A missing index of its key begins with the parent's key.
     fn bind(&mut self, name: &str, (facts, parent): (&TableFacts, &ParentFacts), is_typed: bool) {
         if matches!(facts.kind, Kind::Other) {
             return;
@@ -144,7 +145,7 @@ impl Plan {
         sql
     }
 
-    /// What is left to do after the statements of the plan; `None` if that is nothing.
+    /// What remains to be done after the statements of the plan; `None` if that is nothing.
     pub(super) fn left(&self, allowed: Allowed) -> Option<String> {
         let left = |rank| {
             let is_left = |step: &&Step| step.rank() == rank && !step.is_allowed(allowed);
@@ -156,10 +157,10 @@ impl Plan {
         let parts = [
             left(1).map(|count| format!("{count} that rewrite a table (--allow-rewrite)")),
             left(2).map(|count| format!("{count} that can lose stored values (--allow-loss)")),
-            left(3).map(|count| format!("{count} for you to do")),
+            left(3).map(|count| format!("{count} to be done by hand")),
         ];
         let parts = listed(parts.into_iter().flatten());
-        (!parts.is_empty()).then(|| format!("changes left out: {parts}"))
+        (!parts.is_empty()).then(|| format!("changes skipped: {parts}"))
     }
 }
 
@@ -188,7 +189,7 @@ impl Step {
             Fix::Statement(sql, Effect::Adds) => (sql, format!("-- + {what}")),
             Fix::Statement(sql, Effect::Rewrites) => {
                 let effect =
-                    "the statement rewrites the table, which nobody can read or write meanwhile";
+                    "the statement rewrites the table, and blocks reads and writes meanwhile";
                 (sql, format!("-- ~ {what}; {effect}"))
             }
             Fix::Statement(sql, Effect::Loses(how)) => {
@@ -203,9 +204,7 @@ impl Step {
             return format!("{head}\n-- {}\n", escaped(sql));
         }
         let later = self.later.as_deref().map(escaped);
-        let later = later.map(|later| {
-            format!("-- new rows always have a value; once the old ones do: {later}\n")
-        });
+        let later = later.map(|later| format!("-- after backfilling existing rows: {later}\n"));
         format!("{head}\n{sql}\n{}", later.unwrap_or_default())
     }
 }
@@ -233,7 +232,7 @@ fn has_types_of_key(pipeline: &Pipeline, mapping: &TableMapping, inspected: &[In
 
 fn how_built(table: &TableFacts) -> &'static str {
     match table.is_partitioned() {
-        true => "; nobody can write to the table while it is built",
+        true => "; it blocks writes to the table while it is built",
         false => "; it is built without blocking writers, and must not run in a transaction",
     }
 }

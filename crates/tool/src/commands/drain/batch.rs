@@ -3,7 +3,7 @@
 use aws_sdk_sqs::types::Message;
 use sqs_to_postgres::sqs::Receipt;
 
-use crate::cli::event::of_event;
+use crate::cli::event::to_event_message;
 
 /// The payload is an object with one array.
 const BEGIN: &[u8] = b"{\"Records\":[";
@@ -36,8 +36,11 @@ impl ReceivedBatch {
         if self.len() > 0 {
             self.records.push(b',');
         }
-        // Writing texts to a buffer cannot fail.
-        _ = serde_json::to_writer(&mut self.records, &of_event(message, queue_arn));
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "writing texts to a buffer cannot fail"
+        )]
+        let _ = serde_json::to_writer(&mut self.records, &to_event_message(message, queue_arn));
         self.receipts.push(receipt);
     }
 

@@ -40,7 +40,7 @@ pub(super) struct Limits {
 
 impl DrainLoop<'_> {
     /// Gathers a batch: an empty one if no message came in time. A request is never cancelled, because the messages
-    /// that it receives would stay invisible. If one fails, the batch so far is returned; the error is logged, and
+    /// that it receives would remain invisible. If one fails, the batch so far is returned; the error is logged, and
     /// occurs again. After a full batch there are probably more messages, so all requests begin at once, and end with
     /// the first that receives nothing.
     pub(super) async fn gather_batch(&self, was_full: bool) -> Result<ReceivedBatch, AwsError> {

@@ -22,8 +22,11 @@ pub(super) fn text(status: &Status) -> String {
     let mut registry = Registry::with_prefix("sqs_to_postgres");
     registry.register_collector(Box::new(status.clone()));
     let mut text = String::new();
-    // Writing to a String cannot fail.
-    _ = encode(&mut text, &registry);
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "writing to a String cannot fail"
+    )]
+    let _ = encode(&mut text, &registry);
     text
 }
 
@@ -40,16 +43,16 @@ impl Collector for Status {
         let mut all = Metrics(encoder);
         all.counter("messages_received", "Messages received.", counts.received)?;
         all.counter("rows_stored", "Rows written.", totals.rows.written)?;
-        let help = "Rows whose key the table had, or another row of their batch.";
+        let help = "Rows whose key was already in the table or in another row of their batch.";
         all.counter("rows_duplicate", help, totals.rows.duplicates)?;
-        let help = "Rows whose key another row of their batch had.";
+        let help = "Rows whose key was already in another row of their batch.";
         let in_batch = totals.rows.duplicates_in_batch;
         all.counter("rows_duplicate_in_batch", help, in_batch)?;
-        let help = "Messages older than their row.";
+        let help = "Messages older than the stored row.";
         all.counter("rows_stale", help, totals.rows.stale)?;
         let help = "Messages that produced no row, and were acknowledged.";
         all.counter("messages_skipped", help, totals.skipped)?;
-        let help = "Rows without a value of the body.";
+        let help = "Rows without a value from the body.";
         all.counter("rows_empty", help, totals.empty_rows)?;
         let help = "Failed attempts to store messages, by rule.";
         all.family("messages_failed", help, "rule", failed.map(counter))?;
@@ -60,7 +63,7 @@ impl Collector for Status {
         let help = "Messages of batches that failed as a whole.";
         all.counter("messages_left", help, counts.left)?;
         all.counter("batches", "Batches, stored or not.", totals.batches)?;
-        let help = "Time from messages to the answer of Postgres.";
+        let help = "Time from received messages to the response of Postgres.";
         all.counter("batch_seconds", help, took)?;
         let (retries, reconnects) = (totals.recovery.retries, totals.recovery.reconnects);
         all.counter("database_retries", "Statements that were retried.", retries)?;
@@ -70,7 +73,7 @@ impl Collector for Status {
             reconnects,
         )?;
         let help = "Messages received, but not yet deleted or released.";
-        all.gauge("messages_held", help, counts.in_flight)?;
+        all.gauge("messages_in_flight", help, counts.in_flight)?;
         let help = "Approximate number of messages in the queue.";
         all.family("queue_messages", help, "state", depth.map(gauge))
     }

@@ -1,8 +1,8 @@
 //! `drain`: the function's own code from the queue into the table, without Lambda.
 //!
 //! Messages are gathered into a batch while the previous one is stored. Each batch goes to the handler as the event
-//! that Lambda would make of it. Stored messages are deleted, failed ones are left. When an end is requested, the
-//! batches under way are finished soon, or their messages are released.
+//! that Lambda would make of it. Stored messages are deleted, failed ones remain. When an end is requested, the batches
+//! under way are finished soon, or their messages are released.
 
 mod batch;
 mod gather;
@@ -46,7 +46,7 @@ Examples:
 /// Drain the queue into the table, without Lambda
 ///
 /// Stores messages as the function does, until the queue is empty, and prints a summary.
-/// Failed messages stay in the queue until its redrive policy moves them. If messages are
+/// Failed messages remain in the queue until its redrive policy moves them. If messages are
 /// still invisible at the end, it says so, and the exit code is 1; if SQS does not say how
 /// many there are, the exit code is 3. Ctrl-C and SIGTERM end it within ten seconds;
 /// messages that are not stored by then become visible again.
@@ -62,10 +62,12 @@ pub(crate) struct Drain {
     /// How long to wait for more messages after the first of a batch
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=300))]
     batch_window: u64,
-    /// Treat the queue as empty after this long without a message, or with only messages that failed before
+    /// Treat the queue as empty after this long without a new message; messages that failed in this run do not count as
+    /// new
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     wait_time_seconds: u64,
-    /// Wait for messages in flight elsewhere, delayed or backed off in an outage; end when none is invisible
+    /// Also wait for messages that are in flight elsewhere, delayed, or backed off in an outage; end when no message is
+    /// invisible
     #[arg(long, conflicts_with = "follow")]
     wait_invisible: bool,
     /// Concurrent receive requests; always one on a FIFO queue, to keep the order
@@ -119,7 +121,7 @@ impl Drain {
     }
 
     /// The queue, the database, and the handler between them; and the maximum time for which an abandoned message
-    /// stays invisible.
+    /// remains invisible.
     async fn open(&self) -> Result<(Source, Database, Handler, Duration), CliError> {
         let mut settings = settings(&self.mapping, &self.mask, &self.database)?;
         let flag = self.dead_letter_queue_url.as_ref();
@@ -164,7 +166,7 @@ fn words(pipeline: &Pipeline) -> Words {
         },
         duplicates: match roots.all(is_by_id) {
             true => "stored already",
-            false => "had a key that the table has already",
+            false => "whose key is already in the table",
         },
     }
 }

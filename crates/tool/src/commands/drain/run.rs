@@ -16,8 +16,9 @@ use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::handler::{HandleError, Handler};
 use sqs_to_postgres::load::LoadError;
 use sqs_to_postgres::sqs::Receipt;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::batch::ReceivedBatch;
 use super::gather::Limits;
@@ -69,7 +70,7 @@ pub(super) struct DrainLoop<'s> {
     pub(super) is_following: bool,
     /// Whether to wait for messages that others made invisible.
     pub(super) waits_for_invisible: bool,
-    /// How long a message that nobody works on stays invisible at most.
+    /// How long a message that nobody works on remains invisible at most.
     pub(super) max_invisible: Duration,
     pub(super) status: Status,
     /// Digests of the messages whose last attempt failed. Not with `--follow`, where they would use more and more
@@ -129,7 +130,7 @@ impl DrainLoop<'_> {
                 return Some(error);
             }
             tracing::warn!(reason = %error, "waiting for the database");
-            _ = timeout(PAUSE, self.stop.asked()).await;
+            self.stop.or_done(sleep(PAUSE)).await;
         }
         database.disconnect();
         None
@@ -181,7 +182,7 @@ impl DrainLoop<'_> {
                 Err(error) => {
                     tracing::warn!(reason = %error, "messages cannot be received: retrying");
                     self.status.counts().is_queue_down = true;
-                    _ = timeout(PAUSE, self.stop.asked()).await;
+                    self.stop.or_done(sleep(PAUSE)).await;
                 }
             }
         }
@@ -246,8 +247,10 @@ impl DrainLoop<'_> {
             match handled {
                 Ok(answer) => {
                     self.status.counts().is_database_down = false;
-                    // The receiver outlives the sender.
-                    _ = to_settle.send((began, receipts, answer, permit)).await;
+                    let handled = (began, receipts, answer, permit);
+                    if let Err(SendError((_, receipts, ..))) = to_settle.send(handled).await {
+                        self.source.in_flight.leave(&receipts);
+                    }
                 }
                 Err(error) => {
                     // The handler has backed them off.
@@ -281,7 +284,7 @@ impl DrainLoop<'_> {
         }
     }
 
-    /// Deletes the stored messages, and leaves the failed ones.
+    /// Deletes the stored messages, and keeps the failed ones.
     async fn settle_batch(&self, (began, receipts, answer, _permit): Handled) {
         let named = answer.batch_item_failures.into_iter();
         let named: HashSet<String> = named.map(|failure| failure.item_identifier).collect();

@@ -1,4 +1,4 @@
-//! The queue that is drained: its messages are received in batches, and then deleted, left or released.
+//! The queue that is drained: its messages are received in batches, and then deleted, kept or released.
 
 use crate::sqs::in_flight::InFlight;
 use aws_sdk_sqs::types::Message;
@@ -48,7 +48,7 @@ impl Source {
             tracing::warn!(
                 messages = failed.len(),
                 reason = result.as_ref().err().map(AwsError::reason),
-                "stored messages cannot be deleted: they become visible again, and are stored once"
+                "stored messages cannot be deleted: they will be redelivered and recognised as duplicates"
             );
         }
         failed.len()

@@ -1,6 +1,5 @@
 //! The progress and the health of a drain: for the progress bar, the summary, Prometheus and a probe.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,7 +71,7 @@ pub(super) struct Counts {
     pub(super) released: usize,
     /// Not stored, and invisible until their visibility timeout expires.
     pub(super) unreleased: usize,
-    /// Left in the queue, because their batch as a whole could not be stored.
+    /// Still in the queue, because their batch as a whole could not be stored.
     pub(super) left: usize,
     /// Different messages whose last attempt failed; with `--follow`, failed attempts.
     pub(super) failed: usize,
@@ -119,7 +118,7 @@ impl Status {
         });
     }
 
-    /// Whether messages are left in the queue.
+    /// Whether messages remain in the queue.
     pub(super) fn has_failures(&self) -> bool {
         let counts = self.counts();
         counts.failed + counts.left + counts.released + counts.unreleased > 0
@@ -189,14 +188,14 @@ impl Status {
             (in_table as usize, self.words.duplicates),
             (
                 in_batch as usize,
-                "had the key of another row of their batch",
+                "with the key of another row of their batch",
             ),
-            (totals.rows.stale as usize, "older than their row"),
+            (totals.rows.stale as usize, "older than the stored row"),
             (totals.rows.deleted as usize, "rows deleted"),
             (totals.skipped as usize, "skipped (they produce no row)"),
             (
                 totals.empty_rows as usize,
-                "rows without a value of the body",
+                "rows without a value from the body",
             ),
             (counts.failed, "failed"),
             (
@@ -213,8 +212,7 @@ impl Status {
             (waiting as usize, "waiting in the queue"),
         ];
         for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
-            // Writing to a String cannot fail.
-            _ = write!(summary, "; {count} {what}");
+            summary += &format!("; {count} {what}");
         }
         summary += &counts.invisible(times);
         if is_interrupted {

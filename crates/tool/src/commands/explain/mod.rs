@@ -1,4 +1,4 @@
-//! `explain`: the rows that messages would become, and what the mapping loses of them, without a database.
+//! `explain`: the rows that messages produce, and what the mapping loses of them, without a database.
 
 pub(crate) mod findings;
 mod json;
@@ -34,9 +34,9 @@ Examples:
 
 /// Show the row that each message becomes, or the rule it breaks and where
 ///
-/// Ends with what the mapping loses or misreads of these messages, for example because
-/// several have the same key. Then, or if a message is rejected, the exit code is 1.
-/// Hides values, but shows tokens as the table would hold them, if a mask key is set.
+/// Ends with the data that the mapping loses or misreads, for example because several
+/// messages have the same key. If there is any, or if a message is rejected, the exit code
+/// is 1. Hides values, but shows tokens as the table would hold them, if a mask key is set.
 /// Needs no database.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
@@ -46,10 +46,10 @@ pub(crate) struct Explain {
     /// Show only messages that are rejected, and the summary
     #[arg(long)]
     rejected: bool,
-    /// Show only the summary: nulls, defaults and masks by column, rejections by rule, doubtful paths
+    /// Show only the summary: nulls, defaults and masks by column, rejections by rule, suspicious paths
     #[arg(long, conflicts_with = "rejected")]
     summary: bool,
-    /// Show only which paths of the messages no column reads, and how many messages have them
+    /// Show only the paths that no column reads, and how many messages have them
     #[arg(long, conflicts_with_all = ["rejected", "summary"])]
     unmapped: bool,
     /// Show the values of the messages
@@ -68,7 +68,7 @@ pub(crate) struct Explain {
 struct Explainer {
     pipeline: Pipeline,
     compiled: Compiled,
-    /// The same without defaults.
+    /// The mapping without defaults, ready to transform messages.
     bare: Compiled,
     origins: Origins,
     has_key: bool,
@@ -77,7 +77,7 @@ struct Explainer {
 
 /// What becomes of a message.
 struct Explained {
-    /// Its rows, each before those that belong to it, or the rule that it breaks.
+    /// Its rows, each before its child rows, or the rule that it breaks.
     rows: Result<Vec<Row>, Rejection>,
     /// If it has no row: why not.
     why: Vec<String>,
@@ -118,7 +118,7 @@ impl Explain {
         let mut unmapped = self.unmapped.then(|| Unmapped::new(pipeline, &samples));
         let (mut is_read, is_for_all) = (true, self.summary || self.unmapped);
         for sample in &mut samples {
-            sample.record.read_origin(&explainer.origins);
+            sample.record.apply_origin(&explainer.origins);
             let explained = explainer.explain(sample, &mut findings, unmapped.as_mut());
             summary.add(&sample.place, &explained.rows);
             let is_shown = !is_for_all && (explained.rows.is_err() || !self.rejected);
@@ -284,16 +284,16 @@ impl Explainer {
         let mut table = Table::default();
         for (position, cell) in row.cells.iter().enumerate() {
             let column = &mapping.columns[position];
-            let is_left_out = row.is_deleted && !mapping.key.contains(&position);
+            let is_omitted = row.is_deleted && !mapping.key.contains(&position);
             let cell = match &cell.text {
-                None if is_left_out && mapping.newer != Some(position) => continue,
+                None if is_omitted && mapping.newer != Some(position) => continue,
                 None => "null".to_owned(),
                 Some(text) => self.shown(column, text),
             };
             table.row([
                 column.name.clone(),
                 column.column_type.to_string(),
-                self.way(mapping, column),
+                self.describe(mapping, column),
                 cell,
             ]);
         }
@@ -317,22 +317,22 @@ impl Explainer {
     }
 
     /// The source of a value, its processing, and its role.
-    fn way(&self, mapping: &TableMapping, column: &Column) -> String {
+    fn describe(&self, mapping: &TableMapping, column: &Column) -> String {
         let sources: Vec<_> = column.sources().map(ToString::to_string).collect();
-        let mut way = format!("from {}", sources.join(" or "));
+        let mut text = format!("from {}", sources.join(" or "));
         for transform in &column.transforms {
-            way += &format!(", {transform}");
+            text += &format!(", {transform}");
         }
         if let Some(mask) = column.mask {
-            way += &format!(", {mask}");
+            text += &format!(", {mask}");
         }
         if column.clear {
-            way += ", clear";
+            text += ", clear";
         }
         if is_newer(mapping, column) {
-            way += ", newer";
+            text += ", newer";
         }
-        way
+        text
     }
 }
 

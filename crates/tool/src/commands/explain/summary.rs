@@ -17,7 +17,7 @@ const MAX_PLACES: usize = 10;
 #[derive(Default)]
 pub(super) struct Summary {
     messages: usize,
-    /// Messages of which there is no row.
+    /// Messages without a row.
     skipped: usize,
     /// For each table.
     tables: Vec<TableCounts>,

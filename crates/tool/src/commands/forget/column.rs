@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::cli::error::CliError;
-use crate::cli::lookup::Lookup;
+use crate::cli::lookup::CompiledColumn;
 use crate::cli::output::listed;
 
 /// Why a column cannot be searched.
@@ -23,7 +23,7 @@ enum ColumnError {
     #[error("no table of the mapping has a column {0:?}: name one of {1} with --column")]
     NoColumn(String, String),
     #[error(
-        "column {column:?} of table {table} is {column_type}, and only single values are searched for: name another column with --column"
+        "column {column:?} of table {table} is {column_type}, but only single values can be searched for: name another column with --column"
     )]
     Nested {
         column: String,
@@ -69,16 +69,16 @@ pub(super) struct Searched {
     pub(super) column_type: ColumnType,
     pub(super) mask: Option<Mask>,
     pub(super) cells: BTreeSet<Cell>,
-    /// The same cells, each in one form for all that Postgres takes for equal.
+    /// The cells to find, each in one form for all values that Postgres considers equal.
     comparable: BTreeSet<Vec<u8>>,
     /// As the column stores values.
-    lookup: Lookup,
+    lookup: CompiledColumn,
     /// The value after its transforms, without the mask.
-    cleaned: Lookup,
+    cleaned: CompiledColumn,
     /// As it may have stored them.
-    earlier: Vec<Lookup>,
+    earlier: Vec<CompiledColumn>,
     paths: Vec<Vec<Option<String>>>,
-    metadata: Vec<Lookup>,
+    metadata: Vec<CompiledColumn>,
 }
 
 /// The column in every table that has it.
@@ -122,7 +122,8 @@ impl Searched {
         }
         let sources = column.sources();
         let metadata = sources.filter(|source| matches!(source, Source::Metadata(_)));
-        let metadata = metadata.map(|source| Lookup::at(file, column, source.clone(), keys));
+        let metadata =
+            metadata.map(|source| CompiledColumn::at(file, column, source.clone(), keys));
         let without_mask = Column {
             mask: None,
             ..column.clone()
@@ -134,8 +135,8 @@ impl Searched {
             mask: column.mask,
             cells: BTreeSet::new(),
             comparable: BTreeSet::new(),
-            lookup: Lookup::new(file, column, keys)?,
-            cleaned: Lookup::new(file, &without_mask, None)?,
+            lookup: CompiledColumn::new(file, column, keys)?,
+            cleaned: CompiledColumn::new(file, &without_mask, None)?,
             earlier: earlier(file, column, keys),
             paths: pipeline.paths_to(table, column),
             metadata: metadata.collect::<Result<_, _>>()?,
@@ -192,7 +193,7 @@ impl Searched {
 }
 
 /// How the column may have stored values before its mapping changed. What a key or a type does not allow, no row has.
-fn earlier(file: &str, column: &Column, keys: Option<&KeyRing>) -> Vec<Lookup> {
+fn earlier(file: &str, column: &Column, keys: Option<&KeyRing>) -> Vec<CompiledColumn> {
     let mut earlier = Vec::new();
     let is_text = column.column_type.is_text();
     let masks = Mask::all().filter(|_| is_text).map(Some);
@@ -214,7 +215,7 @@ fn earlier(file: &str, column: &Column, keys: Option<&KeyRing>) -> Vec<Lookup> {
             let is_keyed = mask.is_some_and(Mask::needs_key);
             let rings = rings.iter().filter(|_| is_keyed).map(Some);
             let rings = rings.chain((!is_keyed).then_some(None));
-            earlier.extend(rings.filter_map(|ring| Lookup::new(file, &before, ring).ok()));
+            earlier.extend(rings.filter_map(|ring| CompiledColumn::new(file, &before, ring).ok()));
         }
     }
     earlier
@@ -226,8 +227,8 @@ fn fits(cell: &[u8], column_type: ColumnType) -> bool {
     column_type.max_chars().is_none_or(|max| chars() <= max)
 }
 
-/// One form for all values that are equal to Postgres: of a `numeric` without the number of digits to show and the
-/// zeros at its end, of a floating-point number without the sign of zero.
+/// One form for all values that are equal to Postgres: a `numeric` without the number of digits to show and the zeros
+/// at its end, a floating-point number without the sign of zero.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>, `numeric_send`.
 fn comparable(cell: &[u8], column_type: ColumnType) -> Cow<'_, [u8]> {
     match column_type {

@@ -97,7 +97,7 @@ impl Source {
         name_of(&self.arn)
     }
 
-    /// Counts its messages again: those of the meantime may have become dead letters after these were searched.
+    /// Counts its messages again: new ones may have become dead letters after the dead letters were searched.
     pub(super) async fn count(&mut self) -> Result<(), CliError> {
         let depth = self.queue.attributes().await?.depth;
         self.messages = self.messages.max(depth.waiting + depth.invisible);
@@ -106,7 +106,7 @@ impl Source {
 
     pub(super) fn left(&self) -> Option<Left> {
         let text = format!(
-            "{} in queue {}, which cannot be searched: run it again when they are stored",
+            "{} in queue {}, which cannot be searched: run it again once they are stored",
             counted(self.messages as usize, "message"),
             self.name()
         );
@@ -115,7 +115,7 @@ impl Source {
 }
 
 impl DeadLetters {
-    /// What is left of them, and why.
+    /// The dead letters that remain, and why.
     pub(super) fn left(&self, deletes: bool) -> Vec<Left> {
         let counts = &self.counts;
         let undeleted = if deletes {
@@ -125,11 +125,9 @@ impl DeadLetters {
         };
         let not_received = match self.queue.is_fifo() {
             true => {
-                "were not received, because others received them, they are delayed, or ten messages of their group are before them: redrive or delete those, and run it again"
+                "were not received: they are in flight elsewhere, delayed, or behind ten messages of their group; redrive or delete those ten, and run it again"
             }
-            false => {
-                "were not received, because others received them, or they are delayed: run it again"
-            }
+            false => "were not received: they are in flight elsewhere, or delayed; run it again",
         };
         let unreadable = counts.unreadable - counts.suspect;
         let reasons = [
@@ -137,12 +135,12 @@ impl DeadLetters {
             (counts.not_received, not_received, None),
             (
                 counts.suspect,
-                "cannot be read, and their text has one of the values: read them, and delete them by hand",
+                "cannot be parsed, and contain one of the values: inspect them, and delete them by hand",
                 None,
             ),
             (
                 unreadable,
-                "cannot be read: read them, and delete them by hand",
+                "cannot be parsed: inspect them, and delete them by hand",
                 Some(Accept::Unreadable),
             ),
         ];
@@ -158,7 +156,7 @@ impl DeadLetters {
         name_of(&self.arn)
     }
 
-    /// Looks through the queue, and then makes the messages that stay visible again, also after an error.
+    /// Looks through the queue, and then makes the remaining messages visible again, also after an error.
     pub(super) async fn look_through(
         &mut self,
         people: &People,
@@ -182,8 +180,8 @@ impl DeadLetters {
         Ok((depth.waiting + depth.invisible) as usize)
     }
 
-    /// How many messages the queue has besides those that were received: those that came in the meantime are among the
-    /// ones that were searched, and would otherwise make up for others that were not.
+    /// How many messages the queue has besides those that were received. Messages that came meanwhile are among the
+    /// searched ones, and would otherwise make up for others that were not searched.
     async fn not_in_flight(&self, in_flight: &InFlight, stop: &Stop) -> Result<usize, CliError> {
         let until = Instant::now() + COUNT_TIME;
         loop {

@@ -28,7 +28,7 @@ const LOOKUP_TIME: Duration = Duration::from_secs(60);
 /// How often to look.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The reason why rows are left after a request to stop.
+/// The reason why rows remain after a request to stop.
 pub(super) const INTERRUPTED: &str = "interrupted: run it again";
 
 /// The state of a transaction: committed, aborted or in progress; null if it is too old.
@@ -65,8 +65,8 @@ impl From<DatabaseError> for Failed {
 }
 
 impl Rows<'_> {
-    /// Deletes the rows of the people, and those that belong to them, in one transaction. A request to stop ends it
-    /// before its `COMMIT`, or cancels that.
+    /// Deletes the rows of the people, with their child rows, in one transaction. A request to stop ends it before its
+    /// `COMMIT`, or cancels that.
     pub(super) async fn delete(&mut self, stop: &Stop) -> Deletion {
         for attempt in 1.. {
             let error = match self.delete_once(stop).await {

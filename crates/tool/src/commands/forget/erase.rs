@@ -1,4 +1,4 @@
-//! Deleting the rows, and saying what is left of them.
+//! Deletes the rows, and reports what remains.
 
 use sqs_to_postgres::database::{Database, DatabaseError};
 
@@ -18,7 +18,7 @@ pub(super) struct Erased {
 }
 
 impl Rows<'_> {
-    /// Deletes the rows, if it may, and then looks for messages and rows of the meantime.
+    /// Deletes the rows, if it may, and then looks for messages and rows that arrived during the run.
     pub(super) async fn erase(
         &mut self,
         deletes: bool,
@@ -81,7 +81,7 @@ impl Rows<'_> {
                     .iter_mut()
                     .for_each(|table| table.deleted = None);
                 let why = format!(
-                    "deleted or not, which Postgres could not be asked after its answer was lost: {why}: run it again"
+                    "possibly deleted: Postgres's answer was lost, and asking again failed: {why}: run it again"
                 );
                 Err(rows_left(rows.unwrap_or_else(|| self.found()), &why))
             }
@@ -103,18 +103,20 @@ impl Rows<'_> {
         let counts = match stop.or_given_up(GRACE, self.count()).await {
             Some(Ok(counts)) => counts,
             Some(Err(error)) => {
-                return vec![Left::new(format!("perhaps rows of the meantime ({error})"))];
+                return vec![Left::new(format!(
+                    "rows stored during the run could not be counted ({error})"
+                ))];
             }
             None => {
                 return vec![Left::new(
-                    "perhaps rows of the meantime (interrupted)".to_owned(),
+                    "rows stored during the run could not be counted (interrupted)".to_owned(),
                 )];
             }
         };
         let new = self.tables.iter().zip(counts).filter(|(_, rows)| *rows > 0);
         let new = new.map(|(found, rows)| {
             Left::new(format!(
-                "{} of {}, stored in the meantime: run it again",
+                "{} of {}, stored during the run: run it again",
                 counted(rows as usize, "row"),
                 found.table
             ))
@@ -122,8 +124,8 @@ impl Rows<'_> {
         new.collect()
     }
 
-    /// Replaces the statistics of the tables, which have the most common values, and returns the statements that are
-    /// left to run: by the owner, or when the table has rows. Postgres keeps the statistics of an empty table.
+    /// Replaces the statistics of the tables, which have the most common values, and returns the statements that remain
+    /// to be run: by the owner, or when the table has rows. Postgres keeps the statistics of an empty table.
     async fn analyze(&mut self, stop: &Stop) -> Vec<String> {
         let mut left = Vec::new();
         for found in self.tables.iter().filter(|found| found.deleted > Some(0)) {
@@ -153,7 +155,7 @@ fn rows_left(count: u64, why: &str) -> Left {
 /// Messages of the queue, which may become rows after all.
 async fn left_in(source: &mut Option<Source>, stop: &Stop) -> Vec<Left> {
     let Some(source) = source else {
-        let text = "what the queue has (it is not named: name it with --queue-url)";
+        let text = "the messages of the queue (it is not named: name it with --queue-url)";
         return vec![Left::unless_accepted(Accept::Queue, text.to_owned())];
     };
     let counted = stop.or_given_up(GRACE, source.count()).await;
@@ -163,7 +165,10 @@ async fn left_in(source: &mut Option<Source>, stop: &Stop) -> Vec<Left> {
         None => Some("interrupted".to_owned()),
     };
     let uncounted = uncounted.map(|why| {
-        let text = format!("what queue {} has by now ({why})", source.name());
+        let text = format!(
+            "the messages that queue {} has by now ({why})",
+            source.name()
+        );
         Left::unless_accepted(Accept::Queue, text)
     });
     source.left().into_iter().chain(uncounted).collect()

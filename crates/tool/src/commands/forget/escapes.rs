@@ -2,7 +2,7 @@
 
 use std::iter::from_fn;
 
-/// The text with its escapes replaced by what they stand for; what is not an escape stays as it is.
+/// The text with its escapes replaced by what they stand for; what is not an escape is unchanged.
 pub(super) fn unescaped(text: &str) -> String {
     let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find('\\') {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_are_replaced_at_every_depth_and_all_else_stays() {
+    fn escapes_are_replaced_at_every_depth_and_all_else_is_unchanged() {
         let cases = [
             (r"ada\u0040example.org", "ada@example.org"),
             (r"\uD83D\uDE00!", "😀!"),

@@ -1,8 +1,8 @@
-//! What may be left of people, and why; and what of it the user accepts.
+//! What may remain of people, and why; and what of it the user accepts.
 
 use clap::ValueEnum;
 
-/// What cannot be excluded, and therefore counts as left until it is accepted.
+/// What cannot be excluded, and therefore counts as remaining until it is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Accept {
     /// Tokens of mask keys that the secret lacks: their rows cannot be found
@@ -11,11 +11,11 @@ pub(super) enum Accept {
     Hashes,
     /// Messages of the queue that may become rows, or a queue that is not named
     Queue,
-    /// Dead letters that cannot be read, and whose text has none of the values
+    /// Dead letters that cannot be parsed, and contain none of the values
     Unreadable,
 }
 
-/// Something that is left, or may be.
+/// Something that remains, or may remain.
 pub(super) struct Left {
     pub(super) text: String,
     /// The word that accepts it.

@@ -39,18 +39,18 @@ Examples:
 
 /// Delete the rows and dead letters of people, and print a receipt
 ///
-/// Finds their rows in every table of the mapping that has the column: by the value,
-/// and by its tokens under every mask and each mask key. Rows of child tables are deleted
-/// with those that they belong to, in one transaction. Dead letters are theirs if the
-/// mapping would make such a row from them, or if the value is where the column is read
-/// from; all others become visible again at the end, with one more delivery.
+/// Finds their rows in every table of the mapping that has the column: by the value, and by
+/// its tokens under every mask and each mask key. Rows of child tables are deleted with the
+/// rows that they belong to, in one transaction. A dead letter belongs to a person if the
+/// mapping would produce such a row from it, or if the value is where the column is read
+/// from. All other dead letters become visible again at the end, with one more delivery.
 ///
-/// Without --yes nothing is deleted, and the receipt says what would be. It has digests
-/// of the values, with a key derived from the mask key. Exit code 1: something was left,
-/// or cannot be excluded, and the receipt says what. Fix that, or accept it by its name
-/// with --accept, and run it again; what is deleted already does no harm.
+/// Without --yes nothing is deleted, and the receipt says what would be. It has digests of
+/// the values, with a key derived from the mask key. Exit code 1: something remains, or
+/// cannot be excluded, as listed in the receipt. Fix it, or accept it by name with
+/// --accept, and run the command again, which is safe.
 ///
-/// Values may be tokens: one of aes-siv stands for its value, and a hash for itself.
+/// Values may be tokens: an aes-siv token stands for its value, and a hash for itself.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Forget {
@@ -65,7 +65,7 @@ pub(crate) struct Forget {
     /// Delete nothing, and print what would be deleted: the default
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
-    /// What may be left nevertheless, separated by commas: the receipt names it as accepted
+    /// What may remain, separated by commas; the receipt lists it as accepted
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     accept: Vec<Accept>,
     /// Print the receipt as a JSON object

@@ -26,7 +26,7 @@ enum PersonError {
 pub(super) struct People {
     pub(super) column: String,
     pub(super) searched: Vec<Searched>,
-    /// Of each person a digest, if there is a mask key.
+    /// A digest for each person, if there is a mask key.
     pub(super) digests: Vec<Option<String>>,
     /// What limits the search, for the user.
     pub(super) notes: Vec<String>,
@@ -132,14 +132,14 @@ impl People {
         Ok(())
     }
 
-    /// Whether a dead letter is about one of them: the mapping would make a row with a value of theirs, or a value of
-    /// theirs is where the column is read from.
+    /// Whether a dead letter is about one of them: the mapping would produce a row with one of their values, or one of
+    /// their values is where the column is read from.
     pub(super) fn whose(&self, message: &aws_sdk_sqs::types::Message, queue_arn: &str) -> Whose {
         let body = message.body().unwrap_or_default();
         let Some(mut record) = record(message, queue_arn) else {
             return self.unreadable(body);
         };
-        record.read_origin(&self.origins);
+        record.apply_origin(&self.origins);
         let Ok(message) = Message::extract(&record, self.pipeline.envelope) else {
             return self.unreadable(body);
         };

@@ -51,7 +51,7 @@ pub(super) struct Unsearched {
     pub(super) columns: Vec<(String, &'static str)>,
 }
 
-/// What of the mapping's tables was not searched. Columns that cannot hold text are left out of tables that were.
+/// What of the mapping's tables was not searched. Columns that cannot hold text are omitted for tables that were.
 pub(super) fn unsearched(people: &People, tables: &[Found]) -> Vec<Unsearched> {
     let mapped = people.pipeline.tables.iter();
     let unsearched = mapped.map(|mapping| of_table(people, tables, mapping));

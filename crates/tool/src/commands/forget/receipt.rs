@@ -1,4 +1,4 @@
-//! The receipt: what was searched, found and deleted, where, and what was left.
+//! The receipt: what was searched, found and deleted, where, and what remains.
 
 use std::time::SystemTime;
 
@@ -24,7 +24,7 @@ pub(super) struct Receipt<'a> {
     pub(super) analyze: &'a [String],
     pub(super) source: Option<&'a Source>,
     pub(super) dead_letters: Option<&'a DeadLetters>,
-    /// What was left, and why.
+    /// What remains, and why.
     pub(super) left: Vec<Left>,
     /// What of it the user accepts.
     pub(super) accepts: &'a [Accept],
@@ -73,7 +73,7 @@ impl Receipt<'_> {
         }
         if !self.analyze.is_empty() {
             notes.push(format!(
-                "the statistics of Postgres may still have the values: let the owner of the table run {} when it has rows",
+                "Postgres's statistics may still contain the values: have the owner of the table run {} once it has rows",
                 self.analyze.join(" ")
             ));
         }

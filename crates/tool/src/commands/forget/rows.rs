@@ -18,12 +18,12 @@ use crate::cli::output::{counted, listed};
 /// Why rows cannot be searched.
 #[derive(Debug, Error)]
 enum RowsError {
-    #[error("the server may log the parameters of statements, which hold the values: {0}")]
+    #[error("the server may log the parameters of statements, which contain the values: {0}")]
     Logged(String),
     #[error("the role lacks SELECT on {0}: GRANT SELECT, DELETE ON {0} TO {1};")]
     NotReadable(String, String),
     #[error(
-        "row security hides rows of {0} from the role, which could not be found: ALTER ROLE {1} BYPASSRLS; or connect as another role"
+        "row security hides rows of {0} from the role, so they could not be found: ALTER ROLE {1} BYPASSRLS; or connect as another role"
     )]
     RowSecurity(String, String),
 }
@@ -125,7 +125,7 @@ impl<'p> Rows<'p> {
                 if rows > 0 {
                     let rows = counted(rows as usize, "row");
                     references.push(format!(
-                    "foreign key {name:?}: {rows} of {table}, delete them first or let the key cascade"
+                    "foreign key {name:?}: {rows} of {table} refer to them, so delete those first or add ON DELETE CASCADE"
                 ));
                 }
             }
@@ -264,7 +264,7 @@ impl Found {
 }
 
 /// How a query and a DELETE name the table above that has the column, and the condition of the join. The key of a child
-/// begins with that of its parent, and so with those of all tables above.
+/// begins with the key of its parent, and so with the keys of all tables above.
 fn joined(
     known: &Known,
     (number, table): (usize, &TableMapping),

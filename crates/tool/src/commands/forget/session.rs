@@ -6,9 +6,9 @@ use tokio_postgres::Client;
 use crate::cli::database::connect;
 use crate::cli::server_log;
 
-/// Begins a transaction. A parent that is replaced with its children in the meantime is refused (40001) rather than
-/// deleted without them. Postgres refuses a query of which row security would hide rows. No error quotes a parameter in
-/// the server's log, no plan does, and for a superuser no logged statement.
+/// Begins a transaction. A parent that is replaced with its children meanwhile is refused (40001) rather than deleted
+/// without them. Postgres refuses a query if row security would hide rows from it. No error quotes a parameter in the
+/// server's log, no plan does, and for a superuser no logged statement.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL row_security = off; \
     SET LOCAL log_parameter_max_length_on_error = 0; SET LOCAL plan_cache_mode = force_generic_plan; \
     SELECT pg_catalog.set_config(name, value, true) FROM (VALUES ('log_parameter_max_length', '0'), \

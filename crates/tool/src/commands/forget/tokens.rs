@@ -130,7 +130,7 @@ impl Column<'_> {
         format!("{}::pg_catalog.text", qualified("t", self.name))
     }
 
-    /// Selects from the rows that are not those of the people.
+    /// Selects from the rows that do not belong to the people.
     fn select(&self, columns: &str, condition: &str) -> String {
         let (column, table) = (self.text(), &self.table.table);
         let others = format!("{column} <> ALL ($1::pg_catalog.text[])");
@@ -151,7 +151,7 @@ impl Column<'_> {
             None => Left::unless_accepted(
                 Accept::Hashes,
                 format!(
-                    "{} {place}: a hash does not say which key made it, and rows of a key that is not in the mask secret cannot be found, so check that every key since the first row is in it",
+                    "{} {place}: a hash does not identify its key, and rows of a key that is not in the mask secret cannot be found, so check that the secret has every key since the first row",
                     counted(count, "hashed value")
                 ),
             ),

@@ -193,7 +193,7 @@ fn text(shape: &Shape) -> Choice {
     Choice::new(column_type, longest)
 }
 
-/// The type for arrays: that of their values, if they have one.
+/// The type for arrays: the type of their values, if they have one.
 fn array(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     let Some(items) = shape.items.as_ref().filter(|items| items.all() > 0) else {
         return Choice::new("jsonb", "only empty arrays in the samples");

@@ -94,8 +94,8 @@ pub(super) struct Digits {
 }
 
 impl Digits {
-    /// Those of a text that is a number as JSON writes it without an exponent: not `007` or `+1`, which a number would
-    /// not give back.
+    /// The digits of a text that is a number as JSON writes it without an exponent: not of `007` or `+1`, which a
+    /// number would not give back.
     pub(super) fn of(text: &str) -> Option<Self> {
         let unsigned = text.strip_prefix('-').unwrap_or(text);
         let (whole, fraction) = match unsigned.split_once('.') {

@@ -1,4 +1,4 @@
-//! Shapes → the columns of a mapping, and notes on what is left out.
+//! Shapes → the columns of a mapping, and notes on what is omitted.
 
 use mapping::{ColumnType, Envelope, Mask, Metadata, Path};
 
@@ -64,7 +64,7 @@ impl<'s> Item<'s> {
 
 /// An array of objects, whose elements become rows of a table.
 pub(super) struct Child<'s> {
-    /// The way to it from where the parent's row begins.
+    /// The path to it from where the parent's row begins.
     pub(super) path: Vec<&'s str>,
     pub(super) max_items: usize,
     pub(super) elements: &'s Shape,
@@ -78,12 +78,13 @@ pub(super) struct Fields<'s> {
     samples: &'s [Sample],
     /// The number of messages, or of elements.
     pub(super) total: usize,
-    /// Of elements: the name of their array.
+    /// The name of the array, if these are elements.
     array: Option<&'s str>,
     /// How many parents the table has, and how many rows the longest arrays make.
     generation: usize,
     rows: usize,
-    /// The same place in messages of other types: what is masked in one table is not stored in clear in another.
+    /// The columns of this place in messages of other types: what is masked in one table is not stored in plaintext in
+    /// another.
     others: Vec<&'s Shape>,
     pub(super) items: Vec<Item<'s>>,
     pub(super) children: Vec<Child<'s>>,
@@ -107,7 +108,7 @@ impl<'s> Fields<'s> {
         }
     }
 
-    /// Those of the elements of an array.
+    /// The fields of the elements of an array.
     pub(super) fn of_child(&self, child: &Child<'s>) -> Self {
         let others = self
             .others
@@ -157,7 +158,7 @@ impl<'s> Fields<'s> {
         }
         if self.beyond > 0 {
             let beyond = counted(self.beyond, "more field");
-            self.leave_out(format!("{beyond}, as a table has at most 1,600 columns"));
+            self.leave_out(format!("{beyond}: a table has at most 1,600 columns"));
         }
     }
 
@@ -195,7 +196,7 @@ impl<'s> Fields<'s> {
         }
         if object.beyond.is_some() {
             self.leave_out(format!(
-                "keys beyond the first {MAX_KEYS} different ones, at which infer does not look"
+                "keys beyond the first {MAX_KEYS} different ones, which infer ignores"
             ));
         }
         if let [first, others @ ..] = &data[..] {
@@ -249,7 +250,7 @@ impl<'s> Fields<'s> {
         let all: Vec<&Shape> = [shape].into_iter().chain(others).collect();
         match all.iter().find_map(|shape| shape.pii_inside(&name)) {
             Some(kind) if !all.iter().all(is_scalar) => self.leave_out(format!(
-                "{}, which contains what looks like {kind}: jsonb and arrays cannot be masked",
+                "{}, which seems to contain {kind}: jsonb and arrays cannot be masked",
                 quoted(&from)
             )),
             _ => self.add_column(path.to_vec(), from, &name, all),
@@ -275,7 +276,7 @@ impl<'s> Fields<'s> {
             && self.generation < MAX_GENERATIONS
     }
 
-    /// Adds a column of the first of these values; the others are those of other types of messages.
+    /// Adds a column of the first of these values; the others come from other types of messages.
     fn add_column(&mut self, path: Vec<&'s str>, from: String, name: &str, all: Vec<&'s Shape>) {
         let [shape, ..] = all[..] else { return };
         if self.items.len() >= MAX_FIELDS {
@@ -344,7 +345,7 @@ impl<'s> Column<'s> {
         Self::of_metadata([array, "position"], "@index", ColumnType::Integer, why)
     }
 
-    /// The same value in a row of a child table.
+    /// The parent's value in a row of a child table.
     pub(super) fn inherited(&self) -> Self {
         let is_of_message = self.from.starts_with('@') && self.from != "@index";
         let from = match is_of_message {

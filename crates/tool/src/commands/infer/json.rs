@@ -9,7 +9,7 @@ use serde_json::Number;
 #[serde(untagged)]
 pub(super) enum Json {
     Null,
-    Bool(#[expect(dead_code, reason = "it only has to be read")] bool),
+    Bool(#[expect(dead_code, reason = "it only needs to be read")] bool),
     Number(Number),
     Text(String),
     Array(Vec<Json>),

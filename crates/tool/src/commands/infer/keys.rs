@@ -42,7 +42,7 @@ impl Shape {
                 && self.has_like_values()
     }
 
-    /// Whether the values of all keys are of one kind; of objects, most keys have to be the same.
+    /// Whether the values of all keys are of one kind; objects must have most keys in common.
     fn has_like_values(&self) -> bool {
         let kinds = self.keys.values().filter(|shape| shape.all() > 0);
         let kinds: BTreeSet<Class> = kinds.filter_map(Self::kind).collect();
@@ -103,7 +103,7 @@ impl FieldNames {
         }
     }
 
-    /// The way to a value: `lines[].sku`. A key that looks like data is `*`.
+    /// The path to a value: `lines[].sku`. A key that looks like data is `*`.
     pub(crate) fn path(&self, steps: &[Option<String>]) -> String {
         let mut text = String::new();
         let (mut shape, mut name) = (Some(&self.0), "");

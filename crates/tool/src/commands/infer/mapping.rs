@@ -32,7 +32,7 @@ pub(super) struct Observed<'s> {
     pub(super) groups: Vec<Group>,
 }
 
-/// Messages that become rows of one table, with those that belong to them.
+/// Messages that become rows of one table, with their child rows.
 #[derive(Default)]
 pub(super) struct Group {
     /// What the field that names their type has.
@@ -41,10 +41,10 @@ pub(super) struct Group {
     pub(super) attributes: Shape,
 }
 
-/// A mapping, and what it leaves out.
+/// A mapping, and what it omits.
 pub(super) struct Proposal {
     pub(super) text: String,
-    pub(super) left_out: Vec<String>,
+    pub(super) omitted: Vec<String>,
 }
 
 /// A proposed table. The columns of its key come first.
@@ -89,16 +89,16 @@ impl<'s> Observed<'s> {
             let why = "a message of another type; \"skip\" acknowledges it";
             text += &line("unmatched", "reject", why);
         }
-        let mut left_out = Vec::new();
+        let mut omitted = Vec::new();
         for table in &tables {
             let head = match is_short {
                 true => line("table", &table.name, ""),
                 false => table.head(self.routed_by.as_deref()),
             };
             let envelope = is_short.then_some(envelope.as_str());
-            text += &table.text(&head, envelope, &mut left_out);
+            text += &table.text(&head, envelope, &mut omitted);
         }
-        Proposal { text, left_out }
+        Proposal { text, omitted }
     }
 
     /// The table of a group, without its children.
@@ -146,17 +146,17 @@ impl<'s> Observed<'s> {
 
     fn why_envelope(&self) -> &'static str {
         match (self.envelope, self.wrap) {
-            (Envelope::Sns, _) => "the message is in a notification of SNS",
+            (Envelope::Sns, _) => "the message is inside an SNS notification",
             (Envelope::None, Wrap::None) => "the body is the message",
-            (Envelope::None, Wrap::EventBridge) => "the body is an event of EventBridge",
+            (Envelope::None, Wrap::EventBridge) => "the body is an EventBridge event",
             (Envelope::None, Wrap::S3) => {
-                "the body is a notification of S3: of several records the first is stored"
+                "the body is an S3 notification: if it has several records, only the first is stored"
             }
         }
     }
 }
 
-/// Adds a table, and those whose rows belong to its rows.
+/// Adds a table, and its child tables.
 fn add_with_children<'s>(mut table: Table<'s>, taken: &mut Taken, tables: &mut Vec<Table<'s>>) {
     let children = std::mem::take(&mut table.fields.children);
     let children: Vec<_> = children
@@ -173,13 +173,13 @@ fn head(total: usize) -> String {
     let messages = counted(total, "message");
     format!(
         "# Proposed by `sqs-to-postgres infer` for {messages}: review it before you deploy it. Types and\n\
-         # widths fit the samples, with room to spare. Fields in every sample are required.\n\n"
+         # widths fit the samples, with room to spare. Fields that every sample has are required.\n\n"
     )
 }
 
 impl<'s> Table<'s> {
-    /// Its part of the mapping; of a single table with the envelope. Notes what it leaves out.
-    fn text(&self, head: &str, envelope: Option<&str>, left_out: &mut Vec<String>) -> String {
+    /// Its part of the mapping; for a single table with the envelope. Notes what it omits.
+    fn text(&self, head: &str, envelope: Option<&str>, omitted: &mut Vec<String>) -> String {
         let names = names(&self.fields.items);
         let mut text = head.to_owned() + &self.keys(&names);
         if self.parent.is_none() {
@@ -191,15 +191,15 @@ impl<'s> Table<'s> {
             match item {
                 Item::Column(column) => text += &column.text(name, envelope.is_some()),
                 Item::LeftOut(what) => {
-                    text += &format!("\n# Left out: {}.\n", escaped(what));
-                    left_out.push(what.clone());
+                    text += &format!("\n# Omitted: {}.\n", escaped(what));
+                    omitted.push(what.clone());
                 }
             }
         }
         text
     }
 
-    /// The table of an array's elements. Its key is that of this table and the position in the array, which is
+    /// The table of an array's elements. Its key is the key of this table and the position in the array, which is
     /// different in each row whatever the elements are.
     fn child(&self, child: Child<'s>, taken: &mut Taken) -> Self {
         let array = child.path.last().copied().unwrap_or_default();
@@ -230,7 +230,7 @@ impl<'s> Table<'s> {
             text += &line(
                 "parent",
                 parent,
-                "its rows are stored with that of the parent, or not at all",
+                "its rows are stored together with the parent's row, or not at all",
             );
             text += &line(
                 "each",
@@ -290,7 +290,7 @@ impl<'s> Table<'s> {
     }
 }
 
-/// The names of the columns; of what is left out, nothing.
+/// The names of the columns; nothing for what is omitted.
 fn names(items: &[Item<'_>]) -> Vec<String> {
     let columns = items.iter().map(|item| match item {
         Item::Column(column) => (column.path.clone(), column.mask.is_some()),

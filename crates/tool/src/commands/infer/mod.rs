@@ -43,8 +43,8 @@ const MAX_WARNINGS: usize = 20;
 ///
 /// Types, widths and required columns are inferred from the samples, so provide many.
 /// Comments explain each choice. Arrays of objects become child tables, and types of
-/// messages with different fields become tables of their own. No value of a sample is
-/// printed, but for the names of those types.
+/// messages with different fields become tables of their own. Sample values are not
+/// printed, except the names of types.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
@@ -58,7 +58,7 @@ pub(crate) struct Infer {
 impl Infer {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let samples = samples::read(&self.files)?;
-        let (observed, left_out) = observe(&samples);
+        let (observed, omitted) = observe(&samples);
         if observed.is_empty() {
             return Err(CliError::invalid(
                 "no sample is a JSON object: give JSON messages, one after the other or as an array, or the event of a Lambda function",
@@ -70,14 +70,14 @@ impl Infer {
         let rows = counted(rows, "row");
         let messages = counted(samples.len(), "message");
         eprintln!("{messages}: {rows}, {} rejected", rejected.len());
-        let known: HashSet<usize> = left_out.iter().map(|&(at, _)| at).collect();
+        let known: HashSet<usize> = omitted.iter().map(|&(at, _)| at).collect();
         rejected.retain(|(at, _)| !known.contains(at));
         let at = |(at, why): &(usize, String)| {
             let place = samples.get(*at).map_or("", |sample| &sample.place);
             format!("{place}: {why}")
         };
-        let messages = left_out.iter().map(at);
-        warn("left out", messages.chain(proposal.left_out).collect());
+        let messages = omitted.iter().map(at);
+        warn("omitted", messages.chain(proposal.omitted).collect());
         warn("rejected", rejected.iter().map(at).collect());
         Ok(Outcome::Done)
     }
@@ -93,7 +93,7 @@ fn warn(what: &str, warnings: Vec<String>) {
     }
 }
 
-/// The shapes of the messages, and which messages are left out of them.
+/// The shapes of the messages, and which messages are omitted.
 fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
     let envelope = envelope(samples);
     let bodies: Vec<_> = samples
@@ -115,7 +115,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
         ..Group::default()
     };
     let mut groups: Vec<Group> = types.into_iter().map(group).collect();
-    let mut left_out = Vec::new();
+    let mut omitted = Vec::new();
     for (position, (sample, body)) in samples.iter().zip(bodies).enumerate() {
         let observed = body.and_then(|body| {
             if !wrap.holds(&body) {
@@ -124,12 +124,12 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
             let routes = routes.as_ref();
             let group = routes.map_or(Some(0), |routes| routes.group(&body));
             let group = group.and_then(|group| groups.get_mut(group));
-            let group = group.ok_or("it does not say its type, as most do")?;
+            let group = group.ok_or("it does not name its type, unlike most samples")?;
             group.bodies.observe(&body, position);
             observe_attributes(&mut group.attributes, sample, envelope, position);
             Ok(())
         });
-        left_out.extend(observed.err().map(|why| (position, why.to_owned())));
+        omitted.extend(observed.err().map(|why| (position, why.to_owned())));
     }
     let observed = Observed {
         samples,
@@ -138,13 +138,13 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
         routed_by: routes.map(|routes| routes.field),
         groups,
     };
-    (observed, left_out)
+    (observed, omitted)
 }
 
 /// The message of a sample.
 fn body(sample: &Sample, envelope: Envelope) -> Result<Json, &'static str> {
     let message = Message::extract(&sample.record, envelope)
-        .map_err(|_| "it is not in the envelope that most messages have")?;
+        .map_err(|_| "it is not in the envelope of most samples")?;
     serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")
 }
 

@@ -1,5 +1,5 @@
-//! Kinds of personal data, and the names of fields that suggest them. When in doubt, mask: a superfluous mask can be
-//! removed later, but a value that was stored in clear remains known.
+//! Kinds of personal data, and the names of fields that suggest them. If it is not certain, mask: a superfluous mask
+//! can be removed later, but a value that was stored in plaintext remains known.
 
 use std::fmt;
 
@@ -143,7 +143,7 @@ pub(super) fn ends_with_identifier(name: &str) -> bool {
         .is_some_and(|last| is_in(IDENTIFIES, last))
 }
 
-/// The name of a part of an object. A name such as `id` or `first` is completed by that of the object.
+/// The name of a part of an object. A name such as `id` or `first` is completed by the name of the object.
 pub(super) fn part_name(object: &str, part: &str) -> String {
     let lower = part.to_lowercase();
     if is_in(IDENTIFIES, &lower) || is_in(PARTS, &lower) {

@@ -1,4 +1,4 @@
-//! A field that names the type of a message, where the messages of some types have other fields than those of others.
+//! A field that names the type of a message, where messages of different types have different fields.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -37,7 +37,7 @@ impl Routes {
             let last = words.last().map_or("", String::as_str);
             is_in(TYPES, last) && is_name(key) && Pii::of_name(key).is_none()
         };
-        // Looking at a field takes all bodies, so it has to be in most of them.
+        // Looking at a field takes all bodies, so it must be in most of them.
         counts.retain(|_, count| is_most(*count, bodies.len()));
         let mut keys = counts.into_keys().filter(is_type);
         keys.find_map(|key| Self::by(key, bodies, wrap))

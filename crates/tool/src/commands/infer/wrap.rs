@@ -20,7 +20,7 @@ pub(super) enum Wrap {
 const EVENTBRIDGE: [&str; 5] = ["id", "detail-type", "source", "time", "detail"];
 
 impl Wrap {
-    /// That of most of these bodies.
+    /// The wrapping of most of these bodies.
     pub(super) fn of<'j>(bodies: impl Iterator<Item = &'j Json> + Clone) -> Self {
         let all = bodies.clone().count();
         let is_of_most =
@@ -47,8 +47,8 @@ impl Wrap {
     pub(super) fn mismatch(self) -> &'static str {
         match self {
             Self::None => "the message is not a JSON object",
-            Self::EventBridge => "it is not an event of EventBridge, as most are",
-            Self::S3 => "it is not a notification of S3 with one record, as most are",
+            Self::EventBridge => "it is not an EventBridge event, unlike most samples",
+            Self::S3 => "it is not an S3 notification with one record, unlike most samples",
         }
     }
 }

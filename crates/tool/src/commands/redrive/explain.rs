@@ -1,4 +1,4 @@
-//! What dead letters would become under the mapping as it is now.
+//! The result of moving dead letters, with the current mapping.
 
 use mapping::{Compiled, KeyRing, Origins, Rejection, Rule};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::cli::error::CliError;
 use crate::cli::event::record;
 use crate::cli::settings::MappingFlags;
 
-/// The present mapping.
+/// The current mapping.
 pub(super) struct Explainer {
     compiled: Compiled,
     origins: Origins,
@@ -32,11 +32,11 @@ impl Explainer {
         })
     }
 
-    /// What the message would become if it were moved. Postgres, which may refuse a row, is not asked.
+    /// The result of moving the message. Postgres, which may refuse a row, is not contacted.
     pub(super) fn explain(&self, message: &DeadLetter) -> Result<(), Rejection> {
         let record = record(message.message(), &self.queue_arn);
         let mut record = record.ok_or(Rule::Internal)?;
-        record.read_origin(&self.origins);
+        record.apply_origin(&self.origins);
         self.compiled.rows(&record).map(drop)
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn cell(outcome: &Result<(), Rejection>) -> String {
     }
 }
 
-/// The same as JSON.
+/// The result as JSON: rows, or the rule that the message would break.
 pub(super) fn json(outcome: &Result<(), Rejection>) -> Value {
     match outcome {
         Ok(()) => json!({"outcome": "row"}),

@@ -45,15 +45,15 @@ Examples:
 /// Each keeps its original id and time, in the attribute origin, so it is stored once
 /// however often it is moved. If the function has a mask key, set the same key here: it
 /// signs origins, and the function ignores an origin that is not signed with it. If SQS
-/// itself moved the message from a FIFO queue, its time is that of the move, because
+/// itself moved the message from a FIFO queue, its time is the time of the move, because
 /// SQS does not keep the original one.
 ///
-/// The attribute with the reason of the failure is removed. Messages of other queues
-/// stay, and so does a message that fails again while others are moved. Messages that
-/// stay become visible again at the end, with one more delivery. On a FIFO queue, a
-/// message that cannot be moved holds back the later ones of its group. SQS delivers
-/// nothing of a group while one of its messages is in flight, so messages behind one that
-/// stays are not received. The command ends when it receives nothing new.
+/// The attribute with the reason of the failure is removed. Messages from other queues
+/// remain in the dead-letter queue, and so does a message that fails again while others are
+/// moved. All that remain become visible again at the end, with one more delivery. On a
+/// FIFO queue, a message that cannot be moved blocks the later ones of its group. SQS
+/// delivers nothing of a group while one of its messages is in flight, so messages behind
+/// one that remains are not received. The command ends when it receives nothing new.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
@@ -69,7 +69,7 @@ pub(crate) struct Redrive {
     /// Move nothing, and print what would be moved
     #[arg(long)]
     dry_run: bool,
-    /// Move nothing, and print what the messages would become under the present mapping; Postgres is not asked
+    /// Move nothing, and print the result with the current mapping, without contacting Postgres
     #[arg(long, conflicts_with = "dry_run")]
     explain: bool,
     /// Maximum messages per second
@@ -138,7 +138,7 @@ impl Redrive {
 
     fn report(&self, waiting: usize) -> Report {
         let max = self.max.map_or(usize::MAX, |max| max as usize);
-        // How many of them are of a rule is not known before they are received.
+        // How many messages broke a rule is not known before they are received.
         let total = self.rule.is_none().then_some(waiting.min(max));
         Report::new(self.json, !self.moves(), total)
     }
@@ -224,11 +224,11 @@ impl Workers<'_> {
         let rule = self.flags.rule.as_deref();
         let message_rule = message.reason().map(|reason| reason.rule.as_str());
         let why = if message.source().is_some_and(is_other) {
-            "of another queue (--any-source moves them too)"
+            "from another queue (--any-source moves them too)"
         } else if rule.is_some() && message_rule.is_none() {
-            "without a rule, because SQS itself moved them"
+            "no rule, because SQS itself moved them"
         } else if rule.is_some() && message_rule != rule {
-            "of another rule"
+            "broke another rule"
         } else if self.moved.borrow().contains(&message.digest()) {
             CAME_BACK
         } else {

@@ -12,8 +12,8 @@ use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped};
 use crate::cli::progress::Progress;
 
-/// The reason to leave a message that was moved before.
-pub(super) const CAME_BACK: &str = "that failed again";
+/// The reason to skip a message that was moved before.
+pub(super) const CAME_BACK: &str = "failed again after they were moved";
 
 /// Shown in place of the rule if there is none.
 const MOVED_BY_SQS: &str = "(moved by SQS itself)";
@@ -25,9 +25,9 @@ pub(super) struct Report {
     /// Messages that were moved, or would be.
     moved: usize,
     failed: usize,
-    /// How many messages stay, by reason.
+    /// How many messages are skipped, by reason.
     left: BTreeMap<&'static str, usize>,
-    /// How many messages would be moved, by rule, column and path, and with `--explain` by what they would become.
+    /// How many messages would be moved, by rule, column and path, and with `--explain` by the result.
     would_move: BTreeMap<Vec<String>, usize>,
     /// How many messages would be rejected again.
     rejected: usize,
@@ -75,7 +75,7 @@ impl Report {
         self.json(message, json!({"error": reason}))
     }
 
-    /// `now` is what it would become.
+    /// `now` is the result with the current mapping.
     pub(super) fn would_move(
         &mut self,
         message: &DeadLetter,
@@ -94,7 +94,7 @@ impl Report {
         self.json(message, fields)
     }
 
-    /// A line with these fields and those of the message.
+    /// A line with these fields and the fields of the message.
     fn json(&self, message: &DeadLetter, mut fields: Value) -> Result<(), CliError> {
         if !self.is_json {
             return Ok(());
@@ -132,7 +132,7 @@ impl Report {
             _ => format!("moved {speed}"),
         });
         for (why, count) in &self.left {
-            text.push_str(&format!("; left {count} {why}"));
+            text.push_str(&format!("; {count} skipped: {why}"));
         }
         if self.failed > 0 {
             text.push_str(&format!("; {} not moved", counted(self.failed, "message")));

@@ -1,7 +1,7 @@
 //! `remask`: tokens of older mask keys → tokens of the current one, in place.
 //!
 //! Nothing but tokens travels between the tool and Postgres: they are decrypted and encrypted here. Nothing is stored
-//! about progress either: a token names its key, so the next run finds what is left.
+//! about progress either: a token names its key, so the next run finds the rest.
 
 mod report;
 mod table;
@@ -37,7 +37,7 @@ const PAGE_ROWS: usize = 1_000;
 /// How long a statement is retried that fails for a reason that may pass, such as a lost connection.
 const RETRY_TIME: Duration = Duration::from_secs(60);
 
-/// How often rows are tried again that somebody else has locked or changed.
+/// How often rows that somebody else has locked or changed are tried again.
 const MAX_TRIES: u32 = 7;
 
 const EXAMPLES: &str = "\
@@ -74,7 +74,7 @@ pub(crate) struct Remask {
 
 #[derive(Debug, Error)]
 enum RemaskError {
-    #[error("a token could not be encrypted: this is a defect of the tool, please report it")]
+    #[error("a token could not be encrypted: this is a bug, please report it")]
     Cipher,
     #[error(
         "the role lacks SELECT or UPDATE on {0}: GRANT SELECT, UPDATE ON {0} to it, or connect as another role"
@@ -142,7 +142,7 @@ fn note_hashes(target: &Target) {
     if !target.hashes.is_empty() {
         let columns = escaped(&format!("{} of {}", target.hashes.join(", "), target.table));
         eprintln!(
-            "note: {columns} cannot be re-encrypted (hmac-sha256), so a column of @mask_key_id stays as it is: with a key that leaves the mask secret, its rows can no longer be found by value"
+            "note: {columns} cannot be re-encrypted (hmac-sha256), so @mask_key_id is not changed: once a key is removed from the mask secret, its rows can no longer be found by value"
         );
     }
 }
@@ -258,7 +258,7 @@ impl Worker {
         Ok(page)
     }
 
-    /// Decides what a row becomes. Its key's id is that of the current key only if every token of the row is.
+    /// Decides what a row becomes. It gets the id of the current key only if every token of the row has that key.
     fn read_row(
         &self,
         target: &Target,
@@ -271,7 +271,7 @@ impl Worker {
         let mut is_current = true;
         for ((name, max_chars), cell) in target.tokens.iter().zip(&mut new) {
             let Some(token) = cell else { continue };
-            let (found, replacement) = self.judge(token, *max_chars)?;
+            let (found, replacement) = self.classify(token, *max_chars)?;
             is_current &= !found.is_problem();
             *page.found.entry((name.clone(), found)).or_default() += 1;
             if let Some(replacement) = replacement {
@@ -290,7 +290,7 @@ impl Worker {
     }
 
     /// What a value is, and what replaces it.
-    fn judge(
+    fn classify(
         &self,
         token: &str,
         max_chars: Option<usize>,

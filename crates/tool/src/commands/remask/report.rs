@@ -23,7 +23,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// Whether it stays as it is, although it should not.
+    /// Whether it remains unchanged, although it should not.
     pub(super) fn is_problem(&self) -> bool {
         !matches!(self, Self::Token(_))
     }
@@ -36,7 +36,7 @@ impl Found {
                 counted(count, "token")
             ),
             Self::NotOurs => format!(
-                "{} unchanged: not tokens that aes-siv made with these keys",
+                "{} unchanged: not aes-siv tokens of these keys",
                 counted(count, "value")
             ),
             Self::TooLong => format!(
@@ -87,7 +87,7 @@ impl TableReport {
         }
     }
 
-    /// Whether rows are left as they were although they should not be.
+    /// Whether rows remain unchanged although they should not.
     pub(super) fn is_incomplete(&self) -> bool {
         self.is_partial || self.locked > 0 || self.found.keys().any(|(_, found)| found.is_problem())
     }
@@ -131,11 +131,11 @@ impl TableReport {
         if self.locked > 0 {
             let rows = counted(self.locked, "row");
             lines.push(format!(
-                "  {rows} left, which others kept locked: run it again"
+                "  {rows} skipped because they were locked: run it again"
             ));
         }
         if self.is_partial {
-            lines.push("  its other rows are left: run it again".to_owned());
+            lines.push("  not finished: run it again".to_owned());
         }
         lines.join("\n")
     }

@@ -25,7 +25,7 @@ pub(super) enum TableRefused {
     )]
     NothingToDo,
     #[error(
-        "column {column:?} is part of the key of {table}, and re-encrypting would change it: redelivered messages would no longer find their rows; keep the old mask keys, or take another key for the table"
+        "column {column:?} is part of the key of {table}, and re-encrypting would change it: redelivered messages would no longer find their rows; keep the old mask keys, or choose another key for the table"
     )]
     InKey { table: String, column: String },
     #[error(
@@ -33,12 +33,12 @@ pub(super) enum TableRefused {
     )]
     NotReady(String),
     #[error(
-        "column {column:?} of the key of {table} may be null, and rows with a null would be left out: ALTER TABLE {table} ALTER COLUMN {} SET NOT NULL;",
+        "column {column:?} of the key of {table} may be null, and rows with a null would be skipped: ALTER TABLE {table} ALTER COLUMN {} SET NOT NULL;",
         quote_identifier(column)
     )]
     Nullable { table: String, column: String },
     #[error(
-        "row security hides rows of {0} from the role, whose tokens would keep their key: connect as the owner of the table, or as a role with BYPASSRLS"
+        "row security hides rows of {0} from the role, so their tokens would keep their old key: connect as the owner of the table, or as a role with BYPASSRLS"
     )]
     RowSecurity(String),
 }
@@ -73,7 +73,7 @@ impl KeyColumn {
 }
 
 impl Target {
-    /// Those of a mapping, each with its table.
+    /// The tables of a mapping that have such columns.
     pub(super) fn of_mapping(
         pipeline: &Pipeline,
     ) -> Result<Vec<(Self, &TableMapping)>, TableRefused> {
@@ -119,7 +119,7 @@ impl Target {
         }
     }
 
-    /// The columns that may change: those of tokens, and that of the key's id.
+    /// The columns that may change: the columns of tokens, and the column of the key's id.
     fn changed(&self) -> impl Iterator<Item = &str> {
         let tokens = self.tokens.iter().map(|(name, _)| name.as_str());
         tokens.chain(self.key_id.as_deref())

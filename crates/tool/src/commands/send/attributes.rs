@@ -15,7 +15,7 @@ const NUMBER: &str = "Number";
 
 /// Where the attributes of a message come from, and where they go.
 pub(super) struct Attributes {
-    /// Of every message, by name.
+    /// The attributes of every message, by name.
     pub(super) fixed: Vec<(String, String)>,
     /// The path in the message of an object with more of them.
     pub(super) from: Option<Path>,
@@ -56,7 +56,7 @@ impl Attributes {
         Ok((line, attributes.collect()))
     }
 
-    /// The attributes of a line, by name. Nulls are left out.
+    /// The attributes of a line, by name. Nulls are omitted.
     fn of(&self, line: &str) -> Result<BTreeMap<String, Attribute>, &'static str> {
         let fixed = self.fixed.iter();
         let mut attributes: BTreeMap<_, _> = fixed

@@ -41,12 +41,12 @@ Examples:
 
 /// Send the lines of a file to a queue, each as a message
 ///
-/// Requests hold up to ten messages, and several are sent at once. On a FIFO queue they
-/// are sent one after the other, each with one message per group, so the order is kept:
-/// a message that SQS does not accept holds back the later ones of its group, and a line
-/// without a group ends the command. Empty lines are skipped. On a standard queue, a
-/// line that cannot be sent does not affect the others. Every line that was not sent is
-/// listed, those with the same reason together.
+/// Requests hold up to ten messages, and several are sent at once. On a FIFO queue they are
+/// sent one after the other, each with one message per group, so the order is kept: a
+/// message that SQS does not accept blocks the later ones of its group, and a line without
+/// a group ends the command. Empty lines are skipped. On a standard queue, a line that
+/// cannot be sent does not affect the others. Every line that was not sent is listed, those
+/// with the same reason together.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct SendLines {
@@ -127,7 +127,7 @@ impl SendLines {
             }
         }
         report.end(match stop.is_asked() {
-            true if is_lost => "; the rest was not tried",
+            true if is_lost => "; the remaining lines were not sent",
             true => "; interrupted",
             false => "",
         })
@@ -183,7 +183,7 @@ struct Requests {
     due: Instant,
     group_id_from: Option<Path>,
     attributes: Attributes,
-    /// On a FIFO queue, distinguishes the deduplication ids of this run from those of another.
+    /// On a FIFO queue, distinguishes the deduplication ids of this run from the ids of another run.
     run: Option<String>,
     /// A message for which the last request had no room.
     next: Option<Outgoing>,

@@ -29,7 +29,7 @@ impl Report {
         }
     }
 
-    /// Counts the results. Of each reason it says the first line at once, and the others at the end.
+    /// Counts the results. The first line of each reason is reported at once, the others at the end.
     pub(super) fn add(&mut self, sent: Vec<Sent>) -> Result<(), CliError> {
         let mut printed = Ok(());
         for Sent { number, result } in sent {

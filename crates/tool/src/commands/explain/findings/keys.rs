@@ -76,13 +76,13 @@ impl Keys {
         Some(match (mapping.on_conflict, self.repeated) {
             (OnConflict::Ignore, _) => Finding::error(
                 format!("{found}: {others} would not be stored{pair}"),
-                "add what distinguishes them to key, or set on_conflict = \"update\" if the last one counts",
+                "add the columns that distinguish them to key, or set on_conflict = \"update\" if the last one should win",
             ),
             (OnConflict::Update, 0) => Finding::note(
                 format!(
-                    "{found}: {others} would replace the row of another, or be older than it{pair}"
+                    "{found}: {others} would replace the row of another, or be older than that row{pair}"
                 ),
-                "if each of them should have a row, add what distinguishes them to key",
+                "to keep a row for each, add the columns that distinguish them to key",
             ),
             (OnConflict::Update, repeated) => {
                 let have = if repeated == 1 { "has" } else { "have" };
@@ -90,7 +90,7 @@ impl Keys {
                     format!(
                         "{found}: {repeated} {have} the key of another element of the same message{pair}"
                     ),
-                    "add what distinguishes them to key, for example @index",
+                    "add the columns that distinguish them to key, for example @index",
                 )
             }
         })

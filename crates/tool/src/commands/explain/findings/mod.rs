@@ -52,7 +52,7 @@ pub(crate) struct Findings<'p> {
     elements: usize,
 }
 
-/// Why there is no row of a message in a table, by what is looked for there.
+/// Why a message has no row in a table, by what is looked for there.
 type Reason = (usize, String);
 
 impl<'p> Findings<'p> {
@@ -66,7 +66,7 @@ impl<'p> Findings<'p> {
         }
     }
 
-    /// Adds a message with its rows, unless it breaks a rule. Returns why tables without a parent have no row of it.
+    /// Adds a message with its rows, unless it breaks a rule. Returns why tables without a parent get no row from it.
     pub(crate) fn see(
         &mut self,
         sample: &Sample,
@@ -282,7 +282,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Why an array makes no row of a table without a parent.
+/// Why an array produces no row in a table without a parent.
 fn why_no_element(mapping: &TableMapping, elements: Option<usize>) -> Option<String> {
     let array = mapping.each.as_ref().filter(|_| mapping.parent.is_none())?;
     let what = match elements {

@@ -11,7 +11,7 @@ use crate::commands::infer::is_name;
 /// How many paths are kept to suggest. Each is compared with every path of the mapping that leads nowhere.
 pub(super) const MAX_PATHS: usize = 5_000;
 
-/// The paths of the samples, and those of the mapping among them.
+/// The paths of the samples, and the paths of the mapping that are among them.
 pub(super) struct Paths {
     /// Paths of the mapping at which no sample so far has a value.
     missing: Vec<Path>,

@@ -274,7 +274,7 @@ fn add(tallies: &mut [Tally], conditions: &[Condition], tested: &[Tested]) {
 /// What the fields have instead for which the conditions never hold.
 fn instead(tallies: &[Tally], conditions: &[Condition], noun: &str, shows_values: bool) -> String {
     let both = tallies.iter().zip(conditions);
-    let never = both.filter(|(tally, _)| tally.held == 0);
+    let never = both.filter(|(tally, _)| tally.holds == 0);
     let never: Vec<_> = never
         .map(|(tally, condition)| tally.instead(condition, noun, shows_values))
         .collect();

@@ -14,7 +14,7 @@ const MAX_SHOWN: usize = 10;
 /// Counts over the places at which a condition was tested.
 #[derive(Default)]
 pub(super) struct Tally {
-    pub(super) held: usize,
+    pub(super) holds: usize,
     tested: usize,
     missing: usize,
     nested: usize,
@@ -29,7 +29,7 @@ impl Tally {
     pub(super) fn add(&mut self, condition: &Condition, tested: &Tested) {
         self.tested += 1;
         match tested {
-            Tested::Holds => self.held += 1,
+            Tested::Holds => self.holds += 1,
             Tested::Missing => self.missing += 1,
             Tested::Nested => self.nested += 1,
             Tested::Other(value) => {
