@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::load::Outcome;
+use crate::load::MessageOutcome;
 use crate::message::{Message, Record};
 use crate::pipeline::Pipeline;
 use crate::rejection::{Rejection, Rule};
@@ -56,10 +56,10 @@ impl<'a> Batch<'a> {
     }
 
     /// How many rows of the stored messages that were read last have no value of their own, in each table.
-    pub(crate) fn empty_rows(&self, outcomes: &[Outcome]) -> Vec<usize> {
+    pub(crate) fn empty_rows(&self, outcomes: &[MessageOutcome]) -> Vec<usize> {
         let empty_in = |table: &TableRows| {
             let messages = outcomes.iter().enumerate();
-            let stored = messages.filter(|(_, outcome)| matches!(outcome, Outcome::Stored));
+            let stored = messages.filter(|(_, outcome)| matches!(outcome, MessageOutcome::Stored));
             stored.map(|(message, _)| table.empty_of(message)).sum()
         };
         self.rows.tables().iter().map(empty_in).collect()
@@ -106,14 +106,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Notes what became of the rows that were read last.
-    pub(crate) fn note(&mut self, outcomes: &[Outcome]) {
+    pub(crate) fn note(&mut self, outcomes: &[MessageOutcome]) {
         let positions = std::mem::take(&mut self.positions);
         for (position, outcome) in positions.into_iter().zip(outcomes) {
             let rule = match outcome {
-                Outcome::Stored => continue,
-                Outcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
-                Outcome::Blocked => Rule::GroupBlocked,
-                Outcome::Unknown => Rule::OutOfTime,
+                MessageOutcome::Stored => continue,
+                MessageOutcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
+                MessageOutcome::Blocked => Rule::GroupBlocked,
+                MessageOutcome::Unknown => Rule::OutOfTime,
             };
             self.reject(position, rule.into());
         }

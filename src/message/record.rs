@@ -36,7 +36,7 @@ pub struct Record<'a> {
     #[serde(borrow)]
     pub(crate) body: Option<Text<'a>>,
     #[serde(default, borrow)]
-    pub(super) attributes: Attributes<'a>,
+    pub(super) attributes: SystemAttributes<'a>,
     #[serde(default)]
     pub(crate) message_attributes: HashMap<String, MessageAttribute>,
     #[serde(rename = "eventSourceARN", default, borrow)]
@@ -49,7 +49,7 @@ pub struct Record<'a> {
 /// System attributes, all of which SQS sends as strings.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Attributes<'a> {
+pub(super) struct SystemAttributes<'a> {
     #[serde(default, deserialize_with = "millis")]
     sent_timestamp: Option<i64>,
     #[serde(default, deserialize_with = "millis")]

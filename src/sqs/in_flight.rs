@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::Message;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, interval};
 
-use super::{Outcome, Queue};
+use super::{BatchResult, Queue};
 use crate::aws::AwsError;
 
 /// A visibility timeout is extended after this fraction of it.
@@ -185,7 +185,7 @@ impl InFlight {
     }
 
     /// Deletes messages, and says which of them still exist: these remain in flight.
-    pub async fn delete(&self, receipts: &[&Receipt]) -> Outcome {
+    pub async fn delete(&self, receipts: &[&Receipt]) -> BatchResult {
         let handles: Vec<String> = receipts
             .iter()
             .map(|receipt| self.newest(receipt))

@@ -22,7 +22,7 @@ use crate::config::QueueSettings;
 use crate::message::Record;
 use crate::rejection::Rejection;
 use policy::{Disposition, FailurePolicy};
-pub use queue::{Attributes, Depth, Outcome, Queue, RedrivePolicy, is_fifo, name_of};
+pub use queue::{Attributes, BatchResult, Depth, Queue, RedrivePolicy, is_fifo, name_of};
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.
 pub struct Sqs {
