@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mapping::{Compiled, MessageRows, Record, Rejection, Rule, TableRows};
 
-use crate::load::Outcome;
+use crate::load::MessageOutcome;
 
 /// Messages are read until their rows take this much memory. These rows are stored, in one statement, before more
 /// messages are read.
@@ -53,10 +53,10 @@ impl<'a> Batch<'a> {
     }
 
     /// How many rows of the stored messages that were read last have no value of their own, in each table.
-    pub(crate) fn empty_rows(&self, outcomes: &[Outcome]) -> Vec<usize> {
+    pub(crate) fn empty_rows(&self, outcomes: &[MessageOutcome]) -> Vec<usize> {
         let empty_in = |table: &TableRows| {
             let messages = outcomes.iter().enumerate();
-            let stored = messages.filter(|(_, outcome)| matches!(outcome, Outcome::Stored));
+            let stored = messages.filter(|(_, outcome)| matches!(outcome, MessageOutcome::Stored));
             stored.map(|(message, _)| table.empty_of(message)).sum()
         };
         self.rows.tables().iter().map(empty_in).collect()
@@ -103,14 +103,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Notes what became of the rows that were read last.
-    pub(crate) fn note(&mut self, outcomes: &[Outcome]) {
+    pub(crate) fn note(&mut self, outcomes: &[MessageOutcome]) {
         let positions = std::mem::take(&mut self.positions);
         for (position, outcome) in positions.into_iter().zip(outcomes) {
             let rule = match outcome {
-                Outcome::Stored => continue,
-                Outcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
-                Outcome::Blocked => Rule::GroupBlocked,
-                Outcome::Unknown => Rule::OutOfTime,
+                MessageOutcome::Stored => continue,
+                MessageOutcome::Rejected(refusal) => Rule::Refused(refusal.clone()),
+                MessageOutcome::Blocked => Rule::GroupBlocked,
+                MessageOutcome::Unknown => Rule::OutOfTime,
             };
             self.reject(position, rule.into());
         }
@@ -186,7 +186,7 @@ mod tests {
     /// and its body; an empty group is that of a standard queue.
     fn settled(
         messages: &[(&str, serde_json::Value)],
-        outcomes: &[Outcome],
+        outcomes: &[MessageOutcome],
     ) -> (Vec<String>, usize) {
         let records: Vec<_> = messages
             .iter()
@@ -227,9 +227,12 @@ mod tests {
             ("anna", json!({"is_stored": true})),
             ("ben", none()),
         ];
-        let refused = || Outcome::Rejected(Box::default());
-        for (outcome, rule) in [(refused(), "refused"), (Outcome::Unknown, "out_of_time")] {
-            let outcomes = [outcome, Outcome::Stored, Outcome::Blocked];
+        let refused = || MessageOutcome::Rejected(Box::default());
+        for (outcome, rule) in [
+            (refused(), "refused"),
+            (MessageOutcome::Unknown, "out_of_time"),
+        ] {
+            let outcomes = [outcome, MessageOutcome::Stored, MessageOutcome::Blocked];
             let expected = [rule, "group_held", "group_held", "group_held"];
             let expected = [1, 3, 4, 5].iter().zip(expected);
             let expected: Vec<_> = expected.map(|(at, rule)| format!("{at} {rule}")).collect();
@@ -244,7 +247,7 @@ mod tests {
             ("", json!({"is_stored": true, "k": 1})),
             ("", json!({})),
         ];
-        let (rules, skipped) = settled(&messages, &[Outcome::Stored]);
+        let (rules, skipped) = settled(&messages, &[MessageOutcome::Stored]);
         assert_eq!((rules, skipped), (vec!["0 not_an_object".to_owned()], 1));
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Client;
 
 use super::chosen::{Chosen, choose, stored};
-use super::execute::{Counts, arrays, execute, is_nothing};
+use super::execute::{TableCounts, arrays, execute, is_nothing};
 use super::schedule::Part;
 use super::sql::Statements;
 use super::standby::confirm;
@@ -103,7 +103,7 @@ impl Loader {
         part: &Part,
         is_optimistic: bool,
         time: TimeBudget,
-    ) -> Result<Result<Vec<Vec<Counts>>, DatabaseError>, Next> {
+    ) -> Result<Result<Vec<Vec<TableCounts>>, DatabaseError>, Next> {
         let Self {
             pipeline,
             database,
@@ -156,7 +156,7 @@ impl Loader {
 
     /// Whether the counts can be believed, and whether the optimistic insert was the right choice: one that writes
     /// nothing has lost its constraint, or a trigger discards every row.
-    fn is_right(&mut self, counts: &[Vec<Counts>], is_optimistic: bool) -> bool {
+    fn is_right(&mut self, counts: &[Vec<TableCounts>], is_optimistic: bool) -> bool {
         let is_right = !(is_optimistic && is_nothing(counts));
         if !is_right {
             self.statements.forget_guard();

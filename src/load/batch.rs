@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 
 use super::attempt::Failure;
 use super::schedule::{Lanes, Part, Schedule};
-use super::{LoadError, Loaded, Outcome};
+use super::{LoadError, Loaded, MessageOutcome};
 use crate::counts::Stored;
 use crate::database::TransactionLimit;
 use crate::refusal::OfPostgres as _;
@@ -58,7 +58,7 @@ impl<'a> Batch<'a> {
             rows,
             groups,
             loaded: Loaded {
-                outcomes: vec![Outcome::Unknown; rows.messages()],
+                outcomes: vec![MessageOutcome::Unknown; rows.messages()],
                 tables: vec![Stored::default(); rows.tables().len()],
             },
             schedule: Schedule::new(parts(rows, limit), move || lanes(pipeline, rows, groups)),
@@ -90,7 +90,7 @@ impl<'a> Batch<'a> {
     /// The rows of a part are stored; with the counts of each table.
     pub(super) fn stored(&mut self, part: &Part, stored: &[Stored]) {
         for &message in &part.messages {
-            self.set(message, Outcome::Stored);
+            self.set(message, MessageOutcome::Stored);
         }
         for (total, stored) in self.loaded.tables.iter_mut().zip(stored) {
             *total = total.plus(stored);
@@ -124,7 +124,7 @@ impl<'a> Batch<'a> {
             let is_proven = tables.all(|(table, stored)| {
                 table.of_message(message).is_empty() || stored.written + stored.deleted > 0
             });
-            if let Some(Outcome::Rejected(refusal)) = self.loaded.outcomes.get_mut(message) {
+            if let Some(MessageOutcome::Rejected(refusal)) = self.loaded.outcomes.get_mut(message) {
                 refusal.is_ambiguous = !is_proven;
             }
         }
@@ -144,21 +144,21 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn set(&mut self, message: usize, outcome: Outcome) {
+    fn set(&mut self, message: usize, outcome: MessageOutcome) {
         if let Some(known) = self.loaded.outcomes.get_mut(message) {
             *known = outcome;
         }
     }
 
     fn is_any_stored(&self) -> bool {
-        self.loaded.outcomes.contains(&Outcome::Stored)
+        self.loaded.outcomes.contains(&MessageOutcome::Stored)
     }
 
     fn is_blocked(&mut self, message: usize) -> bool {
         let group = group_of(self.groups, message);
         let is_blocked = group.is_some_and(|group| self.blocked.contains(&group));
         if is_blocked {
-            self.set(message, Outcome::Blocked);
+            self.set(message, MessageOutcome::Blocked);
         }
         is_blocked
     }
@@ -172,7 +172,7 @@ impl<'a> Batch<'a> {
 
 impl Ambiguous {
     /// What became of a message that failed by itself.
-    fn outcome(&mut self, message: usize, failure: Failure) -> Outcome {
+    fn outcome(&mut self, message: usize, failure: Failure) -> MessageOutcome {
         match failure {
             Failure::Refused(refusal, error) => {
                 if let Some(error) = error {
@@ -180,19 +180,19 @@ impl Ambiguous {
                     self.other = Some(error);
                     self.messages.push(message);
                 }
-                Outcome::Rejected(Box::new(refusal))
+                MessageOutcome::Rejected(Box::new(refusal))
             }
             Failure::Table(error) => {
                 self.count += 1;
                 self.table.get_or_insert(error);
-                Outcome::Unknown
+                MessageOutcome::Unknown
             }
             Failure::TryFewer(Some(error)) => {
                 self.count += 1;
                 self.other = Some(error);
-                Outcome::Unknown
+                MessageOutcome::Unknown
             }
-            Failure::TryFewer(None) | Failure::Stop(_) => Outcome::Unknown,
+            Failure::TryFewer(None) | Failure::Stop(_) => MessageOutcome::Unknown,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use mapping::{MessageRows, Pipeline, Rows, TableRows};
 
 use super::dedup::{Deduplicated, deduplicate};
-use super::execute::Counts;
+use super::execute::TableCounts;
 use crate::counts::Stored;
 
 /// The rows of some messages that are to be stored, table by table.
@@ -48,7 +48,7 @@ pub(super) fn choose<'r>(
 }
 
 /// What became of rows in each table, given what each of the statements has counted there.
-pub(super) fn stored(chosen: &[Chosen<'_>], counts: &[Vec<Counts>]) -> Vec<Stored> {
+pub(super) fn stored(chosen: &[Chosen<'_>], counts: &[Vec<TableCounts>]) -> Vec<Stored> {
     let stored = chosen.iter().zip(counts);
     let stored = stored.map(|(chosen, counts)| chosen.stored(counts));
     let sums = stored.reduce(|sums, stored| {
@@ -143,7 +143,7 @@ impl ChosenRows<'_> {
             .collect()
     }
 
-    fn stored(&self, counts: Counts) -> Stored {
+    fn stored(&self, counts: TableCounts) -> Stored {
         let mut stored = Stored {
             written: counts.written,
             deleted: counts.deleted,
@@ -177,7 +177,7 @@ impl Chosen<'_> {
     }
 
     /// What became of the rows, given what the statement has counted.
-    fn stored(&self, counts: &[Counts]) -> Vec<Stored> {
+    fn stored(&self, counts: &[TableCounts]) -> Vec<Stored> {
         let tables = self.tables.iter().zip(counts);
         tables
             .map(|(table, &counts)| table.stored(counts))

@@ -11,14 +11,14 @@ use super::sql::{COUNTS, FIRST_COUNT, needs_snapshot};
 
 /// What a statement has counted in a table.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counts {
+pub(super) struct TableCounts {
     pub(super) written: u64,
     pub(super) deleted: u64,
     /// Rows that are newer than the message that would have deleted them.
     pub(super) newer: u64,
 }
 
-impl Counts {
+impl TableCounts {
     fn of_one_table(written: u64) -> Vec<Self> {
         vec![Self {
             written,
@@ -52,7 +52,7 @@ pub(super) fn arrays<'a>(pipeline: &Pipeline, chosen: &'a Chosen<'_>) -> Vec<Col
 }
 
 /// Whether no row was written or deleted.
-pub(super) fn is_nothing(counts: &[Vec<Counts>]) -> bool {
+pub(super) fn is_nothing(counts: &[Vec<TableCounts>]) -> bool {
     counts
         .iter()
         .flatten()
@@ -67,15 +67,15 @@ pub(super) async fn execute(
     prepared: Option<Statement>,
     text: &str,
     runs: &[Vec<ColumnArray<'_>>],
-) -> Result<Vec<Vec<Counts>>, tokio_postgres::Error> {
+) -> Result<Vec<Vec<TableCounts>>, tokio_postgres::Error> {
     if let (Some(prepared), [arrays]) = (prepared, runs) {
         let written = client.execute_raw(&prepared, arrays).await?;
-        return Ok(vec![Counts::of_one_table(written)]);
+        return Ok(vec![TableCounts::of_one_table(written)]);
     }
     let runs: Vec<_> = runs.iter().map(|arrays| parameters(arrays)).collect();
     if let (Some(_), [parameters]) = (pipeline.single_table(), &runs[..]) {
         let written = client.execute_typed(text, parameters).await?;
-        return Ok(vec![Counts::of_one_table(written)]);
+        return Ok(vec![TableCounts::of_one_table(written)]);
     }
     let rows = match (needs_snapshot(pipeline), &runs[..]) {
         (false, [parameters]) => vec![client.query_typed(text, parameters).await?],
@@ -137,14 +137,14 @@ async fn one_by_one(
 }
 
 /// The counts of each table, as the statement returns them.
-fn counts(row: Option<&Row>, tables: usize) -> Result<Vec<Counts>, tokio_postgres::Error> {
+fn counts(row: Option<&Row>, tables: usize) -> Result<Vec<TableCounts>, tokio_postgres::Error> {
     let count = |position: usize| match row {
         Some(row) => row.try_get(position).map(|count: i64| count.unsigned_abs()),
         None => Ok(0),
     };
     let counts = (0..tables).map(|table| {
         let first = FIRST_COUNT + table * COUNTS;
-        Ok(Counts {
+        Ok(TableCounts {
             written: count(first)?,
             deleted: count(first + 1)?,
             newer: count(first + 2)?,

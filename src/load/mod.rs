@@ -35,7 +35,7 @@ use sql::Statements;
 
 /// What became of a message's rows, all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum MessageOutcome {
     /// As they should be, by this batch or an earlier one.
     Stored,
     /// Refused by Postgres.
@@ -50,7 +50,7 @@ pub enum Outcome {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// One for each message with rows.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<MessageOutcome>,
     /// One for each table.
     pub tables: Vec<Stored>,
 }

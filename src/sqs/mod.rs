@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::aws::{Aws, AwsError};
 use crate::config::QueueSettings;
 use policy::{Disposition, FailurePolicy};
-pub use queue::{Attributes, Depth, Outcome, Queue, Receipt, RedrivePolicy, is_fifo, name_of};
+pub use queue::{Attributes, BatchResult, Depth, Queue, Receipt, RedrivePolicy, is_fifo, name_of};
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.
 pub struct Sqs {

@@ -23,7 +23,7 @@ use crate::aws::AwsError;
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The result of many entries: the positions of those that failed, and why requests failed as a whole.
-pub type Outcome = (HashSet<usize>, Result<(), AwsError>);
+pub type BatchResult = (HashSet<usize>, Result<(), AwsError>);
 
 /// A queue, by its URL.
 #[derive(Debug, Clone)]
@@ -196,7 +196,7 @@ impl Queue {
     }
 
     /// Deletes messages by their receipt handles, and says which of them still exist.
-    pub async fn delete(&self, handles: &[&str]) -> Outcome {
+    pub async fn delete(&self, handles: &[&str]) -> BatchResult {
         let entry = |(position, handle): (usize, &&str)| {
             let entry = Deletion::builder().id(position.to_string());
             entry.receipt_handle(*handle).build().ok()
@@ -206,7 +206,7 @@ impl Queue {
         all(tens.map(|ten| self.delete_ten(ten.to_vec()))).await
     }
 
-    async fn delete_ten(&self, mut left: Vec<Deletion>) -> Outcome {
+    async fn delete_ten(&self, mut left: Vec<Deletion>) -> BatchResult {
         let positions = |left: &[Deletion]| left.iter().filter_map(|e| position(&e.id)).collect();
         for wait in WAITS {
             let request = self.client.delete_message_batch().queue_url(&self.url);
@@ -228,7 +228,7 @@ impl Queue {
 
     /// Sets for how long deliveries remain invisible from now on, by their receipt handles, and says which of them keep
     /// their timeout.
-    pub async fn change_visibility(&self, changes: &[(&str, Duration)]) -> Outcome {
+    pub async fn change_visibility(&self, changes: &[(&str, Duration)]) -> BatchResult {
         let entry = |(position, (handle, timeout)): (usize, &(&str, Duration))| {
             let entry = Change::builder().id(position.to_string());
             let entry = entry.receipt_handle(*handle);
@@ -239,7 +239,7 @@ impl Queue {
         all(tens.map(|ten| self.change_ten(ten))).await
     }
 
-    async fn change_ten(&self, entries: &[Change]) -> Outcome {
+    async fn change_ten(&self, entries: &[Change]) -> BatchResult {
         let request = self.client.change_message_visibility_batch();
         let request = request.queue_url(&self.url);
         match request.set_entries(Some(entries.to_vec())).send().await {
@@ -300,9 +300,9 @@ impl RedrivePolicy {
     }
 }
 
-async fn all(requests: impl Iterator<Item = impl Future<Output = Outcome>>) -> Outcome {
+async fn all(requests: impl Iterator<Item = impl Future<Output = BatchResult>>) -> BatchResult {
     let requests = stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS);
-    let add = async |(mut failed, result): Outcome, (more, one): Outcome| {
+    let add = async |(mut failed, result): BatchResult, (more, one): BatchResult| {
         failed.extend(more);
         (failed, result.and(one))
     };

@@ -54,7 +54,7 @@ pub(super) struct Line<'a> {
     #[serde(flatten)]
     pub(super) log: Option<LogMembers<'a>>,
     #[serde(rename = "_aws")]
-    metadata: Metadata<'a>,
+    metadata: EmbeddedMetrics<'a>,
     function: &'a str,
     table: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub(super) struct Line<'a> {
 
 /// Which messages or rows of the function the metrics of a line count.
 #[derive(Clone, Copy)]
-pub(super) enum Scope<'a> {
+pub(super) enum MetricScope<'a> {
     All,
     /// Messages that broke this rule.
     Rule(&'a str),
@@ -77,13 +77,13 @@ impl<'a> Line<'a> {
     pub(super) fn new(
         function: &'a str,
         tables: &'a str,
-        scope: Scope<'a>,
+        scope: MetricScope<'a>,
         metrics: &'a [Metric],
     ) -> Self {
         let (dimensions, table, rule): (&[_], _, _) = match scope {
-            Scope::All => (&["Function"], tables.into(), None),
-            Scope::Rule(rule) => (&["Function", "Rule"], tables.into(), Some(rule)),
-            Scope::Table(table) => (&["Function", "Table"], ascii(table), None),
+            MetricScope::All => (&["Function"], tables.into(), None),
+            MetricScope::Rule(rule) => (&["Function", "Rule"], tables.into(), Some(rule)),
+            MetricScope::Table(table) => (&["Function", "Table"], ascii(table), None),
         };
         let directive = Directive {
             namespace: NAMESPACE,
@@ -93,7 +93,7 @@ impl<'a> Line<'a> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             log: None,
-            metadata: Metadata {
+            metadata: EmbeddedMetrics {
                 timestamp: now.unwrap_or_default().as_millis() as u64,
                 cloud_watch_metrics: [directive],
             },
@@ -139,7 +139,7 @@ impl<'a> LogMembers<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Metadata<'a> {
+struct EmbeddedMetrics<'a> {
     /// Milliseconds since 1970.
     timestamp: u64,
     cloud_watch_metrics: [Directive<'a>; 1],

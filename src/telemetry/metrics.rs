@@ -10,7 +10,7 @@ use std::time::Duration;
 use mapping::Pipeline;
 use tracing::level_filters::LevelFilter;
 
-use super::line::{Line, LogMembers, Metric, Scope, json_span};
+use super::line::{Line, LogMembers, Metric, MetricScope, json_span};
 use super::summary::Summary;
 use crate::counts::{Recovery, Stored};
 
@@ -116,7 +116,7 @@ impl Metrics {
     /// Writes the time from the start of the process until it was ready for its first batch.
     pub fn cold_start(&self, took: Duration) {
         let metric = [Metric::millis("ColdStartMillis", took)];
-        self.write(&self.line(Scope::All, &metric));
+        self.write(&self.line(MetricScope::All, &metric));
     }
 
     /// Writes the result of a batch; `failed` counts its failed messages by rule.
@@ -129,7 +129,7 @@ impl Metrics {
         self.lock_totals().add(batch, failed, dead_lettered);
         for (rule, &messages) in failed {
             let count = [Metric::count("MessagesFailed", messages as u64)];
-            self.write(&self.line(Scope::Rule(rule), &count));
+            self.write(&self.line(MetricScope::Rule(rule), &count));
         }
         self.write_tables(batch);
         let mut metrics = batch.metrics();
@@ -183,13 +183,13 @@ impl Metrics {
                 .map(|(name, count)| Metric::count(name, count))
                 .collect();
             if !metrics.is_empty() {
-                self.write(&self.line(Scope::Table(table), &metrics));
+                self.write(&self.line(MetricScope::Table(table), &metrics));
             }
         }
     }
 
     fn write_summary(&self, summary: &Summary, metrics: &[Metric]) {
-        let mut line = self.line(Scope::All, metrics);
+        let mut line = self.line(MetricScope::All, metrics);
         line.log = self.log_members(summary);
         self.write(&line);
     }
@@ -205,7 +205,7 @@ impl Metrics {
         is_logged.then(|| LogMembers::new(summary, span))
     }
 
-    fn line<'a>(&'a self, scope: Scope<'a>, metrics: &'a [Metric]) -> Line<'a> {
+    fn line<'a>(&'a self, scope: MetricScope<'a>, metrics: &'a [Metric]) -> Line<'a> {
         Line::new(&self.function, &self.tables, scope, metrics)
     }
 

@@ -17,7 +17,7 @@ fn ambiguous() -> Failure {
 fn batch<'a>(
     rows: &'a MessageRows,
     groups: &'a [Option<usize>],
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<MessageOutcome>,
     tables: &[Stored],
 ) -> Batch<'a> {
     let parts = (0..outcomes.len()).map(|message| vec![message]).collect();
@@ -34,8 +34,8 @@ fn batch<'a>(
     }
 }
 
-fn rejected() -> Outcome {
-    Outcome::Rejected(Box::default())
+fn rejected() -> MessageOutcome {
+    MessageOutcome::Rejected(Box::default())
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn whatever_a_message_fails_by_no_later_one_of_its_group_is_tried() {
     let groups = [Some(0), Some(1), Some(0), None, Some(0)];
     for (number, failure) in failures.into_iter().enumerate() {
         let rows = MessageRows::new([]);
-        let mut batch = batch(&rows, &groups, vec![Outcome::Unknown; 5], &[]);
+        let mut batch = batch(&rows, &groups, vec![MessageOutcome::Unknown; 5], &[]);
         let first = batch.next().unwrap();
         assert_eq!(first.messages, [0]);
         batch.failed(first, failure);
@@ -61,8 +61,8 @@ fn whatever_a_message_fails_by_no_later_one_of_its_group_is_tried() {
         }
         assert_eq!(tried, [1, 3], "{number}");
         let (loaded, _) = batch.end();
-        assert_eq!(loaded.outcomes[2], Outcome::Blocked, "{number}");
-        assert_eq!(loaded.outcomes[4], Outcome::Blocked, "{number}");
+        assert_eq!(loaded.outcomes[2], MessageOutcome::Blocked, "{number}");
+        assert_eq!(loaded.outcomes[4], MessageOutcome::Blocked, "{number}");
     }
 }
 
@@ -98,8 +98,8 @@ fn not_blamed(tables: [Stored; 2]) -> Vec<usize> {
     // Without a row that was stored, all of them fail as one.
     assert_eq!(result, Err(error()));
     let is_ambiguous = |message: &usize| match &loaded.outcomes[*message] {
-        Outcome::Rejected(refusal) => refusal.is_ambiguous,
-        Outcome::Stored | Outcome::Blocked | Outcome::Unknown => false,
+        MessageOutcome::Rejected(refusal) => refusal.is_ambiguous,
+        MessageOutcome::Stored | MessageOutcome::Blocked | MessageOutcome::Unknown => false,
     };
     (0..3).filter(is_ambiguous).collect()
 }
@@ -124,8 +124,8 @@ fn a_message_is_blamed_once_each_of_its_tables_has_changed_by_another_one_and_no
 fn a_fault_of_the_table_fails_a_batch_of_which_something_is_stored_and_one_of_the_server_does_not()
 {
     let rows = MessageRows::new([]);
-    let result = |failure: Failure, other: Outcome| {
-        let mut batch = batch(&rows, &[], vec![Outcome::Unknown, other], &[]);
+    let result = |failure: Failure, other: MessageOutcome| {
+        let mut batch = batch(&rows, &[], vec![MessageOutcome::Unknown, other], &[]);
         let first = batch.next().unwrap();
         batch.failed(first, failure);
         batch.end().1
@@ -133,10 +133,10 @@ fn a_fault_of_the_table_fails_a_batch_of_which_something_is_stored_and_one_of_th
     let of_server = || Failure::TryFewer(Some(error()));
     let of_row = Failure::Refused(Refusal::default(), None);
     assert_eq!(
-        result(Failure::Table(error()), Outcome::Stored),
+        result(Failure::Table(error()), MessageOutcome::Stored),
         Err(error())
     );
-    assert_eq!(result(of_server(), Outcome::Stored), Ok(()));
+    assert_eq!(result(of_server(), MessageOutcome::Stored), Ok(()));
     assert_eq!(result(of_server(), rejected()), Err(error()));
     assert_eq!(result(of_row, rejected()), Ok(()));
 }

@@ -37,7 +37,7 @@ pub struct Record<'a> {
     #[serde(borrow)]
     pub body: Option<Text<'a>>,
     #[serde(default, borrow)]
-    pub(super) attributes: Attributes<'a>,
+    pub(super) attributes: SystemAttributes<'a>,
     /// By their names.
     #[serde(default)]
     pub message_attributes: HashMap<String, MessageAttribute>,
@@ -52,7 +52,7 @@ pub struct Record<'a> {
 /// System attributes, all of which SQS sends as strings.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Attributes<'a> {
+pub(super) struct SystemAttributes<'a> {
     #[serde(default, deserialize_with = "millis")]
     sent_timestamp: Option<i64>,
     #[serde(default, deserialize_with = "millis")]

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, interval};
 
 use sqs_to_postgres::aws::AwsError;
-use sqs_to_postgres::sqs::{Outcome, Queue, Receipt};
+use sqs_to_postgres::sqs::{BatchResult, Queue, Receipt};
 
 /// A visibility timeout is extended after this fraction of it.
 const EXTEND_AFTER: u32 = 3;
@@ -164,8 +164,8 @@ impl InFlight {
         (failed.len(), result)
     }
 
-    /// Deletes messages, and says which of them are still there: these stay in flight.
-    pub(crate) async fn delete(&self, receipts: &[&Receipt]) -> Outcome {
+    /// Deletes messages, and says which of them still exist: these remain in flight.
+    pub(crate) async fn delete(&self, receipts: &[&Receipt]) -> BatchResult {
         let handles: Vec<String> = receipts
             .iter()
             .map(|receipt| self.newest(receipt))

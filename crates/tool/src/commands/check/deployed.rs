@@ -17,7 +17,7 @@ use sqs_to_postgres::telemetry::messages::MAPPING_DIGEST;
 
 use super::Check;
 use super::function::{DEAD_LETTER_QUEUE_URL, Function};
-use super::queue::Queue;
+use super::queue::CheckedQueue;
 use super::report::Report;
 use crate::cli::error::CliError;
 use crate::cli::settings::queue_url_or;
@@ -43,7 +43,7 @@ pub(super) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    pub(super) async fn check(&self, queue: Option<&Queue>, report: &mut Report) {
+    pub(super) async fn check(&self, queue: Option<&CheckedQueue>, report: &mut Report) {
         self.check_mapping(report).await;
         if self.function.variables.is_none() {
             let text = "the function's variables cannot be read, so they are not compared";
@@ -164,7 +164,7 @@ impl Comparison<'_> {
     }
 
     /// Compares the function's own queue for dead letters with this command's and with the redrive policy's.
-    fn check_dead_letters(&self, queue: Option<&Queue>, report: &mut Report) {
+    fn check_dead_letters(&self, queue: Option<&CheckedQueue>, report: &mut Report) {
         let Some(url) = self.function.variable(DEAD_LETTER_QUEUE_URL) else {
             return;
         };

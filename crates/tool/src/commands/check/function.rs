@@ -12,7 +12,7 @@ use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::ServerFacts;
 use sqs_to_postgres::sqs::name_of;
 
-use super::queue::{ADVISED_VISIBILITY, Queue};
+use super::queue::{ADVISED_VISIBILITY, CheckedQueue};
 use super::report::Report;
 use crate::cli::error::CliError;
 use crate::cli::output::listed;
@@ -91,7 +91,7 @@ impl Function {
     /// Writes the lines of the function and of its event source.
     pub(super) fn check(
         &self,
-        queue: Option<&Queue>,
+        queue: Option<&CheckedQueue>,
         server: Option<&ServerFacts>,
         report: &mut Report,
     ) {
@@ -118,7 +118,7 @@ impl Function {
     }
 
     /// Why there is no event source mapping to check, and what to do.
-    fn no_source(&self, queue: Option<&Queue>) -> (String, String) {
+    fn no_source(&self, queue: Option<&CheckedQueue>) -> (String, String) {
         let read: Vec<&str> = self
             .sources
             .iter()
@@ -140,7 +140,7 @@ impl Function {
         }
     }
 
-    fn check_visibility(&self, queue: &Queue, report: &mut Report) {
+    fn check_visibility(&self, queue: &CheckedQueue, report: &mut Report) {
         let (visibility, timeout) = (queue.visibility_secs, self.timeout_secs);
         let advised = ADVISED_VISIBILITY * timeout;
         if visibility < timeout {

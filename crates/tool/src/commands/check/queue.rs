@@ -11,7 +11,7 @@ use crate::cli::error::CliError;
 pub(super) const ADVISED_VISIBILITY: u64 = 6;
 
 /// The findings about a queue.
-pub(super) struct Queue {
+pub(super) struct CheckedQueue {
     pub(super) arn: String,
     pub(super) visibility_secs: u64,
     /// After how many deliveries SQS moves a message to the dead-letter queue; empty if it never does.
@@ -20,7 +20,7 @@ pub(super) struct Queue {
     pub(super) dead_letter_arn: Option<String>,
 }
 
-impl Queue {
+impl CheckedQueue {
     /// Writes the line of a FIFO queue's dead letters; `are_direct` if the function sends them itself.
     pub(super) fn check_order(&self, are_direct: bool, report: &mut Report) {
         if !is_fifo(&self.arn) {
@@ -48,7 +48,7 @@ pub(super) async fn check(
     queue: Result<Option<sqs::Queue>, CliError>,
     sqs: &Client,
     report: &mut Report,
-) -> Option<Queue> {
+) -> Option<CheckedQueue> {
     let queue = report.value("queue", queue)??;
     let attributes = report.value("queue", queue.attributes().await)?;
     let (name, waiting) = (name_of(&attributes.arn), attributes.depth.waiting);
@@ -58,7 +58,7 @@ pub(super) async fn check(
     report.ok("queue", &found);
     check_redrive(&attributes, sqs, report).await;
     let policy = attributes.redrive_policy;
-    Some(Queue {
+    Some(CheckedQueue {
         arn: attributes.arn,
         visibility_secs,
         dead_letter_arn: policy.as_ref().map(|policy| policy.dead_letter_arn.clone()),

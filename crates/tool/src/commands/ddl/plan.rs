@@ -21,10 +21,10 @@ pub(super) struct Allowed {
 /// The steps that make the tables fit.
 #[derive(Default)]
 pub(super) struct Plan {
-    steps: Vec<Step>,
+    steps: Vec<PlanStep>,
 }
 
-struct Step {
+struct PlanStep {
     /// What is wrong, and where.
     what: String,
     fix: Fix,
@@ -47,12 +47,12 @@ impl Plan {
                 eprintln!("{name} fits the mapping");
             }
         }
-        plan.steps.sort_by_key(Step::rank);
+        plan.steps.sort_by_key(PlanStep::rank);
         plan
     }
 
     fn step(&mut self, what: impl Into<String>, fix: Fix) {
-        self.steps.push(Step {
+        self.steps.push(PlanStep {
             what: what.into(),
             fix,
             later: None,
@@ -87,7 +87,7 @@ impl Plan {
     fn alter(&mut self, mapping: &TableMapping, facts: &TableFacts) {
         let name = &mapping.table;
         for difference in facts.columns.differences(mapping) {
-            self.steps.push(Step {
+            self.steps.push(PlanStep {
                 what: format!(
                     "{name}, column {:?}: {}",
                     difference.column, difference.fault
@@ -133,7 +133,7 @@ impl Plan {
 
     /// The plan as SQL; what is not allowed is a comment.
     pub(super) fn sql(&self, allowed: Allowed) -> String {
-        let is_simple = |step: &Step| step.rank() == 0;
+        let is_simple = |step: &PlanStep| step.rank() == 0;
         let mut sql = match self.steps.iter().all(is_simple) {
             true => String::new(),
             false => LEGEND.to_owned(),
@@ -148,7 +148,7 @@ impl Plan {
     /// What remains to be done after the statements of the plan; `None` if that is nothing.
     pub(super) fn left(&self, allowed: Allowed) -> Option<String> {
         let left = |rank| {
-            let is_left = |step: &&Step| step.rank() == rank && !step.is_allowed(allowed);
+            let is_left = |step: &&PlanStep| step.rank() == rank && !step.is_allowed(allowed);
             match self.steps.iter().filter(is_left).count() {
                 0 => None,
                 count => Some(count),
@@ -164,7 +164,7 @@ impl Plan {
     }
 }
 
-impl Step {
+impl PlanStep {
     fn rank(&self) -> u8 {
         match self.fix {
             Fix::Statement(_, Effect::Adds) => 0,

@@ -40,7 +40,7 @@ impl Collector for Status {
         let depth = counts.depth.known().into_iter();
         let depth =
             depth.flat_map(|depth| [("waiting", depth.waiting), ("invisible", depth.invisible)]);
-        let mut all = Metrics(encoder);
+        let mut all = MetricsEncoder(encoder);
         all.counter("messages_received", "Messages received.", counts.received)?;
         all.counter("rows_stored", "Rows written.", totals.rows.written)?;
         let help = "Rows whose key was already in the table or in another row of their batch.";
@@ -80,9 +80,9 @@ impl Collector for Status {
 }
 
 /// Writes metrics.
-struct Metrics<'e>(DescriptorEncoder<'e>);
+struct MetricsEncoder<'e>(DescriptorEncoder<'e>);
 
-impl Metrics<'_> {
+impl MetricsEncoder<'_> {
     /// Writes a counter; `_total` is added to its name.
     fn counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
         self.add(name, help, &ConstCounter::new(value))

@@ -35,7 +35,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Status {
     totals: Arc<Mutex<Totals>>,
     words: Words,
-    counts: Arc<Mutex<Counts>>,
+    counts: Arc<Mutex<DrainCounts>>,
 }
 
 /// What the summary calls what it counts, which depends on the mapping.
@@ -58,7 +58,7 @@ pub(super) enum LastDepth {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct DrainCounts {
     /// The time at work, without waiting for messages.
     worked: Duration,
     /// The last uninterrupted period of work, which `worked` does not include.
@@ -90,7 +90,7 @@ impl Status {
         }
     }
 
-    pub(super) fn counts(&self) -> MutexGuard<'_, Counts> {
+    pub(super) fn counts(&self) -> MutexGuard<'_, DrainCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -222,7 +222,7 @@ impl Status {
     }
 }
 
-impl Counts {
+impl DrainCounts {
     fn worked(&self) -> Duration {
         self.worked + self.working.map_or(Duration::ZERO, |(from, to)| to - from)
     }
@@ -360,7 +360,7 @@ async fn healthz(State(status): State<Status>) -> (StatusCode, &'static str) {
 
 /// The summary for machines.
 fn as_json(
-    counts: &Counts,
+    counts: &DrainCounts,
     totals: &Totals,
     is_interrupted: bool,
     max_invisible: Duration,
@@ -418,7 +418,7 @@ mod tests {
         };
         let invisible = status(LastDepth::Read(invisible));
         assert_eq!(invisible.outcome(false), Outcome::SomeFailed);
-        let failed: [fn(&mut Counts) -> &mut usize; 4] = [
+        let failed: [fn(&mut DrainCounts) -> &mut usize; 4] = [
             |counts| &mut counts.failed,
             |counts| &mut counts.left,
             |counts| &mut counts.released,

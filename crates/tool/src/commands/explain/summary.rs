@@ -29,11 +29,11 @@ pub(super) struct Summary {
 struct TableCounts {
     rows: usize,
     deleted: usize,
-    columns: Vec<Counts>,
+    columns: Vec<ColumnCounts>,
 }
 
 #[derive(Default, Clone)]
-struct Counts {
+struct ColumnCounts {
     null: usize,
     defaulted: usize,
 }
@@ -152,7 +152,7 @@ impl TableCounts {
         Self {
             rows: 0,
             deleted: 0,
-            columns: vec![Counts::default(); mapping.columns.len()],
+            columns: vec![ColumnCounts::default(); mapping.columns.len()],
         }
     }
 
@@ -188,7 +188,7 @@ impl TableCounts {
         format!("{} of {name}{deleted}", counted(self.rows, "row"))
     }
 
-    fn counted(&self, column: &Column, counts: &Counts) -> String {
+    fn counted(&self, column: &Column, counts: &ColumnCounts) -> String {
         let values = self.rows - counts.null - counts.defaulted;
         let values = match column.mask {
             Some(_) => format!("{values} masked"),

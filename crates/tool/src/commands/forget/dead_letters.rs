@@ -25,7 +25,7 @@ const COUNT_TIME: Duration = Duration::from_secs(5);
 const COUNT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The queue whose messages become rows.
-pub(super) struct Source {
+pub(super) struct SourceQueue {
     queue: Queue,
     arn: String,
     /// How many messages it has, also in flight or delayed: the most that were seen.
@@ -38,11 +38,11 @@ pub(super) struct DeadLetters {
     arn: String,
     /// The queue whose messages are searched; `None`: any.
     source: Option<String>,
-    pub(super) counts: Counts,
+    pub(super) counts: DeadLetterCounts,
 }
 
 #[derive(Default)]
-pub(super) struct Counts {
+pub(super) struct DeadLetterCounts {
     pub(super) searched: usize,
     pub(super) found: usize,
     pub(super) deleted: usize,
@@ -61,7 +61,7 @@ pub(super) async fn queues(
     sqs: &Client,
     queue: &QueueFlags,
     dead_letters: &DeadLetterFlags,
-) -> Result<(Option<Source>, Option<DeadLetters>), CliError> {
+) -> Result<(Option<SourceQueue>, Option<DeadLetters>), CliError> {
     let (source, (queue, attributes)) = match queue.queue(sqs).await? {
         None => {
             let Some(queue) = dead_letters.named(sqs)? else {
@@ -75,7 +75,7 @@ pub(super) async fn queues(
             let dead = dead_letters.queue(sqs, &from).await?;
             let messages = from.depth.waiting + from.depth.invisible;
             let arn = from.arn;
-            let source = Source {
+            let source = SourceQueue {
                 queue,
                 arn,
                 messages,
@@ -87,12 +87,12 @@ pub(super) async fn queues(
         queue,
         arn: attributes.arn,
         source: source.as_ref().map(|source| source.arn.clone()),
-        counts: Counts::default(),
+        counts: DeadLetterCounts::default(),
     };
     Ok((source, Some(dead_letters)))
 }
 
-impl Source {
+impl SourceQueue {
     pub(super) fn name(&self) -> &str {
         name_of(&self.arn)
     }

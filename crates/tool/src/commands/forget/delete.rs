@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::person::People;
-use super::rows::{Found, Rows};
+use super::rows::{FoundRows, Rows};
 use super::session::begin;
 use crate::cli::database::{Parameter, connect};
 use crate::cli::error::may_pass;
@@ -110,7 +110,7 @@ impl Rows<'_> {
 /// Deletes the rows of all tables on one connection, and returns how many of each.
 async fn transaction(
     database: &mut Database,
-    tables: &[Found],
+    tables: &[FoundRows],
     people: &People,
     stop: &Stop,
 ) -> Result<Vec<u64>, Failed> {
@@ -139,7 +139,7 @@ async fn transaction(
 
 async fn delete_from(
     client: &Client,
-    tables: &[Found],
+    tables: &[FoundRows],
     people: &People,
 ) -> Result<Vec<u64>, DatabaseError> {
     let mut counts = Vec::new();

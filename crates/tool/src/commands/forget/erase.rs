@@ -2,7 +2,7 @@
 
 use sqs_to_postgres::database::{Database, DatabaseError};
 
-use super::dead_letters::Source;
+use super::dead_letters::SourceQueue;
 use super::delete::{Deletion, GRACE, INTERRUPTED};
 use super::left::{Accept, Left};
 use super::rows::Rows;
@@ -22,7 +22,7 @@ impl Rows<'_> {
     pub(super) async fn erase(
         &mut self,
         deletes: bool,
-        source: &mut Option<Source>,
+        source: &mut Option<SourceQueue>,
         stop: &Stop,
     ) -> Erased {
         let hindrance = stop.or_done(self.hindrance()).await;
@@ -153,7 +153,7 @@ fn rows_left(count: u64, why: &str) -> Left {
 }
 
 /// Messages of the queue, which may become rows after all.
-async fn left_in(source: &mut Option<Source>, stop: &Stop) -> Vec<Left> {
+async fn left_in(source: &mut Option<SourceQueue>, stop: &Stop) -> Vec<Left> {
     let Some(source) = source else {
         let text = "the messages of the queue (it is not named: name it with --queue-url)";
         return vec![Left::unless_accepted(Accept::Queue, text.to_owned())];

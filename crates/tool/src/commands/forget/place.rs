@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqs_to_postgres::database::{Database, DatabaseError};
 
 use super::person::People;
-use super::rows::Found;
+use super::rows::FoundRows;
 
 /// A database, and the role that searched it.
 pub(super) struct Place {
@@ -52,14 +52,14 @@ pub(super) struct Unsearched {
 }
 
 /// What of the mapping's tables was not searched. Columns that cannot hold text are omitted for tables that were.
-pub(super) fn unsearched(people: &People, tables: &[Found]) -> Vec<Unsearched> {
+pub(super) fn unsearched(people: &People, tables: &[FoundRows]) -> Vec<Unsearched> {
     let mapped = people.pipeline.tables.iter();
     let unsearched = mapped.map(|mapping| of_table(people, tables, mapping));
     let is_complete = |it: &Unsearched| it.why.is_none() && it.columns.is_empty();
     unsearched.filter(|it| !is_complete(it)).collect()
 }
 
-fn of_table(people: &People, tables: &[Found], mapping: &TableMapping) -> Unsearched {
+fn of_table(people: &People, tables: &[FoundRows], mapping: &TableMapping) -> Unsearched {
     let table = mapping.table.to_string();
     let is_searched = tables.iter().any(|found| found.table == table);
     let columns = mapping.columns.iter();

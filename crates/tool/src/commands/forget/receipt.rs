@@ -6,11 +6,11 @@ use mapping::KeyRing;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::dead_letters::{DeadLetters, Source};
+use super::dead_letters::{DeadLetters, SourceQueue};
 use super::left::{Accept, Left};
 use super::person::People;
 use super::place::{Place, Unsearched, unsearched};
-use super::rows::Found;
+use super::rows::FoundRows;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, last_line, listed};
@@ -20,9 +20,9 @@ pub(super) struct Receipt<'a> {
     pub(super) people: &'a People,
     pub(super) keys: Option<&'a KeyRing>,
     pub(super) place: &'a Place,
-    pub(super) tables: &'a [Found],
+    pub(super) tables: &'a [FoundRows],
     pub(super) analyze: &'a [String],
-    pub(super) source: Option<&'a Source>,
+    pub(super) source: Option<&'a SourceQueue>,
     pub(super) dead_letters: Option<&'a DeadLetters>,
     /// What remains, and why.
     pub(super) left: Vec<Left>,
@@ -210,7 +210,7 @@ impl Receipt<'_> {
 
     fn json(&self, time: &str) -> Value {
         let column = &self.people.column;
-        let table = |found: &Found| {
+        let table = |found: &FoundRows| {
             json!({
                 "table": found.table, "schema": found.access.schema, "rows": found.rows, "deleted": found.deleted,
                 "column": found.by_column.then_some(column), "parents": found.by_parents,
@@ -244,7 +244,7 @@ impl Receipt<'_> {
     }
 }
 
-impl Found {
+impl FoundRows {
     fn count(&self, deletes: bool) -> Option<u64> {
         if deletes {
             self.deleted

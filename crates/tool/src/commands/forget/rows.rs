@@ -29,7 +29,7 @@ enum RowsError {
 }
 
 /// A table in which rows were searched.
-pub(super) struct Found {
+pub(super) struct FoundRows {
     /// Its quoted name.
     pub(super) table: String,
     /// Whether it has the column itself.
@@ -61,7 +61,7 @@ pub(super) struct Access {
 pub(super) struct Rows<'p> {
     pub(super) database: Database,
     pub(super) people: &'p People,
-    pub(super) tables: Vec<Found>,
+    pub(super) tables: Vec<FoundRows>,
 }
 
 impl<'p> Rows<'p> {
@@ -135,7 +135,7 @@ impl<'p> Rows<'p> {
     }
 }
 
-async fn tables(database: &mut Database, people: &People) -> Result<Vec<Found>, CliError> {
+async fn tables(database: &mut Database, people: &People) -> Result<Vec<FoundRows>, CliError> {
     let [_, role] = database.name_and_role().await?;
     let role = quote_identifier(&role);
     let settings = settings_that_log(database).await?;
@@ -154,7 +154,13 @@ async fn tables(database: &mut Database, people: &People) -> Result<Vec<Found>, 
             continue;
         }
         let access = Access::read(client, pipeline, table, &role).await?;
-        tables.push(Found::new(people, &known, (number, table), columns, access));
+        tables.push(FoundRows::new(
+            people,
+            &known,
+            (number, table),
+            columns,
+            access,
+        ));
     }
     Ok(tables)
 }
@@ -211,7 +217,7 @@ impl Access {
     }
 }
 
-impl Found {
+impl FoundRows {
     fn new(
         people: &People,
         known: &Known,
@@ -309,7 +315,7 @@ fn has_value(
 async fn count_by(
     client: &Client,
     sql: &str,
-    table: &Found,
+    table: &FoundRows,
     people: &People,
 ) -> Result<u64, DatabaseError> {
     let cells = table.columns.iter().filter_map(|at| people.cells(*at));

@@ -39,7 +39,7 @@ impl Rows<'_> {
                 continue;
             };
             let Some(mask) = searched.mask else { continue };
-            let column = Column {
+            let column = MaskedColumn {
                 people: self.people,
                 at,
                 table,
@@ -59,7 +59,7 @@ impl Rows<'_> {
 }
 
 /// A masked column.
-struct Column<'a> {
+struct MaskedColumn<'a> {
     people: &'a People,
     /// Its position among those that are searched.
     at: usize,
@@ -67,7 +67,7 @@ struct Column<'a> {
     name: &'a str,
 }
 
-impl Column<'_> {
+impl MaskedColumn<'_> {
     /// The tokens of aes-siv that cannot be decrypted. They are decrypted here, so that no key goes to the server.
     async fn tokens(
         &self,

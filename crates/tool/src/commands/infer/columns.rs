@@ -73,7 +73,7 @@ pub(super) struct Child<'s> {
 }
 
 /// Collects the columns of fields.
-pub(super) struct Fields<'s> {
+pub(super) struct ColumnCollector<'s> {
     wrap: Wrap,
     samples: &'s [Sample],
     /// The number of messages, or of elements.
@@ -92,7 +92,7 @@ pub(super) struct Fields<'s> {
     beyond: usize,
 }
 
-impl<'s> Fields<'s> {
+impl<'s> ColumnCollector<'s> {
     pub(super) fn new(wrap: Wrap, samples: &'s [Sample], total: usize) -> Self {
         Self {
             wrap,

@@ -3,7 +3,7 @@
 use mapping::internals::SYSTEM_COLUMNS;
 use mapping::{ColumnType, Envelope, Metadata};
 
-use super::columns::{Child, Column, Fields, Item, joined, quoted};
+use super::columns::{Child, Column, ColumnCollector, Item, joined, quoted};
 use super::names::{Taken, short};
 use super::pii::words;
 use super::route;
@@ -48,12 +48,12 @@ pub(super) struct Proposal {
 }
 
 /// A proposed table. The columns of its key come first.
-struct Table<'s> {
+struct ProposedTable<'s> {
     name: String,
     /// The name of the parent, and the array with an element for each row.
     parent: Option<(String, Child<'s>)>,
     types: &'s [String],
-    fields: Fields<'s>,
+    fields: ColumnCollector<'s>,
     key_len: usize,
     /// The column that could be the key of the first parent instead of its first column.
     other_key: Option<Column<'s>>,
@@ -102,8 +102,8 @@ impl<'s> Observed<'s> {
     }
 
     /// The table of a group, without its children.
-    fn table(&'s self, name: String, group: &'s Group) -> Table<'s> {
-        let mut fields = Fields::new(self.wrap, self.samples, group.bodies.present);
+    fn table(&'s self, name: String, group: &'s Group) -> ProposedTable<'s> {
+        let mut fields = ColumnCollector::new(self.wrap, self.samples, group.bodies.present);
         let others = self
             .groups
             .iter()
@@ -133,7 +133,7 @@ impl<'s> Observed<'s> {
         let columns = items.iter().skip(1).filter_map(Item::column);
         let ids = columns.filter(|column| column.key_rank.is_some_and(|rank| rank <= MAX_ID_RANK));
         let other_key = ids.min_by_key(|column| column.key_rank).cloned();
-        Table {
+        ProposedTable {
             name,
             parent: None,
             types: &group.types,
@@ -157,7 +157,11 @@ impl<'s> Observed<'s> {
 }
 
 /// Adds a table, and its child tables.
-fn add_with_children<'s>(mut table: Table<'s>, taken: &mut Taken, tables: &mut Vec<Table<'s>>) {
+fn add_with_children<'s>(
+    mut table: ProposedTable<'s>,
+    taken: &mut Taken,
+    tables: &mut Vec<ProposedTable<'s>>,
+) {
     let children = std::mem::take(&mut table.fields.children);
     let children: Vec<_> = children
         .into_iter()
@@ -177,7 +181,7 @@ fn head(total: usize) -> String {
     )
 }
 
-impl<'s> Table<'s> {
+impl<'s> ProposedTable<'s> {
     /// Its part of the mapping; for a single table with the envelope. Notes what it omits.
     fn text(&self, head: &str, envelope: Option<&str>, omitted: &mut Vec<String>) -> String {
         let names = names(&self.fields.items);

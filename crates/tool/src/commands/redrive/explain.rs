@@ -9,13 +9,13 @@ use crate::cli::event::record;
 use crate::cli::settings::MappingFlags;
 
 /// The current mapping.
-pub(super) struct Explainer {
+pub(super) struct DeadLetterExplainer {
     compiled: Compiled,
     origins: Origins,
     queue_arn: String,
 }
 
-impl Explainer {
+impl DeadLetterExplainer {
     /// Without a key, masks are checked with a placeholder.
     pub(super) fn new(
         mapping: &MappingFlags,

@@ -28,8 +28,8 @@ use crate::cli::dead_letters::{NewMessages, hold, in_flight};
 use crate::cli::error::CliError;
 use crate::cli::settings::{DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags};
 use crate::cli::signals::Stop;
-use explain::Explainer;
-use report::{CAME_BACK, Report};
+use explain::DeadLetterExplainer;
+use report::{CAME_BACK, RedriveReport};
 
 /// Concurrent workers; on a FIFO queue one, to keep the order.
 const WORKERS: usize = 8;
@@ -116,7 +116,7 @@ impl Redrive {
         let (dead_letters, from) = self.dead_letters.queue(&sqs, &to).await?;
         let explainer = self
             .explain
-            .then(|| Explainer::new(&self.mapping, key.as_ref(), &to.arn));
+            .then(|| DeadLetterExplainer::new(&self.mapping, key.as_ref(), &to.arn));
         let workers = Workers {
             explainer: explainer.transpose()?,
             is_fifo: queue.is_fifo() || dead_letters.is_fifo(),
@@ -136,11 +136,11 @@ impl Redrive {
         workers.report.into_inner().end(result, is_interrupted)
     }
 
-    fn report(&self, waiting: usize) -> Report {
+    fn report(&self, waiting: usize) -> RedriveReport {
         let max = self.max.map_or(usize::MAX, |max| max as usize);
         // How many messages broke a rule is not known before they are received.
         let total = self.rule.is_none().then_some(waiting.min(max));
-        Report::new(self.json, !self.moves(), total)
+        RedriveReport::new(self.json, !self.moves(), total)
     }
 }
 
@@ -149,7 +149,7 @@ struct Workers<'a> {
     is_fifo: bool,
     sender: Sender,
     origins: Origins,
-    explainer: Option<Explainer>,
+    explainer: Option<DeadLetterExplainer>,
     to_arn: String,
     flags: &'a Redrive,
     stop: Stop,
@@ -159,7 +159,7 @@ struct Workers<'a> {
     /// Digests of the messages that were sent.
     moved: RefCell<HashSet<u64>>,
     in_flight: InFlight,
-    report: RefCell<Report>,
+    report: RefCell<RedriveReport>,
 }
 
 impl Workers<'_> {

@@ -18,7 +18,7 @@ pub(super) const CAME_BACK: &str = "failed again after they were moved";
 /// Shown in place of the rule if there is none.
 const MOVED_BY_SQS: &str = "(moved by SQS itself)";
 
-pub(super) struct Report {
+pub(super) struct RedriveReport {
     is_json: bool,
     is_dry_run: bool,
     progress: Progress,
@@ -35,7 +35,7 @@ pub(super) struct Report {
     notes: BTreeMap<Note, usize>,
 }
 
-impl Report {
+impl RedriveReport {
     pub(super) fn new(is_json: bool, is_dry_run: bool, total: Option<usize>) -> Self {
         Self {
             is_json,

@@ -28,7 +28,7 @@ use crate::cli::output::escaped;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{DatabaseFlags, MappingFlags, MaskFlags};
 use crate::cli::signals::Stop;
-use report::{Counts, Found, TableReport};
+use report::{FoundCounts, TableReport, TokenState};
 use table::Target;
 
 /// Rows of a page, all of which one statement may lock.
@@ -173,7 +173,7 @@ struct Page {
     rows: usize,
     last_key: Option<Vec<String>>,
     changes: Vec<Change>,
-    found: Counts,
+    found: FoundCounts,
 }
 
 impl Worker {
@@ -294,18 +294,18 @@ impl Worker {
         &self,
         token: &str,
         max_chars: Option<usize>,
-    ) -> Result<(Found, Option<String>), CliError> {
+    ) -> Result<(TokenState, Option<String>), CliError> {
         let id = AesSivKeys::id_of(token).unwrap_or_default().to_owned();
         let rekeyed = self.keys.rekey(token);
         let rekeyed = rekeyed.map_err(|MaskFailed| CliError::invalid(RemaskError::Cipher))?;
         Ok(match rekeyed {
-            Rekeyed::Current => (Found::Token(id), None),
+            Rekeyed::Current => (TokenState::Token(id), None),
             Rekeyed::Token(new) if max_chars.is_some_and(|max| new.len() > max) => {
-                (Found::TooLong, None)
+                (TokenState::TooLong, None)
             }
-            Rekeyed::Token(new) => (Found::Token(id), Some(new)),
-            Rekeyed::UnknownKey => (Found::UnknownKey(id), None),
-            Rekeyed::NotOurs => (Found::NotOurs, None),
+            Rekeyed::Token(new) => (TokenState::Token(id), Some(new)),
+            Rekeyed::UnknownKey => (TokenState::UnknownKey(id), None),
+            Rekeyed::NotOurs => (TokenState::NotOurs, None),
         })
     }
 

@@ -11,7 +11,7 @@ use crate::cli::progress::rate;
 
 /// What a value of a column was found to be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Found {
+pub(super) enum TokenState {
     /// A token of a key of the ring, by its id.
     Token(String),
     /// One of a key that the ring lacks.
@@ -22,7 +22,7 @@ pub(super) enum Found {
     TooLong,
 }
 
-impl Found {
+impl TokenState {
     /// Whether it remains unchanged, although it should not.
     pub(super) fn is_problem(&self) -> bool {
         !matches!(self, Self::Token(_))
@@ -58,7 +58,7 @@ impl Found {
 }
 
 /// What was found in columns, and how often.
-pub(super) type Counts = BTreeMap<(String, Found), usize>;
+pub(super) type FoundCounts = BTreeMap<(String, TokenState), usize>;
 
 /// The results of a table.
 #[derive(Default)]
@@ -72,7 +72,7 @@ pub(super) struct TableReport {
     pub(super) is_minimum: bool,
     /// Rows that others kept locked.
     pub(super) locked: usize,
-    pub(super) found: Counts,
+    pub(super) found: FoundCounts,
     pub(super) took: Duration,
     /// Whether the command ended before the last row.
     pub(super) is_partial: bool,
@@ -92,7 +92,7 @@ impl TableReport {
         self.is_partial || self.locked > 0 || self.found.keys().any(|(_, found)| found.is_problem())
     }
 
-    pub(super) fn add(&mut self, found: Counts) {
+    pub(super) fn add(&mut self, found: FoundCounts) {
         for (what, count) in found {
             *self.found.entry(what).or_default() += count;
         }

@@ -25,7 +25,7 @@ use crate::cli::error::CliError;
 use crate::cli::settings::QueueFlags;
 use crate::cli::signals::Stop;
 use attributes::{Attributes, attribute, body};
-use report::Report;
+use report::SendReport;
 
 /// Lines read ahead of what is sent.
 const LINES_AHEAD: usize = 100;
@@ -114,7 +114,7 @@ impl SendLines {
             .map(|part| part.send(&sender))
             .buffer_unordered(concurrency)
             .boxed_local();
-        let mut report = Report::new(self.json, total);
+        let mut report = SendReport::new(self.json, total);
         let mut is_lost = false;
         while let Some((sent, has_refused, result)) = sending.next().await {
             // Even if the output is closed, the current requests are finished.

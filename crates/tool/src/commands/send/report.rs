@@ -10,7 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{counted, line, listed, summary};
 use crate::cli::progress::Progress;
 
-pub(super) struct Report {
+pub(super) struct SendReport {
     is_json: bool,
     /// The numbers of the lines that were not sent, by reason.
     failed: BTreeMap<String, Vec<usize>>,
@@ -19,7 +19,7 @@ pub(super) struct Report {
     progress: Progress,
 }
 
-impl Report {
+impl SendReport {
     pub(super) fn new(is_json: bool, total: Option<usize>) -> Self {
         Self {
             is_json,
