@@ -65,20 +65,27 @@ pub use transform::Compiled;
 pub use types::ColumnType;
 
 /// What the function and the command-line tool need beside the mapping itself. It may change with every version.
+///
+/// - Tokens, one by one: [`Masker`](internals::Masker), [`AesSivKeys`](internals::AesSivKeys).
+/// - The id and time that a message first had, sent along when it is moved: [`Origin`](internals::Origin).
+/// - What a mapping reads, and what it finds in a message: [`Reads`](internals::Reads),
+///   [`Observation`](internals::Observation).
+/// - Rows and cells, one by one: [`put_value`](internals::put_value), [`readable`](internals::readable).
+/// - Names and strings as SQL writes them, and words that were misspelt:
+///   [`quote_identifier`](internals::quote_identifier), [`similar`](internals::similar).
 pub mod internals {
-    // Tokens, one by one.
     pub use crate::mask::{AesSivKeys, MaskFailed, Masker, Rekeyed, UnmaskError};
-    // The id and time that a message first had, sent along when it is moved.
+
     pub use crate::message::MessageAttribute;
     pub use crate::message::origin::{Content, Delivery, Ignored, ORIGIN, Origin, REJECTION};
-    // What a mapping reads, and what it finds in a message.
+
     pub use crate::pipeline::{Reads, SYSTEM_COLUMNS};
     pub use crate::transform::{Observation, Tested, takes};
-    // Rows and cells, one by one.
+
     pub use crate::rows::{put_array_head, put_null, put_value};
     pub use crate::transform::{Numeric, readable};
     pub use crate::types::Kind;
-    // Names and strings as SQL writes them, and words that were misspelt.
+
     pub use crate::text::{
         EQUALS, all_equal, did_you_mean, qualified, quote_identifier, quote_list, quote_literal,
         similar,
