@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_message_its_whole_group_is_held_back_also_what_produces_no_row() {
+    fn after_a_failed_message_its_whole_group_is_blocked_also_what_produces_no_row() {
         let row = || json!({"is_stored": true, "k": 1});
         let none = || json!({});
         let messages = [
@@ -233,7 +233,7 @@ mod tests {
             (MessageOutcome::Unknown, "out_of_time"),
         ] {
             let outcomes = [outcome, MessageOutcome::Stored, MessageOutcome::Blocked];
-            let expected = [rule, "group_held", "group_held", "group_held"];
+            let expected = [rule, "group_blocked", "group_blocked", "group_blocked"];
             let expected = [1, 3, 4, 5].iter().zip(expected);
             let expected: Vec<_> = expected.map(|(at, rule)| format!("{at} {rule}")).collect();
             assert_eq!(settled(&messages, &outcomes), (expected, 2));

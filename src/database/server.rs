@@ -105,6 +105,16 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_of_dsql_has_at_most_3000_rows_and_8_mebibytes() {
+        let limit = TransactionLimit {
+            rows: 3_000,
+            bytes: 8 << 20,
+        };
+        assert_eq!(Server::Dsql.transaction_limit(), Some(limit));
+        assert_eq!(Server::Postgres.transaction_limit(), None);
+    }
+
+    #[test]
     fn a_connection_is_renewed_before_dsql_closes_it() {
         let made = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
         let after = |minutes: u64| made + Duration::from_secs(60 * minutes);

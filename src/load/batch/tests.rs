@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::super::made::rows;
 use super::*;
-use crate::database::{DatabaseError, Server};
+use crate::database::DatabaseError;
 
 fn error() -> LoadError {
     DatabaseError::Late.into()
@@ -141,8 +141,6 @@ fn a_fault_of_the_table_fails_a_batch_of_which_something_is_stored_and_one_of_th
     assert_eq!(result(of_row, rejected()), Ok(()));
 }
 
-const MIB: usize = 1024 * 1024;
-
 const ELEMENTS: &str = r#"
     [[table]]
     name = "t"
@@ -156,13 +154,13 @@ const ELEMENTS: &str = r#"
 "#;
 
 /// How many messages each part has, of messages with this many rows of this many bytes.
-fn sizes(messages: &[(usize, usize)], server: Server) -> Vec<usize> {
+fn sizes(messages: &[(usize, usize)], limit: Option<TransactionLimit>) -> Vec<usize> {
     let bodies = messages.iter().map(|&(count, bytes)| {
         let row = json!({"v": "x".repeat(bytes)});
         json!({ "rows": Value::Array(vec![row; count]) })
     });
     let (_, rows) = rows(ELEMENTS, bodies);
-    let parts = parts(&rows, server.transaction_limit());
+    let parts = parts(&rows, limit);
     let in_order: Vec<usize> = parts.iter().flatten().copied().collect();
     assert_eq!(in_order, (0..messages.len()).collect::<Vec<_>>());
     let sizes = parts.iter().map(Vec::len);
@@ -170,17 +168,18 @@ fn sizes(messages: &[(usize, usize)], server: Server) -> Vec<usize> {
 }
 
 #[test]
-fn a_transaction_of_dsql_has_at_most_3000_rows_and_8_mebibytes() {
-    let many = [(1_000, 1); 7];
-    assert_eq!(sizes(&many, Server::Dsql), [3, 3, 1]);
-    assert_eq!(sizes(&many, Server::Postgres), [7]);
-    let large = [(1, 3 * MIB); 5];
-    assert_eq!(sizes(&large, Server::Dsql), [2, 2, 1]);
-    assert_eq!(sizes(&large, Server::Postgres), [5]);
+fn a_transaction_has_no_more_rows_and_bytes_than_the_server_allows() {
+    let limit = Some(TransactionLimit {
+        rows: 30,
+        bytes: 8_000,
+    });
+    let many = [(10, 1); 7];
+    assert_eq!(sizes(&many, limit), [3, 3, 1]);
+    assert_eq!(sizes(&many, None), [7]);
+    let large = [(1, 3_000); 5];
+    assert_eq!(sizes(&large, limit), [2, 2, 1]);
+    assert_eq!(sizes(&large, None), [5]);
     // A message is not divided.
-    assert_eq!(sizes(&[(2, 5 * MIB), (1, 1), (1, 1)], Server::Dsql), [1, 2]);
-    assert_eq!(
-        sizes(&[(1, 1), (3_001, 1), (1, 1)], Server::Dsql),
-        [1, 1, 1]
-    );
+    assert_eq!(sizes(&[(2, 5_000), (1, 1), (1, 1)], limit), [1, 2]);
+    assert_eq!(sizes(&[(1, 1), (31, 1), (1, 1)], limit), [1, 1, 1]);
 }
