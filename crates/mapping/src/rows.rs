@@ -89,7 +89,7 @@ impl Rows {
         cell.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    /// The [`prefix`] of a cell's value.
+    /// The first bytes of a cell's value as a number that sorts like them.
     pub fn prefix(&self, row: usize, column: usize) -> u64 {
         prefix(self.cell(row, column).split_at(size_of::<i32>()).1)
     }
