@@ -13,6 +13,7 @@ mod target;
 mod tls;
 mod token;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -71,6 +72,10 @@ enum Credentials {
     Iam(Box<Iam>),
 }
 
+/// For how long a statement that does not end is cancelled again and again, and how often.
+const MAX_CANCELLING: Duration = Duration::from_secs(5);
+const CANCEL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// A client, its prepared statements, and the task that moves its bytes.
 pub(crate) struct Session {
     pub(crate) client: Client,
@@ -93,6 +98,21 @@ impl Session {
         Canceller {
             token: self.client.cancel_token(),
             tls: self.tls.clone(),
+        }
+    }
+
+    /// Cancels the statement in progress until it has ended, for some seconds at most: a request that reaches the
+    /// server before the statement has no effect.
+    async fn cancel_again(self) {
+        let canceller = self.canceller();
+        let give_up = Instant::now() + MAX_CANCELLING;
+        // Answered after the statement.
+        let mut ended = pin!(self.client.simple_query(""));
+        while Instant::now() < give_up {
+            if timeout(CANCEL_AGAIN_AFTER, &mut ended).await.is_ok() {
+                return;
+            }
+            canceller.cancel(give_up).await;
         }
     }
 }
@@ -287,12 +307,14 @@ impl Database {
     }
 
     /// Drops a connection whose statement ran out of time, and asks the server to cancel it, so that abandoned
-    /// statements do not pile up behind a lock. Best effort, and short.
+    /// statements do not pile up behind a lock. Best effort, and short; in the background the request is repeated until
+    /// the statement has ended.
     pub async fn abandon(&mut self, until: Instant) {
         let Some(session) = self.session.take() else {
             return;
         };
         session.canceller().cancel(until).await;
+        tokio::spawn(session.cancel_again());
     }
 
     /// What cancels the statements of the connection; `None` if there is none.
