@@ -11,7 +11,7 @@ pub struct Stored {
     /// Rows whose key was already in the table or in another row of the batch. Rows of a child table count with the row
     /// of their parent.
     pub duplicates: u64,
-    /// Those of them whose key another row of the batch had.
+    /// Duplicates whose key was already in another row of the batch.
     #[serde(skip_serializing_if = "is_zero")]
     pub duplicates_in_batch: u64,
     /// Rows skipped because there is a newer one of their key, in the table or in the batch.
@@ -32,7 +32,7 @@ pub struct Recovery {
 }
 
 impl Stored {
-    /// Both together.
+    /// The sum of both.
     pub fn plus(self, other: &Self) -> Self {
         Self {
             written: self.written + other.written,

@@ -39,7 +39,7 @@ impl PrepareError {
 /// A batch waits this long at most for keys that may have changed.
 const REFRESH_TIME: Duration = Duration::from_secs(3);
 
-/// The compiled mapping of a mapping, or everything needed to make it.
+/// The compiled mapping, or everything needed to make it.
 pub struct Preparation {
     /// The name of the mapping in errors.
     file: String,

@@ -43,7 +43,7 @@ pub struct ServerFacts {
     pub is_read_only: bool,
     /// How many connections it allows for roles like this one.
     pub connections: i64,
-    /// Whether a pooler announced a process id that is not that of the server.
+    /// Whether a pooler announced a process id other than the server's.
     pub is_pooled: bool,
     /// What commits of this role wait for, and so survive.
     pub durability: Durability,
@@ -117,7 +117,7 @@ async fn open_schemas(client: &Client) -> Result<Vec<(String, String)>, Database
     schemas.collect()
 }
 
-/// The timeouts that can stop a batch, in milliseconds; 0 means none and is left out.
+/// The timeouts that can stop a batch, in milliseconds; 0 means none and is omitted.
 /// Source: <https://www.postgresql.org/docs/18/runtime-config-client.html>.
 async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseError> {
     let sql = "SELECT name, setting::bigint FROM pg_catalog.pg_settings WHERE setting <> '0' AND name IN \
@@ -134,7 +134,7 @@ async fn timeouts(client: &Client) -> Result<Vec<(String, Duration)>, DatabaseEr
     Ok(timeouts)
 }
 
-/// Whether the announced process id is that of the process that answers. A pooler announces an id of its own.
+/// Whether the process that answers has the announced process id. A pooler announces an id of its own.
 pub(super) async fn is_direct(client: &Client) -> Result<bool, DatabaseError> {
     let answering = client.query_typed_one("SELECT pg_catalog.pg_backend_pid()", &[]);
     let answering: i32 = answering.await?.try_get(0)?;

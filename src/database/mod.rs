@@ -53,6 +53,10 @@ const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 /// Lambda kills an environment half a second after SIGTERM.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// For how long a statement that does not end is cancelled again and again, and how often.
+const MAX_CANCELLING: Duration = Duration::from_secs(5);
+const CANCEL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// A connection that is made when it is needed, and replaced when it breaks.
 pub struct Database {
     credentials: Credentials,
@@ -71,10 +75,6 @@ enum Credentials {
     Secret(Box<RotatingSecret>),
     Iam(Box<Iam>),
 }
-
-/// For how long a statement that does not end is cancelled again and again, and how often.
-const MAX_CANCELLING: Duration = Duration::from_secs(5);
-const CANCEL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A client, its prepared statements, and the task that moves its bytes.
 pub(crate) struct Session {

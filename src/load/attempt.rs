@@ -75,10 +75,18 @@ impl Loader {
             let chosen = choose(&pipeline, rows, &part.messages, referred);
             let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
             let next = match self.run(&chosen, part, is_optimistic, time).await {
-                Ok(Ok(counts)) if self.is_right(&counts, is_optimistic) => {
+                Ok(Ok(counts)) if is_optimistic && is_nothing(&counts) => {
+                    // The constraint is gone, or a trigger discards every row.
+                    self.statements.forget_guard();
+                    self.optimistic.miss();
+                    Next::RetryNow
+                }
+                Ok(Ok(counts)) => {
+                    if is_optimistic {
+                        self.optimistic.hit();
+                    }
                     return Ok(stored(&chosen, &counts));
                 }
-                Ok(Ok(_)) => Next::RetryNow,
                 Ok(Err(error)) => self.explain(error, is_optimistic, &mut tries, time).await,
                 Err(next) => next,
             };
@@ -152,19 +160,6 @@ impl Loader {
         };
         let ran = ran.ok_or_else(too_late)?;
         Ok(ran.map_err(DatabaseError::from))
-    }
-
-    /// Whether the counts can be believed, and whether the optimistic insert was the right choice: one that writes
-    /// nothing has lost its constraint, or a trigger discards every row.
-    fn is_right(&mut self, counts: &[Vec<TableCounts>], is_optimistic: bool) -> bool {
-        let is_right = !(is_optimistic && is_nothing(counts));
-        if !is_right {
-            self.statements.forget_guard();
-            self.optimistic.miss();
-        } else if is_optimistic {
-            self.optimistic.hit();
-        }
-        is_right
     }
 }
 

@@ -116,9 +116,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// What became of the batch. A message is blamed if every table has stored rows of other messages; a duplicate
+    /// What became of the batch, with the error that stopped it. A message is blamed if every table has stored rows of other messages; a duplicate
     /// proves nothing, because Postgres writes no row and runs no trigger for it.
-    pub(super) fn end(mut self) -> (Loaded, Result<(), LoadError>) {
+    pub(super) fn end(mut self, stopped_by: Option<LoadError>) -> (Loaded, Result<(), LoadError>) {
+        if let Some(error) = stopped_by {
+            return (self.loaded, Err(error));
+        }
         for message in std::mem::take(&mut self.ambiguous.messages) {
             let mut tables = self.rows.tables().iter().zip(&self.loaded.tables);
             let is_proven = tables.all(|(table, stored)| {
@@ -134,14 +137,6 @@ impl<'a> Batch<'a> {
             _ => Ok(()),
         };
         (self.loaded, result)
-    }
-
-    /// What became of the batch where nothing else can be stored.
-    pub(super) fn stop(self, error: Option<LoadError>) -> (Loaded, Result<(), LoadError>) {
-        match error {
-            Some(error) => (self.loaded, Err(error)),
-            None => self.end(),
-        }
     }
 
     fn set(&mut self, message: usize, outcome: MessageOutcome) {

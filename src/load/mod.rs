@@ -124,17 +124,15 @@ impl Loader {
         let pipeline = Arc::clone(&self.pipeline);
         let limit = self.database.server().transaction_limit();
         let mut batch = Batch::new(&pipeline, rows, groups, limit);
-        while let Some(part) = batch.next() {
+        let stopped_by = loop {
+            let Some(part) = batch.next() else { break None };
             match self.store(rows, &part, time).await {
                 Ok(stored) => batch.stored(&part, &stored),
-                Err(Failure::Stop(error)) => {
-                    self.is_warm = true;
-                    return batch.stop(error);
-                }
+                Err(Failure::Stop(error)) => break error,
                 Err(failure) => batch.failed(part, failure),
             }
-        }
+        };
         self.is_warm = true;
-        batch.end()
+        batch.end(stopped_by)
     }
 }

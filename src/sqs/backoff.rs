@@ -19,10 +19,9 @@ impl Sqs {
 
     /// Backs off all messages of a batch that failed as a whole.
     pub async fn back_off_all(&self, records: &[Record<'_>], until: Instant) {
-        let delayed = records.iter().filter_map(|record| {
-            let disposition = self.policy.in_outage(delivery(record));
-            Some((record, disposition.back_off()?))
-        });
+        let delayed = records
+            .iter()
+            .map(|record| (record, self.policy.outage_back_off(delivery(record))));
         self.delay(delayed.collect(), until).await;
     }
 

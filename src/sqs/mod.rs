@@ -23,8 +23,8 @@ pub use queue::{Attributes, BatchResult, Depth, Queue, Receipt, RedrivePolicy, i
 
 /// The function's access to SQS. The client is built when it is first needed, which without failures is never.
 pub struct Sqs {
-    settings: QueueSettings,
     policy: FailurePolicy,
+    dead_letter_queue_url: Option<String>,
     aws: Arc<Aws>,
     client: OnceCell<Client>,
     /// The queues that batches came from, by ARN: a function can have several.
@@ -36,7 +36,7 @@ impl Sqs {
     pub fn new(settings: QueueSettings, aws: Arc<Aws>) -> Self {
         Self {
             policy: FailurePolicy::new(&settings),
-            settings,
+            dead_letter_queue_url: settings.dead_letter_queue_url,
             aws,
             client: OnceCell::new(),
             sources: Mutex::default(),

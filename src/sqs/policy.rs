@@ -57,7 +57,7 @@ impl FailurePolicy {
     pub fn disposition(&self, rule: &Rule, delivery: u32) -> Disposition {
         match rule {
             // If Postgres did not answer in time, that may be an outage too.
-            Rule::OutOfTime => self.in_outage(delivery),
+            Rule::OutOfTime => Disposition::BackOff(self.outage_back_off(delivery)),
             Rule::GroupBlocked | Rule::Internal => Disposition::Redeliver,
             Rule::Refused(refusal) if refusal.is_ambiguous => Disposition::Redeliver,
             Rule::Refused(_) => self.dead_letter_from(REFUSED_DELIVERIES, delivery),
@@ -81,20 +81,17 @@ impl FailurePolicy {
         }
     }
 
-    /// What becomes of a message of a batch that failed as a whole: base × 2^(delivery − 1), up to the cap.
-    pub fn in_outage(&self, delivery: u32) -> Disposition {
+    /// For how long an outage backs a message off: base × 2^(delivery − 1), up to the cap.
+    pub fn outage_back_off(&self, delivery: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(delivery.saturating_sub(1));
-        Disposition::BackOff(
-            self.outage_backoff
-                .saturating_mul(doubled)
-                .min(MAX_BACK_OFF),
-        )
+        let back_off = self.outage_backoff.saturating_mul(doubled);
+        back_off.min(MAX_BACK_OFF)
     }
 
     /// The longest time for which a message that was received may remain invisible, whatever the queue's visibility
     /// timeout.
     pub fn longest_back_off(&self) -> Duration {
-        self.in_outage(u32::MAX).back_off().unwrap_or_default()
+        self.outage_back_off(u32::MAX)
     }
 
     fn dead_letter_from(&self, first: u32, delivery: u32) -> Disposition {
@@ -159,9 +156,14 @@ mod tests {
 
     #[test]
     fn the_back_off_doubles_with_every_delivery_up_to_the_cap() {
-        let delays = [1, 2, 3, 4, 5, 400].map(|delivery| policy(None, 60).in_outage(delivery));
+        let policy_of_60 = policy(None, 60);
+        let delays = [1, 2, 3, 4, 5, 400]
+            .map(|delivery| policy_of_60.disposition(&Rule::OutOfTime, delivery));
         let secs = |secs| Disposition::BackOff(Duration::from_secs(secs));
         assert_eq!(delays, [60, 120, 240, 480, 900, 900].map(secs));
+        let in_outage =
+            [1, 2, 400].map(|delivery| policy_of_60.outage_back_off(delivery).as_secs());
+        assert_eq!(in_outage, [60, 120, 900]);
         let longest = [60, 0].map(|base| policy(None, base).longest_back_off().as_secs());
         assert_eq!(longest, [900, 0]);
     }

@@ -45,7 +45,7 @@ pub fn qualified(alias: &str, name: &str) -> String {
 }
 
 /// The operator by which Postgres compares values of its own types. A plain `=` would be looked up by the search path,
-/// where somebody else may have created one that fits `varchar` better than that of `text`.
+/// where somebody else may have created one that fits `varchar` better than the operator of `text`.
 /// Source: <https://www.postgresql.org/docs/18/typeconv-oper.html>.
 pub const EQUALS: &str = "OPERATOR(pg_catalog.=)";
 

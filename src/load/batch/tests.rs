@@ -60,7 +60,7 @@ fn whatever_a_message_fails_by_no_later_one_of_its_group_is_tried() {
             tried.extend(part.messages);
         }
         assert_eq!(tried, [1, 3], "{number}");
-        let (loaded, _) = batch.end();
+        let (loaded, _) = batch.end(None);
         assert_eq!(loaded.outcomes[2], MessageOutcome::Blocked, "{number}");
         assert_eq!(loaded.outcomes[4], MessageOutcome::Blocked, "{number}");
     }
@@ -94,7 +94,7 @@ fn not_blamed(tables: [Stored; 2]) -> Vec<usize> {
     for message in 0..3 {
         batch.ambiguous.outcome(message, ambiguous());
     }
-    let (loaded, result) = batch.end();
+    let (loaded, result) = batch.end(None);
     // Without a row that was stored, all of them fail as one.
     assert_eq!(result, Err(error()));
     let is_ambiguous = |message: &usize| match &loaded.outcomes[*message] {
@@ -128,7 +128,7 @@ fn a_fault_of_the_table_fails_a_batch_of_which_something_is_stored_and_one_of_th
         let mut batch = batch(&rows, &[], vec![MessageOutcome::Unknown, other], &[]);
         let first = batch.next().unwrap();
         batch.failed(first, failure);
-        batch.end().1
+        batch.end(None).1
     };
     let of_server = || Failure::TryFewer(Some(error()));
     let of_row = Failure::Refused(Refusal::default(), None);

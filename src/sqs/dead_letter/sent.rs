@@ -23,7 +23,7 @@ impl Sqs {
         until: Instant,
     ) -> HashSet<usize> {
         let mut arrived = HashSet::new();
-        let Some(url) = self.settings.dead_letter_queue_url.as_deref() else {
+        let Some(url) = self.dead_letter_queue_url.as_deref() else {
             return arrived;
         };
         let queue = Queue::new(self.client().await, url);

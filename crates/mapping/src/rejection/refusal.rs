@@ -14,7 +14,7 @@ pub struct Refusal {
     pub lacks_partition: bool,
     /// Whether the table changed the key that child rows of the message refer to.
     pub changes_key: bool,
-    /// Whether the table may be at fault, because it has taken no row of another message.
+    /// Whether the table may be at fault instead, because no other message of the batch was stored in it.
     pub is_ambiguous: bool,
     /// Whether a trigger raised it and chose the names in it, which may be values: they are not shown.
     pub is_raised: bool,

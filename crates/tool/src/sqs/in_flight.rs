@@ -48,7 +48,7 @@ impl InFlight {
         }
     }
 
-    /// How long a message stays invisible after it was received and abandoned.
+    /// How long a message remains invisible after it was received and abandoned.
     pub(crate) fn visibility_timeout(&self) -> Duration {
         self.visibility_timeout
     }
