@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mapping::internals::Masker;
 use mapping::{
-    Compiled, Envelope, KeyRing, Mask, MaskKey, Message, MessageRows, Pipeline, Record, read_event,
+    Compiled, KeyRing, Mask, MaskKey, Message, MessageRows, Pipeline, Record, Wrapping, read_event,
 };
 use serde_json::json;
 use sqs_to_postgres::aws::Aws;
@@ -53,7 +53,7 @@ fn read(event: &str) -> Vec<Record<'_>> {
 fn messages<'a>(records: &'a [Record<'a>]) -> Vec<Message<'a>> {
     records
         .iter()
-        .map(|record| Message::extract(record, Envelope::None).unwrap())
+        .map(|record| Message::extract(record, Wrapping::default()).unwrap())
         .collect()
 }
 

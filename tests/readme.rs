@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mapping::{Compiled, Envelope, MaskKey, Message, Pipeline, read_event};
+use mapping::{Compiled, MaskKey, Message, Pipeline, Wrapping, read_event};
 use serde_json::{Value, json};
 use sqs_to_postgres::config::Settings;
 
@@ -84,7 +84,7 @@ fn takes(mapping: &str, body: &str) -> bool {
         {"messageId": id, "body": body, "attributes": {"SentTimestamp": "1700000000000"}}]})
     .to_string();
     let records = read_event(event.as_bytes()).unwrap();
-    let message = Message::extract(&records[0], Envelope::None).unwrap();
+    let message = Message::extract(&records[0], Wrapping::default()).unwrap();
     let mut rows = compiled.new_rows();
     compiled.transform(&message, &mut rows).is_ok()
 }

@@ -64,6 +64,8 @@ impl FailurePolicy {
             Rule::BodyMissing
             | Rule::BodyNotJson
             | Rule::NotInEnvelope(_)
+            | Rule::NotEncoded(_)
+            | Rule::LineNotJson(_)
             | Rule::Required
             | Rule::Type(_)
             | Rule::Range(_)

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use mapping::{
-    Compiled, Envelope, MaskKey, Message, Pipeline, Record, Rejection, TableRows, read_event,
+    Compiled, Encoding, Envelope, Format, MaskKey, Message, Pipeline, Record, Rejection, TableRows,
+    Wrapping, read_event,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -48,11 +51,11 @@ fn field(number: usize) -> char {
 /// The stages of a message up to its rows.
 pub(crate) struct Way {
     compiled: Compiled,
-    envelope: Envelope,
+    wrapping: Wrapping,
 }
 
 impl Way {
-    fn every_column(envelope: Envelope) -> Self {
+    fn every_column(wrapping: Wrapping) -> Self {
         let columns = COLUMNS.iter().enumerate();
         let columns: String = columns
             .map(|(number, column)| format!("[[column]]\nname = \"{}\"\n{column}\n", field(number)))
@@ -60,14 +63,14 @@ impl Way {
         let text = format!(
             "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"text\"\nfrom = \"@body_sha256\"\n{columns}"
         );
-        Self::of(&text, envelope)
+        Self::of(&text, wrapping)
     }
 
-    pub(crate) fn of(mapping: &str, envelope: Envelope) -> Self {
+    pub(crate) fn of(mapping: &str, wrapping: Wrapping) -> Self {
         let pipeline = Pipeline::parse("hostile", mapping).unwrap();
         let key = MaskKey::from_base64(MASK_KEY).unwrap().into();
         let compiled = Compiled::new("hostile", &pipeline, Some(&key)).unwrap();
-        Self { compiled, envelope }
+        Self { compiled, wrapping }
     }
 
     /// Runs a body through the stages; its rows are either complete or absent.
@@ -75,7 +78,7 @@ impl Way {
         let event = json!({"Records": [{"messageId": "m", "body": body}]}).to_string();
         let mut rows = self.compiled.new_rows();
         let mut read = |record: &Record<'_>| -> Result<(), Rejection> {
-            let message = Message::extract(record, self.envelope)?;
+            let message = Message::extract(record, self.wrapping)?;
             let has_rows = self.compiled.transform(&message, &mut rows)?;
             assert!(has_rows);
             Ok(())
@@ -93,8 +96,21 @@ impl Way {
     }
 }
 
-fn envelopes() -> [Way; 2] {
-    [Envelope::None, Envelope::Sns].map(Way::every_column)
+fn wrappings() -> impl Iterator<Item = Way> {
+    let all = [Envelope::None, Envelope::Sns]
+        .into_iter()
+        .flat_map(|envelope| {
+            use Encoding as E;
+            let encodings = [E::None, E::Base64, E::GzipBase64, E::ZstdBase64].into_iter();
+            encodings.flat_map(move |encoding| {
+                [Format::Json, Format::Lines].map(|format| Wrapping {
+                    envelope,
+                    encoding,
+                    format,
+                })
+            })
+        });
+    all.map(Way::every_column)
 }
 
 /// Text of every plane, with the characters that are special in JSON and in our code.
@@ -178,7 +194,7 @@ pub(crate) fn config() -> ProptestConfig {
 
 #[test]
 fn bytes_of_any_kind_become_a_row_or_a_rejection() {
-    let ways = envelopes();
+    let ways: Vec<_> = wrappings().collect();
     proptest!(config(), |(bytes in vec(any::<u8>(), 0..300))| {
         for way in &ways {
             way.go(&String::from_utf8_lossy(&bytes)).ok();
@@ -188,12 +204,13 @@ fn bytes_of_any_kind_become_a_row_or_a_rejection() {
 
 #[test]
 fn text_and_json_of_any_kind_become_a_row_or_a_rejection_without_a_value() {
-    let ways = envelopes();
+    let ways: Vec<_> = wrappings().collect();
     proptest!(config(), |(text in text(), body in body(), cut in any::<Index>(), insert in text())| {
         let wrapped = json!({"Type": "Notification", "MessageId": text, "TopicArn": text, "Message": body}).to_string();
         let broken = broken(&body, cut, &insert);
+        let packed = BASE64.encode(&body);
         for way in &ways {
-            for body in [&text, &body, &broken, &wrapped] {
+            for body in [&text, &body, &broken, &wrapped, &packed] {
                 way.go(body).ok();
             }
         }
@@ -287,7 +304,8 @@ fn work_on_plain_text(way: &Way) -> Duration {
 #[test]
 fn huge_messages_become_a_row_or_a_rejection_quickly() {
     const MULTIPLE: u32 = 50;
-    let [bare, sns] = envelopes();
+    let [bare, sns] =
+        [Envelope::None, Envelope::Sns].map(|envelope| Way::every_column(envelope.into()));
     let most = MULTIPLE * work_on_plain_text(&bare);
     let check = |way: &Way, name: &str, body: &str| {
         let before = worked();

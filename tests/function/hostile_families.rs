@@ -1,6 +1,6 @@
 //! Malicious messages for several tables: arrays that are huge, nested, or no arrays at all.
 
-use mapping::Envelope;
+use mapping::Wrapping;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -168,7 +168,7 @@ async fn messages_full_of_elements_take_a_small_multiple_of_their_size() {
 
 #[test]
 fn lines_of_any_kind_become_all_rows_of_an_order_or_none() {
-    let way = Way::of(ORDERS, Envelope::None);
+    let way = Way::of(ORDERS, Wrapping::default());
     let element = prop_oneof![
         value(),
         (value(), value()).prop_map(|(sku, discounts)| json!({"sku": sku, "discounts": discounts})),

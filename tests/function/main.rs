@@ -55,3 +55,4 @@ mod stuck;
 mod table_faults;
 mod tls;
 mod types;
+mod wrapped;

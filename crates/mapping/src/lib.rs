@@ -33,7 +33,7 @@
 //! - **The mapping**: a [`Pipeline`] of [`TableMapping`]s; what is wrong with it is a [`PipelineError`], one sentence
 //!   with the place and the fix. [`ddl`] creates the tables that it names.
 //! - **Messages**: [`read_event`] reads what an SQS event source mapping sends into [`Record`]s; a [`Message`] is one
-//!   of them without its [`Envelope`].
+//!   of them without its [`Wrapping`].
 //! - **Rows**: [`Compiled`] is a mapping that is ready for use, with the [`KeyRing`] of its masks. It turns messages
 //!   into [`MessageRows`]; or into a [`Rejection`], which names the [`Rule`] and the [`Place`].
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
@@ -52,7 +52,8 @@ mod types;
 pub use mask::{KeyError, KeyRing, Mask, MaskKey};
 pub use message::origin::Origins;
 pub use message::{
-    Envelope, ExtractError, Message, Metadata, NotInEnvelope, NotSqs, Record, Text, read_event,
+    Encoding, Envelope, ExtractError, Format, Message, Metadata, NotInEnvelope, NotSqs, Record,
+    Text, Wrapping, read_event,
 };
 pub use pipeline::{
     Column, Condition, OnConflict, Path, Pipeline, PipelineError, Problem, Scalar, Source, Table,

@@ -5,7 +5,7 @@ mod refusal;
 
 use std::fmt;
 
-use crate::message::{Envelope, ExtractError, NotInEnvelope};
+use crate::message::{Encoding, Envelope, ExtractError, NotInEnvelope};
 use crate::steps::Step;
 use crate::types::{ColumnType, MAX_DIGITS};
 pub use not_an_object::{Found, NotAnObject, Start};
@@ -42,6 +42,10 @@ pub enum Rule {
     BodyNotJson,
     /// The body is not in the envelope that the mapping names.
     NotInEnvelope(NotInEnvelope),
+    /// The message is not packed as the mapping says.
+    NotEncoded(Encoding),
+    /// The line of this number, from 1, is not one JSON value.
+    LineNotJson(usize),
     /// The value is null, missing or empty, and the column is required.
     Required,
     /// The value is of another type than the column.
@@ -68,7 +72,7 @@ pub enum Rule {
     RepeatedKey,
     /// The message expands to more rows than this.
     TooManyRows(usize),
-    /// The message expands to values of more bytes than this.
+    /// The message unpacks to more bytes than this, or expands to values of more.
     TooLarge(usize),
     /// Postgres refused the row.
     Refused(Box<Refusal>),
@@ -104,6 +108,8 @@ macro_rules! names {
 names! {
     Rule::BodyMissing => "body_missing",
     Rule::BodyNotJson => "body_not_json",
+    Rule::NotEncoded(_) => "not_encoded",
+    Rule::LineNotJson(_) => "line_not_json",
     Rule::Required => "required",
     Rule::Type(_) => "type",
     Rule::Range(_) => "range",
@@ -130,6 +136,8 @@ impl fmt::Display for Rule {
             Self::BodyMissing => f.write_str("the record has no body: check the producer"),
             Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
             Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
+            Self::NotEncoded(encoding) => write!(f, "the message is not UTF-8 text in {encoding}: correct encoding, or the producer"),
+            Self::LineNotJson(line) => write!(f, "line {line} of the message is not one JSON value: check the producer"),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
             Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or change the column type"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or change the column type to text"),
@@ -146,7 +154,7 @@ impl fmt::Display for Rule {
             Self::NotAnArray => f.write_str("the value is not an array: correct its producer, or the table's each"),
             Self::RepeatedKey => f.write_str("two rows of one parent have the same key: correct the producer, or add a column to the key, for example from \"@index\""),
             Self::TooManyRows(rows) => write!(f, "the message expands to more than {rows} rows: split it"),
-            Self::TooLarge(bytes) => write!(f, "the message expands to more than {} MiB of values: split it, or repeat less of it in each row", bytes >> 20),
+            Self::TooLarge(bytes) => write!(f, "the message unpacks or expands to more than {} MiB: split it, or repeat less of it in each row", bytes >> 20),
             Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
             Self::GroupBlocked => f.write_str("an earlier message of its group failed: it will be redelivered in order"),
             Self::OutOfTime => f.write_str("the deadline passed before the row was confirmed to be stored: the message will be redelivered"),
@@ -178,6 +186,9 @@ impl From<ExtractError> for Rule {
         match error {
             ExtractError::BodyMissing => Self::BodyMissing,
             ExtractError::NotInEnvelope(mismatch) => Self::NotInEnvelope(mismatch),
+            ExtractError::NotEncoded(encoding) => Self::NotEncoded(encoding),
+            ExtractError::TooLarge(bytes) => Self::TooLarge(bytes),
+            ExtractError::LineNotJson(line) => Self::LineNotJson(line),
         }
     }
 }

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use crate::text::Word;
 
 /// How the body of an SQS message wraps the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Envelope {
     /// Nothing: the body is the message.
+    #[default]
     None,
     /// An SNS notification, whose `Message` is the message.
     Sns,

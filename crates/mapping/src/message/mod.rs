@@ -1,11 +1,13 @@
 //! The payload of an invocation → [`Record`]s → [`Message`]s.
 //!
-//! `event` reads the payload, `record` is one message as Lambda delivers it, `envelope` takes the message out of its
-//! wrapping, `metadata` has everything besides the body that a mapping can read, and `origin` keeps the id and time
+//! `event` reads the payload, `record` is one message as Lambda delivers it. `envelope`, `encoding` and `format` are the
+//! way from its body to the JSON of the message, in this order. `metadata` has everything besides the body that a mapping can read, and `origin` keeps the id and time
 //! that a message first had. Pure: no I/O, no clock.
 
+mod encoding;
 mod envelope;
 mod event;
+mod format;
 mod metadata;
 pub(crate) mod origin;
 mod record;
@@ -13,15 +15,38 @@ mod record;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use encoding::Encoding;
 pub use envelope::{Envelope, NotInEnvelope};
 pub use event::{NotSqs, read_event};
+pub use format::Format;
 pub use metadata::Metadata;
 pub(crate) use metadata::{MetadataValue, TypeCheck};
 pub use record::{MessageAttribute, Record, Text};
 
 use envelope::Notification;
 
-/// A message out of its envelope, with everything that a mapping can read. It may be personal, so it cannot be printed.
+/// How the body of a record holds the message: in an envelope, in which it is packed, and there in a format of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wrapping {
+    /// What is around it.
+    pub envelope: Envelope,
+    /// How it is packed.
+    pub encoding: Encoding,
+    /// What JSON it is.
+    pub format: Format,
+}
+
+/// Nothing else than an envelope.
+impl From<Envelope> for Wrapping {
+    fn from(envelope: Envelope) -> Self {
+        Self {
+            envelope,
+            ..Self::default()
+        }
+    }
+}
+
+/// A message out of its wrapping, with everything that a mapping can read. It may be personal, so it cannot be printed.
 pub struct Message<'a> {
     record: &'a Record<'a>,
     body: Cow<'a, str>,
@@ -37,17 +62,25 @@ pub enum ExtractError {
     BodyMissing,
     /// The body is not in the envelope that the mapping names.
     NotInEnvelope(NotInEnvelope),
+    /// The text is not packed as the mapping says.
+    NotEncoded(Encoding),
+    /// It unpacks to more bytes than this.
+    TooLarge(usize),
+    /// The line of this number, from 1, is not one JSON value.
+    LineNotJson(usize),
 }
 
 impl<'a> Message<'a> {
-    /// Takes the body of a record out of its envelope.
+    /// Takes the message of a record out of its wrapping.
     ///
     /// # Errors
-    /// There is no body, or it is not in this envelope. Whether it is JSON is checked when its fields are picked, so
+    /// There is no body, or it is not wrapped in this way. Whether it is one JSON value is checked when its fields are picked, so
     /// that it is parsed only once.
-    pub fn extract(record: &'a Record<'a>, envelope: Envelope) -> Result<Self, ExtractError> {
+    pub fn extract(record: &'a Record<'a>, wrapping: Wrapping) -> Result<Self, ExtractError> {
         let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
-        let (body, notification) = envelope.open(body).map_err(ExtractError::NotInEnvelope)?;
+        let opened = wrapping.envelope.open(body);
+        let (text, notification) = opened.map_err(ExtractError::NotInEnvelope)?;
+        let body = wrapping.format.as_json(wrapping.encoding.unpack(text)?)?;
         Ok(Self {
             record,
             body,
@@ -95,7 +128,7 @@ mod tests {
             "MessageAttributes": {"tenant": {"Type": "String", "Value": "acme"}},
         });
         let record = record(json!({"body": body.to_string()}));
-        let message = Message::extract(&record, Envelope::Sns).unwrap();
+        let message = Message::extract(&record, Envelope::Sns.into()).unwrap();
         assert_eq!(value(&message, "@sns.message_id"), "n-1");
         assert_eq!(value(&message, "@sns.topic_arn"), "arn");
         assert_eq!(value(&message, "@attribute.tenant"), "acme");
@@ -108,7 +141,7 @@ mod tests {
                 "attributes": {"SentTimestamp": "1700000000123"},
                 "messageAttributes": {ORIGIN: {"stringValue": origin, "dataType": "String"}}}));
             record.apply_origin(&Origins::new(None));
-            let message = Message::extract(&record, Envelope::None).unwrap();
+            let message = Message::extract(&record, Wrapping::default()).unwrap();
             ["@message_id", "@sent_at"].map(|from| value(&message, from))
         };
         let whole = Origin::new("m-0", Some(1_600_000_000_456), "");

@@ -11,9 +11,12 @@ use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
     condition, family, newer, reach, trust,
 };
-use crate::message::{Envelope, Metadata};
+use crate::message::{Encoding, Envelope, Format, Metadata, Wrapping};
 use crate::text::Word;
 use crate::types::ColumnType;
+
+/// The `each` of a body that is an array itself.
+const BODY: &str = "@body";
 
 /// The longest identifier that Postgres keeps, in bytes; it silently truncates longer ones.
 /// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html> (NAMEDATALEN − 1).
@@ -59,6 +62,7 @@ struct RawShortForm {
     on_conflict: Option<String>,
     newer: Option<String>,
     envelope: Option<String>,
+    encoding: Option<String>,
     #[serde(default)]
     trust_origin: bool,
     #[serde(default)]
@@ -71,6 +75,8 @@ struct RawPipeline {
     root: Option<String>,
     unmatched: Option<String>,
     envelope: Option<String>,
+    encoding: Option<String>,
+    body: Option<String>,
     #[serde(default)]
     trust_origin: bool,
     table: Vec<RawTable>,
@@ -100,6 +106,8 @@ impl RawShortForm {
             root: None,
             unmatched: None,
             envelope: self.envelope,
+            encoding: self.encoding,
+            body: None,
             trust_origin: self.trust_origin,
             table: vec![RawTable {
                 name: self.table,
@@ -117,7 +125,11 @@ impl RawPipeline {
     /// Checks the tables one by one, and then what depends on several. Mistakes name the table where there may be more
     /// than one.
     fn check(self, names_tables: bool) -> Result<Pipeline, Mistake> {
-        let envelope = word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?;
+        let wrapping = Wrapping {
+            envelope: word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?,
+            encoding: word_or(self.encoding, Encoding::None, Problem::UnknownEncoding)?,
+            format: word_or(self.body, Format::Json, Problem::UnknownFormat)?,
+        };
         let root = path_of("root", self.root)?;
         let unmatched = word_or(self.unmatched, Unmatched::Reject, Problem::UnknownUnmatched)?;
         if self.table.is_empty() {
@@ -126,7 +138,7 @@ impl RawPipeline {
         let names: Vec<String> = self.table.iter().map(|table| table.name.clone()).collect();
         let mut tables: Vec<TableMapping> = Vec::with_capacity(self.table.len());
         for (table, name) in self.table.into_iter().zip(&names) {
-            let checked = table.check(&tables, &names, envelope);
+            let checked = table.check(&tables, &names, wrapping.envelope);
             let checked = checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
             if let Some(parent) = checked.parent {
                 tables[parent].has_children = true;
@@ -138,7 +150,7 @@ impl RawPipeline {
             tables,
             root,
             unmatched,
-            envelope,
+            wrapping,
             trust_origin: self.trust_origin,
         };
         for (table, name) in pipeline.tables.iter().zip(&names) {
@@ -147,6 +159,10 @@ impl RawPipeline {
             checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
         }
         trust::check(&pipeline)?;
+        let is_lines = wrapping.format == Format::Lines;
+        if is_lines && !pipeline.tables.iter().any(TableMapping::is_of_body) {
+            return Err(Problem::LinesWithoutEach.into());
+        }
         let takes_all = |table: &TableMapping| table.parent.is_none() && table.when.is_empty();
         if unmatched == Unmatched::Skip && pipeline.tables.iter().any(takes_all) {
             return Err(Problem::UnmatchedNoEffect.into());
@@ -186,7 +202,7 @@ impl RawTable {
             table,
             parent,
             has_children: false,
-            each: path_of("each", self.each)?,
+            each: each_of(self.each)?,
             when: condition::check("when", self.when, envelope)?,
             delete_when: condition::check("delete_when", self.delete_when, envelope)?,
             columns,
@@ -219,6 +235,14 @@ impl RawTable {
             Some((word, _)) => Err(Problem::DecidedByParent(word)),
             None => Ok(parent.on_conflict),
         }
+    }
+}
+
+/// The array with an element for each row: a path, or `@body`, which is the path of no steps.
+fn each_of(text: Option<String>) -> Result<Option<Path>, Problem> {
+    match text.as_deref() {
+        Some(BODY) => Ok(Some(Path(Vec::new()))),
+        _ => path_of("each", text),
     }
 }
 

@@ -54,6 +54,7 @@ impl Pipeline {
                 let ancestor = self.ancestor(table, *generations)?;
                 Some(Location::Index(self.start_of(ancestor)))
             }
+            Source::Element => Some(Location::Value(self.start_of(table))),
             Source::Rest => Some(Location::Rest(self.start_of(table))),
             Source::Metadata(metadata) => Some(Location::Metadata(metadata.clone())),
         }
@@ -112,6 +113,7 @@ impl Pipeline {
             _ if self.locate(table, source).is_none() => {
                 Some(Problem::NoSuchParent(source.to_string()))
             }
+            Source::Element if table.each.is_none() => Some(Problem::NoElement(source.to_string())),
             Source::Index(generations) if self.ancestor(table, *generations)?.each.is_none() => {
                 Some(Problem::NoElement(source.to_string()))
             }
@@ -157,8 +159,11 @@ impl Pipeline {
     }
 }
 
-/// Checks what depends on other tables.
+/// Checks what depends on other tables, and on the whole mapping.
 pub(super) fn check(pipeline: &Pipeline, table: &TableMapping) -> Result<(), Mistake> {
+    if table.is_of_body() && (table.parent.is_some() || pipeline.root.is_some()) {
+        return Err(Problem::BodyWithin.into());
+    }
     pipeline.check_sources(table)?;
     pipeline.check_child(table)
 }
@@ -245,6 +250,11 @@ mod tests {
             ),
             (
                 "each = 'lines'",
+                "",
+                "from \"@index\" is an element or its position",
+            ),
+            (
+                "each = 'lines'",
                 "each = '$.lines'",
                 "each \"$.lines\" is not a path",
             ),
@@ -256,7 +266,7 @@ mod tests {
             (
                 "each = 'lines'",
                 "each = '@body'",
-                "each \"@body\" is not a path",
+                "goes neither with parent nor with root",
             ),
             (
                 "each = 'lines'",
@@ -304,6 +314,15 @@ mod tests {
                 "unmatched \"drop\" is unknown: use one of reject, skip",
             ),
             ("unmatched = 'skip'", "unmatched = \"skip\" has no effect"),
+            ("body = 'lines'", "set each = \"@body\" in one"),
+            (
+                "body = 'line'",
+                "body \"line\" is unknown: use one of json, lines",
+            ),
+            (
+                "encoding = 'gzip'",
+                "encoding \"gzip\" is unknown: use one of none, base64, gzip+base64, zstd+base64",
+            ),
             ("root = '$.detail'", "root \"$.detail\" is not a path"),
         ] {
             assert_refused(&tables(head, "", ""), expected);
@@ -324,7 +343,10 @@ mod tests {
                 "from \"@rest\" does not fit type text",
             ),
             ("type = 'text'\nexcept = ['a']", "except has no effect"),
-            ("type = 'text'\nfrom = '@nothing'", "@index, @rest"),
+            (
+                "type = 'text'\nfrom = '@nothing'",
+                "@index, @element, @rest",
+            ),
         ] {
             assert_refused(&column(lines), expected);
         }

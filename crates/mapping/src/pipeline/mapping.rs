@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Condition, Path, Source};
 use crate::mask::Mask;
-use crate::message::{Envelope, Metadata};
+use crate::message::{Metadata, Wrapping};
 use crate::steps::Step;
 use crate::text::Word;
 use crate::text::quote_identifier;
@@ -21,8 +21,8 @@ pub struct Pipeline {
     pub root: Option<Path>,
     /// What happens to a message that no table matches.
     pub unmatched: Unmatched,
-    /// What the body of an SQS message is wrapped in.
-    pub envelope: Envelope,
+    /// How the body of an SQS message holds the message.
+    pub wrapping: Wrapping,
     /// Whether it trusts everybody who can send to the queue with the id of a message, although the row with that id
     /// is overwritten.
     pub trust_origin: bool,
@@ -47,7 +47,8 @@ pub struct TableMapping {
     pub parent: Option<usize>,
     /// Whether rows of other tables belong to its rows.
     pub has_children: bool,
-    /// The array that has an element for each row, from where the parent's row or the message begins.
+    /// The array that has an element for each row, from where the parent's row or the message begins; the path of no
+    /// steps is the body itself.
     pub each: Option<Path>,
     /// What must hold for a message, or an element of it, to become a row.
     pub when: Vec<Condition>,
@@ -97,7 +98,7 @@ impl Pipeline {
             }],
             root: None,
             unmatched: Unmatched::Reject,
-            envelope: Envelope::None,
+            wrapping: Wrapping::default(),
             trust_origin: false,
         }
     }
@@ -159,6 +160,11 @@ impl TableMapping {
         columns.filter_map(|&position| self.columns.get(position))
     }
 
+    /// Whether its rows are the elements of the body, which is an array.
+    pub fn is_of_body(&self) -> bool {
+        matches!(&self.each, Some(path) if path.0.is_empty())
+    }
+
     /// Whether messages delete rows of it.
     pub fn can_delete(&self) -> bool {
         !self.delete_when.is_empty()
@@ -168,7 +174,7 @@ impl TableMapping {
     /// elements share.
     pub(crate) fn is_own(&self, source: &Source) -> bool {
         match source {
-            Source::Path(_) | Source::Rest => true,
+            Source::Path(_) | Source::Element | Source::Rest => true,
             Source::Top(_) => self.each.is_none(),
             Source::Parent(..) | Source::Index(_) | Source::Metadata(_) => false,
         }

@@ -6,7 +6,7 @@ use super::check::MAX_KEY_COLUMNS;
 use super::column::MAX_COLUMNS;
 use super::{OnConflict, Source, Unmatched};
 use crate::mask::{KeyError, Mask};
-use crate::message::Envelope;
+use crate::message::{Encoding, Envelope, Format};
 use crate::steps::Step;
 use crate::text::Word as _;
 use crate::types::ColumnType;
@@ -76,7 +76,7 @@ pub enum Problem {
     )]
     NoSuchParent(String),
     #[error(
-        "from {0:?} is the position of an element, but the table has no each: add each, or use another column"
+        "from {0:?} is an element or its position, but the table has no each: add each, or use another column"
     )]
     NoElement(String),
     #[error("delete_when requires on_conflict = \"update\": set it, or remove delete_when")]
@@ -175,6 +175,18 @@ pub enum Problem {
     UnknownOnConflict(String),
     #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]
     UnknownEnvelope(String),
+    #[error("encoding {0:?} is unknown: use one of {known}", known = Encoding::list())]
+    UnknownEncoding(String),
+    #[error("body {0:?} is unknown: use one of {known}", known = Format::list())]
+    UnknownFormat(String),
+    #[error(
+        "each = \"@body\" reads the body as an array, so it goes neither with parent nor with root: name the array by its path"
+    )]
+    BodyWithin,
+    #[error(
+        "body = \"lines\" makes an array of the body, which no table reads: set each = \"@body\" in one"
+    )]
+    LinesWithoutEach,
     #[error(
         "type {0:?} is unknown: use one of {known}{meant}",
         known = ColumnType::list(),

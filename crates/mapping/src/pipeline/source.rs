@@ -12,6 +12,7 @@ const TOP: &str = "$.";
 /// What a path from the row of the parent table begins with, once for each generation.
 const PARENT: &str = "^.";
 const INDEX: &str = "@index";
+const ELEMENT: &str = "@element";
 const REST: &str = "@rest";
 
 /// Where a column's value comes from.
@@ -25,6 +26,8 @@ pub enum Source {
     Parent(usize, Path),
     /// `@index`: the position of the element, from 0; with `^.`, the position of the parent's element, and so on.
     Index(usize),
+    /// `@element`: the whole element that the row is made of, whether it has fields or not.
+    Element,
     /// `@rest`: every field where the row begins that no path of the mapping touches.
     Rest,
     /// What SQS or the envelope says about the message.
@@ -40,6 +43,7 @@ impl Source {
         let generations = (from.len() - rest.len()) / PARENT.len();
         match rest {
             INDEX => Ok(Self::Index(generations)),
+            ELEMENT if generations == 0 => Ok(Self::Element),
             REST if generations == 0 => Ok(Self::Rest),
             _ if rest.starts_with('@') => match Metadata::parse(from) {
                 Some(metadata) if metadata.is_impossible() => {
@@ -55,7 +59,7 @@ impl Source {
 
     /// The names of all metadata, with commas between them.
     pub(super) fn list_of_metadata() -> String {
-        format!("{}, {INDEX}, {REST}", Metadata::list())
+        format!("{}, {INDEX}, {ELEMENT}, {REST}", Metadata::list())
     }
 
     /// Whether it exists in the envelope of the mapping.
@@ -73,7 +77,7 @@ impl Source {
     /// The types that a column of it can have, in words and as a check; `None`: any, as it depends on the message.
     pub(super) fn types(&self) -> Option<(&'static str, TypeCheck)> {
         match self {
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) => None,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Element => None,
             Self::Index(_) => Metadata::ReceiveCount.types(),
             Self::Rest => Some(("jsonb", |column_type| column_type == ColumnType::Jsonb)),
             Self::Metadata(metadata) => metadata.types(),
@@ -83,7 +87,7 @@ impl Source {
     /// Whether its values can be strings, on which transforms work.
     pub(super) fn may_be_text(&self) -> bool {
         match self {
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) => true,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Element => true,
             Self::Index(_) | Self::Rest => false,
             Self::Metadata(metadata) => metadata.is_text(),
         }
@@ -91,7 +95,7 @@ impl Source {
 
     pub(super) fn is_never_null(&self) -> bool {
         match self {
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) => false,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Element => false,
             Self::Index(_) | Self::Rest => true,
             Self::Metadata(metadata) => metadata.is_never_null(),
         }
@@ -106,6 +110,7 @@ impl fmt::Display for Source {
             Self::Top(path) => write!(f, "{TOP}{path}"),
             Self::Parent(generations, path) => write!(f, "{}{path}", PARENT.repeat(*generations)),
             Self::Index(generations) => write!(f, "{}{INDEX}", PARENT.repeat(*generations)),
+            Self::Element => f.write_str(ELEMENT),
             Self::Rest => f.write_str(REST),
             Self::Metadata(metadata) => metadata.fmt(f),
         }

@@ -122,7 +122,7 @@ impl fmt::Display for NotAnObject {
             }
             (S::Root, F::TextOfJson) => "have the producer encode it at most twice",
             (S::Body, F::Array) => {
-                "send one message per record, or send an object that contains the array and name the array in each"
+                "make a row of each element by each = \"@body\", or send one message per record"
             }
             (S::Root, F::Array) => "name the array in each instead of root",
             (S::Element, F::Array) => {
@@ -133,7 +133,7 @@ impl fmt::Display for NotAnObject {
             }
             (S::Root, _) => "correct root, or fix the producer",
             (S::Element, F::Text | F::Number | F::Bool) => {
-                "map the whole array to a column of an array type or jsonb, or fix the producer"
+                "read it by from = \"@element\", map the whole array to a column of an array type or jsonb, or fix the producer"
             }
             (S::Body | S::Element, _) => "have the producer send an object",
         };

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::mask::KeyRing;
 use crate::message::origin::Origins;
-use crate::message::{Envelope, ExtractError, Message, Record};
+use crate::message::{ExtractError, Message, Record, Wrapping};
 use crate::pipeline::{Pipeline, PipelineError, Unmatched};
 use crate::rejection::{Rejection, Rule};
 use crate::rows::{MessageRows, RowKind};
@@ -37,7 +37,7 @@ use text::Unstorable;
 ///
 /// It needs no other part of the mapping to turn messages into rows. Compile it once, and use it for all messages.
 pub struct Compiled {
-    envelope: Envelope,
+    wrapping: Wrapping,
     scopes: Scopes,
     tables: Vec<CompiledTable>,
     /// Whether anything needs the body to be JSON.
@@ -89,7 +89,7 @@ impl Compiled {
             );
         }
         Ok(Self {
-            envelope: pipeline.envelope,
+            wrapping: pipeline.wrapping,
             reads_json: pipeline.root.is_some() || tables.iter().any(CompiledTable::reads_json),
             scopes,
             tables,
@@ -108,12 +108,12 @@ impl Compiled {
         MessageRows::new(self.tables.iter().map(|table| table.columns.len()))
     }
 
-    /// The message of a record, without the envelope that the mapping names.
+    /// The message of a record, out of the wrapping that the mapping names.
     ///
     /// # Errors
-    /// The record has no body, or it is not in the envelope.
+    /// The record has no body, or it is not wrapped in this way.
     pub fn extract<'a>(&self, record: &'a Record<'a>) -> Result<Message<'a>, ExtractError> {
-        Message::extract(record, self.envelope)
+        Message::extract(record, self.wrapping)
     }
 
     /// The rows of a record. There may be none: then the message has nothing to store.
@@ -201,7 +201,7 @@ impl Compiled {
         };
         let json = reading
             .frames
-            .field(array)
+            .array(array)
             .map_err(|no_fields| table.not_an_object(no_fields, &self.scopes, &reading.frames))?;
         let Some(json) = json else {
             return Ok(table.when.is_empty());

@@ -84,7 +84,7 @@ impl Compiled {
         let Some(array) = table.each else {
             return self.observe_place(position, watching);
         };
-        let elements: Option<Vec<&RawValue>> = match watching.frames.field(array) {
+        let elements: Option<Vec<&RawValue>> = match watching.frames.array(array) {
             Err(_) => return,
             Ok(None) => None,
             Ok(Some(json)) => match serde_json::from_str(json) {

@@ -51,8 +51,25 @@ struct Frame<'a> {
 /// A path, and the scope where it starts.
 #[derive(Clone, Copy)]
 pub(super) struct Field {
-    scope: usize,
+    pub(super) scope: usize,
     slot: Slot,
+}
+
+/// The array with an element for each row of a table.
+#[derive(Clone, Copy)]
+pub(super) enum Array {
+    Field(Field),
+    Body,
+}
+
+impl Array {
+    /// Where it is looked for.
+    pub(super) fn scope(self) -> usize {
+        match self {
+            Self::Field(field) => field.scope,
+            Self::Body => Scopes::TOP,
+        }
+    }
 }
 
 /// Fields are read from this scope, which has none.
@@ -83,6 +100,8 @@ pub(super) enum Input {
     Body,
     /// The position of an element.
     Index(usize),
+    /// The whole element of a scope.
+    Element(usize),
     /// The fields of a scope but for these.
     Rest(usize, HashSet<String>),
     Metadata(Metadata),
@@ -110,6 +129,14 @@ impl Scopes {
     /// Where the rows of messages begin.
     pub(super) fn message(&self) -> usize {
         usize::from(self.root.is_some())
+    }
+
+    /// The array with an element for each row of a table: a path of no steps is the body itself.
+    pub(super) fn array(&mut self, outer: usize, path: &Path) -> Array {
+        match path.0.is_empty() {
+            true => Array::Body,
+            false => Array::Field(self.field(outer, path)),
+        }
     }
 
     pub(super) fn field(&mut self, scope: usize, path: &Path) -> Field {
@@ -212,7 +239,7 @@ impl Scopes {
         }
     }
 
-    /// The path to the array that a scope's elements are in.
+    /// The path to the array that a scope's elements are in; empty for the body.
     pub(super) fn describe_array(&self, scope: usize, frames: &Frames<'_>) -> String {
         let array = self.scopes[scope].array.as_ref();
         let described = array.map(|(outer, path)| self.describe(*outer, frames, &path.to_string()));
@@ -248,6 +275,16 @@ impl<'a> Frames<'a> {
         self.frames[scope].json
     }
 
+    /// The JSON text of an array, unless it is missing or null.
+    pub(super) fn array(&self, array: Array) -> Result<Option<&'a str>, NoFields> {
+        match array {
+            Array::Field(field) => self.field(field),
+            Array::Body => {
+                Ok(Some(self.json(Scopes::TOP)).filter(|json| json.trim_ascii() != "null"))
+            }
+        }
+    }
+
     /// The JSON text in which the array of a scope's elements is looked for.
     pub(super) fn json_around(&self, scopes: &Scopes, scope: usize) -> &'a str {
         let array = scopes.scopes[scope].array.as_ref();
@@ -262,9 +299,9 @@ impl<'a> Frames<'a> {
         Ok(self.fields.get(field.slot).filter(|json| *json != "null"))
     }
 
-    /// Whether a path starts at `null`.
-    pub(super) fn starts_at_null(&self, field: Field) -> bool {
-        self.frames[field.scope].json.trim_ascii() == "null"
+    /// Whether a scope begins at `null`.
+    pub(super) fn begins_at_null(&self, scope: usize) -> bool {
+        self.frames[scope].json.trim_ascii() == "null"
     }
 }
 
@@ -284,6 +321,7 @@ impl Input {
             Self::Index(scope) => {
                 Value::Number(Cow::Owned(frames.frames[*scope].index.to_string()))
             }
+            Self::Element(scope) => from_json(frames.json(*scope), unstorable)?,
             Self::Text(text) => Value::Text(Cow::Owned(text.clone())),
             Self::Rest(scope, left_out) => {
                 let json = frames.frames[*scope].json.trim_ascii_start();

@@ -7,7 +7,7 @@ use super::Reading;
 use super::column::CompiledColumn;
 use super::convert::Value;
 use super::decimal::Decimal;
-use super::scopes::{Field, Frames, Input, NoFields, Scopes, Unread};
+use super::scopes::{Array, Frames, Input, NoFields, Scopes, Unread};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
@@ -22,7 +22,7 @@ pub(super) struct CompiledTable {
     /// Where its rows begin.
     pub(super) scope: usize,
     /// The array with an element for each row.
-    pub(super) each: Option<Field>,
+    pub(super) each: Option<Array>,
     pub(super) when: Vec<CompiledCondition>,
     pub(super) delete_when: Vec<CompiledCondition>,
     pub(super) columns: Vec<CompiledColumn>,
@@ -48,7 +48,7 @@ impl CompiledTable {
         let mapping = &pipeline.tables[position];
         let parent = mapping.parent.and_then(|parent| before.get(parent));
         let outer = parent.map_or_else(|| scopes.message(), |parent| parent.scope);
-        let each = mapping.each.as_ref().map(|path| scopes.field(outer, path));
+        let each = mapping.each.as_ref().map(|path| scopes.array(outer, path));
         let scope = match &mapping.each {
             Some(path) => scopes.add_element(outer, path),
             None => outer,
@@ -97,11 +97,11 @@ impl CompiledTable {
             .when
             .iter()
             .filter_map(|condition| match condition.input {
-                Input::Field(field) => Some(field),
+                Input::Field(field) => Some(field.scope),
                 _ => None,
             });
-        let mut fields = fields.chain(self.each);
-        fields.any(|field| frames.starts_at_null(field))
+        let mut starts = fields.chain(self.each.map(Array::scope));
+        starts.any(|scope| frames.begins_at_null(scope))
     }
 
     /// Why the value of a column of the row under way cannot be stored.
@@ -171,10 +171,14 @@ impl CompiledTable {
     }
 
     pub(super) fn place_of_array(&self, scopes: &Scopes, frames: &Frames<'_>) -> Place {
+        let path = scopes.describe_array(self.scope, frames);
         Place {
             table: self.name.clone(),
             column: None,
-            path: scopes.describe_array(self.scope, frames),
+            path: match path.is_empty() {
+                true => Metadata::Body.to_string(),
+                false => path,
+            },
             is_key: false,
         }
     }
@@ -233,6 +237,7 @@ impl Compiler<'_> {
             Source::Parent(generations, path) => {
                 Input::Field(self.scopes.field(self.ancestor(*generations), path))
             }
+            Source::Element => Input::Element(self.scope),
             Source::Index(generations) => Input::Index(self.ancestor(*generations)),
             Source::Rest => {
                 let left_out = self.touched.iter().chain(except);

@@ -1,6 +1,6 @@
 //! Values as a column stores them, to find rows by them.
 
-use mapping::{Column, Compiled, Envelope, KeyRing, Message, Path, Pipeline, Record, Rule, Source};
+use mapping::{Column, Compiled, KeyRing, Message, Path, Pipeline, Record, Rule, Source, Wrapping};
 use serde::Deserialize as _;
 use serde_json::json;
 
@@ -47,7 +47,7 @@ impl CompiledColumn {
         let body = json!({"value": value}).to_string();
         let record = json!({"messageId": "", "body": body});
         let record = Record::deserialize(record).map_err(|_| Rule::Internal)?;
-        self.cells_of(&Message::extract(&record, Envelope::None)?)
+        self.cells_of(&Message::extract(&record, Wrapping::default())?)
     }
 
     /// The different cells of the value in a message, the cell of the current key first.

@@ -140,7 +140,7 @@ impl People {
             return self.unreadable(body);
         };
         record.apply_origin(&self.origins);
-        let Ok(message) = Message::extract(&record, self.pipeline.envelope) else {
+        let Ok(message) = Message::extract(&record, self.pipeline.wrapping) else {
             return self.unreadable(body);
         };
         let mut is_transformed = false;

@@ -1,0 +1,177 @@
+//! `encoding`: how a message is packed into the text of a body, and how it is unpacked.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Read};
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use flate2::read::MultiGzDecoder;
+use ruzstd::decoding::StreamingDecoder;
+
+use super::ExtractError;
+use crate::text::Word;
+
+/// How a message is packed into the text of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// Not at all: the text is the message.
+    #[default]
+    None,
+    /// Base64, with or without padding and line breaks. Source: <https://www.rfc-editor.org/rfc/rfc4648>.
+    Base64,
+    /// Compressed by gzip, then base64. Source: <https://www.rfc-editor.org/rfc/rfc1952>.
+    GzipBase64,
+    /// Compressed by Zstandard, then base64. Source: <https://www.rfc-editor.org/rfc/rfc8878>.
+    ZstdBase64,
+}
+
+impl Word for Encoding {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("base64", Self::Base64),
+        ("gzip+base64", Self::GzipBase64),
+        ("zstd+base64", Self::ZstdBase64),
+    ];
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The maximum size of a message after it was unpacked, in bytes. 1 MiB of zeros packs into 1 KB, so a message of
+/// 1 MiB could unpack to 1 GB.
+pub(crate) const MAX_UNPACKED_BYTES: usize = 16 << 20;
+
+/// Accepts what producers leave out: padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Encoding {
+    /// The message that a text holds.
+    pub(super) fn unpack(self, text: Cow<'_, str>) -> Result<Cow<'_, str>, ExtractError> {
+        let unpacked = match self {
+            Self::None => return Ok(text),
+            Self::Base64 => self.from_base64(&text),
+            Self::GzipBase64 => {
+                let packed = self.from_base64(&text)?;
+                self.read_all(MultiGzDecoder::new(&packed[..]))
+            }
+            Self::ZstdBase64 => {
+                let packed = self.from_base64(&text)?;
+                let decoder = StreamingDecoder::new(&packed[..]);
+                self.read_all(decoder.map_err(|_| ExtractError::NotEncoded(self))?)
+            }
+        };
+        let text = String::from_utf8(unpacked?).map_err(|_| ExtractError::NotEncoded(self))?;
+        Ok(Cow::Owned(text))
+    }
+
+    fn from_base64(self, text: &str) -> Result<Vec<u8>, ExtractError> {
+        let digits: Vec<u8> = text
+            .bytes()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        let decoded = LENIENT.decode(digits);
+        decoded.map_err(|_| ExtractError::NotEncoded(self))
+    }
+
+    /// Everything that a decompressor gives, as long as it is not too much.
+    fn read_all(self, decompressor: impl Read) -> Result<Vec<u8>, ExtractError> {
+        let mut unpacked = Vec::new();
+        let limit = u64::try_from(MAX_UNPACKED_BYTES).unwrap_or(u64::MAX);
+        let read: io::Result<usize> = decompressor.take(limit + 1).read_to_end(&mut unpacked);
+        match read {
+            Ok(bytes) if bytes > MAX_UNPACKED_BYTES => {
+                Err(ExtractError::TooLarge(MAX_UNPACKED_BYTES))
+            }
+            Ok(_) => Ok(unpacked),
+            Err(_) => Err(ExtractError::NotEncoded(self)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const TEXT: &str = r#"{"user_id": "u-7", "n": 1}"#;
+
+    /// TEXT as the programs `gzip` and `zstd` compress it.
+    const GZIP: &str = "H4sIAAAAAAAAA6tWKi1OLYrPTFGyUlAq1TVX0lFQygOyDWsBcdQ68BoAAAA=";
+    const ZSTD: &str = "KLUv/SQa0QAAeyJ1c2VyX2lkIjogInUtNyIsICJuIjogMX1/RpYa";
+
+    fn unpack(encoding: Encoding, text: &str) -> Result<Cow<'_, str>, ExtractError> {
+        encoding.unpack(Cow::Borrowed(text))
+    }
+
+    #[test]
+    fn what_other_programs_packed_is_unpacked() {
+        let base64 = STANDARD.encode(TEXT);
+        for (encoding, packed) in [
+            (Encoding::None, TEXT),
+            (Encoding::Base64, &base64),
+            (Encoding::GzipBase64, GZIP),
+            (Encoding::ZstdBase64, ZSTD),
+        ] {
+            assert_eq!(unpack(encoding, packed).unwrap(), TEXT, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn base64_may_be_broken_into_lines_and_lack_its_padding() {
+        let lines = format!(
+            "{}\r\n {}\n",
+            &GZIP[..20],
+            &GZIP[20..].trim_end_matches('=')
+        );
+        assert_eq!(unpack(Encoding::GzipBase64, &lines).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn what_is_not_packed_in_this_way_is_refused() {
+        let not_utf8 = STANDARD.encode(b"\xff\xfe");
+        for (encoding, text) in [
+            (Encoding::Base64, TEXT),
+            (Encoding::Base64, &not_utf8),
+            (Encoding::GzipBase64, ZSTD),
+            (Encoding::GzipBase64, &GZIP[..56]),
+            (Encoding::GzipBase64, ""),
+            (Encoding::ZstdBase64, GZIP),
+            (Encoding::ZstdBase64, &ZSTD[..40]),
+        ] {
+            let refused = Some(ExtractError::NotEncoded(encoding));
+            assert_eq!(unpack(encoding, text).err(), refused, "{encoding} {text}");
+        }
+    }
+
+    /// A frame of blocks that each repeat a byte 131,071 times. Source: RFC 8878, section 3.1.1.2.
+    fn zstd_bomb(blocks: usize) -> String {
+        const MAGIC_AND_WINDOW_OF_128_KIB: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0, 0x38];
+        let header = |is_last: u32| (is_last | 1 << 1 | 131_071 << 3).to_le_bytes();
+        let mut frame = MAGIC_AND_WINDOW_OF_128_KIB.to_vec();
+        for block in (0..blocks).rev() {
+            frame.extend(&header(u32::from(block == 0))[..3]);
+            frame.push(b' ');
+        }
+        STANDARD.encode(frame)
+    }
+
+    #[test]
+    fn a_message_that_unpacks_to_too_much_is_refused() {
+        let most = MAX_UNPACKED_BYTES / 131_071;
+        let unpacked = unpack(Encoding::ZstdBase64, &zstd_bomb(most)).map(|text| text.len());
+        assert_eq!(unpacked, Ok(most * 131_071));
+        for blocks in [most + 1, 100 * most] {
+            let refused = unpack(Encoding::ZstdBase64, &zstd_bomb(blocks)).err();
+            assert_eq!(refused, Some(ExtractError::TooLarge(MAX_UNPACKED_BYTES)));
+        }
+    }
+}

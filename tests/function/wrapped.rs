@@ -1,0 +1,129 @@
+//! Messages that are packed, or several to a body, through the real function: what is stored is what was packed.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::families::invoke;
+use crate::hostile::{MEBIBYTE, peak_bytes};
+use testkit::batch::{Batch, ids};
+use testkit::{Database, Function, Setup};
+
+const PACKED: &str = r#"
+table = "events"
+key = ["id"]
+encoding = "gzip+base64"
+column = [
+  { name = "id", type = "bigint", required = true },
+  { name = "name", type = "text" },
+]
+"#;
+
+/// Each line is a reading, with its tags.
+const LINES: &str = r#"
+body = "lines"
+
+[[table]]
+name = "readings"
+each = "@body"
+when = { kind = "reading" }
+key = ["message_id", "line"]
+column = [
+  { name = "message_id", type = "uuid", from = "@message_id" },
+  { name = "line", type = "integer", from = "@index" },
+  { name = "value", type = "numeric", required = true },
+]
+
+[[table]]
+name = "tags"
+parent = "readings"
+each = "tags"
+key = ["message_id", "line", "tag"]
+column = [
+  { name = "message_id", type = "uuid", from = "@message_id" },
+  { name = "line", type = "integer", from = "^.@index" },
+  { name = "tag", type = "text", from = "@element", required = true },
+]
+"#;
+
+async fn started(mapping: &str) -> (Database, Function) {
+    let database = Database::with_tables_of(mapping).await;
+    let function = Setup::on(&database).mapping(mapping).start().await;
+    (database, function)
+}
+
+/// A text, repeated, as the program `gzip` compresses it.
+fn gzip(text: &str, times: usize) -> String {
+    let piped = Command::new("gzip")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut gzip = piped.unwrap();
+    let mut input = gzip.stdin.take().unwrap();
+    let text = text.to_owned();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..times {
+            input.write_all(text.as_bytes()).unwrap();
+        }
+    });
+    let packed = gzip.wait_with_output().unwrap().stdout;
+    writer.join().unwrap();
+    STANDARD.encode(packed)
+}
+
+#[tokio::test]
+async fn packed_messages_are_stored_and_one_that_cannot_be_unpacked_fails_alone() {
+    const MOST: usize = 128 * MEBIBYTE;
+    let (database, mut function) = started(PACKED).await;
+    let message = |id: u32| json!({"id": id, "name": "Zo\u{eb} \u{1f40e}"}).to_string();
+    let bomb = gzip(&" ".repeat(MEBIBYTE), 256);
+    let batch = Batch::new()
+        .text("1", &gzip(&message(1), 1))
+        .text("plain", &message(2))
+        .text("bomb", &bomb)
+        .text("3", &gzip(&message(3), 1));
+    assert_eq!(invoke(&mut function, batch).await, ids(&["plain", "bomb"]));
+    let stored = "SELECT id || name FROM events ORDER BY id";
+    assert_eq!(
+        database.rows(stored).await.concat(),
+        ["1Zo\u{eb} \u{1f40e}", "3Zo\u{eb} \u{1f40e}"]
+    );
+    let lines = function.lines_of("message failed", 2).await;
+    let rules: Vec<_> = lines
+        .iter()
+        .map(|line| line["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!(rules, ["not_encoded", "too_large"]);
+    let peak = peak_bytes(function.id());
+    assert!(peak < MOST, "{peak} bytes");
+}
+
+#[tokio::test]
+async fn the_lines_of_a_message_are_rows_all_or_none() {
+    let (database, mut function) = started(LINES).await;
+    let good = "{\"kind\": \"reading\", \"value\": 1.50, \"tags\": [\"a\", \"b\"]}\n\n{\"kind\": \"ping\"}\n{\"kind\": \"reading\", \"value\": 2}\n";
+    let batch = Batch::new()
+        .text("good", good)
+        .text(
+            "value",
+            "{\"kind\": \"reading\", \"value\": 3}\n{\"kind\": \"reading\"}",
+        )
+        .text(
+            "line",
+            "{\"kind\": \"reading\", \"value\": 4}\n{\"kind\": \"reading\"",
+        );
+    assert_eq!(invoke(&mut function, batch).await, ids(&["value", "line"]));
+    let stored = "SELECT line || ' ' || value FROM readings ORDER BY line";
+    assert_eq!(database.rows(stored).await.concat(), ["0 1.50", "2 2"]);
+    let stored = "SELECT line || ' ' || tag FROM tags ORDER BY tag";
+    assert_eq!(database.rows(stored).await.concat(), ["0 a", "0 b"]);
+    let lines = function.lines_of("message failed", 2).await;
+    let said = |line: &serde_json::Value| {
+        [&line["rule"], &line["path"]].map(|text| text.as_str().unwrap_or_default().to_owned())
+    };
+    let said: Vec<_> = lines.iter().map(said).collect();
+    assert_eq!(said, [["required", "[1].value"], ["line_not_json", ""]]);
+}
