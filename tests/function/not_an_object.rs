@@ -60,7 +60,7 @@ async fn a_body_without_fields_is_not_stored_as_a_row_of_nulls() {
             (
                 r#"[{"kind":"a"},{"kind":"b"}]"#,
                 "",
-                "an array, not an object: send one message per record",
+                "an array, not an object: make a row of each element by each = \"@body\"",
             ),
             (r#""{\"kind\":\"c\"}""#, "", once),
             (S3_POINTERS[0], "", "moved the message to S3"),
@@ -133,7 +133,7 @@ column = [
                 (
                     r#"{"lines": ["a", "b"]}"#,
                     "lines[0]",
-                    "the element is a string, not an object: map the whole array",
+                    "the element is a string, not an object: read it by from = \"@element\"",
                 ),
                 (
                     r#"{"lines": [{"sku": "a"}, 7]}"#,
