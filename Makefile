@@ -12,7 +12,7 @@ IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`mak
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches release
-SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh
+SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh tests/stack/inside.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -273,6 +273,7 @@ dist: processor install ## build function and tool for one processor, with what 
 	@rm -rf $(PACKED) && mkdir -p $(PACKED)
 	cp target/lambda/bootstrap/bootstrap $(PACKED)
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
+	chmod -R a+rX $(PACKED) # whatever the umask is: another user starts it on Lambda
 	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
 	$(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
 	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres

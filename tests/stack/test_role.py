@@ -90,6 +90,19 @@ def test_the_role_allows_exactly_what_is_used(
     assert set().union(*allowed) == (called - unused) | LAMBDA_POLLS | LAMBDA_LOGS | more
 
 
+def test_a_role_of_ones_own_is_used_and_none_is_created(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    variant, cloudformation = variants["low-latency"], client(settings, "cloudformation")
+    function = client(settings, "lambda").get_function_configuration(FunctionName=variant.name)
+    assert ":role/of-ones-own-" in function["Role"]
+    made = cloudformation.describe_stack_resources(StackName=variant.name)["StackResources"]
+    assert "AWS::IAM::Role" not in {resource["ResourceType"] for resource in made}
+    (stack,) = cloudformation.describe_stacks(StackName=variant.name)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    assert outputs["RoleArn"] == function["Role"]
+
+
 @pytest.mark.parametrize("kind", ["bulk", "fifo", "existing-fifo", "every-option"])
 def test_every_statement_is_for_one_resource(
     settings: Settings, variants: dict[str, Variant], kind: str
