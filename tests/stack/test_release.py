@@ -29,9 +29,9 @@ def send(release: Release) -> None:
     run.send(release.settings, deployment, [json.dumps(GOOD | {"user_id": release.stack, "locale": "de"})])
 
 
-def test_three_commands_deploy_it_and_one_each_updates_mapping_and_code(release: Release) -> None:
-    zipped, copied, deploy = [command for command, _ in steps(PAGE, "With a release")[:3]]
-    for command in (zipped, copied, f"{deploy} Architecture={ARCHITECTURE} {LOCAL}"):
+def test_four_commands_deploy_it_and_one_each_updates_mapping_and_code(release: Release) -> None:
+    readable, zipped, copied, deploy = [command for command, _ in steps(PAGE, "With a release")[:4]]
+    for command in (readable, zipped, copied, f"{deploy} Architecture={ARCHITECTURE} {LOCAL}"):
         release.type(command)
     send(release)
     run.until(lambda: stored_locales(release) == ["de"], TIMEOUT_SECS, "no row")
