@@ -264,8 +264,8 @@ release: release-notes ## build all files of a release, and its notes: make rele
 	$(MAKE) dist ARCHITECTURE=arm64
 	$(MAKE) sbom checksums
 
-# The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool, which shares its
-# compiled code; and what deploys the zip with the plain AWS command line.
+# The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool; and what deploys the zip
+# with the plain AWS command line. cargo-lambda compiles for the processors of Lambda, on which the tool need not run.
 .PHONY: dist
 dist: processor install ## build function and tool for one processor, with what deploys them: make dist ARCHITECTURE=arm64
 	$(BUILD)
@@ -275,7 +275,7 @@ dist: processor install ## build function and tool for one processor, with what 
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
 	chmod -R a+rX $(PACKED) # whatever the umask is: another user starts it on Lambda
 	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
-	$(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
+	$(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=generic") $(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
 	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
 	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
 	$(PYTHON) release/template.py > $(DIST)/template.yaml
