@@ -216,3 +216,14 @@ def test_a_role_has_the_boundary_that_the_account_demands(
         role = client(settings, "iam").get_role(RoleName=function["Role"].rpartition("/")[2])["Role"]
         boundaries.append(role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"))
     assert boundaries == [None, f"arn:aws:iam::{ACCOUNT}:policy/boundary"]
+
+
+def test_every_action_on_the_page_exists(settings: Settings) -> None:
+    """By the list that cfn-lint has from AWS."""
+    (file,) = settings.tools.parent.glob("lib/*/site-packages/cfnlint/data/AdditionalSpecs/Policies.json")
+    services = json.loads(file.read_text())
+    page = (settings.root / "docs" / "DEPLOY.md").read_text()
+    named = set(re.findall(r"`([a-z0-9-]+):([A-Z]\w+)`", page))
+    assert len(named) > 80
+    for service, action in named:
+        assert action.lower() in services[service]["Actions"], f"{service}:{action}"
