@@ -12,7 +12,7 @@ IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`mak
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches release
-SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh
+SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh tests/stack/inside.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -264,8 +264,8 @@ release: release-notes ## build all files of a release, and its notes: make rele
 	$(MAKE) dist ARCHITECTURE=arm64
 	$(MAKE) sbom checksums
 
-# The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool, which shares its
-# compiled code; and what deploys the zip with the plain AWS command line.
+# The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool; and what deploys the zip
+# with the plain AWS command line. cargo-lambda compiles for the processors of Lambda, on which the tool need not run.
 .PHONY: dist
 dist: processor install ## build function and tool for one processor, with what deploys them: make dist ARCHITECTURE=arm64
 	$(BUILD)
@@ -273,8 +273,9 @@ dist: processor install ## build function and tool for one processor, with what 
 	@rm -rf $(PACKED) && mkdir -p $(PACKED)
 	cp target/lambda/bootstrap/bootstrap $(PACKED)
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
+	chmod -R a+rX $(PACKED) # whatever the umask is: another user starts it on Lambda
 	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
-	$(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
+	$(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=generic") $(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
 	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
 	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
 	$(PYTHON) release/template.py > $(DIST)/template.yaml

@@ -1,17 +1,12 @@
-"""Prints template.yaml for the plain AWS command line: the code is in a bucket, which two parameters name.
-
-Comments are omitted, because CloudFormation accepts a template of at most 51,200 bytes in a request.
-https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
-"""
+"""Prints template.yaml for the plain AWS command line: the code is in a bucket, which two parameters name."""
 
 import re
 import sys
 from pathlib import Path
 
-MAX_BYTES = 51_200
 TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
 CHANGES = {
-    r"    Metadata:\n      BuildMethod: makefile\n": "",
+    r"    Metadata:\n      BuildMethod: makefile.*\n": "",
     r"      CodeUri: \.\n": "      CodeUri: { Bucket: !Ref CodeBucket, Key: !Ref CodeKey }\n",
     r"    ParameterGroups:\n": """\
     ParameterGroups:
@@ -39,14 +34,11 @@ Parameters:
 
 def released(template: str) -> str:
     """The text of template.yaml, changed."""
-    text = re.sub(r"^ *#.*\n|(?<=[^ ]) +# .*$", "", template, flags=re.MULTILINE)
     for old, new in CHANGES.items():
-        text, places = re.subn(old, lambda _, new=new: new, text, flags=re.MULTILINE)
+        template, places = re.subn(old, lambda _, new=new: new, template, flags=re.MULTILINE)
         if places != 1:
             sys.exit(f"template.yaml has {places} places like {old!r}: adapt {Path(__file__).name}")
-    if len(text.encode()) > MAX_BYTES:
-        sys.exit(f"the released template has {len(text.encode())} bytes: CloudFormation takes {MAX_BYTES}")
-    return text
+    return template
 
 
 if __name__ == "__main__":

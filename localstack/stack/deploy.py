@@ -102,8 +102,7 @@ def program(settings: Settings, name: str) -> Path:
 def deploy(settings: Settings, mapping: Mapping) -> None:
     """Creates or updates the stack of the template, under the name of the mapping."""
     with step(f"deploying template.yaml as {mapping.name} (sam)"):
-        put_database_secret(settings, settings.identity.app_password)
-        _put_secret(settings, MASK_SECRET, {"mask_key": settings.identity.mask_key})
+        put_secrets(settings)
         _make_bucket(settings)
         deployment = replace(deploy_beside(settings, mapping.name, {}, mapping), tables=mapping.tables())
     record = _record(settings, mapping)
@@ -178,6 +177,12 @@ def parameters(settings: Settings, changes: abc.Mapping[str, str]) -> dict[str, 
     # The function runs on this machine, whatever the template's default is.
     processor = {} if platform.machine() in ("x86_64", "AMD64") else {"Architecture": "arm64"}
     return given | processor | changes
+
+
+def put_secrets(settings: Settings, database: str = DATABASE_SECRET, mask: str = MASK_SECRET) -> None:
+    """Both secrets of a stack, under these names."""
+    put_database_secret(settings, settings.identity.app_password, name=database)
+    _put_secret(settings, mask, {"mask_key": settings.identity.mask_key})
 
 
 def put_database_secret(

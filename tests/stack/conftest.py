@@ -88,6 +88,7 @@ def release(settings: Settings, released: Path, tmp_path: Path) -> Iterator[Rele
     name = f"release-{secrets.token_hex(3)}"
     made = Release(settings, Shell(tmp_path, env), name, f"code-{name}")
     made.type("aws s3 mb s3://my-code")
+    deploy.put_secrets(settings, "orders/database", "orders/mask-key")
     yield made
     client(settings, "cloudformation").delete_stack(StackName=name)
 

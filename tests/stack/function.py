@@ -17,6 +17,11 @@ NAME = "sqs-to-postgres"
 ARN = f"arn:aws:lambda:{REGION}:000000000000:function:{NAME}"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:000000000000:queue"
 PATIENCE_SECS = 180
+SET_BY_LAMBDA = {
+    "AWS_LAMBDA_FUNCTION_NAME": NAME,
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+}
 
 
 class Function:
@@ -41,9 +46,7 @@ class Function:
 @contextmanager
 def running(settings: Settings, shell: Shell) -> Iterator[Function]:
     """The function that was built, with the settings and in the folder of a shell."""
-    of_lambda = {"NAME": NAME, "VERSION": "$LATEST", "MEMORY_SIZE": "256"}
-    of_lambda = {f"AWS_LAMBDA_FUNCTION_{name}": value for name, value in of_lambda.items()}
-    env = shell.env | of_lambda | {"AWS_REGION": REGION, "LAMBDA_TASK_ROOT": str(shell.folder)}
+    env = shell.env | SET_BY_LAMBDA | {"AWS_REGION": REGION, "LAMBDA_TASK_ROOT": str(shell.folder)}
     sandbox = Sandbox([str(program(settings, "bootstrap"))], env, shell.folder)
     try:
         sandbox.wait_ready(PATIENCE_SECS)

@@ -61,6 +61,15 @@ def queue_of_another_account(settings: Settings) -> dict[str, str]:
     return {"Profile": "try-out", "DeadLetters": "redrive", **arns}
 
 
+def role_of_ones_own(settings: Settings) -> dict[str, str]:
+    """A role that somebody else manages."""
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    name = f"of-ones-own-{secrets.token_hex(3)}"
+    role = client(settings, "iam").create_role(RoleName=name, AssumeRolePolicyDocument=policy)["Role"]
+    return {"Profile": "low-latency", "RoleArn": role["Arn"]}
+
+
 def every_option(settings: Settings) -> dict[str, str]:
     """A customer's key, topic and network, which LocalStack accepts without enforcing anything."""
     ec2 = client(settings, "ec2")
@@ -72,7 +81,9 @@ def every_option(settings: Settings) -> dict[str, str]:
         "SecretsKmsKeyArns": f"{KEY}0,{KEY}1",
         "QueueKmsKeyArn": f"{KEY}2",
         "QueueName": f"named-{secrets.token_hex(3)}",
-        "SenderArns": f"arn:aws:s3:::uploads,arn:aws:events:{REGION}:{ACCOUNT}:rule/orders",
+        "MonitoringKmsKeyArn": f"{KEY}3",
+        "SenderArns": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/orders",
+        "BucketArns": "arn:aws:s3:::uploads",
         "TopicArn": client(settings, "sns").create_topic(Name="logins")["TopicArn"],
         "MaxConcurrency": "7",
         "Tracing": "Active",
@@ -83,10 +94,15 @@ def every_option(settings: Settings) -> dict[str, str]:
 
 
 VARIANTS: dict[str, Callable[[Settings], dict[str, str]]] = {
-    "low-latency": lambda _: {"Profile": "low-latency"},
+    "low-latency": role_of_ones_own,
     "standard": lambda _: {"Profile": "standard", "DeadLetters": "direct"},
     "bulk": lambda _: {"Profile": "bulk"},
-    "fifo": lambda _: {"Profile": "try-out", "QueueType": "fifo", "DeadLetters": "auto"},
+    "fifo": lambda _: {
+        "Profile": "try-out",
+        "QueueType": "fifo",
+        "DeadLetters": "auto",
+        "ContentBasedDeduplication": "true",
+    },
     "existing-queue": existing_queue,
     "existing-fifo": lambda settings: existing_queue(settings, ".fifo"),
     "other-account": queue_of_another_account,

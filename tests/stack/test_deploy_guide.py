@@ -17,7 +17,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from guide import REACHABLE, UNREACHABLE, blocks, script
+from guide import INSIDE, Block, blocks, script
 from shell import STAND_INS
 from tls_front import TlsFront, certify
 
@@ -26,8 +26,10 @@ from stack.__main__ import _links
 from stack.deploy import build_env, stop_polling
 from stack.settings import ADMIN_ROLE, Settings
 
-AWS_ONLY = 4
-"""How many blocks cannot run here: RDS, RDS Proxy, and the end of both."""
+AWS_ONLY = 7
+"""How many blocks cannot run here: RDS and what comes from it, RDS Proxy, and the end of both."""
+CALLED_INSIDE = ("secretsmanager get-secret-value", "s3 cp", "rds generate-db-auth-token")
+"""What works there: the first two by endpoints, the third without any network."""
 PLACEHOLDER = "arn:aws:service:eu-central-1:000000000000:placeholder"
 AWS = """#!/bin/sh
 exec {aws} --endpoint-url {endpoint} "$@"
@@ -55,7 +57,7 @@ aws() {
 """Its commands are checked, and answered as if the only instance were db-ABC."""
 HOME = "trap - EXIT\ngo_back\n"
 WITHOUT_PASSWORD = """
-aws lambda get-function-configuration --function-name sqs-to-postgres --output text \
+aws lambda get-function-configuration --function-name logins --output text \
     --query 'Environment.Variables.[DB_AUTH, DB_USER, DB_NAME]'
 """
 """LocalStack does not update the policies of a role: those are looked at elsewhere."""
@@ -119,10 +121,10 @@ def cleaned_up(settings: Settings, guide: str, shell: dict[str, str]) -> Iterato
     keys = {"aws_access_key_id": shell["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": "test"}
     [region] = re.findall(r"AWS_DEFAULT_REGION=(\S+)", guide)
     place = {"endpoint_url": settings.endpoint, "region_name": region}
-    stop_polling(boto3.client("lambda", **place, **keys), "sqs-to-postgres")
+    stop_polling(boto3.client("lambda", **place, **keys), "logins")
     postgres.query(settings, "DROP DATABASE IF EXISTS logins WITH (FORCE)")
-    postgres.query(settings, "DROP ROLE IF EXISTS login_writer")
-    postgres.query(settings, "DROP ROLE IF EXISTS rds_iam")
+    for role in ("login_writer", "login_writer_iam", "rds_iam"):
+        postgres.query(settings, f"DROP ROLE IF EXISTS {role}")
 
 
 def bash(script: str, env: dict[str, str], folder: Path) -> str:
@@ -151,34 +153,38 @@ def test_a_newcomer_who_types_every_block_sees_a_row_and_leaves_nothing_behind(
     assert re.search(r"^ [0-9a-f-]{36} \| u-1 +\| [0-9a-f]{12} +\| +4 \| ", printed, re.MULTILINE), printed
     assert '"message":"batch"' in printed
     assert front.tls_connections > 0
-    assert re.search(r"^iam\tlogin_writer\tlogins$", printed, re.MULTILINE), printed[-3000:]
+    assert re.search(r"^iam\tlogin_writer_iam\tlogins$", printed, re.MULTILINE), printed[-3000:]
     assert printed.endswith("left: \n"), printed[-500:]
 
 
 def test_the_blocks_that_cannot_run_here_are_few_and_well_formed(
     guide: str, shell: dict[str, str], folder: Path
 ) -> None:
-    only_on_aws = blocks(guide, "sh aws-only")
+    only_on_aws = [block.text for block in blocks(guide) if block.only_on_aws]
     assert len(only_on_aws) == AWS_ONLY
-    assert guide.count("```sh") == AWS_ONLY + len(blocks(guide, "sh|sh dual-stack|sh iam"))
+    assert guide.count("```sh") == len(blocks(guide))
     # `--generate-cli-skeleton output` checks a command and its options, and sends nothing.
     stubs = """
-aws() { command aws "$@" --generate-cli-skeleton output; }
+aws() { [ "$1" = s3 ] || command aws "$@" --generate-cli-skeleton output; }
 curl() { :; }
 psql() { :; }
+sudo() { :; }
+python3() { :; }
 sleep() { exit; }
 """
-    for block in [*only_on_aws, REACHABLE, UNREACHABLE]:
-        assert block in script(aws=True)
-        placeholders = dict.fromkeys(re.findall(r"\$\{?([A-Z_]+)", block), PLACEHOLDER)
+    assert all(block in script(aws=True) for block in only_on_aws)
+    instance = INSIDE.replace("    inside() {", "    return; inside() {") + "enter; leave"
+    for block in [*only_on_aws, instance]:
+        names = re.findall(r"\$\{?([A-Z_]+)|(ADMINISTRATOR)", block)
+        placeholders = {name: PLACEHOLDER for found in names for name in found if name}
         bash(stubs + block, placeholders | shell, folder)
 
 
 def test_dual_stack_subnets_lead_to_aws_without_interface_endpoints(
     guide: str, shell: dict[str, str], folder: Path
 ) -> None:
-    network, _, _ = blocks(guide, "sh")[0].partition("for service in")
-    (dual_stack,) = blocks(guide, "sh dual-stack")
+    network = blocks(guide)[0].text
+    (dual_stack,) = [block.text for block in blocks(guide) if "dual-stack" in block.words]
     shown = "aws ec2 describe-subnets --filters Name=vpc-id,Values=$VPC\naws ec2 describe-route-tables"
     printed = bash("\n".join([network, dual_stack, shown]), shell, folder)
     assert len(set(re.findall(r'"Ipv6CidrBlock": "(\S+::/64)"', printed))) == 2
@@ -186,25 +192,41 @@ def test_dual_stack_subnets_lead_to_aws_without_interface_endpoints(
 
 
 def test_no_password_and_no_key_is_an_argument_of_a_program(guide: str) -> None:
-    typed = "\n".join(blocks(guide, "sh|sh aws-only")).replace("\\\n", " ")
-    # What follows `<<<` or is printed by the shell itself is no argument.
-    words = [re.sub(r"<<<.*|< <\(printf.*", "", line) for line in typed.splitlines()]
-    assert {"PGPASSWORD", "DB_PASSWORD", "mask_key"} <= set(re.findall(r"\w+", typed))
+    typed = "\n".join(block.text for block in blocks(guide)).replace("\\\n", " ")
+    # What follows `<<<` is no argument.
+    words = [re.sub(r"<<<.*", "", line) for line in typed.splitlines()]
+    assert {"PGPASSWORD", "password_of", "mask_key"} <= set(re.findall(r"\w+", typed))
     for line in words:
         is_program = re.match(r"\s*(?:\w+=\$\()?(?:aws|psql) ", line)
-        assert not (is_program and re.search(r"PASSWORD|/dev/urandom", line)), line
+        assert not (is_program and re.search(r"PASSWORD|password_of|/dev/urandom", line)), line
+
+
+def test_every_block_says_where_it_is_typed_and_works_there(guide: str) -> None:
+    def says(block: Block, place: str) -> bool:
+        return place in block.before.lower()
+
+    assert [block for block in blocks(guide) if block.is_inside]
+    for block in blocks(guide):
+        assert says(block, "inside the network") == block.is_inside, block.text
+        assert says(block, "on your machine") != block.is_inside, block.text
+        assert says(block, "on aws only") == block.only_on_aws, block.text
+        called = re.findall(r"(?:^|[(;|] ?)aws (.+)", block.text, re.MULTILINE)
+        if block.is_inside:
+            assert all(call.startswith(CALLED_INSIDE) for call in called), block.text
+        else:
+            assert "psql" not in block.text
 
 
 def test_psql_verifies_the_server_before_it_sends_a_password_to_aws() -> None:
     typed = script(aws=True)
-    verifies = typed.index("export PGSSLMODE=verify-full PGSSLROOTCERT=")
+    verifies = typed.index("PGSSLMODE=verify-full PGSSLROOTCERT=")
     # The psql of the local stack has no TLS: there the variables are not set.
     assert verifies < typed.index("psql ", typed.index("trap 'status"))
     assert "PGSSLMODE" not in script(aws=False)
 
 
 def test_its_table_is_that_of_the_shipped_mapping(settings: Settings, guide: str) -> None:
-    (typed,) = [block for block in blocks(guide, "sh") if "CREATE TABLE" in block]
+    (typed,) = [block.text for block in blocks(guide) if "CREATE TABLE" in block.text]
     assert (settings.root / "localstack" / "schema.sql").read_text() in typed
 
 

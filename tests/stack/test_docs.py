@@ -45,6 +45,17 @@ def analysis(settings: Settings, shell: Shell) -> Shell:
     return shell
 
 
+def test_each_assumption_about_aws_has_a_source_a_consequence_and_a_way_to_see_it(settings: Settings) -> None:
+    lines = (settings.root / "docs" / "UNVERIFIED.md").read_text().splitlines()
+    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("| ")]
+    assumptions = [row for row in rows if row[0].strip() != "assumed"]
+    assert len(assumptions) > 20
+    for row in assumptions:
+        assert len(row) == 4, row
+        assert "](https://" in row[1], row
+        assert all(cell.strip() for cell in row), row
+
+
 def test_every_query_for_analysts_finds_something(analysis: Shell) -> None:
     queries = blocks("ANALYSIS.md", "sql")
     assert len(queries) >= 7

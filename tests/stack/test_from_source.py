@@ -43,6 +43,7 @@ def by_hand(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def stacks_from_source(settings: Settings, steady_build: None) -> Iterator[str]:
     """The name of a stack, next to the one of the shipped mapping."""
+    deploy.put_secrets(settings, "orders/database", "orders/mask-key")
     name = f"source-{secrets.token_hex(3)}"
     yield name
     client(settings, "cloudformation").delete_stack(StackName=name)

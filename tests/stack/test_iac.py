@@ -30,18 +30,35 @@ def write_template(settings: Settings, folder: Path) -> None:
     (folder / "template.yaml").write_bytes(released.stdout)
 
 
-def test_the_terraform_example_is_valid_hcl_and_names_parameters_of_the_template(
-    settings: Settings, tmp_path: Path
-) -> None:
+@pytest.fixture
+def parameters(settings: Settings, tmp_path: Path) -> dict[str, Any]:
+    """Those of the released template, which is in the folder."""
     write_template(settings, tmp_path)
+    return yaml_parse((tmp_path / "template.yaml").read_text())["Parameters"]
+
+
+def test_the_terraform_example_is_valid_hcl_and_gives_the_template_strings_for_its_parameters(
+    settings: Settings, parameters: dict[str, Any]
+) -> None:
+    text = example(settings, "hcl")
     parse = "import hcl2, json, sys; print(json.dumps(hcl2.load(sys.stdin)))"
     python = [settings.tools / "python", "-c", parse]
-    done = subprocess.run(python, input=example(settings, "hcl"), capture_output=True, text=True)
+    done = subprocess.run(python, input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "template.yaml").read_text()
-    named = re.findall(r"^    (\w+) += ", example(settings, "hcl"), re.MULTILINE)
-    assert named == ["CodeBucket", "CodeKey", "MaskSecret"]
-    assert all(f"\n  {name}:\n    Type: String\n" in text for name in named)
+    (block,) = re.findall(r"^  parameters = \{\n(.*?)^  \}$", text, re.MULTILINE | re.DOTALL)
+    given = dict(re.findall(r"^    (\w+) += (.+)$", block, re.MULTILINE))
+    assert {"CodeBucket", "CodeKey", "SubnetIds"} <= given.keys() <= parameters.keys()
+    assert not any(value.startswith("[") for value in given.values())
+
+
+def test_terraform_keeps_what_cloudformation_may_go_back_to(settings: Settings) -> None:
+    objects = re.findall(
+        r'^resource "aws_s3_object".*?^}$', example(settings, "hcl"), re.MULTILINE | re.DOTALL
+    )
+    assert len(objects) == 2
+    for made in objects:
+        assert "create_before_destroy = true" in made
+        assert "filesha256(" in made, "another content has another key"
 
 
 @pytest.fixture
@@ -68,44 +85,44 @@ def synthesize(settings: Settings, app: Path) -> Path:
     return app / "cdk.out"
 
 
-def given(value: object, parameters: dict[str, Any]) -> object:
-    """A part of a template, with values for parameters, and with the short forms that the CDK writes."""
-    match value:
-        case {"Ref": name} if name in parameters:
-            return parameters[name]
-        case {"Fn::GetAtt": [resource, attribute]}:
-            return {"Fn::GetAtt": f"{resource}.{attribute}"}
-        case {"DependsOn": str(name), **rest}:
-            return {"DependsOn": [name], **{key: given(part, parameters) for key, part in rest.items()}}
-        case dict():
-            return {name: given(part, parameters) for name, part in value.items()}
-        case list():
-            return [given(part, parameters) for part in value]
-        case str():
-            return re.sub(r"\$\{(\w+)\}", lambda found: parameters.get(found[1], found[0]), value)
-    return value
-
-
-def test_the_cdk_example_deploys_the_resources_of_the_template_with_the_zip_as_an_asset(
-    settings: Settings, app: Path
+def test_the_cdk_example_gives_the_template_resources_of_its_own(
+    settings: Settings, parameters: dict[str, Any], app: Path
 ) -> None:
-    write_template(settings, app)
     (app / "app.js").write_text(example(settings, "js"))
     (app / ZIP).write_bytes(b"function and mapping")
     output = synthesize(settings, app)
-    synthesized = json.loads((output / "orders.template.json").read_text())
-    files = json.loads((output / "orders.assets.json").read_text())["files"].values()
-    (code,) = [file for file in files if file["displayName"] == "Code"]
-    (uploaded,) = code["destinations"].values()
-    assert (output / code["source"]["path"]).read_bytes() == b"function and mapping"
+    synthesized = output / "orders.template.json"
+    linted = subprocess.run([settings.tools / "cfn-lint", synthesized], text=True, capture_output=True)
+    assert linted.returncode == 0, linted.stdout
+    made = json.loads(synthesized.read_text())
+    (loader,) = [
+        found for found in made["Resources"].values() if found["Type"] == "AWS::CloudFormation::Stack"
+    ]
+    given = loader["Properties"]["Parameters"]
+    assert given.keys() <= parameters.keys()
+    assert not any(isinstance(value, list) for value in given.values())
+    # In the template itself these would be in its conditions and rules, which must not refer to resources.
+    of_the_app = {name for name, value in given.items() if set(made["Resources"]) & references(value)}
+    assert of_the_app == {"DatabaseSecret", "SecretsKmsKeyArns", "SubnetIds", "SecurityGroupIds"}
 
-    template = yaml_parse((app / "template.yaml").read_text())
-    parameters = {
-        "CodeBucket": {"Fn::Sub": uploaded["bucketName"]},
-        "CodeKey": uploaded["objectKey"],
-        "MaskSecret": "sqs-to-postgres/mask-key",
+    files = json.loads((output / "orders.assets.json").read_text())["files"].values()
+    content = {
+        file["destinations"][place]["objectKey"]: (output / file["source"]["path"]).read_bytes()
+        for file in files
+        for place in file["destinations"]
     }
-    assert synthesized["Resources"] == given(template["Resources"], parameters)
-    assert synthesized["Transform"] == template["Transform"], "which needs CAPABILITY_AUTO_EXPAND"
-    left = template["Parameters"].keys() - parameters.keys()
-    assert synthesized["Parameters"].keys() == left | {"BootstrapVersion"}
+    assert content[given["CodeKey"]] == b"function and mapping"
+    key = loader["Properties"]["TemplateURL"]["Fn::Sub"].rpartition("/")[2]
+    assert content[key] == (app / "template.yaml").read_bytes()
+
+
+def references(value: object) -> set[str]:
+    """The resources that a part of a template refers to."""
+    match value:
+        case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), _]}:
+            return {name}
+        case dict():
+            return set().union(*map(references, value.values()))
+        case list():
+            return set().union(*map(references, value))
+    return set()

@@ -27,6 +27,7 @@ Line = dict[str, Any]
 
 # Names and dimensions by AWS's documentation:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+# https://docs.aws.amazon.com/sns/latest/dg/sns-monitoring-using-cloudwatch.html
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 OF_AWS = {
     "AWS/SQS": {
@@ -37,6 +38,7 @@ OF_AWS = {
             "ApproximateNumberOfMessagesVisible",
         )
     },
+    "AWS/SNS": {("NumberOfNotificationsFailedToRedriveToDlq", frozenset({"TopicName"}))},
     "AWS/Lambda": {
         (name, frozenset({"FunctionName"})) for name in ("Duration", "Errors", "Invocations", "Throttles")
     },
@@ -118,26 +120,29 @@ def check(namespace: str, metric: Metric, emitted: set[Metric]) -> None:
 def test_every_alarm_watches_a_metric_of_this_function(
     settings: Settings, variants: dict[str, Variant], emitted: set[Metric]
 ) -> None:
-    variant = variants["standard"]
+    variant = variants["every-option"]
     prefix = f"{variant.name}-"
     alarms = client(settings, "cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
-    assert len(alarms) == 7
+    queue = variant.deployment.queue_url.rpartition("/")[2]
+    assert len(alarms) == 9
     for alarm in alarms:
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         check(alarm["Namespace"], (alarm["MetricName"], frozenset(dimensions)), emitted)
-        assert set(dimensions.values()) <= {variant.name, f"{variant.name}-dlq"}
+        assert set(dimensions.values()) <= {variant.name, queue, f"{queue}-dlq", "logins"}
 
 
 def dashboard(template: dict[str, Any]) -> dict[str, Any]:
     """The dashboard of the template, with names in place of values: LocalStack does not create dashboards."""
     body, variables = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    _, of_dead_letters, otherwise = variables["OfDeadLetters"]["Fn::If"]
-    assert otherwise == ""
-    body = body.replace("${OfDeadLetters}", of_dead_letters["Fn::Sub"])
+    conditional = {"OfDeadLetters", "OfTopic"}
+    for name in conditional:
+        _, shown, otherwise = variables[name]["Fn::If"]
+        assert otherwise == ""
+        body = body.replace(f"${{{name}}}", shown["Fn::Sub"])
     names = set(re.findall(r"\$\{([\w:.]+)\}", body))
     references = {name.partition(".")[0] for name in names - set(variables) if not name.startswith("AWS::")}
     assert references <= set(template["Resources"])
-    assert set(variables) - {"OfDeadLetters"} <= names
+    assert set(variables) - conditional <= names
     return json.loads(
         re.sub(r"\$\{([\w:.]+)\}", lambda name: "0" if name[1] == "DurationMillis" else name[1], body)
     )

@@ -4,6 +4,7 @@ LocalStack does not enforce roles, so what is used is read from the other side: 
 Rust code calls, and what Lambda itself does with the role by AWS's documentation.
 """
 
+import json
 import re
 from typing import Any
 
@@ -52,6 +53,72 @@ def called_by_the_function(settings: Settings) -> set[str]:
     return actions
 
 
+def every_statement(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the template's role, whatever the parameters are, each with the actions of all its cases."""
+
+    def cases(part: object) -> list[Any]:
+        match part:
+            case {"Fn::If": [_, yes, no]}:
+                return [*cases(yes), *cases(no)]
+            case {"Ref": "AWS::NoValue"}:
+                return []
+            case list():
+                return [case for member in part for case in cases(member)]
+        return [part]
+
+    policies = cases(template["Resources"]["Role"]["Properties"]["Policies"])
+    found = [statement for policy in policies for statement in cases(policy["PolicyDocument"]["Statement"])]
+    return [statement | {"Action": cases(statement["Action"])} for statement in found]
+
+
+def signed_for(settings: Settings) -> set[str]:
+    """The actions of the tokens for the database, which its own tests compare with those of botocore."""
+    code = (settings.root / "src" / "database" / "token.rs").read_text()
+    tokens = re.findall(r"/\?Action=(\w+)&.*?%2F(rds-db|dsql)%2Faws4_request", code)
+    return {f"{service}:{action}" for action, service in tokens}
+
+
+def test_every_statement_of_the_role_is_for_one_user_and_one_purpose(
+    settings: Settings, template: dict[str, Any]
+) -> None:
+    """Either Lambda itself uses it, by AWS's documentation, or the function's code calls or signs it."""
+    called = called_by_the_function(settings)
+    read = {action for action in called if action.startswith("secretsmanager:")}
+    sent = {"sqs:SendMessage"}
+    purposes = [
+        LAMBDA_POLLS | called - read - sent,
+        sent,
+        read,
+        LAMBDA_LOGS,
+        LAMBDA_TRACES,
+        LAMBDA_JOINS_A_VPC,
+        signed_for(settings),
+        OWN_KEY_READS,
+        OWN_KEY_SENDS,
+    ]
+    allowed = [set(made["Action"]) for made in every_statement(template) if made["Effect"] == "Allow"]
+    assert all(actions in purposes for actions in allowed), allowed
+    assert all(purpose in allowed for purpose in purposes)
+
+
+def test_the_page_lists_what_a_role_of_ones_own_must_allow(
+    settings: Settings, template: dict[str, Any]
+) -> None:
+    page = (settings.root / "docs" / "DEPLOY.md").read_text()
+    section = page.partition("### A role of your own\n")[2].partition("\n### ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    listed = [set(re.findall(r"`([a-z0-9-]+:\w+)`", row.split("|")[1])) for row in rows]
+    allowed = [set(made["Action"]) for made in every_statement(template) if made["Effect"] == "Allow"]
+    assert set().union(*listed) == set().union(*allowed)
+    (polls,) = [actions for actions in allowed if "sqs:ReceiveMessage" in actions]
+    assert polls in listed
+    # The owner of a queue of another account allows the same.
+    statement = json.loads(
+        page.partition("### A queue of another account\n")[2].split("```json\n")[1].split("```")[0]
+    )
+    assert set(statement["Action"]) == polls
+
+
 def statements(settings: Settings, variant: Variant) -> list[dict[str, Any]]:
     """Of all policies of the deployed role."""
     iam = client(settings, "iam")
@@ -88,6 +155,19 @@ def test_the_role_allows_exactly_what_is_used(
     unused = set() if kind == "every-option" else {"sqs:SendMessage"}
     allowed = [actions_of(statement) for statement in allowing(settings, variants[kind])]
     assert set().union(*allowed) == (called - unused) | LAMBDA_POLLS | LAMBDA_LOGS | more
+
+
+def test_a_role_of_ones_own_is_used_and_none_is_created(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    variant, cloudformation = variants["low-latency"], client(settings, "cloudformation")
+    function = client(settings, "lambda").get_function_configuration(FunctionName=variant.name)
+    assert ":role/of-ones-own-" in function["Role"]
+    made = cloudformation.describe_stack_resources(StackName=variant.name)["StackResources"]
+    assert "AWS::IAM::Role" not in {resource["ResourceType"] for resource in made}
+    (stack,) = cloudformation.describe_stacks(StackName=variant.name)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    assert outputs["RoleArn"] == function["Role"]
 
 
 @pytest.mark.parametrize("kind", ["bulk", "fifo", "existing-fifo", "every-option"])
@@ -136,3 +216,14 @@ def test_a_role_has_the_boundary_that_the_account_demands(
         role = client(settings, "iam").get_role(RoleName=function["Role"].rpartition("/")[2])["Role"]
         boundaries.append(role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"))
     assert boundaries == [None, f"arn:aws:iam::{ACCOUNT}:policy/boundary"]
+
+
+def test_every_action_on_the_page_exists(settings: Settings) -> None:
+    """By the list that cfn-lint has from AWS."""
+    (file,) = settings.tools.parent.glob("lib/*/site-packages/cfnlint/data/AdditionalSpecs/Policies.json")
+    services = json.loads(file.read_text())
+    page = (settings.root / "docs" / "DEPLOY.md").read_text()
+    named = set(re.findall(r"`([a-z0-9-]+):([A-Z]\w+)`", page))
+    assert len(named) > 80
+    for service, action in named:
+        assert action.lower() in services[service]["Actions"], f"{service}:{action}"

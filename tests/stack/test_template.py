@@ -119,7 +119,8 @@ def holds(term: Any, values: dict[str, Any], conditions: dict[str, Any] | None =
 
 def defaults(template: dict[str, Any]) -> dict[str, Any]:
     of_parameters = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
-    return {"AWS::AccountId": "000000000000", "AWS::Partition": "aws"} | of_parameters
+    here = {"AWS::AccountId": "000000000000", "AWS::Partition": "aws", "AWS::Region": "eu-central-1"}
+    return here | of_parameters
 
 
 def refused_by(template: dict[str, Any], **given: str | int) -> list[str]:
@@ -148,6 +149,17 @@ def refused_by(template: dict[str, Any], **given: str | int) -> list[str]:
         ({"SenderArns": "arn:t,arn:b", "TopicArn": "arn:t"}, []),
         (EXISTING | {"SenderArns": "arn:t"}, ["SendersHaveANewQueue"]),
         (EXISTING | {"TopicArn": "arn:t"}, ["SendersHaveANewQueue"]),
+        (EXISTING | {"BucketArns": "arn:b"}, ["SendersHaveANewQueue"]),
+        ({"BucketArns": "arn:b"}, []),
+        ({"BucketArns": "arn:b", "QueueType": "fifo"}, ["BucketsHaveAStandardQueue"]),
+        ({"ContentBasedDeduplication": "true", "QueueType": "fifo"}, []),
+        ({"ContentBasedDeduplication": "true"}, ["DeduplicationIsOfANewFifoQueue"]),
+        (
+            EXISTING | {"ContentBasedDeduplication": "true", "QueueType": "fifo"},
+            ["DeduplicationIsOfANewFifoQueue"],
+        ),
+        ({"RoleArn": "arn:r", "PermissionsBoundary": "arn:p"}, ["BoundaryIsOfTheCreatedRole"]),
+        ({"PermissionsBoundary": "arn:p"}, []),
         ({"DualStack": "true"}, ["DualStackHasSubnets"]),
         ({"DualStack": "true", "SubnetIds": "subnet-1", "SecurityGroupIds": "sg-1"}, []),
         ({"MaxConcurrency": 1}, ["MaxConcurrencyIsNotOne"]),
@@ -197,6 +209,11 @@ def resolved(template: dict[str, Any], term: Any, given: dict[str, str]) -> Any:
         (
             IAM | {"DbHost": "abc.dsql.eu-central-1.on.aws", "DbResourceId": "abc"},
             [("dsql:DbConnect", "dsql:${AWS::Region}:${AWS::AccountId}:cluster/abc")],
+            0,
+        ),
+        (
+            IAM | {"DbHost": "abc.dsql.eu-central-1.on.aws", "DbResourceId": "abc", "DbUser": "admin"},
+            [("dsql:DbConnectAdmin", "dsql:${AWS::Region}:${AWS::AccountId}:cluster/abc")],
             0,
         ),
     ],
@@ -251,9 +268,32 @@ def test_an_alarm_on_a_queue_is_where_its_metrics_are(
     assert template["Outputs"]["MissingAlarms"]["Condition"] == "IsOfAnotherAccount"
 
 
+@pytest.mark.parametrize(
+    ("topic", "redrives", "watches"),
+    [
+        ("arn:aws:sns:eu-central-1:000000000000:t", True, True),
+        ("arn:aws:sns:eu-central-1:111111111111:t", True, False),
+        ("arn:aws:sns:us-east-1:000000000000:t", False, False),
+    ],
+)
+def test_a_topic_of_this_region_discards_nothing(
+    template: dict[str, Any], topic: str, *, redrives: bool, watches: bool
+) -> None:
+    conditions, resources = template["Conditions"], template["Resources"]
+    values = defaults(template) | {"TopicArn": topic}
+    subscription = resources["Subscription"]
+    # It must not exist before SNS may send to both queues.
+    assert subscription["DependsOn"] == ["QueuePolicy", "DeadLetterQueuePolicy"]
+    condition, redriven, _ = subscription["Properties"]["RedrivePolicy"]["Fn::If"]
+    assert "deadLetterTargetArn" in redriven
+    assert holds(conditions[condition], values, conditions) == redrives
+    watched = conditions[resources["LostNotificationsAlarm"]["Condition"]]
+    assert holds(watched, values, conditions) == watches
+
+
 def test_every_alarm_says_when_it_is_over(template: dict[str, Any]) -> None:
     made = [made for made in template["Resources"].values() if made["Type"] == "AWS::CloudWatch::Alarm"]
-    assert len(made) == 7
+    assert len(made) == 9
     for alarm in made:
         assert alarm["Properties"]["OKActions"] == alarm["Properties"]["AlarmActions"]
 

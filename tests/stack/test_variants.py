@@ -66,7 +66,7 @@ def test_the_numbers_of_a_profile_arrive(
     function = client(settings, "lambda").get_function_configuration(FunctionName=variant.name)
     source = event_source(settings, variant)
     queue = queue_attributes(settings, variant.deployment.queue_url)
-    thresholds = {alarm["MetricName"]: alarm["Threshold"] for alarm in alarms_of(settings, variant)}
+    alarms = {alarm["AlarmName"].split("-")[-2]: alarm["Threshold"] for alarm in alarms_of(settings, variant)}
     assert {
         "BatchSize": source["BatchSize"],
         "BatchWindow": source["MaximumBatchingWindowInSeconds"],
@@ -76,10 +76,10 @@ def test_the_numbers_of_a_profile_arrive(
         "OutageBackoff": int(function["Environment"]["Variables"]["OUTAGE_BACKOFF_SECS"]),
         "VisibilityTimeout": int(queue["VisibilityTimeout"]),
         "MaxReceiveCount": json.loads(queue["RedrivePolicy"])["maxReceiveCount"],
-        "OldestMessageSeconds": thresholds["ApproximateAgeOfOldestMessage"],
-        "DurationMillis": thresholds["Duration"],
+        "OldestMessageSeconds": alarms["OldestMessageAlarm"],
+        "DurationMillis": alarms["DurationAlarm"],
     } == numbers
-    assert thresholds["DatabaseRetries"] == numbers["MaxConcurrency"]
+    assert alarms["DatabaseRetriesAlarm"] == numbers["MaxConcurrency"]
 
 
 @pytest.mark.parametrize("name", ["fifo", "existing-fifo"])
@@ -93,6 +93,17 @@ def test_a_fifo_queue_gets_small_batches_without_a_wait(
     source = event_source(settings, variants[name])
     assert source["BatchSize"] == 10
     assert not source.get("MaximumBatchingWindowInSeconds")
+
+
+def test_a_new_fifo_queue_has_high_throughput_and_takes_what_eventbridge_sends(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    attributes = queue_attributes(settings, variants["fifo"].deployment.queue_url)
+    assert (attributes["DeduplicationScope"], attributes["FifoThroughputLimit"]) == (
+        "messageGroup",
+        "perMessageGroupId",
+    )
+    assert attributes["ContentBasedDeduplication"] == "true"
 
 
 def test_an_existing_queue_is_used_and_not_touched(settings: Settings, variants: dict[str, Variant]) -> None:
@@ -135,15 +146,33 @@ def test_topics_rules_and_buckets_may_send_if_named(settings: Settings, variants
         assert ([principals] if isinstance(principals, str) else principals) == [
             f"{name}.amazonaws.com" for name in names
         ]
-    bucket, rule = senders["Condition"]["ArnEquals"]["aws:SourceArn"]
+    (rule,) = senders["Condition"]["ArnEquals"]["aws:SourceArn"]
+    assert rule.endswith(":rule/orders")
     # The ARN of a bucket names no account.
-    assert buckets["Condition"] == senders["Condition"] | {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-    assert (bucket, rule.rpartition(":")[2]) == ("arn:aws:s3:::uploads", "rule/orders")
+    assert buckets["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": ["arn:aws:s3:::uploads"]},
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+    }
+
+
+def test_what_a_topic_cannot_deliver_is_in_the_dead_letter_queue(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    stack, sns = variants["every-option"].deployment, client(settings, "sns")
+    queue, dead = (queue_attributes(settings, url) for url in (stack.queue_url, stack.dead_letter_queue_url))
+    (_, *_, topic), (only_tls, letters) = (json.loads(made["Policy"])["Statement"] for made in (queue, dead))
+    assert (only_tls["Effect"], letters["Effect"], letters["Action"]) == ("Deny", "Allow", "sqs:SendMessage")
+    assert letters["Resource"] == dead["QueueArn"]
+    assert (letters["Principal"], letters["Condition"]) == (topic["Principal"], topic["Condition"])
     subscribed = topic["Condition"]["ArnEquals"]["aws:SourceArn"]
-    subscriptions = client(settings, "sns").list_subscriptions_by_topic(TopicArn=subscribed)["Subscriptions"]
-    assert attributes["QueueArn"] in [subscription["Endpoint"] for subscription in subscriptions]
-    dead = queue_attributes(settings, stack.dead_letter_queue_url)
-    assert [statement["Effect"] for statement in json.loads(dead["Policy"])["Statement"]] == ["Deny"]
+    subscriptions = sns.list_subscriptions_by_topic(TopicArn=subscribed)["Subscriptions"]
+    (ours,) = [made for made in subscriptions if made["Endpoint"] == queue["QueueArn"]]
+    attributes = sns.get_subscription_attributes(SubscriptionArn=ours["SubscriptionArn"])["Attributes"]
+    assert json.loads(attributes["RedrivePolicy"]) == {"deadLetterTargetArn": dead["QueueArn"]}
+    (alarm,) = [
+        made for made in alarms_of(settings, variants["every-option"]) if made["Namespace"] == "AWS/SNS"
+    ]
+    assert alarm["Dimensions"] == [{"Name": "TopicName", "Value": "logins"}]
 
 
 def test_a_maximum_concurrency_overrides_that_of_the_profile(
@@ -151,8 +180,8 @@ def test_a_maximum_concurrency_overrides_that_of_the_profile(
 ) -> None:
     variant = variants["every-option"]
     assert event_source(settings, variant)["ScalingConfig"]["MaximumConcurrency"] == 7
-    thresholds = {alarm["MetricName"]: alarm["Threshold"] for alarm in alarms_of(settings, variant)}
-    assert thresholds["DatabaseRetries"] == 7
+    (retries,) = [alarm for alarm in alarms_of(settings, variant) if alarm["MetricName"] == "DatabaseRetries"]
+    assert retries["Threshold"] == 7
 
 
 def test_x_ray_is_an_option(settings: Settings, variants: dict[str, Variant]) -> None:
@@ -187,6 +216,23 @@ def test_alarms_go_to_the_address_and_to_the_topic(settings: Settings, variants:
         assert [subscription["Endpoint"] for subscription in subscriptions] == ["on-call@example.org"]
 
 
+def test_a_key_of_ones_own_encrypts_log_and_alarms(
+    settings: Settings, variants: dict[str, Variant], template: dict[str, Any]
+) -> None:
+    variant, key = variants["every-option"], f"{KEY}3"
+    # LocalStack does not tell the key of a log group.
+    group = template["Resources"]["LogGroup"]["Properties"]["KmsKeyId"]
+    assert group == template["Resources"]["AlarmTopic"]["Properties"]["KmsMasterKeyId"]
+    made = client(settings, "cloudformation").describe_stack_resources(StackName=variant.name)
+    (topic,) = [
+        found["PhysicalResourceId"]
+        for found in made["StackResources"]
+        if found["ResourceType"] == "AWS::SNS::Topic"
+    ]
+    attributes = client(settings, "sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    assert attributes["KmsMasterKeyId"] == key
+
+
 def test_queues_are_encrypted_kept_long_and_open_to_tls_only(
     settings: Settings, variants: dict[str, Variant]
 ) -> None:
@@ -209,7 +255,7 @@ def test_an_alarm_says_what_to_do_and_takes_silence_for_calm(
     settings: Settings, variants: dict[str, Variant]
 ) -> None:
     alarms = alarms_of(settings, variants["standard"])
-    assert len(alarms) == 7
+    assert len(alarms) == 8
     for alarm in alarms:
         section = alarm["AlarmName"].split("-")[-2]
         assert "First " in alarm["AlarmDescription"]

@@ -56,12 +56,6 @@ def test_a_release_is_started_before_it_is_published(settings: Settings) -> None
     assert commands.index("make smoke") == commands.index("make release") + 1
 
 
-def test_the_guide_verifies_the_server_on_aws(settings: Settings) -> None:
-    workflow = yaml.safe_load((settings.root / ".github" / "workflows" / "aws.yml").read_text())
-    (typed,) = [step for step in workflow["jobs"]["type"]["steps"] if step.get("name") == "docs/DEPLOY.md"]
-    assert typed["env"]["PGSSLMODE"] == "verify-full"
-
-
 def test_an_account_is_used_on_request_by_a_protected_job_that_builds_nothing(
     settings: Settings,
 ) -> None:
