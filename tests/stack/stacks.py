@@ -85,7 +85,7 @@ def every_option(settings: Settings) -> dict[str, str]:
 VARIANTS: dict[str, Callable[[Settings], dict[str, str]]] = {
     "low-latency": lambda _: {"Profile": "low-latency"},
     "standard": lambda _: {"Profile": "standard", "DeadLetters": "direct"},
-    "bulk": lambda _: {"Profile": "bulk"},
+    "bulk": lambda _: {"Profile": "bulk", "DeadLetters": "redrive"},
     "fifo": lambda _: {"Profile": "try-out", "QueueType": "fifo", "DeadLetters": "auto"},
     "existing-queue": existing_queue,
     "existing-fifo": lambda settings: existing_queue(settings, ".fifo"),

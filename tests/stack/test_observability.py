@@ -41,7 +41,7 @@ OF_AWS = {
         (name, frozenset({"FunctionName"})) for name in ("Duration", "Errors", "Invocations", "Throttles")
     },
 }
-REDRIVEN = ("low-latency", "bulk", "other-account")
+REDRIVEN = ("bulk", "other-account")
 SEVERAL_TABLES = """
 unmatched = "skip"
 
