@@ -1,12 +1,11 @@
 //! The configuration that all AWS clients share, built when the first is used: it is most of a cold start.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -14,6 +13,7 @@ use thiserror::Error;
 use tokio::sync::OnceCell;
 
 use crate::causes::causes;
+use crate::sign_in::{SignInError, with_sign_in};
 
 /// A call that hangs (a VPC without access to the service) must leave time to report it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,14 +49,10 @@ impl Aws {
     /// The credentials to sign with, which have not expired as far as is known.
     pub(crate) async fn credentials(&self) -> Result<Credentials, AwsError> {
         let provider = self.config().await.credentials_provider();
-        let provider = provider.ok_or(AwsError::NoCredentials)?;
-        let credentials = provider.provide_credentials().await.map_err(explain)?;
-        match credentials.expiry() {
-            Some(expiry) if expiry <= SystemTime::now() => {
-                Err(AwsError::Credentials("they have expired"))
-            }
-            _ => Ok(credentials),
-        }
+        let provider = provider.ok_or(SignInError::NoCredentials)?;
+        let credentials = provider.provide_credentials().await;
+        let credentials = credentials.map_err(|error| SignInError::among(&error));
+        Ok(credentials.map_err(|error| error.unwrap_or(SignInError::NoCredentials))?)
     }
 
     /// The region, if one is set.
@@ -87,16 +83,16 @@ async fn load(endpoint_url: Option<String>) -> SdkConfig {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client)
         .timeout_config(timeouts().build());
-    match endpoint_url {
+    let config = match endpoint_url {
         Some(url) => loader.endpoint_url(url).load().await,
         None => loader.load().await,
-    }
+    };
+    with_sign_in(config).await
 }
 
-/// Words in the SDK's texts for requests that cannot be signed, for which it has no error types. A test of the tool
-/// runs without region and credentials.
+/// A word in the SDK's text for a request without a region, for which it has no error type. A test of the tool runs
+/// without one.
 const REGION: &str = "region";
-const CREDENTIALS: &str = "credential";
 
 /// The error codes for a missing queue (the newer and the older code), function or secret.
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html> (2026-11).
@@ -112,14 +108,8 @@ const MISSING: [&str; 3] = [
 pub enum AwsError {
     #[error("no AWS region is set: set AWS_REGION, or region in ~/.aws/config")]
     NoRegion,
-    #[error(
-        "no AWS credentials can be loaded: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in with `aws sso login`"
-    )]
-    NoCredentials,
-    #[error(
-        "AWS credentials cannot be loaded ({0}): renew them, for example with `aws sso login`, and check the network access to the service that issues them"
-    )]
-    Credentials(&'static str),
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     #[error("{what} does not exist: check its name, the region and the account")]
     Missing { what: String, reason: String },
     #[error("{what} cannot be used ({reason}): check its name, the region and the permissions")]
@@ -136,11 +126,10 @@ impl AwsError {
         let (what, reason) = (what.to_owned(), reason(error));
         let answer = error.raw_response();
         let is_down = answer.is_some_and(|answer| answer.status().is_server_error());
+        if let Some(error) = unsigned(error) {
+            return error;
+        }
         match error {
-            SdkError::DispatchFailure(_) if reason.to_lowercase().contains(REGION) => {
-                Self::NoRegion
-            }
-            SdkError::DispatchFailure(_) if reason.contains(CREDENTIALS) => Self::NoCredentials,
             SdkError::ServiceError(_) if MISSING.contains(&reason.as_str()) => {
                 Self::Missing { what, reason }
             }
@@ -155,8 +144,7 @@ impl AwsError {
     pub fn reason(&self) -> &str {
         match self {
             Self::NoRegion => "no region",
-            Self::NoCredentials => "no credentials",
-            Self::Credentials(reason) => reason,
+            Self::SignIn(error) => error.reason(),
             Self::Missing { reason, .. }
             | Self::Refused { reason, .. }
             | Self::Unavailable { reason, .. } => reason,
@@ -164,14 +152,17 @@ impl AwsError {
     }
 }
 
-/// Without the error's text, which may quote the output of a program that issues credentials.
-fn explain(error: CredentialsError) -> AwsError {
-    AwsError::Credentials(match error {
-        CredentialsError::CredentialsNotLoaded(_) => return AwsError::NoCredentials,
-        CredentialsError::ProviderTimedOut(_) => "no response in time",
-        CredentialsError::InvalidConfiguration(_) => "the configuration is invalid",
-        _ => "they were refused, or have expired",
-    })
+/// Why a request could not be signed, if that is the error.
+pub(crate) fn unsigned<E>(error: &SdkError<E>) -> Option<AwsError> {
+    let SdkError::DispatchFailure(failure) = error else {
+        return None;
+    };
+    let cause = failure.as_connector_error()?;
+    let is_region = || causes(cause).to_lowercase().contains(REGION);
+    match SignInError::among(cause) {
+        Some(error) => Some(error.into()),
+        None => is_region().then_some(AwsError::NoRegion),
+    }
 }
 
 /// Why a call failed: the service's error code, or what prevented the call. Never the Debug form, which contains the

@@ -181,16 +181,21 @@ impl Handler {
 
     /// Sends dead letters, backs messages off, reports the batch, and answers with the messages that failed.
     async fn settle(
-        &self,
+        &mut self,
         rejected: &[(&Record<'_>, Rejection)],
         origins: &Origins,
         figures: &BatchMetrics,
         time: TimeBudget,
     ) -> SqsBatchResponse {
         telemetry::messages_failed(rejected);
+        let not_stored = rejected.len() + figures.skipped;
+        let stored = figures.received.saturating_sub(not_stored);
+        let dispositions = self.sqs.dispositions(rejected, stored);
+        let until = time.answer_by;
         let (dead_lettered, ()) = tokio::join!(
-            self.sqs.dead_letter(rejected, origins, time.answer_by),
-            self.sqs.back_off(rejected, time.answer_by),
+            self.sqs
+                .dead_letter(rejected, &dispositions, origins, until),
+            self.sqs.back_off(rejected, &dispositions, until),
         );
         self.metrics
             .batch_done(figures, &by_rule(rejected), dead_lettered.len());

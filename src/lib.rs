@@ -19,7 +19,7 @@
 //!   SQLSTATE means; [`schema`] compares the table with the mapping; [`database`] keeps one connection with TLS and
 //!   rotating credentials.
 //! - **Queue**: [`sqs`] receives, sends, backs off, and knows dead-lettered messages.
-//! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`backoff`] between attempts, `causes` of
+//! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`sign_in`] for their credentials, [`backoff`] between attempts, `causes` of
 //!   errors, [`counts`] of rows and retries, [`telemetry`] for log lines and metrics.
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
@@ -37,6 +37,7 @@ pub mod prepare;
 pub mod refusal;
 pub mod schema;
 pub mod secret;
+pub mod sign_in;
 pub mod sqs;
 pub mod start;
 pub mod telemetry;

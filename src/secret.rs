@@ -12,7 +12,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::aws::{Aws, reason};
+use crate::aws::{Aws, AwsError, reason, unsigned};
 
 /// A version of a secret, by its staging label.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html>.
@@ -47,6 +47,8 @@ pub enum SecretError {
         "secret {id:?} could not be read ({reason}): check the network access to Secrets Manager (in a VPC: an interface endpoint or NAT)"
     )]
     Unavailable { id: String, reason: String },
+    #[error("secret {id:?} could not be read: {error}")]
+    Unsigned { id: String, error: AwsError },
     #[error("secret {id:?} is not a JSON object with the required fields: store {expected}")]
     NotJson { id: String, expected: &'static str },
     #[error("secret {id:?} has no {field}: add it, or set {variable}")]
@@ -60,7 +62,7 @@ pub enum SecretError {
 impl SecretError {
     /// Whether another attempt may succeed although nobody fixes anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Unsigned { .. })
     }
 }
 
@@ -112,7 +114,11 @@ impl Secrets {
 
 /// Errors that only a person can fix are final; all others may pass.
 fn explain(id: &str, error: &SdkError<GetSecretValueError>) -> SecretError {
-    let (id, reason) = (id.to_owned(), reason(error));
+    let id = id.to_owned();
+    if let Some(error) = unsigned(error) {
+        return SecretError::Unsigned { id, error };
+    }
+    let reason = reason(error);
     match reason.as_str() {
         "ResourceNotFoundException" => SecretError::NotFound { id },
         code if code.starts_with("AccessDenied")

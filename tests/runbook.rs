@@ -10,6 +10,7 @@ use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::database::DatabaseError;
 use sqs_to_postgres::schema::TableError;
 use sqs_to_postgres::secret::SecretError;
+use sqs_to_postgres::sign_in::SignInError;
 use sqs_to_postgres::telemetry::messages::{
     BATCH, BATCH_FAILED, CANNOT_START, MASK_KEYS_NOT_REFRESHED, MESSAGE_FAILED,
     MORE_MESSAGES_FAILED, ORIGIN_IGNORED, PANIC, RETRYING,
@@ -80,8 +81,15 @@ fn after_database(error: &DatabaseError) -> Option<DatabaseError> {
             grants: VARIES,
         },
         E::Token { .. } => E::Unsigned,
-        E::Unsigned => E::Aws(AwsError::NoCredentials),
-        E::Aws(AwsError::NoCredentials) => E::Aws(AwsError::Credentials(VARIES)),
+        E::Unsigned => E::Aws(SignInError::NoCredentials.into()),
+        E::Aws(AwsError::SignIn(SignInError::NoCredentials)) => {
+            E::Aws(SignInError::NoProfile(VARIES.into()).into())
+        }
+        E::Aws(AwsError::SignIn(SignInError::NoProfile(_))) => {
+            let remedy = VARIES.into();
+            let reason = VARIES;
+            E::Aws(SignInError::Failed { reason, remedy }.into())
+        }
         E::Aws(_) => E::NoDatabase(VARIES.into()),
         E::NoDatabase(_) => E::Url(VARIES),
         E::Url(_) => root_cert(),
@@ -102,7 +110,11 @@ fn after_secret(error: &SecretError) -> Option<SecretError> {
             id,
             reason: VARIES.into(),
         },
-        E::Unavailable { .. } => E::NotJson {
+        E::Unavailable { .. } => E::Unsigned {
+            id,
+            error: SignInError::NoCredentials.into(),
+        },
+        E::Unsigned { .. } => E::NotJson {
             id,
             expected: VARIES,
         },

@@ -18,7 +18,7 @@ def run_example(settings: Settings, mapping: Mapping) -> None:
     messages = mapping.file.with_suffix(".jsonl")
     with step(f"sending the messages of {mapping.file.parent.name}/{messages.name}"):
         ids = run.send(settings, deployment, messages.read_text().splitlines())
-    say("· waiting until the queue is empty: bad messages are tried three times in all")
+    say("· waiting until the queue is empty")
     run.until(
         lambda: run.queue_depth(settings, deployment.queue_url) == 0,
         run.TIMEOUT_SECS,

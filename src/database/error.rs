@@ -8,6 +8,7 @@ use crate::aws::AwsError;
 use crate::causes::causes;
 use crate::refusal::{OfPostgres as _, RetryAction};
 use crate::secret::SecretError;
+use crate::sign_in::SignInError;
 
 /// An error of the connection or the server; no variant holds a value of a row.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl DatabaseError {
             Self::Server(error) if error.is_by_policy => RetryAction::Bisect,
             Self::Server(error) => RetryAction::of_sqlstate(&error.sqlstate),
             Self::Credentials(_) | Self::Token { .. } => RetryAction::RefreshCredentials,
-            Self::Aws(AwsError::Credentials(_)) => RetryAction::Reconnect,
+            Self::Aws(AwsError::SignIn(SignInError::Failed { .. })) => RetryAction::Reconnect,
             Self::Secret(error) if error.is_transient() => RetryAction::Reconnect,
             Self::UrlCredentials(_)
             | Self::Url(_)

@@ -5,15 +5,20 @@ use std::time::Duration;
 use mapping::{Record, Rejection};
 use tokio::time::{Instant, timeout_at};
 
+use super::policy::Disposition;
 use super::{Sqs, delivery};
 
 impl Sqs {
     /// Backs off the messages that were rejected only because of an outage.
-    pub async fn back_off(&self, rejected: &[(&Record<'_>, Rejection)], until: Instant) {
-        let delayed = rejected.iter().filter_map(|(record, rejection)| {
-            let disposition = self.disposition(record, rejection);
-            Some((*record, disposition.back_off()?))
-        });
+    pub async fn back_off(
+        &self,
+        rejected: &[(&Record<'_>, Rejection)],
+        dispositions: &[Disposition],
+        until: Instant,
+    ) {
+        let decided = rejected.iter().zip(dispositions);
+        let delayed = decided
+            .filter_map(|((record, _), disposition)| Some((*record, disposition.back_off()?)));
         self.delay(delayed.collect(), until).await;
     }
 

@@ -43,9 +43,17 @@ impl Sqs {
         }
     }
 
-    /// What becomes of a message that was not stored.
-    fn disposition(&self, record: &Record<'_>, rejection: &Rejection) -> Disposition {
-        self.policy.disposition(&rejection.rule, delivery(record))
+    /// What becomes of the messages of a batch that were not stored, in their order. `stored` is the number of messages
+    /// whose rows are stored.
+    pub fn dispositions(
+        &mut self,
+        rejected: &[(&Record<'_>, Rejection)],
+        stored: usize,
+    ) -> Vec<Disposition> {
+        let failed = rejected.iter();
+        let failed = failed.map(|(record, rejection)| (&rejection.rule, delivery(record)));
+        self.policy
+            .dispositions(&failed.collect::<Vec<_>>(), stored)
     }
 
     async fn client(&self) -> &Client {

@@ -9,9 +9,14 @@ use crate::config::QueueSettings;
 /// The longest time for which an outage backs a message off.
 const MAX_BACK_OFF: Duration = Duration::from_secs(900);
 
-/// A refusal may pass by itself, for example when the row that a foreign key refers to is stored a moment later. Two
-/// more deliveries give it the time of two visibility timeouts.
-const REFUSED_DELIVERIES: u32 = 3;
+/// A refusal may pass by itself, for example when the row that a foreign key refers to is stored a moment later. A
+/// mapping that rejects every message may be corrected. Two more deliveries give them the time of two visibility
+/// timeouts.
+const LATE_DELIVERY: u32 = 3;
+
+/// After so many messages in a row that broke one rule, the mapping may be at fault. One alone does not show that: on
+/// a quiet queue a bad message is often the only one of its batch.
+const SUSPICIOUS_RUN: usize = 2;
 
 /// What becomes of a message that was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +39,41 @@ impl Disposition {
     }
 }
 
-/// The settings that decide what becomes of messages that were not stored.
-#[derive(Debug, Clone, Copy)]
+/// Decides what becomes of messages that were not stored, batch after batch.
+#[derive(Debug, Clone)]
 pub struct FailurePolicy {
     has_dead_letter_queue: bool,
     outage_backoff: Duration,
+    run: Run,
+}
+
+/// The messages since the last one that fits the mapping, if all of them broke one rule.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    rule: &'static str,
+    messages: usize,
+}
+
+impl Run {
+    /// With a batch of which so many messages were stored, and these failed.
+    fn and(self, failed: &[(&Rule, u32)], stored: usize) -> Self {
+        let tried = failed.iter().map(|(rule, _)| *rule);
+        let tried: Vec<_> = tried.filter(|rule| **rule != Rule::GroupBlocked).collect();
+        let Some(first) = tried.first().filter(|_| stored == 0) else {
+            // Messages that are skipped, or blocked, show nothing.
+            return if stored == 0 { self } else { Self::default() };
+        };
+        let rule = first.name();
+        let is_run = |other: &&Rule| other.name() == rule && fault(other) == Fault::Message;
+        if !tried.iter().all(is_run) {
+            return Self::default();
+        }
+        let before = if self.rule == rule { self.messages } else { 0 };
+        Self {
+            rule,
+            messages: before.saturating_add(tried.len()),
+        }
+    }
 }
 
 impl FailurePolicy {
@@ -47,39 +82,35 @@ impl FailurePolicy {
         Self {
             has_dead_letter_queue: settings.dead_letter_queue_url.is_some(),
             outage_backoff: settings.outage_backoff,
+            run: Run::default(),
         }
     }
 
-    /// What becomes of a message that broke a rule at this delivery, counted from 1.
-    ///
-    /// A message that does not fit the mapping can never succeed. What Postgres refuses may. If the table may be at
-    /// fault, or the message was not tried, it must not become a dead letter.
-    pub fn disposition(&self, rule: &Rule, delivery: u32) -> Disposition {
-        match rule {
+    /// What becomes of the failed messages of a batch, in their order: for each the rule that it broke, and at which
+    /// delivery, counted from 1. `stored` is the number of messages whose rows are stored.
+    pub fn dispositions(&mut self, failed: &[(&Rule, u32)], stored: usize) -> Vec<Disposition> {
+        self.run = self.run.and(failed, stored);
+        let failed = failed.iter();
+        let decided = failed.map(|(rule, delivery)| self.disposition(rule, *delivery));
+        decided.collect()
+    }
+
+    /// A message that does not fit the mapping can never succeed, unless the mapping is at fault. What Postgres refuses
+    /// may. If the table may be at fault, or the message was not tried, it must not become a dead letter.
+    fn disposition(&self, rule: &Rule, delivery: u32) -> Disposition {
+        let dead_letter_from = |first: u32| match self.has_dead_letter_queue && delivery >= first {
+            true => Disposition::DeadLetter,
+            false => Disposition::Redeliver,
+        };
+        match fault(rule) {
             // If Postgres did not answer in time, that may be an outage too.
-            Rule::OutOfTime => Disposition::BackOff(self.outage_back_off(delivery)),
-            Rule::GroupBlocked | Rule::Internal => Disposition::Redeliver,
-            Rule::Refused(refusal) if refusal.is_ambiguous => Disposition::Redeliver,
-            Rule::Refused(_) => self.dead_letter_from(REFUSED_DELIVERIES, delivery),
-            Rule::BodyMissing
-            | Rule::BodyNotJson
-            | Rule::NotInEnvelope(_)
-            | Rule::NotEncoded(_)
-            | Rule::LineNotJson(_)
-            | Rule::Required
-            | Rule::Type(_)
-            | Rule::Range(_)
-            | Rule::Length(_)
-            | Rule::NulCharacter
-            | Rule::LoneSurrogate
-            | Rule::Nesting(_)
-            | Rule::Transform(_)
-            | Rule::Unmatched
-            | Rule::NotAnArray
-            | Rule::NotAnObject(_)
-            | Rule::RepeatedKey
-            | Rule::TooManyRows(_)
-            | Rule::TooLarge(_) => self.dead_letter_from(1, delivery),
+            Fault::OutOfTime => Disposition::BackOff(self.outage_back_off(delivery)),
+            Fault::Unknown => Disposition::Redeliver,
+            Fault::Refused => dead_letter_from(LATE_DELIVERY),
+            Fault::Message if self.run.messages >= SUSPICIOUS_RUN => {
+                dead_letter_from(LATE_DELIVERY)
+            }
+            Fault::Message => dead_letter_from(1),
         }
     }
 
@@ -95,12 +126,46 @@ impl FailurePolicy {
     pub fn longest_back_off(&self) -> Duration {
         self.outage_back_off(u32::MAX)
     }
+}
 
-    fn dead_letter_from(&self, first: u32, delivery: u32) -> Disposition {
-        match self.has_dead_letter_queue && delivery >= first {
-            true => Disposition::DeadLetter,
-            false => Disposition::Redeliver,
-        }
+/// Whose fault it is that a message is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The mapping alone decides that, so the message breaks the rule at each delivery.
+    Message,
+    /// Postgres refuses its row.
+    Refused,
+    /// Not known in time.
+    OutOfTime,
+    /// Perhaps the table's, another message's or our own.
+    Unknown,
+}
+
+fn fault(rule: &Rule) -> Fault {
+    match rule {
+        Rule::OutOfTime => Fault::OutOfTime,
+        Rule::GroupBlocked | Rule::Internal => Fault::Unknown,
+        Rule::Refused(refusal) if refusal.is_ambiguous => Fault::Unknown,
+        Rule::Refused(_) => Fault::Refused,
+        Rule::BodyMissing
+        | Rule::BodyNotJson
+        | Rule::NotInEnvelope(_)
+        | Rule::NotEncoded(_)
+        | Rule::LineNotJson(_)
+        | Rule::Required
+        | Rule::Type(_)
+        | Rule::Range(_)
+        | Rule::Length(_)
+        | Rule::NulCharacter
+        | Rule::LoneSurrogate
+        | Rule::Nesting(_)
+        | Rule::Transform(_)
+        | Rule::Unmatched
+        | Rule::NotAnArray
+        | Rule::NotAnObject(_)
+        | Rule::RepeatedKey
+        | Rule::TooManyRows(_)
+        | Rule::TooLarge(_) => Fault::Message,
     }
 }
 
@@ -117,11 +182,23 @@ mod tests {
         })
     }
 
+    const QUEUE: Option<&str> = Some("url");
+
+    fn refused() -> Rule {
+        Rule::Refused(Box::default())
+    }
+
+    /// Whether the messages of a batch become dead letters.
+    fn are_dead(policy: &mut FailurePolicy, failed: &[(&Rule, u32)], stored: usize) -> Vec<bool> {
+        let decided = policy.dispositions(failed, stored).into_iter();
+        decided.map(|one| one == Disposition::DeadLetter).collect()
+    }
+
     #[test]
     fn a_refused_message_becomes_a_dead_letter_on_its_third_delivery() {
-        let policy = policy(Some("url"), 60);
-        let refused = Rule::Refused(Box::default());
-        let dispositions = [1, 2, 3, 4].map(|delivery| policy.disposition(&refused, delivery));
+        let refused = refused();
+        let failed = [1, 2, 3, 4].map(|delivery| (&refused, delivery));
+        let dispositions = policy(QUEUE, 60).dispositions(&failed, 1);
         let (again, dead) = (Disposition::Redeliver, Disposition::DeadLetter);
         assert_eq!(dispositions, [again, again, dead, dead]);
     }
@@ -129,12 +206,130 @@ mod tests {
     #[test]
     fn a_message_that_can_never_succeed_becomes_a_dead_letter_at_once_if_there_is_a_queue() {
         for rule in [Rule::Required, Rule::BodyNotJson] {
-            let with_queue = policy(Some("url"), 60).disposition(&rule, 1);
-            let without = policy(None, 60).disposition(&rule, 9);
-            assert_eq!(
-                (with_queue, without),
-                (Disposition::DeadLetter, Disposition::Redeliver)
-            );
+            for stored in [0, 1] {
+                let with_queue = are_dead(&mut policy(QUEUE, 60), &[(&rule, 1)], stored);
+                let without = are_dead(&mut policy(None, 60), &[(&rule, 9)], stored);
+                assert_eq!((with_queue, without), (vec![true], vec![false]));
+            }
+        }
+    }
+
+    #[test]
+    fn if_a_whole_batch_breaks_one_rule_its_messages_wait_for_their_third_delivery() {
+        let of_one_rule = [
+            (&Rule::Required, 1),
+            (&Rule::Required, 2),
+            (&Rule::Required, 3),
+        ];
+        let mut policy = policy(QUEUE, 60);
+        assert_eq!(
+            are_dead(&mut policy, &of_one_rule, 0),
+            [false, false, true],
+            "the mapping may be at fault"
+        );
+        assert_eq!(are_dead(&mut policy, &of_one_rule, 1), [true; 3]);
+        let of_two = [(&Rule::Required, 1), (&Rule::BodyNotJson, 1)];
+        assert_eq!(are_dead(&mut policy, &of_two, 0), [true; 2]);
+        let fits_but_is_refused = [(&Rule::Required, 1), (&refused(), 1)];
+        let dead = are_dead(&mut policy, &fits_but_is_refused, 0);
+        assert_eq!(dead, [true, false]);
+    }
+
+    #[test]
+    fn a_message_that_is_blocked_does_not_show_whether_the_mapping_is_at_fault() {
+        let of_one_group = [(&Rule::Required, 1), (&Rule::GroupBlocked, 1)];
+        let of_more = [
+            (&Rule::Required, 1),
+            (&Rule::GroupBlocked, 1),
+            (&Rule::Required, 1),
+        ];
+        assert_eq!(
+            are_dead(&mut policy(QUEUE, 60), &of_one_group, 0),
+            [true, false]
+        );
+        assert_eq!(are_dead(&mut policy(QUEUE, 60), &of_more, 0), [false; 3]);
+    }
+
+    #[test]
+    fn in_batches_of_one_message_the_second_of_a_rule_waits_unless_one_in_between_fits() {
+        let mut policy = policy(QUEUE, 60);
+        let mut next = |rule: &Rule, stored| are_dead(&mut policy, &[(rule, 1)], stored)[0];
+        assert!(next(&Rule::Required, 0));
+        assert!(!next(&Rule::Required, 0));
+        assert!(next(&Rule::BodyNotJson, 0), "another rule");
+        assert!(next(&Rule::Required, 0));
+        assert!(!next(&Rule::Required, 0));
+        assert!(are_dead(&mut policy, &[], 0).is_empty());
+        let mut next = |rule: &Rule, stored| are_dead(&mut policy, &[(rule, 1)], stored)[0];
+        assert!(!next(&Rule::Required, 0), "skipped messages show nothing");
+        assert!(next(&Rule::Required, 1));
+        assert!(next(&Rule::Required, 0));
+    }
+
+    /// Queues of good and bad messages, delivered in batches until nothing is left.
+    mod model {
+        use std::collections::VecDeque;
+
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// A bad message is a dead letter after its first delivery, or after its third; a good one never is.
+        fn deliver(
+            messages: &[bool],
+            batches: &[usize],
+            outcome: impl Fn(bool) -> Option<Rule>,
+        ) -> Vec<(bool, u32)> {
+            let mut policy = policy(QUEUE, 60);
+            let mut queue: VecDeque<_> = messages.iter().map(|is_good| (*is_good, 1)).collect();
+            let mut sizes = batches.iter().cycle();
+            let mut dead = Vec::new();
+            while !queue.is_empty() {
+                let size = *sizes.next().unwrap();
+                let batch: Vec<_> = queue.drain(..size.min(queue.len())).collect();
+                let failed: Vec<_> = batch
+                    .iter()
+                    .filter_map(|(is_good, delivery)| {
+                        Some((outcome(*is_good)?, *is_good, *delivery))
+                    })
+                    .collect();
+                let rules: Vec<_> = failed
+                    .iter()
+                    .map(|(rule, _, count)| (rule, *count))
+                    .collect();
+                let decided = policy.dispositions(&rules, batch.len() - failed.len());
+                for ((_, is_good, delivery), disposition) in failed.iter().zip(decided) {
+                    match disposition {
+                        Disposition::DeadLetter => dead.push((*is_good, *delivery)),
+                        _ => queue.push_back((*is_good, delivery + 1)),
+                    }
+                }
+            }
+            dead
+        }
+
+        proptest! {
+            #[test]
+            fn every_bad_message_is_a_dead_letter_by_its_third_delivery_and_no_good_one_is(
+                messages in prop::collection::vec(any::<bool>(), 0..40),
+                batches in prop::collection::vec(1_usize..12, 1..5),
+            ) {
+                let dead = deliver(&messages, &batches, |is_good| (!is_good).then_some(Rule::Required));
+                let bad = messages.iter().filter(|is_good| !**is_good).count();
+                prop_assert_eq!(dead.len(), bad);
+                prop_assert!(dead.iter().all(|(is_good, delivery)| !is_good && (1..=3).contains(delivery)));
+            }
+
+            #[test]
+            fn under_a_wrong_mapping_at_most_one_message_is_a_dead_letter_before_its_third_delivery(
+                messages in prop::collection::vec(any::<bool>(), 0..40),
+                batches in prop::collection::vec(1_usize..12, 1..5),
+            ) {
+                let dead = deliver(&messages, &batches, |_| Some(Rule::Required));
+                prop_assert_eq!(dead.len(), messages.len());
+                let early = dead.iter().filter(|(_, delivery)| *delivery < 3).count();
+                prop_assert!(early <= 1, "{} of {}", early, dead.len());
+            }
         }
     }
 
@@ -151,16 +346,16 @@ mod tests {
             Rule::Refused(Box::new(ambiguous)),
         ];
         for rule in rules {
-            let disposition = policy(Some("url"), 60).disposition(&rule, 9);
-            assert_ne!(disposition, Disposition::DeadLetter, "{rule:?}");
+            let dead = are_dead(&mut policy(QUEUE, 60), &[(&rule, 9)], 0);
+            assert_eq!(dead, [false], "{rule:?}");
         }
     }
 
     #[test]
     fn the_back_off_doubles_with_every_delivery_up_to_the_cap() {
-        let policy_of_60 = policy(None, 60);
-        let delays = [1, 2, 3, 4, 5, 400]
-            .map(|delivery| policy_of_60.disposition(&Rule::OutOfTime, delivery));
+        let mut policy_of_60 = policy(None, 60);
+        let failed = [1, 2, 3, 4, 5, 400].map(|delivery| (&Rule::OutOfTime, delivery));
+        let delays = policy_of_60.dispositions(&failed, 0);
         let secs = |secs| Disposition::BackOff(Duration::from_secs(secs));
         assert_eq!(delays, [60, 120, 240, 480, 900, 900].map(secs));
         let in_outage =

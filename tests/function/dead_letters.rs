@@ -1,5 +1,5 @@
 //! Messages that can never succeed go to the dead-letter queue at once, with the reason. A message that Postgres
-//! refuses gets two more deliveries.
+//! refuses gets two more deliveries, and so does every message while none fits the mapping.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -151,6 +151,7 @@ async fn a_dead_letter_continues_the_trace_of_its_message() {
     let attributes = json!({"AWSTraceHeader": trace});
     let traced = json!({"messageId": id("a"), "body": "x", "attributes": attributes});
     let batch = Batch::new().record(traced).text("b", "y");
+    let batch = batch.body("good", login());
     function.invoke(&batch.event()).await.assert_none_failed();
     let messages = by_original_id(dead.dead_letters(2).await);
     let header = |name| {
@@ -191,6 +192,7 @@ async fn an_entry_that_sqs_fails_stays_in_the_queue() {
     let setup = setup.set("AWS_ENDPOINT_URL", &sqs.endpoint);
     let mut function = setup.set("DEAD_LETTER_QUEUE_URL", &dead).start().await;
     let batch = Batch::new().text("a", "lucky").text("b", "unlucky");
+    let batch = batch.body("good", login());
     let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), [id("b")]);
     assert_eq!(sqs.arrived(), ["lucky"]);
@@ -209,7 +211,8 @@ async fn a_message_that_sqs_refuses_does_not_affect_others() {
         .text("a", "x")
         .text("large", &large)
         .text("empty", "")
-        .text("b", "y");
+        .text("b", "y")
+        .body("good", login());
     let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), ids(&["large", "empty"]));
     let messages = by_original_id(dead.dead_letters(2).await);
@@ -223,7 +226,8 @@ async fn dead_letters_with_large_attributes_are_divided_into_requests_that_sqs_a
     let mut function = start(&database, &dead.url).await;
     let large = || "x".repeat(200 * 1024);
     let names = ["a", "b", "c", "d"];
-    let batch = names.iter().fold(Batch::new(), |batch, name| {
+    let batch = Batch::new().body("good", login());
+    let batch = names.iter().fold(batch, |batch, name| {
         let attribute = json!({"stringValue": large(), "dataType": "String"});
         let attributes = json!({"tenant": attribute, "note": attribute});
         batch.record(json!({"messageId": id(name), "body": "x", "messageAttributes": attributes}))
@@ -231,6 +235,55 @@ async fn dead_letters_with_large_attributes_are_divided_into_requests_that_sqs_a
     function.invoke(&batch.event()).await.assert_none_failed();
     let messages = by_original_id(dead.receive_all(names.len()).await);
     assert!(names.iter().all(|name| messages.contains_key(&id(name))));
+}
+
+/// Then the mapping may be at fault, and there is time to correct it.
+#[tokio::test]
+async fn if_all_messages_of_a_batch_break_one_rule_they_become_dead_letters_on_their_third_delivery()
+ {
+    let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+    let mut function = start(&database, &dead.url).await;
+    let names = ["a", "b", "c"];
+    let batch = || {
+        let bad = |batch: Batch, name: &&str| batch.body(name, login_with("ip", json!(null)));
+        names.iter().fold(Batch::new(), bad)
+    };
+    for delivery in [1, 2] {
+        let answer = function.invoke(&batch().delivered(delivery).event()).await;
+        assert_eq!(answer.failed_ids(), ids(&names));
+    }
+    let third = batch().delivered(3).event();
+    function.invoke(&third).await.assert_none_failed();
+    let messages = by_original_id(dead.dead_letters(names.len()).await);
+    assert!(names.iter().all(|name| messages.contains_key(&id(name))));
+    // Beside a message that fits the mapping, they are at fault.
+    let beside = batch().body("good", login()).event();
+    function.invoke(&beside).await.assert_none_failed();
+    dead.dead_letters(names.len()).await;
+}
+
+/// A batch of a quiet queue often has one message.
+#[tokio::test]
+async fn a_bad_message_alone_becomes_a_dead_letter_at_once_and_the_next_waits_until_one_is_stored()
+{
+    let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+    let mut function = start(&database, &dead.url).await;
+    for (name, is_bad, is_reported) in [
+        ("a", true, false),
+        ("b", true, true),
+        ("c", true, true),
+        ("good", false, false),
+        ("d", true, false),
+    ] {
+        let body = if is_bad { json!("x") } else { login() };
+        let alone = Batch::new().body(name, body).event();
+        let answer = function.invoke(&alone).await;
+        let reported: &[&str] = if is_reported { &[name] } else { &[] };
+        assert_eq!(answer.failed_ids(), ids(reported), "{name}");
+    }
+    let messages = by_original_id(dead.dead_letters(2).await);
+    assert!(messages.contains_key(&id("a")) && messages.contains_key(&id("d")));
+    assert_eq!(stored(&database).await, [id("good")]);
 }
 
 #[tokio::test]

@@ -151,7 +151,9 @@ async fn credentials_that_cannot_sign_are_explained() {
     let expired = without_keys().set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &issuer);
     let error = refused(expired).await;
     assert!(
-        error.starts_with("AWS credentials cannot be loaded (they have expired): renew them"),
+        error.starts_with(
+            "AWS credentials cannot be loaded (they have expired): check the role of the task"
+        ),
         "{error}"
     );
     assert_eq!(front.tokens(), [] as [&str; 0]);

@@ -96,7 +96,7 @@ def every_option(settings: Settings) -> dict[str, str]:
 VARIANTS: dict[str, Callable[[Settings], dict[str, str]]] = {
     "low-latency": role_of_ones_own,
     "standard": lambda _: {"Profile": "standard", "DeadLetters": "direct"},
-    "bulk": lambda _: {"Profile": "bulk"},
+    "bulk": lambda _: {"Profile": "bulk", "DeadLetters": "redrive"},
     "fifo": lambda _: {
         "Profile": "try-out",
         "QueueType": "fifo",

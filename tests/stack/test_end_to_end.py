@@ -147,11 +147,15 @@ def test_the_same_batch_again_adds_no_row(
     assert stored_rows(settings, list(sent)) == before
 
 
-def test_only_the_bad_message_of_a_batch_is_reported(settings: Settings, deployment: Deployment) -> None:
+def test_only_the_bad_message_of_a_batch_becomes_a_dead_letter(
+    settings: Settings, deployment: Deployment
+) -> None:
+    bad = "00000000-0000-4000-8000-00000000000b"
     bodies = {
         "00000000-0000-4000-8000-00000000000a": json.dumps(GOOD_BODY),
-        "00000000-0000-4000-8000-00000000000b": "no JSON",
+        bad: "no JSON",
         "00000000-0000-4000-8000-00000000000c": json.dumps(GOOD_BODY | {"user_id": "u-2"}),
     }
-    assert invoke(settings, deployment, bodies) == {"00000000-0000-4000-8000-00000000000b"}
-    assert set(stored_rows(settings, list(bodies))) == set(bodies) - {"00000000-0000-4000-8000-00000000000b"}
+    assert invoke(settings, deployment, bodies) == set()
+    assert set(stored_rows(settings, list(bodies))) == set(bodies) - {bad}
+    assert bad in run.peek(settings, deployment.dead_letter_queue_url)

@@ -43,7 +43,7 @@ OF_AWS = {
         (name, frozenset({"FunctionName"})) for name in ("Duration", "Errors", "Invocations", "Throttles")
     },
 }
-REDRIVEN = ("low-latency", "bulk", "other-account")
+REDRIVEN = ("bulk", "other-account")
 SEVERAL_TABLES = """
 unmatched = "skip"
 
@@ -124,7 +124,7 @@ def test_every_alarm_watches_a_metric_of_this_function(
     prefix = f"{variant.name}-"
     alarms = client(settings, "cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
     queue = variant.deployment.queue_url.rpartition("/")[2]
-    assert len(alarms) == 9
+    assert len(alarms) == 8
     for alarm in alarms:
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         check(alarm["Namespace"], (alarm["MetricName"], frozenset(dimensions)), emitted)

@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -293,23 +295,62 @@ def test_a_topic_of_this_region_discards_nothing(
 
 def test_every_alarm_says_when_it_is_over(template: dict[str, Any]) -> None:
     made = [made for made in template["Resources"].values() if made["Type"] == "AWS::CloudWatch::Alarm"]
-    assert len(made) == 9
+    assert len(made) == 8
     for alarm in made:
         assert alarm["Properties"]["OKActions"] == alarm["Properties"]["AlarmActions"]
+
+
+DAY_MINUTES = 24 * 60
+OUTAGE_TRIES_SECS = (0, 60, 180, 420, 900, 1800, 2700, 3600, 4500)
+"""When a batch fails that each time is backed off for longer, up to 15 minutes."""
+
+
+def times_raised(template: dict[str, Any], alarm: str, minutes: Iterable[int]) -> int:
+    """How often CloudWatch raises an alarm within two days, if its metric breaches in these minutes."""
+    of = template["Resources"][alarm]["Properties"]
+    assert (of["Threshold"], of["TreatMissingData"]) == (1, "notBreaching")
+    period, periods = of["Period"] // 60, of["EvaluationPeriods"]
+    breaching = defaultdict(bool, {minute // period: True for minute in minutes})
+    states = [
+        sum(breaching[end - back] for back in range(periods)) >= of.get("DatapointsToAlarm", periods)
+        for end in range(2 * DAY_MINUTES // period)
+    ]
+    return sum(now and not before for before, now in zip([False, *states], states, strict=False))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("tries", [1, 3, 10], ids=["at-once", "refused", "redrive"])
+@pytest.mark.parametrize("is_idle", [False, True], ids=["busy", "idle"])
+def test_a_bad_message_raises_one_alarm_and_is_called_to_mind_after_a_day(
+    template: dict[str, Any], profile: str, tries: int, *, is_idle: bool
+) -> None:
+    between_secs = template["Mappings"]["Profiles"][profile]["VisibilityTimeout"]
+    failed = [number * between_secs // 60 for number in range(tries)]
+    assert times_raised(template, "FailedMessagesAlarm", failed) == 1
+    # The metrics of a queue that was idle begin up to 15 minutes late.
+    dead = failed[-1] + (15 if is_idle else 0)
+    assert times_raised(template, "DeadLettersAlarm", range(dead, DAY_MINUTES - 60)) == 0
+    assert times_raised(template, "DeadLettersAlarm", range(dead, 2 * DAY_MINUTES)) == 1
+
+
+def test_an_outage_raises_one_alarm_however_long_it_backs_messages_off(template: dict[str, Any]) -> None:
+    failed = [secs // 60 for secs in OUTAGE_TRIES_SECS]
+    assert times_raised(template, "ErrorsAlarm", failed) == 1
 
 
 @pytest.mark.parametrize(
     ("given", "direct"),
     [
-        ({}, False),
+        ({}, True),
         ({"QueueType": "fifo"}, True),
-        ({"QueueArn": "arn:q.fifo"}, True),
-        ({"QueueArn": "arn:q", "QueueType": "fifo"}, False),
+        ({"QueueArn": "arn:q"}, True),
+        ({"DeadLetters": "auto"}, True),
         ({"DeadLetters": "direct"}, True),
+        ({"DeadLetters": "redrive"}, False),
         ({"DeadLetters": "redrive", "QueueType": "fifo"}, False),
     ],
 )
-def test_on_a_fifo_queue_a_bad_message_moves_no_good_one_unless_requested(
+def test_the_function_sends_dead_letters_itself_unless_that_is_left_to_sqs(
     template: dict[str, Any], given: dict[str, str], *, direct: bool
 ) -> None:
     values, conditions = defaults(template) | given, template["Conditions"]

@@ -11,7 +11,7 @@ from stack.settings import Settings
 from stacks import ACCOUNT, EXISTING, KEY, VARIANTS, Variant
 
 PROFILES = ("low-latency", "standard", "bulk")
-DIRECT = ("standard", "fifo", "existing-queue", "existing-fifo", "every-option")
+DIRECT = ("low-latency", "standard", "fifo", "existing-queue", "existing-fifo", "every-option")
 DAY_SECS = 24 * 3600
 TIMEOUT_SECS = 300
 """A bulk batch waits up to half a minute for messages, and the machine may be busy."""

@@ -52,6 +52,8 @@ struct Messages {
     unmentioned: Vec<String>,
     /// The bodies that arrived, in their order.
     arrived: Vec<String>,
+    /// The id of the key that signed each request.
+    signed_by: Vec<String>,
     /// Receipt handles with the visibility timeouts in seconds that they were given, in their order.
     backed_off: Vec<(String, u64)>,
 }
@@ -187,6 +189,11 @@ impl SqsDouble {
         self.messages.lock().unwrap().arrived.clone()
     }
 
+    /// The ids of the keys that signed the requests, in their order.
+    pub fn signed_by(&self) -> Vec<String> {
+        self.messages.lock().unwrap().signed_by.clone()
+    }
+
     /// The visibility timeouts in seconds that messages were given, by their receipt handles, in their order.
     pub fn backed_off(&self) -> Vec<(String, u64)> {
         self.messages.lock().unwrap().backed_off.clone()
@@ -219,6 +226,11 @@ impl SqsDouble {
 }
 
 impl SqsDouble {
+    fn sign(&self, key_id: &str) {
+        let mut messages = self.messages.lock().unwrap();
+        messages.signed_by.push(key_id.to_owned());
+    }
+
     /// Waits as an empty queue does, for as long as the request says.
     async fn wait(&self, request: &Value) {
         let (is_mute, is_empty, delay) = {
@@ -289,6 +301,10 @@ async fn answer(
 ) -> (StatusCode, String) {
     let request: Value = serde_json::from_str(&request).unwrap();
     let operation = headers["x-amz-target"].to_str().unwrap();
+    let signature = headers["authorization"].to_str().unwrap();
+    let (_, key) = signature.split_once("Credential=").unwrap();
+    let (key_id, _) = key.split_once('/').unwrap();
+    double.sign(key_id);
     if operation.ends_with("ReceiveMessage") {
         if request["WaitTimeSeconds"].as_u64() > Some(LONGEST_WAIT_SECS) {
             return refused(StatusCode::BAD_REQUEST, "InvalidParameterValue");

@@ -19,6 +19,7 @@ impl Sqs {
     pub async fn dead_letter(
         &self,
         rejected: &[(&Record<'_>, Rejection)],
+        dispositions: &[Disposition],
         origins: &Origins,
         until: Instant,
     ) -> HashSet<usize> {
@@ -29,12 +30,11 @@ impl Sqs {
         let queue = Queue::new(self.client().await, url);
         let due = rejected
             .iter()
+            .zip(dispositions)
             .enumerate()
-            .filter(|(_, (record, rejection))| {
-                self.disposition(record, rejection) == Disposition::DeadLetter
-            });
+            .filter(|(_, (_, disposition))| **disposition == Disposition::DeadLetter);
         // SQS's own redrive moves the messages that cannot be sent.
-        let messages = due.filter_map(|(position, (record, rejection))| {
+        let messages = due.filter_map(|(position, ((record, rejection), _))| {
             dead_letter(position, record, rejection, origins, queue.is_fifo()).ok()
         });
         let mut sending = stream::iter(packed(messages))

@@ -440,6 +440,18 @@ async fn a_dead_lettered_message_counts_as_failed_for_the_exit_code() {
 }
 
 #[tokio::test]
+async fn under_a_wrong_mapping_a_queue_is_not_emptied_into_the_dead_letter_queue() {
+    let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
+    let dead = Queue::new().await;
+    let bad = || (None, json!("bad"));
+    send(&queue, &[bad(), bad(), bad()]).await;
+    let options = format!("--batch-size 2 --dead-letter-queue-url {}", dead.url);
+    let drained = start(&queue, &database, &options).end().await;
+    assert_eq!(drained.code, 1, "{}{}", drained.out, drained.err);
+    assert_eq!(waiting(&dead).await, 0, "{}", drained.out);
+}
+
+#[tokio::test]
 async fn without_a_terminal_each_row_that_a_constraint_refuses_has_a_line_of_the_log() {
     let (queue, database) = (Queue::new().await, Database::new().await);
     database

@@ -35,5 +35,6 @@ mod remask;
 mod search_path;
 mod send;
 mod shell;
+mod sign_in;
 mod signals;
 mod tool;
