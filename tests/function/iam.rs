@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::Router;
-use axum::routing::get;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use testkit::batch::{Batch, login};
+use testkit::http::{Answer, serve};
 use testkit::iam_front::IamFront;
 use testkit::impostor::Impostor;
 use testkit::tls_front::Authority;
@@ -118,12 +117,9 @@ async fn a_token_that_postgres_refuses_is_explained() {
 
 /// A stand-in for the agents that issue credentials to containers.
 /// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>.
-async fn issuer_of_expired_credentials() -> String {
+fn issuer_of_expired_credentials() -> String {
     let answer = json!({"AccessKeyId": "test", "SecretAccessKey": "test", "Token": "t", "Expiration": "2020-01-01T00:00:00Z"});
-    let routes = Router::new().route("/", get(async move || answer.to_string()));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let address = serve(move |_| Some(Answer::new(200, &answer)));
     format!("http://{address}/")
 }
 
@@ -147,7 +143,7 @@ async fn credentials_that_cannot_sign_are_explained() {
         log.contains("no AWS region is set: set AWS_REGION"),
         "{log}"
     );
-    let issuer = issuer_of_expired_credentials().await;
+    let issuer = issuer_of_expired_credentials();
     let expired = without_keys().set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &issuer);
     let error = refused(expired).await;
     assert!(

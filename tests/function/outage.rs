@@ -101,7 +101,7 @@ async fn messages_of_two_queues_are_backed_off_each_in_its_own() {
 
 #[tokio::test]
 async fn an_outage_backs_each_message_off_by_its_own_deliveries_up_to_fifteen_minutes() {
-    let sqs = SqsDouble::of(Vec::new()).await;
+    let sqs = SqsDouble::of(Vec::new());
     let setup = Setup::unavailable().on_aws();
     let setup = setup.set("AWS_ENDPOINT_URL", &sqs.endpoint);
     let mut function = setup.start().await;
@@ -114,7 +114,7 @@ async fn an_outage_backs_each_message_off_by_its_own_deliveries_up_to_fifteen_mi
     });
     function.invoke_within(&batch.event(), TIME).await.error();
     let expected = expected.map(|(times, secs)| (times.to_owned(), secs));
-    assert_eq!(sqs.backed_off(), expected);
+    assert_eq!(sqs.state().backed_off, expected);
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ async fn a_secret_that_may_not_be_read() {
         "DecryptionFailure",
     ];
     for code in codes {
-        let secrets = SecretsManager::new(Mood::Refuses(code)).await;
+        let secrets = SecretsManager::new(Mood::Refuses(code));
         let log = refusal(with_database().on_aws().mask_secret_at(secrets.address)).await;
         let sentence = format!(
             "secret \"mask\" cannot be read ({code}): allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"

@@ -16,6 +16,7 @@ mod database;
 pub mod dsql;
 mod function;
 pub mod hostile_path;
+pub mod http;
 pub mod iam_front;
 pub mod impostor;
 mod mapping;

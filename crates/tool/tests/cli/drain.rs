@@ -308,10 +308,10 @@ async fn a_drain_never_says_that_a_queue_is_empty_of_which_it_cannot_know() {
         ),
         ("--json", r#""depth_unknown":"ServiceUnavailable""#),
     ] {
-        let double = SqsDouble::with(5, &login()).await;
+        let double = SqsDouble::with(5, &login());
         double.hide_all();
         // It is asked once at the start.
-        double.fail_attributes_after(1);
+        double.state().attributes_until_down = Some(1);
         let drain = drain_from(&double, &format!("--wait-time-seconds 1 {options}"));
         let drained = Tool::on(&database).on_aws().run(&drain).await;
         assert_eq!(drained.code, 3, "{options}: {}{}", drained.out, drained.err);
@@ -540,7 +540,7 @@ fn drain_from(double: &SqsDouble, options: &str) -> String {
 #[tokio::test]
 async fn a_long_batch_window_gathers_one_batch() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(25, &login()).await;
+    let double = SqsDouble::with(25, &login());
     let options = "--batch-window 300 --batch-size 25 --wait-time-seconds 1";
     let tool = Tool::on(&database).on_aws();
     let drained = tool.run(&drain_from(&double, options)).await;
@@ -553,8 +553,8 @@ async fn a_long_batch_window_gathers_one_batch() {
 #[tokio::test]
 async fn an_error_that_ends_a_batch_window_is_logged_and_loses_nothing() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(25, &login()).await;
-    double.refuse_receives_after(1);
+    let double = SqsDouble::with(25, &login());
+    double.state().receives_until_refused = Some(1);
     let options = "--batch-window 20 --concurrency 1";
     let tool = Tool::on(&database).on_aws();
     let drained = tool.run(&drain_from(&double, options)).await;
@@ -594,7 +594,7 @@ async fn rows_that_were_stored_before_a_fault_of_the_table_ends_it_are_counted()
     let mapping = mapping.with("from", "@message_id");
     let days = ["2026-11-30", "2026-12-01", "2026-11-29", "2026-11-28"];
     let bodies = days.map(|day| json!({"day": day}).to_string());
-    let double = SqsDouble::of(bodies.to_vec()).await;
+    let double = SqsDouble::of(bodies.to_vec());
     let tool = Tool::on(&database).on_aws().mapping(&mapping);
     let drained = tool.run(&drain_from(&double, "--json")).await;
     assert_eq!(drained.code, 2, "{}", drained.err);
@@ -644,7 +644,7 @@ async fn repeated_failures_do_not_keep_it_from_ending() {
 #[tokio::test]
 async fn repeated_failures_do_not_block_other_messages() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(20, &login()).await;
+    let double = SqsDouble::with(20, &login());
     double.poison("bad");
     let drain = format!(
         "drain --batch-size 1 --concurrency 1 --queue-name double --wait-time-seconds 1 --endpoint-url {}",
@@ -662,9 +662,9 @@ async fn repeated_failures_do_not_block_other_messages() {
 #[tokio::test]
 async fn a_failing_message_that_takes_long_to_receive_does_not_end_a_drain_before_the_others() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(3, &login()).await;
+    let double = SqsDouble::with(3, &login());
     double.poison("bad");
-    double.delay_poison(Duration::from_millis(1_500));
+    double.state().poison_delay = Duration::from_millis(1_500);
     let drain = drain_from(
         &double,
         "--batch-size 1 --concurrency 1 --wait-time-seconds 1",
@@ -680,8 +680,8 @@ async fn a_failing_message_that_takes_long_to_receive_does_not_end_a_drain_befor
 #[tokio::test]
 async fn further_batches_are_stored_while_messages_are_deleted() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(30, &login()).await;
-    double.delay_deletes(true);
+    let double = SqsDouble::with(30, &login());
+    double.state().delays_deletes = true;
     let drain = drain_from(&double, "--batch-size 10 --wait-time-seconds 1");
     let draining = Tool::on(&database).on_aws().start(&drain);
     eventually("three batches are stored", async || {
@@ -689,7 +689,7 @@ async fn further_batches_are_stored_while_messages_are_deleted() {
     })
     .await;
     assert_eq!(double.left(), (0, 30));
-    double.delay_deletes(false);
+    double.state().delays_deletes = false;
     let drained = draining.end().await;
     assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
     assert_eq!(double.left(), (0, 0));
@@ -698,8 +698,8 @@ async fn further_batches_are_stored_while_messages_are_deleted() {
 #[tokio::test]
 async fn a_delete_that_sqs_fails_to_process_is_retried() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(30, &login()).await;
-    double.fail_deletes(25);
+    let double = SqsDouble::with(30, &login());
+    double.state().failing_deletes = 25;
     let drain = format!(
         "drain --queue-name double --wait-time-seconds 1 --endpoint-url {}",
         double.endpoint
@@ -859,7 +859,7 @@ async fn memory_does_not_grow_with_the_queue() {
     let database = Database::with_user_logins().await;
     let mut body = login();
     body["unmapped"] = "x".repeat(50_000).into();
-    let double = SqsDouble::with(MESSAGES, &body).await;
+    let double = SqsDouble::with(MESSAGES, &body);
     let drain = format!(
         "drain --concurrency 2 --queue-name double --wait-time-seconds 1 --endpoint-url {}",
         double.endpoint
@@ -882,7 +882,7 @@ async fn twenty_thousand_batches_leave_no_memory_behind() {
     // If 50 bytes of a batch remained, the memory would grow by this much.
     const TOLERATED_KIB: u64 = 1_000;
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(BATCHES, &login()).await;
+    let double = SqsDouble::with(BATCHES, &login());
     let options = "--batch-size 1 --concurrency 1 --follow";
     let tool = Tool::on(&database).on_aws();
     let drain = tool.start(&drain_from(&double, options));
@@ -964,13 +964,13 @@ mod alone {
             (0, true, 1, "--follow"),
         ];
         let waits = waits.map(async |(messages, is_mute, receives, options)| {
-            let double = SqsDouble::with(messages, &login()).await;
+            let double = SqsDouble::with(messages, &login());
             if is_mute {
-                double.mute();
+                double.state().is_mute = true;
             }
             let drain = tool.start(&drain_from(&double, options));
             eventually("it waits", async || {
-                (double.asked() >= receives).then_some(())
+                (double.state().asked >= receives).then_some(())
             })
             .await;
             let (yardstick, began) = (Yardstick::start(), Instant::now());

@@ -96,15 +96,10 @@ async fn tokens_that_another_key_of_the_same_id_made_are_left() {
 const HASHES: &str = r#"
 table = "logins"
 key = ["id"]
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "ip"
-type = "text"
-transform = ["ip"]
-mask = "hmac-sha256"
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "ip", type = "text", transform = ["ip"], mask = "hmac-sha256" },
+]
 "#;
 
 #[tokio::test]
@@ -218,17 +213,11 @@ async fn dead_letters_that_cannot_be_read_are_left_and_searched_however_they_spe
 const NUMBERS: &str = r#"
 table = "accounts"
 key = ["id"]
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "number"
-type = "numeric"
-[[column]]
-name = "count"
-type = "integer"
-required = true
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "number", type = "numeric" },
+  { name = "count", type = "integer", required = true },
+]
 "#;
 
 #[tokio::test]
@@ -275,8 +264,8 @@ async fn a_byte_order_mark_is_not_part_of_the_first_value() {
 async fn a_dead_letter_that_comes_in_the_meantime_does_not_hide_one_that_was_not_received() {
     let database = Database::with_tables_of(NUMBERS).await;
     let other = json!({"number": 7, "count": 1});
-    let double = SqsDouble::with(1, &other).await;
-    double.hide(1);
+    let double = SqsDouble::with(1, &other);
+    double.state().hidden = 1;
     double.receive_with_first(&other);
     let tool = Tool::on(&database).on_aws().mapping(NUMBERS).input("5");
     let tool = tool.set("AWS_ENDPOINT_URL", &double.endpoint);

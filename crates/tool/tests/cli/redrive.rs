@@ -738,7 +738,7 @@ async fn an_origin_that_is_not_a_message_group_does_not_prevent_a_move_to_a_fifo
 
 #[tokio::test]
 async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
-    let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect()).await;
+    let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect());
     double.fail_sends("3", usize::MAX);
     let redrive = format!(
         "redrive --json --queue-name double.fifo --dead-letter-queue-url http://double/dead.fifo --endpoint-url {}",
@@ -746,7 +746,7 @@ async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
     );
     let redriven = Tool::bare().on_aws().run(&redrive).await;
     assert_eq!(redriven.code, 1, "{}", redriven.err);
-    assert_eq!(double.arrived(), ["0", "1", "2"]);
+    assert_eq!(double.state().arrived, ["0", "1", "2"]);
     let errors: Vec<String> = redriven
         .json()
         .iter()
@@ -765,7 +765,7 @@ async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
 
 #[tokio::test]
 async fn messages_that_arrived_before_an_error_are_moved() {
-    let double = SqsDouble::with(10, &json!({})).await;
+    let double = SqsDouble::with(10, &json!({}));
     let redrive = format!(
         "redrive --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
@@ -783,9 +783,9 @@ async fn messages_that_arrived_before_an_error_are_moved() {
 
 #[tokio::test]
 async fn messages_that_were_sent_but_cannot_be_deleted_are_reported() {
-    let double = SqsDouble::with(3, &json!({})).await;
+    let double = SqsDouble::with(3, &json!({}));
     double.fail_sends("none of them", 0);
-    double.refuse_deletes();
+    double.state().refuses_deletes = true;
     let redrive = format!(
         "redrive --json --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
@@ -803,8 +803,8 @@ async fn messages_that_were_sent_but_cannot_be_deleted_are_reported() {
 
 #[tokio::test]
 async fn messages_that_reappear_do_not_keep_it_from_ending() {
-    let double = SqsDouble::with(60, &json!({})).await;
-    double.hold_none();
+    let double = SqsDouble::with(60, &json!({}));
+    double.state().holds_none = true;
     let redrive = format!(
         "redrive --dry-run --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint

@@ -75,7 +75,7 @@ async fn paths_are_written_as_in_a_mapping() {
 
 #[tokio::test]
 async fn a_line_that_sqs_does_not_mention_is_not_counted_as_sent() {
-    let double = SqsDouble::of(Vec::new()).await;
+    let double = SqsDouble::of(Vec::new());
     double.never_mention("2");
     let tool = Tool::bare().on_aws().input("1\n2\n3\n");
     let send = format!(
@@ -140,18 +140,18 @@ async fn send_in_groups(double: &SqsDouble, lines: &[String]) -> Ended {
 
 #[tokio::test]
 async fn a_message_that_fails_for_a_while_is_not_overtaken_by_its_fifo_group() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     let line = |number: usize| json!({"g": "anna", "n": number}).to_string();
     let lines: Vec<String> = (0..10).map(line).collect();
     double.fail_sends(&lines[3], 2);
     let sent = send_in_groups(&double, &lines).await;
     assert_eq!(sent.code, 0, "{}", sent.err);
-    assert_eq!(double.arrived(), lines);
+    assert_eq!(double.state().arrived, lines);
 }
 
 #[tokio::test]
 async fn a_message_that_fails_holds_back_its_fifo_group_and_no_other() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     let line = |number: usize| json!({"g": number % 2, "n": number}).to_string();
     let lines: Vec<String> = (0..30).map(line).collect();
     double.fail_sends(&lines[4], usize::MAX);
@@ -159,7 +159,7 @@ async fn a_message_that_fails_holds_back_its_fifo_group_and_no_other() {
     assert_eq!(sent.code, 1, "{}", sent.err);
     let is_sent = |number: &usize| number % 2 == 1 || *number < 4;
     let expected: Vec<String> = (0..30).filter(is_sent).map(line).collect();
-    assert_eq!(double.arrived(), expected);
+    assert_eq!(double.state().arrived, expected);
     let unsent = sent
         .json()
         .into_iter()
@@ -287,7 +287,7 @@ async fn lines_that_are_not_sent_for_one_reason_are_listed_together() {
 
 #[tokio::test]
 async fn a_read_error_ends_the_command_and_says_that_the_rest_was_not_tried() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     // A folder can be opened, but not read.
     let send = format!(
         "send --queue-name double --endpoint-url {} {}",
@@ -416,7 +416,7 @@ async fn ctrl_c_and_sigterm_finish_the_current_requests() {
 
 #[tokio::test]
 async fn messages_that_arrived_before_an_error_are_listed() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     let send = format!(
         "send --json --queue-name double --endpoint-url {}",
         double.endpoint
