@@ -121,19 +121,11 @@ key = ["id"]
 on_conflict = "update"
 newer = "lsn"
 delete_when = { op = "d" }
-[[table.column]]
-name = "id"
-type = "bigint"
-from = ["after.id", "before.id"]
-required = true
-[[table.column]]
-name = "lsn"
-type = "bigint"
-from = "source.lsn"
-[[table.column]]
-name = "name"
-type = "text"
-from = "after.name"
+column = [
+  { name = "id", type = "bigint", from = ["after.id", "before.id"], required = true },
+  { name = "lsn", type = "bigint", from = "source.lsn" },
+  { name = "name", type = "text", from = "after.name" },
+]
 "#;
 
 /// In a FROM list a name means an expression of the statement, if it has one of that name.

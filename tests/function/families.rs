@@ -17,57 +17,34 @@ key = ["order_id"]
 on_conflict = "update"
 newer = "version"
 delete_when = { type = "order.deleted" }
-[[table.column]]
-name = "order_id"
-type = "bigint"
-required = true
-[[table.column]]
-name = "version"
-type = "integer"
-[[table.column]]
-name = "note"
-type = "text"
+column = [
+  { name = "order_id", type = "bigint", required = true },
+  { name = "version", type = "integer" },
+  { name = "note", type = "text" },
+]
 
 [[table]]
 name = "order_lines"
 parent = "orders"
 each = "lines"
 key = ["order_id", "line"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-from = "^.order_id"
-required = true
-[[table.column]]
-name = "line"
-type = "integer"
-from = "@index"
-[[table.column]]
-name = "sku"
-type = "text"
-required = true
+column = [
+  { name = "order_id", type = "bigint", from = "^.order_id", required = true },
+  { name = "line", type = "integer", from = "@index" },
+  { name = "sku", type = "text", required = true },
+]
 
 [[table]]
 name = "discounts"
 parent = "order_lines"
 each = "discounts"
 key = ["order_id", "line", "number"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-from = "^.^.order_id"
-required = true
-[[table.column]]
-name = "line"
-type = "integer"
-from = "^.@index"
-[[table.column]]
-name = "number"
-type = "integer"
-from = "@index"
-[[table.column]]
-name = "percent"
-type = "integer"
+column = [
+  { name = "order_id", type = "bigint", from = "^.^.order_id", required = true },
+  { name = "line", type = "integer", from = "^.@index" },
+  { name = "number", type = "integer", from = "@index" },
+  { name = "percent", type = "integer" },
+]
 "#;
 
 /// The mapping whose first message of an order counts.
@@ -361,38 +338,22 @@ unmatched = "skip"
 name = "logins"
 when = { "$.detail-type" = "login" }
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "text"
-from = "$.id"
-required = true
-[[table.column]]
-name = "user_id"
-type = "text"
-from = ["user_id", "user.id"]
-[[table.column]]
-name = "rest"
-type = "jsonb"
-from = "@rest"
-except = ["secret"]
+column = [
+  { name = "id", type = "text", from = "$.id", required = true },
+  { name = "user_id", type = "text", from = ["user_id", "user.id"] },
+  { name = "rest", type = "jsonb", from = "@rest", except = ["secret"] },
+]
 
 [[table]]
 name = "objects"
 each = "Records"
 when = { bucket = ["a", "b"] }
 key = ["bucket", "key"]
-[[table.column]]
-name = "bucket"
-type = "text"
-required = true
-[[table.column]]
-name = "key"
-type = "text"
-required = true
-[[table.column]]
-name = "event_id"
-type = "text"
-from = "$.id"
+column = [
+  { name = "bucket", type = "text", required = true },
+  { name = "key", type = "text", required = true },
+  { name = "event_id", type = "text", from = "$.id" },
+]
 "#;
 
 #[tokio::test]

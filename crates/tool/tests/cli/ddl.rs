@@ -9,82 +9,32 @@ table = "every_type"
 key = ["id"]
 on_conflict = "update"
 newer = "instant"
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "select"
-type = "text"
-[[column]]
-name = "a \"quoted\" name"
-type = "varchar(7)"
-[[column]]
-name = "is_on"
-type = "boolean"
-default = false
-[[column]]
-name = "small"
-type = "smallint"
-[[column]]
-name = "middle"
-type = "integer"
-required = true
-[[column]]
-name = "big"
-type = "bigint"
-[[column]]
-name = "single"
-type = "real"
-[[column]]
-name = "double"
-type = "double precision"
-[[column]]
-name = "exact"
-type = "numeric"
-[[column]]
-name = "price"
-type = "numeric(12,2)"
-[[column]]
-name = "day"
-type = "date"
-[[column]]
-name = "opens"
-type = "time"
-[[column]]
-name = "local"
-type = "timestamp"
-[[column]]
-name = "instant"
-type = "timestamptz"
-[[column]]
-name = "address"
-type = "inet"
-[[column]]
-name = "seal"
-type = "bytea"
-[[column]]
-name = "sent"
-type = "json"
-[[column]]
-name = "tree"
-type = "jsonb"
-[[column]]
-name = "tags"
-type = "text[]"
-[[column]]
-name = "prices"
-type = "numeric(12,2)[]"
-[[column]]
-name = "flags"
-type = "boolean[]"
-[[column]]
-name = "times"
-type = "timestamptz[]"
-[[column]]
-name = "token"
-type = "varchar(64)"
-mask = "hmac-sha256"
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "select", type = "text" },
+  { name = "a \"quoted\" name", type = "varchar(7)" },
+  { name = "is_on", type = "boolean", default = false },
+  { name = "small", type = "smallint" },
+  { name = "middle", type = "integer", required = true },
+  { name = "big", type = "bigint" },
+  { name = "single", type = "real" },
+  { name = "double", type = "double precision" },
+  { name = "exact", type = "numeric" },
+  { name = "price", type = "numeric(12,2)" },
+  { name = "day", type = "date" },
+  { name = "opens", type = "time" },
+  { name = "local", type = "timestamp" },
+  { name = "instant", type = "timestamptz" },
+  { name = "address", type = "inet" },
+  { name = "seal", type = "bytea" },
+  { name = "sent", type = "json" },
+  { name = "tree", type = "jsonb" },
+  { name = "tags", type = "text[]" },
+  { name = "prices", type = "numeric(12,2)[]" },
+  { name = "flags", type = "boolean[]" },
+  { name = "times", type = "timestamptz[]" },
+  { name = "token", type = "varchar(64)", mask = "hmac-sha256" },
+]
 "#;
 
 /// Creates the table of the tool's mapping.
@@ -100,23 +50,12 @@ table = "visits"
 key = ["visitor"]
 on_conflict = "update"
 newer = "seen_at"
-[[column]]
-name = "visitor"
-type = "text"
-required = true
-[[column]]
-name = "seen_at"
-type = "timestamptz"
-[[column]]
-name = "masked_ip"
-type = "text"
-from = "client.ip"
-mask = "hmac-sha256"
-[[column]]
-name = "the \nclient"
-type = "jsonb"
-from = "client"
-clear = true
+column = [
+  { name = "visitor", type = "text", required = true },
+  { name = "seen_at", type = "timestamptz" },
+  { name = "masked_ip", type = "text", from = "client.ip", mask = "hmac-sha256" },
+  { name = "the \nclient", type = "jsonb", from = "client", clear = true },
+]
 "#;
 
 #[tokio::test]
@@ -186,7 +125,7 @@ async fn a_schema_that_the_mapping_names_is_created_first() {
     let partitioned = IN_CLEAR.replace("key = [\"visitor\"]", "key = [\"visitor\", \"seen_at\"]");
     let partitioned = partitioned.replace("newer = \"seen_at\"\n", "").replace(
         "type = \"timestamptz\"",
-        "type = \"timestamp\"\nrequired = true",
+        "type = \"timestamp\", required = true",
     );
     let partitioned = partitioned.replace("\"visits\"", &format!("\"{schema}.parts\""));
     let by_time = Tool::on(&database).mapping(&partitioned);

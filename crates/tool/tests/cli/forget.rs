@@ -26,66 +26,38 @@ unmatched = "skip"
 name = "orders"
 when = { kind = "order" }
 key = ["order_id"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-required = true
-[[table.column]]
-name = "user_id"
-type = "varchar(64)"
-transform = ["trim", "lowercase"]
-mask = "hmac-sha256"
-[[table.column]]
-name = "key_id"
-type = "text"
-from = "@mask_key_id"
+column = [
+  { name = "order_id", type = "bigint", required = true },
+  { name = "user_id", type = "varchar(64)", transform = ["trim", "lowercase"], mask = "hmac-sha256" },
+  { name = "key_id", type = "text", from = "@mask_key_id" },
+]
 [[table]]
 name = "lines"
 parent = "orders"
 each = "lines"
 key = ["order_id", "line"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-from = "^.order_id"
-required = true
-[[table.column]]
-name = "line"
-type = "integer"
-from = "@index"
-[[table.column]]
-name = "user_id"
-type = "text"
-from = "for"
-transform = ["trim", "lowercase"]
-mask = "aes-siv"
+column = [
+  { name = "order_id", type = "bigint", from = "^.order_id", required = true },
+  { name = "line", type = "integer", from = "@index" },
+  { name = "user_id", type = "text", from = "for", transform = ["trim", "lowercase"], mask = "aes-siv" },
+]
 [[table]]
 name = "notes"
 parent = "orders"
 each = "notes"
 key = ["order_id", "note"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-from = "^.order_id"
-required = true
-[[table.column]]
-name = "note"
-type = "integer"
-from = "@index"
+column = [
+  { name = "order_id", type = "bigint", from = "^.order_id", required = true },
+  { name = "note", type = "integer", from = "@index" },
+]
 [[table]]
 name = "visits"
 when = { kind = "visit" }
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[table.column]]
-name = "user_id"
-type = "text"
-transform = ["trim", "lowercase"]
-clear = true
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "user_id", type = "text", transform = ["trim", "lowercase"], clear = true },
+]
 "#;
 
 /// The tables; foreign keys do not cascade.
@@ -576,18 +548,11 @@ root = "detail"
 [[table]]
 name = "visits"
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[table.column]]
-name = "user_id"
-type = "text"
-from = ["@attribute.user", "people.1.id"]
-[[table.column]]
-name = "count"
-type = "integer"
-required = true
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "user_id", type = "text", from = ["@attribute.user", "people.1.id"] },
+  { name = "count", type = "integer", required = true },
+]
 "#;
 
 #[tokio::test]

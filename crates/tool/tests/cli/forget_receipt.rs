@@ -42,29 +42,17 @@ const WIDE: &str = r#"
 [[table]]
 name = "visits"
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[table.column]]
-name = "user_id"
-type = "text"
-[[table.column]]
-name = "rest"
-type = "jsonb"
-from = "@rest"
-[[table.column]]
-name = "device"
-type = "text"
-mask = "sha256"
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "user_id", type = "text" },
+  { name = "rest", type = "jsonb", from = "@rest" },
+  { name = "device", type = "text", mask = "sha256" },
+]
 [[table]]
 name = "events"
 when = { kind = "event" }
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
+column = [{ name = "id", type = "uuid", from = "@message_id" }]
 "#;
 
 #[tokio::test]

@@ -15,23 +15,12 @@ use testkit::{Database, MASK_KEY, Setup};
 const MASKS: &str = r#"
 table = "t"
 key = ["id"]
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "ip"
-type = "text"
-transform = ["ip"]
-mask = "hmac-sha256"
-[[column]]
-name = "plain"
-type = "text"
-mask = "sha512"
-[[column]]
-name = "reversible"
-type = "text"
-mask = "aes-siv"
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "ip", type = "text", transform = ["ip"], mask = "hmac-sha256" },
+  { name = "plain", type = "text", mask = "sha512" },
+  { name = "reversible", type = "text", mask = "aes-siv" },
+]
 "#;
 
 #[tokio::test]

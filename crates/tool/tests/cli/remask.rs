@@ -467,32 +467,20 @@ async fn rows_of_child_tables_are_re_encrypted_too() {
         name = "SCHEMA.orders"
         key = ["id"]
         on_conflict = "update"
-        [[table.column]]
-        name = "id"
-        type = "bigint"
-        required = true
-        [[table.column]]
-        name = "email"
-        type = "varchar(100)"
-        mask = "aes-siv"
+        column = [
+          { name = "id", type = "bigint", required = true },
+          { name = "email", type = "varchar(100)", mask = "aes-siv" },
+        ]
         [[table]]
         name = "SCHEMA.lines"
         parent = "SCHEMA.orders"
         each = "lines"
         key = ["id", "line"]
-        [[table.column]]
-        name = "id"
-        type = "bigint"
-        from = "^.id"
-        required = true
-        [[table.column]]
-        name = "line"
-        type = "integer"
-        from = "@index"
-        [[table.column]]
-        name = "recipient"
-        type = "text"
-        mask = "aes-siv"
+        column = [
+          { name = "id", type = "bigint", from = "^.id", required = true },
+          { name = "line", type = "integer", from = "@index" },
+          { name = "recipient", type = "text", mask = "aes-siv" },
+        ]
     "#;
     let database = Database::new().await;
     let mapping = mapping.replace("SCHEMA", &database.schema);
