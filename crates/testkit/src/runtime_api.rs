@@ -190,7 +190,7 @@ impl RuntimeApi {
     fn take(&self, request: &Request, outcome: Outcome) -> Answer {
         let current = self.current.lock().unwrap();
         let expected = invocation_id(current.number);
-        assert_eq!(request.header(INVOCATION_ID), Some(&expected[..]));
+        assert_eq!(request.header(INVOCATION_ID), Some(expected.as_str()));
         self.outcomes.send(outcome).unwrap();
         Answer::new(current.accepted, "")
     }

@@ -139,8 +139,7 @@ impl Pipeline {
             let key = parent.key_names().collect::<Vec<_>>().join(", ");
             return Err(Problem::ChildKey(name(), key).into());
         }
-        for (own, other) in child.key.iter().zip(&parent.key) {
-            let (own, other) = (&child.columns[*own], &parent.columns[*other]);
+        for (own, other) in child.key_columns().zip(parent.key_columns()) {
             let locate = |table, column: &Column| -> Vec<_> {
                 let sources = column.sources();
                 sources.map(|source| self.locate(table, source)).collect()

@@ -90,6 +90,7 @@ pub(super) enum Input {
     Text(String),
 }
 
+#[expect(clippy::indexing_slicing, reason = "a scope's number is its position")]
 impl Scopes {
     pub(super) const TOP: usize = 0;
 
@@ -184,7 +185,7 @@ impl Scopes {
         let (at, place) = match (&self.scopes[scope].array, &self.root) {
             (Some(_), _) => {
                 let array = self.describe_array(scope, frames);
-                let element = format!("{array}[{}]", frames.frames[scope].index);
+                let element = format!("{array}[{}]", frames.index(scope));
                 (Start::Element, Some(place(table, element)))
             }
             (None, Some((_, root)))
@@ -194,7 +195,7 @@ impl Scopes {
             }
             (None, _) => (Start::Body, None),
         };
-        let found = Found::of(frames.frames[scope].json);
+        let found = Found::of(frames.json(scope));
         Rejection {
             rule: Rule::NotAnObject(NotAnObject { at, found }),
             place,
@@ -207,7 +208,7 @@ impl Scopes {
             None => path.to_owned(),
             Some((outer, array)) => {
                 let array = self.describe(*outer, frames, &array.to_string());
-                format!("{array}[{}].{path}", frames.frames[scope].index)
+                format!("{array}[{}].{path}", frames.index(scope))
             }
         }
     }
@@ -220,6 +221,7 @@ impl Scopes {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "each scope has a frame")]
 impl<'a> Frames<'a> {
     /// Picks the values of a scope.
     pub(super) fn enter(
@@ -243,6 +245,10 @@ impl<'a> Frames<'a> {
         picked.map_err(|NotJson| Rule::BodyNotJson)
     }
 
+    fn index(&self, scope: usize) -> usize {
+        self.frames[scope].index
+    }
+
     /// The JSON text where the rows of a scope begin.
     pub(super) fn json(&self, scope: usize) -> &'a str {
         self.frames[scope].json
@@ -264,7 +270,7 @@ impl<'a> Frames<'a> {
 
     /// Whether a path starts at `null`.
     pub(super) fn starts_at_null(&self, field: Field) -> bool {
-        self.frames[field.scope].json.trim_ascii() == "null"
+        self.json(field.scope).trim_ascii() == "null"
     }
 }
 
@@ -281,12 +287,10 @@ impl Input {
                 None => Value::Null,
             },
             Self::Body => from_json(message.body(), unstorable)?,
-            Self::Index(scope) => {
-                Value::Number(Cow::Owned(frames.frames[*scope].index.to_string()))
-            }
+            Self::Index(scope) => Value::Number(Cow::Owned(frames.index(*scope).to_string())),
             Self::Text(text) => Value::Text(Cow::Owned(text.clone())),
             Self::Rest(scope, left_out) => {
-                let json = frames.frames[*scope].json.trim_ascii_start();
+                let json = frames.json(*scope).trim_ascii_start();
                 if !json.starts_with('{') {
                     return Err(NoFields(*scope).into());
                 }

@@ -267,8 +267,10 @@ impl<'s> ProposedTable<'s> {
         if let Some((parent, _)) = &self.parent {
             let why = format!("the key of {parent:?}, and the position");
             let mut lines = commented(&text(&own), &why);
-            if let (Some(_), [(_, other), ..]) = (&self.other_key, others) {
-                own[0] = other;
+            if let (Some(_), [(_, other), ..], [first, ..]) =
+                (&self.other_key, others, &mut own[..])
+            {
+                *first = other;
                 lines += &commented(&format!("# {}", text(&own)), "if you choose that key above");
             }
             return lines;
