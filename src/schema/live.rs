@@ -301,7 +301,11 @@ impl LiveTable {
                         ddl,
                     }
                 }
-                _ => return None,
+                Fault::TooNarrow { .. } | Fault::Changes { .. } | Fault::NewerAsText(_) => {
+                    return None;
+                }
+                Fault::NotNull | Fault::NotNullDomain(_) | Fault::UnmappedNotNull => return None,
+                Fault::Generated => return None,
             })
         };
         self.differences(mapping).into_iter().find_map(error)

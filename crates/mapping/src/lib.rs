@@ -36,15 +36,8 @@
 //!   of them without its [`Envelope`].
 //! - **Rows**: [`Compiled`] is a mapping that is ready for use, with the [`KeyRing`] of its masks. It turns messages
 //!   into [`MessageRows`]; or into a [`Rejection`], which names the [`Rule`] and the [`Place`].
-#![cfg_attr(
-    test,
-    allow(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unwrap_used
-    )
-)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+#![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod ddl;
 mod mask;

@@ -20,10 +20,7 @@ pub struct Rows {
     ends: Vec<usize>,
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "rows and cells are found by their positions"
-)]
+#[expect(clippy::indexing_slicing, reason = "its own positions")]
 impl Rows {
     /// No rows yet, each to have `width` cells.
     pub fn new(width: usize) -> Self {
@@ -220,18 +217,12 @@ impl MessageRows {
     }
 
     /// The rows in the table at this position of the mapping.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the rows are of a table of the mapping"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "its own positions")]
     pub fn table(&self, position: usize) -> &TableRows {
         &self.tables[position]
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the rows are of a table of the mapping"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "its own positions")]
     pub(crate) fn table_mut(&mut self, table: usize) -> &mut TableRows {
         &mut self.tables[table]
     }
@@ -265,10 +256,7 @@ impl MessageRows {
     }
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "messages and rows are found by their positions"
-)]
+#[expect(clippy::indexing_slicing, reason = "its own positions")]
 impl TableRows {
     /// Notes what the row that was added last belongs to, and what it is.
     pub(crate) fn finish_row(&mut self, parent: Option<usize>, kind: RowKind) -> usize {

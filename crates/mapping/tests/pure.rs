@@ -1,10 +1,5 @@
 //! The mapping reads no file, no clock and no socket: what it is built from cannot.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    missing_docs
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 use std::process::Command;
 

@@ -19,7 +19,7 @@ impl Location {
     fn in_body(self) -> Option<Vec<Step>> {
         match self {
             Self::Value(steps) => Some(steps),
-            _ => None,
+            Self::Index(_) | Self::Rest(_) | Self::Metadata(_) => None,
         }
     }
 }
@@ -115,7 +115,8 @@ impl Pipeline {
             Source::Index(generations) if self.ancestor(table, *generations)?.each.is_none() => {
                 Some(Problem::NoElement(source.to_string()))
             }
-            _ => None,
+            Source::Path(_) | Source::Top(_) | Source::Parent(..) => None,
+            Source::Index(_) | Source::Rest | Source::Metadata(_) => None,
         };
         for column in &table.columns {
             if let Some(problem) = column.sources().find_map(problem) {

@@ -128,10 +128,7 @@ impl Pipeline {
     }
 
     /// The table at this position.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the mapping itself gave the position"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "its own positions")]
     pub fn table(&self, position: usize) -> &TableMapping {
         &self.tables[position]
     }

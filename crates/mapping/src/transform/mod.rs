@@ -179,7 +179,7 @@ impl Compiled {
         }
         match self.unmatched {
             Unmatched::Reject if !is_taken => Err(Rule::Unmatched.into()),
-            _ => Ok(()),
+            Unmatched::Reject | Unmatched::Skip => Ok(()),
         }
     }
 

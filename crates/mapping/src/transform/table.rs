@@ -94,7 +94,8 @@ impl CompiledTable {
             .iter()
             .filter_map(|condition| match condition.input {
                 Input::Field(field) => Some(field),
-                _ => None,
+                Input::Body | Input::Index(_) | Input::Rest(..) => None,
+                Input::Metadata(_) | Input::Text(_) => None,
             });
         let mut fields = fields.chain(self.each);
         fields.any(|field| frames.starts_at_null(field))

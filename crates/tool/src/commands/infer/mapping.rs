@@ -117,7 +117,7 @@ impl<'s> Observed<'s> {
         let is_event_id = |item: &Item<'_>| matches!(item, Item::Column(column) if column.path == ["id"] && column.key_rank.is_some());
         let event_id = match self.wrap {
             Wrap::EventBridge => items.iter().position(is_event_id),
-            _ => None,
+            Wrap::None | Wrap::S3 => None,
         };
         let key = match event_id {
             Some(position) => items.remove(position),
