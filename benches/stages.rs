@@ -1,13 +1,7 @@
 //! The stages of a batch one by one, for work on their speed: `make bench-stages`.
 //!
 //! A body is read while its fields are picked, so `bodies` is the transform of a mapping that picks none.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    missing_docs
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,11 +1,5 @@
 //! The work per message, by a measure that does not depend on how busy the machine is.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    missing_docs
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,5 @@
 //! The runbook describes every alarm, rule and error, and nothing else.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    missing_docs
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::fmt::Display;

@@ -17,7 +17,6 @@
 //! The Runtime API and the stand-ins for SQS and Secrets Manager are those of the tests (`crates/testkit/`).
 #![allow(
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,

@@ -10,7 +10,9 @@ use testkit::http::{Answer, serve};
 use testkit::iam_front::IamFront;
 use testkit::impostor::Impostor;
 use testkit::tls_front::Authority;
-use testkit::{Database, MASK_KEY, Setup, database_name, eventually};
+use testkit::{
+    Database, MASK_KEY, Setup, assert_contains, assert_starts, database_name, eventually,
+};
 
 /// A database behind a front that accepts only tokens.
 struct House {
@@ -134,21 +136,15 @@ async fn credentials_that_cannot_sign_are_explained() {
             .without("AWS_SECRET_ACCESS_KEY")
     };
     let (_, log) = without_keys().fail_to_start().await;
-    assert!(
-        log.contains("no AWS credentials can be loaded: set AWS_PROFILE"),
-        "{log}"
-    );
+    assert_contains(&log, "no AWS credentials can be loaded: set AWS_PROFILE");
     let (_, log) = setup().without("AWS_DEFAULT_REGION").fail_to_start().await;
-    assert!(
-        log.contains("no AWS region is set: set AWS_REGION"),
-        "{log}"
-    );
+    assert_contains(&log, "no AWS region is set: set AWS_REGION");
     let issuer = issuer_of_expired_credentials();
     let expired = without_keys().set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &issuer);
     let error = refused(expired).await;
-    assert!(
-        error.starts_with("AWS credentials cannot be loaded (they have expired): renew them"),
-        "{error}"
+    assert_starts(
+        &error,
+        "AWS credentials cannot be loaded (they have expired): renew them",
     );
     assert_eq!(front.tokens(), [] as [&str; 0]);
 }
@@ -158,15 +154,15 @@ async fn an_unverified_server_gets_no_token() {
     let house = House::new().await;
     let impostor = Impostor::with(Some(Authority::new().identity("localhost", 2100))).await;
     let error = refused(house.setup(impostor.address.port())).await;
-    assert!(error.contains("certificate"), "{error}");
+    assert_contains(&error, "certificate");
     let plain = Impostor::with(None).await;
     let error = refused(house.setup(plain.address.port())).await;
-    assert!(error.contains("server does not support TLS"), "{error}");
+    assert_contains(&error, "server does not support TLS");
     for (name, value) in [("DB_SSLMODE", "prefer"), ("DB_CHANNEL_BINDING", "require")] {
         let weaker = house.setup(impostor.address.port()).set(name, value);
         let (_, log) = weaker.fail_to_start().await;
         let sentence = format!("anyone who intercepts the token can log in with it: unset {name}");
-        assert!(log.contains(&sentence), "{log}");
+        assert_contains(&log, &sentence);
     }
     assert_eq!((impostor.passwords(), plain.passwords()), (vec![], vec![]));
 }

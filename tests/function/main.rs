@@ -2,13 +2,7 @@
 //!
 //! `make test` starts Postgres and LocalStack, and sets `DATABASE_URL` and what AWS clients read. Each test has its
 //! own schema, queues and secrets.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    missing_docs
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod canary;
 mod constraints;

@@ -11,7 +11,9 @@ use testkit::batch::{Batch, login};
 use testkit::metrics::counted;
 use testkit::proxy::Proxy;
 use testkit::secrets_manager::{MASK_SECRET, Mood, SecretsManager};
-use testkit::{Asked, Database, Function, Setup, database_name, database_url, server_address};
+use testkit::{
+    Asked, Database, Function, Setup, assert_contains, database_name, database_url, server_address,
+};
 
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);
@@ -129,10 +131,7 @@ async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_f
         let setup = Setup::on(&database).on_aws();
         let mut function = setup.mask_secret_at(secrets.address).start().await;
         let error = function.invoke_within(&batch, TIME).await.error();
-        assert!(
-            error.contains("secret \\\"mask\\\" could not be read"),
-            "{error}"
-        );
+        assert_contains(&error, "secret \\\"mask\\\" could not be read");
         let backed_off = &function.lines_of("visibility timeout extended", 1).await[0];
         let figures = (&backed_off["messages"], &backed_off["failed"]);
         assert_eq!(figures, (&json!(1), &json!(0)));
@@ -156,7 +155,7 @@ async fn an_event_that_is_not_from_sqs_is_refused_even_without_the_mask_key() {
     let setup = Setup::on(&database).on_aws();
     let mut function = setup.mask_secret_at(secrets.address).start().await;
     let error = function.invoke_within(&json!({"a": 1}), TIME).await.error();
-    assert!(error.contains("not an SQS event"), "{error}");
+    assert_contains(&error, "not an SQS event");
 }
 
 /// For example one that is being restored under its name.
@@ -191,7 +190,7 @@ async fn a_database_that_is_created_after_startup_is_connected_to_by_the_first_b
     connected.await.unwrap().unwrap();
     let event = Batch::new().body("a", login()).event();
     let error = function.invoke_within(&event, TIME).await.error();
-    assert!(error.contains("does not exist"), "{error}");
+    assert_contains(&error, "does not exist");
     maintenance
         .execute(&format!("ALTER DATABASE {template} RENAME TO {name}"))
         .await;

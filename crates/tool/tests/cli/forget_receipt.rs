@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::forget::{ADA, ADA_AS_TYPED, Stand, silent};
-use testkit::{Database, database_name, server_address, superuser};
+use testkit::{Database, assert_contains, database_name, server_address, superuser};
 
 #[tokio::test]
 async fn the_receipt_says_where_with_what_and_what_was_not_searched() {
@@ -141,11 +141,7 @@ async fn the_statistics_of_postgres_lose_the_value_too_or_the_statement_is_named
             .contains(&json!("ANALYZE \"visits\";")),
         "{analyze}"
     );
-    assert!(
-        done.err.contains("have the owner of the table run"),
-        "{}",
-        done.err
-    );
+    assert_contains(&done.err, "have the owner of the table run");
     stand.database.execute(&many).await;
     let done = stand.forget("--yes --json").await;
     assert_eq!(done.json()[0]["analyze"], Value::Array(Vec::new()));

@@ -1,13 +1,7 @@
 //! The real command-line tool, against a real Postgres and LocalStack.
 //!
 //! `make test` starts both.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    missing_docs
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod check;
 mod check_samples;

@@ -9,7 +9,7 @@ use crate::ddl::create;
 use crate::tool::Tool;
 use testkit::aws::{Queue, config, unique};
 use testkit::http::{self, Answer, Request};
-use testkit::{Database, MASK_KEY, Setup};
+use testkit::{Database, MASK_KEY, Setup, assert_contains};
 
 /// Lambda's answers about one function, as its API documents them.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html> (2026-11).
@@ -239,7 +239,7 @@ async fn each_single_mistake_in_the_function_is_named() {
             (name, status),
             "{text}"
         );
-        assert!(text.contains(said), "{text}");
+        assert_contains(&text, said);
     }
     let elsewhere = good.with(
         "EventSourceArn",
@@ -312,10 +312,7 @@ async fn the_deployed_function_is_read_from_lambda() {
         (2, "function")
     );
     let said = &complaints(&nowhere)[0].2;
-    assert!(
-        said.contains("function \"nowhere\" does not exist: check"),
-        "{said}"
-    );
+    assert_contains(&said, "function \"nowhere\" does not exist: check");
 }
 
 /// SQS counts the deliveries of the messages behind a bad one, too.
@@ -346,9 +343,9 @@ async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
             panic!("{found:?}")
         };
         assert_eq!((name.as_str(), status.as_str()), ("order", "warning"));
-        assert!(
-            said.contains("after 3 deliveries SQS moves the good messages behind it"),
-            "{said}"
+        assert_contains(
+            &said,
+            "after 3 deliveries SQS moves the good messages behind it",
         );
     }
     let check = format!("check --json --queue-url {}", house.queue.url);
@@ -431,7 +428,7 @@ async fn a_deployed_function_that_differs_from_what_is_checked_fails_the_check()
             (name, status),
             "{text}"
         );
-        assert!(text.contains(said), "{text}");
+        assert_contains(&text, said);
     }
 }
 
