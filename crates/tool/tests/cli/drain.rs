@@ -149,13 +149,12 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
             "drain --wait-time-seconds 1 --queue-url {} {options}",
             queue.url
         );
-        let drained = Tool::on(&database)
+        Tool::on(&database)
             .on_aws()
             .mapping(&mapping)
             .run(&drain)
             .await
-            .exits(0);
-        drained
+            .exits(0)
     };
     let drained = drain("").await;
     assert_contains(&drained.out, "; 1 older than the stored row");
