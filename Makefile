@@ -192,8 +192,8 @@ status: ## show what runs, the sizes of queues and tables, and the last batches
 	@$(IF_INSTALLED) $(LOCAL_STACK) status
 
 .PHONY: logs
-logs: ## follow the function's log: make logs PIPELINE=orders.toml; with its metrics: METRICS=1
-	@$(IF_INSTALLED) $(LOCAL_STACK) logs $(if $(METRICS),--metrics) $(PIPELINE)
+logs: ## follow the function's log: make logs PIPELINE=orders.toml
+	@$(IF_INSTALLED) $(LOCAL_STACK) logs $(PIPELINE)
 
 .PHONY: watch
 watch: install ## run the function against the local Postgres, recompiled at every change

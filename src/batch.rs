@@ -142,9 +142,9 @@ impl<'a> Batch<'a> {
                 failed_groups.insert(group);
             }
         }
-        let records = rejected.into_iter();
+        let records = self.records.iter().enumerate();
         records
-            .map(|(position, rejection)| (&self.records[position], rejection))
+            .filter_map(|(position, record)| Some((record, rejected.remove(&position)?)))
             .collect()
     }
 }

@@ -1,4 +1,5 @@
 //! The Lambda function: reads its settings, starts, and handles batches until Lambda ends it.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod lambda;
 

@@ -117,7 +117,7 @@ impl Preparation {
     fn no_answer(&self) -> PrepareError {
         let id = match &self.mask_key {
             Some(MaskKeySettings::Secret(id)) => id.clone(),
-            _ => String::new(),
+            Some(MaskKeySettings::Key(_)) | None => String::new(),
         };
         let reason = "no response in time".to_owned();
         SecretError::Unavailable { id, reason }.into()

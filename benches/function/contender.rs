@@ -3,11 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
+use testkit::Setup;
+
 use crate::database::Database;
 use crate::limits::{Limit, Session};
-use crate::load::cpu_secs_with_children;
+use crate::load::{cpu_secs_with_children, peak_mib, secs_of_threads};
 use crate::messages::{Batch, Workload};
-use crate::process::{Function, Launch};
 use crate::record::Figures;
 
 pub(crate) struct Contender<'a> {
@@ -19,7 +20,7 @@ pub(crate) struct Contender<'a> {
 enum Kind {
     /// By this URL.
     Limit(Limit, String),
-    Function(Launch),
+    Function(Setup),
 }
 
 pub(crate) struct Turn {
@@ -66,10 +67,13 @@ impl<'a> Contender<'a> {
         }
     }
 
-    pub(crate) fn function(name: &'static str, launch: Launch, workload: &'a Workload) -> Self {
+    pub(crate) fn function(name: &'static str, setup: Setup, workload: &'a Workload) -> Self {
         Self {
             name,
-            kind: Kind::Function(launch.storing(workload)),
+            kind: Kind::Function(match &workload.mapping {
+                Some(mapping) => setup.mapping(mapping),
+                None => setup,
+            }),
             workload,
         }
     }
@@ -83,18 +87,14 @@ impl<'a> Contender<'a> {
     ) -> Turn {
         database.empty(self.workload).await;
         let (first, counted) = batches.split_at(warm_up);
-        // A session has a runtime of its own, which must not end in that of `main`.
-        let turn = thread::scope(|scope| {
-            let turn = scope.spawn(|| self.run(database.postmaster, first, counted));
-            turn.join().unwrap()
-        });
+        let turn = self.run(database.postmaster, first, counted).await;
         let messages = batches.iter().flat_map(|batch| &batch.messages);
         database.verify(self.workload, messages).await;
         turn
     }
 
     /// A session and a function end after Postgres's processor time was read.
-    fn run(&self, postmaster: u32, first: &[Batch], batches: &[Batch]) -> Turn {
+    async fn run(&self, postmaster: u32, first: &[Batch], batches: &[Batch]) -> Turn {
         let messages: usize = batches.iter().map(|batch| batch.messages.len()).sum();
         let per_million = |secs: f64| secs * 1e6 / messages as f64;
         let turn = |secs: f64, postgres_secs: f64, usage: Option<Usage>| Turn {
@@ -104,21 +104,31 @@ impl<'a> Contender<'a> {
         };
         let postgres = || cpu_secs_with_children(postmaster);
         match &self.kind {
-            Kind::Limit(limit, url) => {
-                let session = Session::open(*limit, url, self.workload, first, batches);
-                let before = postgres();
-                let secs = session.run();
-                turn(secs, postgres() - before, None)
-            }
-            Kind::Function(launch) => {
-                let mut function = Function::start(launch);
-                first.iter().for_each(|batch| _ = function.handle(batch));
-                let (cpu_before, before) = (function.cpu_secs(), postgres());
-                let took: Duration = batches.iter().map(|batch| function.handle(batch)).sum();
+            // A session has a runtime of its own, which must not end in that of `main`.
+            Kind::Limit(limit, url) => thread::scope(|scope| {
+                let run = scope.spawn(|| {
+                    let session = Session::open(*limit, url, self.workload, first, batches);
+                    let before = postgres();
+                    let secs = session.run();
+                    turn(secs, postgres() - before, None)
+                });
+                run.join().unwrap()
+            }),
+            Kind::Function(setup) => {
+                let mut function = setup.clone().start().await;
+                for batch in first {
+                    function.handle(&batch.event).await;
+                }
+                let process = function.id();
+                let (cpu_before, before) = (secs_of_threads(process), postgres());
+                let mut took = Duration::ZERO;
+                for batch in batches {
+                    took += function.handle(&batch.event).await;
+                }
                 let postgres_secs = postgres() - before;
                 let usage = Usage {
-                    cpu_secs_per_million: per_million(function.cpu_secs() - cpu_before),
-                    peak_mib: function.peak_mib(),
+                    cpu_secs_per_million: per_million(secs_of_threads(process) - cpu_before),
+                    peak_mib: peak_mib(process).expect("a running process"),
                 };
                 turn(took.as_secs_f64(), postgres_secs, Some(usage))
             }

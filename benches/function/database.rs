@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use mapping::TableMapping;
+use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 
 use crate::load::parent_of;
@@ -15,7 +16,7 @@ pub(crate) struct Database {
     /// The role's.
     pub(crate) url: String,
     /// The role's, as Secrets Manager keeps it.
-    pub(crate) secret: String,
+    pub(crate) secret: Value,
     /// The process whose children are Postgres's other processes; it is on this machine.
     pub(crate) postmaster: u32,
 }
@@ -34,9 +35,7 @@ impl Database {
             client,
             postmaster: parent_of(backend).expect("Postgres on this machine"),
             url: format!("postgresql://bench:{password}@{place}"),
-            secret: format!(
-                r#"{{"host":"{host}","port":{port},"username":"bench","password":"{password}","dbname":"{name}"}}"#
-            ),
+            secret: json!({"host": host, "port": port, "username": "bench", "password": password, "dbname": name}),
         };
         database.remove().await;
         database

@@ -77,13 +77,28 @@ pub(crate) fn parent_of(process: i32) -> Option<u32> {
 
 /// Of a thread, or a process with one, by its folder; more precise than its ticks.
 /// Source: <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>.
-pub(crate) fn secs_on_processor(folder: &Path) -> f64 {
+fn secs_on_processor(folder: &Path) -> f64 {
     let schedstat = fs::read_to_string(folder.join("schedstat")).unwrap_or_default();
     let nanos = schedstat
         .split(' ')
         .next()
         .and_then(|nanos| nanos.parse().ok());
     nanos.unwrap_or(0.0) / 1e9
+}
+
+/// Seconds that its threads have run on a processor, for the user and the system.
+pub(crate) fn secs_of_threads(process: u32) -> f64 {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let secs = threads.map(|thread| secs_on_processor(&thread.unwrap().path()));
+    secs.sum()
+}
+
+/// Until the process has ended.
+pub(crate) fn peak_mib(process: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let (_, peak) = status.split_once("VmHWM:")?;
+    let kib: f64 = peak.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024.0)
 }
 
 fn children(parent: u32) -> impl Iterator<Item = (u32, Process)> {

@@ -9,10 +9,12 @@
 //! not a terminal. `make chart` (`benches/chart.py`) keeps them.
 //!
 //! Each module uses only those named before it:
-//! - `settings`, `rows`, `load`, `http`, `proxy`, `record`: nothing of the function yet;
-//! - `order`, `messages`, `database`, `sqs`: what is sent, and where it is stored;
-//! - `process`, `limits`, `contender`: the function with its Runtime API, the limits, and one turn of them;
+//! - `settings`, `rows`, `load`, `proxy`, `record`: nothing of the function yet;
+//! - `order`, `messages`, `database`: what is sent, and where it is stored;
+//! - `limits`, `contender`: the limits, and one turn of them or of a function;
 //! - `bench`, `race`, `cold`, `backlog`, `round_trips`: what is measured.
+//!
+//! The Runtime API and the stand-ins for SQS and Secrets Manager are those of the tests (`crates/testkit/`).
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -26,27 +28,23 @@ mod bench;
 mod cold;
 mod contender;
 mod database;
-mod http;
 mod limits;
 mod load;
 mod messages;
 mod order;
-mod process;
 mod proxy;
 mod race;
 mod record;
 mod round_trips;
 mod rows;
 mod settings;
-mod sqs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bench::Bench;
+use bench::{Bench, ours};
 use database::Database;
 use messages::Workload;
-use process::Launch;
 use record::Record;
 use serde_json::json;
 use settings::{Effort, FOLDER};
@@ -82,7 +80,7 @@ async fn main() {
     };
     let database = Database::connect().await;
     let bench = Bench {
-        ours: Launch::ours(OUR_PROGRAM, &database.url),
+        ours: ours(OUR_PROGRAM, &database.url),
         database,
         python: std::env::var_os("BENCH_PEERS").map(PathBuf::from),
         effort: Effort::read(),

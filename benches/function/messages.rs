@@ -1,20 +1,18 @@
 //! Messages, each with its expected rows in Postgres's binary format.
 
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use mapping::Pipeline;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::order;
 use crate::rows::Row;
-use crate::settings::FOLDER;
-
-pub(crate) const MASK_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+use testkit::MASK_KEY;
 
 /// 2000-01-01, where Postgres's calendar starts, in days since 1970.
 const POSTGRES_EPOCH_DAYS: i32 = 10_957;
@@ -51,10 +49,19 @@ impl Batch {
 }
 
 impl Message {
+    /// As SQS delivers it the first time. Its receipt handle begins with its place.
+    pub(crate) fn received(&self, place: usize) -> Value {
+        let sent_at = self.sent_at_millis.to_string();
+        json!({"MessageId": self.id.to_string(), "ReceiptHandle": format!("{place}-{}", receipt()), "Body": self.body,
+            "MD5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
+            "Attributes": {"SenderId": "AIDAIENQZJOLO23YVJ4VO", "SentTimestamp": sent_at,
+                "ApproximateReceiveCount": "1", "ApproximateFirstReceiveTimestamp": sent_at}})
+    }
+
     /// As Lambda delivers it.
     fn record(&self) -> String {
         let (id, sent_at) = (self.id, self.sent_at_millis);
-        let receipt = "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a".repeat(6);
+        let receipt = receipt();
         let body = serde_json::to_string(&self.body).unwrap();
         format!(
             r#"{{"messageId":"{id}","receiptHandle":"{receipt}","body":{body},"attributes":{{"ApproximateReceiveCount":"1","SentTimestamp":"{sent_at}","SenderId":"AIDAIENQZJOLO23YVJ4VO","ApproximateFirstReceiveTimestamp":"{sent_at}"}},"messageAttributes":{{}},"md5OfBody":"e4e68fb7bd0e697a0ae8f1bb342846b3","eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-central-1:123456789012:login-queue","awsRegion":"eu-central-1"}}"#
@@ -62,11 +69,16 @@ impl Message {
     }
 }
 
+/// As long as those of SQS.
+fn receipt() -> String {
+    "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a".repeat(6)
+}
+
 /// A mapping and its messages.
 pub(crate) struct Workload {
     pub(crate) pipeline: Pipeline,
     /// `None` for the shipped mapping.
-    pub(crate) mapping_file: Option<PathBuf>,
+    pub(crate) mapping: Option<String>,
     bodies: Bodies,
     mac: Hmac<Sha256>,
 }
@@ -79,22 +91,22 @@ enum Bodies {
 impl Workload {
     /// The shipped mapping.
     pub(crate) fn logins() -> Self {
-        Self::new(include_str!("../../pipeline.toml"), None, Bodies::Logins)
+        let pipeline = Pipeline::parse("bench", include_str!("../../pipeline.toml")).unwrap();
+        Self::new(pipeline, None, Bodies::Logins)
     }
 
     /// Orders with lines, in a table each.
     pub(crate) fn orders(on_conflict: &str) -> Self {
         let mapping = order::mapping(on_conflict);
-        let file = PathBuf::from(FOLDER).join(format!("orders_{on_conflict}.toml"));
-        std::fs::write(&file, &mapping).unwrap();
-        Self::new(&mapping, Some(file), Bodies::Orders)
+        let pipeline = Pipeline::parse("bench", &mapping).unwrap();
+        Self::new(pipeline, Some(mapping), Bodies::Orders)
     }
 
-    fn new(mapping: &str, mapping_file: Option<PathBuf>, bodies: Bodies) -> Self {
+    fn new(pipeline: Pipeline, mapping: Option<String>, bodies: Bodies) -> Self {
         let key = STANDARD.decode(MASK_KEY).unwrap();
         Self {
-            pipeline: Pipeline::parse("bench", mapping).unwrap(),
-            mapping_file,
+            pipeline,
+            mapping,
             bodies,
             mac: Hmac::new_from_slice(&key).unwrap(),
         }

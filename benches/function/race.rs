@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bench::{Bench, COPY, INSERT, OURS};
+use crate::bench::{Bench, COPY, INSERT, OURS, ours};
 use crate::contender::{Contender, Turn};
 use crate::limits::Limit;
 use crate::load::Watch;
 use crate::messages::{Batch, Workload};
 use crate::order::LINES;
-use crate::process::Launch;
 use crate::proxy::url_through;
 use crate::record::{Case, Round, grouped};
 
@@ -69,10 +68,10 @@ pub(crate) async fn orders(bench: &Bench) {
         let workload = Workload::orders(on_conflict);
         bench.database.create_tables(&workload).await;
         for (place, url) in [("loopback", near), ("database 0.5 ms away", &far)] {
-            let launch = bench.ours.clone().set("DATABASE_URL", url);
+            let setup = bench.ours.clone().set("DATABASE_URL", url);
             let contenders = [
                 Contender::limit(TWO_STATEMENTS, Limit::Insert, url, &workload),
-                Contender::function(OURS, launch, &workload),
+                Contender::function(OURS, setup, &workload),
             ];
             let case = format!(
                 "{} orders with {LINES} lines each, {on_conflict}, {place}",
@@ -92,7 +91,7 @@ pub(crate) async fn compare(bench: &Bench, workload: &Workload, binaries: &str) 
     for (place, url) in [("loopback", near), ("0.5 ms away", &far)] {
         let contender = |binary: &str| {
             let (name, path) = binary.split_once('=').expect("BENCH_BINARIES: name=path …");
-            Contender::function(name.to_owned().leak(), Launch::ours(path, url), workload)
+            Contender::function(name.to_owned().leak(), ours(path, url), workload)
         };
         let contenders: Vec<_> = binaries.split_whitespace().map(contender).collect();
         for size in BATCH_SIZES {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::bench::{Bench, OURS};
 use crate::load::Watch;
 use crate::messages::Workload;
-use crate::process::Function;
 use crate::proxy::{Trips, url_through};
 use crate::record::{Case, Round, grouped};
 
@@ -19,20 +18,23 @@ pub(crate) async fn round_trips(bench: &Bench, workload: &Workload) {
     let database = &bench.database;
     let trips = Arc::new(Trips::default());
     let far = url_through(&database.url, DISTANCE, Arc::clone(&trips));
-    let mut function = Function::start(&bench.ours.clone().set("DATABASE_URL", &far));
+    let setup = bench.ours.clone().set("DATABASE_URL", &far);
+    let mut function = setup.start().await;
     database.empty(workload).await;
     let mut sent = Vec::new();
     for size in BATCH_SIZES {
         // The first batch of a size warms the function up for the others.
         let warm = workload.batches(1, size);
-        warm.iter().for_each(|batch| _ = function.handle(batch));
+        function.handle(&warm[0].event).await;
         sent.extend(warm);
         let mut rounds = Vec::new();
         for _ in 0..bench.effort.rounds {
             let watch = Watch::start(database.postmaster);
             let batches = workload.batches(SAMPLES, size);
             let before = trips.count.load(SeqCst);
-            batches.iter().for_each(|batch| _ = function.handle(batch));
+            for batch in &batches {
+                function.handle(&batch.event).await;
+            }
             let count = trips.count.load(SeqCst) - before;
             rounds.push(Round {
                 was_disturbed: watch.was_disturbed(),

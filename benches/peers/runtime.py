@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 API = "/2018-06-01/runtime/invocation"
+INVOCATION = "lambda-runtime-invocation-id"
 
 
 def serve(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -25,7 +26,8 @@ def serve(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         headers, event = _read(answers)
         answer = orjson.dumps(handle(orjson.loads(event)))
         path = f"{API}/{headers['lambda-runtime-aws-request-id']}/response"
-        head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(answer)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\n{INVOCATION}: {headers[INVOCATION]}\r\n"
+        head += f"content-length: {len(answer)}\r\n\r\n"
         connection.sendall(head.encode() + answer)
         _read(answers)
 

@@ -58,7 +58,6 @@ def _parser() -> ArgumentParser:
     add("invoke", invoke).add_argument("event", type=Path)
     add("watch", watch).add_argument("mapping", type=_mapping)
     logs_parser = add("logs", logs_of_function)
-    logs_parser.add_argument("--metrics", action="store_true")
     logs_parser.add_argument("mapping", type=_mapping, nargs="?")
     return parser
 
@@ -114,7 +113,7 @@ def status(settings: Settings, *_: object) -> None:
 def logs_of_function(settings: Settings, arguments: Namespace) -> int:
     """Follows the function's log until it is interrupted."""
     with contextlib.suppress(KeyboardInterrupt):
-        logs.follow(settings, Deployment.of(settings, arguments.mapping), metrics=arguments.metrics)
+        logs.follow(settings, Deployment.of(settings, arguments.mapping))
     return 0
 
 

@@ -6,7 +6,6 @@ What only machines read is omitted: metrics, and Lambda's own lines around an in
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,20 +22,20 @@ POLL_SECS = 0.5
 LATE_MS = 10_000
 """LocalStack writes the lines of an invocation when it ends; others may have written theirs since."""
 LEVELS = {"ERROR": "bold red", "WARN": "yellow", "INFO": "green", "DEBUG": "blue", "TRACE": "dim"}
-METRICS, BATCH, BATCH_FAILED, INVOCATION_FAILED = "metrics", "batch", "batch failed", "invocation failed"
+BATCH, BATCH_FAILED, INVOCATION_FAILED = "batch", "batch failed", "invocation failed"
 MESSAGE_WIDTH, RULE_WIDTH = 20, 14
 Event = dict[str, Any]
 """An event of CloudWatch Logs: `message`, `timestamp` in milliseconds, `eventId`."""
 
 
-def follow(settings: Settings, deployment: Deployment, *, metrics: bool) -> None:
+def follow(settings: Settings, deployment: Deployment) -> None:
     """Writes the last lines and then every new one, until it is interrupted."""
     console = Console(highlight=False, soft_wrap=True)
     try:
         history = _events(settings, deployment, 0)
-        for text in readable(history[-HISTORY:], metrics=metrics):
+        for text in readable(history[-HISTORY:]):
             console.print(text)
-        for text in readable(_new_events(settings, deployment, history), metrics=metrics):
+        for text in readable(_new_events(settings, deployment, history)):
             console.print(text)
     except EndpointConnectionError:
         raise StackError("the stack has been stopped.") from None
@@ -70,53 +69,35 @@ def _new_events(settings: Settings, deployment: Deployment, events: list[Event])
         yield from (event for event in events if event["eventId"] not in seen)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A log line, whoever wrote it."""
-
-    written: datetime
-    level: str = ""
-    message: str = ""
-    reason: str = ""
-    """A sentence."""
-    fields: dict[str, Any] = field(default_factory=dict)
-
-
-def readable(events: Iterable[Event], *, metrics: bool = False) -> Iterator[Text]:
+def readable(events: Iterable[Event]) -> Iterator[Text]:
     """Log events as readable lines. What one line has said, the next does not repeat."""
-    last, told = Line(_local(0)), ""
-    for line in (line for event in events for line in _lines(event)):
+    last, told = ("", ""), ""
+    for event in events:
+        fields = _fields(event["message"].strip())
+        level, message, reason = (fields.pop(name, "") for name in ("level", "message", "reason"))
+        written = datetime.fromtimestamp(event["timestamp"] / 1000).astimezone()
+        if "timestamp" in fields:
+            written = datetime.fromisoformat(fields.pop("timestamp")).astimezone()
         # The runtime and Lambda repeat the error of an invocation, which the function has logged in detail.
-        repeated = line.reason if line.message == INVOCATION_FAILED else line.message
-        if (line.message == METRICS and not metrics) or (told and told in repeated):
+        repeated = reason if message == INVOCATION_FAILED else message
+        if not (message or reason) or (told and told in repeated):
             continue
-        is_same = line.reason and (line.message, line.reason) == (last.message, last.reason)
-        yield _aligned(line, "″" if is_same else line.reason)
-        last, told = line, line.reason or told
+        is_same = reason and (message, reason) == last
+        yield _aligned(written, level, message, fields, "″" if is_same else reason)
+        last, told = (message, reason), reason or told
 
 
-def _lines(event: Event) -> Iterator[Line]:
-    """None for Lambda's own lines of an invocation that went well, and for empty ones; two for a batch, whose
-    metrics are in its line."""
-    text, written = event["message"].strip(), _local(event["timestamp"] / 1000)
+def _fields(text: str) -> dict[str, Any]:
+    """The fields of a log line, whoever wrote it; none if only machines read it."""
     parsed = _parsed(text)
-    metrics = _take_metrics(parsed)
-    if "record" in parsed:
-        if error := parsed["record"].get("error"):
-            yield Line(written, "ERROR", INVOCATION_FAILED, _of_lambda(error))
-    elif "message" in parsed:
-        if "timestamp" in parsed:
-            written = datetime.fromisoformat(parsed.pop("timestamp")).astimezone()
-        level, message, reason = (parsed.pop(name, "") for name in ("level", "message", "reason"))
-        yield Line(written, level, message, reason, parsed)
-    elif text and not metrics:
-        yield Line(written, reason=text)
-    if metrics:
-        yield Line(written, "", METRICS, "", metrics)
-
-
-def _local(secs: float) -> datetime:
-    return datetime.fromtimestamp(secs).astimezone()
+    if error := parsed.get("record", {}).get("error"):
+        return {"level": "ERROR", "message": INVOCATION_FAILED, "reason": _of_lambda(error)}
+    if "_aws" in parsed:
+        metrics = parsed.pop("_aws")["CloudWatchMetrics"][0]["Metrics"]
+        for name in ("Rule", "Function", "Table", *(metric["Name"] for metric in metrics)):
+            parsed.pop(name, None)
+        return parsed
+    return parsed if parsed.keys() & {"record", "message"} else {"reason": text}
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -133,29 +114,19 @@ def _of_lambda(error: str) -> str:
     return f"{parsed['errorType']}: {parsed['errorMessage']}" if "errorMessage" in parsed else error
 
 
-def _take_metrics(parsed: dict[str, Any]) -> dict[str, str]:
-    """Removes the metrics of a line and their rule, and returns them."""
-    if "_aws" not in parsed:
-        return {}
-    definitions = parsed.pop("_aws")["CloudWatchMetrics"][0]["Metrics"]
-    values = {definition["Name"]: f"{parsed.pop(definition['Name']):g}" for definition in definitions}
-    rule, *_ = [parsed.pop(name, None) for name in ("Rule", "Function", "Table")]
-    return values | ({"Rule": rule} if rule else {})
-
-
-def _aligned(line: Line, reason: str) -> Text:
+def _aligned(written: datetime, level: str, message: str, fields: dict[str, Any], reason: str) -> Text:
     details = {
         "message failed": _message,
         "more messages failed": _more,
         BATCH: _batch,
         "retrying": _retry,
-    }.get(line.message, _others)
+    }.get(message, _others)
     head = Text.assemble(
-        (line.written.strftime("%H:%M:%S.%f")[:-3], "dim"),
-        ("  " + line.level.ljust(5), LEVELS.get(line.level, "")),
-        ("  " + line.message.ljust(MESSAGE_WIDTH), "bold"),
+        (written.strftime("%H:%M:%S.%f")[:-3], "dim"),
+        ("  " + level.ljust(5), LEVELS.get(level, "")),
+        ("  " + message.ljust(MESSAGE_WIDTH), "bold"),
     )
-    text = Text("  ").join(part for part in [head, *details(line.fields), Text(reason)] if part)
+    text = Text("  ").join(part for part in [head, *details(fields), Text(reason)] if part)
     text.rstrip()
     return text
 

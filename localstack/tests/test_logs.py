@@ -19,9 +19,9 @@ def ours(level: str, message: str, **fields: object) -> Event:
     return event({"timestamp": moment, "level": level, "message": message, **fields, "span": SPAN})
 
 
-def lines(*events: Event, metrics: bool = False) -> list[str]:
+def lines(*events: Event) -> list[str]:
     """Without the time of day, which depends on the time zone."""
-    return [str(text)[14:] for text in readable(events, metrics=metrics)]
+    return [str(text)[14:] for text in readable(events)]
 
 
 def failed(id: str, attempt: int) -> Event:
@@ -67,17 +67,10 @@ def test_a_batch_is_its_numbers() -> None:
     ]
 
 
-def test_metrics_are_omitted_unless_they_are_asked_for() -> None:
-    of_rule = event(metric("MessagesFailed", Rule="required"))
-    assert lines(of_rule) == []
-    assert lines(of_rule, metrics=True) == ["       metrics               MessagesFailed=2  Rule=required"]
-
-
-def test_a_batch_that_has_its_metrics_in_its_line_is_one_line_or_two() -> None:
+def test_metrics_are_omitted_also_from_the_line_of_a_batch() -> None:
+    assert lines(event(metric("MessagesFailed", Rule="required"))) == []
     failed = ours("ERROR", "batch failed", received=2, reason=REASON, **metric("MessagesReceived"))
-    told = f"ERROR  batch failed          received=2  {REASON}"
-    assert lines(failed) == [told]
-    assert lines(failed, metrics=True) == [told, "       metrics               MessagesReceived=2"]
+    assert lines(failed) == [f"ERROR  batch failed          received=2  {REASON}"]
 
 
 def test_an_error_is_shown_once_although_three_lines_report_it() -> None:

@@ -25,7 +25,9 @@ impl TlsSettings {
     pub fn mode(&self, is_loopback: bool) -> SslMode {
         let default = match self.authorities {
             Authorities::System if is_loopback => SslMode::Prefer,
-            _ => SslMode::VerifyFull,
+            Authorities::System | Authorities::Only(_) | Authorities::SystemAnd(_) => {
+                SslMode::VerifyFull
+            }
         };
         self.mode.unwrap_or(default)
     }

@@ -136,10 +136,12 @@ impl ChosenRows<'_> {
     fn children(&self, table: &TableRows, candidates: impl Iterator<Item = usize>) -> Vec<usize> {
         let mut is_written = vec![false; self.rows.len()];
         for &row in &self.written {
-            is_written[row] = true;
+            if let Some(is_written) = is_written.get_mut(row) {
+                *is_written = true;
+            }
         }
         candidates
-            .filter(|&row| is_written[table.parent(row)])
+            .filter(|&row| is_written.get(table.parent(row)) == Some(&true))
             .collect()
     }
 

@@ -271,7 +271,9 @@ impl Permissions {
             OnConflict::Ignore if mapping.parent.is_none() => {
                 vec![("INSERT", &all), ("SELECT", &key)]
             }
-            _ => vec![("INSERT", &all), ("SELECT", &all), ("UPDATE", &others)],
+            OnConflict::Ignore | OnConflict::Update => {
+                vec![("INSERT", &all), ("SELECT", &all), ("UPDATE", &others)]
+            }
         };
         let sql = "SELECT coalesce(pg_catalog.bool_and(pg_catalog.has_column_privilege(attrelid, attnum, $2)), true) FROM pg_catalog.pg_attribute \
                    WHERE attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND attname = ANY($3::pg_catalog.text[]) AND attnum > 0 AND NOT attisdropped";

@@ -193,7 +193,8 @@ impl LiveTable {
         let is_compared = mapping.compares(&column.name);
         // Rounding would make different keys equal, and older rows as new as newer ones.
         let mut identifying = mapping.identifying().into_iter();
-        let identifies = identifying.any(|position| mapping.columns[position].name == column.name);
+        let named = |position: usize| mapping.columns.get(position).map(|column| &column.name);
+        let identifies = identifying.any(|position| named(position) == Some(&column.name));
         let fault = match fit(column, live) {
             _ if is_compared && live.is_text_of(mapped) => {
                 Some(Fault::KeyAsText { actual, mapped })
@@ -300,7 +301,11 @@ impl LiveTable {
                         ddl,
                     }
                 }
-                _ => return None,
+                Fault::TooNarrow { .. } | Fault::Changes { .. } | Fault::NewerAsText(_) => {
+                    return None;
+                }
+                Fault::NotNull | Fault::NotNullDomain(_) | Fault::UnmappedNotNull => return None,
+                Fault::Generated => return None,
             })
         };
         self.differences(mapping).into_iter().find_map(error)

@@ -185,7 +185,7 @@ async fn bad_messages_that_cannot_be_sent_stay_in_their_queue() {
 
 #[tokio::test]
 async fn an_entry_that_sqs_fails_stays_in_the_queue() {
-    let (database, sqs) = (with_check().await, SqsDouble::of(Vec::new()).await);
+    let (database, sqs) = (with_check().await, SqsDouble::of(Vec::new()));
     sqs.fail_sends("unlucky", 1);
     let dead = format!("{}/000000000000/dead", sqs.endpoint);
     let setup = Setup::on(&database).on_aws();
@@ -195,10 +195,10 @@ async fn an_entry_that_sqs_fails_stays_in_the_queue() {
     let batch = batch.body("good", login());
     let answer = function.invoke(&batch.event()).await;
     assert_eq!(answer.failed_ids(), [id("b")]);
-    assert_eq!(sqs.arrived(), ["lucky"]);
+    assert_eq!(sqs.state().arrived, ["lucky"]);
     let again = Batch::new().text("b", "unlucky").delivered(2);
     function.invoke(&again.event()).await.assert_none_failed();
-    assert_eq!(sqs.arrived(), ["lucky", "unlucky"]);
+    assert_eq!(sqs.state().arrived, ["lucky", "unlucky"]);
 }
 
 #[tokio::test]

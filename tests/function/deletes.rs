@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::families::{ORDERS, deletion, invoke, order, started, stored, with_orders};
 use testkit::batch::{Batch, ids};
-use testkit::{Database, Setup};
+use testkit::{Database, Setup, assert_contains};
 
 /// Orders whose last message counts, whatever its version.
 fn last_counts() -> String {
@@ -104,10 +104,8 @@ async fn a_mapping_that_deletes_rows_which_it_never_replaces_stops_the_start() {
     let setup = Setup::on(&database).mapping(&kept);
     let (status, log) = setup.fail_to_start().await;
     assert!(!status.success());
-    assert!(
-        log.contains("delete_when") && log.contains("on_conflict = \\\"update\\\""),
-        "{log}"
-    );
+    assert_contains(&log, "delete_when");
+    assert_contains(&log, "on_conflict = \\\"update\\\"");
 }
 
 const CHANGES: &str = r#"
@@ -121,19 +119,11 @@ key = ["id"]
 on_conflict = "update"
 newer = "lsn"
 delete_when = { op = "d" }
-[[table.column]]
-name = "id"
-type = "bigint"
-from = ["after.id", "before.id"]
-required = true
-[[table.column]]
-name = "lsn"
-type = "bigint"
-from = "source.lsn"
-[[table.column]]
-name = "name"
-type = "text"
-from = "after.name"
+column = [
+  { name = "id", type = "bigint", from = ["after.id", "before.id"], required = true },
+  { name = "lsn", type = "bigint", from = "source.lsn" },
+  { name = "name", type = "text", from = "after.name" },
+]
 "#;
 
 /// In a FROM list a name means an expression of the statement, if it has one of that name.
@@ -187,7 +177,7 @@ async fn tombstones_of_debezium_are_skipped_or_rejected_as_the_mapping_says() {
     for line in function.lines_of("message failed", 2).await {
         assert_eq!(line["rule"], "not_an_object");
         let reason = line["reason"].as_str().unwrap();
-        assert!(reason.contains("unmatched = \"skip\""), "{reason}");
+        assert_contains(&reason, "unmatched = \"skip\"");
     }
 }
 

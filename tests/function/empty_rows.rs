@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::families::{ORDERS, order, with_orders};
-use testkit::Setup;
 use testkit::batch::{Batch, id};
 use testkit::metrics::with_metric;
+use testkit::{Setup, assert_contains};
 
 #[tokio::test]
 async fn rows_without_a_value_of_the_body_are_counted_and_their_batch_is_a_warning() {
@@ -66,10 +66,7 @@ column = [{ name = "id", type = "uuid", from = "@message_id" }]
     ];
     assert_eq!(said.collect::<Vec<_>>(), expected);
     let reason = lines[1]["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("compare the paths of the mapping"),
-        "{reason}"
-    );
+    assert_contains(&reason, "compare the paths of the mapping");
     let of_tables = with_metric(&function, "RowsEmpty").into_iter();
     let of_tables = of_tables.filter(|line| line["message"].is_null());
     let of_tables: Vec<_> = of_tables

@@ -9,7 +9,7 @@ use testkit::aws::{Queue, attribute};
 use testkit::batch::{Batch, id, ids};
 use testkit::proxy::Proxy;
 use testkit::yardstick::Yardstick;
-use testkit::{Database, Setup, eventually, server_address};
+use testkit::{Database, Setup, assert_contains, eventually, server_address};
 
 /// The first message of an order counts, the last, or the newest.
 fn policies() -> [String; 3] {
@@ -175,7 +175,7 @@ async fn a_dead_letter_names_table_column_and_element_or_what_postgres_refused()
     let lines = function.lines_of("message failed", 3).await;
     let refused = lines.iter().find(|line| line["rule"] == "refused").unwrap();
     let reason = refused["reason"].as_str().unwrap();
-    assert!(reason.contains("table \"discounts\""), "{reason}");
+    assert_contains(&reason, "table \"discounts\"");
 }
 
 /// Tests that measure time, or need the stack to themselves.

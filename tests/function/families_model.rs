@@ -20,15 +20,10 @@ const PAYMENTS: &str = r#"
 name = "payments"
 when = { paid = true }
 key = ["payment_id"]
-[[table.column]]
-name = "payment_id"
-type = "bigint"
-from = "payment.id"
-required = true
-[[table.column]]
-name = "amount"
-type = "integer"
-from = "payment.amount"
+column = [
+  { name = "payment_id", type = "bigint", from = "payment.id", required = true },
+  { name = "amount", type = "integer", from = "payment.amount" },
+]
 "#;
 
 /// Each refuses a row of another table.

@@ -176,7 +176,7 @@ impl House {
     async fn new(mood: Mood) -> Self {
         let database = Database::with_user_logins().await;
         let postgres = Proxy::before(server_address()).await;
-        let secrets = SecretsManager::new(mood).await;
+        let secrets = SecretsManager::new(mood);
         let way_to_secrets = Proxy::before(secrets.address).await;
         let url = database.url_through(postgres.address);
         let setup = Setup::on(&database).set("DATABASE_URL", &url).on_aws();
@@ -235,7 +235,7 @@ async fn a_freeze_before_the_first_invocation_is_requested_costs_no_delivery() {
 #[tokio::test]
 async fn a_freeze_at_the_first_request_for_an_invocation_costs_no_delivery() {
     let cases = PEERS.map(async |peers| {
-        let mut house = House::new(Mood::AnswersSlowly).await;
+        let mut house = House::new(Mood::AnswersIn(Duration::from_millis(300))).await;
         house.function.ready().await;
         house.freeze(peers).await;
         house.stores("a").await;

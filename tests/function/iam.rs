@@ -2,16 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::Router;
-use axum::routing::get;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use testkit::batch::{Batch, login};
+use testkit::http::{Answer, serve};
 use testkit::iam_front::IamFront;
 use testkit::impostor::Impostor;
 use testkit::tls_front::Authority;
-use testkit::{Database, MASK_KEY, Setup, database_name, eventually};
+use testkit::{
+    Database, MASK_KEY, Setup, assert_contains, assert_starts, database_name, eventually,
+};
 
 /// A database behind a front that accepts only tokens.
 struct House {
@@ -118,12 +119,9 @@ async fn a_token_that_postgres_refuses_is_explained() {
 
 /// A stand-in for the agents that issue credentials to containers.
 /// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>.
-async fn issuer_of_expired_credentials() -> String {
+fn issuer_of_expired_credentials() -> String {
     let answer = json!({"AccessKeyId": "test", "SecretAccessKey": "test", "Token": "t", "Expiration": "2020-01-01T00:00:00Z"});
-    let routes = Router::new().route("/", get(async move || answer.to_string()));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let address = serve(move |_| Some(Answer::new(200, &answer)));
     format!("http://{address}/")
 }
 
@@ -138,23 +136,15 @@ async fn credentials_that_cannot_sign_are_explained() {
             .without("AWS_SECRET_ACCESS_KEY")
     };
     let (_, log) = without_keys().fail_to_start().await;
-    assert!(
-        log.contains("no AWS credentials can be loaded: set AWS_PROFILE"),
-        "{log}"
-    );
+    assert_contains(&log, "no AWS credentials can be loaded: set AWS_PROFILE");
     let (_, log) = setup().without("AWS_DEFAULT_REGION").fail_to_start().await;
-    assert!(
-        log.contains("no AWS region is set: set AWS_REGION"),
-        "{log}"
-    );
-    let issuer = issuer_of_expired_credentials().await;
+    assert_contains(&log, "no AWS region is set: set AWS_REGION");
+    let issuer = issuer_of_expired_credentials();
     let expired = without_keys().set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &issuer);
     let error = refused(expired).await;
-    assert!(
-        error.starts_with(
-            "AWS credentials cannot be loaded (they have expired): check the role of the task"
-        ),
-        "{error}"
+    assert_starts(
+        &error,
+        "AWS credentials cannot be loaded (they have expired): check the role of the task",
     );
     assert_eq!(front.tokens(), [] as [&str; 0]);
 }
@@ -164,15 +154,15 @@ async fn an_unverified_server_gets_no_token() {
     let house = House::new().await;
     let impostor = Impostor::with(Some(Authority::new().identity("localhost", 2100))).await;
     let error = refused(house.setup(impostor.address.port())).await;
-    assert!(error.contains("certificate"), "{error}");
+    assert_contains(&error, "certificate");
     let plain = Impostor::with(None).await;
     let error = refused(house.setup(plain.address.port())).await;
-    assert!(error.contains("server does not support TLS"), "{error}");
+    assert_contains(&error, "server does not support TLS");
     for (name, value) in [("DB_SSLMODE", "prefer"), ("DB_CHANNEL_BINDING", "require")] {
         let weaker = house.setup(impostor.address.port()).set(name, value);
         let (_, log) = weaker.fail_to_start().await;
         let sentence = format!("anyone who intercepts the token can log in with it: unset {name}");
-        assert!(log.contains(&sentence), "{log}");
+        assert_contains(&log, &sentence);
     }
     assert_eq!((impostor.passwords(), plain.passwords()), (vec![], vec![]));
 }

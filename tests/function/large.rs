@@ -21,29 +21,18 @@ const ORDERS: &str = r#"
 [[table]]
 name = "orders"
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "text"
-required = true
+column = [{ name = "id", type = "text", required = true }]
 
 [[table]]
 name = "order_lines"
 parent = "orders"
 each = "lines"
 key = ["id", "line"]
-[[table.column]]
-name = "id"
-type = "text"
-from = "^.id"
-required = true
-[[table.column]]
-name = "line"
-type = "integer"
-from = "@index"
-[[table.column]]
-name = "text"
-type = "text"
-from = "$.text"
+column = [
+  { name = "id", type = "text", from = "^.id", required = true },
+  { name = "line", type = "integer", from = "@index" },
+  { name = "text", type = "text", from = "$.text" },
+]
 "#;
 
 const LINES: usize = 100;

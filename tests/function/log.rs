@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use testkit::batch::{Batch, id, login, login_with};
-use testkit::{Database, Setup};
+use testkit::{Database, Setup, assert_contains};
 
 /// The request id of every invocation of these tests.
 const REQUEST_ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
@@ -123,9 +123,6 @@ async fn as_text_a_line_says_what_happened_before_the_details() {
         "message failed message_id=\"{}\" rule=\"body_not_json\"",
         id("bad")
     );
-    assert!(line.contains(&details), "{line}");
-    assert!(
-        line.contains(&format!("request_id=\"{REQUEST_ID}\"")),
-        "{line}"
-    );
+    assert_contains(&line, &details);
+    assert_contains(&line, &format!("request_id=\"{REQUEST_ID}\""));
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use testkit::aws::Secret;
 use testkit::batch::{Batch, id};
-use testkit::{Database, Function, MASK_KEY, Mapping, Setup, signed_origin};
+use testkit::{Database, Function, MASK_KEY, Mapping, Setup, assert_contains, signed_origin};
 
 /// Another key of 64 bytes.
 const NEXT_KEY: &str =
@@ -104,7 +104,7 @@ async fn a_column_that_is_too_narrow_for_tokens_with_the_id_of_their_key_stops_t
         } else {
             let (_, log) = setup.fail_to_start().await;
             let needed = "tokens of mask aes-siv have at least 28 characters";
-            assert!(log.contains(needed), "{log}");
+            assert_contains(&log, needed);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::families::{ORDERS, order, with_orders};
 use testkit::aws::Queue;
 use testkit::batch::{Batch, login};
 use testkit::metrics::{counted, metric_lines, with_metric};
-use testkit::{Database, Mapping, Setup};
+use testkit::{Database, Mapping, Setup, assert_contains};
 
 /// CloudWatch's units.
 /// Source: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.
@@ -316,7 +316,7 @@ async fn an_outage_writes_its_retries() {
     let failed = &function.lines_of("batch failed", 1).await[0];
     assert!(failed["DatabaseRetries"].as_f64() > Some(0.0));
     let reason = failed["reason"].as_str().unwrap();
-    assert!(reason.contains("cannot be reached"), "{reason}");
+    assert_contains(&reason, "cannot be reached");
 }
 
 /// Two rows in one statement are refused because of one; then the second is refused because of the table.

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::families::invoke;
 use crate::types::check;
 use testkit::batch::{Batch, id, ids};
-use testkit::{Database, Mapping, Setup};
+use testkit::{Database, Mapping, Setup, assert_contains};
 
 /// Codes that consist of digits, and what other languages read as numbers.
 const CODES: [&str; 14] = [
@@ -97,7 +97,7 @@ async fn a_default_is_a_number_only_if_it_is_written_as_one() {
         }
         let (status, log) = setup.fail_to_start().await;
         assert!(!status.success());
-        assert!(log.contains("column \\\"n\\\""), "{log}");
+        assert_contains(&log, "column \\\"n\\\"");
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use testkit::batch::{Batch, id, login, login_with};
 use testkit::statements::{SAFE, SKIPPED, counted, note, noted, noting_database};
-use testkit::{Database, Function, Mapping, Setup};
+use testkit::{Database, Function, Mapping, Setup, assert_contains};
 
 const PLAIN: &str = "INSERT";
 
@@ -89,7 +89,7 @@ async fn a_key_that_lost_its_constraint_is_noticed() {
         .execute("ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey")
         .await;
     let error = function.invoke(&batch("warm0")).await.error();
-    assert!(error.contains("no unique index on its key"), "{error}");
+    assert_contains(&error, "no unique index on its key");
     assert_eq!(database.count("user_logins").await as usize, WARM);
 }
 
@@ -100,7 +100,7 @@ async fn another_table_of_the_same_name_is_noticed() {
         .execute("ALTER TABLE user_logins RENAME TO older; CREATE TABLE user_logins (LIKE older)")
         .await;
     let error = function.invoke(&batch("warm0")).await.error();
-    assert!(error.contains("no unique index on its key"), "{error}");
+    assert_contains(&error, "no unique index on its key");
     assert_eq!(database.count("user_logins").await, 0);
 }
 
@@ -119,7 +119,7 @@ async fn a_table_of_a_schema_that_replaced_another_is_noticed() {
         ))
         .await;
     let error = function.invoke(&batch("a")).await.error();
-    assert!(error.contains("no unique index on its key"), "{error}");
+    assert_contains(&error, "no unique index on its key");
     assert_eq!(database.count("user_logins").await, 0);
 }
 
@@ -165,7 +165,7 @@ async fn columns_that_were_renamed_get_no_value_of_another_type() {
             )
             .await;
         let error = function.invoke(&numbered(WARM, &value)).await.error();
-        assert!(error.contains("but mapped as"), "{error}");
+        assert_contains(&error, "but mapped as");
         assert_eq!(database.count("t").await, WARM as i64, "{new}");
     }
 }

@@ -12,7 +12,7 @@ use testkit::batch::{Batch, id, login};
 use testkit::proxy::Proxy;
 use testkit::sqs_double::SqsDouble;
 use testkit::yardstick::Yardstick;
-use testkit::{Database, Setup, eventually, server_address};
+use testkit::{Database, Setup, assert_contains, eventually, server_address};
 
 /// The time of an invocation that waits for an unavailable Postgres, and then has three seconds for SQS.
 const TIME: Duration = Duration::from_secs(9);
@@ -101,7 +101,7 @@ async fn messages_of_two_queues_are_backed_off_each_in_its_own() {
 
 #[tokio::test]
 async fn an_outage_backs_each_message_off_by_its_own_deliveries_up_to_fifteen_minutes() {
-    let sqs = SqsDouble::of(Vec::new()).await;
+    let sqs = SqsDouble::of(Vec::new());
     let setup = Setup::unavailable().on_aws();
     let setup = setup.set("AWS_ENDPOINT_URL", &sqs.endpoint);
     let mut function = setup.start().await;
@@ -114,7 +114,7 @@ async fn an_outage_backs_each_message_off_by_its_own_deliveries_up_to_fifteen_mi
     });
     function.invoke_within(&batch.event(), TIME).await.error();
     let expected = expected.map(|(times, secs)| (times.to_owned(), secs));
-    assert_eq!(sqs.backed_off(), expected);
+    assert_eq!(sqs.state().backed_off, expected);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ mod alone {
         let (yardstick, began) = (Yardstick::start(), Instant::now());
         let error = function.invoke_within(&batch.event(), TIME).await.error();
         let failed_at = Instant::now();
-        assert!(error.contains("cannot be reached"), "{error}");
+        assert_contains(&error, "cannot be reached");
         let extended = &function.lines_of("visibility timeout extended", 1).await[0];
         assert_eq!(
             (&extended["messages"], &extended["failed"]),
@@ -261,7 +261,7 @@ mod alone {
             let error = function.invoke_within(&batch, TIME).await.error();
             let took = yardstick.own_time_since(started);
             assert!(took < TIME, "{took:?}");
-            assert!(error.contains("cannot be reached"), "{error}");
+            assert_contains(&error, "cannot be reached");
             let log = function.end().await;
             assert!(log.contains(warning), "{warning}: {log}");
         });

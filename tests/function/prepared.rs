@@ -9,7 +9,7 @@ use tokio::join;
 use testkit::batch::{Batch, login};
 use testkit::protocol::{messages, named_text};
 use testkit::proxy::Proxy;
-use testkit::{Database, Setup, server_address};
+use testkit::{Database, Setup, assert_contains, server_address};
 
 /// So many that each statement was prepared long before the last.
 const BATCHES: usize = 12;
@@ -92,5 +92,6 @@ async fn a_prepared_statement_that_was_removed_costs_no_message() {
     }
     assert_eq!(database.count("user_logins").await as usize, BATCHES);
     let log = function.end().await;
-    assert!(log.contains("26000") && log.contains("retrying"), "{log}");
+    assert_contains(&log, "26000");
+    assert_contains(&log, "retrying");
 }

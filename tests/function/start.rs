@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use testkit::aws::Secret;
 use testkit::secrets_manager::{Mood, SecretsManager};
-use testkit::{Database, MASK_KEY, Mapping, Setup, database_url, server_address};
+use testkit::{Database, MASK_KEY, Mapping, Setup, assert_contains, database_url, server_address};
 
 async fn refusal(setup: Setup) -> String {
     let (status, log) = setup.set("RUST_BACKTRACE", "1").fail_to_start().await;
@@ -48,25 +48,22 @@ async fn a_broken_mapping() {
             .mapping("table = \"t\"\nkeys = [\"id\"]\n"),
     )
     .await;
-    assert!(log.contains(".toml: line 2: unknown field `keys`"), "{log}");
+    assert_contains(&log, ".toml: line 2: unknown field `keys`");
 }
 
 #[tokio::test]
 async fn a_mapping_that_cannot_be_read() {
     let log = refusal(with_database().set("PIPELINE_FILE", "/")).await;
-    assert!(log.contains("/: cannot be read"), "{log}");
+    assert_contains(&log, "/: cannot be read");
 }
 
 #[tokio::test]
 async fn no_mapping() {
     let log = refusal(with_database().set("PIPELINE_FILE", "/nowhere/pipeline.toml")).await;
-    assert!(
-        log.contains("/nowhere/pipeline.toml: no such file"),
-        "{log}"
-    );
+    assert_contains(&log, "/nowhere/pipeline.toml: no such file");
     let log = refusal(with_database().set("LAMBDA_TASK_ROOT", "/nowhere")).await;
     let tried = "/nowhere/pipeline.toml or /opt/pipeline.toml: no such file";
-    assert!(log.contains(tried), "{log}");
+    assert_contains(&log, tried);
 }
 
 #[tokio::test]
@@ -75,16 +72,16 @@ async fn a_default_that_does_not_fit() {
         .column("a", "integer")
         .with("default", "x");
     let log = refusal(with_database().mapping(&mapping)).await;
-    assert!(
-        log.contains("column \"a\": the default does not fit (type)"),
-        "{log}"
-    );
+    assert_contains(&log, "column \"a\": the default does not fit (type)");
 }
 
 #[tokio::test]
 async fn a_mask_without_its_key() {
     let log = refusal(with_database()).await;
-    assert!(log.contains("column \"masked_ip\": mask hmac-sha256 needs a key and none is set: set MASK_SECRET_ID or MASK_KEY"), "{log}");
+    assert_contains(
+        &log,
+        "column \"masked_ip\": mask hmac-sha256 needs a key and none is set: set MASK_SECRET_ID or MASK_KEY",
+    );
 }
 
 #[tokio::test]
@@ -121,20 +118,15 @@ async fn a_password_that_is_refused_is_not_shown() {
             .set("MASK_KEY", MASK_KEY),
     )
     .await;
-    assert!(
-        log.contains("refused user or password") && !log.contains("hunter2"),
-        "{log}"
-    );
+    assert_contains(&log, "refused user or password");
+    assert!(!log.contains("hunter2"), "{}", log);
 }
 
 #[tokio::test]
 async fn a_secret_that_does_not_exist() {
     let setup = Setup::bare().on_aws().set("MASK_KEY", MASK_KEY);
     let log = refusal(setup.set("DB_SECRET_ID", "nowhere/db")).await;
-    assert!(
-        log.contains("secret \"nowhere/db\" does not exist: create it"),
-        "{log}"
-    );
+    assert_contains(&log, "secret \"nowhere/db\" does not exist: create it");
 }
 
 /// No wait helps: a person has to grant the permission.
@@ -146,12 +138,12 @@ async fn a_secret_that_may_not_be_read() {
         "DecryptionFailure",
     ];
     for code in codes {
-        let secrets = SecretsManager::new(Mood::Refuses(code)).await;
+        let secrets = SecretsManager::new(Mood::Refuses(code));
         let log = refusal(with_database().on_aws().mask_secret_at(secrets.address)).await;
         let sentence = format!(
             "secret \"mask\" cannot be read ({code}): allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
         );
-        assert!(log.contains(&sentence), "{log}");
+        assert_contains(&log, &sentence);
     }
 }
 
@@ -165,11 +157,8 @@ async fn a_secret_that_is_not_json() {
             with_database()
         };
         let log = refusal(setup.on_aws().set(variable, &secret.id)).await;
-        assert!(
-            log.contains("is not a JSON object with the required fields: store")
-                && log.contains(expected)
-                && !log.contains("hunter2"),
-            "{log}"
-        );
+        assert_contains(&log, "is not a JSON object with the required fields: store");
+        assert_contains(&log, expected);
+        assert!(!log.contains("hunter2"), "{}", log);
     }
 }

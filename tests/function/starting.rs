@@ -11,7 +11,9 @@ use testkit::batch::{Batch, login};
 use testkit::metrics::counted;
 use testkit::proxy::Proxy;
 use testkit::secrets_manager::{MASK_SECRET, Mood, SecretsManager};
-use testkit::{Asked, Database, Function, Setup, database_name, database_url, server_address};
+use testkit::{
+    Asked, Database, Function, Setup, assert_contains, database_name, database_url, server_address,
+};
 
 /// How long a start waits.
 const START_TIME: Duration = Duration::from_secs(9);
@@ -37,7 +39,7 @@ async fn everything_is_done_concurrently_before_the_first_invocation_is_requeste
     let server = server_address();
     let secret = json!({"username": role, "password": "p", "host": server.ip().to_string(),
         "port": server.port(), "dbname": database_name()});
-    let secrets = SecretsManager::with(Mood::Holds, &[("database", secret)]).await;
+    let secrets = SecretsManager::with(Mood::Holds, &[("database", secret)]);
     let setup = Setup::bare()
         .on_aws()
         .mask_secret_at(secrets.address)
@@ -62,7 +64,7 @@ async fn an_attempt_that_is_never_answered_is_repeated_during_startup() {
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     proxy.freeze_next();
-    let secrets = SecretsManager::new(Mood::Stalls).await;
+    let secrets = SecretsManager::new(Mood::Stalls);
     let mut function = Setup::on(&database)
         .set("DATABASE_URL", &database.url_through(proxy.address))
         .on_aws()
@@ -81,7 +83,7 @@ async fn a_system_that_does_not_answer_in_nine_seconds_is_left_to_the_first_batc
     let database = Database::with_user_logins().await;
     let proxy = Proxy::before(server_address()).await;
     proxy.freeze_all();
-    let secrets = SecretsManager::new(Mood::Stalls).await;
+    let secrets = SecretsManager::new(Mood::Stalls);
     let began = Instant::now();
     let mut function = Setup::on(&database)
         .set("DATABASE_URL", &database.url_through(proxy.address))
@@ -101,7 +103,7 @@ async fn a_system_that_does_not_answer_in_nine_seconds_is_left_to_the_first_batc
 #[tokio::test]
 async fn a_mask_secret_that_is_throttled_at_startup_is_retried_by_the_first_batch() {
     let database = Database::with_user_logins().await;
-    let secrets = SecretsManager::new(Mood::Throttles).await;
+    let secrets = SecretsManager::new(Mood::Throttles);
     let setup = Setup::on(&database).on_aws();
     let mut function = setup.mask_secret_at(secrets.address).start().await;
     function.ready().await;
@@ -122,17 +124,14 @@ async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_f
 {
     let cases = [Mood::Throttles, Mood::Stalls].map(async |mood| {
         let database = Database::with_user_logins().await;
-        let (queue, secrets) = (Queue::new().await, SecretsManager::new(mood).await);
+        let (queue, secrets) = (Queue::new().await, SecretsManager::new(mood));
         queue.send(&login().to_string()).await;
         let message = &queue.receive_all(1).await[0];
         let batch = Batch::new().record(queue.record(message)).event();
         let setup = Setup::on(&database).on_aws();
         let mut function = setup.mask_secret_at(secrets.address).start().await;
         let error = function.invoke_within(&batch, TIME).await.error();
-        assert!(
-            error.contains("secret \\\"mask\\\" could not be read"),
-            "{error}"
-        );
+        assert_contains(&error, "secret \\\"mask\\\" could not be read");
         let backed_off = &function.lines_of("visibility timeout extended", 1).await[0];
         let figures = (&backed_off["messages"], &backed_off["failed"]);
         assert_eq!(figures, (&json!(1), &json!(0)));
@@ -152,11 +151,11 @@ async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_f
 #[tokio::test]
 async fn an_event_that_is_not_from_sqs_is_refused_even_without_the_mask_key() {
     let database = Database::with_user_logins().await;
-    let secrets = SecretsManager::new(Mood::Throttles).await;
+    let secrets = SecretsManager::new(Mood::Throttles);
     let setup = Setup::on(&database).on_aws();
     let mut function = setup.mask_secret_at(secrets.address).start().await;
     let error = function.invoke_within(&json!({"a": 1}), TIME).await.error();
-    assert!(error.contains("not an SQS event"), "{error}");
+    assert_contains(&error, "not an SQS event");
 }
 
 /// For example one that is being restored under its name.
@@ -191,7 +190,7 @@ async fn a_database_that_is_created_after_startup_is_connected_to_by_the_first_b
     connected.await.unwrap().unwrap();
     let event = Batch::new().body("a", login()).event();
     let error = function.invoke_within(&event, TIME).await.error();
-    assert!(error.contains("does not exist"), "{error}");
+    assert_contains(&error, "does not exist");
     maintenance
         .execute(&format!("ALTER DATABASE {template} RENAME TO {name}"))
         .await;

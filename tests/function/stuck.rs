@@ -76,7 +76,7 @@ async fn a_message_that_is_out_of_time_is_backed_off_and_one_that_is_rejected_is
     let database = with_trigger("PERFORM pg_sleep(60)").await;
     let refuse = "ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')";
     database.execute(refuse).await;
-    let sqs = SqsDouble::of(Vec::new()).await;
+    let sqs = SqsDouble::of(Vec::new());
     let url = format!("{}%20-c%20statement_timeout%3D1500", database.url());
     let setup = Setup::on(&database).set("DATABASE_URL", &url).on_aws();
     let setup = setup.set("AWS_ENDPOINT_URL", &sqs.endpoint);
@@ -95,7 +95,7 @@ async fn a_message_that_is_out_of_time_is_backed_off_and_one_that_is_rejected_is
     });
     let answer = function.invoke(&batch.delivered(2).event()).await;
     assert_eq!(answer.failed_ids(), ids(&["slow", "refused", "bad"]));
-    assert_eq!(sqs.backed_off(), [("slow".to_owned(), 120)]);
+    assert_eq!(sqs.state().backed_off, [("slow".to_owned(), 120)]);
 }
 
 async fn a_locked_row_does_not_affect_the_others(option: &str) {

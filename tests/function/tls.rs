@@ -14,7 +14,9 @@ use testkit::aws::Secret;
 use testkit::batch::{Batch, login};
 use testkit::impostor::Impostor;
 use testkit::tls_front::{Authority, front};
-use testkit::{Database, Outcome, PATIENCE, Setup, database_name, eventually, server_address};
+use testkit::{
+    Database, Outcome, PATIENCE, Setup, assert_contains, database_name, eventually, server_address,
+};
 
 /// A database with its secret, and certificates of every kind.
 struct House {
@@ -212,7 +214,7 @@ async fn the_fault_of_a_server_is_reported_although_the_last_attempts_were_cut_s
         told = invocation => told,
         _ = server => unreachable!("the server goes on"),
     };
-    assert!(told.contains("server does not support TLS"), "{told}");
+    assert_contains(&told, "server does not support TLS");
 }
 
 #[tokio::test]
@@ -300,26 +302,17 @@ async fn the_authorities_of_rds_are_trusted_beside_those_of_the_system() {
         house.url_setup(forged, "sslmode=verify-full"),
     ] {
         let refused = store(setup, "forged").await.unwrap_err();
-        assert!(
-            refused.contains("certificate signature failure"),
-            "{refused}"
-        );
+        assert_contains(&refused, "certificate signature failure");
     }
     let unknown = store(
         house.setup(house.valid().await, Some("verify-full"), None),
         "unknown",
     );
     let reason = unknown.await.unwrap_err();
-    assert!(
-        reason.contains("unable to get local issuer certificate"),
-        "{reason}"
-    );
+    assert_contains(&reason, "unable to get local issuer certificate");
     let only = store(house.setup(forged, None, Some(&house.ours)), "only").await;
     let reason = only.unwrap_err();
-    assert!(
-        reason.contains("unable to get local issuer certificate"),
-        "{reason}"
-    );
+    assert_contains(&reason, "unable to get local issuer certificate");
 }
 
 #[tokio::test]
@@ -339,7 +332,7 @@ async fn verify_ca_without_an_authority_is_refused_at_start() {
     for (setup, sentence) in cases {
         let (status, log) = setup.fail_to_start().await;
         assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains(sentence), "{log}");
+        assert_contains(&log, sentence);
     }
 }
 
@@ -360,7 +353,7 @@ async fn without_sslmode_only_a_loopback_connection_is_unverified() {
     };
     for server in [impostor.address, plain] {
         let refused = store(elsewhere(server), "m").await.unwrap_err();
-        assert!(refused.contains("server does not support TLS"), "{refused}");
+        assert_contains(&refused, "server does not support TLS");
     }
     assert_eq!(impostor.passwords(), [] as [&str; 0]);
     stores(house.url_setup(plain, ""), "url").await;
@@ -379,7 +372,7 @@ async fn with_channel_binding_required_an_unverified_server_gets_no_password() {
     ];
     let cases = cases.map(async |setup| {
         let refused = store(setup, "m").await.unwrap_err();
-        assert!(refused.contains("channel binding"), "{refused}");
+        assert_contains(&refused, "channel binding");
     });
     join_all(cases).await;
     assert_eq!(impostor.passwords(), [] as [&str; 0]);
@@ -392,5 +385,5 @@ async fn with_channel_binding_required_an_unverified_server_gets_no_password() {
     }
     let unknown = by_secret().set("DB_CHANNEL_BINDING", "on");
     let (_, log) = unknown.fail_to_start().await;
-    assert!(log.contains("DB_CHANNEL_BINDING must be require"), "{log}");
+    assert_contains(&log, "DB_CHANNEL_BINDING must be require");
 }

@@ -36,6 +36,7 @@
 //!   of them without its [`Wrapping`].
 //! - **Rows**: [`Compiled`] is a mapping that is ready for use, with the [`KeyRing`] of its masks. It turns messages
 //!   into [`MessageRows`]; or into a [`Rejection`], which names the [`Rule`] and the [`Place`].
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod ddl;

@@ -20,6 +20,7 @@ pub struct Rows {
     ends: Vec<usize>,
 }
 
+#[expect(clippy::indexing_slicing, reason = "its own positions")]
 impl Rows {
     /// No rows yet, each to have `width` cells.
     pub fn new(width: usize) -> Self {
@@ -117,7 +118,7 @@ pub fn put_value<E>(
     let length = out.len() - start - size_of::<i32>();
     // A value comes from a message of at most 1 MiB, so its length always fits.
     let length = i32::try_from(length).unwrap_or(i32::MAX);
-    out[start..start + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
+    out.split_at_mut(start).1.put_i32(length);
     Ok(())
 }
 
@@ -144,8 +145,9 @@ pub fn put_array_head(out: &mut BytesMut, element: &Type, elements: usize) {
 /// memory.
 pub(crate) fn prefix(value: &[u8]) -> u64 {
     let mut prefix = [0; size_of::<u64>()];
-    let length = value.len().min(prefix.len());
-    prefix[..length].copy_from_slice(&value[..length]);
+    for (to, from) in prefix.iter_mut().zip(value) {
+        *to = *from;
+    }
     u64::from_be_bytes(prefix)
 }
 
@@ -214,6 +216,13 @@ impl MessageRows {
         &self.tables
     }
 
+    /// The rows in the table at this position of the mapping.
+    #[expect(clippy::indexing_slicing, reason = "its own positions")]
+    pub fn table(&self, position: usize) -> &TableRows {
+        &self.tables[position]
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "its own positions")]
     pub(crate) fn table_mut(&mut self, table: usize) -> &mut TableRows {
         &mut self.tables[table]
     }
@@ -247,6 +256,7 @@ impl MessageRows {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "its own positions")]
 impl TableRows {
     /// Notes what the row that was added last belongs to, and what it is.
     pub(crate) fn finish_row(&mut self, parent: Option<usize>, kind: RowKind) -> usize {

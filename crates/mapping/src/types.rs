@@ -59,6 +59,7 @@ macro_rules! column_types {
 
         impl ColumnType {
             /// The entry of the type, or of the elements of an array.
+            #[expect(clippy::indexing_slicing, reason = "this macro gives each type its place")]
             fn entry(self) -> &'static Entry {
                 match self {
                     $(Self::$variant { .. } => &TYPES[Place::$variant as usize],)+

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -18,15 +19,20 @@ use crate::{Database, MASK_KEY, PATIENCE, ROOT, TempFile, eventually, program};
 /// Until the deadline of an invocation.
 const TIME: Duration = Duration::from_secs(180);
 
+/// The status with which the Runtime API accepts an answer.
+const ACCEPTED: u16 = 202;
+
 /// How often a start that a busy machine has delayed is repeated.
 const MAX_STARTS: usize = 10;
 
 /// How the function is started.
+#[derive(Clone)]
 pub struct Setup {
+    command: Vec<PathBuf>,
     environment: HashMap<String, String>,
-    _mapping: Option<TempFile>,
+    _mapping: Option<Arc<TempFile>>,
     has_extensions: bool,
-    _closed: Option<Closed>,
+    _closed: Option<Arc<Closed>>,
 }
 
 impl Setup {
@@ -47,6 +53,7 @@ impl Setup {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Self {
+            command: Vec::new(),
             environment,
             _mapping: None,
             has_extensions: true,
@@ -67,9 +74,14 @@ impl Setup {
         let url = format!("postgresql://u:p@{}/d?sslmode=disable", closed.address());
         let setup = Self::bare().set("DATABASE_URL", &url);
         Self {
-            _closed: Some(closed),
+            _closed: Some(closed.into()),
             ..setup.set("MASK_KEY", MASK_KEY)
         }
+    }
+
+    /// Another function, or another build of it: a program with its arguments.
+    pub fn command(self, command: Vec<PathBuf>) -> Self {
+        Self { command, ..self }
     }
 
     pub fn set(mut self, name: &str, value: &str) -> Self {
@@ -87,7 +99,7 @@ impl Setup {
         let file = TempFile::new(&mapping.to_string());
         let path = file.0.display().to_string();
         Self {
-            _mapping: Some(file),
+            _mapping: Some(file.into()),
             ..self.set("PIPELINE_FILE", &path)
         }
     }
@@ -128,11 +140,14 @@ impl Setup {
 /// The real `bootstrap`, killed when the test ends.
 pub struct Function {
     process: Child,
-    invocations: mpsc::UnboundedSender<Invocation>,
+    invocations: std::sync::mpsc::Sender<Invocation>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     asked: watch::Receiver<Vec<Asked>>,
+    handled: mpsc::UnboundedReceiver<Duration>,
     output: Output,
     setup: Setup,
+    /// When its process was started.
+    pub started: Instant,
 }
 
 impl Function {
@@ -142,12 +157,20 @@ impl Function {
             invocations,
             outcomes,
             asked,
-        } = serve(setup.has_extensions).await;
+            handled,
+        } = serve(setup.has_extensions);
         let output = Output::new();
-        let process = Command::new(program("bootstrap"))
+        let command = match &setup.command[..] {
+            [] => vec![program("bootstrap")],
+            command => command.to_vec(),
+        };
+        let started = Instant::now();
+        let process = Command::new(&command[0])
+            .args(&command[1..])
             .env_clear()
             .envs(&setup.environment)
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .stdin(Stdio::null())
             .stdout(output.stdio())
             .stderr(output.stdio())
             .kill_on_drop(true)
@@ -158,8 +181,10 @@ impl Function {
             invocations,
             outcomes,
             asked,
+            handled,
             output,
             setup,
+            started,
         }
     }
 
@@ -170,6 +195,17 @@ impl Function {
     /// Invokes with this much time until the deadline, which begins when the function has started.
     pub async fn invoke_within(&mut self, event: &Value, time: Duration) -> Outcome {
         self.send(event, time);
+        self.outcome().await
+    }
+
+    /// The time that it takes for a batch, from its delivery until it asks for the next one.
+    pub async fn handle(&mut self, payload: &str) -> Duration {
+        self.deliver(payload.to_owned(), TIME, ACCEPTED);
+        self.outcome().await.assert_none_failed();
+        self.handled.recv().await.unwrap()
+    }
+
+    async fn outcome(&mut self) -> Outcome {
         tokio::select! {
             outcome = self.outcomes.recv() => outcome.unwrap(),
             status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
@@ -179,19 +215,18 @@ impl Function {
 
     /// Queues an invocation without waiting for the answer.
     pub fn send(&self, event: &Value, time: Duration) {
-        self.send_to_be_answered(event, time, StatusCode::ACCEPTED);
+        self.deliver(event.to_string(), time, ACCEPTED);
     }
 
     /// Invokes it, and answers its answer with this status.
     pub async fn invoke_and_answer(&mut self, event: &Value, status: u16) -> Outcome {
-        let status = StatusCode::from_u16(status).unwrap();
-        self.send_to_be_answered(event, TIME, status);
-        self.outcomes.recv().await.unwrap()
+        self.deliver(event.to_string(), TIME, status);
+        self.outcome().await
     }
 
-    fn send_to_be_answered(&self, event: &Value, time: Duration, accepted: StatusCode) {
+    fn deliver(&self, payload: String, time: Duration, accepted: u16) {
         let invocation = Invocation {
-            payload: event.to_string(),
+            payload,
             time,
             accepted,
         };

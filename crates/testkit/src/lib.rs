@@ -16,6 +16,7 @@ mod database;
 pub mod dsql;
 mod function;
 pub mod hostile_path;
+pub mod http;
 pub mod iam_front;
 pub mod impostor;
 mod mapping;
@@ -105,6 +106,30 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         // Leaves time to the system that is polled.
         pause = (pause * 2).min(Duration::from_millis(100));
     }
+}
+
+/// Fails, and shows the whole text, if it lacks this part.
+#[track_caller]
+pub fn assert_contains(text: &(impl AsRef<str> + ?Sized), part: &(impl AsRef<str> + ?Sized)) {
+    let (text, part) = (text.as_ref(), part.as_ref());
+    assert!(text.contains(part), "{part:?} is not in: {text}");
+}
+
+/// The same for its start.
+#[track_caller]
+pub fn assert_starts(text: &(impl AsRef<str> + ?Sized), start: &(impl AsRef<str> + ?Sized)) {
+    let (text, start) = (text.as_ref(), start.as_ref());
+    assert!(
+        text.starts_with(start),
+        "{start:?} is not at the start of: {text}"
+    );
+}
+
+/// The same for its end.
+#[track_caller]
+pub fn assert_ends(text: &(impl AsRef<str> + ?Sized), end: &(impl AsRef<str> + ?Sized)) {
+    let (text, end) = (text.as_ref(), end.as_ref());
+    assert!(text.ends_with(end), "{end:?} is not at the end of: {text}");
 }
 
 /// Cleans up in a `drop`, whether the test failed or not, in a runtime of its own: the test's stands still meanwhile,

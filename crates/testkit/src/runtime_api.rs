@@ -3,19 +3,18 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+
+use crate::http::{self, Answer, Request};
 
 /// The id that the Runtime API gives the function as an extension.
 const EXTENSION: &str = "extension";
+
+const REQUEST_ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
 
 /// The header by which an answer is recognised as that of the invocation under way.
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
@@ -62,8 +61,8 @@ pub(crate) struct Invocation {
     pub payload: String,
     /// The time from its delivery until the deadline.
     pub time: Duration,
-    /// What the answer is answered with: 410 if Lambda has ended the invocation meanwhile.
-    pub accepted: StatusCode,
+    /// The status with which the answer is answered: 410 if Lambda has ended the invocation meanwhile.
+    pub accepted: u16,
 }
 
 /// The requests of the function to the Runtime API, in order.
@@ -80,147 +79,123 @@ pub enum Asked {
 /// The test's side of a Runtime API.
 pub(crate) struct Served {
     pub address: SocketAddr,
-    pub invocations: mpsc::UnboundedSender<Invocation>,
+    pub invocations: std::sync::mpsc::Sender<Invocation>,
     pub outcomes: mpsc::UnboundedReceiver<Outcome>,
     pub asked: watch::Receiver<Vec<Asked>>,
+    pub handled: mpsc::UnboundedReceiver<Duration>,
 }
 
-/// Serves one environment until the test ends.
-pub(crate) async fn serve(has_extensions: bool) -> Served {
-    let (invocations, receiver) = mpsc::unbounded_channel();
+/// Serves one environment.
+pub(crate) fn serve(has_extensions: bool) -> Served {
+    let (invocations, receiver) = std::sync::mpsc::channel();
     let (sender, outcomes) = mpsc::unbounded_channel();
     let (asking, asked) = watch::channel(Vec::new());
+    let (handling, handled) = mpsc::unbounded_channel();
     let api = RuntimeApi {
         invocations: Mutex::new(receiver),
         outcomes: sender,
         asked: asking,
-        delivered: AtomicU64::new(0),
-        accepted: AtomicU16::new(0),
+        handled: handling,
+        current: Mutex::default(),
+        has_extensions,
     };
-    let extensions = if has_extensions {
-        Router::new()
-            .route("/2020-01-01/extension/register", post(register))
-            .route("/2020-01-01/extension/event/next", get(next_event))
-    } else {
-        Router::new()
-    };
-    let routes = extensions
-        .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route(
-            "/2018-06-01/runtime/invocation/{id}/response",
-            post(response),
-        )
-        .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-        .with_state(Arc::new(api));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let api = Arc::new(api);
+    let address = http::serve(move |request| api.answer(request));
     Served {
         address,
         invocations,
         outcomes,
         asked,
+        handled,
     }
 }
 
 struct RuntimeApi {
-    invocations: Mutex<mpsc::UnboundedReceiver<Invocation>>,
+    invocations: Mutex<std::sync::mpsc::Receiver<Invocation>>,
     outcomes: mpsc::UnboundedSender<Outcome>,
     asked: watch::Sender<Vec<Asked>>,
+    handled: mpsc::UnboundedSender<Duration>,
+    current: Mutex<Current>,
+    has_extensions: bool,
+}
+
+/// The invocation under way.
+#[derive(Default)]
+struct Current {
     /// The number of invocations so far.
-    delivered: AtomicU64,
-    /// What the next answer is answered with.
-    accepted: AtomicU16,
+    number: u64,
+    accepted: u16,
+    delivered: Option<Instant>,
 }
 
 impl RuntimeApi {
-    fn invocation_id(&self) -> String {
-        format!("invocation-{}", self.delivered.load(Ordering::SeqCst))
-    }
-
-    fn accepted(&self) -> StatusCode {
-        StatusCode::from_u16(self.accepted.load(Ordering::SeqCst)).unwrap()
+    fn answer(&self, request: &Request) -> Option<Answer> {
+        match request.path() {
+            "/2020-01-01/extension/register" if self.has_extensions => {
+                let events = request.json()["events"].as_array().unwrap().len();
+                self.note(Asked::Extension(events));
+                Some(Answer::new(200, "{}").header("lambda-extension-identifier", EXTENSION))
+            }
+            // There are no events for an extension without subscriptions.
+            "/2020-01-01/extension/event/next" if self.has_extensions => {
+                let id = request.header("lambda-extension-identifier");
+                assert_eq!(id, Some(EXTENSION));
+                self.note(Asked::NextEvent);
+                None
+            }
+            "/2018-06-01/runtime/invocation/next" => self.next(),
+            path if path.ends_with("/response") => {
+                Some(self.take(request, Outcome::Answer(request.json())))
+            }
+            path if path.ends_with("/error") => {
+                Some(self.take(request, Outcome::Error(request.json())))
+            }
+            _ => Some(Answer::new(404, "")),
+        }
     }
 
     fn note(&self, asked: Asked) {
         self.asked.send_modify(|all| all.push(asked));
     }
+
+    /// `None` if the test ends before it invokes the function again.
+    fn next(&self) -> Option<Answer> {
+        if let Some(delivered) = self.current.lock().unwrap().delivered.take() {
+            // Nobody waits for it at the end of a test.
+            self.handled.send(delivered.elapsed()).ok();
+        }
+        self.note(Asked::Next);
+        let invocation = self.invocations.lock().unwrap().recv().ok()?;
+        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + invocation.time;
+        let mut current = self.current.lock().unwrap();
+        let number = current.number + 1;
+        *current = Current {
+            number,
+            accepted: invocation.accepted,
+            delivered: Some(Instant::now()),
+        };
+        let trace = format!(
+            "Root=1-5759e988-{number:024x};Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:fc3b4ff1:0"
+        );
+        let function = "arn:aws:lambda:eu-west-1:123456789012:function:sqs-to-postgres";
+        let answer = Answer::new(200, invocation.payload)
+            .header(INVOCATION_ID, invocation_id(number))
+            .header("lambda-runtime-trace-id", trace)
+            .header("lambda-runtime-aws-request-id", REQUEST_ID)
+            .header("lambda-runtime-deadline-ms", deadline.as_millis())
+            .header("lambda-runtime-invoked-function-arn", function);
+        Some(answer)
+    }
+
+    fn take(&self, request: &Request, outcome: Outcome) -> Answer {
+        let current = self.current.lock().unwrap();
+        let expected = invocation_id(current.number);
+        assert_eq!(request.header(INVOCATION_ID), Some(expected.as_str()));
+        self.outcomes.send(outcome).unwrap();
+        Answer::new(current.accepted, "")
+    }
 }
 
-async fn register(
-    State(api): State<Arc<RuntimeApi>>,
-    body: String,
-) -> ([(&'static str, &'static str); 1], &'static str) {
-    let body: Value = serde_json::from_str(&body).unwrap();
-    api.note(Asked::Extension(body["events"].as_array().unwrap().len()));
-    ([("lambda-extension-identifier", EXTENSION)], "{}")
-}
-
-/// There are no events for an extension without subscriptions.
-async fn next_event(State(api): State<Arc<RuntimeApi>>, headers: HeaderMap) {
-    assert_eq!(headers["lambda-extension-identifier"], EXTENSION);
-    api.note(Asked::NextEvent);
-    std::future::pending().await
-}
-
-async fn next(State(api): State<Arc<RuntimeApi>>) -> Result<(HeaderMap, String), StatusCode> {
-    api.note(Asked::Next);
-    let invocation = api
-        .invocations
-        .lock()
-        .await
-        .recv()
-        .await
-        .ok_or(StatusCode::GONE)?;
-    let accepted = invocation.accepted.as_u16();
-    api.accepted.store(accepted, Ordering::SeqCst);
-    let number = api.delivered.fetch_add(1, Ordering::SeqCst) + 1;
-    let mut headers = HeaderMap::new();
-    headers.insert(INVOCATION_ID, api.invocation_id().parse().unwrap());
-    let trace = format!(
-        "Root=1-5759e988-{number:024x};Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:fc3b4ff1:0"
-    );
-    headers.insert("lambda-runtime-trace-id", trace.parse().unwrap());
-    headers.insert(
-        "lambda-runtime-aws-request-id",
-        "8476a536-e9f4-11e8-9739-2dfe598c3fcd".parse().unwrap(),
-    );
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + invocation.time;
-    headers.insert(
-        "lambda-runtime-deadline-ms",
-        deadline.as_millis().to_string().parse().unwrap(),
-    );
-    headers.insert(
-        "lambda-runtime-invoked-function-arn",
-        "arn:aws:lambda:eu-west-1:123456789012:function:sqs-to-postgres"
-            .parse()
-            .unwrap(),
-    );
-    Ok((headers, invocation.payload))
-}
-
-async fn response(
-    State(api): State<Arc<RuntimeApi>>,
-    Path(_): Path<String>,
-    headers: HeaderMap,
-    body: String,
-) -> StatusCode {
-    assert_eq!(headers[INVOCATION_ID], api.invocation_id());
-    api.outcomes
-        .send(Outcome::Answer(serde_json::from_str(&body).unwrap()))
-        .unwrap();
-    api.accepted()
-}
-
-async fn error(
-    State(api): State<Arc<RuntimeApi>>,
-    Path(_): Path<String>,
-    headers: HeaderMap,
-    body: String,
-) -> StatusCode {
-    assert_eq!(headers[INVOCATION_ID], api.invocation_id());
-    api.outcomes
-        .send(Outcome::Error(serde_json::from_str(&body).unwrap()))
-        .unwrap();
-    api.accepted()
+fn invocation_id(number: u64) -> String {
+    format!("invocation-{number}")
 }

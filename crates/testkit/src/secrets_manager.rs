@@ -3,30 +3,24 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::http::{Answer, Request, serve};
 use crate::{MASK_KEY, Setup};
 
 /// The name of the secret that holds the mask key.
 pub const MASK_SECRET: &str = "mask";
 
-const SLOWLY: Duration = Duration::from_millis(300);
-
 /// The treatment of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     Answers,
-    /// Answers after a while, so that something can happen meanwhile.
-    AnswersSlowly,
+    /// Answers after a while.
+    AnswersIn(Duration),
     Throttles,
     /// Refuses with this error code.
     Refuses(&'static str),
@@ -36,51 +30,43 @@ pub enum Mood {
     Holds,
 }
 
-struct Shared {
-    secrets: HashMap<String, String>,
+/// The stand-in.
+pub struct SecretsManager {
+    pub address: SocketAddr,
     mood: watch::Sender<Mood>,
     /// The names of the secrets that were asked for.
     asked: watch::Sender<Vec<String>>,
 }
 
-/// The stand-in, which runs until the test ends.
-pub struct SecretsManager {
-    pub address: SocketAddr,
-    shared: Arc<Shared>,
-}
-
 impl SecretsManager {
     /// Knows the mask key.
-    pub async fn new(mood: Mood) -> Self {
-        Self::with(mood, &[]).await
+    pub fn new(mood: Mood) -> Self {
+        Self::with(mood, &[])
     }
 
     /// Knows these secrets, too.
-    pub async fn with(mood: Mood, secrets: &[(&str, Value)]) -> Self {
+    pub fn with(mood: Mood, secrets: &[(&str, Value)]) -> Self {
         let mask_key = (MASK_SECRET, json!({ "mask_key": MASK_KEY }));
         let secrets = secrets.iter().chain([&mask_key]);
         let secrets = secrets.map(|(name, text)| ((*name).to_owned(), text.to_string()));
-        let shared = Arc::new(Shared {
-            secrets: secrets.collect(),
-            mood: watch::Sender::new(mood),
-            asked: watch::Sender::default(),
-        });
-        let routes = Router::new()
-            .route("/", post(answer))
-            .with_state(Arc::clone(&shared));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { address, shared }
+        let secrets: HashMap<String, String> = secrets.collect();
+        let (mood, asked) = (watch::Sender::new(mood), watch::Sender::default());
+        let shared = (mood.clone(), asked.clone());
+        let address = serve(move |request| answer(request, &secrets, &shared.0, &shared.1));
+        Self {
+            address,
+            mood,
+            asked,
+        }
     }
 
     pub fn is(&self, mood: Mood) {
-        self.shared.mood.send_replace(mood);
+        self.mood.send_replace(mood);
     }
 
     /// The names of the secrets that were asked for, once they are so many.
     pub async fn asked(&self, count: usize) -> Vec<String> {
-        let mut asked = self.shared.asked.subscribe();
+        let mut asked = self.asked.subscribe();
         let asked = asked.wait_for(|asked| asked.len() >= count).await;
         asked.unwrap().clone()
     }
@@ -98,27 +84,29 @@ impl Setup {
     }
 }
 
-fn refused(code: &str) -> Response {
-    let error = json!({"__type": code, "message": "no"});
-    (StatusCode::BAD_REQUEST, error.to_string()).into_response()
-}
-
-async fn answer(State(shared): State<Arc<Shared>>, question: String) -> Response {
-    let question: Value = serde_json::from_str(&question).unwrap();
-    let name = question["SecretId"].as_str().unwrap().to_owned();
-    shared.asked.send_modify(|asked| asked.push(name.clone()));
-    let mood = *shared.mood.borrow();
-    match mood {
+fn answer(
+    request: &Request,
+    secrets: &HashMap<String, String>,
+    mood: &watch::Sender<Mood>,
+    asked: &watch::Sender<Vec<String>>,
+) -> Option<Answer> {
+    let began = Instant::now();
+    let name = request.json()["SecretId"].as_str().unwrap().to_owned();
+    asked.send_modify(|asked| asked.push(name.clone()));
+    let refused = |code: &str| Some(Answer::new(400, json!({"__type": code, "message": "no"})));
+    let current = *mood.borrow();
+    match current {
         Mood::Answers => {}
-        Mood::AnswersSlowly => tokio::time::sleep(SLOWLY).await,
+        Mood::AnswersIn(time) => sleep(time.saturating_sub(began.elapsed())),
         Mood::Throttles => return refused("ThrottlingException"),
         Mood::Refuses(code) => return refused(code),
-        Mood::Stalls => std::future::pending().await,
+        Mood::Stalls => return None,
         Mood::Holds => {
-            let mut mood = shared.mood.subscribe();
-            mood.wait_for(|mood| *mood != Mood::Holds).await.unwrap();
+            while *mood.borrow() == Mood::Holds {
+                sleep(Duration::from_millis(1));
+            }
         }
     }
-    let answer = json!({"Name": name, "VersionId": "1", "VersionStages": ["AWSCURRENT"], "SecretString": shared.secrets[&name]});
-    answer.to_string().into_response()
+    let answer = json!({"Name": name, "VersionId": "1", "VersionStages": ["AWSCURRENT"], "SecretString": secrets[&name]});
+    Some(Answer::new(200, answer))
 }

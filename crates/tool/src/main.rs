@@ -2,6 +2,7 @@
 //!
 //! [`commands`] has a file or folder for each command, [`cli`] what several of them need, [`sqs`] what only
 //! the tool does with a queue.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod cli;
 mod commands;

@@ -56,7 +56,7 @@ impl Statements {
     pub(super) fn text(&self, is_optimistic: bool) -> &str {
         match &self.plain {
             Plain::Statement(plain) if is_optimistic => plain,
-            _ => &self.safe,
+            Plain::Statement(_) | Plain::Unknown | Plain::Never => &self.safe,
         }
     }
 

@@ -233,7 +233,7 @@ impl Masker {
 fn write_hex(digest: &[u8], out: &mut BytesMut) -> Result<(), MaskFailed> {
     let start = out.len();
     out.resize(start + 2 * digest.len(), 0);
-    base16ct::lower::encode(digest, &mut out[start..])
+    base16ct::lower::encode(digest, out.split_at_mut(start).1)
         .map(|_| ())
         .map_err(|_| MaskFailed)
 }

@@ -140,8 +140,8 @@ impl RawPipeline {
         for (table, name) in self.table.into_iter().zip(&names) {
             let checked = table.check(&tables, &names, wrapping.envelope);
             let checked = checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
-            if let Some(parent) = checked.parent {
-                tables[parent].has_children = true;
+            if let Some(parent) = checked.parent.and_then(|parent| tables.get_mut(parent)) {
+                parent.has_children = true;
             }
             tables.push(checked);
         }
@@ -303,14 +303,15 @@ fn check_key(names: &[String], columns: &[Column]) -> Result<Vec<usize>, Mistake
     }
     let mut key = Vec::with_capacity(names.len());
     for name in names {
-        let position = columns
+        let (position, column) = columns
             .iter()
-            .position(|column| column.name == *name)
+            .enumerate()
+            .find(|(_, column)| column.name == *name)
             .ok_or_else(|| Problem::UnknownKey(name.clone()))?;
         if key.contains(&position) {
             return Err(Problem::DuplicateKey.of(name));
         }
-        check_key_column(&columns[position]).map_err(|problem| problem.of(name))?;
+        check_key_column(column).map_err(|problem| problem.of(name))?;
         key.push(position);
     }
     Ok(key)

@@ -19,7 +19,7 @@ impl Location {
     fn in_body(self) -> Option<Vec<Step>> {
         match self {
             Self::Value(steps) => Some(steps),
-            _ => None,
+            Self::Index(_) | Self::Rest(_) | Self::Metadata(_) => None,
         }
     }
 }
@@ -117,7 +117,8 @@ impl Pipeline {
             Source::Index(generations) if self.ancestor(table, *generations)?.each.is_none() => {
                 Some(Problem::NoElement(source.to_string()))
             }
-            _ => None,
+            Source::Path(_) | Source::Top(_) | Source::Parent(..) => None,
+            Source::Index(_) | Source::Rest | Source::Metadata(_) => None,
         };
         for column in &table.columns {
             if let Some(problem) = column.sources().find_map(problem) {
@@ -141,8 +142,7 @@ impl Pipeline {
             let key = parent.key_names().collect::<Vec<_>>().join(", ");
             return Err(Problem::ChildKey(name(), key).into());
         }
-        for (own, other) in child.key.iter().zip(&parent.key) {
-            let (own, other) = (&child.columns[*own], &parent.columns[*other]);
+        for (own, other) in child.key_columns().zip(parent.key_columns()) {
             let locate = |table, column: &Column| -> Vec<_> {
                 let sources = column.sources();
                 sources.map(|source| self.locate(table, source)).collect()

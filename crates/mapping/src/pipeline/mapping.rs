@@ -128,6 +128,12 @@ impl Pipeline {
         self.tables.iter().flat_map(|table| &table.columns)
     }
 
+    /// The table at this position.
+    #[expect(clippy::indexing_slicing, reason = "its own positions")]
+    pub fn table(&self, position: usize) -> &TableMapping {
+        &self.tables[position]
+    }
+
     /// The child tables of a table, and their positions.
     pub fn children(&self, of: usize) -> impl Iterator<Item = (usize, &TableMapping)> {
         let tables = self.tables.iter().enumerate();

@@ -37,7 +37,9 @@ impl Reads {
                 match pipeline.locate(table, source) {
                     Some(Location::Value(steps)) => reads.values.push(steps),
                     Some(Location::Metadata(Metadata::Body)) => reads.values.push(Vec::new()),
-                    _ => {}
+                    // What @rest reads depends on its column: below.
+                    Some(Location::Rest(_) | Location::Index(_) | Location::Metadata(_)) | None => {
+                    }
                 }
             }
             for column in &table.columns {

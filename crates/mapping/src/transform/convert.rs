@@ -66,7 +66,7 @@ impl Value<'_> {
         match self {
             Self::Number(text) => Some(text),
             Self::Text(text) => Some(text),
-            _ => None,
+            Self::Null | Self::Bool(_) | Self::Nested(_) | Self::Millis(_) => None,
         }
     }
 }
@@ -213,7 +213,9 @@ fn number<'v>(value: &'v Value<'_>) -> Result<&'v str, Misfit> {
     match value {
         Value::Number(text) => Ok(text),
         Value::Text(text) if is_json_number(text) => Ok(text),
-        _ => Err(Misfit::Type),
+        Value::Text(_) | Value::Null | Value::Bool(_) | Value::Nested(_) | Value::Millis(_) => {
+            Err(Misfit::Type)
+        }
     }
 }
 

@@ -71,15 +71,12 @@ impl Decimal {
                 scale,
             };
         };
-        let first = written
-            .iter()
-            .position(|&digit| digit != b'0')
-            .unwrap_or(last);
-        let dropped = length(&written) - 1 - length(&written[..last]);
+        let (kept, dropped) = written.split_at(last + 1);
+        let zeros = kept.iter().take_while(|&&digit| digit == b'0').count();
         Self {
             negative,
-            digits: Digits::from_slice(&written[first..=last]),
-            exponent: exponent.saturating_add(dropped),
+            digits: Digits::from_slice(kept.split_at(zeros).1),
+            exponent: exponent.saturating_add(length(dropped)),
             scale,
         }
     }

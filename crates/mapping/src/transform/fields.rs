@@ -78,12 +78,12 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&'a str> {
-        self.0[slot.0]
+        self.0.get(slot.0).copied().flatten()
     }
 
     fn set(&mut self, slot: Option<Slot>, json: Option<&'a str>) {
-        if let Some(slot) = slot {
-            self.0[slot.0] = json;
+        if let Some(place) = slot.and_then(|slot| self.0.get_mut(slot.0)) {
+            *place = json;
         }
     }
 }

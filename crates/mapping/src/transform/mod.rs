@@ -79,9 +79,9 @@ impl Compiled {
         }
         let mut scopes = Scopes::new(pipeline.root.as_ref());
         let mut tables: Vec<CompiledTable> = Vec::with_capacity(pipeline.tables.len());
-        for position in 0..pipeline.tables.len() {
-            let compiled = CompiledTable::new(pipeline, position, &tables, &mut scopes, keys);
-            let name = pipeline.tables[position].table.unquoted();
+        for mapping in &pipeline.tables {
+            let compiled = CompiledTable::new(pipeline, mapping, &tables, &mut scopes, keys);
+            let name = mapping.table.unquoted();
             let is_one_of_many = pipeline.tables.len() > 1;
             tables.push(
                 compiled
@@ -170,16 +170,16 @@ impl Compiled {
             bytes: 0,
         };
         let mut is_taken = false;
-        for (position, table) in self.tables.iter().enumerate() {
+        for table in &self.tables {
             let is_passed =
                 self.unmatched == Unmatched::Skip && table.is_passed_by_null(&reading.frames);
             if table.parent.is_none() && !is_passed {
-                is_taken |= self.push_table(position, None, &mut reading)?;
+                is_taken |= self.push_table(table, None, &mut reading)?;
             }
         }
         match self.unmatched {
             Unmatched::Reject if !is_taken => Err(Rule::Unmatched.into()),
-            _ => Ok(()),
+            Unmatched::Reject | Unmatched::Skip => Ok(()),
         }
     }
 
@@ -187,13 +187,12 @@ impl Compiled {
     /// matches the message.
     fn push_table(
         &self,
-        position: usize,
+        table: &CompiledTable,
         parent: Option<usize>,
         reading: &mut Reading<'_, '_>,
     ) -> Result<bool, Rejection> {
-        let table = &self.tables[position];
         let Some(array) = table.each else {
-            return self.push_row(position, parent, reading);
+            return self.push_row(table, parent, reading);
         };
         let not_an_array = |reading: &Reading<'_, '_>| Rejection {
             rule: Rule::NotAnArray,
@@ -212,7 +211,7 @@ impl Compiled {
         for (index, element) in elements.into_iter().enumerate() {
             let frames = &mut reading.frames;
             frames.enter(&self.scopes, table.scope, index, element.get())?;
-            is_taken |= self.push_row(position, parent, reading)?;
+            is_taken |= self.push_row(table, parent, reading)?;
         }
         Ok(is_taken)
     }
@@ -220,11 +219,10 @@ impl Compiled {
     /// Adds one row with its child rows, unless a condition excludes it.
     fn push_row(
         &self,
-        position: usize,
+        table: &CompiledTable,
         parent: Option<usize>,
         reading: &mut Reading<'_, '_>,
     ) -> Result<bool, Rejection> {
-        let table = &self.tables[position];
         if !table.holds(&table.when, &self.scopes, reading)? {
             return Ok(false);
         }
@@ -233,14 +231,14 @@ impl Compiled {
         }
         let is_deleted = !table.delete_when.is_empty()
             && table.holds(&table.delete_when, &self.scopes, reading)?;
-        let kind = self.push_cells(position, is_deleted, reading)?;
-        let rows = reading.rows.table_mut(position);
+        let kind = self.push_cells(table, is_deleted, reading)?;
+        let rows = reading.rows.table_mut(table.position);
         let row = rows.finish_row(parent, kind);
         if !is_deleted {
-            for &child in &table.children {
-                let first = reading.rows.tables()[child].rows.len();
+            for child in self.children(table) {
+                let first = reading.rows.table(child.position).rows.len();
                 self.push_table(child, Some(row), reading)?;
-                self.check_siblings(child, first, reading.rows)?;
+                check_siblings(child, first, reading.rows)?;
             }
         }
         Ok(true)
@@ -249,14 +247,13 @@ impl Compiled {
     /// Adds the cells of one row, and says what the row is.
     fn push_cells(
         &self,
-        position: usize,
+        table: &CompiledTable,
         is_deleted: bool,
         reading: &mut Reading<'_, '_>,
     ) -> Result<RowKind, Rejection> {
-        let table = &self.tables[position];
         let mut is_empty = table.has_own;
         for column in &table.columns {
-            let rows = &mut reading.rows.table_mut(position).rows;
+            let rows = &mut reading.rows.table_mut(table.position).rows;
             if is_deleted && !column.identifies {
                 rows.push_null();
             } else {
@@ -278,33 +275,37 @@ impl Compiled {
         })
     }
 
-    /// Rows of one parent must have different keys: neither of two rows with the same key is more correct than the
-    /// other.
-    fn check_siblings(
-        &self,
-        child: usize,
-        first: usize,
-        rows: &MessageRows,
-    ) -> Result<(), Rejection> {
-        let table = &self.tables[child];
-        let rows = &rows.tables()[child].rows;
-        let key = |row: usize| {
-            let key = table.key.iter();
-            key.map(move |&column| rows.cell(row, column))
-        };
-        let mut siblings: Vec<usize> = (first..rows.len()).collect();
-        siblings.sort_unstable_by(|&a, &b| key(a).cmp(key(b)));
-        let is_repeated = siblings.windows(2).any(|pair| match pair {
-            &[a, b] => key(a).eq(key(b)),
-            _ => false,
-        });
-        match table.key.last() {
-            Some(&last) if is_repeated => Err(Rejection {
-                rule: Rule::RepeatedKey,
-                place: Some(table.place_of_all(&table.columns[last])),
-            }),
-            _ => Ok(()),
-        }
+    fn children(&self, table: &CompiledTable) -> impl Iterator<Item = &CompiledTable> {
+        let position = table.position;
+        let children = self.tables.iter();
+        children.filter(move |child| child.parent == Some(position))
+    }
+}
+
+/// Rows of one parent must have different keys: neither of two rows with the same key is more correct than the
+/// other.
+fn check_siblings(
+    table: &CompiledTable,
+    first: usize,
+    rows: &MessageRows,
+) -> Result<(), Rejection> {
+    let rows = &rows.table(table.position).rows;
+    let key = |row: usize| {
+        let key = table.key.iter();
+        key.map(move |&column| rows.cell(row, column))
+    };
+    let mut siblings: Vec<usize> = (first..rows.len()).collect();
+    siblings.sort_unstable_by(|&a, &b| key(a).cmp(key(b)));
+    let is_repeated = siblings.windows(2).any(|pair| match pair {
+        &[a, b] => key(a).eq(key(b)),
+        _ => false,
+    });
+    match table.key.last().and_then(|&last| table.columns.get(last)) {
+        Some(last) if is_repeated => Err(Rejection {
+            rule: Rule::RepeatedKey,
+            place: Some(table.place_of_all(last)),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::Compiled;
 use super::convert::Value;
 use super::scopes::Frames;
-use super::table::CompiledCondition;
+use super::table::{CompiledCondition, CompiledTable};
 use crate::message::Message;
 use crate::pipeline::Scalar;
 
@@ -72,17 +72,16 @@ impl Compiled {
             frames,
             see,
         };
-        for (position, table) in self.tables.iter().enumerate() {
+        for table in &self.tables {
             if table.parent.is_none() {
-                self.observe_table(position, &mut watching);
+                self.observe_table(table, &mut watching);
             }
         }
     }
 
-    fn observe_table(&self, position: usize, watching: &mut Watching<'_, '_>) {
-        let table = &self.tables[position];
+    fn observe_table(&self, table: &CompiledTable, watching: &mut Watching<'_, '_>) {
         let Some(array) = table.each else {
-            return self.observe_place(position, watching);
+            return self.observe_place(table, watching);
         };
         let elements: Option<Vec<&RawValue>> = match watching.frames.array(array) {
             Err(_) => return,
@@ -93,7 +92,7 @@ impl Compiled {
             },
         };
         (watching.see)(Observation::Array {
-            table: position,
+            table: table.position,
             elements: elements.as_ref().map(Vec::len),
             within: watching.frames.json_around(&self.scopes, table.scope),
         });
@@ -101,13 +100,12 @@ impl Compiled {
             let frames = &mut watching.frames;
             let entered = frames.enter(&self.scopes, table.scope, index, element.get());
             if entered.is_ok() {
-                self.observe_place(position, watching);
+                self.observe_place(table, watching);
             }
         }
     }
 
-    fn observe_place(&self, position: usize, watching: &mut Watching<'_, '_>) {
-        let table = &self.tables[position];
+    fn observe_place(&self, table: &CompiledTable, watching: &mut Watching<'_, '_>) {
         let when = watching.tested(&table.when);
         let is_taken = when.iter().all(Tested::holds);
         let delete_when = match is_taken {
@@ -116,13 +114,13 @@ impl Compiled {
         };
         let is_deleted = !delete_when.is_empty() && delete_when.iter().all(Tested::holds);
         (watching.see)(Observation::Place {
-            table: position,
+            table: table.position,
             json: watching.frames.json(table.scope),
             when,
             delete_when,
         });
         if is_taken && !is_deleted {
-            for &child in &table.children {
+            for child in self.children(table) {
                 self.observe_table(child, watching);
             }
         }

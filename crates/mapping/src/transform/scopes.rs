@@ -109,6 +109,7 @@ pub(super) enum Input {
     Text(String),
 }
 
+#[expect(clippy::indexing_slicing, reason = "a scope's number is its position")]
 impl Scopes {
     pub(super) const TOP: usize = 0;
 
@@ -211,7 +212,7 @@ impl Scopes {
         let (at, place) = match (&self.scopes[scope].array, &self.root) {
             (Some(_), _) => {
                 let array = self.describe_array(scope, frames);
-                let element = format!("{array}[{}]", frames.frames[scope].index);
+                let element = format!("{array}[{}]", frames.index(scope));
                 (Start::Element, Some(place(table, element)))
             }
             (None, Some((_, root)))
@@ -221,7 +222,7 @@ impl Scopes {
             }
             (None, _) => (Start::Body, None),
         };
-        let found = Found::of(frames.frames[scope].json);
+        let found = Found::of(frames.json(scope));
         Rejection {
             rule: Rule::NotAnObject(NotAnObject { at, found }),
             place,
@@ -234,7 +235,7 @@ impl Scopes {
             None => path.to_owned(),
             Some((outer, array)) => {
                 let array = self.describe(*outer, frames, &array.to_string());
-                format!("{array}[{}].{path}", frames.frames[scope].index)
+                format!("{array}[{}].{path}", frames.index(scope))
             }
         }
     }
@@ -247,6 +248,7 @@ impl Scopes {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "each scope has a frame")]
 impl<'a> Frames<'a> {
     /// Picks the values of a scope.
     pub(super) fn enter(
@@ -268,6 +270,10 @@ impl<'a> Frames<'a> {
         };
         let picked = paths.pick(json, &mut self.fields);
         picked.map_err(|NotJson| Rule::BodyNotJson)
+    }
+
+    fn index(&self, scope: usize) -> usize {
+        self.frames[scope].index
     }
 
     /// The JSON text where the rows of a scope begin.
@@ -301,7 +307,7 @@ impl<'a> Frames<'a> {
 
     /// Whether a scope begins at `null`.
     pub(super) fn begins_at_null(&self, scope: usize) -> bool {
-        self.frames[scope].json.trim_ascii() == "null"
+        self.json(scope).trim_ascii() == "null"
     }
 }
 
@@ -318,13 +324,11 @@ impl Input {
                 None => Value::Null,
             },
             Self::Body => from_json(message.body(), unstorable)?,
-            Self::Index(scope) => {
-                Value::Number(Cow::Owned(frames.frames[*scope].index.to_string()))
-            }
+            Self::Index(scope) => Value::Number(Cow::Owned(frames.index(*scope).to_string())),
             Self::Element(scope) => from_json(frames.json(*scope), unstorable)?,
             Self::Text(text) => Value::Text(Cow::Owned(text.clone())),
             Self::Rest(scope, left_out) => {
-                let json = frames.frames[*scope].json.trim_ascii_start();
+                let json = frames.json(*scope).trim_ascii_start();
                 if !json.starts_with('{') {
                     return Err(NoFields(*scope).into());
                 }

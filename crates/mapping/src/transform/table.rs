@@ -28,8 +28,8 @@ pub(super) struct CompiledTable {
     pub(super) columns: Vec<CompiledColumn>,
     /// Whether any column reads where its rows begin.
     pub(super) has_own: bool,
-    /// Positions of the tables whose rows belong to its rows.
-    pub(super) children: Vec<usize>,
+    /// Its place in the mapping.
+    pub(super) position: usize,
 }
 
 pub(super) struct CompiledCondition {
@@ -40,12 +40,11 @@ pub(super) struct CompiledCondition {
 impl CompiledTable {
     pub(super) fn new(
         pipeline: &Pipeline,
-        position: usize,
+        mapping: &TableMapping,
         before: &[Self],
         scopes: &mut Scopes,
         keys: Option<&KeyRing>,
     ) -> Result<Self, Mistake> {
-        let mapping = &pipeline.tables[position];
         let parent = mapping.parent.and_then(|parent| before.get(parent));
         let outer = parent.map_or_else(|| scopes.message(), |parent| parent.scope);
         let each = mapping.each.as_ref().map(|path| scopes.array(outer, path));
@@ -66,6 +65,7 @@ impl CompiledTable {
         let columns = columns.map(|(position, column)| compiler.column(mapping, position, column));
         let columns: Vec<CompiledColumn> = columns.collect::<Result<_, _>>()?;
         Ok(Self {
+            position: before.len(),
             has_own: columns.iter().any(|column| column.is_own),
             parent: mapping.parent,
             key: mapping.key.clone(),
@@ -75,10 +75,6 @@ impl CompiledTable {
             when,
             delete_when,
             columns,
-            children: pipeline
-                .children(position)
-                .map(|(child, _)| child)
-                .collect(),
         })
     }
 
@@ -98,7 +94,8 @@ impl CompiledTable {
             .iter()
             .filter_map(|condition| match condition.input {
                 Input::Field(field) => Some(field.scope),
-                _ => None,
+                Input::Body | Input::Index(_) | Input::Element(_) | Input::Rest(..) => None,
+                Input::Metadata(_) | Input::Text(_) => None,
             });
         let mut starts = fields.chain(self.each.map(Array::scope));
         starts.any(|scope| frames.begins_at_null(scope))

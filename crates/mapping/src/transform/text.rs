@@ -47,7 +47,7 @@ struct Escape {
 
 fn next_escape(raw: &str, from: usize) -> Option<Escape> {
     let bytes = raw.as_bytes();
-    let start = from + memchr::memchr(b'\\', &bytes[from..])?;
+    let start = from + memchr::memchr(b'\\', bytes.get(from..)?)?;
     let Some(unit) = unicode_escape(bytes, start) else {
         return Some(Escape {
             start,

@@ -50,7 +50,7 @@ pub(crate) async fn inspect<'p>(
                 let is_partitioned = facts.is_partitioned();
                 ParentFacts::read(client, pipeline, table, is_partitioned, server).await?
             }
-            _ => None,
+            Inspection::NoSchema(_) | Inspection::NoTable | Inspection::SchemaClosed(_) => None,
         };
         inspections.push((table, inspection, parent));
     }

@@ -70,7 +70,8 @@ impl CliError {
             Self::Aws(error) => matches!(error, AwsError::Unavailable { .. }),
             Self::Prepare(error) => error.is_transient(),
             Self::Database(error) => may_pass(error),
-            _ => false,
+            Self::Invalid(_) | Self::Config(_) | Self::Pipeline(_) | Self::Partition(_) => false,
+            Self::Table(_) | Self::Output(_) => false,
         };
         match is_unavailable {
             true => Outcome::Unavailable,

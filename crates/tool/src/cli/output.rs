@@ -35,6 +35,13 @@ pub(crate) fn json(value: &Value) -> Result<(), CliError> {
     line(&escaped_json(value))
 }
 
+/// Sets a field of a JSON object.
+pub(crate) fn set(object: &mut Value, field: &str, value: impl Into<Value>) {
+    if let Value::Object(fields) = object {
+        fields.insert(field.to_owned(), value.into());
+    }
+}
+
 /// Escapes control characters that JSON allows unescaped.
 fn escaped_json(value: &Value) -> String {
     let escape = |text: &mut String, character: char| {

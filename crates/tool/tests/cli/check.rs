@@ -7,7 +7,10 @@ use crate::tool::{Ended, Tool};
 use testkit::pgbouncer::PgBouncer;
 use testkit::port::Closed;
 use testkit::tls_front::{Authority, front};
-use testkit::{Database, Mapping, database_name, server_address, superuser};
+use testkit::{
+    Database, Mapping, assert_contains, assert_ends, assert_starts, database_name, server_address,
+    superuser,
+};
 
 const USER_LOGINS: &str = include_str!("../../../../pipeline.toml");
 
@@ -237,7 +240,7 @@ async fn a_column_with_fewer_digits_is_reported_as_rounding() {
     let found = complaints(&tool.run("check --json").await);
     assert_eq!(found.len(), 2, "{found:?}");
     for (_, _, said) in found {
-        assert!(said.contains("rounds to the digits it stores"), "{said}");
+        assert_contains(&said, "rounds to the digits it stores");
     }
 }
 
@@ -482,8 +485,7 @@ async fn an_unavailable_database_has_its_own_exit_code() {
     let closed = Closed::new();
     let url = format!("postgresql://u:s3cret@{}/d", closed.address());
     let tool = Tool::bare().set("MASK_KEY", testkit::MASK_KEY);
-    let check = tool.set("DATABASE_URL", &url).run("check").await;
-    assert_eq!(check.code, 3, "{}", check.out);
+    let check = tool.set("DATABASE_URL", &url).run("check").await.exits(3);
     assert!(!check.out.contains("s3cret") && !check.err.contains("s3cret"));
 }
 
@@ -563,11 +565,9 @@ async fn a_missing_next_partition_is_a_warning() {
             };
             assert_eq!((name.as_str(), status.as_str()), ("partitions", "warning"));
             assert!(said.contains(&expected), "{sql}: {said}");
-            assert!(
-                said.ends_with(
-                    "CREATE TABLE \"user_logins_default\" PARTITION OF \"user_logins\" DEFAULT;"
-                ),
-                "{said}"
+            assert_ends(
+                &said,
+                "CREATE TABLE \"user_logins_default\" PARTITION OF \"user_logins\" DEFAULT;",
             );
         }
     }
@@ -599,19 +599,14 @@ async fn a_server_that_can_lose_acknowledged_rows_is_a_warning() {
         panic!("{found:?}")
     };
     assert_eq!((name.as_str(), status.as_str()), ("durability", "warning"));
-    assert!(
-        said.ends_with("ALTER TABLE user_logins SET LOGGED;"),
-        "{said}"
-    );
+    assert_ends(&said, "ALTER TABLE user_logins SET LOGGED;");
     let (found, _) = with_options("-c synchronous_commit=off").await;
     let [(name, status, said)] = &found[..] else {
         panic!("{found:?}")
     };
     assert_eq!((name.as_str(), status.as_str()), ("durability", "warning"));
-    assert!(
-        said.contains("synchronous_commit is off") && said.contains("ALTER ROLE \""),
-        "{said}"
-    );
+    assert_contains(&said, "synchronous_commit is off");
+    assert_contains(&said, "ALTER ROLE \"");
 }
 
 #[tokio::test]
@@ -650,10 +645,8 @@ async fn timeouts_are_shown_and_short_ones_are_warnings() {
             panic!("{name}: {found:?}")
         };
         assert_eq!((check.as_str(), status.as_str()), ("timeouts", "warning"));
-        assert!(
-            said.starts_with(&format!("{name} is {value}")) && said.contains("ALTER ROLE"),
-            "{said}"
-        );
+        assert_starts(&said, &format!("{name} is {value}"));
+        assert_contains(&said, "ALTER ROLE");
     }
 }
 
@@ -665,8 +658,8 @@ async fn with_options(options: &str) -> (Vec<(String, String, String)>, Ended) {
     let check = Tool::on(&database)
         .set("DATABASE_URL", &url)
         .run("check --json")
-        .await;
-    assert_eq!(check.code, 0, "{}", check.out);
+        .await
+        .exits(0);
     (complaints(&check), check)
 }
 
@@ -682,10 +675,7 @@ async fn a_mask_without_a_key_is_a_warning() {
         panic!("{found:?}")
     };
     assert_eq!((name.as_str(), status.as_str()), ("masks", "warning"));
-    assert!(
-        said.contains("sha256 of column masked_ip has no key"),
-        "{said}"
-    );
+    assert_contains(&said, "sha256 of column masked_ip has no key");
     assert_eq!(check.code, 0);
 }
 
@@ -726,10 +716,8 @@ async fn tls_says_what_is_verified_and_when_the_certificate_expires() {
     let (code, found) = tls(2100, &verified).await;
     assert_eq!((code, &found["status"]), (0, &json!("ok")), "{found}");
     let text = found["text"].as_str().unwrap();
-    assert!(
-        text.contains("verified; certificate valid until Dec 31") && text.contains("2100"),
-        "{text}"
-    );
+    assert_contains(&text, "verified; certificate valid until Dec 31");
+    assert_contains(&text, "2100");
     let (_, unverified) = tls(2100, "sslmode=require").await;
     assert_eq!(unverified["status"], "warning");
     assert!(
@@ -791,7 +779,7 @@ async fn a_pooler_in_between_is_noticed() {
         .run("check --json")
         .await;
     let text = line(&check, "pooler")["text"].to_string();
-    assert!(text.contains("detected: "), "{text}");
+    assert_contains(&text, "detected: ");
 }
 
 /// The values of messages are parameters of the function's statements.
@@ -832,7 +820,8 @@ async fn settings_that_write_values_into_the_log_of_the_server_are_named_with_th
         };
         assert_eq!((name.as_str(), status.as_str()), ("server log", "warning"));
         let fix = format!("SET {fixed};");
-        assert!(said.contains("ALTER ROLE") && said.contains(&fix), "{said}");
+        assert_contains(&said, "ALTER ROLE");
+        assert_contains(&said, &fix);
         let quiet = format!("{url}%20-c%20{}", fixed.replace(" = ", "%3D"));
         assert_eq!(check(&quiet).await, [], "{setting}");
     }

@@ -1,7 +1,7 @@
 //! `ddl`: its output creates the table, or fixes it.
 
 use crate::tool::Tool;
-use testkit::{Database, server_address};
+use testkit::{Database, assert_contains, server_address};
 
 /// A mapping with a column of every type.
 pub(crate) const EVERY_TYPE: &str = r#"
@@ -9,82 +9,32 @@ table = "every_type"
 key = ["id"]
 on_conflict = "update"
 newer = "instant"
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "select"
-type = "text"
-[[column]]
-name = "a \"quoted\" name"
-type = "varchar(7)"
-[[column]]
-name = "is_on"
-type = "boolean"
-default = false
-[[column]]
-name = "small"
-type = "smallint"
-[[column]]
-name = "middle"
-type = "integer"
-required = true
-[[column]]
-name = "big"
-type = "bigint"
-[[column]]
-name = "single"
-type = "real"
-[[column]]
-name = "double"
-type = "double precision"
-[[column]]
-name = "exact"
-type = "numeric"
-[[column]]
-name = "price"
-type = "numeric(12,2)"
-[[column]]
-name = "day"
-type = "date"
-[[column]]
-name = "opens"
-type = "time"
-[[column]]
-name = "local"
-type = "timestamp"
-[[column]]
-name = "instant"
-type = "timestamptz"
-[[column]]
-name = "address"
-type = "inet"
-[[column]]
-name = "seal"
-type = "bytea"
-[[column]]
-name = "sent"
-type = "json"
-[[column]]
-name = "tree"
-type = "jsonb"
-[[column]]
-name = "tags"
-type = "text[]"
-[[column]]
-name = "prices"
-type = "numeric(12,2)[]"
-[[column]]
-name = "flags"
-type = "boolean[]"
-[[column]]
-name = "times"
-type = "timestamptz[]"
-[[column]]
-name = "token"
-type = "varchar(64)"
-mask = "hmac-sha256"
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "select", type = "text" },
+  { name = "a \"quoted\" name", type = "varchar(7)" },
+  { name = "is_on", type = "boolean", default = false },
+  { name = "small", type = "smallint" },
+  { name = "middle", type = "integer", required = true },
+  { name = "big", type = "bigint" },
+  { name = "single", type = "real" },
+  { name = "double", type = "double precision" },
+  { name = "exact", type = "numeric" },
+  { name = "price", type = "numeric(12,2)" },
+  { name = "day", type = "date" },
+  { name = "opens", type = "time" },
+  { name = "local", type = "timestamp" },
+  { name = "instant", type = "timestamptz" },
+  { name = "address", type = "inet" },
+  { name = "seal", type = "bytea" },
+  { name = "sent", type = "json" },
+  { name = "tree", type = "jsonb" },
+  { name = "tags", type = "text[]" },
+  { name = "prices", type = "numeric(12,2)[]" },
+  { name = "flags", type = "boolean[]" },
+  { name = "times", type = "timestamptz[]" },
+  { name = "token", type = "varchar(64)", mask = "hmac-sha256" },
+]
 "#;
 
 /// Creates the table of the tool's mapping.
@@ -100,23 +50,12 @@ table = "visits"
 key = ["visitor"]
 on_conflict = "update"
 newer = "seen_at"
-[[column]]
-name = "visitor"
-type = "text"
-required = true
-[[column]]
-name = "seen_at"
-type = "timestamptz"
-[[column]]
-name = "masked_ip"
-type = "text"
-from = "client.ip"
-mask = "hmac-sha256"
-[[column]]
-name = "the \nclient"
-type = "jsonb"
-from = "client"
-clear = true
+column = [
+  { name = "visitor", type = "text", required = true },
+  { name = "seen_at", type = "timestamptz" },
+  { name = "masked_ip", type = "text", from = "client.ip", mask = "hmac-sha256" },
+  { name = "the \nclient", type = "jsonb", from = "client", clear = true },
+]
 "#;
 
 #[tokio::test]
@@ -155,8 +94,10 @@ async fn diff_fixes_a_table_that_has_rows() {
         exact numeric(4, 1), price numeric(9, 2), tags varchar(3)[], local timestamp(3), day timestamptz, double real DEFAULT 2.5, is_on smallint, \"else\" text NOT NULL, n text NOT NULL DEFAULT '');
         INSERT INTO every_type (id, \"select\", small, big, exact, is_on, \"else\") VALUES (gen_random_uuid(), 'abc', '7', 8, 1.5, 1, '')";
     database.execute(old).await;
-    let difference = tool.run("ddl --diff --allow-rewrite --allow-loss").await;
-    assert_eq!(difference.code, 0, "{}", difference.out);
+    let difference = tool
+        .run("ddl --diff --allow-rewrite --allow-loss")
+        .await
+        .exits(0);
     // A text column stores numbers too.
     assert!(!difference.out.contains("\"small\""), "{}", difference.out);
     // One by one, as psql does: an index cannot be built concurrently within a transaction.
@@ -186,7 +127,7 @@ async fn a_schema_that_the_mapping_names_is_created_first() {
     let partitioned = IN_CLEAR.replace("key = [\"visitor\"]", "key = [\"visitor\", \"seen_at\"]");
     let partitioned = partitioned.replace("newer = \"seen_at\"\n", "").replace(
         "type = \"timestamptz\"",
-        "type = \"timestamp\"\nrequired = true",
+        "type = \"timestamp\", required = true",
     );
     let partitioned = partitioned.replace("\"visits\"", &format!("\"{schema}.parts\""));
     let by_time = Tool::on(&database).mapping(&partitioned);
@@ -219,7 +160,7 @@ async fn a_privilege_that_is_not_granted_is_granted_to_the_role_that_is_logged_i
         .mapping(&mapping);
     let difference = tool.run("ddl --diff").await.out;
     let grant = format!("GRANT INSERT, SELECT, UPDATE ON \"{schema}\".\"visits\" TO \"{role}\";");
-    assert!(difference.contains(&grant), "{difference}");
+    assert_contains(&difference, &grant);
     database.execute(&difference).await;
     assert_eq!(tool.run("ddl --diff").await.out, "");
 }
@@ -237,8 +178,7 @@ async fn a_partitioned_table_stores_rows_of_every_time() {
         .replace("type = \"date\"", "type = \"timestamptz\"");
     for (table, text) in [("user_logins", &by_day), ("instants", &by_instant)] {
         let tool = Tool::on(&database).mapping(text);
-        let ddl = tool.run("ddl --partition-by create_date").await;
-        assert_eq!(ddl.code, 0, "{}", ddl.err);
+        let ddl = tool.run("ddl --partition-by create_date").await.exits(0);
         database.execute(&ddl.out).await;
         let insert = "(message_id, user_id, masked_ip, masked_device_id, create_date) SELECT gen_random_uuid(), '', '', '', day
             FROM unnest(ARRAY[now() - interval '5 years', now(), now() + interval '1 month', now() + interval '5 years']) AS day";
@@ -249,9 +189,8 @@ async fn a_partitioned_table_stores_rows_of_every_time() {
             "SELECT count(*)::text, (count(*) FILTER (WHERE tableoid = '{table}_default'::regclass))::text FROM {table}"
         );
         assert_eq!(database.rows(&rows).await, [["4", "2"]]);
-        let check = tool.run("check").await;
-        assert_eq!(check.code, 0, "{}", check.out);
-        assert!(check.out.contains("4 partitions"), "{}", check.out);
+        let check = tool.run("check").await.exits(0);
+        assert_contains(&check.out, "4 partitions");
     }
 }
 
@@ -269,6 +208,6 @@ async fn a_column_that_cannot_partition_the_table_is_refused() {
             .run(&format!("ddl --partition-by {column}"))
             .await;
         assert_eq!((ddl.code, ddl.out.as_str()), (2, ""));
-        assert!(ddl.err.contains(expected), "{}", ddl.err);
+        assert_contains(&ddl.err, expected);
     }
 }

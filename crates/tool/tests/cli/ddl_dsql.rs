@@ -4,8 +4,8 @@
 use dsql_lint::lint_sql;
 
 use crate::tool::Tool;
-use testkit::Database;
 use testkit::dsql::Dsql;
+use testkit::{Database, assert_contains};
 
 /// Every type that DSQL stores.
 const TYPES: [&str; 15] = [
@@ -50,8 +50,7 @@ async fn the_statements_are_those_of_dsql_and_postgres_accepts_them() {
     let schema = format!("{}_sales", database.schema);
     let mapping = family(&schema);
     let tool = Tool::on(&database).mapping(&mapping);
-    let ddl = tool.run("ddl --for dsql").await;
-    assert_eq!(ddl.code, 0, "{}", ddl.err);
+    let ddl = tool.run("ddl --for dsql").await.exits(0);
     let complaints = lint_sql(&ddl.out);
     assert!(complaints.is_empty(), "{complaints:?}\n{}", ddl.out);
     assert!(!ddl.out.contains("FOREIGN KEY"), "{}", ddl.out);
@@ -79,12 +78,15 @@ async fn a_type_that_dsql_does_not_store_is_refused_with_its_replacement() {
         let mapping = format!(
             "table = \"t\"\nkey = [\"id\"]\n[[column]]\nname = \"id\"\ntype = \"uuid\"\nfrom = \"@message_id\"\n[[column]]\nname = \"value\"\ntype = \"{kind}\"\n"
         );
-        let ddl = Tool::bare().mapping(&mapping).run("ddl --for dsql").await;
-        assert_eq!(ddl.code, 2);
+        let ddl = Tool::bare()
+            .mapping(&mapping)
+            .run("ddl --for dsql")
+            .await
+            .exits(2);
         let sentence = format!(
             "column \"value\" is {kind}, which Aurora DSQL does not store: map it as {instead}"
         );
-        assert!(ddl.err.contains(&sentence), "{}", ddl.err);
+        assert_contains(&ddl.err, &sentence);
     }
 }
 
@@ -99,9 +101,8 @@ async fn check_and_diff_ask_dsql_only_for_what_its_catalog_has() {
     for statement in created.split_inclusive(";\n") {
         database.execute(statement).await;
     }
-    let check = tool.run("check").await;
-    assert_eq!(check.code, 0, "{}{}", check.out, check.err);
-    assert!(check.out.contains("parent index"), "{}", check.out);
+    let check = tool.run("check").await.exits(0);
+    assert_contains(&check.out, "parent index");
     assert!(!check.out.contains("foreign key"), "{}", check.out);
     assert_eq!(tool.run("ddl --for dsql --diff").await.out, "");
     let dropped = format!(
@@ -110,10 +111,6 @@ async fn check_and_diff_ask_dsql_only_for_what_its_catalog_has() {
     );
     database.execute(&dropped).await;
     let check = tool.run("check").await;
-    assert!(
-        check.out.contains("CREATE UNIQUE INDEX ASYNC ON"),
-        "{}",
-        check.out
-    );
+    assert_contains(&check.out, "CREATE UNIQUE INDEX ASYNC ON");
     assert_eq!(dsql.refused(), [] as [&str; 0]);
 }

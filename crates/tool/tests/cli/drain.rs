@@ -16,7 +16,10 @@ use testkit::port::port_to_listen_on;
 use testkit::proxy::Proxy;
 use testkit::sqs_double::SqsDouble;
 use testkit::yardstick::Yardstick;
-use testkit::{Database, Mapping, PATIENCE, eventually, memory_kib, server_address};
+use testkit::{
+    Database, Mapping, PATIENCE, assert_contains, assert_ends, assert_starts, eventually,
+    memory_kib, server_address,
+};
 
 /// Sends bodies, each with its group if it has one, and returns the ids in order.
 async fn send(queue: &Queue, bodies: &[(Option<&str>, Value)]) -> Vec<String> {
@@ -86,17 +89,8 @@ async fn with_several_tables_the_summary_counts_rows() {
     let order = json!({"type": "order", "order_id": 7, "version": 1, "lines": [{"sku": "a"}, {"sku": "b"}]});
     send(&queue, &[(None, order), (None, json!({"type": "invoice"}))]).await;
     let drained = tool.run(&drain).await;
-    assert!(
-        drained.out.starts_with("stored 3 rows in "),
-        "{}{}",
-        drained.out,
-        drained.err
-    );
-    assert!(
-        drained.out.ends_with("; 1 skipped (they produce no row)\n"),
-        "{}",
-        drained.out
-    );
+    assert_starts(&drained.out, "stored 3 rows in ");
+    assert_ends(&drained.out, "; 1 skipped (they produce no row)\n");
     let deleted = json!({"type": "order.deleted", "order_id": 7, "version": 2});
     send(&queue, &[(None, deleted)]).await;
     let said = &tool.run(&format!("{drain} --json")).await.json()[0];
@@ -108,25 +102,16 @@ async fn every_message_is_stored_and_deleted_and_a_bad_one_is_left() {
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
     let good = send_logins(&queue, 25).await;
     send(&queue, &[(None, login_with("user_id", "".into()))]).await;
-    let drained = start(&queue, &database, "--batch-size 10").end().await;
-    assert_eq!(drained.code, 1, "{}", drained.err);
-    assert!(
-        drained.out.starts_with("stored 25 messages in "),
-        "{}",
-        drained.out
+    let drained = start(&queue, &database, "--batch-size 10")
+        .end()
+        .await
+        .exits(1);
+    assert_starts(&drained.out, "stored 25 messages in ");
+    assert_ends(
+        &drained.out,
+        "; 1 failed; 1 invisible in the queue: 1 failed in this run (visible again within 60 s)\n",
     );
-    assert!(
-        drained.out.ends_with(
-            "; 1 failed; 1 invisible in the queue: 1 failed in this run (visible again within 60 s)\n"
-        ),
-        "{}",
-        drained.out
-    );
-    assert!(
-        drained.err.contains(r#""rule":"required""#),
-        "{}",
-        drained.err
-    );
+    assert_contains(&drained.err, r#""rule":"required""#);
     assert!(!drained.out.contains("_aws") && !drained.err.contains("_aws"));
     assert_eq!(stored(&database).await, sorted(good));
     assert_eq!((waiting(&queue).await, queue.invisible().await), (0, 1));
@@ -142,7 +127,7 @@ async fn every_message_is_stored_and_deleted_and_a_bad_one_is_left() {
     let empty = empty
         .run(&format!("drain --wait-time-seconds 1 --queue-name {name}"))
         .await;
-    assert!(empty.out.starts_with("no messages"), "{}", empty.out);
+    assert_starts(&empty.out, "no messages");
 }
 
 #[tokio::test]
@@ -164,20 +149,15 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
             "drain --wait-time-seconds 1 --queue-url {} {options}",
             queue.url
         );
-        let drained = Tool::on(&database)
+        Tool::on(&database)
             .on_aws()
             .mapping(&mapping)
             .run(&drain)
-            .await;
-        assert_eq!(drained.code, 0, "{}", drained.err);
-        drained
+            .await
+            .exits(0)
     };
     let drained = drain("").await;
-    assert!(
-        drained.out.contains("; 1 older than the stored row"),
-        "{}",
-        drained.out
-    );
+    assert_contains(&drained.out, "; 1 older than the stored row");
     let said = &drain("--json").await.json()[0];
     assert_eq!(
         [
@@ -203,16 +183,9 @@ async fn stored_means_new_rows_and_duplicates_are_counted_apart() {
     let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
     let keys = |keys: [i32; 3]| keys.map(|key| (None, json!({"k": key})));
     send(&queue, &keys([1, 2, 3])).await;
-    let drained = tool.run(&drain).await;
-    assert_eq!(drained.code, 0, "{}", drained.err);
-    assert!(
-        drained.out.starts_with("stored 1 message in ")
-            && drained
-                .out
-                .ends_with("; 2 whose key is already in the table\n"),
-        "{}",
-        drained.out
-    );
+    let drained = tool.run(&drain).await.exits(0);
+    assert_starts(&drained.out, "stored 1 message in ");
+    assert_ends(&drained.out, "; 2 whose key is already in the table\n");
     send(&queue, &keys([3, 4, 5])).await;
     let said = &tool.run(&format!("{drain} --json")).await.json()[0];
     let counts = ["received", "stored", "duplicates"].map(|name| said[name].as_u64().unwrap());
@@ -268,13 +241,8 @@ async fn messages_that_others_received_are_not_passed_over_in_silence() {
         .send()
         .await
         .unwrap();
-    let waited = waiting.end().await;
-    assert_eq!(waited.code, 0, "{}{}", waited.out, waited.err);
-    assert!(
-        waited.out.starts_with("stored 1 message in"),
-        "{}",
-        waited.out
-    );
+    let waited = waiting.end().await.exits(0);
+    assert_starts(&waited.out, "stored 1 message in");
 }
 
 #[tokio::test]
@@ -283,14 +251,10 @@ async fn messages_that_failed_are_counted_apart_from_others_that_are_invisible()
     send_logins(&queue, 3).await;
     let _elsewhere = queue.receive_all(3).await;
     send(&queue, &[(None, json!("bad")), (None, json!("worse"))]).await;
-    let drained = start(&queue, &database, "").end().await;
-    assert_eq!(drained.code, 1, "{}", drained.err);
-    assert!(
-        drained.out.ends_with(
-            "; 2 failed; 5 invisible in the queue: 2 failed in this run (visible again within 60 s), 3 received by another consumer or an earlier run, delayed, or backed off (visible again within 900 s; --wait-invisible waits for them)\n"
-        ),
-        "{}",
-        drained.out
+    let drained = start(&queue, &database, "").end().await.exits(1);
+    assert_ends(
+        &drained.out,
+        "; 2 failed; 5 invisible in the queue: 2 failed in this run (visible again within 60 s), 3 received by another consumer or an earlier run, delayed, or backed off (visible again within 900 s; --wait-invisible waits for them)\n",
     );
 }
 
@@ -308,10 +272,10 @@ async fn a_drain_never_says_that_a_queue_is_empty_of_which_it_cannot_know() {
         ),
         ("--json", r#""depth_unknown":"ServiceUnavailable""#),
     ] {
-        let double = SqsDouble::with(5, &login()).await;
+        let double = SqsDouble::with(5, &login());
         double.hide_all();
         // It is asked once at the start.
-        double.fail_attributes_after(1);
+        double.state().attributes_until_down = Some(1);
         let drain = drain_from(&double, &format!("--wait-time-seconds 1 {options}"));
         let drained = Tool::on(&database).on_aws().run(&drain).await;
         assert_eq!(drained.code, 3, "{options}: {}{}", drained.out, drained.err);
@@ -342,13 +306,8 @@ async fn messages_with_the_key_of_another_message_are_not_said_to_be_stored() {
     ];
     for expected in expected {
         send(&queue, &orders(9)).await;
-        let drained = tool.run(&drain).await;
-        assert!(
-            drained.code == 0 && drained.out.ends_with(expected),
-            "{}{}",
-            drained.out,
-            drained.err
-        );
+        let drained = tool.run(&drain).await.exits(0);
+        assert_ends(&drained.out, expected);
         let batch = drained
             .err
             .lines()
@@ -367,13 +326,8 @@ async fn a_message_that_is_delivered_again_is_stored_already_if_its_id_is_the_ke
     let tool = Tool::on(&database).on_aws();
     let tool = tool.mapping(&Mapping::by_message_id("t"));
     let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
-    let drained = tool.run(&drain).await;
-    assert!(
-        drained.code == 0 && drained.out.ends_with("; 1 stored already\n"),
-        "{}{}",
-        drained.out,
-        drained.err
-    );
+    let drained = tool.run(&drain).await.exits(0);
+    assert_ends(&drained.out, "; 1 stored already\n");
 }
 
 #[tokio::test]
@@ -385,12 +339,8 @@ async fn a_batch_of_which_no_message_produces_a_row_is_warned_of() {
     send(&queue, &vec![(None, json!({"type": "invoice"})); 3]).await;
     let drained = tool.run(&drain).await;
     let warning = r#""level":"WARN","message":"no message of the batch produced a row"#;
-    assert!(drained.err.contains(warning), "{}", drained.err);
-    assert!(
-        drained.out.ends_with("; 3 skipped (they produce no row)\n"),
-        "{}",
-        drained.out
-    );
+    assert_contains(&drained.err, warning);
+    assert_ends(&drained.out, "; 3 skipped (they produce no row)\n");
     // One of them is enough.
     let order = json!({"type": "order", "order_id": 7, "version": 1, "lines": []});
     send(&queue, &[(None, order), (None, json!({"type": "invoice"}))]).await;
@@ -426,13 +376,9 @@ async fn a_dead_lettered_message_counts_as_failed_for_the_exit_code() {
         &format!("--dead-letter-queue-url {}", dead.url),
     )
     .end()
-    .await;
-    assert_eq!(drained.code, 1, "{}{}", drained.out, drained.err);
-    assert!(
-        drained.out.ends_with("; 1 sent to the dead-letter queue\n"),
-        "{}",
-        drained.out
-    );
+    .await
+    .exits(1);
+    assert_ends(&drained.out, "; 1 sent to the dead-letter queue\n");
     assert_eq!(
         (database.count("user_logins").await, waiting(&dead).await),
         (1, 1)
@@ -509,13 +455,12 @@ async fn metadata_and_attributes_arrive_as_in_lambda() {
         .await
         .unwrap();
     let tool = Tool::on(&database).on_aws().mapping(&mapping);
-    let drained = tool
-        .run(&format!(
-            "drain --wait-time-seconds 1 --queue-url {}",
-            queue.url
-        ))
-        .await;
-    assert_eq!(drained.code, 0, "{}", drained.err);
+    tool.run(&format!(
+        "drain --wait-time-seconds 1 --queue-url {}",
+        queue.url
+    ))
+    .await
+    .exits(0);
     let rows = database
         .rows("SELECT tenant, bytes, count::text, (now() - sent < '1 minute')::text FROM t")
         .await;
@@ -533,8 +478,7 @@ async fn no_message_of_a_fifo_group_overtakes_one_that_failed() {
         )
     };
     let ids = send(&queue, &(0..90).map(body).collect::<Vec<_>>()).await;
-    let drained = start(&queue, &database, "").end().await;
-    assert_eq!(drained.code, 1, "{}", drained.err);
+    start(&queue, &database, "").end().await.exits(1);
     let is_held = |number: usize| number.is_multiple_of(3) && number >= 30;
     let expected = (0..90)
         .filter(|&number| !is_held(number))
@@ -552,11 +496,10 @@ fn drain_from(double: &SqsDouble, options: &str) -> String {
 #[tokio::test]
 async fn a_long_batch_window_gathers_one_batch() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(25, &login()).await;
+    let double = SqsDouble::with(25, &login());
     let options = "--batch-window 300 --batch-size 25 --wait-time-seconds 1";
     let tool = Tool::on(&database).on_aws();
-    let drained = tool.run(&drain_from(&double, options)).await;
-    assert_eq!(drained.code, 0, "{}", drained.err);
+    let drained = tool.run(&drain_from(&double, options)).await.exits(0);
     let batches = drained.err.matches(r#""message":"batch""#).count();
     assert_eq!(batches, 1, "{}", drained.err);
     assert_eq!(database.count("user_logins").await, 25);
@@ -565,17 +508,12 @@ async fn a_long_batch_window_gathers_one_batch() {
 #[tokio::test]
 async fn an_error_that_ends_a_batch_window_is_logged_and_loses_nothing() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(25, &login()).await;
-    double.refuse_receives_after(1);
+    let double = SqsDouble::with(25, &login());
+    double.state().receives_until_refused = Some(1);
     let options = "--batch-window 20 --concurrency 1";
     let tool = Tool::on(&database).on_aws();
-    let drained = tool.run(&drain_from(&double, options)).await;
-    assert_eq!(drained.code, 2, "{}", drained.err);
-    assert!(
-        drained.err.contains("the batch does not wait for more"),
-        "{}",
-        drained.err
-    );
+    let drained = tool.run(&drain_from(&double, options)).await.exits(2);
+    assert_contains(&drained.err, "the batch does not wait for more");
     assert_eq!(
         (double.left(), database.count("user_logins").await),
         ((15, 0), 10)
@@ -586,9 +524,8 @@ async fn an_error_that_ends_a_batch_window_is_logged_and_loses_nothing() {
 async fn a_missing_table_ends_it_and_nothing_is_deleted() {
     let (queue, database) = (Queue::new().await, Database::new().await);
     send_logins(&queue, 12).await;
-    let drained = start(&queue, &database, "--follow").end().await;
-    assert_eq!(drained.code, 2, "{}", drained.err);
-    assert!(drained.err.contains("CREATE TABLE"), "{}", drained.err);
+    let drained = start(&queue, &database, "--follow").end().await.exits(2);
+    assert_contains(&drained.err, "CREATE TABLE");
     assert_eq!(waiting(&queue).await + queue.invisible().await, 12);
 }
 
@@ -606,11 +543,10 @@ async fn rows_that_were_stored_before_a_fault_of_the_table_ends_it_are_counted()
     let mapping = mapping.with("from", "@message_id");
     let days = ["2026-11-30", "2026-12-01", "2026-11-29", "2026-11-28"];
     let bodies = days.map(|day| json!({"day": day}).to_string());
-    let double = SqsDouble::of(bodies.to_vec()).await;
+    let double = SqsDouble::of(bodies.to_vec());
     let tool = Tool::on(&database).on_aws().mapping(&mapping);
-    let drained = tool.run(&drain_from(&double, "--json")).await;
-    assert_eq!(drained.code, 2, "{}", drained.err);
-    assert!(drained.err.contains("has no partition"), "{}", drained.err);
+    let drained = tool.run(&drain_from(&double, "--json")).await.exits(2);
+    assert_contains(&drained.err, "has no partition");
     assert_eq!(database.count("t").await, 3);
     let said = &drained.json()[0];
     assert_eq!((&said["received"], &said["stored"]), (&json!(4), &json!(3)));
@@ -625,8 +561,7 @@ async fn an_outage_uses_up_no_deliveries() {
     let tool = Tool::on(&database).on_aws();
     let tool = tool.set("DATABASE_URL", &database.url_through(proxy.address));
     let drain = format!("drain --wait-time-seconds 1 --queue-url {}", queue.url);
-    let drained = tool.run(&drain).await;
-    assert_eq!(drained.code, 3, "{}", drained.err);
+    tool.run(&drain).await.exits(3);
     let refused = proxy.refused();
     let following = tool.start(&format!("{drain} --follow"));
     eventually("it asks for the database", async || {
@@ -648,23 +583,24 @@ async fn repeated_failures_do_not_keep_it_from_ending() {
     let (queue, database) = (Queue::new().await, Database::with_user_logins().await);
     queue.set(QueueAttributeName::VisibilityTimeout, "0").await;
     send(&queue, &[(None, json!("bad"))]).await;
-    let drained = start(&queue, &database, "--batch-window 3").end().await;
-    assert_eq!(drained.code, 1, "{}", drained.err);
-    assert!(drained.out.contains("; 1 failed"), "{}", drained.out);
+    let drained = start(&queue, &database, "--batch-window 3")
+        .end()
+        .await
+        .exits(1);
+    assert_contains(&drained.out, "; 1 failed");
 }
 
 #[tokio::test]
 async fn repeated_failures_do_not_block_other_messages() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(20, &login()).await;
+    let double = SqsDouble::with(20, &login());
     double.poison("bad");
     let drain = format!(
         "drain --batch-size 1 --concurrency 1 --queue-name double --wait-time-seconds 1 --endpoint-url {}",
         double.endpoint
     );
-    let drained = Tool::on(&database).on_aws().run(&drain).await;
-    assert_eq!(drained.code, 1, "{}", drained.err);
-    assert!(drained.out.contains("; 1 failed"), "{}", drained.out);
+    let drained = Tool::on(&database).on_aws().run(&drain).await.exits(1);
+    assert_contains(&drained.out, "; 1 failed");
     assert_eq!(
         (double.left(), database.count("user_logins").await),
         ((0, 0), 20)
@@ -674,15 +610,14 @@ async fn repeated_failures_do_not_block_other_messages() {
 #[tokio::test]
 async fn a_failing_message_that_takes_long_to_receive_does_not_end_a_drain_before_the_others() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(3, &login()).await;
+    let double = SqsDouble::with(3, &login());
     double.poison("bad");
-    double.delay_poison(Duration::from_millis(1_500));
+    double.state().poison_delay = Duration::from_millis(1_500);
     let drain = drain_from(
         &double,
         "--batch-size 1 --concurrency 1 --wait-time-seconds 1",
     );
-    let drained = Tool::on(&database).on_aws().run(&drain).await;
-    assert_eq!(drained.code, 1, "{}", drained.err);
+    Tool::on(&database).on_aws().run(&drain).await.exits(1);
     assert_eq!(
         (double.left(), database.count("user_logins").await),
         ((0, 0), 3)
@@ -692,8 +627,8 @@ async fn a_failing_message_that_takes_long_to_receive_does_not_end_a_drain_befor
 #[tokio::test]
 async fn further_batches_are_stored_while_messages_are_deleted() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(30, &login()).await;
-    double.delay_deletes(true);
+    let double = SqsDouble::with(30, &login());
+    double.state().delays_deletes = true;
     let drain = drain_from(&double, "--batch-size 10 --wait-time-seconds 1");
     let draining = Tool::on(&database).on_aws().start(&drain);
     eventually("three batches are stored", async || {
@@ -701,23 +636,21 @@ async fn further_batches_are_stored_while_messages_are_deleted() {
     })
     .await;
     assert_eq!(double.left(), (0, 30));
-    double.delay_deletes(false);
-    let drained = draining.end().await;
-    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    double.state().delays_deletes = false;
+    draining.end().await.exits(0);
     assert_eq!(double.left(), (0, 0));
 }
 
 #[tokio::test]
 async fn a_delete_that_sqs_fails_to_process_is_retried() {
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(30, &login()).await;
-    double.fail_deletes(25);
+    let double = SqsDouble::with(30, &login());
+    double.state().failing_deletes = 25;
     let drain = format!(
         "drain --queue-name double --wait-time-seconds 1 --endpoint-url {}",
         double.endpoint
     );
-    let drained = Tool::on(&database).on_aws().run(&drain).await;
-    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    Tool::on(&database).on_aws().run(&drain).await.exits(0);
     assert_eq!(
         (double.left(), database.count("user_logins").await),
         ((0, 0), 30)
@@ -749,10 +682,8 @@ async fn a_drain_that_follows_serves_its_metrics_and_its_health() {
     })
     .await;
     let health = http_get(port, "/healthz").await.unwrap();
-    assert!(
-        health.starts_with("HTTP/1.1 200") && health.ends_with("ok\n"),
-        "{health}"
-    );
+    assert_starts(&health, "HTTP/1.1 200");
+    assert_ends(&health, "ok\n");
     queue.delete().await;
     let health = eventually("trouble with the queue", async || {
         let health = http_get(port, "/healthz").await?;
@@ -780,9 +711,8 @@ async fn metrics_are_on_loopback_unless_an_address_is_given() {
         ),
     ] {
         let options = format!("--follow --metrics-addr {given}");
-        let drained = start(&queue, &database, &options).end().await;
-        assert_eq!(drained.code, 2, "{}", drained.err);
-        assert!(drained.err.contains(&error), "{}", drained.err);
+        let drained = start(&queue, &database, &options).end().await.exits(2);
+        assert_contains(&drained.err, &error);
     }
 }
 
@@ -857,7 +787,7 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
         // One that ends while others have messages in flight says so.
         let expected = i32::from(ended.out.contains("received by another consumer"));
         assert_eq!(ended.code, expected, "{}{}", ended.out, ended.err);
-        assert!(ended.out.starts_with("stored"), "{}", ended.out);
+        assert_starts(&ended.out, "stored");
     }
     assert_eq!(stored(&database).await, sorted(ids));
     assert_eq!(waiting(&queue).await + queue.invisible().await, 0);
@@ -871,7 +801,7 @@ async fn memory_does_not_grow_with_the_queue() {
     let database = Database::with_user_logins().await;
     let mut body = login();
     body["unmapped"] = "x".repeat(50_000).into();
-    let double = SqsDouble::with(MESSAGES, &body).await;
+    let double = SqsDouble::with(MESSAGES, &body);
     let drain = format!(
         "drain --concurrency 2 --queue-name double --wait-time-seconds 1 --endpoint-url {}",
         double.endpoint
@@ -882,8 +812,7 @@ async fn memory_does_not_grow_with_the_queue() {
         peak = peak.max(bytes);
         sleep(Duration::from_millis(50)).await;
     }
-    let ended = drain.end().await;
-    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    drain.end().await.exits(0);
     assert_eq!(database.count("user_logins").await, MESSAGES as i64);
     assert!(0 < peak && peak < MOST_BYTES, "{} MiB", peak >> 20);
 }
@@ -894,7 +823,7 @@ async fn twenty_thousand_batches_leave_no_memory_behind() {
     // If 50 bytes of a batch remained, the memory would grow by this much.
     const TOLERATED_KIB: u64 = 1_000;
     let database = Database::with_user_logins().await;
-    let double = SqsDouble::with(BATCHES, &login()).await;
+    let double = SqsDouble::with(BATCHES, &login());
     let options = "--batch-size 1 --concurrency 1 --follow";
     let tool = Tool::on(&database).on_aws();
     let drain = tool.start(&drain_from(&double, options));
@@ -930,8 +859,7 @@ async fn messages_that_wait_for_the_database_stay_invisible_until_they_are_store
         sleep(Duration::from_millis(500)).await;
     }
     drop(lock);
-    let drained = drain.end().await;
-    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    drain.end().await.exits(0);
     assert_eq!(stored(&database).await, sorted(ids));
 }
 
@@ -954,11 +882,8 @@ mod alone {
             let took = yardstick.own_time_since(began);
             assert!(took < Duration::from_secs(9), "{took:?}");
             assert_eq!(ended.code, code, "{}{}", ended.out, ended.err);
-            assert!(
-                ended.out.contains("released to the queue") && ended.out.contains("interrupted"),
-                "{}",
-                ended.out
-            );
+            assert_contains(&ended.out, "released to the queue");
+            assert_contains(&ended.out, "interrupted");
             assert_eq!((waiting(&queue).await, queue.invisible().await), (60, 0));
             drop(lock);
         });
@@ -976,13 +901,13 @@ mod alone {
             (0, true, 1, "--follow"),
         ];
         let waits = waits.map(async |(messages, is_mute, receives, options)| {
-            let double = SqsDouble::with(messages, &login()).await;
+            let double = SqsDouble::with(messages, &login());
             if is_mute {
-                double.mute();
+                double.state().is_mute = true;
             }
             let drain = tool.start(&drain_from(&double, options));
             eventually("it waits", async || {
-                (double.asked() >= receives).then_some(())
+                (double.state().asked >= receives).then_some(())
             })
             .await;
             let (yardstick, began) = (Yardstick::start(), Instant::now());
@@ -1037,8 +962,7 @@ mod alone {
         })
         .await;
         drain.signal("TERM");
-        let drained = drain.end().await;
-        assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+        drain.end().await.exits(0);
         database.execute(&format!("DELETE {}", are(&ids))).await;
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::ddl::{EVERY_TYPE, IN_CLEAR, create};
 use crate::tool::Tool;
 use testkit::batch::{Batch, login, login_with};
-use testkit::{Database, MASK_KEY, Mapping, Setup, TempFile};
+use testkit::{Database, MASK_KEY, Mapping, Setup, TempFile, assert_contains};
 
 const CANARY: &str = "c4n4ry";
 
@@ -46,8 +46,8 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
     let explained = tool
         .input(&event.to_string())
         .run("explain --json --show-values")
-        .await;
-    assert_eq!(explained.code, 0, "{}", explained.err);
+        .await
+        .exits(0);
     database.execute("SET TIME ZONE 'UTC'").await;
     for message in explained.json() {
         let columns = message["columns"].as_array().unwrap();
@@ -87,10 +87,9 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
 async fn columns_in_plaintext_on_purpose_and_the_one_that_says_what_is_newer_are_named() {
     let message = json!({"visitor": "v", "client": {"ip": "192.0.2.1"}}).to_string();
     let tool = Tool::bare().mapping(IN_CLEAR).input(&message);
-    let shown = tool.run("explain").await;
-    assert_eq!(shown.code, 0, "{}", shown.err);
+    let shown = tool.run("explain").await.exits(0);
     for way in ["from seen_at, newer", "from client, clear"] {
-        assert!(shown.out.contains(way), "{}", shown.out);
+        assert_contains(&shown.out, way);
     }
     let json = tool.run("explain --json").await.json();
     let of = |name: &str| {
@@ -109,8 +108,10 @@ async fn columns_in_plaintext_on_purpose_and_the_one_that_says_what_is_newer_are
 #[tokio::test]
 async fn a_rejected_message_is_named_with_its_rule_and_place() {
     let file = format!("{}/events/logins.jsonl", testkit::ROOT);
-    let explained = Tool::bare().run(&format!("explain --json {file}")).await;
-    assert_eq!(explained.code, 1);
+    let explained = Tool::bare()
+        .run(&format!("explain --json {file}"))
+        .await
+        .exits(1);
     let messages = explained.json();
     let rejected: Vec<_> = messages
         .iter()
@@ -201,13 +202,9 @@ async fn no_value_is_shown_unless_requested() {
     for key in ["", MASK_KEY] {
         let tool = Tool::bare().set("MASK_KEY", key).input(&input);
         for command in ["explain", "explain --json"] {
-            let explained = tool.run(command).await;
-            assert_eq!(explained.code, 1);
-            assert!(
-                !explained.out.contains(CANARY) && !explained.err.contains(CANARY),
-                "{}",
-                explained.out
-            );
+            let explained = tool.run(command).await.exits(1);
+            assert!(!explained.out.contains(CANARY), "{}", explained.out);
+            assert!(!explained.err.contains(CANARY), "{}", explained.err);
         }
         assert!(tool.run("explain --show-values").await.out.contains(CANARY));
     }
@@ -223,9 +220,8 @@ async fn text_that_controls_a_terminal_is_escaped() {
     let message = login_with("user_id", json!(STEERING)).to_string();
     // As at a terminal.
     let tool = Tool::bare().set("CLICOLOR_FORCE", "1").input(&message);
-    let shown = tool.run("explain --show-values").await;
-    assert_eq!(shown.code, 0, "{}", shown.err);
-    assert!(shown.out.contains("\\u{1b}]0;title\\u{7}"), "{}", shown.out);
+    let shown = tool.run("explain --show-values").await.exits(0);
+    assert_contains(&shown.out, "\\u{1b}]0;title\\u{7}");
     let json = tool.run("explain --json --show-values").await;
     for out in [&shown.out, &json.out] {
         let obeyed = |character: char| character.is_control() && character != '\n';
@@ -241,8 +237,11 @@ async fn a_cell_may_be_as_long_as_a_message() {
     let long = "x".repeat(70_000);
     let message = json!({"tree": [long], "sealed": long}).to_string();
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(&mapping);
-    let shown = tool.input(&message).run("explain --show-values").await;
-    assert_eq!(shown.code, 0, "{}", shown.err);
+    let shown = tool
+        .input(&message)
+        .run("explain --show-values")
+        .await
+        .exits(0);
     assert!(shown.out.contains(&long) && shown.out.contains("1 message: 1 row"));
 }
 
@@ -321,14 +320,13 @@ async fn a_path_that_can_never_lead_to_a_value_is_refused() {
     let refused = tool.run("explain").await;
     assert_eq!((refused.code, refused.out.as_str()), (2, ""));
     let reason = "column \"battery\": from \"detail.battery\" can never have a value";
-    assert!(refused.err.contains(reason), "{}", refused.err);
+    assert_contains(&refused.err, reason);
 }
 
 #[tokio::test]
 async fn only_rejected_messages_are_shown_on_request() {
     let tool = suspicious();
-    let rejected = tool.run("explain --rejected").await;
-    assert_eq!(rejected.code, 1);
+    let rejected = tool.run("explain --rejected").await.exits(1);
     let shown = |what: &str| rejected.out.matches(what).count();
     assert_eq!((shown("a row of"), shown(": rejected by rule ")), (0, 14));
     assert_eq!(tool.run("explain --rejected --json").await.json().len(), 14);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::ddl::create;
 use crate::tool::Tool;
 use testkit::batch::Batch;
-use testkit::{Database, Setup};
+use testkit::{Database, Setup, assert_contains, assert_ends};
 
 /// The mapping of the reference: orders with lines.
 pub(crate) fn reference() -> &'static str {
@@ -25,18 +25,15 @@ async fn ddl_creates_all_tables_with_their_foreign_keys_and_check_finds_them() {
         .execute("INSERT INTO orders VALUES (7, 1); INSERT INTO order_lines VALUES (7, 0, 'x'); DELETE FROM orders")
         .await;
     assert_eq!(database.count("order_lines").await, 0);
-    let check = tool.run("check").await;
-    assert_eq!(check.code, 0, "{}{}", check.out, check.err);
+    let check = tool.run("check").await.exits(0);
     for table in ["\"orders\"", "\"order_lines\""] {
-        assert!(check.out.contains(table), "{}", check.out);
+        assert_contains(&check.out, table);
     }
     database.execute("DROP TABLE order_lines").await;
     let missing = tool.run("ddl --diff").await.out;
-    assert!(
-        missing.contains(
-            "FOREIGN KEY (\"order_id\") REFERENCES \"orders\" (\"order_id\") ON DELETE CASCADE"
-        ),
-        "{missing}"
+    assert_contains(
+        &missing,
+        "FOREIGN KEY (\"order_id\") REFERENCES \"orders\" (\"order_id\") ON DELETE CASCADE",
     );
     assert_eq!(tool.run("check").await.code, 2);
     database.execute(&missing).await;
@@ -52,8 +49,7 @@ async fn explain_shows_all_rows_of_a_message_as_a_tree() {
     let other = json!({"type": "invoice"});
     let input = format!("{order}\n{bad}\n{deleted}\n{other}\n");
     let tool = Tool::on(&database).mapping(reference()).input(&input);
-    let explained = tool.run("explain --show-values").await;
-    assert_eq!(explained.code, 1, "{}", explained.err);
+    let explained = tool.run("explain --show-values").await.exits(1);
     let heads: Vec<_> = explained
         .out
         .lines()
@@ -179,8 +175,7 @@ async fn what_is_stored_within_another_value_is_mapped() {
         let tool = Tool::bare()
             .mapping(&with(columns))
             .input(&message.to_string());
-        let unmapped = tool.run("explain --unmapped --json").await;
-        assert_eq!(unmapped.code, 0, "{}", unmapped.err);
+        let unmapped = tool.run("explain --unmapped --json").await.exits(0);
         let json = unmapped.json().remove(0);
         let paths = json["unmapped"].as_array().unwrap().iter();
         let paths: Vec<&str> = paths.map(|path| path["path"].as_str().unwrap()).collect();
@@ -238,7 +233,7 @@ async fn check_and_ddl_find_a_missing_foreign_key_and_a_missing_index_on_the_key
         );
         for fix in fixes {
             let line = check.out.lines().find(|line| line.ends_with(fix)).unwrap();
-            assert!(line.contains("  \"order_lines\": "), "{line}");
+            assert_contains(&line, "  \"order_lines\": ");
         }
         let diff = tool.run("ddl --diff").await;
         assert_eq!(diff.err, "\"orders\" fits the mapping\n");
@@ -247,11 +242,7 @@ async fn check_and_ddl_find_a_missing_foreign_key_and_a_missing_index_on_the_key
         }
         assert_eq!(tool.run("ddl --diff").await.out, "");
         let check = tool.run("check").await;
-        assert!(
-            check.out.ends_with("\nready: 0 failures, 0 warnings\n"),
-            "{}",
-            check.out
-        );
+        assert_ends(&check.out, "\nready: 0 failures, 0 warnings\n");
     }
 }
 
@@ -271,8 +262,7 @@ async fn check_names_a_key_that_the_table_stores_as_text_or_changes() {
                  (order_id {key_type}, line integer, sku text NOT NULL, PRIMARY KEY (order_id, line))"
             ))
             .await;
-        let check = tool.run("check --json").await;
-        assert_eq!(check.code, 2, "{}", check.out);
+        let check = tool.run("check --json").await.exits(2);
         let lines = check.json();
         let column = lines
             .iter()
@@ -295,17 +285,10 @@ async fn a_foreign_key_that_does_not_cascade_is_fine() {
         );
         with_lines(&tool, &database, &constraint).await;
         let check = tool.run("check").await;
-        assert!(
-            check.out.ends_with("\nready: 0 failures, 0 warnings\n"),
-            "{}",
-            check.out
-        );
-        assert!(
-            check
-                .out
-                .contains("order_lines_order_id_fkey, without ON DELETE CASCADE"),
-            "{}",
-            check.out
+        assert_ends(&check.out, "\nready: 0 failures, 0 warnings\n");
+        assert_contains(
+            &check.out,
+            "order_lines_order_id_fkey, without ON DELETE CASCADE",
         );
         assert_eq!(tool.run("ddl --diff").await.out, "");
         let mut function = Setup::on(&database).mapping(reference()).start().await;
@@ -342,7 +325,7 @@ async fn ddl_fixes_each_table_and_partitions_only_one() {
         "ALTER TABLE \"orders\" ADD COLUMN \"version\" integer;",
         "ALTER TABLE \"order_lines\" ALTER COLUMN \"sku\" TYPE text",
     ] {
-        assert!(diff.contains(fix), "{diff}");
+        assert_contains(&diff, fix);
     }
     database.execute(&diff).await;
     assert_eq!(tool.run("ddl --diff").await.out, "");

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use crate::tool::{Ended, Tool};
 use testkit::aws::{Queue, Secret};
 use testkit::batch::Batch;
-use testkit::{Database, MASK_KEY, Setup, eventually, server_address};
+use testkit::{Database, MASK_KEY, Setup, assert_contains, eventually, server_address};
 
 /// Another key of 64 bytes.
 pub(crate) const NEXT_KEY: &str =
@@ -26,66 +26,38 @@ unmatched = "skip"
 name = "orders"
 when = { kind = "order" }
 key = ["order_id"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-required = true
-[[table.column]]
-name = "user_id"
-type = "varchar(64)"
-transform = ["trim", "lowercase"]
-mask = "hmac-sha256"
-[[table.column]]
-name = "key_id"
-type = "text"
-from = "@mask_key_id"
+column = [
+  { name = "order_id", type = "bigint", required = true },
+  { name = "user_id", type = "varchar(64)", transform = ["trim", "lowercase"], mask = "hmac-sha256" },
+  { name = "key_id", type = "text", from = "@mask_key_id" },
+]
 [[table]]
 name = "lines"
 parent = "orders"
 each = "lines"
 key = ["order_id", "line"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-from = "^.order_id"
-required = true
-[[table.column]]
-name = "line"
-type = "integer"
-from = "@index"
-[[table.column]]
-name = "user_id"
-type = "text"
-from = "for"
-transform = ["trim", "lowercase"]
-mask = "aes-siv"
+column = [
+  { name = "order_id", type = "bigint", from = "^.order_id", required = true },
+  { name = "line", type = "integer", from = "@index" },
+  { name = "user_id", type = "text", from = "for", transform = ["trim", "lowercase"], mask = "aes-siv" },
+]
 [[table]]
 name = "notes"
 parent = "orders"
 each = "notes"
 key = ["order_id", "note"]
-[[table.column]]
-name = "order_id"
-type = "bigint"
-from = "^.order_id"
-required = true
-[[table.column]]
-name = "note"
-type = "integer"
-from = "@index"
+column = [
+  { name = "order_id", type = "bigint", from = "^.order_id", required = true },
+  { name = "note", type = "integer", from = "@index" },
+]
 [[table]]
 name = "visits"
 when = { kind = "visit" }
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[table.column]]
-name = "user_id"
-type = "text"
-transform = ["trim", "lowercase"]
-clear = true
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "user_id", type = "text", transform = ["trim", "lowercase"], clear = true },
+]
 "#;
 
 /// The tables; foreign keys do not cascade.
@@ -213,8 +185,7 @@ async fn a_person_is_forgotten_in_every_table_and_in_the_dead_letter_queue() {
     }
     let before = stand.counts().await;
     assert_eq!(before, [4, 8, 8, 4]);
-    let dry = stand.forget("--accept unreadable --json").await;
-    assert_eq!(dry.code, 0, "{}", dry.err);
+    let dry = stand.forget("--accept unreadable --json").await.exits(0);
     assert_eq!(stand.counts().await, before);
     let receipt = &dry.json()[0];
     let rows: Vec<_> = receipt["tables"].as_array().unwrap().iter().collect();
@@ -254,15 +225,8 @@ async fn a_person_is_forgotten_in_every_table_and_in_the_dead_letter_queue() {
     );
 
     // Others' messages are in flight now.
-    let again = stand.forget("--yes").await;
-    assert_eq!(again.code, 1);
-    assert!(
-        again
-            .out
-            .contains("left: 4 dead letters (were not received"),
-        "{}",
-        again.out
-    );
+    let again = stand.forget("--yes").await.exits(1);
+    assert_contains(&again.out, "left: 4 dead letters (were not received");
 }
 
 #[tokio::test]
@@ -311,11 +275,7 @@ async fn a_token_finds_the_rows_that_its_value_finds() {
         .run(&stand.command("--json"))
         .await;
     assert_eq!(rows(&found), [1, 2, 2, 0]);
-    assert!(
-        found.err.contains("value 1 looks like a hash"),
-        "{}",
-        found.err
-    );
+    assert_contains(&found.err, "value 1 looks like a hash");
 }
 
 #[tokio::test]
@@ -344,13 +304,8 @@ async fn without_the_privilege_nothing_is_deleted_and_the_grant_is_named() {
     }
     let revoke = format!("REVOKE SELECT ON orders FROM {role}");
     stand.database.execute(&revoke).await;
-    let ended = tool.run(&stand.command("--yes")).await;
-    assert_eq!(ended.code, 2);
-    assert!(
-        ended.err.contains("GRANT SELECT, DELETE ON \"orders\""),
-        "{}",
-        ended.err
-    );
+    let ended = tool.run(&stand.command("--yes")).await.exits(2);
+    assert_contains(&ended.err, "GRANT SELECT, DELETE ON \"orders\"");
 }
 
 #[tokio::test]
@@ -369,13 +324,7 @@ async fn rows_that_others_refer_to_stay_and_the_reference_is_named() {
             "{}",
             ended.err
         );
-        assert!(
-            ended
-                .out
-                .contains("foreign key \"of_order\": 1 row of invoices"),
-            "{}",
-            ended.out
-        );
+        assert_contains(&ended.out, "foreign key \"of_order\": 1 row of invoices");
     }
     stand
         .database
@@ -463,14 +412,14 @@ async fn only_dead_letters_of_the_queue_are_searched_if_it_is_named() {
     // What the queue itself has can become a row.
     assert_eq!((done.code, &receipt["queue"]["messages"]), (1, &json!(1)));
     let left = receipt["left"].to_string();
-    assert!(left.contains("1 message in queue"), "{left}");
+    assert_contains(&left, "1 message in queue");
     let accepted = silent(tool.run(&format!("{command} --accept queue")).await);
     assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
     for line in [
         "accepted: 1 message in queue",
         "not searched: 1 dead letter of queue other",
     ] {
-        assert!(accepted.out.contains(line), "{}", accepted.out);
+        assert_contains(&accepted.out, line);
     }
 }
 
@@ -481,11 +430,7 @@ async fn a_message_that_cannot_be_read_and_names_the_person_is_reported() {
     let tool = stand.tool().input(ADA);
     let done = silent(tool.run(&stand.command("--yes")).await);
     assert_eq!(done.code, 1);
-    assert!(
-        done.out.contains("left: 1 dead letter (cannot be parsed"),
-        "{}",
-        done.out
-    );
+    assert_contains(&done.out, "left: 1 dead letter (cannot be parsed");
     stand.dead.receive_all(1).await;
 }
 
@@ -509,18 +454,18 @@ async fn what_cannot_be_searched_for_is_refused() {
         assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{arguments}");
         assert!(ended.err.contains(said), "{arguments}: {}", ended.err);
     }
-    let nothing = stand.tool().run("forget --column user_id --yes").await;
-    assert!(
-        nothing.code == 2 && nothing.err.contains("no value given"),
-        "{}",
-        nothing.err
-    );
-    let empty = stand
+    let nothing = stand
+        .tool()
+        .run("forget --column user_id --yes")
+        .await
+        .exits(2);
+    assert_contains(&nothing.err, "no value given");
+    stand
         .tool()
         .input("\n")
         .run("forget --column user_id --yes")
-        .await;
-    assert_eq!(empty.code, 2, "{}", empty.out);
+        .await
+        .exits(2);
 }
 
 #[tokio::test]
@@ -532,10 +477,9 @@ async fn rows_that_are_stored_in_the_meantime_are_reported() {
          CREATE TRIGGER again AFTER DELETE ON orders FOR EACH STATEMENT EXECUTE FUNCTION again()"
     );
     stand.database.execute(&trigger).await;
-    let done = stand.forget("--yes").await;
-    assert_eq!(done.code, 1);
+    let done = stand.forget("--yes").await.exits(1);
     let left = "left: 1 row of \"visits\", stored during the run: run it again";
-    assert!(done.out.contains(left), "{}", done.out);
+    assert_contains(&done.out, left);
     stand.database.execute("DROP TRIGGER again ON orders").await;
     assert_eq!(stand.forget("--yes").await.code, 0);
 }
@@ -576,18 +520,11 @@ root = "detail"
 [[table]]
 name = "visits"
 key = ["id"]
-[[table.column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[table.column]]
-name = "user_id"
-type = "text"
-from = ["@attribute.user", "people.1.id"]
-[[table.column]]
-name = "count"
-type = "integer"
-required = true
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "user_id", type = "text", from = ["@attribute.user", "people.1.id"] },
+  { name = "count", type = "integer", required = true },
+]
 "#;
 
 #[tokio::test]
@@ -632,19 +569,17 @@ async fn without_a_queue_and_a_mask_key_the_receipt_says_what_it_lacks() {
             .await,
     );
     assert_eq!(done.code, 1, "{}", done.err);
-    assert!(
-        done.out
-            .contains("left: the messages of the queue (it is not named"),
-        "{}",
-        done.out
+    assert_contains(
+        &done.out,
+        "left: the messages of the queue (it is not named",
     );
     for note in [
         "no dead-letter queue was searched",
         "without a mask key the receipt has no digests",
     ] {
-        assert!(done.err.contains(note), "{}", done.err);
+        assert_contains(&done.err, note);
     }
-    assert!(done.out.contains("value 1: no digest"), "{}", done.out);
+    assert_contains(&done.out, "value 1: no digest");
 }
 
 #[tokio::test]

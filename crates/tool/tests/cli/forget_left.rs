@@ -6,7 +6,7 @@ use crate::forget::{ADA, ADA_AS_TYPED, BOB, MAPPING, NEXT_KEY, Stand, silent};
 use crate::tool::{Ended, Tool};
 use testkit::aws::Queue;
 use testkit::sqs_double::SqsDouble;
-use testkit::{Database, MASK_KEY, server_address};
+use testkit::{Database, MASK_KEY, assert_contains, assert_starts, server_address};
 
 /// A key that made no token.
 const OTHER_KEY: &str =
@@ -44,14 +44,8 @@ async fn rows_that_row_security_hides_are_not_taken_for_none() {
     let refused = silent(tool.run(&stand.command("--yes")).await);
     assert_eq!((refused.code, refused.out.as_str()), (2, ""));
     let fix = format!("ALTER ROLE \"{role}\" BYPASSRLS;");
-    assert!(
-        refused
-            .err
-            .contains("row security hides rows of \"visits\"")
-            && refused.err.contains(&fix),
-        "{}",
-        refused.err
-    );
+    assert_contains(&refused.err, "row security hides rows of \"visits\"");
+    assert_contains(&refused.err, &fix);
     stand.database.execute(&fix).await;
     let done = silent(tool.run(&stand.command("--yes")).await);
     assert_eq!(done.code, 0, "{}{}", done.out, done.err);
@@ -65,13 +59,13 @@ async fn tokens_of_a_key_that_the_secret_lacks_are_left_until_they_are_accepted(
     assert_eq!((ended.code, rows(&ended)), (1, vec![1, 3, 2, 2]));
     let receipt = &ended.json()[0]["left"];
     let [hashes, tokens] = [&receipt[0], &receipt[1]].map(|left| left.as_str().unwrap());
-    assert!(
-        hashes.starts_with("2 tokens in column user_id of \"orders\" of key \"2026\""),
-        "{hashes}"
+    assert_starts(
+        &hashes,
+        "2 tokens in column user_id of \"orders\" of key \"2026\"",
     );
-    assert!(
-        tokens.starts_with("4 tokens in column user_id of \"lines\" of key \"2026\""),
-        "{tokens}"
+    assert_starts(
+        &tokens,
+        "4 tokens in column user_id of \"lines\" of key \"2026\"",
     );
     assert!(tokens.ends_with("or --accept unknown-keys"), "{tokens}");
     let accepted = with_key(&stand, &old_only, "--json --accept unknown-keys").await;
@@ -83,12 +77,11 @@ async fn tokens_of_a_key_that_the_secret_lacks_are_left_until_they_are_accepted(
 async fn tokens_that_another_key_of_the_same_id_made_are_left() {
     let stand = Stand::new().await;
     let other = json!({"mask_keys": {"": OTHER_KEY, "2026": NEXT_KEY}, "current": "2026"});
-    let ended = with_key(&stand, &other, "--yes --json").await;
-    assert_eq!(ended.code, 1, "{}", ended.err);
+    let ended = with_key(&stand, &other, "--yes --json").await.exits(1);
     let left = left(&ended);
-    assert!(
-        left.contains("tokens in column user_id of \\\"lines\\\" of key \\\"\\\""),
-        "{left}"
+    assert_contains(
+        &left,
+        "tokens in column user_id of \\\"lines\\\" of key \\\"\\\"",
     );
 }
 
@@ -96,15 +89,10 @@ async fn tokens_that_another_key_of_the_same_id_made_are_left() {
 const HASHES: &str = r#"
 table = "logins"
 key = ["id"]
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "ip"
-type = "text"
-transform = ["ip"]
-mask = "hmac-sha256"
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "ip", type = "text", transform = ["ip"], mask = "hmac-sha256" },
+]
 "#;
 
 #[tokio::test]
@@ -143,11 +131,7 @@ async fn a_value_that_the_column_refuses_is_refused_with_its_rule() {
         "{}",
         refused.err
     );
-    assert!(
-        refused.err.contains("value 1 cannot be in column \"ip\": "),
-        "{}",
-        refused.err
-    );
+    assert_contains(&refused.err, "value 1 cannot be in column \"ip\": ");
 }
 
 #[tokio::test]
@@ -196,39 +180,25 @@ async fn dead_letters_that_cannot_be_read_are_left_and_searched_however_they_spe
     ] {
         stand.dead.send(&body).await;
     }
-    let ended = stand.forget("--yes").await;
-    assert_eq!(ended.code, 1, "{}", ended.err);
+    let ended = stand.forget("--yes").await.exits(1);
     for left in [
         "left: 3 dead letters (cannot be parsed, and contain one of the values",
         "left: 1 dead letter (cannot be parsed: inspect them, and delete them by hand), or --accept unreadable",
     ] {
-        assert!(ended.out.contains(left), "{}", ended.out);
+        assert_contains(&ended.out, left);
     }
-    let accepted = stand.forget("--yes --accept unreadable").await;
-    assert!(
-        accepted.code == 1
-            && accepted
-                .out
-                .contains("accepted: 1 dead letter (cannot be parsed"),
-        "{}",
-        accepted.out
-    );
+    let accepted = stand.forget("--yes --accept unreadable").await.exits(1);
+    assert_contains(&accepted.out, "accepted: 1 dead letter (cannot be parsed");
 }
 
 const NUMBERS: &str = r#"
 table = "accounts"
 key = ["id"]
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "number"
-type = "numeric"
-[[column]]
-name = "count"
-type = "integer"
-required = true
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "number", type = "numeric" },
+  { name = "count", type = "integer", required = true },
+]
 "#;
 
 #[tokio::test]
@@ -275,8 +245,8 @@ async fn a_byte_order_mark_is_not_part_of_the_first_value() {
 async fn a_dead_letter_that_comes_in_the_meantime_does_not_hide_one_that_was_not_received() {
     let database = Database::with_tables_of(NUMBERS).await;
     let other = json!({"number": 7, "count": 1});
-    let double = SqsDouble::with(1, &other).await;
-    double.hide(1);
+    let double = SqsDouble::with(1, &other);
+    double.state().hidden = 1;
     double.receive_with_first(&other);
     let tool = Tool::on(&database).on_aws().mapping(NUMBERS).input("5");
     let tool = tool.set("AWS_ENDPOINT_URL", &double.endpoint);

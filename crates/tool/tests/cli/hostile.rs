@@ -1,7 +1,7 @@
 //! Names in the catalog and in a mapping belong to others: they neither run as SQL nor control a terminal.
 
 use crate::tool::{Ended, Tool};
-use testkit::{Database, Mapping};
+use testkit::{Database, Mapping, assert_contains};
 
 /// Ends a comment, and begins a statement that would run.
 const INJECTED: &str = "\nCREATE TABLE pwned (); --\r\u{1b}[31m\u{202e}";
@@ -49,11 +49,10 @@ async fn hostile_names_in_the_catalog_do_not_run_as_sql_and_do_not_control_the_t
         .await;
     let tool = Tool::on(&database).mapping(&mapping);
     let check = tool.run("check").await;
-    assert!(check.out.contains("unique index i\\n"), "{}", check.out);
+    assert_contains(&check.out, "unique index i\\n");
     assert!(is_plain(&check.out), "{}", check.out);
     for flags in ["", " --allow-rewrite --allow-loss"] {
-        let plan = tool.run(&format!("ddl --diff{flags}")).await;
-        assert_eq!(plan.code, 1, "{}", plan.out);
+        let plan = tool.run(&format!("ddl --diff{flags}")).await.exits(1);
         assert!(is_plain(&plan.err), "{}", plan.err);
         run_as_psql(&database, &plan).await;
     }
@@ -95,8 +94,7 @@ async fn hostile_keys_and_file_names_do_not_control_the_terminal() {
             "ddl" => "ddl --pipeline no\u{1b}[31mfile",
             _ => "explain no\u{1b}[31mfile",
         };
-        let ended = Tool::bare().run(named).await;
-        assert_eq!(ended.code, 2);
+        let ended = Tool::bare().run(named).await.exits(2);
         assert!(
             ended.err.contains("no\\u{1b}[31mfile") && is_plain(&ended.err),
             "{:?}",

@@ -5,7 +5,7 @@ use testkit::aws::Queue;
 use testkit::batch::login;
 use testkit::iam_front::IamFront;
 use testkit::tls_front::Authority;
-use testkit::{Database, MASK_KEY, database_name};
+use testkit::{Database, MASK_KEY, assert_contains, database_name};
 
 #[tokio::test]
 async fn check_and_drain_log_in_with_a_token() {
@@ -25,13 +25,8 @@ async fn check_and_drain_log_in_with_a_token() {
         .on_aws()
         .set("AWS_REGION", "eu-west-1")
         .set("MASK_KEY", MASK_KEY);
-    let check = tool.run(&format!("check {flags}")).await;
-    assert_eq!(check.code, 0, "{}", check.out);
-    assert!(
-        check.out.contains(&format!("localhost:{port} as {role}")),
-        "{}",
-        check.out
-    );
+    let check = tool.run(&format!("check {flags}")).await.exits(0);
+    assert_contains(&check.out, &format!("localhost:{port} as {role}"));
     queue.send(&login().to_string()).await;
     let region = tool.set("AWS_REGION", "eu-west-1");
     let drain = region
@@ -39,14 +34,14 @@ async fn check_and_drain_log_in_with_a_token() {
             "drain --wait-time-seconds 1 --queue-url {} {flags}",
             queue.url
         ))
-        .await;
-    assert_eq!(drain.code, 0, "{}", drain.err);
+        .await
+        .exits(0);
     assert_eq!(database.count("user_logins").await, 1);
     for token in front.tokens() {
         assert!(!format!("{}{}", check.out, drain.err).contains(&token));
     }
     let both = tool_with(&flags).await;
-    assert!(both.contains("cannot be used with"), "{both}");
+    assert_contains(&both, "cannot be used with");
 }
 
 async fn tool_with(flags: &str) -> String {

@@ -5,14 +5,13 @@ use serde_json::{Value, json};
 use crate::ddl::create;
 use crate::tool::Tool;
 use testkit::batch::Batch;
-use testkit::{Database, MASK_KEY, Setup};
+use testkit::{Database, MASK_KEY, Setup, assert_contains};
 
 const CANARY: &str = "c4n4ry";
 
 /// The mapping inferred from these messages, one a line.
 pub(crate) async fn inferred(lines: &str) -> String {
-    let inferred = Tool::bare().input(lines).run("infer").await;
-    assert_eq!(inferred.code, 0, "{}", inferred.err);
+    let inferred = Tool::bare().input(lines).run("infer").await.exits(0);
     inferred.out
 }
 
@@ -38,15 +37,9 @@ async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
     let file = format!("{}/events/logins.jsonl", testkit::ROOT);
     let inferred = Tool::bare()
         .run(&format!("infer --table logins {file}"))
-        .await;
-    assert_eq!(inferred.code, 0);
-    assert!(
-        inferred
-            .err
-            .contains("omitted: line 42: the message is not JSON"),
-        "{}",
-        inferred.err
-    );
+        .await
+        .exits(0);
+    assert_contains(&inferred.err, "omitted: line 42: the message is not JSON");
     create(&Tool::on(&database).mapping(&inferred.out), &database).await;
     let mut function = Setup::on(&database).mapping(&inferred.out).start().await;
     let lines = include_str!("../../../../events/logins.jsonl")
@@ -225,13 +218,10 @@ async fn objects_become_columns_and_maps_of_data_do_not() {
         column(&mapping, "ids"),
         ["type = \"jsonb\"", "required = true"]
     );
-    assert!(
-        mapping.contains("# an object with keys that look like data"),
-        "{mapping}"
-    );
-    assert!(
-        mapping.contains("# Omitted: a key in message that looks like data."),
-        "{mapping}"
+    assert_contains(&mapping, "# an object with keys that look like data");
+    assert_contains(
+        &mapping,
+        "# Omitted: a key in message that looks like data.",
     );
     assert_eq!(
         column(&mapping, "a_b_type")[1..],
@@ -241,11 +231,11 @@ async fn objects_become_columns_and_maps_of_data_do_not() {
     let inside = json!({"a": 1, "people": [[{"email": CANARY}]], "by_mail": {"x@example.org": 1}})
         .to_string();
     let mapping = inferred(&inside).await;
-    assert!(
-        mapping.contains("# Omitted: \"people\", which seems to contain an e-mail address: jsonb and arrays cannot be masked."),
-        "{mapping}"
+    assert_contains(
+        &mapping,
+        "# Omitted: \"people\", which seems to contain an e-mail address: jsonb and arrays cannot be masked.",
     );
-    assert!(mapping.contains("# Omitted: \"by_mail\""), "{mapping}");
+    assert_contains(&mapping, "# Omitted: \"by_mail\"");
     assert!(!mapping.contains("name = \"people\""), "{mapping}");
 }
 
@@ -253,11 +243,8 @@ async fn objects_become_columns_and_maps_of_data_do_not() {
 async fn messages_that_came_through_sns_are_unwrapped() {
     let file = format!("{}/events/sns-batch.json", testkit::ROOT);
     let inferred = Tool::bare().run(&format!("infer {file}")).await;
-    assert!(
-        inferred.out.contains("envelope = \"sns\"") && inferred.out.contains("masked_ip"),
-        "{}",
-        inferred.out
-    );
+    assert_contains(&inferred.out, "envelope = \"sns\"");
+    assert_contains(&inferred.out, "masked_ip");
 }
 
 #[tokio::test]
@@ -286,8 +273,11 @@ async fn names_are_short_and_do_not_clash() {
 #[tokio::test]
 async fn records_that_are_not_those_of_sqs_are_part_of_a_message() {
     let of_s3 = json!({"Records": [{"eventSource": "aws:s3", "s3": {"object": {"size": 7}}}]});
-    let inferred = Tool::bare().input(&of_s3.to_string()).run("infer").await;
-    assert_eq!(inferred.code, 0, "{}", inferred.err);
+    let inferred = Tool::bare()
+        .input(&of_s3.to_string())
+        .run("infer")
+        .await
+        .exits(0);
     assert_eq!(inferred.err, "1 message: 1 row, 0 rejected\n");
     assert_eq!(
         column(&inferred.out, "object_size")[1],
@@ -310,12 +300,8 @@ async fn no_value_of_a_sample_is_written() {
             .input(&input)
             .run("infer")
             .await;
-        assert!(
-            !inferred.out.contains(CANARY) && !inferred.err.contains(CANARY),
-            "{}{}",
-            inferred.out,
-            inferred.err
-        );
+        assert!(!inferred.out.contains(CANARY), "{}", inferred.out);
+        assert!(!inferred.err.contains(CANARY), "{}", inferred.err);
     }
     let nothing: Value = json!([1]);
     let nothing = Tool::bare().input(&nothing.to_string()).run("infer").await;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::infer::inferred;
 use crate::tool::Tool;
-use testkit::Mapping;
+use testkit::{Mapping, assert_contains};
 
 fn lines(messages: impl IntoIterator<Item = Value>) -> String {
     let lines = messages.into_iter().map(|message| message.to_string());
@@ -59,8 +59,7 @@ async fn keys_that_are_data_are_not_printed() {
             "*",
         ),
     ] {
-        let proposed = Tool::bare().input(&input).run("infer").await;
-        assert_eq!(proposed.code, 0, "{}", proposed.err);
+        let proposed = Tool::bare().input(&input).run("infer").await.exits(0);
         let mapping = Mapping::by_message_id("t");
         // Something below is read, so that each path is shown down to its end.
         let mapping = mapping
@@ -119,19 +118,10 @@ async fn samples_with_very_many_keys_say_what_is_not_looked_at() {
         .run("infer")
         .await;
     let expected = "omitted: keys beyond the first 2000 different ones, which infer ignores";
-    assert!(proposed.err.contains(expected), "{}", proposed.err);
-    assert!(
-        proposed
-            .out
-            .contains("# Omitted: keys beyond the first 2000"),
-        "{}",
-        proposed.out
-    );
-    assert!(
-        proposed.out.contains("name = \"id\"") && !proposed.out.contains("\"k1\""),
-        "{}",
-        proposed.out
-    );
+    assert_contains(&proposed.err, expected);
+    assert_contains(&proposed.out, "# Omitted: keys beyond the first 2000");
+    assert_contains(&proposed.out, "name = \"id\"");
+    assert!(!proposed.out.contains("\"k1\""), "{}", proposed.out);
     // What is not a column is still searched for personal data.
     let maps = (0..300).map(|n| {
         let address = format!("{n}@example.org");
@@ -140,5 +130,5 @@ async fn samples_with_very_many_keys_say_what_is_not_looked_at() {
     });
     let proposed = Tool::bare().input(&lines(maps)).run("infer").await;
     let expected = "\"map\", which seems to contain an e-mail address";
-    assert!(proposed.out.contains(expected), "{}", proposed.out);
+    assert_contains(&proposed.out, expected);
 }

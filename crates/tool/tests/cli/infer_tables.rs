@@ -6,7 +6,7 @@ use crate::ddl::create;
 use crate::infer::inferred;
 use crate::tool::Tool;
 use testkit::batch::Batch;
-use testkit::{Database, Setup};
+use testkit::{Database, Setup, assert_contains, assert_ends};
 
 fn lines(messages: impl IntoIterator<Item = Value>) -> String {
     let lines: Vec<String> = messages
@@ -97,12 +97,9 @@ async fn a_long_name_of_a_table_with_its_schema_is_kept() {
     let table = format!("{}.{}", "s".repeat(63), "t".repeat(63));
     let tool = Tool::bare().input("{\"lines\": [{\"sku\": \"x\"}]}");
     let mapping = tool.run(&format!("infer --table {table}")).await.out;
-    assert!(
-        mapping.contains(&format!("name = \"{table}\"")),
-        "{mapping}"
-    );
+    assert_contains(&mapping, &format!("name = \"{table}\""));
     let child = format!("name = \"{}.{}_2\"", "s".repeat(63), "t".repeat(61));
-    assert!(mapping.contains(&child), "{mapping}");
+    assert_contains(&mapping, &child);
 }
 
 #[tokio::test]
@@ -174,10 +171,8 @@ async fn messages_of_types_with_different_fields_become_rows_of_different_tables
         "name = \"messages_invoice_paid\"; when = { \"type\" = [\"Invoice Paid\"] }; key = [\"message_id\"]; on_conflict = \"ignore\"",
     ];
     assert_eq!(tables(&mapping), expected);
-    assert!(
-        mapping.contains("\nunmatched = \"reject\" ") && mapping.contains("masked_ip"),
-        "{mapping}"
-    );
+    assert_contains(&mapping, "\nunmatched = \"reject\" ");
+    assert_contains(&mapping, "masked_ip");
     let events = inferred(&lines((0..20).map(on_eventbridge))).await;
     let whens: Vec<_> = events
         .lines()
@@ -204,16 +199,14 @@ async fn what_is_masked_in_one_table_is_not_stored_in_plaintext_in_another() {
         json!({"op": op, "before": before, "after": after, "source": if n.is_multiple_of(3) { json!("192.0.2.1") } else { json!("x") }})
     };
     let input = lines((0..30).map(change));
-    let inferred = Tool::bare().input(&input).run("infer").await;
-    assert_eq!(inferred.code, 0, "{}", inferred.err);
+    let inferred = Tool::bare().input(&input).run("infer").await.exits(0);
     assert!(tables(&inferred.out).len() > 1, "{}", inferred.out);
     let sources = inferred.out.matches("name = \"masked_source\"").count();
     assert_eq!(sources, tables(&inferred.out).len(), "{}", inferred.out);
     let omitted = "omitted: \"after\", which seems to contain an e-mail address";
-    assert!(inferred.err.contains(omitted), "{}", inferred.err);
+    assert_contains(&inferred.err, omitted);
     let tool = Tool::bare().mapping(&inferred.out).input(&input);
-    let explained = tool.run("explain --summary").await;
-    assert_eq!(explained.code, 0, "{}", explained.err);
+    tool.run("explain --summary").await.exits(0);
 }
 
 /// A field whose values are data, personal, unusual, or not in most messages; or types with the same fields.
@@ -363,11 +356,7 @@ async fn the_proposed_tables_store_the_samples() {
             assert!(!explained.out.contains("warning"), "{}", explained.out);
             create(&tool, &database).await;
             let check = tool.run("check").await;
-            assert!(
-                check.out.ends_with("\nready: 0 failures, 0 warnings\n"),
-                "{}",
-                check.out
-            );
+            assert_ends(&check.out, "\nready: 0 failures, 0 warnings\n");
             let mut function = Setup::on(&database).mapping(mapping).start().await;
             let batch = (0..20).fold(Batch::new(), |batch, n| {
                 batch.body(&format!("m{n}"), make(n))

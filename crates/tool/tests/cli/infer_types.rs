@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::infer::{column, inferred};
 use crate::tool::Tool;
+use testkit::{assert_contains, assert_ends};
 
 fn lines(messages: impl IntoIterator<Item = Value>) -> String {
     let lines = messages.into_iter().map(|message| message.to_string());
@@ -53,10 +54,8 @@ async fn digits_in_strings_stay_text_unless_the_name_says_a_quantity() {
         let is_offered = found.ends_with("; bigint would fit");
         let is_code = codes.contains(&name) || ["code", "isbn"].contains(&name);
         assert_eq!(is_offered, !is_code, "{name}: {found}");
-        assert!(
-            !mapping.contains("type = \"integer\"") && !mapping.contains("type = \"bigint\""),
-            "{mapping}"
-        );
+        assert!(!mapping.contains("type = \"integer\""), "{}", mapping);
+        assert!(!mapping.contains("type = \"bigint\""), "{}", mapping);
     }
     for (name, value, column_type) in [
         ("count", "12", "integer"),
@@ -113,11 +112,7 @@ async fn words_for_true_and_false_are_boolean_where_the_function_takes_them() {
         );
         let explained = Tool::bare().mapping(&mapping).input(&input);
         let explained = explained.run("explain --summary").await;
-        assert!(
-            explained.out.contains("40 messages: 40 rows, 0 rejected"),
-            "{}",
-            explained.out
-        );
+        assert_contains(&explained.out, "40 messages: 40 rows, 0 rejected");
     }
     let words = inferred(&of(&[json!("yes"), json!("no")])).await;
     let found = line(&words, "type = \"varchar(32)\"");
@@ -138,14 +133,11 @@ async fn most_messages_decide_what_is_a_table_and_the_others_are_named() {
     let input = lines((1..=50).map(message));
     let mapping = inferred(&input).await;
     let each = line(&mapping, "each = \"readings\"");
-    assert!(
-        each.ends_with("# a row for each object: up to 2 in the samples; line 12 is an object; elements: line 20 is text"),
-        "{each}"
+    assert_ends(
+        &each,
+        "# a row for each object: up to 2 in the samples; line 12 is an object; elements: line 20 is text",
     );
-    assert!(
-        mapping.contains("name = \"v\"\ntype = \"double precision\""),
-        "{mapping}"
-    );
+    assert_contains(&mapping, "name = \"v\"\ntype = \"double precision\"");
     let explained = Tool::bare().mapping(&mapping).input(&input);
     let explained = explained.run("explain --json").await.json();
     let rejected = explained
@@ -159,15 +151,9 @@ async fn most_messages_decide_what_is_a_table_and_the_others_are_named() {
     let mixed = (0..4).map(|n| json!({"new": if n == 2 { json!([1]) } else { json!("a") }}));
     let found = inferred(&lines(mixed)).await;
     let found = line(&found, "type = \"jsonb\"");
-    assert!(
-        found.ends_with("# an array: 1 of 4; line 3 is an array"),
-        "{found}"
-    );
+    assert_ends(&found, "# an array: 1 of 4; line 3 is an array");
     let half = (0..4).map(|n| json!({"at": if n % 2 == 0 { json!("2026-11-21T00:00:00Z") } else { json!(1_795_000_000) }}));
     let found = inferred(&lines(half)).await;
     let found = line(&found, "type = \"varchar(64)\"");
-    assert!(
-        found.contains("only 2 of 4 are bigint and as many timestamptz; "),
-        "{found}"
-    );
+    assert_contains(&found, "only 2 of 4 are bigint and as many timestamptz; ");
 }

@@ -9,29 +9,18 @@ use crate::explain::STEERING;
 use crate::tool::Tool;
 use testkit::aws::Secret;
 use testkit::batch::{Batch, login_with};
-use testkit::{Database, MASK_KEY, Setup};
+use testkit::{Database, MASK_KEY, Setup, assert_contains, assert_starts};
 
 /// A mapping of three masks, one of them behind a transform.
 const MASKS: &str = r#"
 table = "t"
 key = ["id"]
-[[column]]
-name = "id"
-type = "uuid"
-from = "@message_id"
-[[column]]
-name = "ip"
-type = "text"
-transform = ["ip"]
-mask = "hmac-sha256"
-[[column]]
-name = "plain"
-type = "text"
-mask = "sha512"
-[[column]]
-name = "reversible"
-type = "text"
-mask = "aes-siv"
+column = [
+  { name = "id", type = "uuid", from = "@message_id" },
+  { name = "ip", type = "text", transform = ["ip"], mask = "hmac-sha256" },
+  { name = "plain", type = "text", mask = "sha512" },
+  { name = "reversible", type = "text", mask = "aes-siv" },
+]
 "#;
 
 #[tokio::test]
@@ -57,8 +46,7 @@ async fn a_key_works_as_openssl_prints_it_also_in_a_secret() {
     let tool = Tool::bare().on_aws().mapping(MASKS);
     let secret = Secret::new(&format!("{{\"mask_key\": \"{printed}\"}}")).await;
     let from_secret = format!("token --mask-secret-id {} --column ip 10.0.0.1", secret.id);
-    let from_secret = tool.run(&from_secret).await;
-    assert_eq!(from_secret.code, 0, "{}", from_secret.err);
+    let from_secret = tool.run(&from_secret).await.exits(0);
     let token = tool.set("MASK_KEY", &printed);
     let token = token.run("token --column ip 10.0.0.1").await;
     assert_eq!(
@@ -83,18 +71,11 @@ async fn a_value_is_processed_like_those_of_its_column() {
     );
     let which = tool.run("token x").await;
     assert_eq!((which.code, which.out.as_str()), (2, ""));
-    assert!(
-        which.err.contains("name one of ip, plain, reversible"),
-        "{}",
-        which.err
-    );
+    assert_contains(&which.err, "name one of ip, plain, reversible");
     let bad = tool.run("token --column ip c4n4ry 10.0.0.1").await;
     assert_eq!((bad.code, bad.out.lines().count()), (1, 1));
-    assert!(
-        bad.err.starts_with("value 1: ") && !bad.err.contains("c4n4ry"),
-        "{}",
-        bad.err
-    );
+    assert_starts(&bad.err, "value 1: ");
+    assert!(!bad.err.contains("c4n4ry"), "{}", bad.err);
 }
 
 #[tokio::test]
@@ -128,12 +109,8 @@ async fn a_token_or_value_may_begin_with_a_hyphen() {
         values.trim()
     );
     for help in ["unmask --help", "unmask -h", "token --help", "token -h"] {
-        let help = tool.run(help).await;
-        assert!(
-            help.code == 0 && help.out.contains("Usage:"),
-            "{}",
-            help.out
-        );
+        let help = tool.run(help).await.exits(0);
+        assert_contains(&help.out, "Usage:");
     }
 }
 
@@ -166,19 +143,13 @@ async fn a_hash_says_that_it_cannot_be_unmasked() {
             .out;
         let unmask = tool.run(&format!("unmask {token}")).await;
         assert_eq!((unmask.code, unmask.out.as_str()), (1, ""));
-        assert!(unmask.err.contains("it is a hash"), "{}", unmask.err);
+        assert_contains(&unmask.err, "it is a hash");
     }
     let other = tool
         .run("unmask NsoHpoT3-IAHosYEHswbLhh5ZFHBEw3Hs6VPw3M3lB")
-        .await;
-    assert!(
-        other.code == 1
-            && other
-                .err
-                .contains("not an aes-siv token of any configured key"),
-        "{}",
-        other.err
-    );
+        .await
+        .exits(1);
+    assert_contains(&other.err, "not an aes-siv token of any configured key");
 }
 
 #[tokio::test]
@@ -215,12 +186,8 @@ async fn a_value_has_a_token_under_every_key_and_tokens_of_every_key_are_unmaske
 async fn without_a_key_there_is_no_token() {
     let tool = Tool::bare().mapping(MASKS);
     for command in ["token --column ip 10.0.0.1", "unmask x"] {
-        let ended = tool.run(command).await;
-        assert!(
-            ended.code == 2 && ended.err.contains("set MASK_SECRET_ID or MASK_KEY"),
-            "{}",
-            ended.err
-        );
+        let ended = tool.run(command).await.exits(2);
+        assert_contains(&ended.err, "set MASK_SECRET_ID or MASK_KEY");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::tool::{Ended, Tool};
-use testkit::{Database, Mapping};
+use testkit::{Database, Mapping, assert_contains};
 
 /// Types of columns, and values that a conversion may change.
 const LIVE: [(&str, &[&str]); 35] = [
@@ -136,8 +136,7 @@ async fn a_statement_does_to_stored_values_what_its_mark_says() {
     let (mapping, sql) = every_pair();
     database.execute(&sql).await;
     let tool = Tool::on(&database).mapping(&mapping);
-    let safe = tool.run("ddl --diff").await;
-    assert_eq!(safe.code, 1, "{}", safe.err);
+    let safe = tool.run("ddl --diff").await.exits(1);
     assert!(statements(&safe).iter().all(|(mark, _)| *mark == '+'));
     let plan = tool.run("ddl --diff --allow-rewrite --allow-loss").await;
     let mut marks = BTreeMap::new();
@@ -211,7 +210,10 @@ async fn ddl_diff_piped_to_psql_changes_no_stored_value_until_that_is_allowed() 
     assert_eq!(marks, "+~!!", "{}", plan.out);
     // check names the flag instead of a statement that loses something.
     let check = tool.run("check").await.out;
-    assert!(check.contains("`sqs-to-postgres ddl --diff --allow-loss` prints the statement, which drops the time of day"), "{check}");
+    assert_contains(
+        &check,
+        "`sqs-to-postgres ddl --diff --allow-loss` prints the statement, which drops the time of day",
+    );
     assert!(!check.contains("TYPE date"), "{check}");
     let rewrite = tool.run("ddl --diff --allow-rewrite").await;
     database.execute(&rewrite.out).await;

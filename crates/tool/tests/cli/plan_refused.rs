@@ -4,7 +4,7 @@ use crate::ddl::create;
 use crate::families::reference;
 use crate::plan::statements;
 use crate::tool::Tool;
-use testkit::{Database, Mapping};
+use testkit::{Database, Mapping, assert_contains};
 
 /// A mapping with a column of this type.
 fn mapped(kind: &str) -> Mapping {
@@ -128,11 +128,7 @@ async fn a_virtual_generated_column_is_to_be_removed_from_the_mapping() {
         .run("ddl --diff")
         .await;
     assert_eq!((plan.code, statements(&plan)), (1, vec![]));
-    assert!(
-        plan.out.contains("remove it from the mapping"),
-        "{}",
-        plan.out
-    );
+    assert_contains(&plan.out, "remove it from the mapping");
 }
 
 #[tokio::test]
@@ -146,12 +142,7 @@ async fn a_view_in_place_of_the_table_gets_no_statement() {
         .run("ddl --diff --allow-loss --allow-rewrite")
         .await;
     assert_eq!((plan.code, statements(&plan)), (1, vec![]));
-    assert!(
-        plan.out
-            .contains("\"t\" is not a table: map the table itself"),
-        "{}",
-        plan.out
-    );
+    assert_contains(&plan.out, "\"t\" is not a table: map the table itself");
 }
 
 #[tokio::test]
@@ -160,8 +151,7 @@ async fn check_finds_a_domain_that_does_not_allow_null() {
     let create = "CREATE DOMAIN given AS text NOT NULL; CREATE TABLE t (k text PRIMARY KEY, v given, w given)";
     database.execute(create).await;
     let tool = Tool::on(&database).mapping(&mapped("text"));
-    let check = tool.run("check").await;
-    assert_eq!(check.code, 2, "{}", check.out);
+    let check = tool.run("check").await.exits(2);
     for expected in [
         "of the domain given, which is not null, but the mapping allows null",
         "column w  not mapped, but not null and without a default",
@@ -187,11 +177,7 @@ async fn the_key_of_a_partitioned_table_has_to_contain_the_partition_column() {
         .run("ddl --diff")
         .await;
     assert_eq!((plan.code, statements(&plan)), (1, vec![]), "{}", plan.out);
-    assert!(
-        plan.out.contains("add \"v\" to the key of the mapping"),
-        "{}",
-        plan.out
-    );
+    assert_contains(&plan.out, "add \"v\" to the key of the mapping");
 }
 
 #[tokio::test]
@@ -211,11 +197,9 @@ async fn a_key_that_a_foreign_key_compares_changes_in_both_tables_once_that_is_d
     assert_eq!(plan.out.matches(constraint).count(), 2, "{}", plan.out);
     let drop = "ALTER TABLE order_lines DROP CONSTRAINT order_lines_order_id_fkey";
     database.execute(drop).await;
-    let first = tool.run(flags).await;
-    assert_eq!(first.code, 1);
+    let first = tool.run(flags).await.exits(1);
     database.execute(&first.out).await;
-    let second = tool.run("ddl --diff").await;
-    assert_eq!(second.code, 0, "{}", second.out);
+    let second = tool.run("ddl --diff").await.exits(0);
     database.execute(&second.out).await;
     assert_eq!(tool.run("ddl --diff").await.out, "");
     assert_eq!(tool.run("check").await.code, 0);

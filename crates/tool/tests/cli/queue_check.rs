@@ -1,9 +1,6 @@
 //! `check` of the queue and of the function that reads from it.
 
 use aws_sdk_sqs::types::QueueAttributeName;
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::routing::{get, post};
 use mapping::Pipeline;
 use serde_json::{Value, json};
 
@@ -11,7 +8,8 @@ use crate::check::complaints;
 use crate::ddl::create;
 use crate::tool::Tool;
 use testkit::aws::{Queue, config, unique};
-use testkit::{Database, MASK_KEY, Setup};
+use testkit::http::{self, Answer, Request};
+use testkit::{Database, MASK_KEY, Setup, assert_contains};
 
 /// Lambda's answers about one function, as its API documents them.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html> (2026-11).
@@ -48,51 +46,37 @@ impl Lambda {
         self
     }
 
-    /// Answers at this address, without a stop.
-    async fn serve(self) -> String {
-        let routes = Router::new()
-            .route(
-                "/2015-03-31/functions/{name}/configuration",
-                get(configuration),
-            )
-            .route("/2019-09-30/functions/{name}/concurrency", get(concurrency))
-            .route("/2015-03-31/event-source-mappings", get(sources))
-            .route("/", post(log_events))
-            .with_state(self);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    /// Answers at this address.
+    fn serve(self) -> String {
+        let address = http::serve(move |request| Some(Answer::new(200, self.answer(request))));
         format!("http://{address}")
     }
-}
 
-async fn configuration(State(lambda): State<Lambda>, Path(name): Path<String>) -> String {
-    let (timeout, environment) = (lambda.timeout_secs, lambda.environment);
-    let modified = "2026-01-31T23:59:59.500+0000";
-    let group = lambda
-        .log_group
-        .unwrap_or_else(|| format!("/aws/lambda/{name}"));
-    json!({
-        "FunctionName": name, "Timeout": timeout, "Environment": environment, "LastModified": modified,
-        "LoggingConfig": {"LogGroup": group},
-    })
-    .to_string()
-}
-
-async fn log_events(State(lambda): State<Lambda>, request: String) -> String {
-    let request: Value = serde_json::from_str(&request).unwrap();
-    assert_eq!(request["logGroupName"], "/aws/lambda/f");
-    assert_eq!(request["startTime"], 1_769_903_999_500_u64);
-    json!({"events": [{"message": "INIT_START"}, {"message": lambda.log}]}).to_string()
-}
-
-async fn concurrency(State(lambda): State<Lambda>, Path(_): Path<String>) -> String {
-    let reserved = lambda.reserved;
-    json!({"ReservedConcurrentExecutions": reserved}).to_string()
-}
-
-async fn sources(State(lambda): State<Lambda>) -> String {
-    json!({"EventSourceMappings": [lambda.source]}).to_string()
+    fn answer(&self, request: &Request) -> Value {
+        let path: Vec<&str> = request.path().split(['/', '?']).collect();
+        match path[1..] {
+            ["2015-03-31", "functions", name, "configuration"] => {
+                let group = || format!("/aws/lambda/{name}");
+                json!({
+                    "FunctionName": name, "Timeout": self.timeout_secs, "Environment": self.environment,
+                    "LastModified": "2026-01-31T23:59:59.500+0000",
+                    "LoggingConfig": {"LogGroup": self.log_group.clone().unwrap_or_else(group)},
+                })
+            }
+            ["2019-09-30", "functions", _, "concurrency"] => {
+                json!({"ReservedConcurrentExecutions": self.reserved})
+            }
+            ["2015-03-31", "event-source-mappings", ..] => {
+                json!({"EventSourceMappings": [self.source]})
+            }
+            _ => {
+                let request = request.json();
+                assert_eq!(request["logGroupName"], "/aws/lambda/f");
+                assert_eq!(request["startTime"], 1_769_903_999_500_u64);
+                json!({"events": [{"message": "INIT_START"}, {"message": self.log}]})
+            }
+        }
+    }
 }
 
 const SHIPPED: &str = include_str!("../../../../pipeline.toml");
@@ -168,7 +152,7 @@ impl House {
             Some(_) => tool.set("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", &sqs),
             None => tool,
         };
-        let tool = tool.set("AWS_ENDPOINT_URL", &lambda.serve().await);
+        let tool = tool.set("AWS_ENDPOINT_URL", &lambda.serve());
         let check = format!("check --json --function f {arguments}");
         complaints(&tool.run(&check).await)
     }
@@ -255,7 +239,7 @@ async fn each_single_mistake_in_the_function_is_named() {
             (name, status),
             "{text}"
         );
-        assert!(text.contains(said), "{text}");
+        assert_contains(&text, said);
     }
     let elsewhere = good.with(
         "EventSourceArn",
@@ -328,10 +312,7 @@ async fn the_deployed_function_is_read_from_lambda() {
         (2, "function")
     );
     let said = &complaints(&nowhere)[0].2;
-    assert!(
-        said.contains("function \"nowhere\" does not exist: check"),
-        "{said}"
-    );
+    assert_contains(&said, "function \"nowhere\" does not exist: check");
 }
 
 /// SQS counts the deliveries of the messages behind a bad one, too.
@@ -362,9 +343,9 @@ async fn a_fifo_queue_whose_dead_letters_sqs_moves_is_a_warning() {
             panic!("{found:?}")
         };
         assert_eq!((name.as_str(), status.as_str()), ("order", "warning"));
-        assert!(
-            said.contains("after 3 deliveries SQS moves the good messages behind it"),
-            "{said}"
+        assert_contains(
+            &said,
+            "after 3 deliveries SQS moves the good messages behind it",
         );
     }
     let check = format!("check --json --queue-url {}", house.queue.url);
@@ -447,7 +428,7 @@ async fn a_deployed_function_that_differs_from_what_is_checked_fails_the_check()
             (name, status),
             "{text}"
         );
-        assert!(text.contains(said), "{text}");
+        assert_contains(&text, said);
     }
 }
 

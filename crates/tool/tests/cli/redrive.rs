@@ -16,7 +16,8 @@ use testkit::batch::login_with;
 use testkit::port::Closed;
 use testkit::sqs_double::SqsDouble;
 use testkit::{
-    Database, Function, MASK_KEY, Mapping, PATIENCE, Setup, TempFile, eventually, signed_origin,
+    Database, Function, MASK_KEY, Mapping, PATIENCE, Setup, TempFile, assert_contains, assert_ends,
+    assert_starts, eventually, signed_origin,
 };
 
 /// Another key than the usual one.
@@ -229,13 +230,8 @@ async fn a_message_that_the_function_dead_lettered_is_stored_once_under_its_orig
         // Twice: the second time there is nothing left to move.
         for expected in ["moved 1 message in", "no dead letters"] {
             let tool = Tool::bare().on_aws().set("MASK_KEY", tool_key);
-            let redriven = tool.run(&queues.command("")).await;
-            assert!(
-                redriven.code == 0 && redriven.out.starts_with(expected),
-                "{}{}",
-                redriven.out,
-                redriven.err
-            );
+            let redriven = tool.run(&queues.command("")).await.exits(0);
+            assert_starts(&redriven.out, expected);
             assert_eq!(redriven.err, "");
         }
         let back = queues.queue.receive(0).await.remove(0);
@@ -392,8 +388,7 @@ async fn a_message_that_sqs_moved_is_stored_once_under_its_original_id() {
     database
         .execute("ALTER TABLE user_logins DROP CONSTRAINT known")
         .await;
-    let redriven = queues.redrive("--json").await;
-    assert_eq!(redriven.code, 0, "{}", redriven.err);
+    let redriven = queues.redrive("--json").await.exits(0);
     assert_eq!(redriven.json()[0]["message_id"], json!(id));
     drain(&queues.queue, &mut function).await;
     assert_eq!(stored(&database).await, [id]);
@@ -423,15 +418,11 @@ async fn only_messages_of_the_rule_are_moved_and_the_others_become_visible_at_on
     queues.dead_letters_of("required", 12).await;
     queues.dead_letters_of("type", 15).await;
     queues.dead_letter("moved by SQS", &[]).await;
-    let redriven = queues.redrive("--rule type").await;
-    assert_eq!(redriven.code, 0, "{}", redriven.err);
-    assert!(
-        redriven.out.starts_with("moved 15 messages")
-            && redriven.out.ends_with(
-                "12 skipped: broke another rule; 1 skipped: no rule, because SQS itself moved them\n"
-            ),
-        "{}",
-        redriven.out
+    let redriven = queues.redrive("--rule type").await.exits(0);
+    assert_starts(&redriven.out, "moved 15 messages");
+    assert_ends(
+        &redriven.out,
+        "12 skipped: broke another rule; 1 skipped: no rule, because SQS itself moved them\n",
     );
     queues.assert_visible(15, 13).await;
 }
@@ -443,8 +434,7 @@ async fn a_dry_run_counts_by_reason_and_moves_nothing() {
     let reason = r#"{"rule": "required", "column": "masked_ip", "path": "ip"}"#;
     queues.dead_letter("{}", &[("rejection", reason)]).await;
     queues.dead_letter("moved by SQS", &[]).await;
-    let dry = queues.redrive("--dry-run").await;
-    assert_eq!(dry.code, 0, "{}", dry.err);
+    let dry = queues.redrive("--dry-run").await.exits(0);
     let words: Vec<String> = dry
         .out
         .lines()
@@ -472,14 +462,12 @@ async fn a_dry_run_counts_by_reason_and_moves_nothing() {
 
 #[tokio::test]
 async fn a_rule_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
-    let refused = Tool::bare().run("redrive --rule typ --dry-run").await;
-    assert_eq!(refused.code, 2, "{}", refused.out);
-    assert!(
-        refused.err.contains("the rules are body_missing,")
-            && refused.err.contains("did you mean \"type\"?"),
-        "{}",
-        refused.err
-    );
+    let refused = Tool::bare()
+        .run("redrive --rule typ --dry-run")
+        .await
+        .exits(2);
+    assert_contains(&refused.err, "the rules are body_missing,");
+    assert_contains(&refused.err, "did you mean \"type\"?");
 }
 
 #[tokio::test]
@@ -495,8 +483,7 @@ async fn an_explained_dead_letter_shows_its_result_and_is_not_moved() {
         format!("redrive --queue-url {queue} --dead-letter-queue-url {dead} --explain {options}")
     };
     let tool = Tool::bare().on_aws().mapping(mapping);
-    let explained = tool.run(&redrive("")).await;
-    assert_eq!(explained.code, 1, "{}", explained.err);
+    let explained = tool.run(&redrive("")).await.exits(1);
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let lines: BTreeSet<String> = explained.out.lines().map(words).collect();
     let expected = [
@@ -522,12 +509,8 @@ async fn an_explained_dead_letter_shows_its_result_and_is_not_moved() {
 async fn at_most_the_requested_number_is_moved() {
     let queues = Queues::new().await;
     queues.dead_letters_of("type", 30).await;
-    let redriven = queues.redrive("--max 17").await;
-    assert!(
-        redriven.code == 0 && redriven.out.starts_with("moved 17 messages"),
-        "{}",
-        redriven.out
-    );
+    let redriven = queues.redrive("--max 17").await.exits(0);
+    assert_starts(&redriven.out, "moved 17 messages");
     queues.assert_visible(17, 13).await;
 }
 
@@ -546,15 +529,10 @@ async fn messages_of_a_fifo_queue_keep_their_group_and_order() {
         send.message_body(number.to_string()).send().await.unwrap();
     }
     queues.wait_until_dead(12).await;
-    let redriven = queues.redrive("").await;
-    assert!(
-        redriven.code == 0 && redriven.out.starts_with("moved 12 messages"),
-        "{}{}",
-        redriven.out,
-        redriven.err
-    );
+    let redriven = queues.redrive("").await.exits(0);
+    assert_starts(&redriven.out, "moved 12 messages");
     let reset = "SQS reset the time of 12 messages when it moved them";
-    assert!(redriven.err.contains(reset), "{}", redriven.err);
+    assert_contains(&redriven.err, reset);
     let back = queues.queue.take_all(12).await;
     let bodies: Vec<usize> = back
         .iter()
@@ -604,12 +582,8 @@ async fn ctrl_c_and_sigterm_leave_no_message_invisible() {
             .start(&queues.command("--json --rate 20 --rule type"));
         running.line().await;
         running.signal(signal);
-        let ended = running.end().await;
-        assert!(
-            ended.code == 1 && ended.err.contains("interrupted"),
-            "{}",
-            ended.err
-        );
+        let ended = running.end().await.exits(1);
+        assert_contains(&ended.err, "interrupted");
         let moved = ended.json().len() + 1;
         assert!(moved < 60);
         queues.assert_visible(moved, 80 - moved).await;
@@ -640,11 +614,7 @@ async fn a_message_that_fails_again_is_not_moved_again() {
         redriven.out,
         redriven.err
     );
-    assert!(
-        redriven.out.starts_with("moved 30 messages"),
-        "{}",
-        redriven.out
-    );
+    assert_starts(&redriven.out, "moved 30 messages");
     assert_eq!(queues.dead.invisible().await, 0);
 }
 
@@ -660,19 +630,15 @@ async fn a_message_that_cannot_be_moved_stays_and_does_not_affect_others() {
         .dead_letter("foreign", &[("origin", &of_another_queue())])
         .await;
     queues.dead_letter("good", &ten[..9]).await;
-    let redriven = queues.redrive("").await;
-    assert_eq!(redriven.code, 1);
-    assert!(
-        redriven.out.starts_with("moved 1 message in")
-            && redriven.out.ends_with(
-                "1 skipped: from another queue (--any-source moves them too); 3 messages not moved\n"
-            ),
-        "{}",
-        redriven.out
+    let redriven = queues.redrive("").await.exits(1);
+    assert_starts(&redriven.out, "moved 1 message in");
+    assert_ends(
+        &redriven.out,
+        "1 skipped: from another queue (--any-source moves them too); 3 messages not moved\n",
     );
     for id in [full, large, named] {
         let said = format!("message {id} was not moved: it has");
-        assert!(redriven.err.contains(&said), "{}", redriven.err);
+        assert_contains(&redriven.err, &said);
     }
     queues.assert_visible(1, 4).await;
 }
@@ -696,26 +662,18 @@ async fn a_forged_source_queue_does_not_prevent_a_move() {
         .await
         .unwrap();
     queues.wait_until_dead(1).await;
-    let redriven = queues.redrive("").await;
-    assert!(
-        redriven.code == 0 && redriven.out.starts_with("moved 1 message in"),
-        "{}{}",
-        redriven.out,
-        redriven.err
-    );
+    let redriven = queues.redrive("").await.exits(0);
+    assert_starts(&redriven.out, "moved 1 message in");
     queues.assert_visible(1, 0).await;
     // So can every sender to the dead-letter queue itself.
     queues
         .dead_letter("{}", &[("origin", &of_another_queue())])
         .await;
     let left = queues.redrive("").await;
-    assert!(
-        left.out.starts_with("moved 0 messages in") && left.out.contains("--any-source"),
-        "{}",
-        left.out
-    );
+    assert_starts(&left.out, "moved 0 messages in");
+    assert_contains(&left.out, "--any-source");
     let moved = queues.redrive("--any-source").await;
-    assert!(moved.out.starts_with("moved 1 message in"), "{}", moved.out);
+    assert_starts(&moved.out, "moved 1 message in");
     queues.assert_visible(1, 0).await;
 }
 
@@ -727,26 +685,20 @@ async fn an_origin_that_is_not_a_message_group_does_not_prevent_a_move_to_a_fifo
     let origin = signed_origin("", origin, "");
     queues.dead_letter("{}", &[("origin", &origin)]).await;
     let arguments = format!("--dead-letter-queue-url {}", queues.dead.url);
-    let redriven = queues.redrive(&arguments).await;
-    assert!(
-        redriven.code == 0 && redriven.out.starts_with("moved 1 message in"),
-        "{}{}",
-        redriven.out,
-        redriven.err
-    );
+    let redriven = queues.redrive(&arguments).await.exits(0);
+    assert_starts(&redriven.out, "moved 1 message in");
 }
 
 #[tokio::test]
 async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
-    let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect()).await;
+    let double = SqsDouble::of((0..10).map(|number| number.to_string()).collect());
     double.fail_sends("3", usize::MAX);
     let redrive = format!(
         "redrive --json --queue-name double.fifo --dead-letter-queue-url http://double/dead.fifo --endpoint-url {}",
         double.endpoint
     );
-    let redriven = Tool::bare().on_aws().run(&redrive).await;
-    assert_eq!(redriven.code, 1, "{}", redriven.err);
-    assert_eq!(double.arrived(), ["0", "1", "2"]);
+    let redriven = Tool::bare().on_aws().run(&redrive).await.exits(1);
+    assert_eq!(double.state().arrived, ["0", "1", "2"]);
     let errors: Vec<String> = redriven
         .json()
         .iter()
@@ -765,34 +717,28 @@ async fn a_message_that_cannot_be_moved_holds_back_its_fifo_group() {
 
 #[tokio::test]
 async fn messages_that_arrived_before_an_error_are_moved() {
-    let double = SqsDouble::with(10, &json!({})).await;
+    let double = SqsDouble::with(10, &json!({}));
     let redrive = format!(
         "redrive --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
     );
-    let redriven = Tool::bare().on_aws().run(&redrive).await;
-    assert_eq!(redriven.code, 2, "{}", redriven.err);
-    assert!(
-        redriven.out.starts_with("moved 5 messages"),
-        "{}",
-        redriven.out
-    );
+    let redriven = Tool::bare().on_aws().run(&redrive).await.exits(2);
+    assert_starts(&redriven.out, "moved 5 messages");
     let (waiting, held) = double.left();
     assert_eq!(waiting + held, 5);
 }
 
 #[tokio::test]
 async fn messages_that_were_sent_but_cannot_be_deleted_are_reported() {
-    let double = SqsDouble::with(3, &json!({})).await;
+    let double = SqsDouble::with(3, &json!({}));
     double.fail_sends("none of them", 0);
-    double.refuse_deletes();
+    double.state().refuses_deletes = true;
     let redrive = format!(
         "redrive --json --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
     );
-    let redriven = Tool::bare().on_aws().run(&redrive).await;
-    assert_eq!(redriven.code, 2, "{}", redriven.err);
-    assert!(redriven.err.contains("AccessDenied"), "{}", redriven.err);
+    let redriven = Tool::bare().on_aws().run(&redrive).await.exits(2);
+    assert_contains(&redriven.err, "AccessDenied");
     let lines = redriven.json();
     let is_reported = |line: &Value| line["error"].as_str().unwrap().contains("it was sent");
     assert!(
@@ -803,8 +749,8 @@ async fn messages_that_were_sent_but_cannot_be_deleted_are_reported() {
 
 #[tokio::test]
 async fn messages_that_reappear_do_not_keep_it_from_ending() {
-    let double = SqsDouble::with(60, &json!({})).await;
-    double.hold_none();
+    let double = SqsDouble::with(60, &json!({}));
+    double.state().holds_none = true;
     let redrive = format!(
         "redrive --dry-run --queue-name double --dead-letter-queue-url http://double/dead --endpoint-url {}",
         double.endpoint
@@ -813,11 +759,7 @@ async fn messages_that_reappear_do_not_keep_it_from_ending() {
     let dry = timeout(PATIENCE, tool.run(&redrive)).await;
     let dry = dry.expect("it ends");
     assert_eq!(dry.code, 0, "{}", dry.err);
-    assert!(
-        dry.out.ends_with("would move 60 dead letters\n"),
-        "{}",
-        dry.out
-    );
+    assert_ends(&dry.out, "would move 60 dead letters\n");
 }
 
 #[tokio::test]
@@ -826,8 +768,7 @@ async fn a_closed_stdout_of_a_redrive_is_reported_as_incomplete() {
     queues.dead_letters_of("type", 60).await;
     let mut running = signing().start(&queues.command("--json --rate 20"));
     running.line().await;
-    let ended = running.end_unread().await;
-    assert_eq!(ended.code, 1, "{}", ended.err);
+    let ended = running.end_unread().await.exits(1);
     let said = ended.err.split_whitespace().nth(1).unwrap();
     let moved: usize = said.parse().expect(&ended.err);
     queues.assert_visible(moved, 60 - moved).await;
@@ -837,20 +778,13 @@ async fn a_closed_stdout_of_a_redrive_is_reported_as_incomplete() {
 async fn without_a_dead_letter_queue_it_says_which_option_names_one() {
     let (queue, tool) = (Queue::new().await, Tool::bare().on_aws());
     let redrive = format!("redrive --queue-url {}", queue.url);
-    let none = tool.run(&redrive).await;
-    assert!(
-        none.code == 2 && none.err.contains("--dead-letter-queue-url"),
-        "{}",
-        none.err
-    );
+    let none = tool.run(&redrive).await.exits(2);
+    assert_contains(&none.err, "--dead-letter-queue-url");
     let itself = tool
         .run(&format!("{redrive} --dead-letter-queue-url {}", queue.url))
-        .await;
-    assert!(
-        itself.code == 2 && itself.err.contains("is the queue itself"),
-        "{}",
-        itself.err
-    );
+        .await
+        .exits(2);
+    assert_contains(&itself.err, "is the queue itself");
     let closed = Closed::new();
     let away = format!("{redrive} --endpoint-url http://{}", closed.address());
     assert_eq!(tool.run(&away).await.code, 3);

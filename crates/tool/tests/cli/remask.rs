@@ -15,7 +15,8 @@ use testkit::batch::Batch;
 use testkit::pgbouncer::PgBouncer;
 use testkit::proxy::Proxy;
 use testkit::{
-    Database, MASK_KEY, Mapping, Setup, database_name, eventually, server_address, superuser,
+    Database, MASK_KEY, Mapping, Setup, assert_contains, database_name, eventually, server_address,
+    superuser,
 };
 
 /// Another key of 64 bytes.
@@ -185,7 +186,7 @@ async fn rows_are_re_encrypted_although_it_is_killed_twice_while_a_function_stor
     assert_done(&last);
     ended.send(()).unwrap();
     storing.await.unwrap();
-    assert!(last.out.contains("re-encrypted"), "{}", last.out);
+    assert_contains(&last.out, "re-encrypted");
     let rest = format!("people WHERE name NOT LIKE '{NEW}' OR key_id <> '2026'");
     assert_eq!(rotated.database.count(&rest).await, 0);
     assert_eq!(
@@ -218,13 +219,8 @@ async fn sigterm_ends_it_after_the_page_in_progress() {
     let running = rotated.tool.start("remask --rate 200");
     rotated.wait_for(200).await;
     running.signal("TERM");
-    let ended = running.end().await;
-    assert_eq!(ended.code, 1);
-    assert!(
-        ended.out.contains("not finished: run it again"),
-        "{}",
-        ended.out
-    );
+    let ended = running.end().await.exits(1);
+    assert_contains(&ended.out, "not finished: run it again");
     assert!(rotated.new_tokens().await < 3_000);
     assert_done(&rotated.tool.run("remask").await);
     assert_eq!(rotated.new_tokens().await, 3_000);
@@ -322,14 +318,10 @@ async fn a_row_that_is_replaced_between_reading_and_writing_is_not_overwritten()
 async fn rows_that_others_keep_locked_are_left_and_reported() {
     let rotated = Rotated::people(10).await;
     let lock = rotated.database.lock_rows("people", "id IN (4, 5)").await;
-    let ended = rotated.tool.run("remask").await;
-    assert_eq!(ended.code, 1);
-    assert!(
-        ended
-            .out
-            .contains("2 rows skipped because they were locked: run it again"),
-        "{}",
-        ended.out
+    let ended = rotated.tool.run("remask").await.exits(1);
+    assert_contains(
+        &ended.out,
+        "2 rows skipped because they were locked: run it again",
     );
     assert_eq!(rotated.new_tokens().await, 8);
     drop(lock);
@@ -376,7 +368,7 @@ async fn if_an_answer_is_lost_the_number_of_changed_rows_is_a_minimum() {
     let ended = running.end().await;
     assert_done(&ended);
     assert_eq!(rotated.new_tokens().await, 10);
-    assert!(ended.out.contains("re-encrypted at least"), "{}", ended.out);
+    assert_contains(&ended.out, "re-encrypted at least");
 }
 
 #[tokio::test]
@@ -395,12 +387,7 @@ async fn an_interrupt_during_an_outage_still_says_what_was_changed() {
     running.signal("TERM");
     let ended = running.end().await;
     assert_ne!(ended.code, 0);
-    assert!(
-        ended.out.contains("not finished: run it again"),
-        "{}{}",
-        ended.out,
-        ended.err
-    );
+    assert_contains(&ended.out, "not finished: run it again");
 }
 
 #[tokio::test]
@@ -443,8 +430,7 @@ async fn no_value_travels_or_is_in_an_output_or_in_the_log_of_postgres() {
     let tool = tool.set("RUST_LOG", "trace");
     let mut heard = String::new();
     for arguments in ["--dry-run", "--dry-run --json", "", "--json"] {
-        let ended = tool.run(&format!("remask {arguments}")).await;
-        assert_eq!(ended.code, 1, "{}", ended.err);
+        let ended = tool.run(&format!("remask {arguments}")).await.exits(1);
         heard += &(ended.out + &ended.err);
     }
     let travelled = [proxy.sent().concat(), proxy.answered()].concat();
@@ -467,32 +453,20 @@ async fn rows_of_child_tables_are_re_encrypted_too() {
         name = "SCHEMA.orders"
         key = ["id"]
         on_conflict = "update"
-        [[table.column]]
-        name = "id"
-        type = "bigint"
-        required = true
-        [[table.column]]
-        name = "email"
-        type = "varchar(100)"
-        mask = "aes-siv"
+        column = [
+          { name = "id", type = "bigint", required = true },
+          { name = "email", type = "varchar(100)", mask = "aes-siv" },
+        ]
         [[table]]
         name = "SCHEMA.lines"
         parent = "SCHEMA.orders"
         each = "lines"
         key = ["id", "line"]
-        [[table.column]]
-        name = "id"
-        type = "bigint"
-        from = "^.id"
-        required = true
-        [[table.column]]
-        name = "line"
-        type = "integer"
-        from = "@index"
-        [[table.column]]
-        name = "recipient"
-        type = "text"
-        mask = "aes-siv"
+        column = [
+          { name = "id", type = "bigint", from = "^.id", required = true },
+          { name = "line", type = "integer", from = "@index" },
+          { name = "recipient", type = "text", mask = "aes-siv" },
+        ]
     "#;
     let database = Database::new().await;
     let mapping = mapping.replace("SCHEMA", &database.schema);
@@ -545,10 +519,8 @@ async fn tokens_that_are_part_of_a_key_are_refused() {
         mapping.with("required", true)
     });
     let refused = refusal(&rotated.await).await;
-    assert!(
-        refused.contains("\"name\" is part of the key") && refused.contains("redelivered"),
-        "{refused}"
-    );
+    assert_contains(&refused, "\"name\" is part of the key");
+    assert_contains(&refused, "redelivered");
 }
 
 #[tokio::test]
@@ -559,10 +531,7 @@ async fn a_mapping_without_tokens_that_can_be_re_encrypted_is_refused() {
         mapping.column("name", "text").with("mask", "hmac-sha256")
     });
     let refused = refusal(&rotated.await).await;
-    assert!(
-        refused.contains("no column with mask = \"aes-siv\""),
-        "{refused}"
-    );
+    assert_contains(&refused, "no column with mask = \"aes-siv\"");
 }
 
 /// The id names the key of the hashes, since tokens name their own.
@@ -577,11 +546,8 @@ async fn the_id_of_the_key_of_hashes_remains() {
     rotated.database.execute(&insert).await;
     let ended = rotated.tool.run("remask").await;
     assert_done(&ended);
-    assert!(
-        ended.err.contains("note: hash of") && ended.err.contains("hmac-sha256"),
-        "{}",
-        ended.err
-    );
+    assert_contains(&ended.err, "note: hash of");
+    assert_contains(&ended.err, "hmac-sha256");
     let row = rotated
         .database
         .rows("SELECT name, key_id FROM people")
@@ -605,14 +571,10 @@ async fn a_token_that_would_not_fit_its_column_is_unchanged() {
         old("xxxxxx")
     );
     rotated.database.execute(&insert).await;
-    let ended = rotated.tool.run("remask").await;
-    assert_eq!(ended.code, 1);
-    assert!(
-        ended
-            .out
-            .contains("name: 1 token unchanged: too long for the column"),
-        "{}",
-        ended.out
+    let ended = rotated.tool.run("remask").await.exits(1);
+    assert_contains(
+        &ended.out,
+        "name: 1 token unchanged: too long for the column",
     );
     assert_eq!(
         [rotated.name(1).await, rotated.name(2).await],
@@ -629,12 +591,8 @@ async fn a_missing_table_key_or_privilege_is_named() {
         .execute(&format!("REVOKE UPDATE ON people FROM {role}"))
         .await;
     let url = rotated.database.url_as(&role, "password", server_address());
-    let denied = rotated.tool_at(&url).run("remask").await;
-    assert!(
-        denied.code == 2 && denied.err.contains("GRANT SELECT, UPDATE ON"),
-        "{}",
-        denied.err
-    );
+    let denied = rotated.tool_at(&url).run("remask").await.exits(2);
+    assert_contains(&denied.err, "GRANT SELECT, UPDATE ON");
     rotated
         .database
         .execute("ALTER TABLE people DROP CONSTRAINT people_pkey")
@@ -700,11 +658,7 @@ async fn check_says_if_counting_takes_too_long() {
     let rotated = Rotated::people(30).await;
     let _locked = rotated.database.lock("people").await;
     let check = rotated.tool.run("check").await;
-    assert!(
-        check.out.contains("not counted within 5 seconds"),
-        "{}",
-        check.out
-    );
+    assert_contains(&check.out, "not counted within 5 seconds");
 }
 
 #[tokio::test]
@@ -718,16 +672,8 @@ async fn rows_that_row_security_hides_may_need_the_old_key() {
     for command in ["remask", "remask --dry-run"] {
         let refused = tool.run(command).await;
         assert_eq!((refused.code, refused.out.as_str()), (2, ""));
-        assert!(
-            refused.err.contains("row security hides rows of"),
-            "{}",
-            refused.err
-        );
+        assert_contains(&refused.err, "row security hides rows of");
     }
     let check = tool.run("check").await;
-    assert!(
-        check.out.contains("not counted: row security hides rows"),
-        "{}",
-        check.out
-    );
+    assert_contains(&check.out, "not counted: row security hides rows");
 }

@@ -2,9 +2,9 @@
 
 use crate::remask::{old, ring};
 use crate::tool::Tool;
-use testkit::Database;
 use testkit::aws::Secret;
 use testkit::hostile_path::hostile_schema;
+use testkit::{Database, assert_contains};
 
 /// A parent with a masked column, a child, and a table that is partitioned.
 const MAPPING: &str = r#"
@@ -87,11 +87,10 @@ async fn no_command_uses_a_function_or_operator_of_the_search_path() {
         assert_eq!(out, expected_out, "{command}: {}", ended.err);
         assert_eq!(ended.code, expected.code, "{command}");
     }
-    let remasked = tool.run("remask --rate 1").await;
-    assert_eq!(remasked.code, 0, "{}{}", remasked.out, remasked.err);
+    tool.run("remask --rate 1").await.exits(0);
     assert_eq!(database.count("people WHERE name LIKE '2026.%'").await, 3);
     let refused = tool.run("forget --column email --yes").await;
-    assert!(refused.out.contains("badges"), "{}", refused.out);
+    assert_contains(&refused.out, "badges");
     database.execute("DELETE FROM badges").await;
     let forgotten = tool.run("forget --column email --yes").await;
     assert_eq!(database.count("people").await, 1, "{}", forgotten.err);

@@ -9,7 +9,7 @@ use crate::tool::{Ended, Tool};
 use testkit::aws::{Queue, attribute};
 use testkit::port::Closed;
 use testkit::sqs_double::SqsDouble;
-use testkit::{Database, TempFile};
+use testkit::{Database, TempFile, assert_contains, assert_ends, assert_starts};
 
 #[tokio::test]
 async fn every_line_becomes_one_message() {
@@ -24,8 +24,7 @@ async fn every_line_becomes_one_message() {
         lines[1..].join("\n")
     ));
     let send = format!("send --json --queue-url {} {}", queue.url, file.0.display());
-    let sent = Tool::bare().on_aws().run(&send).await;
-    assert_eq!(sent.code, 0, "{}", sent.err);
+    let sent = Tool::bare().on_aws().run(&send).await.exits(0);
     let ids: BTreeSet<String> = sent
         .json()
         .iter()
@@ -55,8 +54,7 @@ async fn paths_are_written_as_in_a_mapping() {
     ];
     for options in options {
         let send = format!("send --queue-url {} {options}", queue.url);
-        let sent = tool.run(&send).await;
-        assert_eq!(sent.code, 0, "{}", sent.err);
+        tool.run(&send).await.exits(0);
     }
     let received = queue.take_all(2).await;
     let groups: BTreeSet<&str> = received.iter().map(group).collect();
@@ -65,32 +63,23 @@ async fn paths_are_written_as_in_a_mapping() {
     let tenant = attribute(of_anna.unwrap(), "tenant");
     assert_eq!(tenant.as_deref(), Some("acme"));
     let send = format!("send --queue-url {} --group-id-from a..b", queue.url);
-    let refused = tool.run(&send).await;
-    assert!(
-        refused.code == 2 && refused.err.contains("has an empty step"),
-        "{}",
-        refused.err
-    );
+    let refused = tool.run(&send).await.exits(2);
+    assert_contains(&refused.err, "has an empty step");
 }
 
 #[tokio::test]
 async fn a_line_that_sqs_does_not_mention_is_not_counted_as_sent() {
-    let double = SqsDouble::of(Vec::new()).await;
+    let double = SqsDouble::of(Vec::new());
     double.never_mention("2");
     let tool = Tool::bare().on_aws().input("1\n2\n3\n");
     let send = format!(
         "send --queue-name double --endpoint-url {}",
         double.endpoint
     );
-    let sent = tool.run(&send).await;
-    assert_eq!(sent.code, 1, "{}{}", sent.out, sent.err);
+    let sent = tool.run(&send).await.exits(1);
     let said = "line 2 was not sent: SQS's answer does not mention it";
-    assert!(
-        sent.out.starts_with("sent 2 messages") && sent.err.contains(said),
-        "{}{}",
-        sent.out,
-        sent.err
-    );
+    assert_starts(&sent.out, "sent 2 messages");
+    assert_contains(&sent.err, said);
 }
 
 fn group(message: &Message) -> &str {
@@ -103,12 +92,11 @@ async fn groups_of_a_fifo_queue_keep_their_order() {
     let line = |number: usize| json!({"user": {"id": number % 3}, "n": number}).to_string();
     let lines: Vec<String> = (0..60).map(line).collect();
     let tool = Tool::bare().on_aws().input(&lines.join("\n"));
-    let without = tool.run(&format!("send --queue-url {}", queue.url)).await;
-    assert!(
-        without.code == 2 && without.err.contains("--group-id-from"),
-        "{}",
-        without.err
-    );
+    let without = tool
+        .run(&format!("send --queue-url {}", queue.url))
+        .await
+        .exits(2);
+    assert_contains(&without.err, "--group-id-from");
     let send = format!("send --queue-url {} --group-id-from user.id", queue.url);
     assert_eq!(tool.run(&send).await.code, 0);
     let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
@@ -140,26 +128,24 @@ async fn send_in_groups(double: &SqsDouble, lines: &[String]) -> Ended {
 
 #[tokio::test]
 async fn a_message_that_fails_for_a_while_is_not_overtaken_by_its_fifo_group() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     let line = |number: usize| json!({"g": "anna", "n": number}).to_string();
     let lines: Vec<String> = (0..10).map(line).collect();
     double.fail_sends(&lines[3], 2);
-    let sent = send_in_groups(&double, &lines).await;
-    assert_eq!(sent.code, 0, "{}", sent.err);
-    assert_eq!(double.arrived(), lines);
+    send_in_groups(&double, &lines).await.exits(0);
+    assert_eq!(double.state().arrived, lines);
 }
 
 #[tokio::test]
 async fn a_message_that_fails_holds_back_its_fifo_group_and_no_other() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     let line = |number: usize| json!({"g": number % 2, "n": number}).to_string();
     let lines: Vec<String> = (0..30).map(line).collect();
     double.fail_sends(&lines[4], usize::MAX);
-    let sent = send_in_groups(&double, &lines).await;
-    assert_eq!(sent.code, 1, "{}", sent.err);
+    let sent = send_in_groups(&double, &lines).await.exits(1);
     let is_sent = |number: &usize| number % 2 == 1 || *number < 4;
     let expected: Vec<String> = (0..30).filter(is_sent).map(line).collect();
-    assert_eq!(double.arrived(), expected);
+    assert_eq!(double.state().arrived, expected);
     let unsent = sent
         .json()
         .into_iter()
@@ -174,20 +160,20 @@ async fn a_message_that_fails_holds_back_its_fifo_group_and_no_other() {
     assert_eq!(unsent.keys().copied().collect::<Vec<_>>(), expected);
     assert_eq!(unsent[&5], "\"InternalError\"");
     assert!(unsent[&7].contains("an earlier message of its group"));
-    assert!(sent.err.contains("; 13 lines not sent"), "{}", sent.err);
+    assert_contains(&sent.err, "; 13 lines not sent");
 }
 
 #[tokio::test]
 async fn a_pipe_given_as_the_file_is_read_once() {
     let queue = Queue::new().await;
     let send = format!("send --queue-url {} /dev/stdin", queue.url);
-    let sent = Tool::bare().on_aws().input("a\nb\n").run(&send).await;
-    assert!(
-        sent.code == 0 && sent.out.starts_with("sent 2 messages"),
-        "{}{}",
-        sent.out,
-        sent.err
-    );
+    let sent = Tool::bare()
+        .on_aws()
+        .input("a\nb\n")
+        .run(&send)
+        .await
+        .exits(0);
+    assert_starts(&sent.out, "sent 2 messages");
 }
 
 #[tokio::test]
@@ -202,22 +188,19 @@ async fn on_a_fifo_queue_nothing_is_sent_after_a_line_without_a_group() {
         lines[15..].join("\n")
     );
     let send = format!("send --queue-url {} --group-id-from g", queue.url);
-    let sent = Tool::bare().on_aws().input(&input).run(&send).await;
-    assert_eq!(sent.code, 1);
-    assert!(
-        sent.err.contains("line 16 was not sent: it is not JSON"),
-        "{}",
-        sent.err
+    let sent = Tool::bare()
+        .on_aws()
+        .input(&input)
+        .run(&send)
+        .await
+        .exits(1);
+    assert_contains(&sent.err, "line 16 was not sent: it is not JSON");
+    assert_starts(&sent.out, "sent 15 messages");
+    assert_ends(
+        &sent.out,
+        "1 line not sent; the remaining lines were not sent\n",
     );
-    assert!(
-        sent.out.starts_with("sent 15 messages")
-            && sent
-                .out
-                .ends_with("1 line not sent; the remaining lines were not sent\n")
-            && !sent.err.contains("c4n4ry"),
-        "{}",
-        sent.out
-    );
+    assert!(!sent.err.contains("c4n4ry"), "{}", sent.err);
     queue.take_all(15).await;
     assert!(queue.receive(1).await.is_empty());
 }
@@ -237,11 +220,8 @@ async fn a_line_that_cannot_be_sent_does_not_affect_others() {
         (sent.code, sent.err.as_str()),
         (1, "line 2 was not sent: it is larger than 1 MiB\n")
     );
-    assert!(
-        sent.out.starts_with("sent 4 messages") && sent.out.ends_with("1 line not sent\n"),
-        "{}",
-        sent.out
-    );
+    assert_starts(&sent.out, "sent 4 messages");
+    assert_ends(&sent.out, "1 line not sent\n");
     queue.receive_all(4).await;
 }
 
@@ -252,8 +232,8 @@ async fn a_line_that_is_not_utf8_does_not_affect_others() {
         .on_aws()
         .input(b"a\nc4n4ry \xff\nb\n\xfe\nc\n")
         .run(&format!("send --queue-url {}", queue.url))
-        .await;
-    assert_eq!(sent.code, 1);
+        .await
+        .exits(1);
     let said = |one, other| {
         let reason = "it is not UTF-8: convert it with iconv";
         format!("line {one} was not sent: {reason}\n1 more line not sent ({other}): {reason}\n")
@@ -261,11 +241,8 @@ async fn a_line_that_is_not_utf8_does_not_affect_others() {
     // Requests are concurrent.
     let either = [said(2, 4), said(4, 2)];
     assert!(either.contains(&sent.err), "{}", sent.err);
-    assert!(
-        sent.out.starts_with("sent 3 messages") && sent.out.ends_with("; 2 lines not sent\n"),
-        "{}",
-        sent.out
-    );
+    assert_starts(&sent.out, "sent 3 messages");
+    assert_ends(&sent.out, "; 2 lines not sent\n");
     queue.receive_all(3).await;
 }
 
@@ -275,8 +252,12 @@ async fn lines_that_are_not_sent_for_one_reason_are_listed_together() {
     let send = format!("send --queue-url {} --group-id-from user.i", queue.url);
     let lines = |json: &str| format!("{json}\n").repeat(30);
     let input = format!("{}no JSON\n", lines(r#"{"user": {"id": "a"}}"#));
-    let sent = Tool::bare().on_aws().input(&input).run(&send).await;
-    assert_eq!(sent.code, 1);
+    let sent = Tool::bare()
+        .on_aws()
+        .input(&input)
+        .run(&send)
+        .await
+        .exits(1);
     let said: Vec<&str> = sent.err.lines().collect();
     let of_path = "it has no text or number at the path given by --group-id-from";
     assert_eq!(said.len(), 3, "{}", sent.err);
@@ -287,22 +268,16 @@ async fn lines_that_are_not_sent_for_one_reason_are_listed_together() {
 
 #[tokio::test]
 async fn a_read_error_ends_the_command_and_says_that_the_rest_was_not_tried() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     // A folder can be opened, but not read.
     let send = format!(
         "send --queue-name double --endpoint-url {} {}",
         double.endpoint,
         testkit::ROOT
     );
-    let sent = Tool::bare().on_aws().run(&send).await;
-    assert_eq!(sent.code, 2, "{}", sent.err);
-    assert!(
-        sent.err.starts_with("error: cannot read line 1")
-            && sent.out.ends_with("; the remaining lines were not sent\n"),
-        "{}{}",
-        sent.out,
-        sent.err
-    );
+    let sent = Tool::bare().on_aws().run(&send).await.exits(2);
+    assert_starts(&sent.err, "error: cannot read line 1");
+    assert_ends(&sent.out, "; the remaining lines were not sent\n");
 }
 
 #[tokio::test]
@@ -321,12 +296,8 @@ async fn a_name_where_a_url_belongs_is_refused_before_anything_is_sent() {
             ended.err
         );
     }
-    let of_variable = tool.set("QUEUE_URL", "orders").run("send").await;
-    assert!(
-        of_variable.code == 2 && of_variable.err.contains(&format!("QUEUE_URL: {said}")),
-        "{}",
-        of_variable.err
-    );
+    let of_variable = tool.set("QUEUE_URL", "orders").run("send").await.exits(2);
+    assert_contains(&of_variable.err, &format!("QUEUE_URL: {said}"));
 }
 
 #[tokio::test]
@@ -353,20 +324,12 @@ async fn without_credentials_or_a_region_it_says_what_to_set() {
 #[tokio::test]
 async fn a_missing_queue_and_an_unreachable_sqs_have_different_exit_codes() {
     let tool = Tool::bare().on_aws().input("a\n");
-    let unnamed = tool.run("send").await;
-    assert!(
-        unnamed.code == 2 && unnamed.err.contains("no queue given"),
-        "{}",
-        unnamed.err
-    );
-    let nowhere = tool.run("send --queue-name nowhere").await;
-    assert!(
-        nowhere.code == 2
-            && nowhere
-                .err
-                .contains("queue \"nowhere\" does not exist: check its name"),
-        "{}",
-        nowhere.err
+    let unnamed = tool.run("send").await.exits(2);
+    assert_contains(&unnamed.err, "no queue given");
+    let nowhere = tool.run("send --queue-name nowhere").await.exits(2);
+    assert_contains(
+        &nowhere.err,
+        "queue \"nowhere\" does not exist: check its name",
     );
     let closed = Closed::new();
     let away = format!(
@@ -403,9 +366,8 @@ async fn ctrl_c_and_sigterm_finish_the_current_requests() {
         let mut running = Tool::bare().on_aws().input(&lines.join("\n")).start(&send);
         running.line().await;
         running.signal(signal);
-        let ended = running.end().await;
-        assert_eq!(ended.code, 1, "{}", ended.err);
-        assert!(ended.err.contains("interrupted"), "{}", ended.err);
+        let ended = running.end().await.exits(1);
+        assert_contains(&ended.err, "interrupted");
         // It sent the messages that it reported, and no others.
         let said = ended.json().len() + 1;
         assert!(said < 500);
@@ -416,19 +378,15 @@ async fn ctrl_c_and_sigterm_finish_the_current_requests() {
 
 #[tokio::test]
 async fn messages_that_arrived_before_an_error_are_listed() {
-    let double = SqsDouble::with(0, &json!({})).await;
+    let double = SqsDouble::with(0, &json!({}));
     let send = format!(
         "send --json --queue-name double --endpoint-url {}",
         double.endpoint
     );
     let tool = Tool::bare().on_aws().input(&"a\n".repeat(10));
-    let sent = tool.run(&send).await;
-    assert_eq!(sent.code, 2, "{}", sent.err);
-    assert!(
-        sent.err.contains("sent 5 messages") && sent.err.contains("AccessDenied"),
-        "{}",
-        sent.err
-    );
+    let sent = tool.run(&send).await.exits(2);
+    assert_contains(&sent.err, "sent 5 messages");
+    assert_contains(&sent.err, "AccessDenied");
     let lines: Vec<_> = sent
         .json()
         .iter()
@@ -444,8 +402,7 @@ async fn a_closed_stdout_is_reported_as_incomplete() {
     let input = "a\n".repeat(500);
     let mut running = Tool::bare().on_aws().input(&input).start(&send);
     running.line().await;
-    let ended = running.end_unread().await;
-    assert_eq!(ended.code, 1, "{}", ended.err);
+    let ended = running.end_unread().await.exits(1);
     let said = ended.err.split_whitespace().nth(1).unwrap();
     queue.receive_all(said.parse().expect(&ended.err)).await;
     assert!(queue.receive(1).await.is_empty());
@@ -465,17 +422,15 @@ async fn row_of(options: &str, mapping: &str, envelope: &str) -> Vec<Vec<String>
     );
     let tool = Tool::on(&database).on_aws().mapping(&mapping);
     let tool = tool.input("{\"name\": \"a\", \"about\": {\"priority\": 7, \"none\": null}}\n");
-    let sent = tool
-        .run(&format!("send --queue-url {} {options}", queue.url))
-        .await;
-    assert_eq!(sent.code, 0, "{}", sent.err);
-    let drained = tool
-        .run(&format!(
-            "drain --wait-time-seconds 1 --queue-url {}",
-            queue.url
-        ))
-        .await;
-    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    tool.run(&format!("send --queue-url {} {options}", queue.url))
+        .await
+        .exits(0);
+    tool.run(&format!(
+        "drain --wait-time-seconds 1 --queue-url {}",
+        queue.url
+    ))
+    .await
+    .exits(0);
     database
         .rows("SELECT name, tenant, coalesce(priority, '-'), coalesce(topic, '-') FROM t")
         .await
@@ -502,12 +457,9 @@ async fn messages_that_seem_to_come_through_sns_are_read_with_the_envelope() {
 async fn an_attribute_that_cannot_be_sent_is_refused() {
     let flag = Tool::bare()
         .run("send --queue-url https://q --attribute tenant")
-        .await;
-    assert!(
-        flag.code == 2 && flag.err.contains("write name=value"),
-        "{}",
-        flag.err
-    );
+        .await
+        .exits(2);
+    assert_contains(&flag.err, "write name=value");
     let queue = Queue::new().await;
     let tool = Tool::bare()
         .on_aws()
@@ -517,15 +469,14 @@ async fn an_attribute_that_cannot_be_sent_is_refused() {
             "send --attributes-from a --queue-url {}",
             queue.url
         ))
-        .await;
-    assert_eq!(sent.code, 1, "{}", sent.err);
-    assert!(
-        sent.err
-            .contains("line 1 was not sent: an attribute at --attributes-from is not a text")
-            && sent
-                .err
-                .contains("line 2 was not sent: it has no object at the path"),
-        "{}",
-        sent.err
+        .await
+        .exits(1);
+    assert_contains(
+        &sent.err,
+        "line 1 was not sent: an attribute at --attributes-from is not a text",
+    );
+    assert_contains(
+        &sent.err,
+        "line 2 was not sent: it has no object at the path",
     );
 }

@@ -14,8 +14,7 @@ async fn the_man_pages_and_completions_are_those_of_the_commands() {
         assert_eq!(ended.code, 0, "{command}: {}", ended.err);
         assert!(ended.out.contains(text), "{command}: {}", ended.out);
     }
-    let unknown = Tool::bare().run("man dance").await;
-    assert_eq!(unknown.code, 2);
+    let unknown = Tool::bare().run("man dance").await.exits(2);
     let reason = "error: unknown command \"dance\": see `sqs-to-postgres --help`\n";
     assert_eq!(unknown.err, reason);
 }

@@ -3,11 +3,10 @@
 
 use std::path::PathBuf;
 
-use axum::Router;
-use axum::http::{HeaderMap, StatusCode};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use serde_json::{Value, json};
+use testkit::http::{Answer, serve};
 use testkit::sqs_double::SqsDouble;
 
 use crate::tool::Tool;
@@ -73,44 +72,40 @@ impl Drop for Home {
 }
 
 /// A service that gives this answer to whoever shows the proof, in a header or in the body, and refuses all others.
-async fn issuer(proof: &'static str, answer: impl ToString) -> String {
+fn issuer(proof: &'static str, answer: impl ToString) -> String {
     let answer = answer.to_string();
-    let issue = async move |headers: HeaderMap, body: String| {
-        let is_proven = format!("{headers:?} {body}").contains(proof);
-        match is_proven {
-            true => (StatusCode::OK, answer),
-            false => (StatusCode::FORBIDDEN, "{}".to_owned()),
-        }
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let routes = Router::new().fallback(issue);
-    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let address = serve(move |request| {
+        Some(match request.shows(proof) {
+            true => Answer::new(200, &answer),
+            false => Answer::new(403, "{}"),
+        })
+    });
     format!("http://{address}")
 }
 
 /// The keys with which the tool signs its requests to SQS.
 async fn assert_signs_as(tool: Tool, key_id: &str) {
-    let sqs = SqsDouble::of(Vec::new()).await;
+    let sqs = SqsDouble::of(Vec::new());
     sqs.fail_sends("nothing", 0);
     let tool = tool.set("AWS_ENDPOINT_URL_SQS", &sqs.endpoint);
     let queue = format!("{}/000000000000/q", sqs.endpoint);
     let sent = tool.run(&format!("send --queue-url {queue}")).await;
     assert_eq!(sent.code, 0, "{}", sent.err);
+    let state = sqs.state();
     assert_eq!(
-        (sqs.arrived(), sqs.signed_by()),
-        (vec!["a".to_owned()], vec![key_id.to_owned()])
+        (&state.arrived[..], &state.signed_by[..]),
+        (&["a".to_owned()][..], &[key_id.to_owned()][..])
     );
 }
 
 /// What the tool says before it sends any request to SQS.
 async fn error_of(tool: Tool) -> String {
-    let sqs = SqsDouble::of(Vec::new()).await;
+    let sqs = SqsDouble::of(Vec::new());
     let tool = tool.set("AWS_ENDPOINT_URL_SQS", &sqs.endpoint);
     let queue = format!("{}/000000000000/q", sqs.endpoint);
     let ended = tool.run(&format!("send --queue-url {queue}")).await;
     assert_eq!(ended.code, 2, "{}", ended.err);
-    assert_eq!(sqs.signed_by(), [] as [&str; 0]);
+    assert_eq!(sqs.state().signed_by, [] as [&str; 0]);
     ended.err
 }
 
@@ -163,7 +158,7 @@ fn login_token(expires: &str) -> String {
 #[tokio::test]
 async fn a_profile_of_iam_identity_center_signs_in_with_what_aws_sso_login_stored() {
     let home = Home::with(&[(".aws/config", SSO), (SSO_TOKEN, &sso_token())]);
-    let portal = issuer("shown-to-sso", of_sso()).await;
+    let portal = issuer("shown-to-sso", of_sso());
     let tool = home.tool().set("AWS_ENDPOINT_URL_SSO", &portal);
     assert_signs_as(tool.set("AWS_PROFILE", "work"), ISSUED).await;
 }
@@ -181,7 +176,7 @@ async fn a_profile_of_aws_login_signs_in_with_what_is_stored_and_renews_it() {
     let renewed = json!({
         "accessToken": renewed, "tokenType": "aws_sigv4", "expiresIn": 900, "refreshToken": "next",
     });
-    let sign_in = issuer("shown-to-sign-in", renewed).await;
+    let sign_in = issuer("shown-to-sign-in", renewed);
     let tool = home.tool().set("AWS_ENDPOINT_URL_SIGNIN", &sign_in);
     assert_signs_as(tool.set("AWS_PROFILE", "work"), ISSUED).await;
     // For the AWS command line too.
@@ -213,20 +208,17 @@ async fn a_profile_with_a_role_signs_in_to_its_source_first() {
     let tool = home
         .tool()
         .set("AWS_PROFILE", "loader")
-        .set(
-            "AWS_ENDPOINT_URL_SSO",
-            &issuer("shown-to-sso", of_source).await,
-        )
+        .set("AWS_ENDPOINT_URL_SSO", &issuer("shown-to-sso", of_source))
         .set(
             "AWS_ENDPOINT_URL_STS",
-            &issuer("ASIASOURCE", of_sts("AssumeRole")).await,
+            &issuer("ASIASOURCE", of_sts("AssumeRole")),
         );
     assert_signs_as(tool, ISSUED).await;
 }
 
 #[tokio::test]
 async fn a_task_of_ecs_and_a_pod_of_eks_sign_with_what_their_agent_gives() {
-    let agent = issuer("shown-to-agent", of_container()).await;
+    let agent = issuer("shown-to-agent", of_container());
     let home = Home::with(&[("token", "shown-to-agent")]);
     let tool = || {
         home.tool().set(
@@ -243,7 +235,7 @@ async fn a_task_of_ecs_and_a_pod_of_eks_sign_with_what_their_agent_gives() {
 
 #[tokio::test]
 async fn a_web_identity_signs_with_what_sts_gives_for_its_token() {
-    let sts = issuer("shown-to-sts", of_sts("AssumeRoleWithWebIdentity")).await;
+    let sts = issuer("shown-to-sts", of_sts("AssumeRoleWithWebIdentity"));
     let home = Home::with(&[("token", "shown-to-sts")]);
     let tool = home
         .tool()
@@ -258,7 +250,7 @@ async fn a_web_identity_signs_with_what_sts_gives_for_its_token() {
 
 #[tokio::test]
 async fn what_fails_to_sign_in_names_the_remedy_of_its_kind() {
-    let refusing = issuer("of nobody", "").await;
+    let refusing = issuer("of nobody", "");
     let process = "[profile work]\ncredential_process = echo hunter2 >&2; exit 1";
     let role = "
         [profile work]

@@ -240,6 +240,13 @@ fn kill(name: &str, id: &str) -> bool {
 }
 
 impl Ended {
+    /// Fails if it ended with another code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self
+    }
+
     /// The JSON objects that it wrote, one per line.
     pub(crate) fn json(&self) -> Vec<Value> {
         let lines = self.out.lines();

@@ -92,7 +92,9 @@ impl Report {
     }
 
     fn add(&mut self, status: Status, name: &str, text: &str, fix: Option<&str>) {
-        self.counts[status as usize] += 1;
+        if let Some(count) = self.counts.get_mut(status as usize) {
+            *count += 1;
+        }
         if self.written.is_ok() {
             self.written = self.write(status, name, text, fix);
         }
@@ -113,7 +115,7 @@ impl Report {
         if self.is_json {
             let mut line = json!({"check": name, "status": status, "text": text, "fix": fix});
             if let Some(table) = &self.table {
-                line["table"] = table.unquoted().into();
+                output::set(&mut line, "table", table.unquoted());
             }
             return output::json(&line);
         }

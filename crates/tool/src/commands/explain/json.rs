@@ -3,13 +3,15 @@
 use mapping::{Column, Rejection, TableMapping};
 use serde_json::{Value, json};
 
+use crate::cli::output;
+
 use super::{Explained, Explainer, Row, is_newer};
 
 impl Explainer {
     pub(super) fn json(&self, place: &str, explained: &Explained) -> Value {
         let mut json = self.json_rows(place, &explained.rows);
         if !explained.why.is_empty() {
-            json["why"] = explained.why.clone().into();
+            output::set(&mut json, "why", explained.why.clone());
         }
         json
     }
@@ -22,7 +24,7 @@ impl Explainer {
                 }
                 _ => {
                     let rows = rows.iter().map(|row| {
-                        let table = self.pipeline.tables[row.table].table.unquoted();
+                        let table = self.mapping(row).table.unquoted();
                         json!({"table": table, "deleted": row.is_deleted, "columns": self.json_cells(row)})
                     });
                     json!({"message": place, "outcome": "rows", "rows": rows.collect::<Vec<_>>()})
@@ -39,7 +41,7 @@ impl Explainer {
     }
 
     fn json_cells(&self, row: &Row) -> Vec<Value> {
-        let mapping = &self.pipeline.tables[row.table];
+        let mapping = self.mapping(row);
         let columns = mapping.columns.iter().zip(&row.cells);
         columns
             .map(|(column, cell)| self.json_cell(mapping, column, cell.text.as_deref()))
@@ -54,8 +56,8 @@ impl Explainer {
             "clear": column.clear, "newer": is_newer(mapping, column),
         });
         match column.mask {
-            Some(_) if self.has_key => json["token"] = cell.into(),
-            None if self.shows_values => json["value"] = cell.into(),
+            Some(_) if self.has_key => output::set(&mut json, "token", cell),
+            None if self.shows_values => output::set(&mut json, "value", cell),
             _ => {}
         }
         json

@@ -230,8 +230,8 @@ impl Explainer {
         (rows, bare): (&MessageRows, &MessageRows),
         found: &mut Vec<Row>,
     ) {
-        let (table, bare_table) = (&rows.tables()[position], &bare.tables()[position]);
-        let mapping = &self.pipeline.tables[position];
+        let (table, bare_table) = (rows.table(position), bare.table(position));
+        let mapping = self.pipeline.table(position);
         for row in 0..table.rows.len() {
             if parent.is_some_and(|parent| table.parent(row) != parent) {
                 continue;
@@ -270,7 +270,7 @@ impl Explainer {
             line(&format!("{place}: no row\n{why}"))?;
         }
         for row in rows {
-            let name = &self.pipeline.tables[row.table].table;
+            let name = &self.mapping(row).table;
             let what = if row.is_deleted { "deletes the" } else { "a" };
             let text = format!("{place}: {what} row of {name}");
             line(&indented(row.depth, &text))?;
@@ -279,11 +279,14 @@ impl Explainer {
         Ok(())
     }
 
+    fn mapping(&self, row: &Row) -> &TableMapping {
+        self.pipeline.table(row.table)
+    }
+
     fn table(&self, row: &Row) -> Table {
-        let mapping = &self.pipeline.tables[row.table];
+        let mapping = self.mapping(row);
         let mut table = Table::default();
-        for (position, cell) in row.cells.iter().enumerate() {
-            let column = &mapping.columns[position];
+        for (position, (column, cell)) in mapping.columns.iter().zip(&row.cells).enumerate() {
             let is_omitted = row.is_deleted && !mapping.key.contains(&position);
             let cell = match &cell.text {
                 None if is_omitted && mapping.newer != Some(position) => continue,

@@ -52,7 +52,9 @@ impl Summary {
             Ok(rows) => {
                 self.skipped += usize::from(rows.is_empty());
                 for row in rows {
-                    self.tables[row.table].add(row);
+                    if let Some(table) = self.tables.get_mut(row.table) {
+                        table.add(row);
+                    }
                 }
             }
             Err(rejection) => {
@@ -141,7 +143,7 @@ impl Summary {
             "errors": of(Severity::Error), "warnings": of(Severity::Warning), "notes": of(Severity::Note),
         });
         if tables.len() > 1 {
-            json["tables"] = tables.into();
+            output::set(&mut json, "tables", tables);
         }
         output::json(&json)
     }

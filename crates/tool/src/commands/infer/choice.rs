@@ -222,7 +222,7 @@ fn nested(shape: &Shape) -> String {
     let names = objects.keys.keys().map(String::as_str);
     let names = names.filter(|key| !objects.is_data(key) && !objects.is_map(""));
     let names: Vec<&str> = names.collect();
-    let keys = names[..names.len().min(6)].join(", ");
+    let keys = names.iter().take(6).copied().collect::<Vec<_>>().join(", ");
     match (shape.of(&[Class::Array]), keys.is_empty()) {
         (0, _) if names.len() < objects.keys.len() => {
             "an object with keys that look like data".to_owned()

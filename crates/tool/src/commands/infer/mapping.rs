@@ -117,7 +117,7 @@ impl<'s> Observed<'s> {
         let is_event_id = |item: &Item<'_>| matches!(item, Item::Column(column) if column.path == ["id"] && column.key_rank.is_some());
         let event_id = match self.wrap {
             Wrap::EventBridge => items.iter().position(is_event_id),
-            _ => None,
+            Wrap::None | Wrap::S3 => None,
         };
         let key = match event_id {
             Some(position) => items.remove(position),
@@ -267,8 +267,10 @@ impl<'s> ProposedTable<'s> {
         if let Some((parent, _)) = &self.parent {
             let why = format!("the key of {parent:?}, and the position");
             let mut lines = commented(&text(&own), &why);
-            if let (Some(_), [(_, other), ..]) = (&self.other_key, others) {
-                own[0] = other;
+            if let (Some(_), [(_, other), ..], [first, ..]) =
+                (&self.other_key, others, &mut own[..])
+            {
+                *first = other;
                 lines += &commented(&format!("# {}", text(&own)), "if you choose that key above");
             }
             return lines;

@@ -30,8 +30,10 @@ pub(super) fn short(paths: &[Vec<&str>]) -> Vec<String> {
         let collide = named.into_values().filter(|positions| positions.len() > 1);
         let mut is_settled = true;
         for position in collide.flatten() {
-            if taken[position] < steps[position].len() {
-                taken[position] += 1;
+            if let (Some(taken), Some(steps)) = (taken.get_mut(position), steps.get(position))
+                && *taken < steps.len()
+            {
+                *taken += 1;
                 is_settled = false;
             }
         }
@@ -59,7 +61,8 @@ fn fewest(steps: &[String]) -> usize {
 }
 
 fn last(steps: &[String], count: usize) -> String {
-    steps[steps.len().saturating_sub(count)..].join("_")
+    let others = steps.len().saturating_sub(count);
+    steps.split_at(others).1.join("_")
 }
 
 /// Names that are taken, each with the number to try for the next column of that name.

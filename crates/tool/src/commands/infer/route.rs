@@ -111,7 +111,7 @@ fn usual_fields(bodies: &[&Json], but: &str, wrap: Wrap) -> BTreeSet<String> {
     for body in bodies {
         let message = match wrap {
             Wrap::EventBridge => body.get("detail"),
-            _ => Some(*body),
+            Wrap::None | Wrap::S3 => Some(*body),
         };
         let mut fields = BTreeSet::new();
         for (key, value) in message.into_iter().flat_map(Json::entries) {

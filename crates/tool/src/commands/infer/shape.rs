@@ -94,18 +94,14 @@ impl Shape {
 
     /// The values of a key, which the sample at a position has.
     pub(super) fn key(&mut self, key: &str, sample: usize) -> &mut Self {
-        if !self.keys.contains_key(key) {
-            if self.keys.len() >= MAX_KEYS {
-                self.beyond_pii = self.beyond_pii.or_else(|| of_key(key));
-                return self.beyond.get_or_insert_default();
-            }
-            let first = Self {
-                first: sample,
-                ..Self::default()
-            };
-            self.keys.insert(key.to_owned(), first);
+        if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(key) {
+            self.beyond_pii = self.beyond_pii.or_else(|| of_key(key));
+            return self.beyond.get_or_insert_default();
         }
-        let shape = &mut self.keys[key];
+        let shape = self.keys.entry(key.to_owned()).or_insert_with(|| Self {
+            first: sample,
+            ..Self::default()
+        });
         shape.occurs += 1;
         shape
     }

@@ -100,10 +100,10 @@ impl RedriveReport {
             return Ok(());
         }
         let [rule, column, path] = reason(message);
-        fields["message_id"] = message.original_id().into();
-        fields["rule"] = rule.into();
-        fields["column"] = column.into();
-        fields["path"] = path.into();
+        output::set(&mut fields, "message_id", message.original_id());
+        output::set(&mut fields, "rule", rule);
+        output::set(&mut fields, "column", column);
+        output::set(&mut fields, "path", path);
         output::json(&fields)
     }
 

@@ -90,7 +90,8 @@ pub(super) fn path_from_top(
     match &column.source {
         Source::Path(path) if is_at_top && column.fallbacks.is_empty() => Some(path.clone()),
         Source::Top(path) if column.fallbacks.is_empty() => Some(path.clone()),
-        _ => None,
+        Source::Path(_) | Source::Top(_) | Source::Parent(..) => None,
+        Source::Index(_) | Source::Rest | Source::Metadata(_) => None,
     }
 }
 
