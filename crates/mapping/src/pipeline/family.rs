@@ -118,7 +118,7 @@ impl Pipeline {
                 Some(Problem::NoElement(source.to_string()))
             }
             Source::Path(_) | Source::Top(_) | Source::Parent(..) => None,
-            Source::Index(_) | Source::Rest | Source::Metadata(_) => None,
+            Source::Index(_) | Source::Element | Source::Rest | Source::Metadata(_) => None,
         };
         for column in &table.columns {
             if let Some(problem) = column.sources().find_map(problem) {

@@ -66,7 +66,8 @@ impl Source {
     pub(super) fn check_envelope(&self, envelope: Envelope) -> Result<(), Problem> {
         let needed = match self {
             Self::Metadata(metadata) => metadata.envelope(),
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Index(_) | Self::Rest => None,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) => None,
+            Self::Index(_) | Self::Element | Self::Rest => None,
         };
         match needed.filter(|&needed| needed != envelope) {
             Some(needed) => Err(Problem::NeedsEnvelope(self.to_string(), needed)),
