@@ -19,8 +19,8 @@
 //!   SQLSTATE means; [`schema`] compares the table with the mapping; [`database`] keeps one connection with TLS and
 //!   rotating credentials.
 //! - **Queue**: [`sqs`] receives, sends, backs off, and knows dead-lettered messages.
-//! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`sign_in`] for their credentials, [`backoff`] between attempts, `causes` of
-//!   errors, [`counts`] of rows and retries, [`telemetry`] for log lines and metrics.
+//! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`sign_in`] for their credentials, [`backoff`]
+//!   between attempts, `causes` of errors, [`counts`] of rows and retries, [`telemetry`] for log lines and metrics.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 

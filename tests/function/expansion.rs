@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::families::invoke;
 use crate::hostile::{MEBIBYTE, peak_bytes};
+use testkit::Function;
 use testkit::batch::{Batch, id, ids};
-use testkit::{Database, Function, Setup};
 
 /// Each line of an order repeats the name of its customer.
 const REPEATING: &str = r#"
@@ -30,15 +30,9 @@ fn order(number: usize, lines: usize, name_bytes: usize) -> Value {
     json!({"id": number, "customer": {"name": "n".repeat(name_bytes)}, "lines": vec![json!({}); lines]})
 }
 
-async fn started(mapping: &str) -> (Database, Function) {
-    let database = Database::with_tables_of(mapping).await;
-    let function = Setup::on(&database).mapping(mapping).start().await;
-    (database, function)
-}
-
 /// Invokes with the bad message between good ones, and returns the peak memory of the function.
 async fn peak_with(mapping: &str, bad: &Value) -> usize {
-    let (database, mut function) = started(mapping).await;
+    let (database, mut function) = Function::with_tables_of(mapping).await;
     let batch = Batch::new()
         .body("1", order(1, 2, 10))
         .body("2", order(2, 2, 10))
@@ -71,7 +65,7 @@ async fn a_message_that_repeats_a_value_in_thousands_of_rows_takes_little_memory
 #[tokio::test]
 async fn a_message_may_expand_to_16_mebibytes() {
     const NAME_BYTES: usize = 100_000;
-    let (database, mut function) = started(REPEATING).await;
+    let (database, mut function) = Function::with_tables_of(REPEATING).await;
     let lines = 16 * MEBIBYTE / NAME_BYTES;
     let batch = Batch::new()
         .body("fits", order(1, lines - 1, NAME_BYTES))
@@ -92,7 +86,7 @@ column = [
   { name = "f", type = "numeric(1000,999)[]" },
 ]
 "#;
-    let (database, mut function) = started(mapping).await;
+    let (database, mut function) = Function::with_tables_of(mapping).await;
     let of = |number: &str, count: usize| format!("[{}]", vec![number; count].join(","));
     let bad = [
         format!(r#"{{"n": {}}}"#, of("1e999", 2_000)),

@@ -25,15 +25,9 @@ const S3_POINTERS: [&str; 2] = [
     r#"[ "com.amazon.sqs.javamessaging.MessageS3Pointer", {"s3BucketName": "b", "s3Key": "k"}]"#,
 ];
 
-async fn started(mapping: &str) -> (Database, Function) {
-    let database = Database::with_tables_of(mapping).await;
-    let function = Setup::on(&database).mapping(mapping).start().await;
-    (database, function)
-}
-
 /// Sends these bodies and a good one. Each of these breaks the rule at its path, with a reason that contains its text.
 async fn assert_rejected(mapping: &str, good: &Value, bad: &[(&str, &str, &str)]) {
-    let (database, mut function) = started(mapping).await;
+    let (database, mut function) = Function::with_tables_of(mapping).await;
     let numbered = bad.iter().zip(0..);
     let batch = numbered.fold(Batch::new(), |batch, ((body, ..), number): (_, usize)| {
         batch.text(&number.to_string(), body)
@@ -186,7 +180,7 @@ column = [
   { name = "whole", type = "jsonb", from = "$.tags" },
 ]
 "#;
-    let (database, mut function) = started(mapping).await;
+    let (database, mut function) = Function::with_tables_of(mapping).await;
     let body = json!({"points": [[1, "2.5"], [2], {"0": 3}], "tags": ["a", 1, null]});
     let batch = Batch::new().body("a", body);
     assert_eq!(invoke(&mut function, batch).await, ids(&[]));
@@ -199,7 +193,7 @@ column = [
     // A body is kept whole by a mapping that reads nothing of it.
     let raw = "table = \"raw\"\nkey = [\"id\"]\ncolumn = [{ name = \"id\", type = \"uuid\", from = \"@message_id\" },
         { name = \"body\", type = \"jsonb\", from = \"@body\" }]";
-    let (database, mut function) = started(raw).await;
+    let (database, mut function) = Function::with_tables_of(raw).await;
     let batch = Batch::new()
         .text("a", "[1]")
         .text("b", "\"x\"")
@@ -231,7 +225,7 @@ column = [
   { name = "value", type = "text" },
 ]
 "#;
-    let (database, mut function) = started(mapping).await;
+    let (database, mut function) = Function::with_tables_of(mapping).await;
     let of_kind = |name: &str, kind: &str, body: &str| {
         let text = |text: &str| json!({"stringValue": text, "dataType": "String"});
         json!({"messageId": id(name), "body": body, "messageAttributes": {"kind": text(kind), "id": text("s")}})
@@ -320,7 +314,8 @@ column = [
         "\"bigint\", required = true",
     );
     for contacts in [contacts, &child] {
-        let (database, mut function) = started(&format!("{orders}{contacts}{lines}")).await;
+        let (database, mut function) =
+            Function::with_tables_of(&format!("{orders}{contacts}{lines}")).await;
         let body =
             json!({"id": 1, "email": "alice@example.com", "x": 1, "lines": [{"email": "a"}]});
         let batch = Batch::new().body("a", body);

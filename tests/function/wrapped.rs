@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::families::invoke;
 use crate::hostile::{MEBIBYTE, peak_bytes};
+use testkit::Function;
 use testkit::batch::{Batch, ids};
-use testkit::{Database, Function, Setup};
 
 const PACKED: &str = r#"
 table = "events"
@@ -49,12 +49,6 @@ column = [
 ]
 "#;
 
-async fn started(mapping: &str) -> (Database, Function) {
-    let database = Database::with_tables_of(mapping).await;
-    let function = Setup::on(&database).mapping(mapping).start().await;
-    (database, function)
-}
-
 /// A text, repeated, as the program `gzip` compresses it.
 fn gzip(text: &str, times: usize) -> String {
     let piped = Command::new("gzip")
@@ -77,7 +71,7 @@ fn gzip(text: &str, times: usize) -> String {
 #[tokio::test]
 async fn packed_messages_are_stored_and_one_that_cannot_be_unpacked_fails_alone() {
     const MOST: usize = 128 * MEBIBYTE;
-    let (database, mut function) = started(PACKED).await;
+    let (database, mut function) = Function::with_tables_of(PACKED).await;
     let message = |id: u32| json!({"id": id, "name": "Zo\u{eb} \u{1f40e}"}).to_string();
     let bomb = gzip(&" ".repeat(MEBIBYTE), 256);
     let batch = Batch::new()
@@ -103,7 +97,7 @@ async fn packed_messages_are_stored_and_one_that_cannot_be_unpacked_fails_alone(
 
 #[tokio::test]
 async fn the_lines_of_a_message_are_rows_all_or_none() {
-    let (database, mut function) = started(LINES).await;
+    let (database, mut function) = Function::with_tables_of(LINES).await;
     let good = "{\"kind\": \"reading\", \"value\": 1.50, \"tags\": [\"a\", \"b\"]}\n\n{\"kind\": \"ping\"}\n{\"kind\": \"reading\", \"value\": 2}\n";
     let batch = Batch::new()
         .text("good", good)

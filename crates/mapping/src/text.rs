@@ -1,6 +1,17 @@
 //! Words and names: those of `pipeline.toml`, how SQL writes them, and what a misspelt one probably stands for.
 
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use strsim::osa_distance;
+
+const ANY_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+
+/// Base64 with or without padding.
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
+
+/// The same in the alphabet for URLs.
+pub(crate) const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
 /// A value with one name.
 pub(crate) trait Word: Clone + PartialEq + 'static {

@@ -151,6 +151,13 @@ pub struct Function {
 }
 
 impl Function {
+    /// A database with the tables of a mapping, and the function with it.
+    pub async fn with_tables_of(mapping: &str) -> (Database, Self) {
+        let database = Database::with_tables_of(mapping).await;
+        let function = Setup::on(&database).mapping(mapping).start().await;
+        (database, function)
+    }
+
     async fn start(setup: Setup) -> Self {
         let Served {
             address,

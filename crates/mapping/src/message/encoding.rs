@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::ExtractError;
-use crate::text::Word;
+use crate::text::{BASE64, Word};
 
 /// How a message is packed into the text of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,12 +44,6 @@ impl fmt::Display for Encoding {
 /// 1 MiB could unpack to 1 GB.
 pub(crate) const MAX_UNPACKED_BYTES: usize = 16 << 20;
 
-/// Accepts what producers leave out: padding.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
 impl Encoding {
     /// The message that a text holds.
     pub(super) fn unpack(self, text: Cow<'_, str>) -> Result<Cow<'_, str>, ExtractError> {
@@ -77,7 +69,7 @@ impl Encoding {
             .bytes()
             .filter(|byte| !byte.is_ascii_whitespace())
             .collect();
-        let decoded = LENIENT.decode(digits);
+        let decoded = BASE64.decode(digits);
         decoded.map_err(|_| ExtractError::NotEncoded(self))
     }
 
@@ -85,8 +77,7 @@ impl Encoding {
     fn read_all(self, decompressor: impl Read) -> Result<Vec<u8>, ExtractError> {
         let mut unpacked = Vec::new();
         let limit = u64::try_from(MAX_UNPACKED_BYTES).unwrap_or(u64::MAX);
-        let read: io::Result<usize> = decompressor.take(limit + 1).read_to_end(&mut unpacked);
-        match read {
+        match decompressor.take(limit + 1).read_to_end(&mut unpacked) {
             Ok(bytes) if bytes > MAX_UNPACKED_BYTES => {
                 Err(ExtractError::TooLarge(MAX_UNPACKED_BYTES))
             }

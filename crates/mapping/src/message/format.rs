@@ -1,7 +1,6 @@
 //! `body`: what JSON the text of a message is.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::de::IgnoredAny;
 
@@ -20,12 +19,6 @@ pub enum Format {
 
 impl Word for Format {
     const NAMES: &'static [(&'static str, Self)] = &[("json", Self::Json), ("lines", Self::Lines)];
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 impl Format {

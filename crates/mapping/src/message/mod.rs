@@ -1,8 +1,8 @@
 //! The payload of an invocation → [`Record`]s → [`Message`]s.
 //!
 //! `event` reads the payload, `record` is one message as Lambda delivers it. `envelope`, `encoding` and `format` are the
-//! way from its body to the JSON of the message, in this order. `metadata` has everything besides the body that a mapping can read, and `origin` keeps the id and time
-//! that a message first had. Pure: no I/O, no clock.
+//! way from its body to the JSON of the message, in this order. `metadata` has everything besides the body that a
+//! mapping can read, and `origin` keeps the id and time that a message first had. Pure: no I/O, no clock.
 
 mod encoding;
 mod envelope;
@@ -74,8 +74,8 @@ impl<'a> Message<'a> {
     /// Takes the message of a record out of its wrapping.
     ///
     /// # Errors
-    /// There is no body, or it is not wrapped in this way. Whether it is one JSON value is checked when its fields are picked, so
-    /// that it is parsed only once.
+    /// There is no body, or it is not wrapped in this way. Whether it is one JSON value is checked when its fields are
+    /// picked, so that it is parsed only once.
     pub fn extract(record: &'a Record<'a>, wrapping: Wrapping) -> Result<Self, ExtractError> {
         let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
         let opened = wrapping.envelope.open(body);

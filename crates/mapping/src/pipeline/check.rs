@@ -9,14 +9,11 @@ use super::column::{RawColumn, check_columns};
 use super::problem::Mistake;
 use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
-    condition, family, newer, reach, trust,
+    condition, family, newer, path, reach, trust,
 };
 use crate::message::{Encoding, Envelope, Format, Metadata, Wrapping};
 use crate::text::Word;
 use crate::types::ColumnType;
-
-/// The `each` of a body that is an array itself.
-const BODY: &str = "@body";
 
 /// The longest identifier that Postgres keeps, in bytes; it silently truncates longer ones.
 /// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html> (NAMEDATALEN − 1).
@@ -238,10 +235,10 @@ impl RawTable {
     }
 }
 
-/// The array with an element for each row: a path, or `@body`, which is the path of no steps.
+/// The array with an element for each row: a path, or `@body`.
 fn each_of(text: Option<String>) -> Result<Option<Path>, Problem> {
     match text.as_deref() {
-        Some(BODY) => Ok(Some(Path(Vec::new()))),
+        Some(path::BODY) => Ok(Some(Path::of_body())),
         _ => path_of("each", text),
     }
 }

@@ -47,8 +47,8 @@ pub struct TableMapping {
     pub parent: Option<usize>,
     /// Whether rows of other tables belong to its rows.
     pub has_children: bool,
-    /// The array that has an element for each row, from where the parent's row or the message begins; the path of no
-    /// steps is the body itself.
+    /// The array that has an element for each row, from where the parent's row or the message begins; or the
+    /// body itself.
     pub each: Option<Path>,
     /// What must hold for a message, or an element of it, to become a row.
     pub when: Vec<Condition>,
@@ -168,7 +168,7 @@ impl TableMapping {
 
     /// Whether its rows are the elements of the body, which is an array.
     pub fn is_of_body(&self) -> bool {
-        matches!(&self.each, Some(path) if path.0.is_empty())
+        self.each.as_ref().is_some_and(Path::is_body)
     }
 
     /// Whether messages delete rows of it.

@@ -9,6 +9,9 @@ use super::Problem;
 
 const QUOTE: char = '"';
 
+/// The `each` of a body that is an array itself.
+pub(super) const BODY: &str = "@body";
+
 /// The steps from the top of the body to a value: object keys, and positions in arrays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path(pub Vec<String>);
@@ -36,6 +39,15 @@ impl Path {
                 None => return Err(Problem::Quotes(text.to_owned())),
             }
         }
+    }
+
+    /// The body itself, which `each` may name as an array: no steps.
+    pub(super) fn of_body() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn is_body(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The value at the path, if there is one.
@@ -84,9 +96,12 @@ fn quoted_step(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// As `Path::parse` reads it.
+/// As the mapping writes it.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_body() {
+            return f.write_str(BODY);
+        }
         for (position, step) in self.0.iter().enumerate() {
             if position > 0 {
                 f.write_str(".")?;

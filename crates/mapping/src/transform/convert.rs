@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::str::FromStr;
 
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use base64::{Engine as _, alphabet};
+use base64::Engine as _;
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::types as wire;
 use serde_json::value::RawValue;
@@ -22,6 +21,7 @@ use super::text::Unstorable;
 use super::{from_json, jsonb};
 use crate::rejection::Rule;
 use crate::rows::{put_array_head, put_null, put_value};
+use crate::text::{BASE64, BASE64_URL};
 use crate::types::ColumnType;
 
 /// Postgres counts days and microseconds from here.
@@ -340,12 +340,8 @@ fn time_of_day(value: &Value<'_>) -> Option<i64> {
 
 /// Bytes from base64 in the alphabet of either kind, with or without padding.
 fn bytes(text: &str) -> Option<Vec<u8>> {
-    const ANY_PADDING: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let decode = |alphabet| GeneralPurpose::new(alphabet, ANY_PADDING).decode(text);
-    decode(&alphabet::STANDARD)
-        .or_else(|_| decode(&alphabet::URL_SAFE))
-        .ok()
+    let decoded = BASE64.decode(text);
+    decoded.or_else(|_| BASE64_URL.decode(text)).ok()
 }
 
 /// An address, and the length of its network.

@@ -132,9 +132,9 @@ impl Scopes {
         usize::from(self.root.is_some())
     }
 
-    /// The array with an element for each row of a table: a path of no steps is the body itself.
+    /// The array with an element for each row of a table.
     pub(super) fn array(&mut self, outer: usize, path: &Path) -> Array {
-        match path.0.is_empty() {
+        match path.is_body() {
             true => Array::Body,
             false => Array::Field(self.field(outer, path)),
         }
@@ -211,8 +211,7 @@ impl Scopes {
         };
         let (at, place) = match (&self.scopes[scope].array, &self.root) {
             (Some(_), _) => {
-                let array = self.describe_array(scope, frames);
-                let element = format!("{array}[{}]", frames.index(scope));
+                let element = self.describe_element(scope, frames);
                 (Start::Element, Some(place(table, element)))
             }
             (None, Some((_, root)))
@@ -233,14 +232,21 @@ impl Scopes {
     pub(super) fn describe(&self, scope: usize, frames: &Frames<'_>, path: &str) -> String {
         match &self.scopes[scope].array {
             None => path.to_owned(),
-            Some((outer, array)) => {
-                let array = self.describe(*outer, frames, &array.to_string());
-                format!("{array}[{}].{path}", frames.index(scope))
-            }
+            Some(_) => format!("{}.{path}", self.describe_element(scope, frames)),
         }
     }
 
-    /// The path to the array that a scope's elements are in; empty for the body.
+    /// The path to an element of an array: `lines[3]`, or `[3]` of the body.
+    fn describe_element(&self, scope: usize, frames: &Frames<'_>) -> String {
+        let is_of_body = matches!(&self.scopes[scope].array, Some((_, array)) if array.is_body());
+        let array = match is_of_body {
+            true => String::new(),
+            false => self.describe_array(scope, frames),
+        };
+        format!("{array}[{}]", frames.index(scope))
+    }
+
+    /// The path to the array that a scope's elements are in.
     pub(super) fn describe_array(&self, scope: usize, frames: &Frames<'_>) -> String {
         let array = self.scopes[scope].array.as_ref();
         let described = array.map(|(outer, path)| self.describe(*outer, frames, &path.to_string()));

@@ -168,14 +168,10 @@ impl CompiledTable {
     }
 
     pub(super) fn place_of_array(&self, scopes: &Scopes, frames: &Frames<'_>) -> Place {
-        let path = scopes.describe_array(self.scope, frames);
         Place {
             table: self.name.clone(),
             column: None,
-            path: match path.is_empty() {
-                true => Metadata::Body.to_string(),
-                false => path,
-            },
+            path: scopes.describe_array(self.scope, frames),
             is_key: false,
         }
     }

@@ -207,6 +207,23 @@ line 3: no row
     assert_contains(&rejected.out, "\n  \"b\": each: \"items\" is empty\n");
 }
 
+#[tokio::test]
+async fn a_body_whose_array_is_empty_is_called_by_its_name() {
+    let mapping = "[[table]]\nname = \"a\"\nkey = [\"id\"]\neach = \"@body\"\ncolumn = [{ name = \"id\", type = \"bigint\", required = true }]";
+    let explained = Tool::bare()
+        .mapping(mapping)
+        .input("[]")
+        .run("explain")
+        .await;
+    assert_contains(&explained.out, "each: \"@body\" is empty");
+    assert_eq!(
+        said(&explained),
+        [
+            "warning: no row: the array at \"@body\" is always empty: add a message with elements to the samples"
+        ]
+    );
+}
+
 /// Orders with lines.
 fn with_lines(each: &str, more: &str) -> Tool {
     let mapping = format!(
