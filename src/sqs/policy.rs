@@ -152,6 +152,7 @@ fn fault(rule: &Rule) -> Fault {
         | Rule::NotInEnvelope(_)
         | Rule::NotEncoded(_)
         | Rule::LineNotJson(_)
+        | Rule::Jq(_)
         | Rule::Required
         | Rule::Type(_)
         | Rule::Range(_)

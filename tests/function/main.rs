@@ -26,6 +26,7 @@ mod frozen;
 mod hostile;
 mod hostile_families;
 mod iam;
+mod jq;
 mod large;
 mod live_types;
 mod load;

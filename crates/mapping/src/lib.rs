@@ -40,6 +40,7 @@
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod ddl;
+mod jq;
 mod mask;
 mod message;
 mod pipeline;
@@ -50,6 +51,7 @@ mod text;
 mod transform;
 mod types;
 
+pub use jq::{Jq, JqFault, JqProblem};
 pub use mask::{KeyError, KeyRing, Mask, MaskKey};
 pub use message::origin::Origins;
 pub use message::{

@@ -5,6 +5,7 @@ mod refusal;
 
 use std::fmt;
 
+use crate::jq::JqFault;
 use crate::message::{Encoding, Envelope, ExtractError, NotInEnvelope};
 use crate::steps::Step;
 use crate::types::{ColumnType, MAX_DIGITS};
@@ -46,6 +47,8 @@ pub enum Rule {
     NotEncoded(Encoding),
     /// The line of this number, from 1, is not one JSON value.
     LineNotJson(usize),
+    /// The program of the mapping gives no value.
+    Jq(JqFault),
     /// The value is null, missing or empty, and the column is required.
     Required,
     /// The value is of another type than the column.
@@ -110,6 +113,7 @@ names! {
     Rule::BodyNotJson => "body_not_json",
     Rule::NotEncoded(_) => "not_encoded",
     Rule::LineNotJson(_) => "line_not_json",
+    Rule::Jq(_) => "jq",
     Rule::Required => "required",
     Rule::Type(_) => "type",
     Rule::Range(_) => "range",
@@ -138,6 +142,7 @@ impl fmt::Display for Rule {
             Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
             Self::NotEncoded(encoding) => write!(f, "the message is not UTF-8 text in {encoding}: correct encoding, or the producer"),
             Self::LineNotJson(line) => write!(f, "line {line} of the message is not one JSON value: check the producer"),
+            Self::Jq(fault) => fault.fmt(f),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
             Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or change the column type"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or change the column type to text"),
@@ -189,7 +194,15 @@ impl From<ExtractError> for Rule {
             ExtractError::NotEncoded(encoding) => Self::NotEncoded(encoding),
             ExtractError::TooLarge(bytes) => Self::TooLarge(bytes),
             ExtractError::LineNotJson(line) => Self::LineNotJson(line),
+            ExtractError::NotJson => Self::BodyNotJson,
+            ExtractError::Jq(fault) => Self::Jq(fault),
         }
+    }
+}
+
+impl From<JqFault> for Rule {
+    fn from(fault: JqFault) -> Self {
+        Self::Jq(fault)
     }
 }
 

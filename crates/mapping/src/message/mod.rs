@@ -23,6 +23,7 @@ pub use metadata::Metadata;
 pub(crate) use metadata::{MetadataValue, TypeCheck};
 pub use record::{MessageAttribute, Record, Text};
 
+use crate::jq::JqFault;
 use envelope::Notification;
 
 /// How the body of a record holds the message: in an envelope, in which it is packed, and there in a format of JSON.
@@ -49,7 +50,8 @@ impl From<Envelope> for Wrapping {
 /// A message out of its wrapping, with everything that a mapping can read. It may be personal, so it cannot be printed.
 pub struct Message<'a> {
     record: &'a Record<'a>,
-    body: Cow<'a, str>,
+    /// `None` if the program of the mapping left nothing of it.
+    body: Option<Cow<'a, str>>,
     /// The wrapping of the body, if there is any.
     notification: Option<Notification<'a>>,
 }
@@ -68,6 +70,10 @@ pub enum ExtractError {
     TooLarge(usize),
     /// The line of this number, from 1, is not one JSON value.
     LineNotJson(usize),
+    /// The message is not one JSON value, which a program needs.
+    NotJson,
+    /// The program of the mapping makes no body of the one that was sent.
+    Jq(JqFault),
 }
 
 impl<'a> Message<'a> {
@@ -83,14 +89,27 @@ impl<'a> Message<'a> {
         let body = wrapping.format.as_json(wrapping.encoding.unpack(text)?)?;
         Ok(Self {
             record,
-            body,
+            body: Some(body),
             notification,
         })
     }
 
-    /// The JSON text of the message.
+    /// The message with another body, or none.
+    pub(crate) fn with_body(self, body: Option<String>) -> Self {
+        Self {
+            body: body.map(Cow::Owned),
+            ..self
+        }
+    }
+
+    /// Whether the program of the mapping left nothing of it.
+    pub(crate) fn is_left_out(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// The JSON text of the message; empty if the program of the mapping left nothing of it.
     pub fn body(&self) -> &str {
-        &self.body
+        self.body.as_deref().unwrap_or_default()
     }
 
     /// What a column from `@attribute.NAME` receives, by name: SQS's own attributes take precedence over those in the

@@ -11,6 +11,7 @@ use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
     condition, family, newer, path, reach, trust,
 };
+use crate::jq::Jq;
 use crate::message::{Encoding, Envelope, Format, Metadata, Wrapping};
 use crate::text::Word;
 use crate::types::ColumnType;
@@ -60,6 +61,7 @@ struct RawShortForm {
     newer: Option<String>,
     envelope: Option<String>,
     encoding: Option<String>,
+    jq: Option<String>,
     #[serde(default)]
     trust_origin: bool,
     #[serde(default)]
@@ -74,6 +76,7 @@ struct RawPipeline {
     envelope: Option<String>,
     encoding: Option<String>,
     body: Option<String>,
+    jq: Option<String>,
     #[serde(default)]
     trust_origin: bool,
     table: Vec<RawTable>,
@@ -105,6 +108,7 @@ impl RawShortForm {
             envelope: self.envelope,
             encoding: self.encoding,
             body: None,
+            jq: self.jq,
             trust_origin: self.trust_origin,
             table: vec![RawTable {
                 name: self.table,
@@ -127,6 +131,8 @@ impl RawPipeline {
             encoding: word_or(self.encoding, Encoding::None, Problem::UnknownEncoding)?,
             format: word_or(self.body, Format::Json, Problem::UnknownFormat)?,
         };
+        let jq = self.jq.map(Jq::parse).transpose();
+        let jq = jq.map_err(Problem::Jq)?;
         let root = path_of("root", self.root)?;
         let unmatched = word_or(self.unmatched, Unmatched::Reject, Problem::UnknownUnmatched)?;
         if self.table.is_empty() {
@@ -145,6 +151,7 @@ impl RawPipeline {
         let pipeline = Pipeline {
             digest: String::new(),
             tables,
+            jq,
             root,
             unmatched,
             wrapping,
@@ -161,7 +168,8 @@ impl RawPipeline {
             return Err(Problem::LinesWithoutEach.into());
         }
         let takes_all = |table: &TableMapping| table.parent.is_none() && table.when.is_empty();
-        if unmatched == Unmatched::Skip && pipeline.tables.iter().any(takes_all) {
+        let is_reached = pipeline.jq.is_none() && pipeline.tables.iter().any(takes_all);
+        if unmatched == Unmatched::Skip && is_reached {
             return Err(Problem::UnmatchedNoEffect.into());
         }
         Ok(pipeline)

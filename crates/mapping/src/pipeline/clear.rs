@@ -58,7 +58,14 @@ fn holds(outer: &Location, inner: &Location) -> bool {
         (Location::Value(outer), Location::Value(inner)) => {
             outer.len() <= inner.len() && outer.iter().zip(inner).all(|(a, b)| may_be_same(a, b))
         }
-        (Location::Metadata(Metadata::Body), Location::Value(_)) => true,
+        (Location::Metadata(Metadata::Body), Location::Value(_) | Location::Jq(..)) => true,
+        // What a program gives may be any value of the body.
+        (Location::Jq(..), Location::Value(_) | Location::Rest(_) | Location::Jq(..)) => true,
+        (Location::Rest(_), Location::Jq(..)) => true,
+        (Location::Value(outer), Location::Jq(_, jq)) => match outer.last() {
+            Some(Some(field)) => jq.names(field),
+            Some(None) | None => true,
+        },
         _ => outer == inner,
     }
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::check::check_identifier;
 use super::problem::Mistake;
 use super::{Column, Problem, Source};
+use crate::jq::Jq;
 use crate::mask::{KeyRing, Mask};
 use crate::message::Envelope;
 use crate::steps::Step;
@@ -26,6 +27,7 @@ pub(super) struct RawColumn {
     r#type: String,
     #[serde(default)]
     from: From,
+    jq: Option<String>,
     #[serde(default)]
     required: bool,
     default: Option<toml::Value>,
@@ -84,6 +86,8 @@ impl RawColumn {
             .parse()
             .map_err(|_| Problem::UnknownType(self.r#type))?;
         let mut sources = match &self.from {
+            From::Name if self.jq.is_some() => Vec::new(),
+            _ if self.jq.is_some() => return Err(Problem::JqAndFrom),
             From::Name => vec![Source::parse(&self.name)?],
             From::One(from) => vec![Source::parse(from)?],
             From::FirstOf(from) if from.is_empty() => return Err(Problem::NoSource),
@@ -92,6 +96,9 @@ impl RawColumn {
                 .map(|from| Source::parse(from))
                 .collect::<Result<_, _>>()?,
         };
+        if let Some(program) = self.jq {
+            sources.push(Source::Jq(Jq::parse(program)?));
+        }
         for source in &sources {
             check_source(source, column_type, envelope)?;
         }

@@ -52,7 +52,8 @@ impl Source {
     fn can_be(&self, value: &Scalar) -> bool {
         let is_number = matches!(value, Scalar::Number(_));
         match self {
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Element => true,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) => true,
+            Self::Element | Self::Jq(_) => true,
             Self::Index(_) | Self::Metadata(Metadata::ReceiveCount) => is_number,
             Self::Metadata(metadata) => metadata.is_text() && matches!(value, Scalar::Text(_)),
             Self::Rest => false,

@@ -1,6 +1,7 @@
 //! Tables that belong together: a parent and its children, and where in the body their rows begin.
 
 use super::{Column, Mistake, Path, Pipeline, Problem, Source, TableMapping};
+use crate::jq::Jq;
 use crate::message::Metadata;
 
 /// A step from the top of the body; `None` stands for every element of an array.
@@ -13,13 +14,15 @@ pub(crate) enum Location {
     Index(Vec<Step>),
     Rest(Vec<Step>),
     Metadata(Metadata),
+    /// What a program makes of the value there.
+    Jq(Vec<Step>, Jq),
 }
 
 impl Location {
     fn in_body(self) -> Option<Vec<Step>> {
         match self {
             Self::Value(steps) => Some(steps),
-            Self::Index(_) | Self::Rest(_) | Self::Metadata(_) => None,
+            Self::Index(_) | Self::Rest(_) | Self::Metadata(_) | Self::Jq(..) => None,
         }
     }
 }
@@ -57,6 +60,8 @@ impl Pipeline {
             Source::Element => Some(Location::Value(self.start_of(table))),
             Source::Rest => Some(Location::Rest(self.start_of(table))),
             Source::Metadata(metadata) => Some(Location::Metadata(metadata.clone())),
+            Source::Jq(jq) if jq.reads_parent && table.parent.is_none() => None,
+            Source::Jq(jq) => Some(Location::Jq(self.start_of(table), jq.clone())),
         }
     }
 
@@ -110,6 +115,9 @@ impl Pipeline {
 
     fn check_sources(&self, table: &TableMapping) -> Result<(), Mistake> {
         let problem = |source: &Source| match source {
+            Source::Jq(_) if self.locate(table, source).is_none() => {
+                Some(Problem::NoSuchParent("$parent".to_owned()))
+            }
             _ if self.locate(table, source).is_none() => {
                 Some(Problem::NoSuchParent(source.to_string()))
             }
@@ -118,7 +126,8 @@ impl Pipeline {
                 Some(Problem::NoElement(source.to_string()))
             }
             Source::Path(_) | Source::Top(_) | Source::Parent(..) => None,
-            Source::Index(_) | Source::Element | Source::Rest | Source::Metadata(_) => None,
+            Source::Index(_) | Source::Element | Source::Rest => None,
+            Source::Metadata(_) | Source::Jq(_) => None,
         };
         for column in &table.columns {
             if let Some(problem) = column.sources().find_map(problem) {

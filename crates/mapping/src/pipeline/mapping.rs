@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Condition, Path, Source};
+use crate::jq::Jq;
 use crate::mask::Mask;
 use crate::message::{Metadata, Wrapping};
 use crate::steps::Step;
@@ -17,6 +18,8 @@ pub struct Pipeline {
     pub digest: String,
     /// The tables that messages become rows of, in the order of the file: a parent comes before its children.
     pub tables: Vec<TableMapping>,
+    /// What makes the body out of the one that was sent.
+    pub jq: Option<Jq>,
     /// Where in the body the paths start; `None`: at the top.
     pub root: Option<Path>,
     /// What happens to a message that no table matches.
@@ -96,6 +99,7 @@ impl Pipeline {
                 when: Vec::new(),
                 delete_when: Vec::new(),
             }],
+            jq: None,
             root: None,
             unmatched: Unmatched::Reject,
             wrapping: Wrapping::default(),
@@ -180,7 +184,7 @@ impl TableMapping {
     /// elements share.
     pub(crate) fn is_own(&self, source: &Source) -> bool {
         match source {
-            Source::Path(_) | Source::Element | Source::Rest => true,
+            Source::Path(_) | Source::Element | Source::Rest | Source::Jq(_) => true,
             Source::Top(_) => self.each.is_none(),
             Source::Parent(..) | Source::Index(_) | Source::Metadata(_) => false,
         }

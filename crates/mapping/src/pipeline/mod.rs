@@ -36,6 +36,7 @@ pub use mapping::{Column, OnConflict, Pipeline, Table, TableMapping, Unmatched};
 pub use path::Path;
 pub(crate) use problem::Mistake;
 pub use problem::{PipelineError, Problem};
+pub(crate) use source::JQ;
 pub use source::Source;
 pub use unread::Reads;
 

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::check::MAX_KEY_COLUMNS;
 use super::column::MAX_COLUMNS;
 use super::{OnConflict, Source, Unmatched};
+use crate::jq::JqProblem;
 use crate::mask::{KeyError, Mask};
 use crate::message::{Encoding, Envelope, Format};
 use crate::steps::Step;
@@ -183,6 +184,10 @@ pub enum Problem {
         "each = \"@body\" reads the body as an array, so it goes neither with parent nor with root: name the array by its path"
     )]
     BodyWithin,
+    #[error("jq: {0}")]
+    Jq(#[from] JqProblem),
+    #[error("jq and from exclude each other: read the value in the program")]
+    JqAndFrom,
     #[error(
         "body = \"lines\" makes an array of the body, which no table reads: set each = \"@body\" in one"
     )]

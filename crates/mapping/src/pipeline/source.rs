@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Path, Problem};
+use crate::jq::Jq;
 use crate::message::{Envelope, Metadata, TypeCheck};
 use crate::text::Word as _;
 use crate::types::ColumnType;
@@ -14,6 +15,8 @@ const PARENT: &str = "^.";
 const INDEX: &str = "@index";
 const ELEMENT: &str = "@element";
 const REST: &str = "@rest";
+/// What a rejection calls the source of a value that a program gives.
+pub(crate) const JQ: &str = "jq";
 
 /// Where a column's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum Source {
     Rest,
     /// What SQS or the envelope says about the message.
     Metadata(Metadata),
+    /// What a program makes of where the row begins.
+    Jq(Jq),
 }
 
 impl Source {
@@ -67,7 +72,7 @@ impl Source {
         let needed = match self {
             Self::Metadata(metadata) => metadata.envelope(),
             Self::Path(_) | Self::Top(_) | Self::Parent(..) => None,
-            Self::Index(_) | Self::Element | Self::Rest => None,
+            Self::Index(_) | Self::Element | Self::Rest | Self::Jq(_) => None,
         };
         match needed.filter(|&needed| needed != envelope) {
             Some(needed) => Err(Problem::NeedsEnvelope(self.to_string(), needed)),
@@ -78,7 +83,8 @@ impl Source {
     /// The types that a column of it can have, in words and as a check; `None`: any, as it depends on the message.
     pub(super) fn types(&self) -> Option<(&'static str, TypeCheck)> {
         match self {
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Element => None,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) => None,
+            Self::Element | Self::Jq(_) => None,
             Self::Index(_) => Metadata::ReceiveCount.types(),
             Self::Rest => Some(("jsonb", |column_type| column_type == ColumnType::Jsonb)),
             Self::Metadata(metadata) => metadata.types(),
@@ -88,7 +94,8 @@ impl Source {
     /// Whether its values can be strings, on which transforms work.
     pub(super) fn may_be_text(&self) -> bool {
         match self {
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Element => true,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) => true,
+            Self::Element | Self::Jq(_) => true,
             Self::Index(_) | Self::Rest => false,
             Self::Metadata(metadata) => metadata.is_text(),
         }
@@ -96,7 +103,8 @@ impl Source {
 
     pub(super) fn is_never_null(&self) -> bool {
         match self {
-            Self::Path(_) | Self::Top(_) | Self::Parent(..) | Self::Element => false,
+            Self::Path(_) | Self::Top(_) | Self::Parent(..) => false,
+            Self::Element | Self::Jq(_) => false,
             Self::Index(_) | Self::Rest => true,
             Self::Metadata(metadata) => metadata.is_never_null(),
         }
@@ -114,6 +122,7 @@ impl fmt::Display for Source {
             Self::Element => f.write_str(ELEMENT),
             Self::Rest => f.write_str(REST),
             Self::Metadata(metadata) => metadata.fmt(f),
+            Self::Jq(jq) => write!(f, "{JQ} {}", jq.in_one_line()),
         }
     }
 }

@@ -343,3 +343,73 @@ fn without_a_mask_key_no_row_is_replaced_by_a_claimed_id_or_time_unless_the_mapp
     let at = "[[column]]\nname = \"at\"\ntype = \"timestamptz\"\nfrom = \"@sent_at\"";
     assert!(is_accepted(&by_time, &format!("{of_body}\n{at}")));
 }
+
+#[test]
+fn an_impossible_program_is_refused_with_the_place_and_the_fix() {
+    let columns = [
+        (
+            "type = 'text'\njq = '.a |'",
+            "column \"c\": jq: it cannot be read at \"its end\"",
+            "correct the program",
+        ),
+        (
+            "type = 'text'\njq = 'now'",
+            "now/0 is not available",
+            "use a function",
+        ),
+        (
+            "type = 'text'\njq = '.a'\nfrom = 'b'",
+            "jq and from exclude each other",
+            "in the program",
+        ),
+        (
+            "type = 'text'\njq = '$parent.a'",
+            "\"$parent\" goes up more levels",
+            "name the parent",
+        ),
+    ];
+    assert_refused(column, &columns);
+    let heads = [(
+        "key = ['id']\njq = 'input'",
+        "jq: input/0 is not available",
+        "use a function",
+    )];
+    assert_refused(|head| mapping(head, ""), &heads);
+}
+
+#[test]
+fn a_program_beside_a_mask_must_be_marked_as_clear() {
+    let with = |column: &str, masked: &str| {
+        mapping(
+            "",
+            &format!(
+                "[[column]]\nname = 'c'\ntype = 'text'\n{column}\n[[column]]\nname = 'm'\ntype = 'text'\nmask = 'sha256'\n{masked}"
+            ),
+        )
+    };
+    let is_exposed = |column, masked| {
+        let parsed = Pipeline::parse("p", &with(column, masked));
+        parsed.is_err_and(|error| matches!(error.problem, Problem::StoredInClear(_)))
+    };
+    for (column, masked) in [
+        ("jq = '.a'", "from = 'email'"),
+        ("jq = '.a'", "jq = '.email'"),
+        ("from = 'email'", "jq = '.email | ascii_downcase'"),
+        ("from = 'user.email'", "jq = '.user | .email'"),
+        ("from = 'user'", "jq = '.user.email'"),
+        ("from = '@body'", "jq = '.email'"),
+    ] {
+        assert!(is_exposed(column, masked), "{column} {masked}");
+        let marked = format!("{column}\nclear = true");
+        Pipeline::parse("p", &with(&marked, masked)).unwrap();
+    }
+    for (column, masked) in [
+        ("jq = '.a'", "from = '@attribute.user'"),
+        ("from = 'id'", "jq = '.email'"),
+        ("from = 'user.id'", "jq = '.user.email'"),
+        ("from = '@body_sha256'", "jq = '.email'"),
+        ("jq = '.a'\nmask = 'sha256'", "jq = '.email'"),
+    ] {
+        Pipeline::parse("p", &with(column, masked)).unwrap();
+    }
+}

@@ -37,6 +37,10 @@ impl Reads {
                 match pipeline.locate(table, source) {
                     Some(Location::Value(steps)) => reads.values.push(steps),
                     Some(Location::Metadata(Metadata::Body)) => reads.values.push(Vec::new()),
+                    Some(Location::Jq(start, jq)) => {
+                        reads.values.push(start);
+                        reads.values.extend(jq.reads_body.then(Vec::new));
+                    }
                     // What @rest reads depends on its column: below.
                     Some(Location::Rest(_) | Location::Index(_) | Location::Metadata(_)) | None => {
                     }

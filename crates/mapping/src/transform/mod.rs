@@ -11,6 +11,7 @@ mod jsonb;
 mod observe;
 mod readable;
 mod scopes;
+mod shape;
 mod table;
 mod text;
 
@@ -21,7 +22,7 @@ use serde_json::value::RawValue;
 use crate::mask::KeyRing;
 use crate::message::origin::Origins;
 use crate::message::{ExtractError, Message, Record, Wrapping};
-use crate::pipeline::{Pipeline, PipelineError, Unmatched};
+use crate::pipeline::{Pipeline, PipelineError, Problem, Unmatched};
 use crate::rejection::{Rejection, Rule};
 use crate::rows::{MessageRows, RowKind};
 use convert::Value;
@@ -30,6 +31,7 @@ pub use decimal::Numeric;
 pub use observe::{Observation, Tested};
 pub use readable::readable;
 use scopes::{Frames, Scopes};
+use shape::Shape;
 use table::CompiledTable;
 use text::Unstorable;
 
@@ -38,6 +40,8 @@ use text::Unstorable;
 /// It needs no other part of the mapping to turn messages into rows. Compile it once, and use it for all messages.
 pub struct Compiled {
     wrapping: Wrapping,
+    /// What makes the body out of the one that was sent.
+    shape: Option<Shape>,
     scopes: Scopes,
     tables: Vec<CompiledTable>,
     /// Whether anything needs the body to be JSON.
@@ -77,6 +81,8 @@ impl Compiled {
             let checked = pipeline.check_unsigned_origin();
             checked.map_err(|mistake| mistake.in_file(file))?;
         }
+        let shape = pipeline.jq.as_ref().map(|jq| Shape::new(jq, pipeline));
+        let shape = shape.transpose();
         let mut scopes = Scopes::new(pipeline.root.as_ref());
         let mut tables: Vec<CompiledTable> = Vec::with_capacity(pipeline.tables.len());
         for mapping in &pipeline.tables {
@@ -90,6 +96,7 @@ impl Compiled {
         }
         Ok(Self {
             wrapping: pipeline.wrapping,
+            shape: shape.map_err(|problem| Problem::Jq(problem).in_file(file))?,
             reads_json: pipeline.root.is_some() || tables.iter().any(CompiledTable::reads_json),
             scopes,
             tables,
@@ -111,9 +118,13 @@ impl Compiled {
     /// The message of a record, out of the wrapping that the mapping names.
     ///
     /// # Errors
-    /// The record has no body, or it is not wrapped in this way.
+    /// The record has no body, it is not wrapped in this way, or the program of the mapping makes nothing of it.
     pub fn extract<'a>(&self, record: &'a Record<'a>) -> Result<Message<'a>, ExtractError> {
-        Message::extract(record, self.wrapping)
+        let message = Message::extract(record, self.wrapping)?;
+        match &self.shape {
+            None => Ok(message),
+            Some(shape) => shape.apply(message),
+        }
     }
 
     /// The rows of a record. There may be none: then the message has nothing to store.
@@ -157,6 +168,9 @@ impl Compiled {
     }
 
     fn push_rows(&self, message: &Message<'_>, rows: &mut MessageRows) -> Result<(), Rejection> {
+        if message.is_left_out() {
+            return self.unmatched();
+        }
         let body = if self.reads_json {
             message.body()
         } else {
@@ -177,9 +191,14 @@ impl Compiled {
                 is_taken |= self.push_table(table, None, &mut reading)?;
             }
         }
+        if is_taken { Ok(()) } else { self.unmatched() }
+    }
+
+    /// What happens to a message that no table matches.
+    fn unmatched(&self) -> Result<(), Rejection> {
         match self.unmatched {
-            Unmatched::Reject if !is_taken => Err(Rule::Unmatched.into()),
-            Unmatched::Reject | Unmatched::Skip => Ok(()),
+            Unmatched::Reject => Err(Rule::Unmatched.into()),
+            Unmatched::Skip => Ok(()),
         }
     }
 

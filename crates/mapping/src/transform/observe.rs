@@ -58,6 +58,9 @@ impl Compiled {
     /// Passes to `see` what the mapping finds in a message, in the order in which
     /// [`transform`](Self::transform) looks for it, up to where the message is not JSON, or a place is not the object or array that is read.
     pub fn observe(&self, message: &Message<'_>, see: &mut dyn FnMut(Observation<'_>)) {
+        if message.is_left_out() {
+            return;
+        }
         let body = if self.reads_json {
             message.body()
         } else {

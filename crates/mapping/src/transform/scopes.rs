@@ -1,8 +1,10 @@
 //! Where rows begin in a body, and the values that are picked from there.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 
+use jaq_json::Val;
 use serde_json::value::RawValue;
 use smallvec::{SmallVec, smallvec};
 
@@ -10,6 +12,7 @@ use super::convert::Value;
 use super::fields::{Fields, NotJson, Paths, Slot};
 use super::from_json;
 use super::text::{self, Unstorable};
+use crate::jq::{self, Inputs, JqFault, Output, Program, Work};
 use crate::message::{Message, Metadata, MetadataValue};
 use crate::pipeline::Path;
 use crate::rejection::{Found, NotAnObject, Place, Rejection, Rule, Start};
@@ -35,10 +38,12 @@ struct Scope {
 pub(super) struct Frames<'a> {
     fields: Fields<'a>,
     frames: SmallVec<[Frame<'a>; 2]>,
+    /// What programs may still do for this message.
+    work: Work,
 }
 
 /// What a scope begins at.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Frame<'a> {
     /// Empty if there is nothing.
     json: &'a str,
@@ -46,6 +51,8 @@ struct Frame<'a> {
     index: usize,
     /// Whether it is an object, or an array whose values are read by their positions.
     has_fields: bool,
+    /// The same for programs, once one has read it.
+    value: OnceCell<Val>,
 }
 
 /// A path, and the scope where it starts.
@@ -107,6 +114,15 @@ pub(super) enum Input {
     Metadata(Metadata),
     /// A value that is equal for every message.
     Text(String),
+    Jq(Box<Calculation>),
+}
+
+/// A program, and the scopes that it reads.
+pub(super) struct Calculation {
+    pub(super) program: Program,
+    pub(super) own: usize,
+    pub(super) body: Option<usize>,
+    pub(super) parent: Option<usize>,
 }
 
 #[expect(clippy::indexing_slicing, reason = "a scope's number is its position")]
@@ -163,6 +179,7 @@ impl Scopes {
         let mut frames = Frames {
             fields: Fields::new(self.slots),
             frames: smallvec![Frame::default(); self.scopes.len()],
+            work: Work::default(),
         };
         frames.enter(self, Self::TOP, 0, body)?;
         if let Some((root, _)) = self.root {
@@ -177,9 +194,9 @@ impl Scopes {
         frames: &mut Frames<'a>,
         text: &'a mut String,
     ) -> Result<(), Rule> {
-        let top = frames.frames[Self::TOP];
+        let top = &frames.frames[Self::TOP];
         if !top.has_fields {
-            frames.frames[self.message()] = top;
+            frames.frames[self.message()] = top.clone();
             return Ok(());
         }
         let Some(json) = frames.fields.get(root).map(str::trim_ascii) else {
@@ -237,7 +254,7 @@ impl Scopes {
     }
 
     /// The path to an element of an array: `lines[3]`, or `[3]` of the body.
-    fn describe_element(&self, scope: usize, frames: &Frames<'_>) -> String {
+    pub(super) fn describe_element(&self, scope: usize, frames: &Frames<'_>) -> String {
         let is_of_body = matches!(&self.scopes[scope].array, Some((_, array)) if array.is_body());
         let array = match is_of_body {
             true => String::new(),
@@ -273,6 +290,7 @@ impl<'a> Frames<'a> {
                 Some(b'[') => paths.are_positions(),
                 _ => false,
             },
+            value: OnceCell::new(),
         };
         let picked = paths.pick(json, &mut self.fields);
         picked.map_err(|NotJson| Rule::BodyNotJson)
@@ -311,6 +329,46 @@ impl<'a> Frames<'a> {
         Ok(self.fields.get(field.slot).filter(|json| *json != "null"))
     }
 
+    /// What a program reads where a scope begins.
+    fn value(&self, scope: usize, unstorable: Unstorable) -> Result<Val, Rule> {
+        let Frame { json, value, .. } = &self.frames[scope];
+        if let Some(value) = value.get() {
+            return Ok(value.clone());
+        }
+        match jq::read(json.trim_ascii()) {
+            Ok(read) => Ok(value.get_or_init(|| read).clone()),
+            Err(JqFault::LoneSurrogate) if unstorable == Unstorable::Strip => {
+                Ok(jq::read(text::storable(json, unstorable)?.trim_ascii())?)
+            }
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// What a program makes of the scopes that it reads.
+    fn calculate<'v>(&self, jq: &Calculation, unstorable: Unstorable) -> Result<Value<'v>, Rule> {
+        let value = |scope: Option<usize>| match scope {
+            Some(scope) => self.value(scope, unstorable),
+            None => Ok(Val::default()),
+        };
+        let inputs = Inputs {
+            own: value(Some(jq.own))?,
+            body: value(jq.body)?,
+            parent: value(jq.parent)?,
+        };
+        let Some(given) = jq.program.value(inputs, &self.work)? else {
+            return Ok(Value::Null);
+        };
+        Ok(match Output::of(&given)? {
+            Output::Null => Value::Null,
+            Output::Bool(is_true) => Value::Bool(is_true),
+            Output::Number(number) => Value::Number(Cow::Owned(number)),
+            Output::Text(text) => Value::Text(text::plain(Cow::Owned(text), unstorable)?),
+            Output::Nested(json) => {
+                Value::Nested(Cow::Owned(text::storable(&json, unstorable)?.into_owned()))
+            }
+        })
+    }
+
     /// Whether a scope begins at `null`.
     pub(super) fn begins_at_null(&self, scope: usize) -> bool {
         self.json(scope).trim_ascii() == "null"
@@ -333,6 +391,7 @@ impl Input {
             Self::Index(scope) => Value::Number(Cow::Owned(frames.index(*scope).to_string())),
             Self::Element(scope) => from_json(frames.json(*scope), unstorable)?,
             Self::Text(text) => Value::Text(Cow::Owned(text.clone())),
+            Self::Jq(jq) => frames.calculate(jq, unstorable)?,
             Self::Rest(scope, left_out) => {
                 let json = frames.json(*scope).trim_ascii_start();
                 if !json.starts_with('{') {

@@ -7,11 +7,13 @@ use super::Reading;
 use super::column::CompiledColumn;
 use super::convert::Value;
 use super::decimal::Decimal;
-use super::scopes::{Array, Frames, Input, NoFields, Scopes, Unread};
+use super::scopes::{Array, Calculation, Frames, Input, NoFields, Scopes, Unread};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
-use crate::pipeline::{Column, Condition, Mistake, Pipeline, Scalar, Source, TableMapping};
+use crate::pipeline::{
+    Column, Condition, JQ, Mistake, Pipeline, Problem, Scalar, Source, TableMapping,
+};
 use crate::rejection::{Place, Rejection};
 
 pub(super) struct CompiledTable {
@@ -59,8 +61,8 @@ impl CompiledTable {
             touched: pipeline.touched_fields(mapping),
             keys,
         };
-        let when = compiler.conditions(&mapping.when);
-        let delete_when = compiler.conditions(&mapping.delete_when);
+        let when = compiler.conditions(&mapping.when)?;
+        let delete_when = compiler.conditions(&mapping.delete_when)?;
         let columns = mapping.columns.iter().enumerate();
         let columns = columns.map(|(position, column)| compiler.column(mapping, position, column));
         let columns: Vec<CompiledColumn> = columns.collect::<Result<_, _>>()?;
@@ -95,7 +97,7 @@ impl CompiledTable {
             .filter_map(|condition| match condition.input {
                 Input::Field(field) => Some(field.scope),
                 Input::Body | Input::Index(_) | Input::Element(_) | Input::Rest(..) => None,
-                Input::Metadata(_) | Input::Text(_) => None,
+                Input::Metadata(_) | Input::Text(_) | Input::Jq(_) => None,
             });
         let mut starts = fields.chain(self.each.map(Array::scope));
         starts.any(|scope| frames.begins_at_null(scope))
@@ -152,8 +154,12 @@ impl CompiledTable {
     /// A column of the row under way, and the value's path from the top of the body.
     fn place(&self, column: &CompiledColumn, scopes: &Scopes, frames: &Frames<'_>) -> Place {
         let mut place = self.place_of_all(column);
-        if let Source::Path(_) = column.column.source {
-            place.path = scopes.describe(self.scope, frames, &place.path);
+        match column.column.source {
+            Source::Path(_) => place.path = scopes.describe(self.scope, frames, &place.path),
+            Source::Jq(_) if self.each.is_some() => {
+                place.path = scopes.describe_element(self.scope, frames);
+            }
+            _ => {}
         }
         place
     }
@@ -162,7 +168,10 @@ impl CompiledTable {
         Place {
             table: self.name.clone(),
             column: Some(column.column.name.clone()),
-            path: column.column.source.to_string(),
+            path: match &column.column.source {
+                Source::Jq(_) => JQ.to_owned(),
+                source => source.to_string(),
+            },
             is_key: column.is_key,
         }
     }
@@ -197,10 +206,12 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn conditions(&mut self, conditions: &[Condition]) -> Vec<CompiledCondition> {
-        let compiled = conditions.iter().map(|condition| CompiledCondition {
-            input: self.input(&condition.source, &[]),
-            values: condition.values.clone(),
+    fn conditions(&mut self, conditions: &[Condition]) -> Result<Vec<CompiledCondition>, Problem> {
+        let compiled = conditions.iter().map(|condition| {
+            Ok(CompiledCondition {
+                input: self.input(&condition.source, &[])?,
+                values: condition.values.clone(),
+            })
         });
         compiled.collect()
     }
@@ -212,10 +223,11 @@ impl Compiler<'_> {
         column: &Column,
     ) -> Result<CompiledColumn, Mistake> {
         let inputs = column.sources().map(|source| match source {
-            Source::Metadata(Metadata::Body) if column.column_type.is_json() => Input::Body,
+            Source::Metadata(Metadata::Body) if column.column_type.is_json() => Ok(Input::Body),
             source => self.input(source, &column.except),
         });
-        let inputs = inputs.collect();
+        let inputs = inputs.collect::<Result<_, _>>();
+        let inputs = inputs.map_err(|problem| problem.of(&column.name))?;
         let is_key = mapping.key.contains(&position);
         let identifies = mapping.identifying().contains(&position);
         let is_own = column.sources().any(|source| mapping.is_own(source));
@@ -223,8 +235,8 @@ impl Compiler<'_> {
         compiled.map_err(|problem| problem.of(&column.name))
     }
 
-    fn input(&mut self, source: &Source, except: &[String]) -> Input {
-        match source {
+    fn input(&mut self, source: &Source, except: &[String]) -> Result<Input, Problem> {
+        Ok(match source {
             Source::Path(path) => Input::Field(self.scopes.field(self.scope, path)),
             Source::Top(path) => Input::Field(self.scopes.field(Scopes::TOP, path)),
             Source::Parent(generations, path) => {
@@ -240,7 +252,13 @@ impl Compiler<'_> {
                 Input::Text(self.keys.map(KeyRing::id).unwrap_or_default().to_owned())
             }
             Source::Metadata(metadata) => Input::Metadata(metadata.clone()),
-        }
+            Source::Jq(jq) => Input::Jq(Box::new(Calculation {
+                program: jq.compile()?,
+                own: self.scope,
+                body: jq.reads_body.then_some(Scopes::TOP),
+                parent: jq.reads_parent.then(|| self.ancestor(1)),
+            })),
+        })
     }
 
     /// The scope of the row this many generations above, 0 for the row itself.

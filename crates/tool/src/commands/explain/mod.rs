@@ -115,7 +115,10 @@ impl Explain {
         let mut samples = samples::read(&self.files)?;
         let mut summary = Summary::new(pipeline);
         let mut findings = Findings::new(pipeline, self.show_values);
-        let mut unmapped = self.unmapped.then(|| Unmapped::new(pipeline, &samples));
+        let compiled = &explainer.compiled;
+        let mut unmapped = self
+            .unmapped
+            .then(|| Unmapped::new(pipeline, compiled, &samples));
         let (mut is_read, is_for_all) = (true, self.summary || self.unmapped);
         for sample in &mut samples {
             sample.record.apply_origin(&explainer.origins);

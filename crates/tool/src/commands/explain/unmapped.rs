@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mapping::internals::Reads;
-use mapping::{Message, Pipeline};
+use mapping::{Compiled, Message, Pipeline};
 use serde_json::json;
 
 use crate::cli::error::CliError;
@@ -20,10 +20,10 @@ pub(super) struct Unmapped {
 
 impl Unmapped {
     /// All samples together show which keys are names of fields.
-    pub(super) fn new(pipeline: &Pipeline, samples: &[Sample]) -> Self {
+    pub(super) fn new(pipeline: &Pipeline, compiled: &Compiled, samples: &[Sample]) -> Self {
         let mut names = FieldNames::default();
         for sample in samples {
-            if let Ok(message) = Message::extract(&sample.record, pipeline.wrapping) {
+            if let Ok(message) = compiled.extract(&sample.record) {
                 names.see(message.body());
             }
         }

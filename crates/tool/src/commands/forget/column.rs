@@ -79,6 +79,8 @@ pub(super) struct Searched {
     earlier: Vec<CompiledColumn>,
     paths: Vec<Vec<Option<String>>>,
     metadata: Vec<CompiledColumn>,
+    /// Whether a program gives its values, so that no path leads to them.
+    pub(super) is_calculated: bool,
 }
 
 /// The column in every table that has it.
@@ -140,6 +142,9 @@ impl Searched {
             earlier: earlier(file, column, keys),
             paths: pipeline.paths_to(table, column),
             metadata: metadata.collect::<Result<_, _>>()?,
+            is_calculated: column
+                .sources()
+                .any(|source| matches!(source, Source::Jq(_))),
         })
     }
 

@@ -140,7 +140,11 @@ impl People {
             return self.unreadable(body);
         };
         record.apply_origin(&self.origins);
-        let Ok(message) = Message::extract(&record, self.pipeline.wrapping) else {
+        let extracted = self
+            .mappings
+            .first()
+            .map(|mapping| mapping.extract(&record));
+        let Some(Ok(message)) = extracted else {
             return self.unreadable(body);
         };
         let mut is_transformed = false;
@@ -169,7 +173,9 @@ impl People {
             return Whose::Theirs;
         }
         let is_json = || serde_json::from_str::<&RawValue>(message.body()).is_ok();
-        match is_transformed || is_json() {
+        // What a program would have made of the message is not known.
+        let is_calculated = self.searched.iter().any(|searched| searched.is_calculated);
+        match is_transformed || !is_calculated && is_json() {
             true => Whose::OfOthers,
             false => self.unreadable(body),
         }

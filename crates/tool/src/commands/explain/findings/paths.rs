@@ -91,7 +91,8 @@ pub(super) fn path_from_top(
         Source::Path(path) if is_at_top && column.fallbacks.is_empty() => Some(path.clone()),
         Source::Top(path) if column.fallbacks.is_empty() => Some(path.clone()),
         Source::Path(_) | Source::Top(_) | Source::Parent(..) => None,
-        Source::Index(_) | Source::Element | Source::Rest | Source::Metadata(_) => None,
+        Source::Index(_) | Source::Element | Source::Rest => None,
+        Source::Metadata(_) | Source::Jq(_) => None,
     }
 }
 
