@@ -281,6 +281,19 @@ impl ColumnType {
         self.kind() == Kind::Instant
     }
 
+    /// A valid text, if its values are times.
+    pub(crate) fn example_of_time(self) -> Option<&'static str> {
+        match self {
+            T::Date => Some("2026-11-02"),
+            T::Time => Some("09:00:00"),
+            T::Timestamp => Some("2026-11-02T09:00:00"),
+            T::TimestampTz => Some("2026-11-02T09:00:00Z"),
+            T::Text | T::Varchar(_) | T::Json | T::Jsonb | T::Boolean | T::Uuid | T::Inet => None,
+            T::SmallInt | T::Integer | T::BigInt | T::Real | T::DoublePrecision => None,
+            T::Numeric | T::NumericOf(..) | T::Bytea | T::Array(_) => None,
+        }
+    }
+
     /// Whether its values are JSON of any kind.
     pub(crate) fn is_json(self) -> bool {
         self.kind() == Kind::Json

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::check::check_identifier;
 use super::problem::Mistake;
+use super::spelling::RawSpelling;
 use super::{Column, Problem, Source};
 use crate::mask::{KeyRing, Mask};
 use crate::message::Envelope;
@@ -31,6 +32,9 @@ pub(super) struct RawColumn {
     default: Option<toml::Value>,
     #[serde(default)]
     transform: Vec<String>,
+    unit: Option<String>,
+    format: Option<String>,
+    zone: Option<String>,
     mask: Option<String>,
     #[serde(default)]
     clear: bool,
@@ -106,6 +110,12 @@ impl RawColumn {
             .iter()
             .map(|name| check_step(name, column_type, &sources))
             .collect::<Result<_, _>>()?;
+        let spelling = RawSpelling {
+            unit: self.unit,
+            format: self.format,
+            zone: self.zone,
+        };
+        let spelling = spelling.check(column_type, &sources)?;
         let mask = self
             .mask
             .as_deref()
@@ -120,6 +130,7 @@ impl RawColumn {
             required: self.required,
             default,
             transforms,
+            spelling,
             mask,
             clear: self.clear,
             except: self.except,
