@@ -151,8 +151,8 @@ impl fmt::Display for Rule {
             Self::NotEncoded(encoding) => write!(f, "the message is not UTF-8 text in {encoding}: correct encoding, or the producer"),
             Self::LineNotJson(line) => write!(f, "line {line} of the message is not one JSON value: check the producer"),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
-            Self::Type(expected) => match expected.example_of_time() {
-                Some(example) => write!(f, "the value is not a valid {expected}, such as {example:?}: send one, or set unit for numbers, or format for other texts"),
+            Self::Type(expected) => match expected.time_type() {
+                Some(time_type) => write!(f, "the value is not a valid {expected}, such as {:?}: send one, or set unit for numbers, or format for other texts", time_type.example()),
                 None => write!(f, "the value is not a valid {expected}: send one, or change the column type"),
             },
             Self::NotInUnit(unit) => write!(f, "the column has unit = \"{unit}\", and the value is not a number of {}: send one, or correct unit", unit.plural()),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use postgres_types::Type;
 
 use crate::text::similar;
+use crate::time::TimeType;
 
 /// The longest `varchar(n)` that Postgres allows, in characters.
 /// Source: <https://www.postgresql.org/docs/18/datatype-character.html>.
@@ -281,13 +282,13 @@ impl ColumnType {
         self.kind() == Kind::Instant
     }
 
-    /// A valid text, if its values are times.
-    pub(crate) fn example_of_time(self) -> Option<&'static str> {
+    /// Which type of times it is.
+    pub(crate) fn time_type(self) -> Option<TimeType> {
         match self {
-            T::Date => Some("2026-11-02"),
-            T::Time => Some("09:00:00"),
-            T::Timestamp => Some("2026-11-02T09:00:00"),
-            T::TimestampTz => Some("2026-11-02T09:00:00Z"),
+            T::Date => Some(TimeType::Date),
+            T::Time => Some(TimeType::Time),
+            T::Timestamp => Some(TimeType::Timestamp),
+            T::TimestampTz => Some(TimeType::TimestampTz),
             T::Text | T::Varchar(_) | T::Json | T::Jsonb | T::Boolean | T::Uuid | T::Inet => None,
             T::SmallInt | T::Integer | T::BigInt | T::Real | T::DoublePrecision => None,
             T::Numeric | T::NumericOf(..) | T::Bytea | T::Array(_) => None,

@@ -2,7 +2,7 @@
 
 use super::{Problem, Source};
 use crate::text::Word as _;
-use crate::time::{TimeFormat, TimeSpelling, Unit, Zone};
+use crate::time::{TimeFormat, TimeSpelling, TimeType, Unit, Zone};
 use crate::types::ColumnType;
 
 /// The words as the file has them.
@@ -25,9 +25,8 @@ impl RawSpelling {
             ColumnType::Array(element) => *element,
             scalar => scalar,
         };
-        if scalar.example_of_time().is_none() {
-            return Err(Problem::SpellingType(word, column_type));
-        }
+        let time_type = scalar.time_type();
+        let time_type = time_type.ok_or(Problem::SpellingType(word, column_type))?;
         // Beside a path it is a fallback, which needs no word.
         match sources.first() {
             Some(source) if !sources.iter().any(Source::may_be_text) => {
@@ -35,16 +34,16 @@ impl RawSpelling {
             }
             _ => {}
         }
-        if self.zone.is_some() && scalar != ColumnType::TimestampTz {
+        if self.zone.is_some() && time_type != TimeType::TimestampTz {
             return Err(Problem::ZoneType(column_type));
         }
         let zone = self.zone.map(zone_of).transpose()?;
         Ok(match (self.unit, self.format, zone) {
             (Some(_), Some(_), _) => return Err(Problem::UnitAndFormat),
             (Some(_), None, Some(_)) => return Err(Problem::UnitAndZone),
-            (Some(unit), None, None) => Some(TimeSpelling::Unit(unit_of(unit, scalar)?)),
+            (Some(unit), None, None) => Some(TimeSpelling::Unit(unit_of(unit, time_type)?)),
             (None, Some(format), zone) => {
-                let checked = TimeFormat::new(format.clone(), zone, scalar);
+                let checked = TimeFormat::new(format.clone(), zone, time_type);
                 let checked = checked.map_err(|mistake| Problem::Format(format, mistake));
                 Some(TimeSpelling::Format(checked?))
             }
@@ -64,10 +63,10 @@ impl RawSpelling {
     }
 }
 
-fn unit_of(name: String, scalar: ColumnType) -> Result<Unit, Problem> {
+fn unit_of(name: String, time_type: TimeType) -> Result<Unit, Problem> {
     match Unit::parse(&name) {
         None => Err(Problem::UnknownUnit(name)),
-        Some(Unit::Days) if scalar == ColumnType::Time => Err(Problem::DaysOfTime),
+        Some(Unit::Days) if time_type == TimeType::Time => Err(Problem::DaysOfTime),
         Some(unit) => Ok(unit),
     }
 }

@@ -5,8 +5,7 @@ use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::TimeZoneDatabase;
 use thiserror::Error;
 
-use super::{Misread, Moment, Zone};
-use crate::types::ColumnType;
+use super::{EPOCH, Misread, Moment, TimeType, Zone};
 
 /// Every format has to write it so that it can be read again. It is in the afternoon, because a format with `%I` needs
 /// `%p`, and no two of its numbers are equal.
@@ -59,11 +58,11 @@ impl TimeFormat {
     pub(crate) fn new(
         format: String,
         zone: Option<Zone>,
-        column_type: ColumnType,
+        time_type: TimeType,
     ) -> Result<Self, FormatMistake> {
         let example = sample(&format).ok_or(FormatMistake::Unreadable)?;
         let read = strtime::parse(&format, &example).map_err(|_| FormatMistake::Unreadable)?;
-        check(&read, zone.is_some(), column_type)?;
+        check(&read, zone.is_some(), time_type)?;
         let example = example.into_boxed_str();
         Ok(Self {
             format,
@@ -87,24 +86,23 @@ impl TimeFormat {
         &self.example
     }
 
-    pub(crate) fn read(&self, text: &str, column_type: ColumnType) -> Result<Moment, Misread> {
+    pub(crate) fn read(&self, text: &str, time_type: TimeType) -> Result<Moment, Misread> {
         let read = strtime::parse(&self.format, text).map_err(|_| Misread::Spelling)?;
         if self.has_leap_second(&read, text) {
             return Err(Misread::Spelling);
         }
         let time = read.to_time().map_err(|_| Misread::Spelling)?;
-        let date = match column_type {
-            ColumnType::Time => super::EPOCH.date(),
-            _ => year_as_written(&read, text).ok_or(Misread::Spelling)?,
+        let date = match time_type {
+            TimeType::Time => EPOCH.date(),
+            TimeType::Date | TimeType::Timestamp | TimeType::TimestampTz => {
+                day_as_written(&read, text).ok_or(Misread::Spelling)?
+            }
         };
         let second = time.with().subsec_nanosecond(0).build();
         let local = date.to_datetime(second.map_err(|_| Misread::Spelling)?);
         let offset_secs = match (&self.zone, read.offset()) {
             (Some(zone), _) => zone.offset_secs(local).map_err(Misread::LocalTime)?,
             (None, Some(offset)) => offset.seconds().into(),
-            (None, None) if column_type == ColumnType::TimestampTz => {
-                return Err(Misread::Spelling);
-            }
             (None, None) => 0,
         };
         let fraction = micros_of(time.subsec_nanosecond());
@@ -122,7 +120,7 @@ impl TimeFormat {
 }
 
 /// The day. `26` for `%Y` would be the year 26, which nobody means.
-fn year_as_written(read: &BrokenDownTime, text: &str) -> Option<Date> {
+fn day_as_written(read: &BrokenDownTime, text: &str) -> Option<Date> {
     let date = read.to_date().ok()?;
     let is_written = || text.contains(&format!("{:04}", date.year()));
     (date.year() >= 1_000 || is_written()).then_some(date)
@@ -143,12 +141,8 @@ fn sample(format: &str) -> Option<String> {
 }
 
 /// Whether what was read of the sample is enough for a type.
-fn check(
-    read: &BrokenDownTime,
-    has_zone: bool,
-    column_type: ColumnType,
-) -> Result<(), FormatMistake> {
-    use ColumnType as T;
+fn check(read: &BrokenDownTime, has_zone: bool, time_type: TimeType) -> Result<(), FormatMistake> {
+    use TimeType as T;
     if read.timestamp().is_some() {
         return Err(FormatMistake::Number);
     }
@@ -156,19 +150,17 @@ fn check(
     if read.iana_time_zone().is_some() && !has_offset {
         return Err(FormatMistake::ZoneName);
     }
-    if column_type != T::Time && read.to_date().ok() != Some(SAMPLE.date()) {
+    if time_type != T::Time && read.to_date().ok() != Some(SAMPLE.date()) {
         return Err(FormatMistake::NoDay);
     }
-    let is_day = column_type == T::Date && !has_offset && read.to_time().is_ok();
+    let is_day = time_type == T::Date && !has_offset && read.to_time().is_ok();
     if !is_day && !has_time(read) {
         return Err(FormatMistake::NoTime);
     }
     match (has_offset, has_zone) {
         (true, true) => Err(FormatMistake::OffsetAndZone),
-        (true, false) if matches!(column_type, T::Time | T::Timestamp) => {
-            Err(FormatMistake::Offset)
-        }
-        (false, false) if column_type == T::TimestampTz => Err(FormatMistake::NoOffset),
+        (true, false) if matches!(time_type, T::Time | T::Timestamp) => Err(FormatMistake::Offset),
+        (false, false) if time_type == T::TimestampTz => Err(FormatMistake::NoOffset),
         _ => Ok(()),
     }
 }

@@ -22,6 +22,31 @@ const UNIX_EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
 pub(crate) const MICROS_PER_SECOND: i64 = 1_000_000;
 pub(crate) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
+/// The types of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeType {
+    /// `date`.
+    Date,
+    /// `time`.
+    Time,
+    /// `timestamp`.
+    Timestamp,
+    /// `timestamptz`.
+    TimestampTz,
+}
+
+impl TimeType {
+    /// A valid text.
+    pub(crate) fn example(self) -> &'static str {
+        match self {
+            Self::Date => "2026-11-02",
+            Self::Time => "09:00:00",
+            Self::Timestamp => "2026-11-02T09:00:00",
+            Self::TimestampTz => "2026-11-02T09:00:00Z",
+        }
+    }
+}
+
 /// How the times of a column are written, if not as Postgres writes them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimeSpelling {

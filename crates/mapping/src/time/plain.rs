@@ -4,10 +4,20 @@
 
 use jiff::civil::{Date, Time};
 
-use super::{EPOCH, MICROS_PER_DAY, MICROS_PER_SECOND, Misread, Moment, Zone};
+use super::{EPOCH, MICROS_PER_DAY, MICROS_PER_SECOND, Misread, Moment, TimeType, Zone};
+
+/// A time of a type.
+pub(crate) fn read(text: &str, time_type: TimeType) -> Option<Moment> {
+    match time_type {
+        TimeType::Date => day(text),
+        TimeType::Time => time_of_day(text),
+        TimeType::Timestamp => local(text),
+        TimeType::TimestampTz => instant(text),
+    }
+}
 
 /// A calendar day, or an instant.
-pub(crate) fn day(text: &str) -> Option<Moment> {
+fn day(text: &str) -> Option<Moment> {
     let mut rest = Rest(text.as_bytes());
     let date = rest.date()?;
     if rest.is_empty() {
@@ -17,7 +27,7 @@ pub(crate) fn day(text: &str) -> Option<Moment> {
 }
 
 /// A date and time of day with its offset.
-pub(crate) fn instant(text: &str) -> Option<Moment> {
+fn instant(text: &str) -> Option<Moment> {
     let mut rest = Rest(text.as_bytes());
     let (date, clock) = rest.date_and_clock()?;
     clock.moment(date, rest.offset_secs()?)
@@ -37,14 +47,14 @@ pub(crate) fn instant_in(zone: &Zone, text: &str) -> Result<Moment, Misread> {
 }
 
 /// A date and time of day without an offset.
-pub(crate) fn local(text: &str) -> Option<Moment> {
+fn local(text: &str) -> Option<Moment> {
     let mut rest = Rest(text.as_bytes());
     let (date, clock) = rest.date_and_clock()?;
     rest.is_empty().then(|| clock.moment(date, 0))?
 }
 
 /// A time of day.
-pub(crate) fn time_of_day(text: &str) -> Option<Moment> {
+fn time_of_day(text: &str) -> Option<Moment> {
     if matches!(text, "24:00" | "24:00:00") {
         return Some(Moment::of_micros(MICROS_PER_DAY));
     }

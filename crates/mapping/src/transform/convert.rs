@@ -18,7 +18,7 @@ use super::{from_json, jsonb};
 use crate::rejection::Rule;
 use crate::rows::{put_array_head, put_null, put_value};
 use crate::text::{BASE64, BASE64_URL};
-use crate::time::{MICROS_PER_DAY, Misread, Moment, TimeSpelling, Unit, plain};
+use crate::time::{MICROS_PER_DAY, Misread, Moment, TimeSpelling, TimeType, Unit, plain};
 use crate::types::ColumnType;
 
 /// The first microsecond after the times that a number can stand for: nearly every number of another unit is beyond.
@@ -108,9 +108,10 @@ pub(crate) fn write_spelled(
             write_spelled(value, spelling, *element, out)
         });
     }
-    if matches!(value, Value::Millis(_)) {
-        return write(value, column_type, out);
-    }
+    let time_type = match (value, column_type.time_type()) {
+        (Value::Millis(_), _) | (_, None) => return write(value, column_type, out),
+        (_, Some(time_type)) => time_type,
+    };
     let other_spelling = || match spelling {
         TimeSpelling::Unit(unit) => Rule::NotInUnit(*unit),
         TimeSpelling::Format(format) => Rule::NotInFormat(column_type, format.example().into()),
@@ -118,15 +119,15 @@ pub(crate) fn write_spelled(
     };
     let literal = value.as_literal().ok_or_else(other_spelling)?;
     let moment = match spelling {
-        TimeSpelling::Unit(unit) => return write_number(value, *unit, column_type, out),
-        TimeSpelling::Format(format) => format.read(literal, column_type),
+        TimeSpelling::Unit(unit) => return write_number(value, *unit, time_type, out),
+        TimeSpelling::Format(format) => format.read(literal, time_type),
         TimeSpelling::Zone(zone) => plain::instant_in(zone, literal),
     };
     let moment = moment.map_err(|misread| match misread {
         Misread::Spelling => other_spelling(),
         Misread::LocalTime(local_time) => Rule::LocalTime(local_time),
     })?;
-    put_moment(moment, column_type, out).ok_or_else(other_spelling)
+    put_moment(moment, time_type, out).ok_or_else(other_spelling)
 }
 
 /// Whether a column of the type can store a text.
@@ -209,10 +210,10 @@ fn write_scalar(
         ColumnType::NumericOf(precision, scale) => decimal(value)?
             .with_scale(precision, scale)?
             .write_numeric(out)?,
-        ColumnType::Date | ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz => {
-            let moment = moment(value, column_type).ok_or(Misfit::Type)?;
-            put_moment(moment, column_type, out).ok_or(Misfit::Type)?;
-        }
+        ColumnType::Date => write_time(value, TimeType::Date, out)?,
+        ColumnType::Time => write_time(value, TimeType::Time, out)?,
+        ColumnType::Timestamp => write_time(value, TimeType::Timestamp, out)?,
+        ColumnType::TimestampTz => write_time(value, TimeType::TimestampTz, out)?,
         ColumnType::Uuid => {
             let uuid = Uuid::try_parse(literal(value)?).map_err(|_| Misfit::Type)?;
             wire::uuid_to_sql(uuid.into_bytes(), out);
@@ -290,25 +291,24 @@ fn float<T: FromStr + Into<f64> + Copy>(value: &Value<'_>) -> Result<T, Misfit> 
     }
 }
 
-/// A time as Postgres writes it, or an instant of SQS.
-fn moment(value: &Value<'_>, column_type: ColumnType) -> Option<Moment> {
-    if let Value::Millis(millis) = value {
-        return Moment::of_unix_micros(millis.checked_mul(1_000)?);
-    }
-    let text = value.as_literal()?;
-    match column_type {
-        ColumnType::Date => plain::day(text),
-        ColumnType::Time => plain::time_of_day(text),
-        ColumnType::Timestamp => plain::local(text),
-        _ => plain::instant(text),
-    }
+/// Writes a time as Postgres writes it, or an instant of SQS.
+fn write_time(value: &Value<'_>, time_type: TimeType, out: &mut BytesMut) -> Result<(), Misfit> {
+    let moment = match value {
+        Value::Millis(millis) => millis.checked_mul(1_000).and_then(Moment::of_unix_micros),
+        _ => plain::read(literal(value)?, time_type),
+    };
+    let written = moment.and_then(|moment| put_moment(moment, time_type, out));
+    written.ok_or(Misfit::Type)
 }
 
 /// Adds the cell of a moment; `None` if it is before the year 1 or after 9999.
-fn put_moment(moment: Moment, column_type: ColumnType, out: &mut BytesMut) -> Option<()> {
-    match column_type {
-        ColumnType::Date => wire::date_to_sql(moment.day()?, out),
-        _ => wire::timestamp_to_sql(moment.micros()?, out),
+fn put_moment(moment: Moment, time_type: TimeType, out: &mut BytesMut) -> Option<()> {
+    match time_type {
+        TimeType::Date => wire::date_to_sql(moment.day()?, out),
+        TimeType::Time => wire::time_to_sql(moment.micros()?, out),
+        TimeType::Timestamp | TimeType::TimestampTz => {
+            wire::timestamp_to_sql(moment.micros()?, out);
+        }
     }
     Some(())
 }
@@ -317,7 +317,7 @@ fn put_moment(moment: Moment, column_type: ColumnType, out: &mut BytesMut) -> Op
 fn write_number(
     value: &Value<'_>,
     unit: Unit,
-    column_type: ColumnType,
+    time_type: TimeType,
     out: &mut BytesMut,
 ) -> Result<(), Rule> {
     let number = decimal(value).map_err(|_| Rule::NotInUnit(unit))?;
@@ -329,14 +329,20 @@ fn write_number(
             Err(Misfit::Type) => return Err(Rule::NotInUnit(unit)),
         },
     };
-    let moment = match (column_type, micros) {
-        (ColumnType::Time, Some(micros @ 0..=MICROS_PER_DAY)) => Some(Moment::of_micros(micros)),
-        (ColumnType::Time, _) => return Err(Rule::OutsideDay(unit)),
-        (_, Some(micros @ 0..UNIX_MICROS_OF_2200)) => Moment::of_unix_micros(micros),
-        _ => None,
+    let within = |end: i64| micros.filter(|micros| (0..end).contains(micros));
+    let moment = match time_type {
+        TimeType::Time => within(MICROS_PER_DAY + 1).map(Moment::of_micros),
+        TimeType::Date | TimeType::Timestamp | TimeType::TimestampTz => {
+            within(UNIX_MICROS_OF_2200).and_then(Moment::of_unix_micros)
+        }
     };
-    let written = moment.and_then(|moment| put_moment(moment, column_type, out));
-    written.ok_or_else(|| Rule::OutsideYears(looks_like(&number)))
+    let written = moment.and_then(|moment| put_moment(moment, time_type, out));
+    written.ok_or_else(|| match time_type {
+        TimeType::Time => Rule::OutsideDay(unit),
+        TimeType::Date | TimeType::Timestamp | TimeType::TimestampTz => {
+            Rule::OutsideYears(looks_like(&number))
+        }
+    })
 }
 
 /// The coarsest unit in which a number would be a time of this age. A time of 9999, which stands for no end, would in a
