@@ -155,7 +155,12 @@ fn fault(rule: &Rule) -> Fault {
         | Rule::Jq(_)
         | Rule::Required
         | Rule::Type(_)
+        | Rule::NotInUnit(_)
+        | Rule::NotInFormat(..)
         | Rule::Range(_)
+        | Rule::OutsideYears(_)
+        | Rule::OutsideDay(_)
+        | Rule::LocalTime(_)
         | Rule::Length(_)
         | Rule::NulCharacter
         | Rule::LoneSurrogate

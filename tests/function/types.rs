@@ -317,6 +317,35 @@ async fn timestamptz() {
 }
 
 #[tokio::test]
+async fn a_time_that_is_not_understood_rejects_its_message_and_no_other() {
+    let lines = "format = \"%d.%m.%Y %H:%M\"\nzone = \"Europe/Zurich\"";
+    let accepted = [
+        (r#""29.03.2026 01:59""#, "'2026-03-29 00:59+00'"),
+        (r#""29.03.2026 03:00""#, "'2026-03-29 01:00+00'"),
+        (r#""25.10.2026 01:59""#, "'2026-10-24 23:59+00'"),
+        (r#""25.10.2026 03:00""#, "'2026-10-25 02:00+00'"),
+    ];
+    let rejected = [
+        (r#""29.03.2026 02:00""#, "local_time"),
+        (r#""25.10.2026 02:59""#, "local_time"),
+        (r#""2026-10-25 12:00""#, "type"),
+        ("1793610000", "type"),
+    ];
+    check_with("timestamptz", lines, &accepted, &rejected).await;
+    let accepted = [
+        ("1793610000123", "'2026-11-02 09:00:00.123+00'"),
+        (r#""1793610000123.4567""#, "'2026-11-02 09:00:00.123457+00'"),
+        ("null", "NULL"),
+    ];
+    let rejected = [
+        ("1793610000123456", "range"),
+        ("-1", "range"),
+        (r#""2026-11-02T09:00:00Z""#, "type"),
+    ];
+    check_with("timestamptz", "unit = \"ms\"", &accepted, &rejected).await;
+}
+
+#[tokio::test]
 async fn numeric_with_a_scale_takes_what_fits_without_rounding() {
     let accepted = [
         ("9999999999.99", "9999999999.99"),

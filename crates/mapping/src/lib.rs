@@ -48,6 +48,7 @@ mod rejection;
 mod rows;
 mod steps;
 mod text;
+mod time;
 mod transform;
 mod types;
 
@@ -65,6 +66,7 @@ pub use pipeline::{
 pub use rejection::{Found, NotAnObject, Place, Refusal, Rejection, Rule, Start};
 pub use rows::{MessageRows, Rows, TableRows};
 pub use steps::Step;
+pub use time::{FormatMistake, LocalTime, TimeFormat, TimeSpelling, Unit, Zone};
 pub use transform::Compiled;
 pub use types::ColumnType;
 

@@ -8,6 +8,7 @@ use std::fmt;
 use crate::jq::JqFault;
 use crate::message::{Encoding, Envelope, ExtractError, NotInEnvelope};
 use crate::steps::Step;
+use crate::time::{LocalTime, Unit};
 use crate::types::{ColumnType, MAX_DIGITS};
 pub use not_an_object::{Found, NotAnObject, Start};
 pub use refusal::Refusal;
@@ -53,8 +54,18 @@ pub enum Rule {
     Required,
     /// The value is of another type than the column.
     Type(ColumnType),
+    /// The value is not a number in the unit of the column.
+    NotInUnit(Unit),
+    /// The value is not a time of the type in the format of the column, of which this is an example.
+    NotInFormat(ColumnType, Box<str>),
     /// The number is outside the range of the column's type, or has too many digits.
     Range(ColumnType),
+    /// In the unit of the column, the number is a time before 1970 or after 2199. It may be of this other unit.
+    OutsideYears(Option<Unit>),
+    /// In this unit, the number is not a time of day.
+    OutsideDay(Unit),
+    /// The local time is not one instant in the zone of the column.
+    LocalTime(LocalTime),
     /// More characters than this.
     Length(usize),
     /// Holds U+0000, which Postgres cannot store.
@@ -115,8 +126,9 @@ names! {
     Rule::LineNotJson(_) => "line_not_json",
     Rule::Jq(_) => "jq",
     Rule::Required => "required",
-    Rule::Type(_) => "type",
-    Rule::Range(_) => "range",
+    Rule::Type(_) | Rule::NotInUnit(_) | Rule::NotInFormat(..) => "type",
+    Rule::Range(_) | Rule::OutsideYears(_) | Rule::OutsideDay(_) => "range",
+    Rule::LocalTime(_) => "local_time",
     Rule::Length(_) => "length",
     Rule::NulCharacter => "nul_character",
     Rule::LoneSurrogate => "lone_surrogate",
@@ -144,7 +156,17 @@ impl fmt::Display for Rule {
             Self::LineNotJson(line) => write!(f, "line {line} of the message is not one JSON value: check the producer"),
             Self::Jq(fault) => fault.fmt(f),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
-            Self::Type(expected) => write!(f, "the value is not a valid {expected}: send one, or change the column type"),
+            Self::Type(expected) => match expected.time_type() {
+                Some(time_type) => write!(f, "the value is not a valid {expected}, such as {:?}: send one, or set unit for numbers, or format for other texts", time_type.example()),
+                None => write!(f, "the value is not a valid {expected}: send one, or change the column type"),
+            },
+            Self::NotInUnit(unit) => write!(f, "the column has unit = \"{unit}\", and the value is not a number of {}: send one, or correct unit", unit.plural()),
+            Self::NotInFormat(expected, example) => write!(f, "the value is not a valid {expected} in the column's format, such as {example:?}: send one, or correct format"),
+            Self::OutsideYears(Some(unit)) => write!(f, "the time is outside 1970–2200: it looks like {}, set unit = \"{unit}\"", unit.plural()),
+            Self::OutsideYears(None) => f.write_str("the time is outside 1970–2200: fix the producer, or correct unit"),
+            Self::OutsideDay(unit) => write!(f, "the number of {} since midnight is outside 00:00–24:00: fix the producer, or correct unit", unit.plural()),
+            Self::LocalTime(LocalTime::Skipped) => f.write_str("the local time does not exist in the column's zone, because the clocks were set forward over it: have the producer send UTC, or the offset"),
+            Self::LocalTime(LocalTime::Repeated) => f.write_str("the local time occurs twice in the column's zone, because the clocks were set back: have the producer send UTC, or the offset"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or change the column type to text"),
             Self::Range(ColumnType::Jsonb | ColumnType::Array(_)) => write!(f, "a number in the value expands to more than {MAX_DIGITS} digits before or after the point, or all numbers together expand by more than 1 MiB: fix the producer"),
             Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or change the column type to numeric"),

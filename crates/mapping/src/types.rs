@@ -6,6 +6,7 @@ use std::str::FromStr;
 use postgres_types::Type;
 
 use crate::text::similar;
+use crate::time::TimeType;
 
 /// The longest `varchar(n)` that Postgres allows, in characters.
 /// Source: <https://www.postgresql.org/docs/18/datatype-character.html>.
@@ -279,6 +280,19 @@ impl ColumnType {
     /// Whether its values are days or points in time.
     pub fn is_time(self) -> bool {
         self.kind() == Kind::Instant
+    }
+
+    /// Which type of times it is.
+    pub(crate) fn time_type(self) -> Option<TimeType> {
+        match self {
+            T::Date => Some(TimeType::Date),
+            T::Time => Some(TimeType::Time),
+            T::Timestamp => Some(TimeType::Timestamp),
+            T::TimestampTz => Some(TimeType::TimestampTz),
+            T::Text | T::Varchar(_) | T::Json | T::Jsonb | T::Boolean | T::Uuid | T::Inet => None,
+            T::SmallInt | T::Integer | T::BigInt | T::Real | T::DoublePrecision => None,
+            T::Numeric | T::NumericOf(..) | T::Bytea | T::Array(_) => None,
+        }
     }
 
     /// Whether its values are JSON of any kind.

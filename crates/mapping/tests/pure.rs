@@ -18,6 +18,9 @@ const IMPURE: [&str; 11] = [
     "tokio",
 ];
 
+/// Features of jiff with which it reads the zone of the machine, or its files of zones.
+const READS_MACHINE: [&str; 3] = ["tz-system", "tzdb-zoneinfo", "tzdb-concatenated"];
+
 #[test]
 fn the_mapping_is_built_without_network_and_runtime() {
     let tree = Command::new(env!("CARGO"))
@@ -30,7 +33,7 @@ fn the_mapping_is_built_without_network_and_runtime() {
             "--prefix",
             "none",
         ])
-        .args(["--locked", "--offline", "--format", "{p}"])
+        .args(["--locked", "--offline", "--format", "{p} {f}"])
         .output()
         .unwrap();
     let text = String::from_utf8(tree.stdout).unwrap();
@@ -47,4 +50,13 @@ fn the_mapping_is_built_without_network_and_runtime() {
         name.starts_with("socket2") || IMPURE.iter().any(|impure| name.starts_with(impure))
     };
     assert_eq!(names.iter().find(impure), None);
+    let jiff = text
+        .lines()
+        .find(|line| line.starts_with("jiff v"))
+        .unwrap();
+    assert!(jiff.contains("tzdb-bundle-always"), "{jiff}");
+    assert!(
+        !READS_MACHINE.iter().any(|feature| jiff.contains(feature)),
+        "{jiff}"
+    );
 }

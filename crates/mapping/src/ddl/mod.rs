@@ -5,7 +5,6 @@ mod dsql;
 use std::collections::BTreeSet;
 
 use thiserror::Error;
-use time::{Date, Month};
 
 use crate::pipeline::{Column, Pipeline, Table, TableMapping, check_identifier};
 use crate::text::{quote_identifier, quote_list};
@@ -117,7 +116,11 @@ impl TableMapping {
     ///
     /// # Errors
     /// The table cannot be partitioned by that column.
-    pub fn create_partitioned(&self, by: &str, today: Date) -> Result<String, PartitionError> {
+    pub fn create_partitioned(
+        &self,
+        by: &str,
+        mut month: (i32, u8),
+    ) -> Result<String, PartitionError> {
         // A date alone would mean midnight in the time zone of the session.
         let midnight = match self.check_partition(by)? {
             ColumnType::TimestampTz => " 00:00:00+00",
@@ -125,12 +128,11 @@ impl TableMapping {
         };
         let clause = format!(" PARTITION BY RANGE ({});", quote_identifier(by));
         let mut sql = self.create_table_with("", &clause);
-        let mut month = (today.year(), today.month());
         for _ in 0..MONTHS {
             let next = after(month);
-            let partition = self.partition(&format!("{:04}_{:02}", month.0, u8::from(month.1)))?;
-            let bounds = [month, next]
-                .map(|(year, month)| format!("{year:04}-{:02}-01{midnight}", u8::from(month)));
+            let partition = self.partition(&format!("{:04}_{:02}", month.0, month.1))?;
+            let bounds =
+                [month, next].map(|(year, month)| format!("{year:04}-{month:02}-01{midnight}"));
             sql += &format!(
                 "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ('{}') TO ('{}');\n",
                 self.table, bounds[0], bounds[1]
@@ -165,10 +167,10 @@ impl TableMapping {
     }
 }
 
-fn after((year, month): (i32, Month)) -> (i32, Month) {
+fn after((year, month): (i32, u8)) -> (i32, u8) {
     match month {
-        Month::December => (year + 1, Month::January),
-        month => (year, month.next()),
+        12 => (year + 1, 1),
+        month => (year, month + 1),
     }
 }
 
@@ -261,7 +263,7 @@ mod tests {
         let text = include_str!("../../../../pipeline.toml").replace(key, keyed_by_day);
         let pipeline = Pipeline::parse("p", &text).unwrap();
         let sql = pipeline.tables[0]
-            .create_partitioned("create_date", time::macros::date!(2026 - 11 - 21))
+            .create_partitioned("create_date", (2026, 11))
             .unwrap();
         let end = "    PRIMARY KEY (\"message_id\", \"create_date\")\n\
             ) PARTITION BY RANGE (\"create_date\");\n\

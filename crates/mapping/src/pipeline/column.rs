@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::check::check_identifier;
 use super::problem::Mistake;
+use super::spelling::RawSpelling;
 use super::{Column, Problem, Source};
 use crate::jq::Jq;
 use crate::mask::{KeyRing, Mask};
@@ -33,6 +34,9 @@ pub(super) struct RawColumn {
     default: Option<toml::Value>,
     #[serde(default)]
     transform: Vec<String>,
+    unit: Option<String>,
+    format: Option<String>,
+    zone: Option<String>,
     mask: Option<String>,
     #[serde(default)]
     clear: bool,
@@ -113,6 +117,12 @@ impl RawColumn {
             .iter()
             .map(|name| check_step(name, column_type, &sources))
             .collect::<Result<_, _>>()?;
+        let spelling = RawSpelling {
+            unit: self.unit,
+            format: self.format,
+            zone: self.zone,
+        };
+        let spelling = spelling.check(column_type, &sources)?;
         let mask = self
             .mask
             .as_deref()
@@ -127,6 +137,7 @@ impl RawColumn {
             required: self.required,
             default,
             transforms,
+            spelling,
             mask,
             clear: self.clear,
             except: self.except,

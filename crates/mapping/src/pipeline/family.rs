@@ -158,6 +158,7 @@ impl Pipeline {
             };
             let is_same = own.column_type == other.column_type
                 && own.transforms == other.transforms
+                && own.spelling == other.spelling
                 && own.mask == other.mask
                 && locate(child, own) == locate(parent, other);
             if !is_same {

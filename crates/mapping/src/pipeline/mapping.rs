@@ -9,6 +9,7 @@ use crate::message::{Metadata, Wrapping};
 use crate::steps::Step;
 use crate::text::Word;
 use crate::text::quote_identifier;
+use crate::time::TimeSpelling;
 use crate::types::ColumnType;
 
 /// A checked mapping from messages to rows.
@@ -266,6 +267,8 @@ pub struct Column {
     pub default: Option<String>,
     /// The steps that clean the string, in order.
     pub transforms: Vec<Step>,
+    /// How its times are written, if not as Postgres writes them.
+    pub spelling: Option<TimeSpelling>,
     /// How the value is masked, as the last step.
     pub mask: Option<Mask>,
     /// Whether it stores in plaintext, on purpose, what another column masks.

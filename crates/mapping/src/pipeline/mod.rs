@@ -6,7 +6,8 @@
 //! [`Compiled::new`](crate::transform::Compiled::new).
 //!
 //! The words that a mapping uses are elsewhere, each with its implementation: types in [`types`](crate::types),
-//! transforms in [`steps`](crate::steps), masks in [`mask`](crate::mask), metadata and envelopes in
+//! transforms in [`steps`](crate::steps), the
+//! spellings of times in [`time`](crate::time), masks in [`mask`](crate::mask), metadata and envelopes in
 //! [`message`](crate::message).
 
 mod check;
@@ -20,6 +21,7 @@ mod path;
 mod problem;
 mod reach;
 mod source;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -10,6 +10,7 @@ use crate::mask::{KeyError, Mask};
 use crate::message::{Encoding, Envelope, Format};
 use crate::steps::Step;
 use crate::text::Word as _;
+use crate::time::{FormatMistake, Unit, Zone};
 use crate::types::ColumnType;
 
 /// An invalid mapping: the place, the mistake and the fix.
@@ -69,7 +70,7 @@ pub enum Problem {
     )]
     ChildKey(String, String),
     #[error(
-        "it pairs with key column {1:?} of its parent {0}: give it the same source (from \"^.…\"), type, transform and mask"
+        "it pairs with key column {1:?} of its parent {0}: give it the same source (from \"^.…\"), type, transform, unit, format, zone and mask"
     )]
     ChildKeyDiffers(String, String),
     #[error(
@@ -244,6 +245,29 @@ pub enum Problem {
         "the result of transform {0} does not fit a column of type {1}: change the type, or remove the transform"
     )]
     TransformType(Step, ColumnType),
+    #[error("{0} is for times, and a column of type {1} has none: remove it, or change the type")]
+    SpellingType(&'static str, ColumnType),
+    #[error("{0} applies to values of the message, and {1} needs none: remove it")]
+    SpellingOn(&'static str, String),
+    #[error("unit {0:?} is unknown: use one of {known}", known = Unit::list())]
+    UnknownUnit(String),
+    #[error("unit = \"days\" does not fit type time: use s, ms, us or ns, or type date")]
+    DaysOfTime,
+    #[error("unit and format exclude each other: keep unit for numbers, or format for texts")]
+    UnitAndFormat,
+    #[error("zone has no effect beside unit, which counts from 1970 in UTC: remove it")]
+    UnitAndZone,
+    #[error(
+        "zone turns local times into instants, which type {0} does not have: remove it, or use timestamptz"
+    )]
+    ZoneType(ColumnType),
+    #[error(
+        "zone {0:?} is unknown: use a name of the IANA time zone database, such as \"Europe/Zurich\" or \"UTC\"{meant}",
+        meant = Zone::meant(.0).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default()
+    )]
+    UnknownZone(String),
+    #[error("format {0:?} {1}")]
+    Format(String, FormatMistake),
     #[error("mask {0:?} is unknown: use one of {known}", known = Mask::list())]
     UnknownMask(String),
     #[error(

@@ -16,6 +16,7 @@ use crate::pipeline::{Column, Problem, check_token_width};
 use crate::rejection::Rule;
 use crate::rows::Rows;
 use crate::steps::{Cleaned, Step};
+use crate::time::TimeSpelling;
 use crate::types::ColumnType;
 
 pub(super) struct CompiledColumn {
@@ -27,12 +28,21 @@ pub(super) struct CompiledColumn {
     pub(super) is_own: bool,
     /// The first value that is not null counts.
     pub(super) inputs: SmallVec<[Input; 1]>,
-    masker: Option<Masker>,
+    cells: Cells,
     /// Its transforms except `strip_nul`, which is applied when the value is read.
     steps: Vec<Step>,
     unstorable: Unstorable,
     /// The cell that replaces a null.
     default: Option<Vec<u8>>,
+}
+
+/// How values become cells.
+enum Cells {
+    /// As the type reads them.
+    Plain,
+    /// As times that are spelled in another way.
+    Spelled(TimeSpelling),
+    Tokens(Masker),
 }
 
 /// What became of a value.
@@ -59,7 +69,7 @@ impl CompiledColumn {
             identifies,
             is_own,
             inputs,
-            masker: masker(column, keys)?,
+            cells: cells(column, keys)?,
             steps,
             unstorable: match strips.is_empty() {
                 true => Unstorable::Reject,
@@ -167,9 +177,10 @@ impl CompiledColumn {
 
     fn write(&self, value: &Value<'_>, rows: &mut Rows) -> Result<(), Rule> {
         let column_type = self.column.column_type;
-        rows.push_value(|out| match &self.masker {
-            Some(masker) => write_token(masker, value, column_type, out),
-            None => convert::write(value, column_type, out),
+        rows.push_value(|out| match &self.cells {
+            Cells::Plain => convert::write(value, column_type, out),
+            Cells::Spelled(spelling) => convert::write_spelled(value, spelling, column_type, out),
+            Cells::Tokens(masker) => write_token(masker, value, column_type, out),
         })
     }
 
@@ -181,13 +192,14 @@ impl CompiledColumn {
     }
 }
 
-/// The mask of a column, which has room for the tokens of the current key.
-fn masker(column: &Column, keys: Option<&KeyRing>) -> Result<Option<Masker>, Problem> {
-    let Some(mask) = column.mask else {
-        return Ok(None);
-    };
-    check_token_width(mask, column.column_type, keys)?;
-    Ok(Some(Masker::new(mask, keys)?))
+/// A mask has room for the tokens of the current key.
+fn cells(column: &Column, keys: Option<&KeyRing>) -> Result<Cells, Problem> {
+    if let Some(mask) = column.mask {
+        check_token_width(mask, column.column_type, keys)?;
+        return Ok(Cells::Tokens(Masker::new(mask, keys)?));
+    }
+    let spelling = column.spelling.clone();
+    Ok(spelling.map_or(Cells::Plain, Cells::Spelled))
 }
 
 fn write_token(

@@ -2,16 +2,12 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::types as wire;
 use serde_json::value::RawValue;
-use time::format_description::well_known::Rfc3339;
-use time::macros::{date, format_description};
-use time::{Date, Duration, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use super::decimal::{Decimal, Misfit, is_json_number};
@@ -22,13 +18,12 @@ use super::{from_json, jsonb};
 use crate::rejection::Rule;
 use crate::rows::{put_array_head, put_null, put_value};
 use crate::text::{BASE64, BASE64_URL};
+use crate::time::{MICROS_PER_DAY, Misread, Moment, TimeSpelling, TimeType, Unit, plain};
 use crate::types::ColumnType;
 
-/// Postgres counts days and microseconds from here.
-/// Source: <https://www.postgresql.org/docs/18/datatype-datetime.html>, `POSTGRES_EPOCH_JDATE`.
-pub(super) const POSTGRES_EPOCH: Date = date!(2000 - 01 - 01);
-const POSTGRES_EPOCH_UNIX_MILLIS: i64 = 946_684_800_000;
-const MILLIS_PER_DAY: i64 = 86_400_000;
+/// The first microsecond after the times that a number can stand for: nearly every number of another unit is beyond.
+const UNIX_MICROS_OF_2200: i64 = 84_006 * MICROS_PER_DAY;
+const UNIX_MICROS_OF_1990: i64 = 7_305 * MICROS_PER_DAY;
 
 /// The version byte before a binary jsonb.
 const JSONB_VERSION: u8 = 1;
@@ -88,12 +83,51 @@ pub(crate) fn write(
             out.put_u8(JSONB_VERSION);
             write_json(value, column_type, out)
         }
-        ColumnType::Array(element) => write_array(value, element, out),
+        ColumnType::Array(element) => write_array(value, element, out, |value, out| {
+            write(value, *element, out)
+        }),
         _ => write_scalar(value, column_type, out).map_err(|misfit| match misfit {
             Misfit::Type => Rule::Type(column_type),
             Misfit::Range => Rule::Range(column_type),
         }),
     }
+}
+
+/// Writes a value that is spelled as the column says as a cell of a type of times.
+///
+/// # Errors
+/// The rule that it breaks. `out` may then contain part of a cell.
+pub(crate) fn write_spelled(
+    value: &Value<'_>,
+    spelling: &TimeSpelling,
+    column_type: ColumnType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    if let ColumnType::Array(element) = column_type {
+        return write_array(value, element, out, |value, out| {
+            write_spelled(value, spelling, *element, out)
+        });
+    }
+    let time_type = match (value, column_type.time_type()) {
+        (Value::Millis(_), _) | (_, None) => return write(value, column_type, out),
+        (_, Some(time_type)) => time_type,
+    };
+    let other_spelling = || match spelling {
+        TimeSpelling::Unit(unit) => Rule::NotInUnit(*unit),
+        TimeSpelling::Format(format) => Rule::NotInFormat(column_type, format.example().into()),
+        TimeSpelling::Zone(_) => Rule::Type(column_type),
+    };
+    let literal = value.as_literal().ok_or_else(other_spelling)?;
+    let moment = match spelling {
+        TimeSpelling::Unit(unit) => return write_number(value, *unit, time_type, out),
+        TimeSpelling::Format(format) => format.read(literal, time_type),
+        TimeSpelling::Zone(zone) => plain::instant_in(zone, literal),
+    };
+    let moment = moment.map_err(|misread| match misread {
+        Misread::Spelling => other_spelling(),
+        Misread::LocalTime(local_time) => Rule::LocalTime(local_time),
+    })?;
+    put_moment(moment, time_type, out).ok_or_else(other_spelling)
 }
 
 /// Whether a column of the type can store a text.
@@ -132,6 +166,7 @@ fn write_array(
     value: &Value<'_>,
     element: &'static ColumnType,
     out: &mut BytesMut,
+    write_element: impl Fn(&Value<'_>, &mut BytesMut) -> Result<(), Rule>,
 ) -> Result<(), Rule> {
     let not_of_type = || Rule::Type(ColumnType::Array(element));
     let Value::Nested(json) = value else {
@@ -144,7 +179,7 @@ fn write_array(
         match from_json(raw.get(), Unstorable::Reject)? {
             Value::Null => put_null(out),
             value => {
-                let written = put_value(out, |out| write(&value, *element, out));
+                let written = put_value(out, |out| write_element(&value, out));
                 written.map_err(|rule| match rule {
                     Rule::Type(_) => not_of_type(),
                     rule => rule,
@@ -175,16 +210,10 @@ fn write_scalar(
         ColumnType::NumericOf(precision, scale) => decimal(value)?
             .with_scale(precision, scale)?
             .write_numeric(out)?,
-        ColumnType::Date => wire::date_to_sql(day(value).ok_or(Misfit::Type)?, out),
-        ColumnType::Time => wire::time_to_sql(time_of_day(value).ok_or(Misfit::Type)?, out),
-        ColumnType::Timestamp => {
-            let micros = micros(value, local).ok_or(Misfit::Type)?;
-            wire::timestamp_to_sql(micros, out);
-        }
-        ColumnType::TimestampTz => {
-            let micros = micros(value, instant).ok_or(Misfit::Type)?;
-            wire::timestamp_to_sql(micros, out);
-        }
+        ColumnType::Date => write_time(value, TimeType::Date, out)?,
+        ColumnType::Time => write_time(value, TimeType::Time, out)?,
+        ColumnType::Timestamp => write_time(value, TimeType::Timestamp, out)?,
+        ColumnType::TimestampTz => write_time(value, TimeType::TimestampTz, out)?,
         ColumnType::Uuid => {
             let uuid = Uuid::try_parse(literal(value)?).map_err(|_| Misfit::Type)?;
             wire::uuid_to_sql(uuid.into_bytes(), out);
@@ -262,80 +291,69 @@ fn float<T: FromStr + Into<f64> + Copy>(value: &Value<'_>) -> Result<T, Misfit> 
     }
 }
 
-/// Days since 2000-01-01, from a calendar day or from the UTC day of an instant.
-fn day(value: &Value<'_>) -> Option<i32> {
-    if let Value::Millis(millis) = value {
-        return i32::try_from((millis - POSTGRES_EPOCH_UNIX_MILLIS).div_euclid(MILLIS_PER_DAY))
-            .ok();
-    }
-    let text = value.as_literal()?;
-    let date = Date::parse(text, format_description!("[year]-[month]-[day]"))
-        .ok()
-        .or_else(|| Some(instant(text)?.date()))?;
-    (date.year() >= 1).then(|| date.to_julian_day() - POSTGRES_EPOCH.to_julian_day())
-}
-
-/// Microseconds since 2000-01-01T00:00:00Z, from what `read` reads; `None` before the year 1 and after 9999.
-fn micros(value: &Value<'_>, read: fn(&str) -> Option<OffsetDateTime>) -> Option<i64> {
-    if let Value::Millis(millis) = value {
-        return (millis - POSTGRES_EPOCH_UNIX_MILLIS).checked_mul(1_000);
-    }
-    let text = value.as_literal()?;
-    let second = read(text)?.replace_nanosecond(0).ok()?;
-    let instant = second.checked_add(Duration::microseconds(micros_of_second(text)?))?;
-    let since = instant - POSTGRES_EPOCH.midnight().assume_utc();
-    let micros = i64::try_from(since.whole_microseconds()).ok()?;
-    (instant.year() >= 1).then_some(micros)
-}
-
-/// What a valid time has beyond its second, rounded as Postgres does: as a double, half to even. `None` for a fraction
-/// of a leap second, which Postgres refuses.
-/// Source: `ParseFraction` and `DecodeTime` in
-/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/datetime.c>.
-fn micros_of_second(text: &str) -> Option<i64> {
-    const SECONDS: Range<usize> = 17..19;
-    const MICROS: f64 = 1_000_000.0;
-    let after = text.get(SECONDS.end..).unwrap_or_default();
-    let end = after.find(|char: char| !matches!(char, '.' | '0'..='9'));
-    let fraction: f64 = match after.get(..end.unwrap_or(after.len())) {
-        None | Some("") => 0.0,
-        Some(digits) => digits.parse().ok()?,
+/// Writes a time as Postgres writes it, or an instant of SQS.
+fn write_time(value: &Value<'_>, time_type: TimeType, out: &mut BytesMut) -> Result<(), Misfit> {
+    let moment = match value {
+        Value::Millis(millis) => millis.checked_mul(1_000).and_then(Moment::of_unix_micros),
+        _ => plain::read(literal(value)?, time_type),
     };
-    let micros = (fraction * MICROS).round_ties_even();
-    // `time` reads a leap second as the last moment before it.
-    match text.get(SECONDS) == Some("60") {
-        true if micros > 0.0 => None,
-        true => Some(MICROS as i64),
-        false => Some(micros as i64),
-    }
+    let written = moment.and_then(|moment| put_moment(moment, time_type, out));
+    written.ok_or(Misfit::Type)
 }
 
-/// An instant with its offset (RFC 3339), in UTC; `None` also if it is after the year 9999 in UTC.
-fn instant(text: &str) -> Option<OffsetDateTime> {
-    // `time` takes any character for what separates day and time.
-    const SEPARATOR: usize = 10;
-    if !matches!(text.as_bytes().get(SEPARATOR)?, b'T' | b't' | b' ') {
-        return None;
-    }
-    OffsetDateTime::parse(text, &Rfc3339)
-        .ok()?
-        .checked_to_offset(UtcOffset::UTC)
-}
-
-/// A date and time of day without an offset, as if in UTC; the seconds may be missing.
-fn local(text: &str) -> Option<OffsetDateTime> {
-    instant(&format!("{text}Z")).or_else(|| instant(&format!("{text}:00Z")))
-}
-
-/// Microseconds since midnight.
-fn time_of_day(value: &Value<'_>) -> Option<i64> {
-    match value.as_literal()? {
-        "24:00" | "24:00:00" => Some(MILLIS_PER_DAY * 1_000),
-        time => {
-            let time = format!("{POSTGRES_EPOCH}T{time}");
-            micros(&Value::Text(time.into()), local)
+/// Adds the cell of a moment; `None` if it is before the year 1 or after 9999.
+fn put_moment(moment: Moment, time_type: TimeType, out: &mut BytesMut) -> Option<()> {
+    match time_type {
+        TimeType::Date => wire::date_to_sql(moment.day()?, out),
+        TimeType::Time => wire::time_to_sql(moment.micros()?, out),
+        TimeType::Timestamp | TimeType::TimestampTz => {
+            wire::timestamp_to_sql(moment.micros()?, out);
         }
     }
+    Some(())
+}
+
+/// Writes a number in a unit as a time since 1970, or since midnight.
+fn write_number(
+    value: &Value<'_>,
+    unit: Unit,
+    time_type: TimeType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    let number = decimal(value).map_err(|_| Rule::NotInUnit(unit))?;
+    let micros = match unit.exponent_of_micros() {
+        Some(exponent) => number.to_i64_with(exponent),
+        None => match number.to_i64() {
+            Ok(days) => days.checked_mul(MICROS_PER_DAY),
+            Err(Misfit::Range) => None,
+            Err(Misfit::Type) => return Err(Rule::NotInUnit(unit)),
+        },
+    };
+    let within = |end: i64| micros.filter(|micros| (0..end).contains(micros));
+    let moment = match time_type {
+        TimeType::Time => within(MICROS_PER_DAY + 1).map(Moment::of_micros),
+        TimeType::Date | TimeType::Timestamp | TimeType::TimestampTz => {
+            within(UNIX_MICROS_OF_2200).and_then(Moment::of_unix_micros)
+        }
+    };
+    let written = moment.and_then(|moment| put_moment(moment, time_type, out));
+    written.ok_or_else(|| match time_type {
+        TimeType::Time => Rule::OutsideDay(unit),
+        TimeType::Date | TimeType::Timestamp | TimeType::TimestampTz => {
+            Rule::OutsideYears(looks_like(&number))
+        }
+    })
+}
+
+/// The coarsest unit in which a number would be a time of this age. A time of 9999, which stands for no end, would in a
+/// finer unit be one soon after 1970: that is not what its producer means.
+fn looks_like(number: &Decimal) -> Option<Unit> {
+    let units = [Unit::Seconds, Unit::Millis, Unit::Micros, Unit::Nanos];
+    units.into_iter().find(|unit| {
+        let micros = unit.exponent_of_micros();
+        let micros = micros.and_then(|exponent| number.to_i64_with(exponent));
+        micros.is_some_and(|micros| (UNIX_MICROS_OF_1990..UNIX_MICROS_OF_2200).contains(&micros))
+    })
 }
 
 /// Bytes from base64 in the alphabet of either kind, with or without padding.

@@ -95,6 +95,28 @@ impl Decimal {
         i64::try_from(value).map_err(|_| Misfit::Range)
     }
 
+    /// The number × 10^exponent as an integer, rounded half to even; `None` if it has more than 18 digits.
+    pub(crate) fn to_i64_with(&self, exponent: i64) -> Option<i64> {
+        let whole = self.integer_digits().saturating_add(exponent);
+        if self.digits.is_empty() || whole < 0 {
+            return Some(0);
+        }
+        let whole = usize::try_from(whole).ok().filter(|&whole| whole <= 18)?;
+        let digit = |place| {
+            self.digits
+                .get(place)
+                .map_or(0, |digit| i64::from(digit - b'0'))
+        };
+        let floor = (0..whole).fold(0, |value, place| value * 10 + digit(place));
+        let is_up = match self.digits.get(whole..) {
+            None | Some([]) => false,
+            Some([b'5']) => floor % 2 == 1,
+            Some([first, ..]) => *first >= b'5',
+        };
+        let sign = if self.negative { -1 } else { 1 };
+        Some(sign * (floor + i64::from(is_up)))
+    }
+
     fn integer_digits(&self) -> i64 {
         length(&self.digits).saturating_add(self.exponent)
     }

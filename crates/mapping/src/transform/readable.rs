@@ -2,13 +2,14 @@
 
 use std::fmt::{Display, LowerExp};
 
+use jiff::SignedDuration;
+use jiff::civil::{Date, DateTime};
 use postgres_protocol::types as wire;
-use time::{Date, Duration, PrimitiveDateTime, Time};
 use uuid::Uuid;
 
-use super::convert::POSTGRES_EPOCH;
 use super::decimal::Numeric;
 use crate::rows::ARRAY_HEAD_BYTES;
+use crate::time::{EPOCH, MICROS_PER_DAY, MICROS_PER_SECOND};
 use crate::types::ColumnType;
 
 /// With at least this many digits before the point, a floating point number is printed with an exponent.
@@ -54,26 +55,24 @@ fn float<T: Display + LowerExp>(number: T, digits: i32) -> Option<String> {
 }
 
 fn date(days: i32) -> Option<Date> {
-    POSTGRES_EPOCH.checked_add(Duration::days(days.into()))
+    date_of(i64::from(days).checked_mul(MICROS_PER_DAY)?)
+}
+
+fn date_of(micros: i64) -> Option<Date> {
+    let since = SignedDuration::from_micros(micros);
+    EPOCH.checked_add(since).ok().map(DateTime::date)
 }
 
 fn local(micros: i64) -> Option<String> {
-    let epoch = POSTGRES_EPOCH.midnight();
-    let local: PrimitiveDateTime = epoch.checked_add(Duration::microseconds(micros))?;
-    let since_midnight = (local.time() - Time::MIDNIGHT).whole_microseconds();
-    let time = time_of_day(i64::try_from(since_midnight).ok()?);
-    Some(format!("{} {time}", local.date()))
+    let time = time_of_day(micros.rem_euclid(MICROS_PER_DAY));
+    Some(format!("{} {time}", date_of(micros)?))
 }
 
 /// Also 24:00:00, which Postgres has.
 fn time_of_day(micros: i64) -> String {
-    let since_midnight = Duration::microseconds(micros);
-    let (hours, minutes, seconds) = (
-        since_midnight.whole_hours(),
-        since_midnight.whole_minutes() % 60,
-        since_midnight.whole_seconds() % 60,
-    );
-    let fraction = match since_midnight.subsec_microseconds() {
+    let seconds = micros / MICROS_PER_SECOND;
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let fraction = match micros % MICROS_PER_SECOND {
         0 => String::new(),
         micros => format!(".{micros:06}").trim_end_matches('0').to_owned(),
     };

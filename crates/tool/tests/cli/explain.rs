@@ -106,6 +106,31 @@ async fn columns_in_plaintext_on_purpose_and_the_one_that_says_what_is_newer_are
 }
 
 #[tokio::test]
+async fn how_times_are_written_is_shown_beside_their_source() {
+    let mapping = "table = 't'\nkey = ['at', 'local']\ncolumn = [\n\
+        { name = 'at', type = 'timestamptz', from = 't', unit = 'ms', required = true },\n\
+        { name = 'local', type = 'timestamptz', format = '%d.%m.%Y %H:%M', zone = 'Europe/Zurich', required = true },\n]";
+    let message = json!({"t": 1_793_610_000_000_i64, "local": "02.11.2026 10:00"}).to_string();
+    let tool = Tool::bare().mapping(mapping).input(&message);
+    let shown = tool.run("explain --show-values").await.exits(0);
+    for expected in [
+        "from t, unit ms",
+        "from local, format %d.%m.%Y %H:%M, zone Europe/Zurich",
+        "2026-11-02 09:00:00+00",
+    ] {
+        assert_contains(&shown.out, expected);
+    }
+    let columns = tool.run("explain --json").await.json()[0]["columns"].clone();
+    assert_eq!(columns[0]["unit"], "ms");
+    assert_eq!(
+        (&columns[1]["format"], &columns[1]["zone"]),
+        (&json!("%d.%m.%Y %H:%M"), &json!("Europe/Zurich"))
+    );
+    let ddl = tool.run("ddl --partition-by at").await.exits(0);
+    assert_contains(&ddl.out, "PARTITION BY RANGE (\"at\")");
+}
+
+#[tokio::test]
 async fn a_rejected_message_is_named_with_its_rule_and_place() {
     let file = format!("{}/events/logins.jsonl", testkit::ROOT);
     let explained = Tool::bare()

@@ -82,7 +82,7 @@ impl Ddl {
         }
         let sql = match (&self.partition_by, &pipeline.tables[..]) {
             (Some(column), [table]) => {
-                let create = table.create_partitioned(column, today())?;
+                let create = table.create_partitioned(column, this_month())?;
                 table.create_schema() + &notes(&pipeline, table) + &create
             }
             // Partitions of tables that refer to each other need a design of their own.
@@ -151,6 +151,8 @@ fn notes(pipeline: &Pipeline, table: &TableMapping) -> String {
     newer.into_iter().chain(clear).collect()
 }
 
-fn today() -> time::Date {
-    time::OffsetDateTime::from(SystemTime::now()).date()
+/// Year and month in UTC.
+fn this_month() -> (i32, u8) {
+    let now = time::OffsetDateTime::from(SystemTime::now());
+    (now.year(), now.month().into())
 }

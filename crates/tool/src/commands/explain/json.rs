@@ -1,6 +1,6 @@
 //! What becomes of a message, as a JSON object.
 
-use mapping::{Column, Rejection, TableMapping};
+use mapping::{Column, Rejection, TableMapping, TimeSpelling};
 use serde_json::{Value, json};
 
 use crate::cli::output;
@@ -55,6 +55,9 @@ impl Explainer {
             "transform": transforms, "mask": column.mask.map(|mask| mask.to_string()), "is_null": cell.is_none(),
             "clear": column.clear, "newer": is_newer(mapping, column),
         });
+        for (word, value) in column.spelling.iter().flat_map(TimeSpelling::words) {
+            output::set(&mut json, word, value);
+        }
         match column.mask {
             Some(_) if self.has_key => output::set(&mut json, "token", cell),
             None if self.shows_values => output::set(&mut json, "value", cell),

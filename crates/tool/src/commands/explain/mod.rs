@@ -12,7 +12,7 @@ use clap::Args;
 use mapping::internals::readable;
 use mapping::{
     Column, Compiled, KeyRing, Message, MessageRows, Origins, Pipeline, Rejection, Rule,
-    TableMapping,
+    TableMapping, TimeSpelling,
 };
 use sqs_to_postgres::aws::Aws;
 
@@ -328,6 +328,9 @@ impl Explainer {
         let mut text = format!("from {}", sources.join(" or "));
         for transform in &column.transforms {
             text += &format!(", {transform}");
+        }
+        for (word, value) in column.spelling.iter().flat_map(TimeSpelling::words) {
+            text += &format!(", {word} {value}");
         }
         if let Some(mask) = column.mask {
             text += &format!(", {mask}");
