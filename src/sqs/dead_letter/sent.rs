@@ -91,7 +91,8 @@ fn dead_letter(
         record.original_id(),
         record.original_sent_at_millis(),
         &record.event_source_arn,
-    );
+    )
+    .with_index(record.split_index());
     let of_message = record.message_attributes.iter();
     let of_message =
         of_message.filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)));
