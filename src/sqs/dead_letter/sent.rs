@@ -128,6 +128,8 @@ fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use mapping::{Place, Refusal, Rule};
     use serde::Deserialize as _;
     use serde_json::json;
@@ -211,6 +213,18 @@ mod tests {
             let sent = dead_letter_of(&record, &rejection()).map(|_| ());
             assert_eq!(sent, Err(Unsendable::NameTaken), "{name}");
         }
+    }
+
+    #[test]
+    fn a_record_that_was_split_off_keeps_its_position() {
+        let origins = Origins::new(None);
+        let origin = Origin::new("m-0", Some(1), "").with_index(Some(3));
+        let text = origins.text(origin.clone(), &content("{}", None, &HashMap::new()));
+        let mut record = with_texts([(ORIGIN.to_owned(), &*text)].into_iter());
+        assert_eq!(record.apply_origin(&origins), None);
+        let dead = dead_letter_of(&record, &rejection()).unwrap();
+        let sent = Origin::parse(attribute(&dead, ORIGIN)).unwrap();
+        assert_eq!((sent.id, sent.index), (origin.id, Some(3)));
     }
 
     #[test]

@@ -191,3 +191,49 @@ fn an_origin_is_signed_again_for_another_queue_if_there_is_a_key() {
     let (_, counts, notes) = returned_to(&dead, &Origins::new(None), other, &keyed(0));
     assert_eq!((counts, notes), (false, vec![Note::Unsigned]));
 }
+
+/// The origin of the record at a position, whether it counts, and its deduplication id.
+fn split_off(
+    dead: &DeadLetter,
+    position: usize,
+    origins: &Origins,
+) -> Result<(Origin, bool, Option<String>), Unsendable> {
+    let returned = dead.returned_record(position, "[1]", FIFO, origins)?;
+    let entry = returned.message.entry;
+    let attributes = entry.message_attributes().unwrap();
+    let origin = Origin::parse(attributes[ORIGIN].string_value().unwrap()).unwrap();
+    let content = content(entry.message_body(), entry.message_group_id(), attributes);
+    let counts = origins
+        .check(&origin, &content, Delivery::default())
+        .is_ok();
+    assert_eq!(entry.message_body(), "[1]");
+    let deduplication = entry.message_deduplication_id().map(str::to_owned);
+    Ok((origin, counts, deduplication))
+}
+
+#[test]
+fn a_record_that_is_split_off_keeps_id_time_and_position_however_often_it_is() {
+    for origins in [keyed(0), Origins::new(None)] {
+        let origin = Origin::new("m-1", Some(1_600_000_000_456), FIFO);
+        for (first, index) in [(None, 3), (Some(4), 7)] {
+            let text = text_of(&origins, origin.clone().with_index(first), &[]);
+            let dead = from_queue(FIFO, &[(ORIGIN, &text)]);
+            let (sent, counts, deduplication) = split_off(&dead, 3, &origins).unwrap();
+            assert_eq!((&*sent.id, sent.sent_at), ("m-1", origin.sent_at));
+            assert_eq!((sent.index, counts), (Some(index), true));
+            assert_eq!(deduplication.as_deref(), Some("redrive-m-2-3"));
+        }
+        let (sent, counts, _) = split_off(&from_queue(FIFO, &[]), 2, &origins).unwrap();
+        assert_eq!((&*sent.id, sent.index, counts), ("m-2", Some(2), true));
+    }
+}
+
+#[test]
+fn a_record_whose_origin_cannot_be_signed_is_not_split_off() {
+    let origin = Origin::new("m-1", Some(1), FIFO);
+    let dead = from_queue(FIFO, &[(ORIGIN, &text_of(&keyed(0), origin, &[]))]);
+    for origins in [Origins::new(None), keyed(1)] {
+        let refused = split_off(&dead, 0, &origins).map(|_| ());
+        assert_eq!(refused, Err(Unsendable::Signed));
+    }
+}

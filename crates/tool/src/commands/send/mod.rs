@@ -4,7 +4,7 @@ mod attributes;
 mod pack;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
@@ -132,7 +132,7 @@ impl SendLines {
             packing,
             patience: total.map_or(PACK_LINGER, |_| Duration::MAX),
             open: None,
-            next: None,
+            ahead: VecDeque::new(),
         };
         let concurrency = if is_fifo { 1 } else { self.concurrency.into() };
         let sender = Sender::new(queue);
@@ -217,8 +217,8 @@ struct Requests {
     patience: Duration,
     /// A message that has room for more lines.
     open: Option<Pack>,
-    /// What came after the last message of a request, which had no room for it.
-    next: Option<Step>,
+    /// What was read, but is part of a later request.
+    ahead: VecDeque<Step>,
 }
 
 /// A message, and the numbers of its lines.
@@ -294,7 +294,7 @@ impl Requests {
         }
         let mut part = Part::default();
         while !part.request.is_full() {
-            let next = match self.next.take() {
+            let next = match self.ahead.pop_front() {
                 Some(next) => Some(next),
                 None => self.step(part.request.is_empty()).await,
             };
@@ -304,7 +304,7 @@ impl Requests {
                     part.request.push(of.message);
                 }
                 Some(Step::Message(of)) => {
-                    self.next = Some(Step::Message(of));
+                    self.ahead.push_front(Step::Message(of));
                     break;
                 }
                 Some(Step::Refused(lines)) => {
@@ -349,7 +349,7 @@ impl Requests {
             let Some(before) = self.close() else {
                 return Some(step);
             };
-            self.next = Some(step);
+            self.ahead.push_back(step);
             return Some(before);
         }
     }
@@ -488,7 +488,7 @@ mod tests {
             packing: None,
             patience: PACK_LINGER,
             open: None,
-            next: None,
+            ahead: VecDeque::new(),
         };
         assert_eq!(requests.stream().count().await, 3);
         // The last ten are sent half a second after the first.
