@@ -99,20 +99,17 @@ impl Request {
     }
 }
 
-/// Packs messages into as few requests as possible, in their order.
-pub fn packed(messages: impl IntoIterator<Item = Outgoing>) -> Vec<Request> {
-    let mut requests: Vec<Request> = Vec::new();
-    for message in messages {
-        match requests.last_mut() {
-            Some(request) if request.has_room(message.bytes) => request.push(message),
-            _ => {
-                let mut request = Request::default();
-                request.push(message);
-                requests.push(request);
-            }
+/// Packs messages into as few requests as possible, in their order, and no earlier than they are taken.
+pub fn packed(messages: impl IntoIterator<Item = Outgoing>) -> impl Iterator<Item = Request> {
+    let mut messages = messages.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut request = Request::default();
+        request.push(messages.next()?);
+        while let Some(message) = messages.next_if(|message| request.has_room(message.bytes)) {
+            request.push(message);
         }
-    }
-    requests
+        Some(request)
+    })
 }
 
 #[cfg(test)]
@@ -131,8 +128,7 @@ mod tests {
         let sizes = |bytes: usize, count: usize| {
             let messages = (0..count).map(|_| message(bytes));
             packed(messages)
-                .iter()
-                .map(Request::len)
+                .map(|request| request.len())
                 .collect::<Vec<_>>()
         };
         assert_eq!(sizes(1, 23), [10, 10, 3]);

@@ -76,14 +76,15 @@ pub use types::ColumnType;
 /// - The id and time that a message first had, sent along when it is moved: [`Origin`](internals::Origin).
 /// - What a mapping reads, and what it finds in a message: [`Reads`](internals::Reads),
 ///   [`Observation`](internals::Observation).
+/// - Several records in one message, packed and split: [`Records`](internals::Records).
 /// - Rows and cells, one by one: [`put_value`](internals::put_value), [`readable`](internals::readable).
 /// - Names and strings as SQL writes them, and words that were misspelt:
 ///   [`quote_identifier`](internals::quote_identifier), [`similar`](internals::similar).
 pub mod internals {
     pub use crate::mask::{AesSivKeys, MaskFailed, Masker, Rekeyed, UnmaskError};
 
-    pub use crate::message::MessageAttribute;
     pub use crate::message::origin::{Content, Delivery, Ignored, ORIGIN, Origin, REJECTION};
+    pub use crate::message::{MAX_UNPACKED_BYTES, MessageAttribute, Records};
 
     pub use crate::pipeline::{Reads, SYSTEM_COLUMNS};
     pub use crate::transform::{Observation, Tested, takes};

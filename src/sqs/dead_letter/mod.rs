@@ -83,6 +83,14 @@ pub enum Unsendable {
     NameTaken,
     #[error("it has no body: delete it")]
     NoBody,
+    #[error(
+        "it is not an array or lines as the mapping reads them, so it cannot be split: move it without --split"
+    )]
+    NotRecords,
+    #[error(
+        "its origin is signed, and so must be the origin of each of its records: set the mask key that signed it (MASK_KEY or MASK_SECRET_ID), or move it without --split"
+    )]
+    Signed,
 }
 
 /// Attributes of a message, by name.

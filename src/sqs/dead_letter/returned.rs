@@ -78,8 +78,13 @@ impl DeadLetter {
     /// Identifies its message when it comes back. The body is part of it, so a forged id does not make it another
     /// message.
     pub fn digest(&self) -> u64 {
+        self.digest_of(self.body())
+    }
+
+    /// Identifies a record of its message with this body when it comes back.
+    pub fn digest_of(&self, body: &str) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.original_id(), self.body()).hash(&mut hasher);
+        (self.original_id(), body).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -114,19 +119,48 @@ impl DeadLetter {
         queue_arn: &str,
         origins: &Origins,
     ) -> Result<Returned, Unsendable> {
+        self.with_body(self.body(), None, number, queue_arn, origins)
+    }
+
+    /// The record at this position of the message, which is also its number, as a message of its own with this body: it
+    /// keeps id, time and position, so its row has the key that it would have had, however often it is sent.
+    ///
+    /// # Errors
+    /// It cannot be sent, or its origin cannot be signed.
+    pub fn returned_record(
+        &self,
+        position: usize,
+        body: &str,
+        queue_arn: &str,
+        origins: &Origins,
+    ) -> Result<Returned, Unsendable> {
+        self.with_body(body, Some(position), position, queue_arn, origins)
+    }
+
+    fn with_body(
+        &self,
+        body: &str,
+        position: Option<usize>,
+        number: usize,
+        queue_arn: &str,
+        origins: &Origins,
+    ) -> Result<Returned, Unsendable> {
         let is_fifo = is_fifo(queue_arn);
         let of_message = self.message.message_attributes().into_iter().flatten();
         let of_message = of_message.map(|(name, value)| (name.clone(), value.clone()));
         let attributes = senders(of_message);
         let group = self.group().or_else(|| is_fifo.then(|| self.id()));
-        let content = content(self.body(), group, &attributes);
-        let (origin, notes) = self.origin_to_send(origins, &content, queue_arn);
+        let content = content(body, group, &attributes);
+        let (origin, notes) = self.origin_to_send(origins, &content, queue_arn, position)?;
         let attributes = with_ours(attributes, &[(ORIGIN, origin)])?;
         // With the id of its first sending, SQS would drop it for five minutes. This one remains the same when a
         // redrive that was killed is run again.
-        let deduplication = is_fifo.then(|| format!("redrive-{}", self.id()));
+        let deduplication = is_fifo.then(|| match position {
+            Some(position) => format!("redrive-{}-{position}", self.id()),
+            None => format!("redrive-{}", self.id()),
+        });
         let entry = SendMessageBatchRequestEntry::builder()
-            .message_body(self.body())
+            .message_body(body)
             .set_message_attributes(Some(attributes))
             .set_message_system_attributes(trace(self.system(Name::AwsTraceHeader)))
             .set_message_group_id(group.map(str::to_owned))
@@ -140,38 +174,52 @@ impl DeadLetter {
 
     /// The text of its origin, for what is sent to the queue with this ARN. It is signed again, because it may be of
     /// another queue, or signed with a retired key. One with another signature remains unchanged: the function
-    /// verifies it, and its key might differ from the one given here.
+    /// verifies it, and its key might differ from the one given here. The origin of the record at a position needs a
+    /// signature of its own.
     fn origin_to_send(
         &self,
         origins: &Origins,
         sent: &Content<'_>,
         queue_arn: &str,
-    ) -> (String, Vec<Note>) {
-        let unchanged = || self.attribute(ORIGIN).unwrap_or_default().to_owned();
+        position: Option<usize>,
+    ) -> Result<(String, Vec<Note>), Unsendable> {
+        let unchanged = |notes| match position {
+            Some(_) => Err(Unsendable::Signed),
+            None => Ok((self.attribute(ORIGIN).unwrap_or_default().to_owned(), notes)),
+        };
+        let index = |first: Option<u32>| match position {
+            // SQS's limit of 1 MiB keeps positions far below.
+            Some(position) => {
+                let position = u32::try_from(position).unwrap_or(u32::MAX);
+                Some(first.unwrap_or_default().saturating_add(position))
+            }
+            None => first,
+        };
         let known = self.origin.as_ref();
         match known.map(|origin| (origin, self.check(origin, origins))) {
             Some((origin, Ok(()))) if origins.has_key() || !origin.is_signed() => {
-                let origin = Origin::new(&origin.id, origin.sent_at, queue_arn);
-                return (origins.text(origin, sent), Vec::new());
+                let first = index(origin.index);
+                let origin = Origin::new(&origin.id, origin.sent_at, queue_arn).with_index(first);
+                return Ok((origins.text(origin, sent), Vec::new()));
             }
             Some((origin, Ok(()))) => {
                 let is_of_another = origin.queue().is_some_and(|queue| queue != queue_arn);
                 let note = is_of_another.then_some(Note::Unsigned);
-                return (unchanged(), note.into_iter().collect());
+                return unchanged(note.into_iter().collect());
             }
             Some((origin, Err(Ignored::Signature))) if origin.is_signed() => {
-                return (unchanged(), vec![Note::Unverified]);
+                return unchanged(vec![Note::Unverified]);
             }
             Some((_, Err(_))) | None => {}
         }
         let delivery = self.delivery();
-        let origin = Origin::new(self.id(), delivery.sent_at, queue_arn);
+        let origin = Origin::new(self.id(), delivery.sent_at, queue_arn).with_index(index(None));
         let notes = [
             (!origins.has_key()).then_some(Note::Unsigned),
             self.has_lost_its_time().then_some(Note::TimeReset),
         ];
         let notes = notes.into_iter().flatten().collect();
-        (origins.text(origin, sent), notes)
+        Ok((origins.text(origin, sent), notes))
     }
 
     /// Whether its origin counts.

@@ -91,7 +91,8 @@ fn dead_letter(
         record.original_id(),
         record.original_sent_at_millis(),
         &record.event_source_arn,
-    );
+    )
+    .with_index(record.split_index());
     let of_message = record.message_attributes.iter();
     let of_message =
         of_message.filter_map(|(name, value)| Some((name.clone(), sent_along(value)?)));
@@ -127,6 +128,8 @@ fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use mapping::{Place, Refusal, Rule};
     use serde::Deserialize as _;
     use serde_json::json;
@@ -210,6 +213,18 @@ mod tests {
             let sent = dead_letter_of(&record, &rejection()).map(|_| ());
             assert_eq!(sent, Err(Unsendable::NameTaken), "{name}");
         }
+    }
+
+    #[test]
+    fn a_record_that_was_split_off_keeps_its_position() {
+        let origins = Origins::new(None);
+        let origin = Origin::new("m-0", Some(1), "").with_index(Some(3));
+        let text = origins.text(origin.clone(), &content("{}", None, &HashMap::new()));
+        let mut record = with_texts([(ORIGIN.to_owned(), &*text)].into_iter());
+        assert_eq!(record.apply_origin(&origins), None);
+        let dead = dead_letter_of(&record, &rejection()).unwrap();
+        let sent = Origin::parse(attribute(&dead, ORIGIN)).unwrap();
+        assert_eq!((sent.id, sent.index), (origin.id, Some(3)));
     }
 
     #[test]

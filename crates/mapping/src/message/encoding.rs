@@ -5,8 +5,11 @@ use std::fmt;
 use std::io::Read;
 
 use base64::Engine as _;
+use flate2::Compression;
+use flate2::bufread::GzEncoder;
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::StreamingDecoder;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::ExtractError;
 use crate::text::{BASE64, Word};
@@ -42,9 +45,20 @@ impl fmt::Display for Encoding {
 
 /// The maximum size of a message after it was unpacked, in bytes. 1 MiB of zeros packs into 1 KB, so a message of
 /// 1 MiB could unpack to 1 GB.
-pub(crate) const MAX_UNPACKED_BYTES: usize = 16 << 20;
+pub const MAX_UNPACKED_BYTES: usize = 16 << 20;
 
 impl Encoding {
+    /// The text that holds a message.
+    pub(super) fn pack(self, message: String) -> String {
+        let bytes = match self {
+            Self::None => return message,
+            Self::Base64 => message.into_bytes(),
+            Self::GzipBase64 => gzip(message.as_bytes()),
+            Self::ZstdBase64 => compress_to_vec(message.as_bytes(), CompressionLevel::Fastest),
+        };
+        BASE64.encode(bytes)
+    }
+
     /// The message that a text holds.
     pub(super) fn unpack(self, text: Cow<'_, str>) -> Result<Cow<'_, str>, ExtractError> {
         let unpacked = match self {
@@ -85,6 +99,14 @@ impl Encoding {
             Err(_) => Err(ExtractError::NotEncoded(self)),
         }
     }
+}
+
+fn gzip(mut bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    // Reading from memory does not fail.
+    let read = GzEncoder::new(&mut bytes, Compression::default()).read_to_end(&mut packed);
+    debug_assert!(read.is_ok(), "{read:?}");
+    packed
 }
 
 #[cfg(test)]

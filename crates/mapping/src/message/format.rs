@@ -22,6 +22,15 @@ impl Word for Format {
 }
 
 impl Format {
+    /// These JSON values as one text.
+    pub(super) fn join<'v>(self, values: impl IntoIterator<Item = &'v str>) -> String {
+        let values: Vec<&str> = values.into_iter().collect();
+        match self {
+            Self::Json => format!("[{}]", values.join(",")),
+            Self::Lines => values.join("\n"),
+        }
+    }
+
     /// The text as one JSON value: lines become an array. Whether a single value is JSON is checked when its fields
     /// are picked, so that it is parsed only once.
     pub(super) fn as_json(self, text: Cow<'_, str>) -> Result<Cow<'_, str>, ExtractError> {

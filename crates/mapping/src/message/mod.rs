@@ -2,7 +2,8 @@
 //!
 //! `event` reads the payload, `record` is one message as Lambda delivers it. `envelope`, `encoding` and `format` are the
 //! way from its body to the JSON of the message, in this order. `metadata` has everything besides the body that a
-//! mapping can read, and `origin` keeps the id and time that a message first had. Pure: no I/O, no clock.
+//! mapping can read, and `origin` keeps the id and time that a message first had. `records` packs several records into a
+//! body, and splits them. Pure: no I/O, no clock.
 
 mod encoding;
 mod envelope;
@@ -11,17 +12,19 @@ mod format;
 mod metadata;
 pub(crate) mod origin;
 mod record;
+mod records;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use encoding::Encoding;
+pub use encoding::{Encoding, MAX_UNPACKED_BYTES};
 pub use envelope::{Envelope, NotInEnvelope};
 pub use event::{NotSqs, read_event};
 pub use format::Format;
 pub use metadata::Metadata;
 pub(crate) use metadata::{MetadataValue, TypeCheck};
 pub use record::{MessageAttribute, Record, Text};
+pub use records::Records;
 
 use crate::jq::JqFault;
 use envelope::Notification;
@@ -110,6 +113,11 @@ impl<'a> Message<'a> {
     /// The JSON text of the message; empty if the program of the mapping left nothing of it.
     pub fn body(&self) -> &str {
         self.body.as_deref().unwrap_or_default()
+    }
+
+    /// The position of the first element of a body that is an array, in the array that it was split off.
+    pub(crate) fn first_index(&self) -> usize {
+        self.record.split_index().map_or(0, |index| index as usize)
     }
 
     /// What a column from `@attribute.NAME` receives, by name: SQS's own attributes take precedence over those in the

@@ -33,7 +33,7 @@ const LATEST_MILLIS: i64 = 253_402_300_799_999;
 /// The content of the attribute.
 ///
 /// ```json
-/// {"id": "059f36b4-…", "sent_at": 1700000000123, "queue": "arn:aws:sqs:…:login-queue", "hmac": "…"}
+/// {"id": "059f36b4-…", "sent_at": 1700000000123, "queue": "arn:aws:sqs:…:login-queue", "index": 3, "hmac": "…"}
 /// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
@@ -44,6 +44,10 @@ pub struct Origin {
     pub sent_at: Option<i64>,
     /// The ARN of the queue that it was in; empty if unknown.
     pub queue: String,
+    /// The position that its first record had in the message with this id, if that was split: so the record keeps its
+    /// `@index`, and with it the key of its row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
     /// HMAC-SHA-256 of the fields above and the [`Content`], in base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hmac: Option<String>,
@@ -113,8 +117,14 @@ impl Origin {
             id: id.to_owned(),
             sent_at,
             queue: queue.to_owned(),
+            index: None,
             hmac: None,
         }
+    }
+
+    /// The origin of a record that had this position in the message, if it was split off.
+    pub fn with_index(self, index: Option<u32>) -> Self {
+        Self { index, ..self }
     }
 
     /// Reads the text of the attribute, from any sender. `None`: it has another form, so it is an attribute of the
@@ -229,8 +239,8 @@ impl Origins {
     }
 }
 
-/// Id, time, queue, group and body, and then name, data type and value of each attribute, in the order of their names.
-/// Each begins with its length, so no two messages result in the same bytes.
+/// Id, time, queue, group and body, then name, data type and value of each attribute, in the order of their names, and
+/// the index of a record that was split off. Each begins with its length, so no two messages result in the same bytes.
 fn signed(mut mac: Hmac<Sha256>, origin: &Origin, content: &Content<'_>) -> Hmac<Sha256> {
     let mut add = |field: &[u8]| {
         mac.update(&(field.len() as u64).to_be_bytes());
@@ -247,6 +257,10 @@ fn signed(mut mac: Hmac<Sha256>, origin: &Origin, content: &Content<'_>) -> Hmac
         add(name.as_bytes());
         add(data_type.as_bytes());
         add(value);
+    }
+    // Attributes come in threes, so a single field after them is not one of theirs.
+    if let Some(index) = origin.index {
+        add(index.to_string().as_bytes());
     }
     mac
 }

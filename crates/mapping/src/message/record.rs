@@ -141,6 +141,11 @@ impl Record<'_> {
         }
     }
 
+    /// The position that its first record had in the message with its original id, if that message was split.
+    pub fn split_index(&self) -> Option<u32> {
+        self.origin.as_ref()?.index
+    }
+
     /// How often it has been delivered, including this time.
     pub fn receive_count(&self) -> Option<&str> {
         self.attributes.approximate_receive_count.as_deref()

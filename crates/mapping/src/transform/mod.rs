@@ -30,7 +30,7 @@ pub use convert::takes;
 pub use decimal::Numeric;
 pub use observe::{Observation, Tested};
 pub use readable::readable;
-use scopes::{Frames, Scopes};
+use scopes::{Array, Frames, Scopes};
 use shape::Shape;
 use table::CompiledTable;
 use text::Unstorable;
@@ -227,7 +227,11 @@ impl Compiled {
         let elements: Vec<&RawValue> =
             serde_json::from_str(json).map_err(|_| not_an_array(reading))?;
         let mut is_taken = table.when.is_empty();
-        for (index, element) in elements.into_iter().enumerate() {
+        let first = match array {
+            Array::Body => reading.message.first_index(),
+            Array::Field(_) => 0,
+        };
+        for (index, element) in (first..).zip(elements) {
             let frames = &mut reading.frames;
             frames.enter(&self.scopes, table.scope, index, element.get())?;
             is_taken |= self.push_row(table, parent, reading)?;

@@ -82,6 +82,11 @@ impl Progress {
         }
     }
 
+    /// Says anew what happened to the messages.
+    pub(crate) fn describe(&self, done: String) {
+        self.bar.set_message(done);
+    }
+
     /// Writes a line without disturbing the bar.
     pub(crate) fn say(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
@@ -89,9 +94,14 @@ impl Progress {
 
     /// Removes the bar and returns number, duration and rate.
     pub(crate) fn end(&self) -> String {
+        self.end_of("message")
+    }
+
+    /// Removes the bar and returns number, duration and rate of what this noun names.
+    pub(crate) fn end_of(&self, noun: &str) -> String {
         let messages = self.bar.position() as usize;
         self.bar.finish_and_clear();
-        let (count, rate) = (counted(messages, "message"), rate(messages, self.worked));
+        let (count, rate) = (counted(messages, noun), rate(messages, self.worked));
         format!("{count} {rate}")
     }
 }

@@ -1,5 +1,5 @@
 //! Sample messages, from files or stdin: JSON lines, JSON values one after the other however they are laid out, a JSON
-//! array of messages, or events of a Lambda function.
+//! array of messages, events of a Lambda function, or what `aws sqs receive-message` prints.
 
 use std::fs;
 use std::io::Read as _;
@@ -108,19 +108,51 @@ fn add(samples: &mut Vec<Sample>, place: &str, value: &str) -> Result<(), CliErr
     Ok(())
 }
 
-/// The records of an SQS event. A message may have `Records` of its own, as S3 notifications do.
+/// The records of an SQS event, or of received messages. A message may have `Records` of its own, as S3 notifications
+/// do.
 fn event_records(value: &str) -> Option<Vec<Value>> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
     struct Event {
-        #[serde(rename = "Records")]
+        #[serde(default)]
         records: Vec<Value>,
+        #[serde(default)]
+        messages: Vec<Value>,
     }
     if !value.starts_with('{') {
         return None;
     }
-    let Event { records } = serde_json::from_str(value).ok()?;
+    let Event { records, messages } = serde_json::from_str(value).ok()?;
     let is_of_sqs = |record: &Value| record["messageId"].is_string();
-    records.iter().any(is_of_sqs).then_some(records)
+    if records.iter().any(is_of_sqs) {
+        return Some(records);
+    }
+    let is_received = |message: &Value| message["MessageId"].is_string();
+    let are_received = messages.iter().any(is_received);
+    are_received.then(|| messages.iter().map(of_received).collect())
+}
+
+/// A received message as Lambda passes it.
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Message.html>.
+fn of_received(message: &Value) -> Value {
+    let attributes = message["MessageAttributes"]
+        .as_object()
+        .into_iter()
+        .flatten();
+    let attributes = attributes.map(|(name, value)| {
+        let [data_type, text, bytes] =
+            ["DataType", "StringValue", "BinaryValue"].map(|key| &value[key]);
+        let value = json!({"dataType": data_type, "stringValue": text, "binaryValue": bytes});
+        (name.clone(), value)
+    });
+    let attributes: serde_json::Map<String, Value> = attributes.collect();
+    let mut record = json!({
+        "messageId": message["MessageId"], "body": message["Body"], "messageAttributes": attributes,
+    });
+    if message["Attributes"].is_object() {
+        record["attributes"] = message["Attributes"].clone();
+    }
+    record
 }
 
 /// The values of a text, each with the line on which it begins. An object or array may have several lines or share one;

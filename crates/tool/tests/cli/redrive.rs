@@ -25,17 +25,17 @@ const NEXT_KEY: &str =
     "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl9gYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1+fw==";
 
 /// A queue and its dead-letter queue.
-struct Queues {
-    queue: Queue,
-    dead: Queue,
+pub(crate) struct Queues {
+    pub(crate) queue: Queue,
+    pub(crate) dead: Queue,
 }
 
 impl Queues {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::of(Queue::new().await, Queue::new().await).await
     }
 
-    async fn fifo() -> Self {
+    pub(crate) async fn fifo() -> Self {
         Self::of(Queue::fifo().await, Queue::fifo().await).await
     }
 
@@ -47,7 +47,7 @@ impl Queues {
     }
 
     /// Sends a dead letter with these attributes, as the function does.
-    async fn dead_letter(&self, body: &str, attributes: &[(&str, &str)]) -> String {
+    pub(crate) async fn dead_letter(&self, body: &str, attributes: &[(&str, &str)]) -> String {
         let send = self.dead.client.send_message().queue_url(&self.dead.url);
         let send = attributes.iter().fold(send, |send, (name, value)| {
             let value = MessageAttributeValue::builder()
@@ -98,7 +98,7 @@ impl Queues {
         .await;
     }
 
-    fn command(&self, arguments: &str) -> String {
+    pub(crate) fn command(&self, arguments: &str) -> String {
         format!("redrive --queue-url {} {arguments}", self.queue.url)
     }
 
@@ -107,7 +107,7 @@ impl Queues {
     }
 
     /// Both queues have this many messages, all of them visible.
-    async fn assert_visible(&self, in_queue: usize, dead: usize) {
+    pub(crate) async fn assert_visible(&self, in_queue: usize, dead: usize) {
         assert_eq!(
             (self.queue.invisible().await, self.dead.invisible().await),
             (0, 0)
@@ -124,12 +124,12 @@ impl Queues {
 }
 
 /// The tool with the function's mask key.
-fn signing() -> Tool {
+pub(crate) fn signing() -> Tool {
     Tool::bare().on_aws().set("MASK_KEY", MASK_KEY)
 }
 
 /// Passes the messages of the queue to the function, and deletes them.
-async fn drain(queue: &Queue, function: &mut Function) {
+pub(crate) async fn drain(queue: &Queue, function: &mut Function) {
     loop {
         let messages = queue.receive(30).await;
         if messages.is_empty() {

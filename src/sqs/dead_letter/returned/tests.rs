@@ -1,7 +1,10 @@
 use aws_sdk_sqs::types::MessageAttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mapping::{KeyRing, MaskKey};
+use mapping::internals::Records;
+use mapping::{Compiled, Envelope, KeyRing, MaskKey, Pipeline, Record};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::sqs::dead_letter::text_attribute;
@@ -190,4 +193,124 @@ fn an_origin_is_signed_again_for_another_queue_if_there_is_a_key() {
     assert_eq!((origin.id.as_str(), counts, notes), ("m-1", true, vec![]));
     let (_, counts, notes) = returned_to(&dead, &Origins::new(None), other, &keyed(0));
     assert_eq!((counts, notes), (false, vec![Note::Unsigned]));
+}
+
+/// The origin of the record at a position, whether it counts, and its deduplication id.
+fn split_off(
+    dead: &DeadLetter,
+    position: usize,
+    origins: &Origins,
+) -> Result<(Origin, bool, Option<String>), Unsendable> {
+    let returned = dead.returned_record(position, "[1]", FIFO, origins)?;
+    let entry = returned.message.entry;
+    let attributes = entry.message_attributes().unwrap();
+    let origin = Origin::parse(attributes[ORIGIN].string_value().unwrap()).unwrap();
+    let content = content(entry.message_body(), entry.message_group_id(), attributes);
+    let counts = origins
+        .check(&origin, &content, Delivery::default())
+        .is_ok();
+    assert_eq!(entry.message_body(), "[1]");
+    let deduplication = entry.message_deduplication_id().map(str::to_owned);
+    Ok((origin, counts, deduplication))
+}
+
+#[test]
+fn a_record_that_is_split_off_keeps_id_time_and_position_however_often_it_is() {
+    for origins in [keyed(0), Origins::new(None)] {
+        let origin = Origin::new("m-1", Some(1_600_000_000_456), FIFO);
+        for (first, index) in [(None, 3), (Some(4), 7)] {
+            let text = text_of(&origins, origin.clone().with_index(first), &[]);
+            let dead = from_queue(FIFO, &[(ORIGIN, &text)]);
+            let (sent, counts, deduplication) = split_off(&dead, 3, &origins).unwrap();
+            assert_eq!((&*sent.id, sent.sent_at), ("m-1", origin.sent_at));
+            assert_eq!((sent.index, counts), (Some(index), true));
+            assert_eq!(deduplication.as_deref(), Some("redrive-m-2-3"));
+        }
+        let (sent, counts, _) = split_off(&from_queue(FIFO, &[]), 2, &origins).unwrap();
+        assert_eq!((&*sent.id, sent.index, counts), ("m-2", Some(2), true));
+    }
+}
+
+#[test]
+fn a_record_whose_origin_cannot_be_signed_is_not_split_off() {
+    let origin = Origin::new("m-1", Some(1), FIFO);
+    let dead = from_queue(FIFO, &[(ORIGIN, &text_of(&keyed(0), origin, &[]))]);
+    for origins in [Origins::new(None), keyed(1)] {
+        let refused = split_off(&dead, 0, &origins).map(|_| ());
+        assert_eq!(refused, Err(Unsendable::Signed));
+    }
+}
+
+/// The values of each row.
+type Cells = Vec<Vec<Option<Vec<u8>>>>;
+
+/// The rows of a message as the function receives it.
+fn rows(compiled: &Compiled, message: Value) -> Cells {
+    let mut record = Record::deserialize(message).unwrap();
+    assert_eq!(record.apply_origin(compiled.origins()), None);
+    let read = compiled.rows(&record).map_err(|why| why.to_string());
+    let read = read.unwrap();
+    let table = &read.tables()[0].rows;
+    let value = |row, column| table.value(row, column).map(<[u8]>::to_vec);
+    let row = |row| (0..4).map(|column| value(row, column)).collect();
+    (0..table.len()).map(row).collect()
+}
+
+#[test]
+fn the_rows_of_records_that_were_split_off_are_the_rows_of_the_whole_message() {
+    let keys = KeyRing::from(mask_key(0));
+    for top in [
+        "",
+        "body = \"lines\"",
+        "encoding = \"gzip+base64\"",
+        "envelope = \"sns\"\nencoding = \"zstd+base64\"\nbody = \"lines\"",
+    ] {
+        let mapping = format!(
+            r#"
+            {top}
+            [[table]]
+            name = "readings"
+            each = "@body"
+            key = ["message_id", "line"]
+            column = [
+              {{ name = "message_id", type = "text", from = "@message_id" }},
+              {{ name = "line", type = "integer", from = "@index" }},
+              {{ name = "at", type = "timestamptz", from = "@sent_at" }},
+              {{ name = "value", type = "numeric" }},
+            ]"#
+        );
+        let pipeline = Pipeline::parse("test", &mapping).unwrap();
+        let compiled = Compiled::new("test", &pipeline, Some(&keys)).unwrap();
+        let values = ["{\"value\": 1.50}", "{}", "{\"value\": \"7\"}"];
+        let text = pipeline.wrapping.pack(values);
+        let body = match pipeline.wrapping.envelope {
+            Envelope::None => text,
+            Envelope::Sns => {
+                let wrapped = json!({"Type": "Notification", "MessageId": "n", "TopicArn": "a", "Message": text});
+                wrapped.to_string()
+            }
+        };
+        let message = |body: &str, attributes: Value| {
+            json!({
+                "messageId": "m-2", "body": body, "eventSourceARN": QUEUE, "messageAttributes": attributes,
+                "attributes": {"SentTimestamp": "1700000000123", "MessageGroupId": "anna"},
+            })
+        };
+        let whole = rows(&compiled, message(&body, json!({})));
+        let mut dead = dead_letter(&[]).message;
+        dead.body = Some(body.clone());
+        let dead = DeadLetter::new(dead);
+        let received = Record::deserialize(message(&body, json!({}))).unwrap();
+        let records = Records::of(&received, pipeline.wrapping).unwrap();
+        let mut split = Cells::new();
+        for (position, body) in records.bodies().enumerate() {
+            let returned = dead.returned_record(position, &body, QUEUE, compiled.origins());
+            let attributes = returned.unwrap().message.entry.message_attributes.unwrap();
+            let origin =
+                json!({"dataType": "String", "stringValue": attributes[ORIGIN].string_value()});
+            split.extend(rows(&compiled, message(&body, json!({ORIGIN: origin}))));
+        }
+        assert_eq!(split, whole, "{top}");
+        assert_eq!(whole.len(), values.len());
+    }
 }

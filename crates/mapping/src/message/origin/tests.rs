@@ -149,3 +149,23 @@ fn an_attribute_of_another_form_is_the_senders_own() {
         assert!(Origin::parse(text).is_none(), "{text}");
     }
 }
+
+#[test]
+fn the_position_of_a_record_that_was_split_off_is_signed() {
+    let ours = Origins::new(Some(&key(0).into()));
+    let index = |index| origin().with_index(index);
+    let signed = ours.text(index(Some(3)), &usual());
+    assert_eq!(check(&ours, &signed, &usual()), Ok(()));
+    assert_eq!(Origin::parse(&signed).unwrap().index, Some(3));
+    let whole = ours.text(index(None), &usual());
+    let forged = [
+        signed.replacen("\"index\":3", "\"index\":4", 1),
+        signed.replacen("\"index\":3,", "", 1),
+        whole.replacen("\"hmac\"", "\"index\":0,\"hmac\"", 1),
+    ];
+    for forged in forged {
+        assert!(forged != signed && forged != whole);
+        let ignored = check(&ours, &forged, &usual());
+        assert_eq!(ignored, Err(Ignored::Signature), "{forged}");
+    }
+}

@@ -41,7 +41,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// Files of JSON messages (one per line, pretty-printed or in an array) or Lambda events; stdin if omitted or -
+    /// Files of JSON messages (one per line, pretty-printed or in an array), Lambda events, or output of aws sqs receive-message; stdin if omitted or -
     files: Vec<PathBuf>,
     /// Show only messages that are rejected, and the summary
     #[arg(long)]

@@ -78,6 +78,8 @@ pub(super) struct ColumnCollector<'s> {
     samples: &'s [Sample],
     /// The number of messages, or of elements.
     pub(super) total: usize,
+    /// What there are so many of.
+    noun: &'static str,
     /// The name of the array, if these are elements.
     array: Option<&'s str>,
     /// How many parents the table has, and how many rows the longest arrays make.
@@ -98,6 +100,7 @@ impl<'s> ColumnCollector<'s> {
             wrap,
             samples,
             total,
+            noun: "message",
             array: None,
             generation: 0,
             rows: 1,
@@ -117,6 +120,7 @@ impl<'s> ColumnCollector<'s> {
         let others: Vec<_> = others.collect();
         let mut fields = Self {
             array: child.path.last().copied(),
+            noun: "element",
             generation: self.generation + 1,
             rows: self.rows * child.max_items,
             ..Self::new(
@@ -129,14 +133,15 @@ impl<'s> ColumnCollector<'s> {
         fields
     }
 
-    /// In how many messages or elements a field that all of them have is.
+    /// The fields are those of records, of which a message has up to this many.
+    pub(super) fn are_records(&mut self, most: usize) {
+        self.noun = "record";
+        self.rows = most;
+    }
+
+    /// In how many messages, records or elements a field that all of them have is.
     pub(super) fn all(&self) -> String {
-        let noun = if self.generation == 0 {
-            "message"
-        } else {
-            "element"
-        };
-        counted(self.total, noun)
+        counted(self.total, self.noun)
     }
 
     /// Adds the fields of the bodies.
@@ -343,6 +348,12 @@ impl<'s> Column<'s> {
     pub(super) fn of_position(array: &'s str) -> Self {
         let why = "the position in the array, from 0";
         Self::of_metadata([array, "position"], "@index", ColumnType::Integer, why)
+    }
+
+    /// The column of a record's position.
+    pub(super) fn of_index() -> Self {
+        let why = "the position in the message, from 0";
+        Self::of_metadata(["record", "index"], "@index", ColumnType::Integer, why)
     }
 
     /// The parent's value in a row of a child table.

@@ -1,14 +1,14 @@
 //! Columns → the text of a mapping, with a reason for each choice.
 
 use mapping::internals::SYSTEM_COLUMNS;
-use mapping::{ColumnType, Envelope, Metadata};
+use mapping::{ColumnType, Envelope, Format, Metadata};
 
 use super::columns::{Child, Column, ColumnCollector, Item, joined, quoted};
 use super::names::{Taken, short};
 use super::pii::words;
 use super::route;
 use super::shape::Shape;
-use super::wrap::Wrap;
+use super::wrap::{Packed, Wrap};
 use crate::cli::output::{counted, escaped, listed};
 use crate::cli::samples::Sample;
 
@@ -25,6 +25,9 @@ const MAX_ID_RANK: u8 = 1;
 pub(super) struct Observed<'s> {
     pub(super) samples: &'s [Sample],
     pub(super) envelope: Envelope,
+    /// How a message holds several records, and the most that one has.
+    pub(super) packed: Packed,
+    pub(super) most_records: usize,
     pub(super) wrap: Wrap,
     /// The field by which messages become rows of different tables.
     pub(super) routed_by: Option<String>,
@@ -54,6 +57,8 @@ struct ProposedTable<'s> {
     parent: Option<(String, Child<'s>)>,
     types: &'s [String],
     fields: ColumnCollector<'s>,
+    /// Whether its rows are records of a message that has several.
+    is_packed: bool,
     key_len: usize,
     /// The column that could be the key of the first parent instead of its first column.
     other_key: Option<Column<'s>>,
@@ -78,15 +83,21 @@ impl<'s> Observed<'s> {
             let table = self.table(taken.take(&name), group);
             add_with_children(table, &mut taken, &mut tables);
         }
-        let is_short = tables.len() == 1;
+        let is_short = tables.len() == 1 && self.packed.is_none();
         let total = self.groups.iter().map(|group| group.bodies.present).sum();
         let envelope = line("envelope", &self.envelope.to_string(), self.why_envelope());
-        let mut text = head(total);
+        let mut text = self.head(total);
         if !is_short {
             text += &envelope;
         }
+        if self.packed == Some(Format::Lines) {
+            text += &line("body", "lines", "one JSON value per line");
+        }
         if self.routed_by.is_some() {
-            let why = "a message of another type; \"skip\" acknowledges it";
+            let why = match self.packed {
+                Some(_) => "a message without any of these types; \"skip\" acknowledges it",
+                None => "a message of another type; \"skip\" acknowledges it",
+            };
             text += &line("unmatched", "reject", why);
         }
         let mut omitted = Vec::new();
@@ -104,6 +115,9 @@ impl<'s> Observed<'s> {
     /// The table of a group, without its children.
     fn table(&'s self, name: String, group: &'s Group) -> ProposedTable<'s> {
         let mut fields = ColumnCollector::new(self.wrap, self.samples, group.bodies.present);
+        if self.packed.is_some() {
+            fields.are_records(self.most_records);
+        }
         let others = self
             .groups
             .iter()
@@ -124,28 +138,52 @@ impl<'s> Observed<'s> {
             None => Item::Column(Column::of_id(self.envelope)),
         };
         items.insert(0, key);
+        let is_packed = self.packed.is_some();
+        if is_packed {
+            items.insert(1, Item::Column(Column::of_index()));
+        }
+        let key_len = 1 + usize::from(is_packed);
         items.push(Item::Column(Column::of_metadata(
             ["sqs", "sent_at"],
             Metadata::SentAt,
             ColumnType::TimestampTz,
             "when SQS received it",
         )));
-        let columns = items.iter().skip(1).filter_map(Item::column);
+        let columns = items.iter().skip(key_len).filter_map(Item::column);
         let ids = columns.filter(|column| column.key_rank.is_some_and(|rank| rank <= MAX_ID_RANK));
         let other_key = ids.min_by_key(|column| column.key_rank).cloned();
         ProposedTable {
             name,
             parent: None,
             types: &group.types,
-            key_len: 1,
-            other_key: other_key.filter(|_| group.bodies.present > 1),
+            is_packed,
+            key_len,
+            other_key: other_key.filter(|_| group.bodies.present > 1 && !is_packed),
             has_children: !fields.children.is_empty(),
             fields,
         }
     }
 
+    fn head(&self, total: usize) -> String {
+        let (what, each) = match self.packed {
+            Some(_) => {
+                let messages = counted(self.samples.len(), "message");
+                (
+                    format!("{} in {messages}", counted(total, "record")),
+                    "record",
+                )
+            }
+            None => (counted(total, "message"), "sample"),
+        };
+        format!(
+            "# Proposed by `sqs-to-postgres infer` for {what}: review it before you deploy it. Types and\n\
+             # widths fit the samples, with room to spare. Fields that every {each} has are required.\n\n"
+        )
+    }
+
     fn why_envelope(&self) -> &'static str {
         match (self.envelope, self.wrap) {
+            (Envelope::None, _) if self.packed.is_some() => "the body is the records",
             (Envelope::Sns, _) => "the message is inside an SNS notification",
             (Envelope::None, Wrap::None) => "the body is the message",
             (Envelope::None, Wrap::EventBridge) => "the body is an EventBridge event",
@@ -171,14 +209,6 @@ fn add_with_children<'s>(
     for child in children {
         add_with_children(child, taken, tables);
     }
-}
-
-fn head(total: usize) -> String {
-    let messages = counted(total, "message");
-    format!(
-        "# Proposed by `sqs-to-postgres infer` for {messages}: review it before you deploy it. Types and\n\
-         # widths fit the samples, with room to spare. Fields that every sample has are required.\n\n"
-    )
 }
 
 impl<'s> ProposedTable<'s> {
@@ -221,6 +251,7 @@ impl<'s> ProposedTable<'s> {
             parent: Some((self.name.clone(), child)),
             types: &[],
             fields,
+            is_packed: false,
             key_len,
             other_key,
             has_children: false,
@@ -230,6 +261,9 @@ impl<'s> ProposedTable<'s> {
     /// What the long form says of the table before its key.
     fn head(&self, routed_by: Option<&str>) -> String {
         let mut text = format!("\n[[table]]\n{}", line("name", &self.name, ""));
+        if self.is_packed {
+            text += &line("each", "@body", "a row for each record of a message");
+        }
         if let Some((parent, child)) = &self.parent {
             text += &line(
                 "parent",
@@ -276,6 +310,7 @@ impl<'s> ProposedTable<'s> {
             return lines;
         }
         let why = match key.first().map_or("", |(column, _)| column.why_from) {
+            _ if self.is_packed => "a redelivered message is stored once, whole",
             "" => "EventBridge's id of the event",
             why => why,
         };

@@ -29,7 +29,7 @@ use json::Json;
 pub(crate) use keys::{FieldNames, is_name};
 use route::Routes;
 use shape::Shape;
-use wrap::{Wrap, envelope};
+use wrap::{Wrap, envelope, packed, records};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,12 +43,13 @@ const MAX_WARNINGS: usize = 20;
 ///
 /// Types, widths and required columns are inferred from the samples, so provide many.
 /// Comments explain each choice. Arrays of objects become child tables, and types of
-/// messages with different fields become tables of their own. Sample values are not
-/// printed, except the names of types.
+/// messages with different fields become tables of their own. If messages are arrays of
+/// objects, or one JSON value per line, each becomes a row. Sample values are not printed,
+/// except the names of types.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
-    /// Files of JSON messages (one per line, pretty-printed or in an array) or Lambda events; stdin if omitted or -
+    /// Files of JSON messages (one per line, pretty-printed or in an array), Lambda events, or output of aws sqs receive-message; stdin if omitted or -
     files: Vec<PathBuf>,
     /// Name of the table, or "schema.table"; names of further tables begin with it
     #[arg(long, value_name = "NAME", default_value = "messages")]
@@ -61,7 +62,7 @@ impl Infer {
         let (observed, omitted) = observe(&samples);
         if observed.is_empty() {
             return Err(CliError::invalid(
-                "no sample is a JSON object: give JSON messages, one after the other or as an array, or the event of a Lambda function",
+                "no sample is a JSON object, or an array or lines of objects: give JSON messages, one after the other or as an array, or the event of a Lambda function",
             ));
         }
         let proposal = observed.propose(&self.table);
@@ -96,13 +97,18 @@ fn warn(what: &str, warnings: Vec<String>) {
 /// The shapes of the messages, and which messages are omitted.
 fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
     let envelope = envelope(samples);
+    let packed = packed(samples, envelope);
     let bodies: Vec<_> = samples
         .iter()
-        .map(|sample| body(sample, envelope))
+        .map(|sample| records(sample, envelope, packed))
         .collect();
-    let wrap = Wrap::of(bodies.iter().flatten());
+    let wrap = match packed {
+        Some(_) => Wrap::None,
+        None => Wrap::of(bodies.iter().flatten().flatten()),
+    };
     let messages: Vec<&Json> = bodies
         .iter()
+        .flatten()
         .flatten()
         .filter(|body| wrap.holds(body))
         .collect();
@@ -115,18 +121,21 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
         ..Group::default()
     };
     let mut groups: Vec<Group> = types.into_iter().map(group).collect();
+    let most_records = bodies.iter().flatten().map(Vec::len).max();
     let mut omitted = Vec::new();
-    for (position, (sample, body)) in samples.iter().zip(bodies).enumerate() {
-        let observed = body.and_then(|body| {
-            if !wrap.holds(&body) {
+    for (position, (sample, records)) in samples.iter().zip(bodies).enumerate() {
+        let observed = records.and_then(|records| {
+            if !records.iter().all(|record| wrap.holds(record)) {
                 return Err(wrap.mismatch());
             }
-            let routes = routes.as_ref();
-            let group = routes.map_or(Some(0), |routes| routes.group(&body));
-            let group = group.and_then(|group| groups.get_mut(group));
-            let group = group.ok_or("it does not name its type, unlike most samples")?;
-            group.bodies.observe(&body, position);
-            observe_attributes(&mut group.attributes, sample, envelope, position);
+            for record in records {
+                let routes = routes.as_ref();
+                let group = routes.map_or(Some(0), |routes| routes.group(&record));
+                let group = group.and_then(|group| groups.get_mut(group));
+                let group = group.ok_or("it does not name its type, unlike most samples")?;
+                group.bodies.observe(&record, position);
+                observe_attributes(&mut group.attributes, sample, envelope, position);
+            }
             Ok(())
         });
         omitted.extend(observed.err().map(|why| (position, why.to_owned())));
@@ -134,18 +143,13 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
     let observed = Observed {
         samples,
         envelope,
+        packed,
+        most_records: most_records.unwrap_or(1),
         wrap,
         routed_by: routes.map(|routes| routes.field),
         groups,
     };
     (observed, omitted)
-}
-
-/// The message of a sample.
-fn body(sample: &Sample, envelope: Envelope) -> Result<Json, &'static str> {
-    let message = Message::extract(&sample.record, envelope.into())
-        .map_err(|_| "it is not in the envelope of most samples")?;
-    serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")
 }
 
 fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, position: usize) {

@@ -1,6 +1,6 @@
 //! What the messages of a queue are wrapped in, and the bodies below it.
 
-use mapping::{Envelope, Message};
+use mapping::{Envelope, ExtractError, Format, Message, Wrapping};
 
 use super::json::Json;
 use crate::cli::samples::Sample;
@@ -13,6 +13,55 @@ pub(super) enum Wrap {
     EventBridge,
     /// A notification of S3, which lists one record.
     S3,
+}
+
+/// How most bodies hold their records: `None` if a body is one record.
+pub(super) type Packed = Option<Format>;
+
+/// How the bodies of the samples hold records: as most of them can be read.
+pub(super) fn packed(samples: &[Sample], envelope: Envelope) -> Packed {
+    let fit = |packed: Packed| {
+        let are_objects = |records: &Vec<Json>| {
+            let is_object = |record: &Json| matches!(record, Json::Object(_));
+            !records.is_empty() && records.iter().all(is_object)
+        };
+        let read = samples
+            .iter()
+            .filter_map(|sample| records(sample, envelope, packed).ok());
+        read.filter(are_objects).count()
+    };
+    let mut best = (None, fit(None));
+    for packed in [Format::Json, Format::Lines].map(Some) {
+        // The others are not read again where all are objects.
+        if best.1 < samples.len() {
+            let fits = fit(packed);
+            best = if fits > best.1 { (packed, fits) } else { best };
+        }
+    }
+    best.0
+}
+
+/// The records of a sample.
+pub(super) fn records(
+    sample: &Sample,
+    envelope: Envelope,
+    packed: Packed,
+) -> Result<Vec<Json>, &'static str> {
+    let wrapping = Wrapping {
+        envelope,
+        format: packed.unwrap_or_default(),
+        ..Wrapping::default()
+    };
+    let message = Message::extract(&sample.record, wrapping).map_err(|error| match error {
+        ExtractError::LineNotJson(_) => "a line of the message is not JSON",
+        _ => "it is not in the envelope of most samples",
+    })?;
+    let body = serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")?;
+    match (packed, body) {
+        (None, body) => Ok(vec![body]),
+        (Some(_), Json::Array(records)) => Ok(records),
+        (Some(_), _) => Err("the message is not an array, unlike most samples"),
+    }
 }
 
 /// Keys that every event of EventBridge has.

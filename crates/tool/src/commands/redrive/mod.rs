@@ -1,10 +1,11 @@
 //! `redrive`: dead letters back into the queue that they come from.
 //!
 //! Each is sent before it is deleted, so a crash loses none. A message that is in the queue twice for this reason is
-//! stored once, by its original id.
+//! stored once, by its original id; a record of one that is split, by that id and its position.
 
 mod explain;
 mod report;
+mod split;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ use crate::cli::settings::{DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags}
 use crate::cli::signals::Stop;
 use explain::DeadLetterExplainer;
 use report::{CAME_BACK, RedriveReport};
+use split::Splitter;
 
 /// Concurrent workers; on a FIFO queue one, to keep the order.
 const WORKERS: usize = 8;
@@ -38,7 +40,8 @@ const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --dry-run
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --explain --pipeline pipeline.toml
-  sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --rate 50";
+  sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --rate 50
+  sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --split --explain";
 
 /// Move dead letters back to their queue
 ///
@@ -54,18 +57,26 @@ Examples:
 /// FIFO queue, a message that cannot be moved blocks the later ones of its group. SQS
 /// delivers nothing of a group while one of its messages is in flight, so messages behind
 /// one that remains are not received. The command ends when it receives nothing new.
+///
+/// With --split, a message of several records (each = "@body" in the mapping) becomes a
+/// message for each of them, so that one bad record keeps only itself from being stored.
+/// Each keeps the id and its position, so its row has the key that it would have had; if
+/// the command is interrupted, run it again. It reads the mapping, and needs the mask key.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
     /// Move only messages that broke this rule, as their attribute rejection says; those that SQS itself moved lack it
     #[arg(long, value_name = "RULE", value_parser = rule)]
     rule: Option<String>,
-    /// Move at most this many
+    /// Move at most this many dead letters
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max: Option<u32>,
     /// Move messages of other queues too; unless SQS itself moved a message, its attribute origin names its queue
     #[arg(long)]
     any_source: bool,
+    /// Send each record of a message as a message of its own, in the encoding and the form that the mapping reads
+    #[arg(long)]
+    split: bool,
     /// Move nothing, and print what would be moved
     #[arg(long)]
     dry_run: bool,
@@ -117,8 +128,13 @@ impl Redrive {
         let explainer = self
             .explain
             .then(|| DeadLetterExplainer::new(&self.mapping, key.as_ref(), &to.arn));
+        let splitter = self
+            .split
+            .then(|| Splitter::new(&self.mapping, &to.arn))
+            .transpose()?;
         let workers = Workers {
             explainer: explainer.transpose()?,
+            splitter,
             is_fifo: queue.is_fifo() || dead_letters.is_fifo(),
             sender: Sender::new(queue),
             origins: Origins::with_retired(key.as_ref()),
@@ -126,6 +142,7 @@ impl Redrive {
             in_flight: in_flight(dead_letters),
             moved: RefCell::default(),
             requested: Cell::new(0),
+            records_sent: Cell::new(0),
             began: Instant::now(),
             report: RefCell::new(self.report(from.depth.waiting as usize)),
             stop,
@@ -140,7 +157,7 @@ impl Redrive {
         let max = self.max.map_or(usize::MAX, |max| max as usize);
         // How many messages broke a rule is not known before they are received.
         let total = self.rule.is_none().then_some(waiting.min(max));
-        RedriveReport::new(self.json, !self.moves(), total)
+        RedriveReport::new(self.json, !self.moves(), self.split, total)
     }
 }
 
@@ -150,12 +167,15 @@ struct Workers<'a> {
     sender: Sender,
     origins: Origins,
     explainer: Option<DeadLetterExplainer>,
+    splitter: Option<Splitter>,
     to_arn: String,
     flags: &'a Redrive,
     stop: Stop,
     began: Instant,
     /// Messages that were moved or were requested to be moved, which `--max` and `--rate` limit.
     requested: Cell<usize>,
+    /// Records that were sent, which `--rate` limits too.
+    records_sent: Cell<usize>,
     /// Digests of the messages that were sent.
     moved: RefCell<HashSet<u64>>,
     in_flight: InFlight,
@@ -240,6 +260,13 @@ impl Workers<'_> {
 
     /// Moves messages, or with `--dry-run` and `--explain` reports them.
     async fn process(&self, messages: &[DeadLetter]) -> Result<(), CliError> {
+        match &self.splitter {
+            Some(splitter) => self.process_records(messages, splitter).await,
+            None => self.process_whole(messages).await,
+        }
+    }
+
+    async fn process_whole(&self, messages: &[DeadLetter]) -> Result<(), CliError> {
         let outgoing = self.prepare(messages)?;
         if self.flags.moves() {
             return self.move_back(messages, outgoing).await;
@@ -250,7 +277,8 @@ impl Workers<'_> {
                 .explainer
                 .as_ref()
                 .map(|explainer| explainer.explain(message));
-            report.would_move(message, now)?;
+            report.would_send(message, None, now)?;
+            report.would_move();
         }
         Ok(())
     }
@@ -288,7 +316,7 @@ impl Workers<'_> {
             let (mut arrived, mut refused) = (Vec::new(), Vec::new());
             for sent in sent {
                 match (messages.get(sent.number), sent.result) {
-                    (Some(message), Ok(id)) => arrived.push((message, id)),
+                    (Some(message), Ok(id)) => arrived.push((message, vec![id])),
                     (Some(message), Err(code)) => refused.push((message, code)),
                     (None, _) => {}
                 }
@@ -306,19 +334,22 @@ impl Workers<'_> {
         Ok(())
     }
 
-    async fn delete(&self, arrived: Vec<(&DeadLetter, String)>) -> Result<(), CliError> {
+    async fn delete(&self, arrived: Vec<(&DeadLetter, Vec<String>)>) -> Result<(), CliError> {
         let digests = arrived.iter().map(|(message, _)| message.digest());
         self.moved.borrow_mut().extend(digests);
         let receipts = arrived.iter().map(|(message, _)| message.receipt());
         let (failed, result) = self.in_flight.delete(&receipts.collect::<Vec<_>>()).await;
         let mut report = self.report.borrow_mut();
-        let reported = arrived.iter().enumerate().map(|(position, (message, id))| {
-            if failed.contains(&position) {
-                report.failed(message, "it was sent, but cannot be deleted: run it again")
-            } else {
-                report.moved(message, id)
-            }
-        });
+        let reported = arrived
+            .iter()
+            .enumerate()
+            .map(|(position, (message, ids))| {
+                if failed.contains(&position) {
+                    report.failed(message, "it was sent, but cannot be deleted: run it again")
+                } else {
+                    report.moved(message, ids)
+                }
+            });
         // All are counted, even if the output is closed.
         let reported = reported.fold(Ok(()), Result::and);
         result.map_err(CliError::from).and(reported)

@@ -21,14 +21,20 @@ const MOVED_BY_SQS: &str = "(moved by SQS itself)";
 pub(super) struct RedriveReport {
     is_json: bool,
     is_dry_run: bool,
+    /// Whether each record becomes a message of its own.
+    is_split: bool,
     progress: Progress,
     /// Messages that were moved, or would be.
     moved: usize,
+    /// The messages that they became, or would become.
+    sent: usize,
+    /// The records that were sent of messages that were not moved.
+    sent_of_unmoved: usize,
     failed: usize,
     /// How many messages are skipped, by reason.
     left: BTreeMap<&'static str, usize>,
-    /// How many messages would be moved, by rule, column and path, and with `--explain` by the result.
-    would_move: BTreeMap<Vec<String>, usize>,
+    /// How many messages would be sent, by rule, column and path, and with `--explain` by the result.
+    would_send: BTreeMap<Vec<String>, usize>,
     /// How many messages would be rejected again.
     rejected: usize,
     /// How many messages have which note.
@@ -36,15 +42,23 @@ pub(super) struct RedriveReport {
 }
 
 impl RedriveReport {
-    pub(super) fn new(is_json: bool, is_dry_run: bool, total: Option<usize>) -> Self {
+    pub(super) fn new(
+        is_json: bool,
+        is_dry_run: bool,
+        is_split: bool,
+        total: Option<usize>,
+    ) -> Self {
         Self {
             is_json,
             is_dry_run,
+            is_split,
             progress: Progress::new(total, "dead letters"),
             moved: 0,
+            sent: 0,
+            sent_of_unmoved: 0,
             failed: 0,
             left: BTreeMap::new(),
-            would_move: BTreeMap::new(),
+            would_send: BTreeMap::new(),
             rejected: 0,
             notes: BTreeMap::new(),
         }
@@ -60,10 +74,20 @@ impl RedriveReport {
         }
     }
 
-    pub(super) fn moved(&mut self, message: &DeadLetter, new_id: &str) -> Result<(), CliError> {
-        self.moved += 1;
-        self.progress.advance(1);
-        self.json(message, json!({"sent_as": new_id}))
+    /// `ids` are those of the messages that it became.
+    pub(super) fn moved(&mut self, message: &DeadLetter, ids: &[String]) -> Result<(), CliError> {
+        self.would_move();
+        self.sent += ids.len();
+        let sent_as = match ids {
+            [id] => json!(id),
+            ids => json!(ids),
+        };
+        self.json(message, json!({"sent_as": sent_as}))
+    }
+
+    /// A message of which records were sent remains.
+    pub(super) fn sent_of_unmoved(&mut self, records: usize) {
+        self.sent_of_unmoved += records;
     }
 
     pub(super) fn failed(&mut self, message: &DeadLetter, reason: &str) -> Result<(), CliError> {
@@ -75,22 +99,32 @@ impl RedriveReport {
         self.json(message, json!({"error": reason}))
     }
 
-    /// `now` is the result with the current mapping.
-    pub(super) fn would_move(
-        &mut self,
-        message: &DeadLetter,
-        now: Option<Result<(), Rejection>>,
-    ) -> Result<(), CliError> {
+    /// A message was moved, or would be.
+    pub(super) fn would_move(&mut self) {
         self.moved += 1;
         self.progress.advance(1);
+    }
+
+    /// A message would be sent: all of a dead letter, or the record at a position. `now` is the result with the current
+    /// mapping.
+    pub(super) fn would_send(
+        &mut self,
+        message: &DeadLetter,
+        record: Option<usize>,
+        now: Option<Result<(), Rejection>>,
+    ) -> Result<(), CliError> {
+        self.sent += 1;
         let [rule, column, path] = reason(message);
         let cells = [rule.or(Some(MOVED_BY_SQS)), column, path];
         // Every sender to the queue can write them.
         let cells = cells.map(|cell| escaped(cell.unwrap_or("-")));
         let cells = cells.into_iter().chain(now.as_ref().map(explain::cell));
-        *self.would_move.entry(cells.collect()).or_default() += 1;
+        *self.would_send.entry(cells.collect()).or_default() += 1;
         self.rejected += usize::from(matches!(now, Some(Err(_))));
-        let fields = now.map_or_else(|| json!({}), |now| json!({"now": explain::json(&now)}));
+        let mut fields = now.map_or_else(|| json!({}), |now| json!({"now": explain::json(&now)}));
+        if let Some(position) = record {
+            output::set(&mut fields, "record", position);
+        }
         self.json(message, fields)
     }
 
@@ -125,12 +159,30 @@ impl RedriveReport {
 
     fn summary(&self, is_interrupted: bool) -> String {
         let mut text = self.table();
-        let speed = self.progress.end();
+        let parts = match self.is_split {
+            true => format!(" as {}", counted(self.sent, "message")),
+            false => String::new(),
+        };
+        let noun = if self.is_split {
+            "dead letter"
+        } else {
+            "message"
+        };
+        let speed = self.progress.end_of(noun);
         text.push_str(&match self.moved {
-            0 if self.failed == 0 && self.left.is_empty() => "no dead letters".to_owned(),
-            moved if self.is_dry_run => format!("would move {}", counted(moved, "dead letter")),
+            0 if self.failed == 0 && self.left.is_empty() && self.sent_of_unmoved == 0 => {
+                "no dead letters".to_owned()
+            }
+            moved if self.is_dry_run => {
+                format!("would move {}{parts}", counted(moved, "dead letter"))
+            }
+            _ if self.is_split => format!("moved {speed},{parts}"),
             _ => format!("moved {speed}"),
         });
+        if self.sent_of_unmoved > 0 {
+            let records = counted(self.sent_of_unmoved, "record");
+            text.push_str(&format!("; {records} sent of dead letters that remain"));
+        }
         for (why, count) in &self.left {
             text.push_str(&format!("; {count} skipped: {why}"));
         }
@@ -148,10 +200,10 @@ impl RedriveReport {
 
     /// What would be moved, by reason, the most frequent first.
     fn table(&self) -> String {
-        if self.would_move.is_empty() || self.is_json {
+        if self.would_send.is_empty() || self.is_json {
             return String::new();
         }
-        let mut rows: Vec<_> = self.would_move.iter().collect();
+        let mut rows: Vec<_> = self.would_send.iter().collect();
         rows.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let mut table = Table::default();
         let now = rows

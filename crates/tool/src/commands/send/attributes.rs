@@ -24,10 +24,13 @@ pub(super) struct Attributes {
 }
 
 /// Attributes as SQS takes them.
-type Beside = HashMap<String, MessageAttributeValue>;
+pub(super) type SentAttributes = HashMap<String, MessageAttributeValue>;
+
+/// The attributes of a line, by name.
+pub(super) type AttributesOfLine = BTreeMap<String, Attribute>;
 
 /// A type of SQS and a value.
-type Attribute = (&'static str, String);
+pub(super) type Attribute = (&'static str, String);
 
 /// `name=value`, from a flag.
 pub(super) fn attribute(text: &str) -> Result<(String, String), &'static str> {
@@ -40,24 +43,29 @@ pub(super) fn attribute(text: &str) -> Result<(String, String), &'static str> {
 }
 
 impl Attributes {
-    /// The body to send for a line, and the attributes beside it. In an envelope of SNS the attributes are part of
+    /// The body to send for a message, and the attributes beside it. In an envelope of SNS the attributes are part of
     /// the body.
-    pub(super) fn apply(&self, line: String) -> Result<(String, Beside), &'static str> {
-        let attributes = self.of(&line)?;
+    pub(super) fn apply(
+        &self,
+        message: String,
+        attributes: &AttributesOfLine,
+    ) -> (String, SentAttributes) {
         if let Some(topic_arn) = &self.topic_arn {
-            return Ok((notification(topic_arn, &line, &attributes), Beside::new()));
+            let body = notification(topic_arn, &message, attributes);
+            return (body, SentAttributes::new());
         }
-        let value = |(kind, text): Attribute| {
-            let value = MessageAttributeValue::builder().data_type(kind);
+        let value = |(kind, text): &Attribute| {
+            let value = MessageAttributeValue::builder().data_type(*kind);
             value.string_value(text).build().ok()
         };
-        let attributes = attributes.into_iter();
-        let attributes = attributes.filter_map(|(name, attribute)| Some((name, value(attribute)?)));
-        Ok((line, attributes.collect()))
+        let attributes = attributes.iter();
+        let attributes =
+            attributes.filter_map(|(name, attribute)| Some((name.clone(), value(attribute)?)));
+        (message, attributes.collect())
     }
 
     /// The attributes of a line, by name. Nulls are omitted.
-    fn of(&self, line: &str) -> Result<BTreeMap<String, Attribute>, &'static str> {
+    pub(super) fn of(&self, line: &str) -> Result<AttributesOfLine, &'static str> {
         let fixed = self.fixed.iter();
         let mut attributes: BTreeMap<_, _> = fixed
             .map(|(name, value)| (name.clone(), (TEXT, value.clone())))
@@ -96,11 +104,7 @@ pub(super) fn body(line: &str) -> Result<Value, &'static str> {
 
 /// A message as SNS wraps it, without a signature.
 /// Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html> (2026-11).
-fn notification(
-    topic_arn: &str,
-    message: &str,
-    attributes: &BTreeMap<String, Attribute>,
-) -> String {
+fn notification(topic_arn: &str, message: &str, attributes: &AttributesOfLine) -> String {
     let attributes = attributes.iter();
     let attributes: BTreeMap<_, _> = attributes
         .map(|(name, (kind, value))| (name, json!({"Type": kind, "Value": value})))

@@ -1,8 +1,10 @@
-//! `send`: JSON lines into a queue.
+//! `send`: JSON lines into a queue, each as a message, or several in one.
 
 mod attributes;
+mod pack;
 mod report;
 
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
@@ -25,7 +27,8 @@ use crate::cli::error::CliError;
 use crate::cli::settings::QueueFlags;
 use crate::cli::signals::Stop;
 use attributes::{Attributes, attribute, body};
-use report::SendReport;
+use pack::{Beside, Pack, Packing};
+use report::{SendReport, SentLines};
 
 /// Lines read ahead of what is sent.
 const LINES_AHEAD: usize = 100;
@@ -33,13 +36,17 @@ const LINES_AHEAD: usize = 100;
 /// How long a request waits for more lines after its first.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// How long a message of several lines waits for the next one that comes through a pipe.
+const PACK_LINGER: Duration = Duration::from_secs(1);
+
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
   sqs-to-postgres send --queue-name users --sns \"$TOPIC_ARN\" --attribute tenant=acme users.jsonl
+  sqs-to-postgres send --queue-name readings --pack 100 --pipeline readings.toml readings.jsonl
   tail -f app.log | sqs-to-postgres send --queue-name logins.fifo --group-id-from user_id";
 
-/// Send the lines of a file to a queue, each as a message
+/// Send the lines of a file to a queue, each as a message, or several packed into one
 ///
 /// Requests hold up to ten messages, and several are sent at once. On a FIFO queue they are
 /// sent one after the other, each with one message per group, so the order is kept: a
@@ -47,6 +54,12 @@ Examples:
 /// a group ends the command. Empty lines are skipped. On a standard queue, a line that
 /// cannot be sent does not affect the others. Every line that was not sent is listed, those
 /// with the same reason together.
+///
+/// With --pack a message holds several lines: up to 1 MiB, of one group and with the same
+/// attributes, one after the other. It is a JSON array, which a mapping reads with
+/// each = "@body"; if the mapping that --pipeline names has body = "lines" or an encoding,
+/// it is in that form. Lines from a pipe are packed for as long as no second passes between
+/// two of them.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct SendLines {
@@ -65,6 +78,12 @@ pub(crate) struct SendLines {
     /// Wrap the messages as SNS does without raw message delivery, with their attributes, as if from this topic
     #[arg(long, value_name = "TOPIC_ARN")]
     sns: Option<String>,
+    /// Pack up to this many lines into a message
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pack: Option<u16>,
+    /// File of the mapping whose body and encoding packed messages have; an array without encoding if omitted
+    #[arg(long, value_name = "FILE", requires = "pack")]
+    pipeline: Option<PathBuf>,
     /// Maximum messages per second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -92,7 +111,12 @@ impl SendLines {
                 "a FIFO queue keeps order within groups: name the path of the group with --group-id-from",
             ));
         }
+        let packing = self
+            .pack
+            .map(|most| Packing::new(most.into(), self.pipeline.as_ref()));
+        let packing = packing.transpose()?;
         let (lines, total) = self.open()?;
+        let mut report = SendReport::new(self.json, packing.is_some(), total);
         let requests = Requests {
             lines,
             stop: stop.clone(),
@@ -105,7 +129,10 @@ impl SendLines {
                 topic_arn: self.sns,
             },
             run: is_fifo.then(|| format!("{:016x}", fastrand::u64(..))),
-            next: None,
+            packing,
+            patience: total.map_or(PACK_LINGER, |_| Duration::MAX),
+            open: None,
+            ahead: VecDeque::new(),
         };
         let concurrency = if is_fifo { 1 } else { self.concurrency.into() };
         let sender = Sender::new(queue);
@@ -114,7 +141,6 @@ impl SendLines {
             .map(|part| part.send(&sender))
             .buffer_unordered(concurrency)
             .boxed_local();
-        let mut report = SendReport::new(self.json, total);
         let mut is_lost = false;
         while let Some((sent, has_refused, result)) = sending.next().await {
             // Even if the output is closed, the current requests are finished.
@@ -185,26 +211,52 @@ struct Requests {
     attributes: Attributes,
     /// On a FIFO queue, distinguishes the deduplication ids of this run from the ids of another run.
     run: Option<String>,
-    /// A message for which the last request had no room.
-    next: Option<Outgoing>,
+    /// How lines are packed into messages, if they are.
+    packing: Option<Packing>,
+    /// How long an open message waits for its next line.
+    patience: Duration,
+    /// A message that has room for more lines.
+    open: Option<Pack>,
+    /// What was read, but is part of a later request.
+    ahead: VecDeque<Step>,
+}
+
+/// A message, and the numbers of its lines.
+struct MessageOfLines {
+    message: Outgoing,
+    numbers: Vec<usize>,
+}
+
+/// What comes next of the lines.
+enum Step {
+    Message(MessageOfLines),
+    /// A line, or the lines of a message, cannot be sent.
+    Refused(SentLines),
+    /// No further line can be read.
+    Unread(CliError),
 }
 
 /// A request, and the lines among its own that cannot be sent.
 #[derive(Default)]
 struct Part {
     request: Request,
-    refused: Vec<Sent>,
+    /// The lines of each message, by the number of the first.
+    lines: HashMap<usize, Vec<usize>>,
+    refused: Vec<SentLines>,
     /// Why no further line can be read.
     unread: Option<CliError>,
 }
 
 impl Part {
     /// The results of its lines, whether any was refused before it was sent, and the error that ended it.
-    async fn send(self, sender: &Sender) -> (Vec<Sent>, bool, Result<(), CliError>) {
+    async fn send(mut self, sender: &Sender) -> (Vec<SentLines>, bool, Result<(), CliError>) {
         let (mut all, read) = (self.refused, self.unread.map_or(Ok(()), Err));
         let has_refused = !all.is_empty();
         let (sent, result) = sender.send(self.request).await;
-        all.extend(sent);
+        all.extend(sent.into_iter().map(|Sent { number, result }| SentLines {
+            numbers: self.lines.remove(&number).unwrap_or_default(),
+            result,
+        }));
         (all, has_refused, result.map_err(CliError::from).and(read))
     }
 }
@@ -241,44 +293,69 @@ impl Requests {
             return None;
         }
         let mut part = Part::default();
-        if let Some(message) = self.next.take() {
-            part.request.push(message);
-        }
         while !part.request.is_full() {
-            let Some((number, line)) = self.line(part.request.is_empty()).await else {
-                break;
+            let next = match self.ahead.pop_front() {
+                Some(next) => Some(next),
+                None => self.step(part.request.is_empty()).await,
             };
-            let message = match line {
-                Ok(line) => self.message(number, line),
-                Err(error) if is_not_utf8(&error) => Err("it is not UTF-8: convert it with iconv"),
-                Err(error) => {
-                    part.unread = Some(CliError::input(&format!("line {number}"), &error));
+            match next {
+                Some(Step::Message(of)) if part.request.has_room(of.message.bytes) => {
+                    part.lines.insert(of.message.number, of.numbers);
+                    part.request.push(of.message);
+                }
+                Some(Step::Message(of)) => {
+                    self.ahead.push_front(Step::Message(of));
                     break;
                 }
-            };
-            match message {
-                Ok(None) => {}
-                Ok(Some(message)) if part.request.has_room(message.bytes) => {
-                    part.request.push(message)
-                }
-                Ok(Some(message)) => {
-                    self.next = Some(message);
+                Some(Step::Refused(lines)) => {
+                    part.refused.push(lines);
                     break;
                 }
-                Err(reason) => {
-                    let result = Err(reason.to_owned());
-                    part.refused.push(Sent { number, result });
+                Some(Step::Unread(error)) => {
+                    part.unread = Some(error);
                     break;
                 }
+                None => break,
             }
         }
         let is_end = part.request.is_empty() && part.refused.is_empty() && part.unread.is_none();
         (!is_end).then_some(part)
     }
 
-    /// The next line. A request that has a line already does not wait long for it.
-    async fn line(&mut self, is_first: bool) -> Option<Line> {
-        let patience = if is_first { Duration::MAX } else { LINGER };
+    /// The next message, or why there is none; `None` at the end, or if the next line does not come soon.
+    async fn step(&mut self, is_first: bool) -> Option<Step> {
+        loop {
+            let patience = match &self.open {
+                Some(_) => self.patience,
+                None if is_first => Duration::MAX,
+                None => LINGER,
+            };
+            let Some((number, line)) = self.line(patience).await else {
+                return self.close();
+            };
+            let step = match line {
+                Ok(line) if line.trim().is_empty() => continue,
+                Ok(line) => match self.add(number, line) {
+                    Ok(None) => continue,
+                    Ok(Some(step)) => return Some(step),
+                    Err(reason) => refused(vec![number], reason),
+                },
+                Err(error) if is_not_utf8(&error) => {
+                    refused(vec![number], "it is not UTF-8: convert it with iconv")
+                }
+                Err(error) => Step::Unread(CliError::input(&format!("line {number}"), &error)),
+            };
+            // The lines before it come first.
+            let Some(before) = self.close() else {
+                return Some(step);
+            };
+            self.ahead.push_back(step);
+            return Some(before);
+        }
+    }
+
+    /// The next line, unless it takes longer than this.
+    async fn line(&mut self, patience: Duration) -> Option<Line> {
         tokio::select! {
             biased;
             () = self.stop.asked() => None,
@@ -286,32 +363,91 @@ impl Requests {
         }
     }
 
-    /// The message of a line; `None` if the line is empty.
-    fn message(&self, number: usize, body: String) -> Result<Option<Outgoing>, &'static str> {
-        if body.trim().is_empty() {
-            return Ok(None);
+    /// Adds a line, and returns a message that is complete.
+    fn add(&mut self, number: usize, line: String) -> Result<Option<Step>, &'static str> {
+        let beside = Beside {
+            group: self
+                .group_id_from
+                .as_ref()
+                .map(|path| group_id(&line, path))
+                .transpose()?,
+            attributes: self.attributes.of(&line)?,
+        };
+        let open = self.open.take();
+        let Some(packing) = &self.packing else {
+            let message = self.message(vec![number], line, &beside)?;
+            return Ok(Some(Step::Message(message)));
+        };
+        let bytes = |beside: &Beside, body| {
+            let message = self.outgoing(number, body, beside);
+            message.map_or(0, |message| message.bytes)
+        };
+        let (complete, open) = match (open, packing.start(number, line, beside, bytes)) {
+            (None, pack) => (None, pack?),
+            (Some(mut open), Ok(pack)) => match open.join(pack, packing, bytes) {
+                None => (None, open),
+                Some(pack) => (Some(open), pack),
+            },
+            (Some(open), Err(reason)) => {
+                self.open = Some(open);
+                return Err(reason);
+            }
+        };
+        // A message that another one follows, or that is full, is complete.
+        let (complete, open) = match complete {
+            None if open.is_full(packing) => (Some(open), None),
+            complete => (complete, Some(open)),
+        };
+        let complete = complete.map(|pack| self.packed(packing, pack));
+        self.open = open;
+        Ok(complete)
+    }
+
+    /// The message that was open.
+    fn close(&mut self) -> Option<Step> {
+        let (pack, packing) = (self.open.take()?, self.packing.as_ref()?);
+        Some(self.packed(packing, pack))
+    }
+
+    fn packed(&self, packing: &Packing, pack: Pack) -> Step {
+        let body = pack.body(packing);
+        let numbers = pack.numbers;
+        match self.message(numbers.clone(), body, &pack.beside) {
+            Ok(message) => Step::Message(message),
+            Err(reason) => refused(numbers, reason),
         }
-        let group = self
-            .group_id_from
-            .as_ref()
-            .map(|path| group_id(&body, path))
-            .transpose()?;
-        let (body, attributes) = self.attributes.apply(body)?;
+    }
+
+    /// The message of these lines with this body, which has no envelope yet.
+    fn message(
+        &self,
+        numbers: Vec<usize>,
+        body: String,
+        beside: &Beside,
+    ) -> Result<MessageOfLines, &'static str> {
+        let number = numbers.first().copied().unwrap_or_default();
+        let message = self.outgoing(number, body, beside);
+        match message {
+            Some(message) if message.bytes <= MAX_BYTES => Ok(MessageOfLines { message, numbers }),
+            _ => Err("it is larger than 1 MiB"),
+        }
+    }
+
+    fn outgoing(&self, number: usize, body: String, beside: &Beside) -> Option<Outgoing> {
+        let (body, attributes) = self.attributes.apply(body, &beside.attributes);
         let deduplication = self.run.as_ref().map(|run| format!("{run}-{number}"));
         let entry = SendMessageBatchRequestEntry::builder()
             .message_body(body)
             .set_message_attributes(Some(attributes))
-            .set_message_group_id(group)
+            .set_message_group_id(beside.group.clone())
             .set_message_deduplication_id(deduplication);
-        let message = Outgoing::new(number, entry);
-        match message
-            .as_ref()
-            .is_some_and(|message| message.bytes > MAX_BYTES)
-        {
-            true => Err("it is larger than 1 MiB"),
-            false => Ok(message),
-        }
+        Outgoing::new(number, entry)
     }
+}
+
+fn refused(numbers: Vec<usize>, reason: &str) -> Step {
+    let result = Err(reason.to_owned());
+    Step::Refused(SentLines { numbers, result })
 }
 
 /// The text or number at a path of the body.
@@ -349,7 +485,10 @@ mod tests {
                 topic_arn: None,
             },
             run: None,
-            next: None,
+            packing: None,
+            patience: PACK_LINGER,
+            open: None,
+            ahead: VecDeque::new(),
         };
         assert_eq!(requests.stream().count().await, 3);
         // The last ten are sent half a second after the first.
