@@ -104,7 +104,7 @@ fn the_mapping_of_the_readme_takes_its_message() {
 fn every_mapping_of_the_reference_works_on_a_message_of_that_shape() {
     let order = json!({
         "order_id": 7, "customer": {"email": " A@B.example "}, "lines": [{"sku": "x"}],
-        "kind": "reading", "value": 1.5, "tags": ["indoor"],
+        "kind": "reading", "value": 1.5, "tags": ["indoor"], "sensor": {"state": "on"},
     });
     let reference = MAPPING.replace(six_examples(), "");
     let mappings = blocks(&reference, "toml");

@@ -57,8 +57,8 @@ pub use message::{
     Text, Wrapping, read_event,
 };
 pub use pipeline::{
-    Column, Condition, OnConflict, Path, Pipeline, PipelineError, Problem, Scalar, Source, Table,
-    TableMapping, Unmatched,
+    Column, Condition, OnConflict, Path, Pattern, Pipeline, PipelineError, Problem, Scalar, Source,
+    Table, TableMapping, Test, Unmatched,
 };
 pub use rejection::{Found, NotAnObject, Place, Refusal, Rejection, Rule, Start};
 pub use rows::{MessageRows, Rows, TableRows};

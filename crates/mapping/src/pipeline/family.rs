@@ -304,7 +304,70 @@ mod tests {
                 "when = { '@sent_at' = 'x' }",
                 "when can never be true for \"@sent_at\"",
             ),
-            ("when = { type = { a = 1 } }", "when can never be true"),
+            (
+                "when = { type = [['a']] }",
+                "when can never be true for \"type\"",
+            ),
+            (
+                "when = { type = 2026-11-02 }",
+                "when can never be true for \"type\"",
+            ),
+            (
+                "when = { '@sent_at' = { prefix = '2026' } }",
+                "when can never be true for \"@sent_at\"",
+            ),
+            (
+                "when = { '@receive_count' = { anything-but = 'x' } }",
+                "when can never be true for \"@receive_count\"",
+            ),
+            (
+                "when = { '@message_id' = { exists = false } }",
+                "when can never be true for \"@message_id\"",
+            ),
+            (
+                "when = { '@rest' = { exists = true } }",
+                "when can never be true for \"@rest\"",
+            ),
+            (
+                "when = { type = { prefx = 'a' } }",
+                "when has an unknown word \"prefx\" for \"type\": use one of exists, prefix, anything-but; did you mean \"prefix\"?",
+            ),
+            (
+                "when = { source.table = 'customers' }",
+                "or quote the path: \"source.table\"",
+            ),
+            (
+                "when = { type = { exists = true, prefix = 'a' } }",
+                "when has a table without exactly one word for \"type\"",
+            ),
+            (
+                "when = { type = {} }",
+                "when has a table without exactly one word for \"type\"",
+            ),
+            (
+                "when = { type = { exists = 'yes' } }",
+                "when has exists with a wrong value for \"type\": give it true or false",
+            ),
+            (
+                "when = { type = { prefix = '' } }",
+                "when has prefix with a wrong value for \"type\": give it a string that is not empty",
+            ),
+            (
+                "when = { type = { prefix = [] } }",
+                "when has prefix with a wrong value",
+            ),
+            (
+                "when = { type = { prefix = 7 } }",
+                "when has prefix with a wrong value",
+            ),
+            (
+                "when = { type = { anything-but = [] } }",
+                "when has anything-but with a wrong value for \"type\": give it at least one value",
+            ),
+            (
+                "when = { type = { anything-but = { exists = true } } }",
+                "when has anything-but with a wrong value for \"type\": give it values or { prefix",
+            ),
         ] {
             assert_refused(&tables("", orders, ""), expected);
         }

@@ -85,6 +85,28 @@ pub enum Problem {
         "{word} can never be true for {from:?}: compare it with a string, number or boolean that it can have, or a list of them"
     )]
     NeverMatches { word: &'static str, from: String },
+    #[error(
+        "{word} has an unknown word {name:?} for {from:?}: use one of {known}{}",
+        meant.map_or_else(|| format!(", or quote the path: \"{from}.{name}\""), |meant| format!("; did you mean {meant:?}?"))
+    )]
+    UnknownWord {
+        word: &'static str,
+        from: String,
+        name: String,
+        known: String,
+        meant: Option<&'static str>,
+    },
+    #[error(
+        "{word} has a table without exactly one word for {from:?}: write one word in each table, and several tables as a list, of which one must hold"
+    )]
+    NotOneWord { word: &'static str, from: String },
+    #[error("{word} has {test} with a wrong value for {from:?}: give it {wanted}")]
+    WordTakes {
+        word: &'static str,
+        from: String,
+        test: &'static str,
+        wanted: &'static str,
+    },
     #[error("unmatched {0:?} is unknown: use one of {known}", known = Unmatched::list())]
     UnknownUnmatched(String),
     #[error(

@@ -237,7 +237,7 @@ impl Scopes {
     }
 
     /// The path to an element of an array: `lines[3]`, or `[3]` of the body.
-    fn describe_element(&self, scope: usize, frames: &Frames<'_>) -> String {
+    pub(super) fn describe_element(&self, scope: usize, frames: &Frames<'_>) -> String {
         let is_of_body = matches!(&self.scopes[scope].array, Some((_, array)) if array.is_body());
         let array = match is_of_body {
             true => String::new(),

@@ -11,7 +11,9 @@ use super::scopes::{Array, Frames, Input, NoFields, Scopes, Unread};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
-use crate::pipeline::{Column, Condition, Mistake, Pipeline, Scalar, Source, TableMapping};
+use crate::pipeline::{
+    Column, Condition, Mistake, Pattern, Pipeline, Scalar, Source, TableMapping, Test,
+};
 use crate::rejection::{Place, Rejection};
 
 pub(super) struct CompiledTable {
@@ -34,7 +36,7 @@ pub(super) struct CompiledTable {
 
 pub(super) struct CompiledCondition {
     input: Input,
-    values: Vec<Scalar>,
+    tests: Vec<Test>,
 }
 
 impl CompiledTable {
@@ -152,8 +154,11 @@ impl CompiledTable {
     /// A column of the row under way, and the value's path from the top of the body.
     fn place(&self, column: &CompiledColumn, scopes: &Scopes, frames: &Frames<'_>) -> Place {
         let mut place = self.place_of_all(column);
-        if let Source::Path(_) = column.column.source {
-            place.path = scopes.describe(self.scope, frames, &place.path);
+        match column.column.source {
+            Source::Path(_) => place.path = scopes.describe(self.scope, frames, &place.path),
+            Source::Element => place.path = scopes.describe_element(self.scope, frames),
+            Source::Top(_) | Source::Parent(..) | Source::Index(_) => {}
+            Source::Rest | Source::Metadata(_) => {}
         }
         place
     }
@@ -200,7 +205,7 @@ impl Compiler<'_> {
     fn conditions(&mut self, conditions: &[Condition]) -> Vec<CompiledCondition> {
         let compiled = conditions.iter().map(|condition| CompiledCondition {
             input: self.input(&condition.source, &[]),
-            values: condition.values.clone(),
+            tests: condition.tests.clone(),
         });
         compiled.collect()
     }
@@ -263,8 +268,28 @@ impl CompiledCondition {
     }
 
     pub(super) fn is_met_by(&self, value: &Value<'_>) -> bool {
-        let mut values = self.values.iter();
-        values.any(|expected| is_equal(expected, value))
+        self.tests.iter().any(|test| holds(test, value))
+    }
+}
+
+fn holds(test: &Test, value: &Value<'_>) -> bool {
+    match test {
+        Test::Is(pattern) => is_one(pattern, value),
+        Test::Exists(exists) => *exists != matches!(value, Value::Null),
+        Test::AnythingBut(patterns) => match value {
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
+                !patterns.iter().any(|pattern| is_one(pattern, value))
+            }
+            Value::Null | Value::Nested(_) | Value::Millis(_) => false,
+        },
+    }
+}
+
+fn is_one(pattern: &Pattern, value: &Value<'_>) -> bool {
+    match (pattern, value) {
+        (Pattern::Equals(expected), _) => is_equal(expected, value),
+        (Pattern::Prefix(prefix), Value::Text(text)) => text.starts_with(prefix),
+        (Pattern::Prefix(_), _) => false,
     }
 }
 
