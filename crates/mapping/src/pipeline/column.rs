@@ -7,7 +7,7 @@ use super::problem::Mistake;
 use super::{Column, Problem, Source};
 use crate::mask::{KeyRing, Mask};
 use crate::message::Envelope;
-use crate::steps::Step;
+use crate::steps::{Step, reads_json};
 use crate::text::Word;
 use crate::types::ColumnType;
 
@@ -92,8 +92,9 @@ impl RawColumn {
                 .map(|from| Source::parse(from))
                 .collect::<Result<_, _>>()?,
         };
+        let transforms = steps(&self.transform, column_type)?;
         for source in &sources {
-            check_source(source, column_type, envelope)?;
+            check_source(source, column_type, &transforms, envelope)?;
         }
         if !self.except.is_empty() && sources != [Source::Rest] {
             return Err(Problem::ExceptNoEffect);
@@ -101,11 +102,6 @@ impl RawColumn {
         if self.required && self.default.is_some() {
             return Err(Problem::RequiredAndDefault);
         }
-        let transforms = self
-            .transform
-            .iter()
-            .map(|name| check_step(name, column_type, &sources))
-            .collect::<Result<_, _>>()?;
         let mask = self
             .mask
             .as_deref()
@@ -130,28 +126,41 @@ impl RawColumn {
 fn check_source(
     source: &Source,
     column_type: ColumnType,
+    transforms: &[Step],
     envelope: Envelope,
 ) -> Result<(), Problem> {
     source.check_envelope(envelope)?;
-    match source.types() {
-        Some((possible, fits)) if !fits(column_type) => Err(Problem::MetadataType {
+    // What JSON in a string is depends on the message.
+    let types = source.types().filter(|_| !reads_json(transforms));
+    match (types, transforms.first()) {
+        (Some((possible, fits)), _) if !fits(column_type) => Err(Problem::MetadataType {
             metadata: source.to_string(),
             column_type,
             possible,
         }),
+        (_, Some(step)) if !source.may_be_text() => {
+            Err(Problem::TransformOn(step.to_string(), source.to_string()))
+        }
         _ => Ok(()),
     }
 }
 
-fn check_step(name: &str, column_type: ColumnType, sources: &[Source]) -> Result<Step, Problem> {
-    let step = Step::parse(name).ok_or_else(|| Problem::UnknownTransform(name.to_owned()))?;
-    if !step.fits(column_type) {
-        return Err(Problem::TransformType(step, column_type));
+fn steps(names: &[String], column_type: ColumnType) -> Result<Vec<Step>, Problem> {
+    let parse =
+        |name: &String| Step::parse(name).ok_or_else(|| Problem::UnknownTransform(name.to_owned()));
+    let steps: Vec<Step> = names.iter().map(parse).collect::<Result<_, _>>()?;
+    for (at, &step) in steps.iter().enumerate() {
+        let later = steps.get(at + 1..).unwrap_or_default();
+        let is_of_json = later.contains(&Step::Json);
+        let is_too_early = step == Step::Json && !later.is_empty();
+        if is_too_early || is_of_json && !step.keeps_json() {
+            return Err(Problem::BesideJson(step));
+        }
+        if !is_of_json && !step.fits(column_type) {
+            return Err(Problem::TransformType(step, column_type));
+        }
     }
-    match sources.iter().find(|source| !source.may_be_text()) {
-        Some(source) => Err(Problem::TransformOn(name.to_owned(), source.to_string())),
-        None => Ok(step),
-    }
+    Ok(steps)
 }
 
 fn check_mask(name: &str, column_type: ColumnType) -> Result<Mask, Problem> {

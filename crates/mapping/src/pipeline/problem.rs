@@ -261,6 +261,10 @@ pub enum Problem {
         "the result of transform {0} does not fit a column of type {1}: change the type, or remove the transform"
     )]
     TransformType(Step, ColumnType),
+    #[error(
+        "transform json reads the JSON that was sent, so it is the last one, and only trim and strip_nul can come before it: remove {0}, or move json to the end"
+    )]
+    BesideJson(Step),
     #[error("mask {0:?} is unknown: use one of {known}", known = Mask::list())]
     UnknownMask(String),
     #[error(

@@ -15,6 +15,7 @@ use crate::pipeline::{
     Column, Condition, Mistake, Pattern, Pipeline, Scalar, Source, TableMapping, Test,
 };
 use crate::rejection::{Place, Rejection};
+use crate::steps::reads_json;
 
 pub(super) struct CompiledTable {
     pub(super) parent: Option<usize>,
@@ -217,7 +218,11 @@ impl Compiler<'_> {
         column: &Column,
     ) -> Result<CompiledColumn, Mistake> {
         let inputs = column.sources().map(|source| match source {
-            Source::Metadata(Metadata::Body) if column.column_type.is_json() => Input::Body,
+            Source::Metadata(Metadata::Body)
+                if column.column_type.is_json() && !reads_json(&column.transforms) =>
+            {
+                Input::Body
+            }
             source => self.input(source, &column.except),
         });
         let inputs = inputs.collect();
