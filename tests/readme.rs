@@ -105,7 +105,7 @@ fn every_mapping_of_the_reference_works_on_a_message_of_that_shape() {
     let order = json!({
         "order_id": 7, "customer": {"email": " A@B.example "}, "lines": [{"sku": "x"}],
         "kind": "reading", "value": 1.5, "tags": ["indoor"], "sensor": {"state": "on"},
-        "prefs": "{\"dark\": true}",
+        "prefs": "{\"dark\": true}", "mail": {"destination": ["a@b.example"]},
     });
     let reference = MAPPING.replace(six_examples(), "");
     let mappings = blocks(&reference, "toml");

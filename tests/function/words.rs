@@ -1,4 +1,4 @@
-//! Words of a mapping through the real function: conditions on what a message has, and JSON in strings.
+//! Words of a mapping through the real function: conditions on what a message has, JSON in strings, masked arrays.
 
 use serde_json::{Value, json};
 
@@ -144,4 +144,69 @@ async fn json_in_a_string_is_stored_as_the_value_that_postgres_casts_it_to() {
         rules,
         ["transform", "transform", "type", "nul_character", "range"]
     );
+}
+
+/// A notification of SES has its recipients in an array.
+const RECIPIENTS: &str = r#"
+[[table]]
+name = "mails"
+key = ["id"]
+column = [
+  { name = "id", type = "bigint", required = true },
+  { name = "hashed", type = "text[]", from = "mail.destination", mask = "sha256" },
+  { name = "encrypted", type = "varchar(80)[]", from = "mail.destination", mask = "aes-siv" },
+]
+
+[[table]]
+name = "mail_tags"
+parent = "mails"
+each = "tags"
+key = ["id", "line"]
+column = [
+  { name = "id", type = "bigint", from = "^.id", required = true },
+  { name = "line", type = "integer", from = "@index" },
+  { name = "tag", type = "integer", from = "@element" },
+]
+"#;
+
+#[tokio::test]
+async fn an_array_of_recipients_is_masked_as_postgres_would_hash_each_of_them() {
+    let (database, mut function) = Function::with_tables_of(RECIPIENTS).await;
+    let mail =
+        |id: u32, destination: Value| json!({"id": id, "mail": {"destination": destination}});
+    let long = "x".repeat(60);
+    let batch = Batch::new()
+        .body("two", mail(1, json!(["ada@example.com", null, "Zo\u{eb}"])))
+        .body("none", mail(2, json!([])))
+        .body("missing", mail(3, Value::Null))
+        .body("nested", mail(4, json!([["ada@example.com"]])))
+        .body("an object", mail(5, json!([{"mail": "ada@example.com"}])))
+        .body("single", mail(6, json!("ada@example.com")))
+        .body("long", mail(7, json!([long])));
+    let failed = invoke(&mut function, batch).await;
+    assert_eq!(failed, ids(&["nested", "an object", "single", "long"]));
+    let is_equal = "SELECT id::text, (hashed = (SELECT array_agg(encode(sha256(convert_to(v, 'UTF8')), 'hex') ORDER BY n) \
+        FROM unnest(ARRAY['ada@example.com', NULL, 'Zo\u{eb}']) WITH ORDINALITY AS e(v, n)))::text FROM mails WHERE id = 1";
+    assert_eq!(database.rows(is_equal).await, [["1", "true"]]);
+    let shapes = "SELECT coalesce(cardinality(hashed)::text, 'null'), coalesce(cardinality(encrypted)::text, 'null') FROM mails ORDER BY id";
+    let shapes = database.rows(shapes).await;
+    assert_eq!(shapes, [["3", "3"], ["0", "0"], ["null", "null"]]);
+    let readable = "mails WHERE hashed::text LIKE '%ada%' OR encrypted::text LIKE '%ada%'";
+    assert_eq!(database.count(readable).await, 0);
+    let lines = function.lines_of("message failed", 4).await;
+    let rules: Vec<&str> = lines
+        .iter()
+        .map(|line| line["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!(rules, ["type", "type", "type", "length"]);
+}
+
+#[tokio::test]
+async fn an_element_that_breaks_a_rule_is_named_by_its_position() {
+    let (_database, mut function) = Function::with_tables_of(RECIPIENTS).await;
+    let batch = Batch::new().body("bad", json!({"id": 1, "tags": [0, 1, null, "x"]}));
+    assert_eq!(invoke(&mut function, batch).await, ids(&["bad"]));
+    let line = function.lines_of("message failed", 1).await.pop().unwrap();
+    let said = ["rule", "table", "column", "path"].map(|field| line[field].as_str().unwrap());
+    assert_eq!(said, ["type", "mail_tags", "tag", "tags[3]"], "{line}");
 }

@@ -168,7 +168,7 @@ fn check_mask(name: &str, column_type: ColumnType) -> Result<Mask, Problem> {
         return Err(Problem::Base64Mask);
     }
     let mask = Mask::parse(name).ok_or_else(|| Problem::UnknownMask(name.to_owned()))?;
-    if !column_type.is_text() {
+    if !column_type.single().is_text() {
         return Err(Problem::MaskType(column_type));
     }
     check_token_width(mask, column_type, None)?;
@@ -182,7 +182,7 @@ pub(crate) fn check_token_width(
     keys: Option<&KeyRing>,
 ) -> Result<(), Problem> {
     let needed = mask.min_token_chars_with(keys);
-    match column_type.max_chars() {
+    match column_type.single().max_chars() {
         Some(chars) if chars < needed => Err(Problem::MaskWidth {
             mask,
             needed,

@@ -271,7 +271,9 @@ pub enum Problem {
         "base64 is not a mask, because anyone can decode it: use hmac-sha256, or aes-siv if the value must be recoverable"
     )]
     Base64Mask,
-    #[error("tokens are text, which does not fit type {0}: change the type to text or varchar(n)")]
+    #[error(
+        "tokens are text, which does not fit type {0}: change the type to text or varchar(n), or to text[] for an array of texts"
+    )]
     MaskType(ColumnType),
     #[error(
         "tokens of mask {mask} have at least {needed} characters and {column_type} is too narrow: widen the column"

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::MAX_BYTES;
 use super::convert::{self, Value};
 use super::from_json;
 use super::readable::numerics_chars;
@@ -196,7 +197,7 @@ impl CompiledColumn {
     fn write(&self, value: &Value<'_>, rows: &mut Rows) -> Result<Pushed, Rule> {
         let column_type = self.column.column_type;
         rows.push_value(|out| match &self.masker {
-            Some(masker) => write_token(masker, value, column_type, out),
+            Some(masker) => write_tokens(masker, value, column_type, out),
             None => convert::write(value, column_type, out),
         })?;
         Ok(Pushed::Cell)
@@ -217,6 +218,26 @@ fn masker(column: &Column, keys: Option<&KeyRing>) -> Result<Option<Masker>, Pro
     };
     check_token_width(mask, column.column_type, keys)?;
     Ok(Some(Masker::new(mask, keys)?))
+}
+
+/// Writes the token of a value, or of each element of an array.
+fn write_tokens(
+    masker: &Masker,
+    value: &Value<'_>,
+    column_type: ColumnType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    let ColumnType::Array(element) = column_type else {
+        return write_token(masker, value, column_type, out);
+    };
+    let start = out.len();
+    convert::write_array(value, element, out, |value, out| {
+        // Tokens are longer than what they stand for.
+        match out.len() - start > MAX_BYTES {
+            true => Err(Rule::TooLarge(MAX_BYTES)),
+            false => write_token(masker, value, *element, out),
+        }
+    })
 }
 
 fn write_token(

@@ -88,7 +88,9 @@ pub(crate) fn write(
             out.put_u8(JSONB_VERSION);
             write_json(value, column_type, out)
         }
-        ColumnType::Array(element) => write_array(value, element, out),
+        ColumnType::Array(element) => write_array(value, element, out, |value, out| {
+            write(value, *element, out)
+        }),
         _ => write_scalar(value, column_type, out).map_err(|misfit| match misfit {
             Misfit::Type => Rule::Type(column_type),
             Misfit::Range => Rule::Range(column_type),
@@ -128,10 +130,12 @@ fn write_json(value: &Value<'_>, column_type: ColumnType, out: &mut BytesMut) ->
     Ok(())
 }
 
-fn write_array(
+/// Writes an array, each element except null by `write_element`.
+pub(super) fn write_array(
     value: &Value<'_>,
     element: &'static ColumnType,
     out: &mut BytesMut,
+    write_element: impl Fn(&Value<'_>, &mut BytesMut) -> Result<(), Rule>,
 ) -> Result<(), Rule> {
     let not_of_type = || Rule::Type(ColumnType::Array(element));
     let Value::Nested(json) = value else {
@@ -144,7 +148,7 @@ fn write_array(
         match from_json(raw.get(), Unstorable::Reject)? {
             Value::Null => put_null(out),
             value => {
-                let written = put_value(out, |out| write(&value, *element, out));
+                let written = put_value(out, |out| write_element(&value, out));
                 written.map_err(|rule| match rule {
                     Rule::Type(_) => not_of_type(),
                     rule => rule,

@@ -250,7 +250,7 @@ impl<'s> ColumnCollector<'s> {
         let all: Vec<&Shape> = [shape].into_iter().chain(others).collect();
         match all.iter().find_map(|shape| shape.pii_inside(&name)) {
             Some(kind) if !all.iter().all(is_scalar) => self.leave_out(format!(
-                "{}, which seems to contain {kind}: jsonb and arrays cannot be masked",
+                "{}, which seems to contain {kind}: jsonb cannot be masked; an array of texts can, as text[]",
                 quoted(&from)
             )),
             _ => self.add_column(path.to_vec(), from, &name, all),
