@@ -11,7 +11,7 @@ use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
     condition, family, newer, path, reach, trust,
 };
-use crate::message::{Encoding, Envelope, Format, Metadata, Wrapping};
+use crate::message::{Encoding, Envelope, Format, Metadata, Packing, Wrapping};
 use crate::text::Word;
 use crate::types::ColumnType;
 
@@ -124,7 +124,7 @@ impl RawPipeline {
     fn check(self, names_tables: bool) -> Result<Pipeline, Mistake> {
         let wrapping = Wrapping {
             envelope: word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?,
-            encoding: word_or(self.encoding, Encoding::None, Problem::UnknownEncoding)?,
+            encoding: packing(self.encoding)?,
             format: word_or(self.body, Format::Json, Problem::UnknownFormat)?,
         };
         let root = path_of("root", self.root)?;
@@ -156,7 +156,7 @@ impl RawPipeline {
             checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
         }
         trust::check(&pipeline)?;
-        let is_lines = wrapping.format == Format::Lines;
+        let is_lines = pipeline.wrapping.format == Format::Lines;
         if is_lines && !pipeline.tables.iter().any(TableMapping::is_of_body) {
             return Err(Problem::LinesWithoutEach.into());
         }
@@ -276,6 +276,18 @@ pub(crate) fn check_identifier(what: &'static str, name: &str) -> Result<(), Pro
             what,
             name: name.to_owned(),
         })
+    }
+}
+
+/// An encoding, or the attribute that names it.
+fn packing(text: Option<String>) -> Result<Packing, Problem> {
+    let metadata = text.as_deref().and_then(Metadata::parse);
+    match (text, metadata) {
+        (Some(text), Some(metadata)) if metadata.is_impossible() => {
+            Err(Problem::AttributeName(text))
+        }
+        (_, Some(Metadata::Attribute(name))) => Ok(Packing::Attribute(name)),
+        (text, _) => word_or(text, Encoding::None, Problem::UnknownEncoding).map(Packing::As),
     }
 }
 

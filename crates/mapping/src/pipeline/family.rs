@@ -386,6 +386,18 @@ mod tests {
                 "encoding = 'gzip'",
                 "encoding \"gzip\" is unknown: use one of none, base64, gzip+base64, zstd+base64",
             ),
+            (
+                "encoding = '@attribute.'",
+                "encoding \"@attribute.\" is unknown",
+            ),
+            (
+                "encoding = '@message_id'",
+                "or \"@attribute.NAME\" for the attribute that names it",
+            ),
+            (
+                "encoding = '@attribute.content encoding'",
+                "\"@attribute.content encoding\" names an attribute that SQS does not allow",
+            ),
             ("root = '$.detail'", "root \"$.detail\" is not a path"),
         ] {
             assert_refused(&tables(head, "", ""), expected);

@@ -197,7 +197,10 @@ pub enum Problem {
     UnknownOnConflict(String),
     #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]
     UnknownEnvelope(String),
-    #[error("encoding {0:?} is unknown: use one of {known}", known = Encoding::list())]
+    #[error(
+        "encoding {0:?} is unknown: use one of {known}, or \"@attribute.NAME\" for the attribute that names it",
+        known = Encoding::list()
+    )]
     UnknownEncoding(String),
     #[error("body {0:?} is unknown: use one of {known}", known = Format::list())]
     UnknownFormat(String),
@@ -236,7 +239,7 @@ pub enum Problem {
         column_type: ColumnType,
     },
     #[error(
-        "from {0:?} names an attribute that SQS does not allow, so no message has it: use letters, digits, '_', '-', and single dots between them"
+        "{0:?} names an attribute that SQS does not allow, so no message has it: use letters, digits, '_', '-', and single dots between them"
     )]
     AttributeName(String),
     #[error("from {0:?} is unknown metadata: use one of {known}", known = Source::list_of_metadata())]

@@ -89,7 +89,7 @@ impl Compiled {
             );
         }
         Ok(Self {
-            wrapping: pipeline.wrapping,
+            wrapping: pipeline.wrapping.clone(),
             reads_json: pipeline.root.is_some() || tables.iter().any(CompiledTable::reads_json),
             scopes,
             tables,
@@ -113,7 +113,7 @@ impl Compiled {
     /// # Errors
     /// The record has no body, or it is not wrapped in this way.
     pub fn extract<'a>(&self, record: &'a Record<'a>) -> Result<Message<'a>, ExtractError> {
-        Message::extract(record, self.wrapping)
+        Message::extract(record, &self.wrapping)
     }
 
     /// The rows of a record. There may be none: then the message has nothing to store.

@@ -386,7 +386,7 @@ fn a_place_where_a_row_begins_by_the_findings_has_one() {
         let compiled = Compiled::new(name, &pipeline, None).unwrap();
         for line in read("jsonl").lines() {
             let record = Record::deserialize(json!({"messageId": "m", "body": line})).unwrap();
-            let message = Message::extract(&record, pipeline.wrapping).unwrap();
+            let message = Message::extract(&record, &pipeline.wrapping).unwrap();
             let mut rows = compiled.new_rows();
             if compiled.transform(&message, &mut rows).is_err() {
                 continue;

@@ -23,7 +23,7 @@ impl Unmapped {
     pub(super) fn new(pipeline: &Pipeline, samples: &[Sample]) -> Self {
         let mut names = FieldNames::default();
         for sample in samples {
-            if let Ok(message) = Message::extract(&sample.record, pipeline.wrapping) {
+            if let Ok(message) = Message::extract(&sample.record, &pipeline.wrapping) {
                 names.see(message.body());
             }
         }

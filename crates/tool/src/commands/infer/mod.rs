@@ -143,13 +143,13 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
 
 /// The message of a sample.
 fn body(sample: &Sample, envelope: Envelope) -> Result<Json, &'static str> {
-    let message = Message::extract(&sample.record, envelope.into())
+    let message = Message::extract(&sample.record, &envelope.into())
         .map_err(|_| "it is not in the envelope of most samples")?;
     serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")
 }
 
 fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, position: usize) {
-    if let Ok(message) = Message::extract(&sample.record, envelope.into()) {
+    if let Ok(message) = Message::extract(&sample.record, &envelope.into()) {
         for (name, value) in message.attributes() {
             if name != ORIGIN {
                 shape

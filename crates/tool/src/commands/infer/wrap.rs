@@ -56,7 +56,7 @@ impl Wrap {
 /// The envelope of most samples.
 pub(super) fn envelope(samples: &[Sample]) -> Envelope {
     let fits_most = |envelope: &Envelope| {
-        let fits = |sample: &&Sample| Message::extract(&sample.record, (*envelope).into()).is_ok();
+        let fits = |sample: &&Sample| Message::extract(&sample.record, &(*envelope).into()).is_ok();
         samples.iter().filter(fits).count() * 2 > samples.len()
     };
     let mut envelopes = Envelope::all().filter(|envelope| envelope.mismatch().is_some());
