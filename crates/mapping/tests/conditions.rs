@@ -181,3 +181,21 @@ fn a_body_that_is_not_an_object_is_rejected_whatever_the_condition_asks() {
         );
     }
 }
+
+/// No field is lost because a condition asks for it.
+#[test]
+fn a_field_that_a_condition_only_asks_for_stays_in_the_rest() {
+    let text = "[[table]]\nname = 't'\nkey = ['id']\n\
+        when = { pull = { exists = true }, push = { exists = false }, kind = [{ prefix = 'a' }, { exists = false }] }\n\
+        column = [{ name = 'id', type = 'uuid', from = '@message_id' }, { name = 'rest', type = 'jsonb', from = '@rest' }]";
+    let pipeline = Pipeline::parse("p", text).unwrap();
+    let compiled = Compiled::new("p", &pipeline, None).unwrap();
+    let body = json!({"pull": {"number": 1}, "push": null, "kind": "ab", "n": 2});
+    let record =
+        json!({"messageId": "0b8f8ca5-9bbf-4b1d-8e22-3a9b9a7b1a0e", "body": body.to_string()});
+    let rows = compiled.rows(&Record::deserialize(record).unwrap());
+    let rows = rows.unwrap_or_else(|rejection| panic!("{rejection}"));
+    let rest: Value =
+        serde_json::from_slice(&rows.tables()[0].rows.value(0, 1).unwrap()[1..]).unwrap();
+    assert_eq!(rest, json!({"pull": {"number": 1}, "push": null, "n": 2}));
+}

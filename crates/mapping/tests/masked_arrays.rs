@@ -56,6 +56,8 @@ fn element() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn an_array_is_masked_element_by_element(
         elements in prop::collection::vec(element(), 0..6),

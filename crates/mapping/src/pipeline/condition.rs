@@ -19,6 +19,14 @@ pub struct Condition {
     pub tests: Vec<Test>,
 }
 
+impl Condition {
+    /// Whether it depends on more than whether there is a value.
+    pub(crate) fn reads_value(&self) -> bool {
+        let asks = |test: &Test| matches!(test, Test::Exists(_));
+        !self.tests.iter().all(asks)
+    }
+}
+
 /// What a value may be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {

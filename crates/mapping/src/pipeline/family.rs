@@ -78,12 +78,14 @@ impl Pipeline {
         (0..generations).try_fold(table, |table, _| self.tables.get(table.parent?))
     }
 
-    /// The values that a row of a table is made of, or chosen by.
+    /// The values that a row of a table is made of, or chosen by. A condition that only asks whether there is a value
+    /// does not read it.
     pub(crate) fn sources<'t>(
         &'t self,
         table: &'t TableMapping,
     ) -> impl Iterator<Item = &'t Source> {
-        let conditions = table.when.iter().chain(&table.delete_when);
+        let conditions = table.conditions();
+        let conditions = conditions.filter(|condition| condition.reads_value());
         table
             .columns
             .iter()
@@ -125,7 +127,8 @@ impl Pipeline {
                 return Err(problem.of(&column.name));
             }
         }
-        match self.sources(table).find_map(problem) {
+        let mut conditions = table.conditions().map(|condition| &condition.source);
+        match conditions.find_map(problem) {
             Some(problem) => Err(problem.into()),
             None => Ok(()),
         }
