@@ -53,7 +53,7 @@ fn read(event: &str) -> Vec<Record<'_>> {
 fn messages<'a>(records: &'a [Record<'a>]) -> Vec<Message<'a>> {
     records
         .iter()
-        .map(|record| Message::extract(record, Wrapping::default()).unwrap())
+        .map(|record| Message::extract(record, &Wrapping::default()).unwrap())
         .collect()
 }
 

@@ -100,15 +100,14 @@ const ROUNDS: Fit = Fit::Changed("rounds values to its precision");
 /// What happens to values of the mapped type when Postgres assigns them to the column.
 pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
     let mapped = column.column_type;
-    let longest = column.mask.and_then(Mask::max_token_chars);
-    let longest = longest.or_else(|| mapped.max_printed_chars());
+    let token = column.mask.and_then(Mask::max_token_chars);
+    let longest = |single: ColumnType| token.or_else(|| single.max_printed_chars());
     match (mapped, live.is_array) {
         // Element by element.
-        (ColumnType::Array(element), true) => {
-            fit_of_type(*element, element.max_printed_chars(), live)
-        }
+        (ColumnType::Array(element), true) => fit_of_type(*element, longest(*element), live),
         (_, true) => Fit::Never,
-        (_, false) => fit_of_type(mapped, longest, live),
+        (ColumnType::Array(_), false) => fit_of_type(mapped, None, live),
+        (_, false) => fit_of_type(mapped, longest(mapped), live),
     }
 }
 

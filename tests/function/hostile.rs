@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mapping::{
-    Compiled, Encoding, Envelope, Format, MaskKey, Message, Pipeline, Record, Rejection, TableRows,
-    Wrapping, read_event,
+    Compiled, Encoding, Envelope, Format, MaskKey, Message, Packing, Pipeline, Record, Rejection,
+    TableRows, Wrapping, read_event,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -78,7 +78,7 @@ impl Way {
         let event = json!({"Records": [{"messageId": "m", "body": body}]}).to_string();
         let mut rows = self.compiled.new_rows();
         let mut read = |record: &Record<'_>| -> Result<(), Rejection> {
-            let message = Message::extract(record, self.wrapping)?;
+            let message = Message::extract(record, &self.wrapping)?;
             let has_rows = self.compiled.transform(&message, &mut rows)?;
             assert!(has_rows);
             Ok(())
@@ -105,7 +105,7 @@ fn wrappings() -> impl Iterator<Item = Way> {
             encodings.flat_map(move |encoding| {
                 [Format::Json, Format::Lines].map(|format| Wrapping {
                     envelope,
-                    encoding,
+                    encoding: Packing::As(encoding),
                     format,
                 })
             })

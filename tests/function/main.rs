@@ -56,4 +56,5 @@ mod stuck;
 mod table_faults;
 mod tls;
 mod types;
+mod words;
 mod wrapped;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::families::invoke;
 use crate::hostile::{MEBIBYTE, peak_bytes};
 use testkit::Function;
-use testkit::batch::{Batch, ids};
+use testkit::batch::{Batch, id, ids};
 
 const PACKED: &str = r#"
 table = "events"
@@ -93,6 +93,43 @@ async fn packed_messages_are_stored_and_one_that_cannot_be_unpacked_fails_alone(
     assert_eq!(rules, ["not_encoded", "too_large"]);
     let peak = peak_bytes(function.id());
     assert!(peak < MOST, "{peak} bytes");
+}
+
+/// Some producers of a queue compress large messages, and say so.
+#[tokio::test]
+async fn each_message_is_unpacked_as_its_attribute_says() {
+    let mapping = PACKED.replace("gzip+base64", "@attribute.content-encoding");
+    let (database, mut function) = Function::with_tables_of(&mapping).await;
+    let message = |id: u32| json!({"id": id, "name": "Zo\u{eb}"}).to_string();
+    let packed = |name: &str, encoding: &str, body: &str| {
+        json!({
+            "messageId": id(name), "body": body,
+            "messageAttributes": {"content-encoding": {"stringValue": encoding, "dataType": "String"}},
+        })
+    };
+    let batch = Batch::new()
+        .text("1", &message(1))
+        .record(packed("2", "gzip", &gzip(&message(2), 1)))
+        .record(packed("3", "GZIP+base64", &gzip(&message(3), 1)))
+        .record(packed("4", "base64", &STANDARD.encode(message(4))))
+        .record(packed("5", "identity", &message(5)))
+        .record(packed("not packed", "gzip", &message(6)))
+        .record(packed("unknown", "c4n4ry", &message(7)))
+        .text("not said", &gzip(&message(8), 1));
+    let failed = invoke(&mut function, batch).await;
+    assert_eq!(failed, ids(&["not packed", "unknown", "not said"]));
+    let stored = "SELECT id::text FROM events WHERE name = 'Zo\u{eb}' ORDER BY id";
+    assert_eq!(
+        database.rows(stored).await.concat(),
+        ["1", "2", "3", "4", "5"]
+    );
+    let lines = function.lines_of("message failed", 3).await;
+    let rules = lines.iter().map(|line| line["rule"].as_str().unwrap());
+    assert_eq!(
+        rules.collect::<Vec<_>>(),
+        ["not_encoded", "not_encoded", "body_not_json"]
+    );
+    assert!(!function.log().contains("c4n4ry"));
 }
 
 #[tokio::test]

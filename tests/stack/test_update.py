@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from stack import deploy, postgres, run
-from stack.deploy import Deployment, client
+from stack.deploy import Deployment, client, program
 from stack.settings import Settings
 from stacks import GOOD, Stacks
 
@@ -40,7 +40,7 @@ def slow_table(settings: Settings) -> Iterator[None]:
 
 def new_version(settings: Settings, packaged: str) -> str:
     """The template with another mapping, which writes `locale` in upper case, and with smaller batches."""
-    function = (settings.root / ".local/sam/local/Function/bootstrap").read_bytes()
+    function = program(settings, "bootstrap").read_bytes()
     mapping = (settings.root / "pipeline.toml").read_text()
     locale = 'name = "locale"\ntype = "varchar(32)"\n'
     assert locale in mapping

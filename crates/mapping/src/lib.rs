@@ -56,14 +56,14 @@ pub use jq::{Jq, JqFault, JqProblem};
 pub use mask::{KeyError, KeyRing, Mask, MaskKey};
 pub use message::origin::Origins;
 pub use message::{
-    Encoding, Envelope, ExtractError, Format, Message, Metadata, NotInEnvelope, NotSqs, Record,
-    Text, Wrapping, read_event,
+    Encoding, Envelope, ExtractError, Format, Message, Metadata, NotInEnvelope, NotSqs, Packing,
+    Record, Text, Wrapping, read_event,
 };
 pub use pipeline::{
-    Column, Condition, OnConflict, Path, Pipeline, PipelineError, Problem, Scalar, Source, Table,
-    TableMapping, Unmatched,
+    Column, Condition, OnConflict, Path, Pattern, Pipeline, PipelineError, Problem, Scalar, Source,
+    Table, TableMapping, Test, Unmatched,
 };
-pub use rejection::{Found, NotAnObject, Place, Refusal, Rejection, Rule, Start};
+pub use rejection::{Found, NotAnObject, NotEncoded, Place, Refusal, Rejection, Rule, Start};
 pub use rows::{MessageRows, Rows, TableRows};
 pub use steps::Step;
 pub use time::{FormatMistake, LocalTime, TimeFormat, TimeSpelling, Unit, Zone};

@@ -35,6 +35,31 @@ pub struct Place {
     pub is_key: bool,
 }
 
+/// Why a message cannot be unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotEncoded {
+    /// It is not UTF-8 text in this encoding.
+    As(Encoding),
+    /// Its attribute does not name an encoding.
+    Unknown,
+}
+
+impl fmt::Display for NotEncoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::As(encoding) => write!(
+                f,
+                "the message is not UTF-8 text in {encoding}: correct encoding, or the producer"
+            ),
+            Self::Unknown => write!(
+                f,
+                "the attribute that names the encoding of the message has an unknown value: send one of {}, or correct encoding",
+                Encoding::list_of_attribute()
+            ),
+        }
+    }
+}
+
 /// The rules that a message can break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
@@ -45,7 +70,7 @@ pub enum Rule {
     /// The body is not in the envelope that the mapping names.
     NotInEnvelope(NotInEnvelope),
     /// The message is not packed as the mapping says.
-    NotEncoded(Encoding),
+    NotEncoded(NotEncoded),
     /// The line of this number, from 1, is not one JSON value.
     LineNotJson(usize),
     /// The program of the mapping gives no value.
@@ -152,7 +177,7 @@ impl fmt::Display for Rule {
             Self::BodyMissing => f.write_str("the record has no body: check the producer"),
             Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
             Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
-            Self::NotEncoded(encoding) => write!(f, "the message is not UTF-8 text in {encoding}: correct encoding, or the producer"),
+            Self::NotEncoded(why) => why.fmt(f),
             Self::LineNotJson(line) => write!(f, "line {line} of the message is not one JSON value: check the producer"),
             Self::Jq(fault) => fault.fmt(f),
             Self::Required => f.write_str("the value is null, missing or empty: send one, or map the column with a default"),
@@ -213,7 +238,8 @@ impl From<ExtractError> for Rule {
         match error {
             ExtractError::BodyMissing => Self::BodyMissing,
             ExtractError::NotInEnvelope(mismatch) => Self::NotInEnvelope(mismatch),
-            ExtractError::NotEncoded(encoding) => Self::NotEncoded(encoding),
+            ExtractError::NotEncoded(encoding) => Self::NotEncoded(NotEncoded::As(encoding)),
+            ExtractError::UnknownEncoding => Self::NotEncoded(NotEncoded::Unknown),
             ExtractError::TooLarge(bytes) => Self::TooLarge(bytes),
             ExtractError::LineNotJson(line) => Self::LineNotJson(line),
             ExtractError::NotJson => Self::BodyNotJson,

@@ -26,6 +26,8 @@ pub enum Step {
     Minor,
     /// Third number of a version; null if it has none.
     Patch,
+    /// The value of JSON in a string. It is the last step, and the column converts what it gives.
+    Json,
 }
 
 impl Word for Step {
@@ -38,6 +40,7 @@ impl Word for Step {
         ("major", Self::Major),
         ("minor", Self::Minor),
         ("patch", Self::Patch),
+        ("json", Self::Json),
     ];
 }
 
@@ -45,6 +48,11 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Whether these steps end with the value of JSON in a string.
+pub(crate) fn reads_json(steps: &[Step]) -> bool {
+    steps.last() == Some(&Step::Json)
 }
 
 pub(crate) enum Cleaned<'a> {
@@ -59,12 +67,21 @@ impl Step {
     pub(crate) fn fits(self, column_type: ColumnType) -> bool {
         use ColumnType as T;
         match self {
-            Self::StripNul => true,
+            Self::StripNul | Self::Json => true,
             Self::Trim | Self::Lowercase | Self::Uppercase => !column_type.is_nested(),
             Self::Ip => column_type.is_text() || column_type == T::Inet,
             Self::Major | Self::Minor | Self::Patch => {
                 column_type.is_text() || column_type.is_number()
             }
+        }
+    }
+
+    /// Whether JSON means the same after it.
+    pub(crate) fn keeps_json(self) -> bool {
+        match self {
+            Self::Trim | Self::StripNul => true,
+            Self::Lowercase | Self::Uppercase | Self::Ip | Self::Json => false,
+            Self::Major | Self::Minor | Self::Patch => false,
         }
     }
 
@@ -79,8 +96,8 @@ impl Step {
             Self::Lowercase => Cleaned::Text(Cow::Owned(text.to_lowercase())),
             Self::Uppercase => Cleaned::Text(Cow::Owned(text.to_uppercase())),
             Self::Ip => canonical_ip(&text),
-            // Already applied when the text was read.
-            Self::StripNul => Cleaned::Text(text),
+            // Applied when the text is read, and when the result is.
+            Self::StripNul | Self::Json => Cleaned::Text(text),
             Self::Major => version_number(text, 0),
             Self::Minor => version_number(text, 1),
             Self::Patch => version_number(text, 2),

@@ -264,6 +264,14 @@ impl ColumnType {
         self.kind() == Kind::Text
     }
 
+    /// The type of the elements of an array; of a single value the type itself.
+    pub fn single(self) -> Self {
+        match self {
+            Self::Array(element) => *element,
+            single => single,
+        }
+    }
+
     /// Whether its values are numbers.
     pub fn is_number(self) -> bool {
         match self.kind() {

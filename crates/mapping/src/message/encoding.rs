@@ -37,6 +37,47 @@ impl Word for Encoding {
     ];
 }
 
+/// How each message of a queue is packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packing {
+    /// All in one way.
+    As(Encoding),
+    /// As the attribute of this name says; a message without it is not packed.
+    Attribute(String),
+}
+
+impl Default for Packing {
+    fn default() -> Self {
+        Self::As(Encoding::default())
+    }
+}
+
+impl Packing {
+    /// How a message with these attributes is packed.
+    pub(super) fn of<'a>(
+        &self,
+        attribute: impl FnOnce(&str) -> Option<&'a str>,
+    ) -> Result<Encoding, ExtractError> {
+        match self {
+            Self::As(encoding) => Ok(*encoding),
+            Self::Attribute(name) => match attribute(name) {
+                None => Ok(Encoding::None),
+                Some(value) => Encoding::of_attribute(value).ok_or(ExtractError::UnknownEncoding),
+            },
+        }
+    }
+}
+
+impl Packing {
+    /// How a message without attributes is packed.
+    pub(super) fn without_attributes(&self) -> Encoding {
+        match self {
+            Self::As(encoding) => *encoding,
+            Self::Attribute(_) => Encoding::None,
+        }
+    }
+}
+
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -46,6 +87,15 @@ impl fmt::Display for Encoding {
 /// The maximum size of a message after it was unpacked, in bytes. 1 MiB of zeros packs into 1 KB, so a message of
 /// 1 MiB could unpack to 1 GB.
 pub const MAX_UNPACKED_BYTES: usize = 16 << 20;
+
+/// What senders call an encoding in an attribute. A body of SQS is text, so what is compressed is in base64 too.
+/// Source: <https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1>, <https://www.rfc-editor.org/rfc/rfc8878#section-7.2>.
+const CODINGS: [(&str, Encoding); 4] = [
+    ("identity", Encoding::None),
+    ("gzip", Encoding::GzipBase64),
+    ("x-gzip", Encoding::GzipBase64),
+    ("zstd", Encoding::ZstdBase64),
+];
 
 impl Encoding {
     /// The text that holds a message.
@@ -57,6 +107,24 @@ impl Encoding {
             Self::ZstdBase64 => compress_to_vec(message.as_bytes(), CompressionLevel::Fastest),
         };
         BASE64.encode(bytes)
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::NAMES.iter().map(|&(_, encoding)| encoding)
+    }
+
+    /// What the value of an attribute names, in upper or lower case.
+    fn of_attribute(value: &str) -> Option<Self> {
+        let mut names = Self::NAMES.iter().chain(&CODINGS);
+        let named = names.find(|(name, _)| name.eq_ignore_ascii_case(value.trim()));
+        named.map(|(_, encoding)| *encoding)
+    }
+
+    /// What an attribute can name, with commas between.
+    pub(crate) fn list_of_attribute() -> String {
+        let codings: Vec<_> = CODINGS.iter().map(|(name, _)| *name).collect();
+        format!("{}, {}", Self::list(), codings.join(", "))
     }
 
     /// The message that a text holds.
@@ -135,6 +203,33 @@ mod tests {
             (Encoding::ZstdBase64, ZSTD),
         ] {
             assert_eq!(unpack(encoding, packed).unwrap(), TEXT, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_names_the_encoding_as_senders_write_it() {
+        let packing = Packing::Attribute("content-encoding".to_owned());
+        let of = |value: Option<&'static str>| packing.of(|_| value);
+        for (value, encoding) in [
+            (None, Encoding::None),
+            (Some("identity"), Encoding::None),
+            (Some("none"), Encoding::None),
+            (Some("Base64"), Encoding::Base64),
+            (Some("gzip"), Encoding::GzipBase64),
+            (Some(" GZIP "), Encoding::GzipBase64),
+            (Some("x-gzip"), Encoding::GzipBase64),
+            (Some("gzip+base64"), Encoding::GzipBase64),
+            (Some("zstd"), Encoding::ZstdBase64),
+            (Some("zstd+base64"), Encoding::ZstdBase64),
+        ] {
+            assert_eq!(of(value), Ok(encoding), "{value:?}");
+        }
+        for value in ["", "br", "deflate", "gzip, gzip", "gzip+", "\0"] {
+            assert_eq!(
+                of(Some(value)),
+                Err(ExtractError::UnknownEncoding),
+                "{value}"
+            );
         }
     }
 

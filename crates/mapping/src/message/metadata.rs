@@ -5,7 +5,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::{Envelope, Message};
+use super::{Envelope, Message, attribute};
 use crate::mask::MAX_ID_CHARS;
 use crate::text::Word;
 use crate::types::ColumnType;
@@ -171,10 +171,7 @@ impl Metadata {
             Self::MessageId => Some(record.original_id()),
             Self::GroupId => record.group_id(),
             Self::SenderId => record.attributes.sender_id.as_deref(),
-            // SQS's own attributes take precedence over those in the envelope.
-            Self::Attribute(name) => record
-                .attribute(name)
-                .or_else(|| message.notification.as_ref()?.attribute(name)),
+            Self::Attribute(name) => attribute(record, message.notification.as_ref(), name),
             Self::SnsMessageId => message.notification.as_ref().map(|sns| &*sns.message_id),
             Self::SnsTopicArn => message.notification.as_ref().map(|sns| &*sns.topic_arn),
             Self::MaskKeyId => None,

@@ -17,7 +17,7 @@ mod records;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use encoding::{Encoding, MAX_UNPACKED_BYTES};
+pub use encoding::{Encoding, MAX_UNPACKED_BYTES, Packing};
 pub use envelope::{Envelope, NotInEnvelope};
 pub use event::{NotSqs, read_event};
 pub use format::Format;
@@ -30,12 +30,12 @@ use crate::jq::JqFault;
 use envelope::Notification;
 
 /// How the body of a record holds the message: in an envelope, in which it is packed, and there in a format of JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wrapping {
     /// What is around it.
     pub envelope: Envelope,
     /// How it is packed.
-    pub encoding: Encoding,
+    pub encoding: Packing,
     /// What JSON it is.
     pub format: Format,
 }
@@ -53,6 +53,8 @@ impl From<Envelope> for Wrapping {
 /// A message out of its wrapping, with everything that a mapping can read. It may be personal, so it cannot be printed.
 pub struct Message<'a> {
     record: &'a Record<'a>,
+    /// How the body was packed.
+    encoding: Encoding,
     /// `None` if the program of the mapping left nothing of it.
     body: Option<Cow<'a, str>>,
     /// The wrapping of the body, if there is any.
@@ -69,6 +71,8 @@ pub enum ExtractError {
     NotInEnvelope(NotInEnvelope),
     /// The text is not packed as the mapping says.
     NotEncoded(Encoding),
+    /// The attribute that says how the text is packed does not name an encoding.
+    UnknownEncoding,
     /// It unpacks to more bytes than this.
     TooLarge(usize),
     /// The line of this number, from 1, is not one JSON value.
@@ -85,13 +89,16 @@ impl<'a> Message<'a> {
     /// # Errors
     /// There is no body, or it is not wrapped in this way. Whether it is one JSON value is checked when its fields are
     /// picked, so that it is parsed only once.
-    pub fn extract(record: &'a Record<'a>, wrapping: Wrapping) -> Result<Self, ExtractError> {
+    pub fn extract(record: &'a Record<'a>, wrapping: &Wrapping) -> Result<Self, ExtractError> {
         let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
         let opened = wrapping.envelope.open(body);
         let (text, notification) = opened.map_err(ExtractError::NotInEnvelope)?;
-        let body = wrapping.format.as_json(wrapping.encoding.unpack(text)?)?;
+        let attribute = |name: &str| attribute(record, notification.as_ref(), name);
+        let encoding = wrapping.encoding.of(attribute)?;
+        let body = wrapping.format.as_json(encoding.unpack(text)?)?;
         Ok(Self {
             record,
+            encoding,
             body: Some(body),
             notification,
         })
@@ -130,6 +137,17 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A message attribute: SQS's own attributes take precedence over those in the envelope.
+fn attribute<'m>(
+    record: &'m Record<'_>,
+    notification: Option<&'m Notification<'_>>,
+    name: &str,
+) -> Option<&'m str> {
+    record
+        .attribute(name)
+        .or_else(|| notification?.attribute(name))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -155,10 +173,41 @@ mod tests {
             "MessageAttributes": {"tenant": {"Type": "String", "Value": "acme"}},
         });
         let record = record(json!({"body": body.to_string()}));
-        let message = Message::extract(&record, Envelope::Sns.into()).unwrap();
+        let message = Message::extract(&record, &Envelope::Sns.into()).unwrap();
         assert_eq!(value(&message, "@sns.message_id"), "n-1");
         assert_eq!(value(&message, "@sns.topic_arn"), "arn");
         assert_eq!(value(&message, "@attribute.tenant"), "acme");
+    }
+
+    #[test]
+    fn the_attribute_that_names_the_encoding_may_be_in_the_notification() {
+        let wrapping = Wrapping {
+            envelope: Envelope::Sns,
+            encoding: Packing::Attribute("content-encoding".to_owned()),
+            format: Format::Json,
+        };
+        let body = |attributes: serde_json::Value| {
+            json!({
+                "Type": "Notification", "MessageId": "n-1", "TopicArn": "arn", "Message": "eyJhIjogMX0=",
+                "MessageAttributes": attributes,
+            })
+        };
+        let base64 = json!({"content-encoding": {"Type": "String", "Value": "base64"}});
+        let own =
+            |value: &str| json!({"content-encoding": {"stringValue": value, "dataType": "String"}});
+        for (wrapped, own, unpacked) in [
+            (base64.clone(), json!({}), Ok(r#"{"a": 1}"#)),
+            (json!({}), own("base64"), Ok(r#"{"a": 1}"#)),
+            (base64.clone(), own("identity"), Ok("eyJhIjogMX0=")),
+            (json!({}), json!({}), Ok("eyJhIjogMX0=")),
+            (base64, own("br"), Err(ExtractError::UnknownEncoding)),
+        ] {
+            let record =
+                record(json!({"body": body(wrapped).to_string(), "messageAttributes": own}));
+            let message = Message::extract(&record, &wrapping);
+            let message = message.map(|message| message.body().to_owned());
+            assert_eq!(message, unpacked.map(str::to_owned));
+        }
     }
 
     #[test]
@@ -168,7 +217,7 @@ mod tests {
                 "attributes": {"SentTimestamp": "1700000000123"},
                 "messageAttributes": {ORIGIN: {"stringValue": origin, "dataType": "String"}}}));
             record.apply_origin(&Origins::new(None));
-            let message = Message::extract(&record, Wrapping::default()).unwrap();
+            let message = Message::extract(&record, &Wrapping::default()).unwrap();
             ["@message_id", "@sent_at"].map(|from| value(&message, from))
         };
         let whole = Origin::new("m-0", Some(1_600_000_000_456), "");

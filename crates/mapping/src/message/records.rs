@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Envelope, Message, Record, Wrapping};
+use super::{Encoding, Envelope, Format, Message, Record, Wrapping};
 
 /// The records of a message, each of which can become the body of another message.
 pub struct Records {
-    wrapping: Wrapping,
+    encoding: Encoding,
+    format: Format,
     values: Vec<Box<RawValue>>,
     around: Around,
 }
@@ -25,18 +26,20 @@ const MESSAGE: &str = "Message";
 
 impl Wrapping {
     /// The text of a message with these JSON values, an array or lines, without its envelope. Of lines, none may have
-    /// a line break.
-    pub fn pack<'v>(self, values: impl IntoIterator<Item = &'v str>) -> String {
-        self.encoding.pack(self.format.join(values))
+    /// a line break. Where an attribute says how a message is packed, this one has none, so it is not.
+    pub fn pack<'v>(&self, values: impl IntoIterator<Item = &'v str>) -> String {
+        let encoding = self.encoding.without_attributes();
+        encoding.pack(self.format.join(values))
     }
 }
 
 impl Records {
     /// The elements of a body that is an array, or its lines; `None` if it is neither, or is not wrapped in this way.
-    pub fn of(record: &Record<'_>, wrapping: Wrapping) -> Option<Self> {
+    pub fn of(record: &Record<'_>, wrapping: &Wrapping) -> Option<Self> {
         let message = Message::extract(record, wrapping).ok()?;
         Some(Self {
-            wrapping,
+            encoding: message.encoding,
+            format: wrapping.format,
             values: serde_json::from_str(message.body()).ok()?,
             around: match wrapping.envelope {
                 Envelope::None => Around::Nothing,
@@ -58,7 +61,7 @@ impl Records {
     /// A body for each of them, as if it were the only one.
     pub fn bodies(&self) -> impl Iterator<Item = String> {
         self.values.iter().map(|value| {
-            let text = self.wrapping.pack([value.get()]);
+            let text = self.encoding.pack(self.format.join([value.get()]));
             match &self.around {
                 Around::Nothing => text,
                 // Strings always have a JSON form.
@@ -85,8 +88,8 @@ impl Around {
 mod tests {
     use serde_json::json;
 
+    use super::super::Packing;
     use super::super::record::tests::record;
-    use super::super::{Encoding, Format};
     use super::*;
     use crate::text::Word as _;
 
@@ -97,7 +100,7 @@ mod tests {
             Encoding::NAMES.iter().flat_map(move |&(_, encoding)| {
                 Format::NAMES.iter().map(move |&(_, format)| Wrapping {
                     envelope,
-                    encoding,
+                    encoding: Packing::As(encoding),
                     format,
                 })
             })
@@ -120,15 +123,15 @@ mod tests {
         for wrapping in wrappings() {
             let body = in_envelope(wrapping.envelope, wrapping.pack(VALUES));
             let whole = record(json!({"body": body}));
-            let message = Message::extract(&whole, wrapping).unwrap();
+            let message = Message::extract(&whole, &wrapping).unwrap();
             let read: Vec<&RawValue> = serde_json::from_str(message.body()).unwrap();
             let read: Vec<&str> = read.iter().map(|value| value.get()).collect();
             assert_eq!(read, VALUES, "{wrapping:?}");
-            let records = Records::of(&whole, wrapping).unwrap();
+            let records = Records::of(&whole, &wrapping).unwrap();
             assert_eq!(records.len(), VALUES.len());
             for (body, value) in records.bodies().zip(VALUES) {
                 let alone = record(json!({"body": body}));
-                let message = Message::extract(&alone, wrapping).unwrap();
+                let message = Message::extract(&alone, &wrapping).unwrap();
                 assert_eq!(message.body(), format!("[{value}]"), "{wrapping:?}");
                 let attributes = message.attributes();
                 let expected = (wrapping.envelope == Envelope::Sns).then_some("acme");
@@ -145,9 +148,16 @@ mod tests {
             "1 2".to_owned(),
         ] {
             let whole = record(json!({"body": body}));
-            assert!(Records::of(&whole, Wrapping::default()).is_none(), "{body}");
+            assert!(
+                Records::of(&whole, &Wrapping::default()).is_none(),
+                "{body}"
+            );
         }
         let empty = record(json!({"body": "[]"}));
-        assert!(Records::of(&empty, Wrapping::default()).unwrap().is_empty());
+        assert!(
+            Records::of(&empty, &Wrapping::default())
+                .unwrap()
+                .is_empty()
+        );
     }
 }

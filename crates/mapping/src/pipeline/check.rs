@@ -12,7 +12,7 @@ use super::{
     condition, family, newer, path, reach, trust,
 };
 use crate::jq::Jq;
-use crate::message::{Encoding, Envelope, Format, Metadata, Wrapping};
+use crate::message::{Encoding, Envelope, Format, Metadata, Packing, Wrapping};
 use crate::text::Word;
 use crate::types::ColumnType;
 
@@ -128,7 +128,7 @@ impl RawPipeline {
     fn check(self, names_tables: bool) -> Result<Pipeline, Mistake> {
         let wrapping = Wrapping {
             envelope: word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?,
-            encoding: word_or(self.encoding, Encoding::None, Problem::UnknownEncoding)?,
+            encoding: packing(self.encoding)?,
             format: word_or(self.body, Format::Json, Problem::UnknownFormat)?,
         };
         let jq = self.jq.map(Jq::parse).transpose();
@@ -163,7 +163,7 @@ impl RawPipeline {
             checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
         }
         trust::check(&pipeline)?;
-        let is_lines = wrapping.format == Format::Lines;
+        let is_lines = pipeline.wrapping.format == Format::Lines;
         if is_lines && !pipeline.tables.iter().any(TableMapping::is_of_body) {
             return Err(Problem::LinesWithoutEach.into());
         }
@@ -284,6 +284,18 @@ pub(crate) fn check_identifier(what: &'static str, name: &str) -> Result<(), Pro
             what,
             name: name.to_owned(),
         })
+    }
+}
+
+/// An encoding, or the attribute that names it.
+fn packing(text: Option<String>) -> Result<Packing, Problem> {
+    let metadata = text.as_deref().and_then(Metadata::parse);
+    match (text, metadata) {
+        (Some(text), Some(metadata)) if metadata.is_impossible() => {
+            Err(Problem::AttributeName(text))
+        }
+        (_, Some(Metadata::Attribute(name))) => Ok(Packing::Attribute(name)),
+        (text, _) => word_or(text, Encoding::None, Problem::UnknownEncoding).map(Packing::As),
     }
 }
 

@@ -25,8 +25,12 @@ impl Pipeline {
         self.tables.iter().find_map(|other| {
             let masked = other.columns.iter().filter(|column| column.mask.is_some());
             masked.into_iter().find(|masked| {
+                let is_array = masked.column_type.is_nested();
                 let mut inner = self.locations(other, masked);
-                inner.any(|inner| own.iter().any(|outer| holds(outer, &inner)))
+                inner.any(|inner| {
+                    let exposes = |own| holds(own, &inner) || is_array && holds(&inner, own);
+                    own.iter().any(exposes)
+                })
             })
         })
     }

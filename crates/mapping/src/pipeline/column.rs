@@ -9,7 +9,7 @@ use super::{Column, Problem, Source};
 use crate::jq::Jq;
 use crate::mask::{KeyRing, Mask};
 use crate::message::Envelope;
-use crate::steps::Step;
+use crate::steps::{Step, reads_json};
 use crate::text::Word;
 use crate::types::ColumnType;
 
@@ -103,8 +103,9 @@ impl RawColumn {
         if let Some(program) = self.jq {
             sources.push(Source::Jq(Jq::parse(program)?));
         }
+        let transforms = steps(&self.transform, column_type)?;
         for source in &sources {
-            check_source(source, column_type, envelope)?;
+            check_source(source, column_type, &transforms, envelope)?;
         }
         if !self.except.is_empty() && sources != [Source::Rest] {
             return Err(Problem::ExceptNoEffect);
@@ -112,11 +113,6 @@ impl RawColumn {
         if self.required && self.default.is_some() {
             return Err(Problem::RequiredAndDefault);
         }
-        let transforms = self
-            .transform
-            .iter()
-            .map(|name| check_step(name, column_type, &sources))
-            .collect::<Result<_, _>>()?;
         let spelling = RawSpelling {
             unit: self.unit,
             format: self.format,
@@ -148,28 +144,41 @@ impl RawColumn {
 fn check_source(
     source: &Source,
     column_type: ColumnType,
+    transforms: &[Step],
     envelope: Envelope,
 ) -> Result<(), Problem> {
     source.check_envelope(envelope)?;
-    match source.types() {
-        Some((possible, fits)) if !fits(column_type) => Err(Problem::MetadataType {
+    // What JSON in a string is depends on the message.
+    let types = source.types().filter(|_| !reads_json(transforms));
+    match (types, transforms.first()) {
+        (Some((possible, fits)), _) if !fits(column_type) => Err(Problem::MetadataType {
             metadata: source.to_string(),
             column_type,
             possible,
         }),
+        (_, Some(step)) if !source.may_be_text() => {
+            Err(Problem::TransformOn(step.to_string(), source.to_string()))
+        }
         _ => Ok(()),
     }
 }
 
-fn check_step(name: &str, column_type: ColumnType, sources: &[Source]) -> Result<Step, Problem> {
-    let step = Step::parse(name).ok_or_else(|| Problem::UnknownTransform(name.to_owned()))?;
-    if !step.fits(column_type) {
-        return Err(Problem::TransformType(step, column_type));
+fn steps(names: &[String], column_type: ColumnType) -> Result<Vec<Step>, Problem> {
+    let parse =
+        |name: &String| Step::parse(name).ok_or_else(|| Problem::UnknownTransform(name.to_owned()));
+    let steps: Vec<Step> = names.iter().map(parse).collect::<Result<_, _>>()?;
+    for (at, &step) in steps.iter().enumerate() {
+        let later = steps.get(at + 1..).unwrap_or_default();
+        let is_of_json = later.contains(&Step::Json);
+        let is_too_early = step == Step::Json && !later.is_empty();
+        if is_too_early || is_of_json && !step.keeps_json() {
+            return Err(Problem::BesideJson(step));
+        }
+        if !is_of_json && !step.fits(column_type) {
+            return Err(Problem::TransformType(step, column_type));
+        }
     }
-    match sources.iter().find(|source| !source.may_be_text()) {
-        Some(source) => Err(Problem::TransformOn(name.to_owned(), source.to_string())),
-        None => Ok(step),
-    }
+    Ok(steps)
 }
 
 fn check_mask(name: &str, column_type: ColumnType) -> Result<Mask, Problem> {
@@ -177,7 +186,7 @@ fn check_mask(name: &str, column_type: ColumnType) -> Result<Mask, Problem> {
         return Err(Problem::Base64Mask);
     }
     let mask = Mask::parse(name).ok_or_else(|| Problem::UnknownMask(name.to_owned()))?;
-    if !column_type.is_text() {
+    if !column_type.single().is_text() {
         return Err(Problem::MaskType(column_type));
     }
     check_token_width(mask, column_type, None)?;
@@ -191,7 +200,7 @@ pub(crate) fn check_token_width(
     keys: Option<&KeyRing>,
 ) -> Result<(), Problem> {
     let needed = mask.min_token_chars_with(keys);
-    match column_type.max_chars() {
+    match column_type.single().max_chars() {
         Some(chars) if chars < needed => Err(Problem::MaskWidth {
             mask,
             needed,

@@ -83,12 +83,14 @@ impl Pipeline {
         (0..generations).try_fold(table, |table, _| self.tables.get(table.parent?))
     }
 
-    /// The values that a row of a table is made of, or chosen by.
+    /// The values that a row of a table is made of, or chosen by. A condition that only asks whether there is a value
+    /// does not read it.
     pub(crate) fn sources<'t>(
         &'t self,
         table: &'t TableMapping,
     ) -> impl Iterator<Item = &'t Source> {
-        let conditions = table.when.iter().chain(&table.delete_when);
+        let conditions = table.conditions();
+        let conditions = conditions.filter(|condition| condition.reads_value());
         table
             .columns
             .iter()
@@ -134,7 +136,8 @@ impl Pipeline {
                 return Err(problem.of(&column.name));
             }
         }
-        match self.sources(table).find_map(problem) {
+        let mut conditions = table.conditions().map(|condition| &condition.source);
+        match conditions.find_map(problem) {
             Some(problem) => Err(problem.into()),
             None => Ok(()),
         }
@@ -314,7 +317,70 @@ mod tests {
                 "when = { '@sent_at' = 'x' }",
                 "when can never be true for \"@sent_at\"",
             ),
-            ("when = { type = { a = 1 } }", "when can never be true"),
+            (
+                "when = { type = [['a']] }",
+                "when can never be true for \"type\"",
+            ),
+            (
+                "when = { type = 2026-11-02 }",
+                "when can never be true for \"type\"",
+            ),
+            (
+                "when = { '@sent_at' = { prefix = '2026' } }",
+                "when can never be true for \"@sent_at\"",
+            ),
+            (
+                "when = { '@receive_count' = { anything-but = 'x' } }",
+                "when can never be true for \"@receive_count\"",
+            ),
+            (
+                "when = { '@message_id' = { exists = false } }",
+                "when can never be true for \"@message_id\"",
+            ),
+            (
+                "when = { '@rest' = { exists = true } }",
+                "when can never be true for \"@rest\"",
+            ),
+            (
+                "when = { type = { prefx = 'a' } }",
+                "when has an unknown word \"prefx\" for \"type\": use one of exists, prefix, anything-but; did you mean \"prefix\"?",
+            ),
+            (
+                "when = { source.table = 'customers' }",
+                "or quote the path: \"source.table\"",
+            ),
+            (
+                "when = { type = { exists = true, prefix = 'a' } }",
+                "when has a table without exactly one word for \"type\"",
+            ),
+            (
+                "when = { type = {} }",
+                "when has a table without exactly one word for \"type\"",
+            ),
+            (
+                "when = { type = { exists = 'yes' } }",
+                "when has exists with a wrong value for \"type\": give it true or false",
+            ),
+            (
+                "when = { type = { prefix = '' } }",
+                "when has prefix with a wrong value for \"type\": give it a string that is not empty",
+            ),
+            (
+                "when = { type = { prefix = [] } }",
+                "when has prefix with a wrong value",
+            ),
+            (
+                "when = { type = { prefix = 7 } }",
+                "when has prefix with a wrong value",
+            ),
+            (
+                "when = { type = { anything-but = [] } }",
+                "when has anything-but with a wrong value for \"type\": give it at least one value",
+            ),
+            (
+                "when = { type = { anything-but = { exists = true } } }",
+                "when has anything-but with a wrong value for \"type\": give it values or { prefix",
+            ),
         ] {
             assert_refused(&tables("", orders, ""), expected);
         }
@@ -332,6 +398,18 @@ mod tests {
             (
                 "encoding = 'gzip'",
                 "encoding \"gzip\" is unknown: use one of none, base64, gzip+base64, zstd+base64",
+            ),
+            (
+                "encoding = '@attribute.'",
+                "encoding \"@attribute.\" is unknown",
+            ),
+            (
+                "encoding = '@message_id'",
+                "or \"@attribute.NAME\" for the attribute that names it",
+            ),
+            (
+                "encoding = '@attribute.content encoding'",
+                "\"@attribute.content encoding\" names an attribute that SQS does not allow",
             ),
             ("root = '$.detail'", "root \"$.detail\" is not a path"),
         ] {

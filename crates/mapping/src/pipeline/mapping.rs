@@ -171,6 +171,11 @@ impl TableMapping {
         columns.filter_map(|&position| self.columns.get(position))
     }
 
+    /// All conditions on its rows.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        self.when.iter().chain(&self.delete_when)
+    }
+
     /// Whether its rows are the elements of the body, which is an array.
     pub fn is_of_body(&self) -> bool {
         self.each.as_ref().is_some_and(Path::is_body)

@@ -33,7 +33,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use check::check_identifier;
 pub use column::SYSTEM_COLUMNS;
 pub(crate) use column::check_token_width;
-pub use condition::{Condition, Scalar};
+pub use condition::{Condition, Pattern, Scalar, Test};
 pub use mapping::{Column, OnConflict, Pipeline, Table, TableMapping, Unmatched};
 pub use path::Path;
 pub(crate) use problem::Mistake;

@@ -87,6 +87,28 @@ pub enum Problem {
         "{word} can never be true for {from:?}: compare it with a string, number or boolean that it can have, or a list of them"
     )]
     NeverMatches { word: &'static str, from: String },
+    #[error(
+        "{word} has an unknown word {name:?} for {from:?}: use one of {known}{}",
+        meant.map_or_else(|| format!(", or quote the path: \"{from}.{name}\""), |meant| format!("; did you mean {meant:?}?"))
+    )]
+    UnknownWord {
+        word: &'static str,
+        from: String,
+        name: String,
+        known: String,
+        meant: Option<&'static str>,
+    },
+    #[error(
+        "{word} has a table without exactly one word for {from:?}: write one word in each table, and several tables as a list, of which one must hold"
+    )]
+    NotOneWord { word: &'static str, from: String },
+    #[error("{word} has {test} with a wrong value for {from:?}: give it {wanted}")]
+    WordTakes {
+        word: &'static str,
+        from: String,
+        test: &'static str,
+        wanted: &'static str,
+    },
     #[error("unmatched {0:?} is unknown: use one of {known}", known = Unmatched::list())]
     UnknownUnmatched(String),
     #[error(
@@ -177,7 +199,10 @@ pub enum Problem {
     UnknownOnConflict(String),
     #[error("envelope {0:?} is unknown: use one of {known}", known = Envelope::list())]
     UnknownEnvelope(String),
-    #[error("encoding {0:?} is unknown: use one of {known}", known = Encoding::list())]
+    #[error(
+        "encoding {0:?} is unknown: use one of {known}, or \"@attribute.NAME\" for the attribute that names it",
+        known = Encoding::list()
+    )]
     UnknownEncoding(String),
     #[error("body {0:?} is unknown: use one of {known}", known = Format::list())]
     UnknownFormat(String),
@@ -220,7 +245,7 @@ pub enum Problem {
         column_type: ColumnType,
     },
     #[error(
-        "from {0:?} names an attribute that SQS does not allow, so no message has it: use letters, digits, '_', '-', and single dots between them"
+        "{0:?} names an attribute that SQS does not allow, so no message has it: use letters, digits, '_', '-', and single dots between them"
     )]
     AttributeName(String),
     #[error("from {0:?} is unknown metadata: use one of {known}", known = Source::list_of_metadata())]
@@ -268,13 +293,19 @@ pub enum Problem {
     UnknownZone(String),
     #[error("format {0:?} {1}")]
     Format(String, FormatMistake),
+    #[error(
+        "transform json reads the JSON that was sent, so it is the last one, and only trim and strip_nul can come before it: remove {0}, or move json to the end"
+    )]
+    BesideJson(Step),
     #[error("mask {0:?} is unknown: use one of {known}", known = Mask::list())]
     UnknownMask(String),
     #[error(
         "base64 is not a mask, because anyone can decode it: use hmac-sha256, or aes-siv if the value must be recoverable"
     )]
     Base64Mask,
-    #[error("tokens are text, which does not fit type {0}: change the type to text or varchar(n)")]
+    #[error(
+        "tokens are text, which does not fit type {0}: change the type to text or varchar(n), or to text[] for an array of texts"
+    )]
     MaskType(ColumnType),
     #[error(
         "tokens of mask {mask} have at least {needed} characters and {column_type} is too narrow: widen the column"

@@ -201,6 +201,21 @@ fn every_impossible_column_is_refused_with_the_place_and_the_fix() {
             "@sent_at",
             "remove it",
         ),
+        (
+            "type = 'jsonb'\nfrom = '@rest'\ntransform = ['json']",
+            "@rest",
+            "remove it",
+        ),
+        (
+            "type = 'jsonb'\ntransform = ['lowercase', 'json']",
+            "only trim and strip_nul can come before it",
+            "remove lowercase",
+        ),
+        (
+            "type = 'text'\ntransform = ['json', 'trim']",
+            "it is the last one",
+            "move json to the end",
+        ),
         ("type = 'text'\nmask = 'md5'", "md5", "aes-siv"),
         (
             "type = 'text'\nmask = 'base64'",

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::MAX_BYTES;
 use super::convert::{self, Value};
 use super::from_json;
 use super::readable::numerics_chars;
@@ -15,7 +17,7 @@ use crate::message::Message;
 use crate::pipeline::{Column, Problem, check_token_width};
 use crate::rejection::Rule;
 use crate::rows::Rows;
-use crate::steps::{Cleaned, Step};
+use crate::steps::{Cleaned, Step, reads_json};
 use crate::time::TimeSpelling;
 use crate::types::ColumnType;
 
@@ -29,8 +31,10 @@ pub(super) struct CompiledColumn {
     /// The first value that is not null counts.
     pub(super) inputs: SmallVec<[Input; 1]>,
     cells: Cells,
-    /// Its transforms except `strip_nul`, which is applied when the value is read.
+    /// Its transforms except `strip_nul`, which is applied when the value is read, and `json`.
     steps: Vec<Step>,
+    /// Whether a string is JSON, whose value is meant.
+    reads_json: bool,
     unstorable: Unstorable,
     /// The cell that replaces a null.
     default: Option<Vec<u8>>,
@@ -59,10 +63,8 @@ impl CompiledColumn {
         inputs: SmallVec<[Input; 1]>,
         keys: Option<&KeyRing>,
     ) -> Result<Self, Problem> {
-        let (strips, steps): (Vec<_>, Vec<_>) = column
-            .transforms
-            .iter()
-            .partition(|&&step| step == Step::StripNul);
+        let mut steps = column.transforms.clone();
+        steps.retain(|step| !matches!(step, Step::StripNul | Step::Json));
         let mut compiled = Self {
             column: column.clone(),
             is_key,
@@ -71,9 +73,10 @@ impl CompiledColumn {
             inputs,
             cells: cells(column, keys)?,
             steps,
-            unstorable: match strips.is_empty() {
-                true => Unstorable::Reject,
-                false => Unstorable::Strip,
+            reads_json: reads_json(&column.transforms),
+            unstorable: match column.transforms.contains(&Step::StripNul) {
+                false => Unstorable::Reject,
+                true => Unstorable::Strip,
             },
             default: None,
         };
@@ -154,34 +157,61 @@ impl CompiledColumn {
             return Ok(Pushed::Null);
         }
         self.refuse_empty(value)?;
-        let Some(&first) = self.steps.first() else {
-            self.write(value, rows)?;
-            return Ok(Pushed::Cell);
-        };
-        let mut text = Cow::Borrowed(value.as_text().ok_or(Rule::Transform(first))?);
-        for &step in &self.steps {
-            text = match step.apply(text) {
-                Cleaned::Text(cleaned) => cleaned,
-                Cleaned::Null => return Ok(Pushed::Null),
-                Cleaned::Unreadable => return Err(Rule::Transform(step)),
-            };
+        if self.reads_json {
+            return self.push_json(value, rows);
         }
+        let Some(&first) = self.steps.first() else {
+            return self.write(value, rows);
+        };
+        let text = value.as_text().ok_or(Rule::Transform(first))?;
+        let Some(text) = self.clean(text)? else {
+            return Ok(Pushed::Null);
+        };
         let cleaned = match self.steps.iter().any(|step| step.gives_number()) {
             true => Value::Number(text),
             false => Value::Text(text),
         };
         self.refuse_empty(&cleaned)?;
-        self.write(&cleaned, rows)?;
-        Ok(Pushed::Cell)
+        self.write(&cleaned, rows)
     }
 
-    fn write(&self, value: &Value<'_>, rows: &mut Rows) -> Result<(), Rule> {
+    /// A text after all steps; `None` if they find nothing in it.
+    fn clean<'v>(&self, text: &'v str) -> Result<Option<Cow<'v, str>>, Rule> {
+        let mut text = Cow::Borrowed(text);
+        for &step in &self.steps {
+            text = match step.apply(text) {
+                Cleaned::Text(cleaned) => cleaned,
+                Cleaned::Null => return Ok(None),
+                Cleaned::Unreadable => return Err(Rule::Transform(step)),
+            };
+        }
+        Ok(Some(text))
+    }
+
+    /// Adds the cell of what JSON in a string is. A value that is not a string is JSON already.
+    fn push_json(&self, value: &Value<'_>, rows: &mut Rows) -> Result<Pushed, Rule> {
+        let Value::Text(text) = value else {
+            return self.write(value, rows);
+        };
+        let text = self.clean(text)?.unwrap_or_default();
+        let json: Result<&RawValue, _> = serde_json::from_str(&text);
+        let json = json.map_err(|_| Rule::Transform(Step::Json))?;
+        let inner = from_json(json.get(), self.unstorable)?;
+        if matches!(inner, Value::Null) {
+            return Ok(Pushed::Null);
+        }
+        self.refuse_empty(&inner)?;
+        self.write(&inner, rows)
+    }
+
+    fn write(&self, value: &Value<'_>, rows: &mut Rows) -> Result<Pushed, Rule> {
         let column_type = self.column.column_type;
         rows.push_value(|out| match &self.cells {
             Cells::Plain => convert::write(value, column_type, out),
             Cells::Spelled(spelling) => convert::write_spelled(value, spelling, column_type, out),
-            Cells::Tokens(masker) => write_token(masker, value, column_type, out),
-        })
+            Cells::Tokens(masker) => write_tokens(masker, value, column_type, out),
+        })?;
+        Ok(Pushed::Cell)
     }
 
     fn refuse_empty(&self, value: &Value<'_>) -> Result<(), Rule> {
@@ -200,6 +230,26 @@ fn cells(column: &Column, keys: Option<&KeyRing>) -> Result<Cells, Problem> {
     }
     let spelling = column.spelling.clone();
     Ok(spelling.map_or(Cells::Plain, Cells::Spelled))
+}
+
+/// Writes the token of a value, or of each element of an array.
+fn write_tokens(
+    masker: &Masker,
+    value: &Value<'_>,
+    column_type: ColumnType,
+    out: &mut BytesMut,
+) -> Result<(), Rule> {
+    let ColumnType::Array(element) = column_type else {
+        return write_token(masker, value, column_type, out);
+    };
+    let start = out.len();
+    convert::write_array(value, element, out, |value, out| {
+        // Tokens are longer than what they stand for.
+        match out.len() - start > MAX_BYTES {
+            true => Err(Rule::TooLarge(MAX_BYTES)),
+            false => write_token(masker, value, *element, out),
+        }
+    })
 }
 
 fn write_token(

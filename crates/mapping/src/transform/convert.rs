@@ -162,7 +162,8 @@ fn write_json(value: &Value<'_>, column_type: ColumnType, out: &mut BytesMut) ->
     Ok(())
 }
 
-fn write_array(
+/// Writes an array, each element except null by `write_element`.
+pub(super) fn write_array(
     value: &Value<'_>,
     element: &'static ColumnType,
     out: &mut BytesMut,

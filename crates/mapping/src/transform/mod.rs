@@ -95,7 +95,7 @@ impl Compiled {
             );
         }
         Ok(Self {
-            wrapping: pipeline.wrapping,
+            wrapping: pipeline.wrapping.clone(),
             shape: shape.map_err(|problem| Problem::Jq(problem).in_file(file))?,
             reads_json: pipeline.root.is_some() || tables.iter().any(CompiledTable::reads_json),
             scopes,
@@ -120,7 +120,7 @@ impl Compiled {
     /// # Errors
     /// The record has no body, it is not wrapped in this way, or the program of the mapping makes nothing of it.
     pub fn extract<'a>(&self, record: &'a Record<'a>) -> Result<Message<'a>, ExtractError> {
-        let message = Message::extract(record, self.wrapping)?;
+        let message = Message::extract(record, &self.wrapping)?;
         match &self.shape {
             None => Ok(message),
             Some(shape) => shape.apply(message),

@@ -37,13 +37,13 @@ pub enum Observation<'a> {
 /// What a condition finds.
 #[derive(Clone, PartialEq)]
 pub enum Tested {
-    /// One of its values.
+    /// What it asks for.
     Holds,
     /// Null, or nothing.
     Missing,
     /// Another value.
     Other(Scalar),
-    /// An object or array, which a condition cannot be about.
+    /// An object or array.
     Nested,
 }
 

@@ -12,9 +12,10 @@ use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
 use crate::pipeline::{
-    Column, Condition, JQ, Mistake, Pipeline, Problem, Scalar, Source, TableMapping,
+    Column, Condition, JQ, Mistake, Pattern, Pipeline, Problem, Scalar, Source, TableMapping, Test,
 };
 use crate::rejection::{Place, Rejection};
+use crate::steps::reads_json;
 
 pub(super) struct CompiledTable {
     pub(super) parent: Option<usize>,
@@ -36,7 +37,7 @@ pub(super) struct CompiledTable {
 
 pub(super) struct CompiledCondition {
     input: Input,
-    values: Vec<Scalar>,
+    tests: Vec<Test>,
 }
 
 impl CompiledTable {
@@ -156,10 +157,12 @@ impl CompiledTable {
         let mut place = self.place_of_all(column);
         match column.column.source {
             Source::Path(_) => place.path = scopes.describe(self.scope, frames, &place.path),
+            Source::Element => place.path = scopes.describe_element(self.scope, frames),
             Source::Jq(_) if self.each.is_some() => {
                 place.path = scopes.describe_element(self.scope, frames);
             }
-            _ => {}
+            Source::Top(_) | Source::Parent(..) | Source::Index(_) => {}
+            Source::Rest | Source::Metadata(_) | Source::Jq(_) => {}
         }
         place
     }
@@ -210,7 +213,7 @@ impl Compiler<'_> {
         let compiled = conditions.iter().map(|condition| {
             Ok(CompiledCondition {
                 input: self.input(&condition.source, &[])?,
-                values: condition.values.clone(),
+                tests: condition.tests.clone(),
             })
         });
         compiled.collect()
@@ -223,7 +226,11 @@ impl Compiler<'_> {
         column: &Column,
     ) -> Result<CompiledColumn, Mistake> {
         let inputs = column.sources().map(|source| match source {
-            Source::Metadata(Metadata::Body) if column.column_type.is_json() => Ok(Input::Body),
+            Source::Metadata(Metadata::Body)
+                if column.column_type.is_json() && !reads_json(&column.transforms) =>
+            {
+                Ok(Input::Body)
+            }
             source => self.input(source, &column.except),
         });
         let inputs = inputs.collect::<Result<_, _>>();
@@ -281,8 +288,28 @@ impl CompiledCondition {
     }
 
     pub(super) fn is_met_by(&self, value: &Value<'_>) -> bool {
-        let mut values = self.values.iter();
-        values.any(|expected| is_equal(expected, value))
+        self.tests.iter().any(|test| holds(test, value))
+    }
+}
+
+fn holds(test: &Test, value: &Value<'_>) -> bool {
+    match test {
+        Test::Is(pattern) => is_one(pattern, value),
+        Test::Exists(exists) => *exists != matches!(value, Value::Null),
+        Test::AnythingBut(patterns) => match value {
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
+                !patterns.iter().any(|pattern| is_one(pattern, value))
+            }
+            Value::Null | Value::Nested(_) | Value::Millis(_) => false,
+        },
+    }
+}
+
+fn is_one(pattern: &Pattern, value: &Value<'_>) -> bool {
+    match (pattern, value) {
+        (Pattern::Equals(expected), _) => is_equal(expected, value),
+        (Pattern::Prefix(prefix), Value::Text(text)) => text.starts_with(prefix),
+        (Pattern::Prefix(_), _) => false,
     }
 }
 

@@ -47,7 +47,7 @@ impl CompiledColumn {
         let body = json!({"value": value}).to_string();
         let record = json!({"messageId": "", "body": body});
         let record = Record::deserialize(record).map_err(|_| Rule::Internal)?;
-        self.cells_of(&Message::extract(&record, Wrapping::default())?)
+        self.cells_of(&Message::extract(&record, &Wrapping::default())?)
     }
 
     /// The different cells of the value in a message, the cell of the current key first.

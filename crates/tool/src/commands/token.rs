@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use mapping::{Column, Pipeline};
+use mapping::{Column, ColumnType, Pipeline, Step};
 use sqs_to_postgres::aws::Aws;
 use thiserror::Error;
 
@@ -34,7 +34,7 @@ enum TokenError {
 ///
 /// Applies the transforms and the mask of the column, and prints one line per value, and
 /// per key if the mask secret has several: a row has one of these tokens. The first is
-/// the one that new rows get.
+/// the one that new rows get. Of a column of arrays, values are elements.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Token {
@@ -57,7 +57,8 @@ impl Token {
         let (file, pipeline) = self.mapping.read()?;
         let keys = self.mask.keys(&Arc::new(Aws::default())).await?;
         let column = masked_column(&pipeline, self.column.as_deref());
-        let lookup = CompiledColumn::new(&file, column.map_err(CliError::invalid)?, keys.as_ref())?;
+        let column = of_single_values(column.map_err(CliError::invalid)?);
+        let lookup = CompiledColumn::new(&file, &column, keys.as_ref())?;
         let mut outcome = Outcome::Done;
         for (value, number) in self.values.read()?.iter().zip(1..) {
             match lookup.cells(value) {
@@ -76,6 +77,17 @@ impl Token {
         }
         Ok(outcome)
     }
+}
+
+/// The column, or one like the elements of its arrays: each of them has a token.
+fn of_single_values(column: &Column) -> Column {
+    let mut column = column.clone();
+    if let ColumnType::Array(element) = column.column_type {
+        column.column_type = *element;
+        // It reads the array, not an element.
+        column.transforms.retain(|step| *step != Step::Json);
+    }
+    column
 }
 
 /// The named column, or any masked one if all use the same transforms and mask.

@@ -91,3 +91,34 @@ async fn values_from_before_a_column_was_masked_are_counted() {
         assert!(!check.out.contains("192.0.2.1"));
     }
 }
+
+#[tokio::test]
+async fn rows_with_elements_from_before_an_array_was_masked_are_counted() {
+    let database = Database::new().await;
+    let mapping = Mapping::of("t").key("id").column("id", "bigint");
+    let mapping = mapping.with("required", true).column("ips", "text[]");
+    let tool = Tool::on(&database).mapping(&mapping.with("mask", "sha256"));
+    create(&tool, &database).await;
+    let token = "ab".repeat(32);
+    let arrays = [
+        format!("'{{{token},NULL,{token}}}'"),
+        "'{}'".to_owned(),
+        "NULL".to_owned(),
+    ];
+    for (array, id) in arrays.iter().zip(1..) {
+        let insert = format!("INSERT INTO t VALUES ({id}, {array})");
+        database.execute(&insert).await;
+    }
+    let tokens = |found: Vec<(String, String, String)>| {
+        let mut found = found.into_iter().filter(|(name, ..)| name == "tokens");
+        found.next().map(|(_, status, said)| (status, said))
+    };
+    assert_eq!(tokens(complaints(&tool.run("check --json").await)), None);
+    let before = format!("INSERT INTO t VALUES (9, '{{{token},192.0.2.1,192.0.2.2}}')");
+    database.execute(&before).await;
+    let check = tool.run("check --json").await;
+    let expected = "column ips: 1 of 3 rows has elements that are not tokens of sha256 mask these values as the mapping does, or delete the rows";
+    let expected = Some(("warning".to_owned(), expected.to_owned()));
+    assert_eq!(tokens(complaints(&check)), expected, "{}", check.out);
+    assert!(!check.out.contains("192.0.2.1"));
+}

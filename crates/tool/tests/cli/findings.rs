@@ -121,7 +121,35 @@ async fn a_condition_that_never_holds_is_named_with_what_is_there_instead() {
         ),
         (
             "{ type = [\"c4n4ry.*\"] }",
-            "\"type\" has 3 other values: write whole values in when, not patterns",
+            "\"type\" has 3 other values: did you mean { prefix = \"c4n4ry.\" }?",
+        ),
+        (
+            "{ type = [\"*.failed\"] }",
+            "\"type\" has 3 other values: write whole values in when, or a prefix",
+        ),
+        (
+            "{ type = { prefix = \"C4n4ry.\" } }",
+            "\"type\" has 3 other values, differs only in upper and lower case in 20 of 30 messages: correct when, or add a message for this table to the samples",
+        ),
+        (
+            "{ id = { prefix = \"7\" } }",
+            "\"id\" has 30 other values, none of them a string: correct when, or add a message for this table to the samples",
+        ),
+        (
+            "{ type = { anything-but = [\"ping\", { prefix = \"c4n4ry.\" }] } }",
+            "\"type\" has 3 excluded values: correct when, or add a message for this table to the samples",
+        ),
+        (
+            "{ kind = { anything-but = \"ping\" } }",
+            "\"kind\" is missing or null in all of 30 messages: correct when, or add a message for this table to the samples",
+        ),
+        (
+            "{ \"source.kind\" = { exists = true } }",
+            "\"source.kind\" is missing or null in all of 30 messages: correct when, or add a message for this table to the samples",
+        ),
+        (
+            "{ source = { exists = false } }",
+            "\"source\" has a value in all of 30 messages: correct when, or add a message for this table to the samples",
         ),
         (
             "{ type = [\"C4n4ry.Failed\"] }",
@@ -358,7 +386,7 @@ fn a_place_where_a_row_begins_by_the_findings_has_one() {
         let compiled = Compiled::new(name, &pipeline, None).unwrap();
         for line in read("jsonl").lines() {
             let record = Record::deserialize(json!({"messageId": "m", "body": line})).unwrap();
-            let message = Message::extract(&record, pipeline.wrapping).unwrap();
+            let message = Message::extract(&record, &pipeline.wrapping).unwrap();
             let mut rows = compiled.new_rows();
             if compiled.transform(&message, &mut rows).is_err() {
                 continue;

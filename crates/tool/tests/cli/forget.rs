@@ -434,6 +434,23 @@ async fn a_message_that_cannot_be_read_and_names_the_person_is_reported() {
     stand.dead.receive_all(1).await;
 }
 
+/// The mapping may have changed since, or the producer forgot to say it.
+#[tokio::test]
+async fn a_message_that_is_packed_although_the_mapping_does_not_say_so_and_names_the_person_is_reported()
+ {
+    let stand = Stand::new().await;
+    // {"user_id": "zq9canary.ada"}
+    stand
+        .dead
+        .send("eyJ1c2VyX2lkIjogInpxOWNhbmFyeS5hZGEifQ==")
+        .await;
+    let tool = stand.tool().input(ADA);
+    let done = silent(tool.run(&stand.command("--accept unreadable --yes")).await);
+    assert_eq!(done.code, 1, "{}", done.out);
+    assert_contains(&done.out, "left: 1 dead letter (cannot be parsed");
+    stand.dead.receive_all(1).await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_searched_for_is_refused() {
     let stand = Stand::new().await;

@@ -79,6 +79,57 @@ async fn a_value_is_processed_like_those_of_its_column() {
 }
 
 #[tokio::test]
+async fn the_token_of_an_element_finds_it_in_a_masked_array() {
+    let mapping = "table = \"t\"\nkey = [\"id\"]\ncolumn = [\n\
+        { name = \"id\", type = \"uuid\", from = \"@message_id\" },\n\
+        { name = \"recipients\", type = \"text[]\", transform = [\"json\"], mask = \"aes-siv\" }]";
+    let (database, mut function) = testkit::Function::with_tables_of(mapping).await;
+    let both = json!({"recipients": "[\"ada@example.com\", null, \"bob@example.com\"]"});
+    let event = Batch::new().body("both", both);
+    let event = event.body("other", json!({"recipients": ["eve@example.com"]}));
+    function.invoke(&event.event()).await.assert_none_failed();
+    let tool = Tool::on(&database)
+        .mapping(mapping)
+        .set("MASK_KEY", MASK_KEY);
+    let token = tool.run("token --column recipients bob@example.com").await;
+    let token = token.exits(0).out;
+    let found = format!("t WHERE '{}' = ANY (recipients)", token.trim());
+    assert_eq!(database.count(&found).await, 1);
+    let all = "SELECT DISTINCT unnest(recipients) FROM t";
+    let tokens = database
+        .rows(&format!(
+            "SELECT * FROM ({all}) AS t(token) WHERE token IS NOT NULL"
+        ))
+        .await;
+    let unmasked = tool
+        .run(&format!("unmask -- {}", tokens.concat().join(" ")))
+        .await;
+    let mut values: Vec<_> = unmasked.exits(0).out.lines().map(str::to_owned).collect();
+    values.sort();
+    assert_eq!(
+        values,
+        ["ada@example.com", "bob@example.com", "eve@example.com"]
+    );
+
+    // A row is of several people: nobody's value says whose it is.
+    let forget = tool
+        .run("forget --column recipients --yes bob@example.com")
+        .await;
+    assert_eq!((forget.code, forget.out.as_str()), (2, ""));
+    assert_contains(
+        &forget.err,
+        "is text[], but only columns of single values can be searched",
+    );
+    assert_eq!(database.count("t").await, 2);
+
+    let sample = json!({"recipients": ["ada@example.com"]}).to_string();
+    let bare = Tool::bare().mapping(mapping).input(&sample);
+    let explained = bare.run("explain").await.exits(0);
+    assert_contains(&explained.out, "tokens: set a mask key to see them");
+    assert!(!explained.out.contains("ada"), "{}", explained.out);
+}
+
+#[tokio::test]
 async fn the_key_recovers_a_value() {
     let values = "198.51.100.7\né\u{1F600}\n";
     let tool = Tool::bare().set("MASK_KEY", MASK_KEY).mapping(MASKS);

@@ -368,6 +368,65 @@ async fn an_order_that_was_dead_lettered_is_stored_whole_after_redrive() {
     );
 }
 
+/// The attribute that says how it is packed goes with it.
+#[tokio::test]
+async fn a_packed_message_is_still_unpacked_as_a_dead_letter_and_after_redrive() {
+    let mapping = "table = \"events\"\nkey = [\"id\"]\nencoding = \"@attribute.content-encoding\"\ncolumn = [\n\
+        { name = \"id\", type = \"bigint\", required = true },\n{ name = \"name\", type = \"text\" }]";
+    let database = Database::with_tables_of(mapping).await;
+    let constraint = "ALTER TABLE events ADD CONSTRAINT known CHECK (name <> 'ada')";
+    database.execute(constraint).await;
+    let queues = Queues::new().await;
+    let setup = Setup::on(&database).on_aws().mapping(mapping);
+    let setup = setup.set("DEAD_LETTER_QUEUE_URL", &queues.dead.url);
+    let mut function = setup.start().await;
+    // {"id": 7, "name": "ada"}
+    let body = "eyJpZCI6IDcsICJuYW1lIjogImFkYSJ9";
+    let base64 = MessageAttributeValue::builder().data_type("String");
+    let base64 = base64.string_value("base64").build().unwrap();
+    let send = queues
+        .queue
+        .client
+        .send_message()
+        .queue_url(&queues.queue.url);
+    let send = send.message_attributes("content-encoding", base64);
+    send.message_body(body).send().await.unwrap();
+    let (first, failed) = given(&queues, &mut function).await;
+    assert!(failed.is_empty(), "it is dead and acknowledged");
+    delete(&queues.queue, &first).await;
+
+    let tool = signing()
+        .mapping(mapping)
+        .set("DATABASE_URL", &database.url());
+    let urls = format!(
+        "--queue-url {} --dead-letter-queue-url {}",
+        queues.queue.url, queues.dead.url
+    );
+    for (person, found) in [("bob", 0), ("ada", 1)] {
+        let receipt = tool
+            .run(&format!("forget --column name --json {urls} {person}"))
+            .await;
+        assert_eq!(
+            receipt.json()[0]["dead_letters"]["found"],
+            found,
+            "{person}"
+        );
+    }
+    let explained = tool.run(&queues.command("--explain")).await.exits(0);
+    assert_contains(&explained.out, "1 message");
+
+    database
+        .execute("ALTER TABLE events DROP CONSTRAINT known")
+        .await;
+    let redriven = tool.run(&queues.command("")).await.exits(0);
+    assert_starts(&redriven.out, "moved 1 message in");
+    let policy = QueueAttributeName::RedrivePolicy;
+    queues.queue.set(policy, "").await;
+    drain(&queues.queue, &mut function).await;
+    let stored = "SELECT id::text, name FROM events";
+    assert_eq!(database.rows(stored).await, [["7", "ada"]]);
+}
+
 #[tokio::test]
 async fn a_message_that_sqs_moved_is_stored_once_under_its_original_id() {
     let (database, queues) = (strict().await, Queues::new().await);

@@ -652,6 +652,114 @@ async fn check_counts_the_tokens_of_each_key_and_warns_of_keys_that_the_ring_lac
     assert_eq!(found, expected);
 }
 
+/// Arrays of tokens: two columns, one of which has room for tokens that do not name their key.
+fn mails(database: &Database) -> Mapping {
+    let mapping = Mapping::of("mails").within(database).key("id");
+    let mapping = mapping.set("on_conflict", "update");
+    let mapping = mapping.column("id", "integer").with("required", true);
+    let mapping = mapping.column("to", "text[]").with("mask", "aes-siv");
+    let mapping = mapping
+        .column("cc", "varchar(60)[]")
+        .with("mask", "aes-siv");
+    mapping
+        .column("key_id", "text")
+        .with("from", "@mask_key_id")
+}
+
+#[tokio::test]
+async fn arrays_of_tokens_are_re_encrypted_element_by_element() {
+    let rotated = Rotated::with(mails).await;
+    let long = "x".repeat(28);
+    let rows = [
+        (1, vec![Some(old("a")), None, Some(new("b"))], Some(vec![])),
+        (2, vec![Some(new("a"))], None),
+        (3, vec![], Some(vec![Some(old("c"))])),
+        // One of them has no room for its new token, and one was never a token.
+        (
+            4,
+            vec![Some(old("d"))],
+            Some(vec![Some(old(&long)), Some(old("e"))]),
+        ),
+        (
+            5,
+            vec![Some("a\\ \"b\", NULL".to_owned()), Some(old("f"))],
+            None,
+        ),
+    ];
+    for (id, to, cc) in &rows {
+        let sql = "INSERT INTO mails VALUES ($1, $2, $3, '')";
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+            (id, Type::INT4),
+            (to, Type::TEXT_ARRAY),
+            (cc, Type::VARCHAR_ARRAY),
+        ];
+        let inserted = rotated.database.client.query_typed(sql, &parameters).await;
+        inserted.unwrap();
+    }
+    // What no mapping stores is not touched.
+    let nested = "INSERT INTO mails VALUES (6, '{{x},{y}}', ARRAY[$$OLD$$], '')";
+    let nested = nested.replace("OLD", &old("g"));
+    rotated.database.execute(&nested).await;
+
+    let dry = rotated.tool.run("remask --dry-run").await.exits(1);
+    assert_contains(&dry.out, "would re-encrypt 6 of 6 rows");
+    let counted = keys_of_check(&rotated).await;
+    let count = |column: &str, what: &str| {
+        let said = format!("column {column} has {what}");
+        assert!(
+            counted.iter().any(|(_, text)| *text == said),
+            "{said}: {counted:?}"
+        );
+    };
+    count("to", "3 tokens of key \"\"");
+    count("to", "2 tokens of key \"2026\"");
+    count("to", "3 values not encrypted by aes-siv");
+    count("cc", "4 tokens of key \"\"");
+
+    let done = rotated.tool.run("remask").await.exits(1);
+    for part in [
+        "re-encrypted 6 of 6 rows",
+        "cc: 1 token unchanged: too long for the column",
+        "to: 2 values unchanged: not aes-siv tokens of these keys",
+    ] {
+        assert_contains(&done.out, part);
+    }
+    let masker = masker("2026", NEXT_KEY);
+    let is_of = |token: &str, value: &str| {
+        assert_eq!(masker.value(token).as_deref(), Ok(value), "{token}");
+    };
+    let shown = "SELECT id::text, coalesce(to_json(\"to\")::text, ''), coalesce(to_json(cc)::text, ''), key_id FROM mails ORDER BY id";
+    let after = rotated.database.rows(shown).await;
+    let elements = |text: &str| -> Vec<Option<String>> { serde_json::from_str(text).unwrap() };
+    let first = elements(&after[0][1]);
+    is_of(first[0].as_deref().unwrap(), "a");
+    assert_eq!(first[1], None);
+    is_of(first[2].as_deref().unwrap(), "b");
+    assert_eq!(after[0][2..], ["[]", "2026"]);
+    assert_eq!(
+        after[1][1..],
+        [
+            format!("[\"{}\"]", new("a")),
+            String::new(),
+            "2026".to_owned()
+        ]
+    );
+    assert_eq!(after[2][1], "[]");
+    is_of(elements(&after[2][2])[0].as_deref().unwrap(), "c");
+    let fourth = elements(&after[3][2]);
+    assert_eq!(fourth[0].as_deref(), Some(&*old(&long)));
+    is_of(fourth[1].as_deref().unwrap(), "e");
+    let fifth = elements(&after[4][1]);
+    assert_eq!(fifth[0].as_deref(), Some("a\\ \"b\", NULL"));
+    is_of(fifth[1].as_deref().unwrap(), "f");
+    assert_eq!(after[5][1], "[[\"x\"],[\"y\"]]");
+    is_of(elements(&after[5][2])[0].as_deref().unwrap(), "g");
+    // Rows with a token of the old key, or with what is no token, do not say that they have the new key.
+    assert_eq!([&after[3][3], &after[4][3], &after[5][3]], ["", "", ""]);
+    let again = rotated.tool.run("remask").await.exits(1);
+    assert_contains(&again.out, "re-encrypted 0 of 6 rows");
+}
+
 /// A lock stands for a large table.
 #[tokio::test]
 async fn check_says_if_counting_takes_too_long() {

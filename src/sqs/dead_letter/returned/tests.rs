@@ -301,7 +301,7 @@ fn the_rows_of_records_that_were_split_off_are_the_rows_of_the_whole_message() {
         dead.body = Some(body.clone());
         let dead = DeadLetter::new(dead);
         let received = Record::deserialize(message(&body, json!({}))).unwrap();
-        let records = Records::of(&received, pipeline.wrapping).unwrap();
+        let records = Records::of(&received, &pipeline.wrapping).unwrap();
         let mut split = Cells::new();
         for (position, body) in records.bodies().enumerate() {
             let returned = dead.returned_record(position, &body, QUEUE, compiled.origins());

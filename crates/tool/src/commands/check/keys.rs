@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mapping::internals::{AesSivKeys, quote_identifier, quote_literal};
-use mapping::{KeyRing, Mask, Metadata, TableMapping};
+use mapping::{ColumnType, KeyRing, Mask, Metadata, TableMapping};
 use sqs_to_postgres::database::{Database, DatabaseError};
 
 use super::report::Report;
@@ -89,23 +89,30 @@ fn statement(mapping: &TableMapping) -> Option<String> {
         let name = quote_identifier(&column.name);
         let label = quote_literal(&column.name);
         let is_token = column.mask.is_some_and(Mask::is_reversible);
+        let (value, of_elements) = match column.column_type {
+            ColumnType::Array(_) => (
+                "e.value".to_owned(),
+                format!(" FROM pg_catalog.unnest(t.{name}) AS e(value)"),
+            ),
+            _ => (format!("t.{name}"), String::new()),
+        };
         let id = match is_token {
             true => format!(
-                "CASE WHEN t.{name}::pg_catalog.text ~ '{TOKEN}' THEN coalesce(substring(t.{name}::pg_catalog.text FROM '{TOKEN}'), '') END"
+                "CASE WHEN {value}::pg_catalog.text ~ '{TOKEN}' THEN coalesce(substring({value}::pg_catalog.text FROM '{TOKEN}'), '') END"
             ),
-            false => format!("t.{name}::pg_catalog.text"),
+            false => format!("{value}::pg_catalog.text"),
         };
         let is_needed = is_token || column.reads(&Metadata::MaskKeyId);
-        is_needed.then(|| format!("({label}, {id}, {}, t.{name} IS NULL)", !is_token))
+        is_needed.then(|| format!("SELECT {label}, {id}, {}, {value} IS NULL{of_elements}", !is_token))
     });
     let columns: Vec<_> = columns.collect();
     (!columns.is_empty()).then(|| {
         format!(
             "SELECT v.name, v.id, v.is_hash, pg_catalog.count(*) FROM {} AS t \
-             CROSS JOIN LATERAL (VALUES {}) AS v(name, id, is_hash, is_null) \
+             CROSS JOIN LATERAL ({}) AS v(name, id, is_hash, is_null) \
              WHERE NOT v.is_null GROUP BY 1, 2, 3 ORDER BY 1, 2",
             mapping.table,
-            columns.join(", ")
+            columns.join(" UNION ALL ")
         )
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mapping::internals::quote_identifier;
-use mapping::{Column, Mask, TableMapping};
+use mapping::{Column, ColumnType, Mask, TableMapping};
 use sqs_to_postgres::database::{Database, DatabaseError};
 
 use super::report::Report;
@@ -46,10 +46,11 @@ pub(super) async fn check(database: &mut Database, mapping: &TableMapping, repor
     for ((column, mask), [values, others]) in hashed.iter().zip(counts) {
         if others > 0 {
             let rows = counted(values, "row");
-            let are = if others == 1 {
-                "is not a token"
-            } else {
-                "are not tokens"
+            let are = match (column.column_type, others) {
+                (ColumnType::Array(_), 1) => "has elements that are not tokens",
+                (ColumnType::Array(_), _) => "have elements that are not tokens",
+                (_, 1) => "is not a token",
+                (_, _) => "are not tokens",
             };
             let text = format!(
                 "column {}: {others} {of}{rows} {are} of {mask}",
@@ -61,15 +62,24 @@ pub(super) async fn check(database: &mut Database, mapping: &TableMapping, repor
     }
 }
 
-/// For each column how many values there are, and how many of them no hash can be.
+/// For each column how many values there are, and how many of them no hash can be. An array counts as one of these if
+/// one of its elements is.
 fn statement(mapping: &TableMapping, hashed: &[(&Column, Mask)], limit: &str) -> String {
     let names = hashed
         .iter()
         .map(|(column, _)| quote_identifier(&column.name));
     let names: Vec<String> = names.collect();
-    let counts = names.iter().zip(hashed).map(|(name, (_, mask))| {
+    let counts = names.iter().zip(hashed).map(|(name, (column, mask))| {
         let pattern = format!("^[0-9a-f]{{{}}}$", mask.min_token_chars());
-        let is_other = format!("t.{name}::pg_catalog.text OPERATOR(pg_catalog.!~) '{pattern}'");
+        let is_not_token =
+            |value: &str| format!("{value}::pg_catalog.text OPERATOR(pg_catalog.!~) '{pattern}'");
+        let is_other = match column.column_type {
+            ColumnType::Array(_) => format!(
+                "EXISTS (SELECT FROM pg_catalog.unnest(t.{name}) AS e(value) WHERE {})",
+                is_not_token("e.value")
+            ),
+            _ => is_not_token(&format!("t.{name}")),
+        };
         format!("pg_catalog.count(t.{name}), pg_catalog.count(*) FILTER (WHERE {is_other})")
     });
     let counts: Vec<String> = counts.collect();

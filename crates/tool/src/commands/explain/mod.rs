@@ -310,6 +310,9 @@ impl Explainer {
     fn shown(&self, column: &Column, text: &str) -> String {
         match column.mask {
             Some(_) if self.has_key => text.to_owned(),
+            Some(_) if column.column_type.is_nested() => {
+                "tokens: set a mask key to see them".to_owned()
+            }
             Some(_) => format!(
                 "a token of {} characters: set a mask key to see it",
                 text.len()

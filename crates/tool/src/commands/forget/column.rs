@@ -23,7 +23,7 @@ enum ColumnError {
     #[error("no table of the mapping has a column {0:?}: name one of {1} with --column")]
     NoColumn(String, String),
     #[error(
-        "column {column:?} of table {table} is {column_type}, but only single values can be searched for: name another column with --column"
+        "column {column:?} of table {table} is {column_type}, but only columns of single values can be searched: name another column with --column"
     )]
     Nested {
         column: String,

@@ -3,7 +3,9 @@
 use std::iter::once;
 
 use mapping::internals::{AesSivKeys, Masker, UnmaskError};
-use mapping::{Compiled, KeyRing, Mask, Message, Origins, Pipeline, Rule};
+use mapping::{
+    Compiled, Encoding, KeyRing, Mask, Message, Origins, Packing, Pipeline, Record, Rule, Wrapping,
+};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio_postgres::types::Type;
@@ -137,7 +139,9 @@ impl People {
     pub(super) fn whose(&self, message: &aws_sdk_sqs::types::Message, queue_arn: &str) -> Whose {
         let body = message.body().unwrap_or_default();
         let Some(mut record) = record(message, queue_arn) else {
-            return self.unreadable(body);
+            return Whose::Unreadable {
+                is_suspect: self.is_in(body),
+            };
         };
         record.apply_origin(&self.origins);
         let extracted = self
@@ -145,7 +149,7 @@ impl People {
             .first()
             .map(|mapping| mapping.extract(&record));
         let Some(Ok(message)) = extracted else {
-            return self.unreadable(body);
+            return self.undecoded(&record, body);
         };
         let mut is_transformed = false;
         for compiled in &self.mappings {
@@ -177,13 +181,22 @@ impl People {
         let is_calculated = self.searched.iter().any(|searched| searched.is_calculated);
         match is_transformed || !is_calculated && is_json() {
             true => Whose::OfOthers,
-            false => self.unreadable(body),
+            false => self.undecoded(&record, body),
         }
     }
 
-    fn unreadable(&self, body: &str) -> Whose {
+    /// What cannot be read as the mapping says may be packed in another way.
+    fn undecoded(&self, record: &Record<'_>, body: &str) -> Whose {
+        let mut texts = Encoding::all().filter_map(|encoding| {
+            let wrapping = Wrapping {
+                encoding: Packing::As(encoding),
+                ..self.pipeline.wrapping.envelope.into()
+            };
+            Message::extract(record, &wrapping).ok()
+        });
+        let is_within = texts.any(|text| self.is_in(text.body()));
         Whose::Unreadable {
-            is_suspect: self.is_in(body),
+            is_suspect: is_within || self.is_in(body),
         }
     }
 

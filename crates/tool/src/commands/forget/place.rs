@@ -75,9 +75,9 @@ fn of_table(people: &People, tables: &[FoundRows], mapping: &TableMapping) -> Un
 /// Why a column that may hold a value of a person was not searched.
 fn why(column: &Column) -> Option<&'static str> {
     match column.column_type {
+        _ if column.mask.is_some() => Some("another masked column"),
         column_type if column_type.is_nested() => Some("a nested value"),
         column_type if !column_type.is_text() => None,
-        _ if column.mask.is_some() => Some("another masked column"),
         _ => Some("another column in plaintext"),
     }
 }

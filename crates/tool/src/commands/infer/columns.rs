@@ -254,10 +254,15 @@ impl<'s> ColumnCollector<'s> {
         let others = self.others.iter().filter_map(|other| other.at(path));
         let all: Vec<&Shape> = [shape].into_iter().chain(others).collect();
         match all.iter().find_map(|shape| shape.pii_inside(&name)) {
-            Some(kind) if !all.iter().all(is_scalar) => self.leave_out(format!(
-                "{}, which seems to contain {kind}: jsonb and arrays cannot be masked",
-                quoted(&from)
-            )),
+            Some(kind)
+                if !all.iter().all(is_scalar)
+                    && !all.iter().all(|shape| shape.is_array_of_scalars()) =>
+            {
+                self.leave_out(format!(
+                    "{}, which seems to contain {kind}: jsonb cannot be masked",
+                    quoted(&from)
+                ));
+            }
             _ => self.add_column(path.to_vec(), from, &name, all),
         }
     }
@@ -289,11 +294,19 @@ impl<'s> ColumnCollector<'s> {
             return;
         }
         let is_required = shape.present == self.total;
-        let mask = all.iter().find_map(|shape| shape.pii(name));
-        let mask = mask.map(|(_, why)| (MASK, why));
+        let is_array = shape.of(&[Class::Array]) > 0 && shape.is_array_of_scalars();
+        let of_elements = |shape: &&'s Shape| shape.items.as_ref().filter(|_| is_array)?.pii(name);
+        let mut pii = all
+            .iter()
+            .filter_map(|shape| shape.pii(name).or_else(|| of_elements(shape)));
+        let mask = pii.next().map(|(_, why)| (MASK, why));
         let choice = match mask {
             Some(_) => Choice {
-                column_type: ColumnType::Varchar(MASK.min_token_chars()).to_string(),
+                column_type: format!(
+                    "{}{}",
+                    ColumnType::Varchar(MASK.min_token_chars()),
+                    if is_array { "[]" } else { "" }
+                ),
                 why: "the width of a token".to_owned(),
                 fits_all: true,
             },

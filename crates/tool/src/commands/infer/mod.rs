@@ -153,7 +153,7 @@ fn observe(samples: &[Sample]) -> (Observed<'_>, Vec<(usize, String)>) {
 }
 
 fn observe_attributes(shape: &mut Shape, sample: &Sample, envelope: Envelope, position: usize) {
-    if let Ok(message) = Message::extract(&sample.record, envelope.into()) {
+    if let Ok(message) = Message::extract(&sample.record, &envelope.into()) {
         for (name, value) in message.attributes() {
             if name != ORIGIN {
                 shape

@@ -188,6 +188,13 @@ impl Shape {
         (are_arrays && are_objects && items.is_record("")).then_some(items)
     }
 
+    /// Whether all values are arrays, of nothing but single values.
+    pub(super) fn is_array_of_scalars(&self) -> bool {
+        let items = self.items.as_ref();
+        let are_scalars = items.is_none_or(|items| items.scalars() == items.all());
+        self.of(&[Class::Array]) == self.all() && are_scalars
+    }
+
     /// The kind of personal data that name and values suggest, with the reason.
     pub(super) fn pii(&self, name: &str) -> Option<(Pii, String)> {
         // Null may become anything; true or false is hardly personal.

@@ -52,7 +52,7 @@ pub(super) fn records(
         format: packed.unwrap_or_default(),
         ..Wrapping::default()
     };
-    let message = Message::extract(&sample.record, wrapping).map_err(|error| match error {
+    let message = Message::extract(&sample.record, &wrapping).map_err(|error| match error {
         ExtractError::LineNotJson(_) => "a line of the message is not JSON",
         _ => "it is not in the envelope of most samples",
     })?;
@@ -105,7 +105,7 @@ impl Wrap {
 /// The envelope of most samples.
 pub(super) fn envelope(samples: &[Sample]) -> Envelope {
     let fits_most = |envelope: &Envelope| {
-        let fits = |sample: &&Sample| Message::extract(&sample.record, (*envelope).into()).is_ok();
+        let fits = |sample: &&Sample| Message::extract(&sample.record, &(*envelope).into()).is_ok();
         samples.iter().filter(fits).count() * 2 > samples.len()
     };
     let mut envelopes = Envelope::all().filter(|envelope| envelope.mismatch().is_some());

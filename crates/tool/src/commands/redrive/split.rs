@@ -47,7 +47,7 @@ impl Splitter {
 
     fn records(&self, message: &DeadLetter) -> Result<Records, Unsendable> {
         let record = record(message.message(), &self.queue_arn);
-        let records = record.and_then(|record| Records::of(&record, self.wrapping));
+        let records = record.and_then(|record| Records::of(&record, &self.wrapping));
         records.ok_or(Unsendable::NotRecords)
     }
 }

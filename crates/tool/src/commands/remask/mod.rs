@@ -269,13 +269,27 @@ impl Worker {
         let key: Vec<String> = cells.into_iter().flatten().collect();
         let mut new = old.clone();
         let mut is_current = true;
-        for ((name, max_chars), cell) in target.tokens.iter().zip(&mut new) {
-            let Some(token) = cell else { continue };
-            let (found, replacement) = self.classify(token, *max_chars)?;
-            is_current &= !found.is_problem();
-            *page.found.entry((name.clone(), found)).or_default() += 1;
-            if let Some(replacement) = replacement {
-                *token = replacement;
+        for (column, cell) in target.tokens.iter().zip(&mut new) {
+            let Some(text) = cell else { continue };
+            let mut tokens = match column.is_array {
+                true => elements_of(text),
+                false => vec![Some(text.clone())],
+            };
+            let mut is_changed = false;
+            for token in tokens.iter_mut().flatten() {
+                let (found, replacement) = self.classify(token, column.max_chars)?;
+                is_current &= !found.is_problem();
+                *page.found.entry((column.name.clone(), found)).or_default() += 1;
+                if let Some(replacement) = replacement {
+                    *token = replacement;
+                    is_changed = true;
+                }
+            }
+            if is_changed {
+                *text = match column.is_array {
+                    true => array_of(&tokens),
+                    false => tokens.into_iter().flatten().collect(),
+                };
             }
         }
         if let Some(id) = new.get_mut(target.tokens.len()).filter(|_| is_current) {
@@ -367,6 +381,21 @@ impl Worker {
         let client = connect(&mut self.database).await?;
         Ok(client.query_typed(sql, parameters).await?)
     }
+}
+
+/// The elements of an array that was read as JSON; an array of arrays, which no mapping stores, is one value.
+fn elements_of(json: &str) -> Vec<Option<String>> {
+    serde_json::from_str(json).unwrap_or_else(|_| vec![Some(json.to_owned())])
+}
+
+/// An array as Postgres reads it.
+/// Source: <https://www.postgresql.org/docs/18/arrays.html#ARRAYS-IO>.
+fn array_of(elements: &[Option<String>]) -> String {
+    let elements = elements.iter().map(|element| match element {
+        Some(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+        None => "NULL".to_owned(),
+    });
+    format!("{{{}}}", elements.collect::<Vec<_>>().join(","))
 }
 
 /// One cell of every change, for an array.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use mapping::internals::{qualified, quote_identifier};
-use mapping::{Column, Mask, Metadata, Pipeline, TableMapping};
+use mapping::{Column, ColumnType, Mask, Metadata, Pipeline, TableMapping};
 use sqs_to_postgres::database::DatabaseError;
 use sqs_to_postgres::schema::Inspection;
 use thiserror::Error;
@@ -47,14 +47,23 @@ pub(super) enum TableRefused {
 pub(super) struct Target {
     /// Quoted.
     pub(super) table: String,
-    /// The columns of aes-siv tokens, with the length that they may have.
-    pub(super) tokens: Vec<(String, Option<usize>)>,
+    /// The columns of aes-siv tokens.
+    pub(super) tokens: Vec<TokenColumn>,
     /// The column of `@mask_key_id`, unless hashes need it: it then says which key made them.
     pub(super) key_id: Option<String>,
     /// The columns with tokens of hmac-sha256.
     pub(super) hashes: Vec<String>,
     /// The columns of the key, in the order of its index.
     pub(super) key: Vec<KeyColumn>,
+}
+
+/// A column of aes-siv tokens.
+pub(super) struct TokenColumn {
+    pub(super) name: String,
+    /// Whether it has arrays of them.
+    pub(super) is_array: bool,
+    /// The length that a token may have.
+    pub(super) max_chars: Option<usize>,
 }
 
 pub(super) struct KeyColumn {
@@ -93,9 +102,11 @@ impl Target {
             .iter()
             .filter(|column| column.mask.is_some_and(Mask::needs_key))
             .partition(|column| column.mask.is_some_and(Mask::is_reversible));
-        let tokens = reversible
-            .into_iter()
-            .map(|column| (column.name.clone(), column.column_type.max_chars()));
+        let tokens = reversible.into_iter().map(|column| TokenColumn {
+            name: column.name.clone(),
+            is_array: matches!(column.column_type, ColumnType::Array(_)),
+            max_chars: column.column_type.single().max_chars(),
+        });
         let hashes = others.into_iter().map(|column| column.name.clone());
         let is_key_id = |column: &&Column| column.reads(&Metadata::MaskKeyId);
         let hashes: Vec<_> = hashes.collect();
@@ -121,8 +132,22 @@ impl Target {
 
     /// The columns that may change: the columns of tokens, and the column of the key's id.
     fn changed(&self) -> impl Iterator<Item = &str> {
-        let tokens = self.tokens.iter().map(|(name, _)| name.as_str());
+        let tokens = self.tokens.iter().map(|column| column.name.as_str());
         tokens.chain(self.key_id.as_deref())
+    }
+
+    /// What is read of a column that may change, as text: an array as JSON.
+    fn read(&self, name: &str) -> String {
+        let column = column(name);
+        match self.is_array(name) {
+            true => format!("pg_catalog.to_json({column})::pg_catalog.text"),
+            false => format!("{column}::pg_catalog.text"),
+        }
+    }
+
+    fn is_array(&self, name: &str) -> bool {
+        let mut tokens = self.tokens.iter();
+        tokens.any(|column| column.name == name && column.is_array)
     }
 
     /// Reads the key's columns: in the order of its index, so that Postgres reads pages along it.
@@ -173,12 +198,12 @@ impl Target {
         Ok(())
     }
 
-    /// The statement that reads a page of rows: the key, the tokens, and the key's id; as text. If it is not the first
-    /// page, the parameters are the last key of the one before.
+    /// The statement that reads a page of rows: the key, the tokens, and the key's id; as text, arrays as JSON. If it is
+    /// not the first page, the parameters are the last key of the one before.
     pub(super) fn page(&self, is_first: bool, rows: usize) -> String {
-        let key = self.key.iter().map(|key| key.name.as_str());
-        let cells = key.chain(self.changed());
-        let cells = cells.map(|name| format!("{}::pg_catalog.text", column(name)));
+        let key = self.key.iter();
+        let key = key.map(|key| format!("{}::pg_catalog.text", column(&key.name)));
+        let cells = key.chain(self.changed().map(|name| self.read(name)));
         let key = listed(self.key.iter().map(|key| column(&key.name)));
         let condition = match is_first {
             true => String::new(),
@@ -213,7 +238,8 @@ impl Target {
     }
 
     /// The statement that replaces tokens where they are still those that were read. The parameters are arrays: the
-    /// columns of the key, and for each column that changes what was read and what replaces it.
+    /// columns of the key, and for each column that changes what was read and what replaces it: of an array what
+    /// Postgres reads as one, unless it stays.
     ///
     /// It locks rows in the order of the key, and skips those that somebody else has locked: so it never waits while it
     /// holds a lock that a batch of the function needs, and cannot be in a deadlock over rows with one.
@@ -224,12 +250,8 @@ impl Target {
             .collect();
         let changed: Vec<_> = self.changed().collect();
         let unchanged = changed.iter().enumerate();
-        let unchanged = unchanged.map(|(at, name)| {
-            format!(
-                "{}::pg_catalog.text IS NOT DISTINCT FROM n.o{at}",
-                column(name)
-            )
-        });
+        let unchanged =
+            unchanged.map(|(at, name)| format!("{} IS NOT DISTINCT FROM n.o{at}", self.read(name)));
         let same = [keys, unchanged.collect()].concat().join(" AND ");
         let arrays = 1..=self.key.len() + 2 * changed.len();
         let arrays =
@@ -240,7 +262,15 @@ impl Target {
         );
         let order = listed(self.key.iter().map(|key| column(&key.name)));
         let set = changed.iter().enumerate();
-        let set = listed(set.map(|(at, name)| format!("{} = n.n{at}", quote_identifier(name))));
+        let set = listed(set.map(|(at, name)| {
+            let (quoted, old) = (quote_identifier(name), column(name));
+            match self.is_array(name) {
+                true => format!(
+                    "{quoted} = CASE WHEN n.n{at} IS NOT DISTINCT FROM n.o{at} THEN {old} ELSE n.n{at}::pg_catalog.text[] END"
+                ),
+                false => format!("{quoted} = n.n{at}"),
+            }
+        }));
         let table = &self.table;
         format!(
             "WITH locked AS (SELECT n.* FROM {table} AS t JOIN ROWS FROM ({arrays}) AS n({names}) ON {same} \

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mapping::internals::Tested;
-use mapping::{Condition, Scalar};
+use mapping::{Condition, Pattern, Scalar, Test};
 
 use crate::cli::output::{counted, listed};
 
@@ -18,10 +18,10 @@ pub(super) struct Tally {
     tested: usize,
     missing: usize,
     nested: usize,
-    /// Values that it does not name, as JSON. They may be personal.
+    /// Values for which it does not hold, as JSON. They may be personal.
     others: BTreeSet<String>,
     is_cut: bool,
-    /// How often the value differs from one that it names only in upper and lower case.
+    /// How often the value differs from what it asks for only in upper and lower case.
     pub(super) other_case: usize,
 }
 
@@ -49,6 +49,10 @@ impl Tally {
             true => format!("in all of {}", counted(count, noun)),
             false => format!("in {count} of {}", counted(self.tested, noun)),
         };
+        let from = condition.source.to_string();
+        if wants_nothing(condition) {
+            return format!("{from:?} has a value {}", of(self.tested - self.holds));
+        }
         let mut parts = Vec::new();
         if !self.others.is_empty() {
             parts.push(self.others(condition, shows_values));
@@ -63,19 +67,24 @@ impl Tally {
         if self.nested > 0 {
             parts.push(format!("is an object or array {}", of(self.nested)));
         }
-        format!("{:?} {}", condition.source.to_string(), listed(parts))
+        format!("{from:?} {}", listed(parts))
     }
 
     fn others(&self, condition: &Condition, shows_values: bool) -> String {
         let more = if self.is_cut { "more than " } else { "" };
-        let mut text = format!("has {more}{}", counted(self.others.len(), "other value"));
-        let is_text = |value: &Scalar| matches!(value, Scalar::Text(_));
-        let wants_text = condition.values.iter().all(is_text);
+        let kind = match excludes(condition) {
+            true => "excluded value",
+            false => "other value",
+        };
+        let mut text = format!("has {more}{}", counted(self.others.len(), kind));
         let are_texts = |are: bool| self.others.iter().all(|json| json.starts_with('"') == are);
-        if wants_text && are_texts(false) {
-            text += ", none of them a string";
-        } else if !condition.values.iter().any(is_text) && are_texts(true) {
-            text += ", all of them strings";
+        let wanted: Vec<_> = wanted(condition).collect();
+        if wanted.len() == condition.tests.len() {
+            if wanted.iter().all(|pattern| is_text(pattern)) && are_texts(false) {
+                text += ", none of them a string";
+            } else if !wanted.iter().any(|pattern| is_text(pattern)) && are_texts(true) {
+                text += ", all of them strings";
+            }
         }
         if shows_values {
             let shown = self.others.iter().take(MAX_SHOWN);
@@ -97,23 +106,72 @@ pub(super) fn one_instead(condition: &Condition, tested: &Tested, shows_values: 
         Tested::Missing => format!("{from} is missing or null"),
         Tested::Nested => format!("{from} is an object or array"),
         Tested::Other(value) if shows_values => format!("{from} is {}", json(value)),
+        Tested::Other(_) if wants_nothing(condition) => format!("{from} has a value"),
+        Tested::Other(_) if excludes(condition) => format!("{from} has an excluded value"),
         Tested::Other(_) => format!("{from} has another value"),
     }
 }
 
-/// Whether a condition names something like `charge.*`. Values are compared as a whole.
-pub(super) fn has_pattern(condition: &Condition) -> bool {
-    let is_pattern = |value: &Scalar| matches!(value, Scalar::Text(text) if text.contains('*'));
-    condition.values.iter().any(is_pattern)
+/// How a value that ends with `*` is written as a prefix, which it was probably meant to be.
+pub(super) fn meant_as_prefix(condition: &Condition) -> Option<String> {
+    wanted(condition).find_map(|pattern| match pattern {
+        Pattern::Equals(Scalar::Text(text)) => {
+            let prefix = text.strip_suffix('*')?;
+            let is_prefix = !prefix.is_empty() && !prefix.contains('*');
+            is_prefix.then(|| format!("{{ prefix = {} }}", serde_json::Value::from(prefix)))
+        }
+        Pattern::Equals(Scalar::Number(_) | Scalar::Bool(_)) | Pattern::Prefix(_) => None,
+    })
 }
 
+/// Whether a condition names something like `*.charge`. Values are compared as a whole.
+pub(super) fn has_pattern(condition: &Condition) -> bool {
+    wanted(condition).any(|pattern| match pattern {
+        Pattern::Equals(Scalar::Text(text)) | Pattern::Prefix(text) => text.contains('*'),
+        Pattern::Equals(Scalar::Number(_) | Scalar::Bool(_)) => false,
+    })
+}
+
+/// The values for which a condition holds, as far as it names them.
+fn wanted(condition: &Condition) -> impl Iterator<Item = &Pattern> {
+    condition.tests.iter().filter_map(|test| match test {
+        Test::Is(pattern) => Some(pattern),
+        Test::Exists(_) | Test::AnythingBut(_) => None,
+    })
+}
+
+fn is_text(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::Equals(Scalar::Text(_)) | Pattern::Prefix(_) => true,
+        Pattern::Equals(Scalar::Number(_) | Scalar::Bool(_)) => false,
+    }
+}
+
+/// Whether a condition holds only where there is no value.
+fn wants_nothing(condition: &Condition) -> bool {
+    condition
+        .tests
+        .iter()
+        .all(|test| *test == Test::Exists(false))
+}
+
+/// Whether a value for which a condition does not hold is one that it excludes.
+fn excludes(condition: &Condition) -> bool {
+    let excludes = |test: &Test| matches!(test, Test::AnythingBut(_));
+    condition.tests.iter().any(excludes)
+}
+
+/// Whether a text differs from what the condition asks for only in upper and lower case.
 fn is_in_other_case(condition: &Condition, value: &Scalar) -> bool {
-    let lower = |value: &Scalar| match value {
-        Scalar::Text(text) => Some(text.to_lowercase()),
-        Scalar::Number(_) | Scalar::Bool(_) => None,
+    let Scalar::Text(text) = value else {
+        return false;
     };
-    let value = lower(value);
-    value.is_some() && condition.values.iter().any(|named| lower(named) == value)
+    let text = text.to_lowercase();
+    wanted(condition).any(|pattern| match pattern {
+        Pattern::Equals(Scalar::Text(wanted)) => wanted.to_lowercase() == text,
+        Pattern::Equals(Scalar::Number(_) | Scalar::Bool(_)) => false,
+        Pattern::Prefix(prefix) => text.starts_with(&prefix.to_lowercase()),
+    })
 }
 
 fn json(value: &Scalar) -> String {
