@@ -11,7 +11,7 @@ use mapping::Record;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::error::CliError;
 
@@ -145,14 +145,15 @@ fn of_received(message: &Value) -> Value {
         let value = json!({"dataType": data_type, "stringValue": text, "binaryValue": bytes});
         (name.clone(), value)
     });
-    let attributes: serde_json::Map<String, Value> = attributes.collect();
-    let mut record = json!({
-        "messageId": message["MessageId"], "body": message["Body"], "messageAttributes": attributes,
-    });
-    if message["Attributes"].is_object() {
-        record["attributes"] = message["Attributes"].clone();
-    }
-    record
+    let attributes: Map<String, Value> = attributes.collect();
+    // Those that receive-message was not asked for are missing, although every message has them.
+    let mut system = delivered_now();
+    let received = message["Attributes"].as_object().into_iter().flatten();
+    system.extend(received.map(|(name, value)| (name.clone(), value.clone())));
+    json!({
+        "messageId": message["MessageId"], "body": message["Body"], "attributes": system,
+        "messageAttributes": attributes,
+    })
 }
 
 /// The values of a text, each with the line on which it begins. An object or array may have several lines or share one;
@@ -194,15 +195,26 @@ fn value_end(text: &str) -> usize {
 fn of_body(place: String, body: &str) -> Result<Sample, CliError> {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let record = json!({
+        "messageId": format!("00000000-0000-4000-8000-{number:012}"), "body": body,
+        "attributes": delivered_now(),
+    });
+    sample(place, record)
+}
+
+/// The attributes of a message that SQS received and delivered now.
+fn delivered_now() -> Map<String, Value> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = now.as_millis().to_string();
-    let record = json!({
-        "messageId": format!("00000000-0000-4000-8000-{number:012}"), "body": body,
-        "attributes": {"SentTimestamp": now, "ApproximateFirstReceiveTimestamp": now, "ApproximateReceiveCount": "1"},
-    });
-    sample(place, record)
+    let attributes = [
+        ("SentTimestamp", now.clone()),
+        ("ApproximateFirstReceiveTimestamp", now),
+        ("ApproximateReceiveCount", "1".to_owned()),
+    ];
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), Value::from(value)));
+    attributes.into_iter().collect()
 }
 
 fn sample(place: String, record: Value) -> Result<Sample, CliError> {

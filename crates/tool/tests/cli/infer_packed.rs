@@ -42,7 +42,6 @@ fn received(bodies: &[String]) -> String {
     let message = |(number, body): (usize, &String)| {
         json!({
             "MessageId": format!("5e0d8f2a-0000-4000-8000-{number:012}"), "ReceiptHandle": "r", "MD5OfBody": "", "Body": body,
-            "Attributes": {"SentTimestamp": "1769903999500"},
             "MessageAttributes": {"tenant": {"StringValue": "acme", "DataType": "String"}},
         })
     };

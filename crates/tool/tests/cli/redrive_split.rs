@@ -35,7 +35,8 @@ column = [
     )
 }
 
-const ROWS: &str = "SELECT message_id::text, line::text, value::text FROM readings ORDER BY line";
+const ROWS: &str =
+    "SELECT message_id::text, line::text, value::text FROM readings ORDER BY readings.line";
 
 async fn split(queues: &Queues, mapping: &str, options: &str) -> Ended {
     let tool = signing().mapping(mapping);

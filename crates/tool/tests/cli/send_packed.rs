@@ -232,3 +232,39 @@ async fn a_mapping_that_reads_one_record_of_a_message_is_refused() {
     let refused = send(&double(), &["{}".to_owned()], &alone).await.exits(2);
     assert_contains(&refused.err, "--pack");
 }
+
+#[tokio::test]
+async fn packed_messages_may_come_through_sns() {
+    let lines: Vec<String> = (0..5)
+        .map(|id| json!({"id": id, "name": "\"\\"}).to_string())
+        .collect();
+    let packed = mapping(
+        "envelope = \"sns\"\nencoding = \"base64\"\nbody = \"lines\"",
+        "each = \"@body\"\nwhen = { \"@attribute.tenant\" = \"acme\" }",
+    );
+    let (double, file) = (double(), TempFile::new(&packed));
+    let options = format!(
+        "--pack 2 --sns arn:aws:sns:eu-west-1:0:readings --attribute tenant=acme --pipeline {}",
+        file.0.display()
+    );
+    let sent = send(&double, &lines, &options).await.exits(0);
+    assert_ends(&sent.out, ", as 3 messages\n");
+    let arrived = double.state().arrived.clone();
+    assert_eq!(rows(&packed, &arrived), rows(&mapping("", ""), &lines));
+}
+
+#[tokio::test]
+async fn a_message_has_lines_with_the_same_attributes() {
+    let line = |n: usize| json!({"n": n, "meta": {"tenant": n / 3}}).to_string();
+    let lines: Vec<String> = (0..9).map(line).collect();
+    let double = double();
+    let sent = send(&double, &lines, "--pack 5 --attributes-from meta");
+    assert_ends(&sent.await.exits(0).out, ", as 3 messages\n");
+    let mut arrived = double.state().arrived.clone();
+    arrived.sort();
+    let expected: Vec<String> = lines
+        .chunks(3)
+        .map(|lines| format!("[{}]", lines.join(",")))
+        .collect();
+    assert_eq!(arrived, expected);
+}

@@ -61,7 +61,8 @@ Examples:
 /// With --split, a message of several records (each = "@body" in the mapping) becomes a
 /// message for each of them, so that one bad record keeps only itself from being stored.
 /// Each keeps the id and its position, so its row has the key that it would have had; if
-/// the command is interrupted, run it again. It reads the mapping, and needs the mask key.
+/// the command is interrupted, run it again. It reads the mapping (--pipeline), and needs
+/// the function's mask key, if there is one.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {

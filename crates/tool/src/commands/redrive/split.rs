@@ -64,8 +64,9 @@ impl Workers<'_> {
                 break;
             }
             match splitter.records(message) {
-                // It is as if it had been split.
+                // Alone it is what it would be after a split.
                 Ok(records) if records.len() < 2 => {
+                    self.pace_records(1).await;
                     self.process_whole(slice::from_ref(message)).await?;
                 }
                 Ok(_) if self.sender.is_blocked(message.group()) => {
@@ -77,6 +78,13 @@ impl Workers<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the rate allows to send so many.
+    async fn pace_records(&self, count: usize) {
+        let before = self.records_sent.get();
+        self.records_sent.set(before + count);
+        self.pace(before).await;
     }
 
     fn not_split(&self, message: &DeadLetter, reason: Unsendable) -> Result<(), CliError> {
@@ -94,13 +102,11 @@ impl Workers<'_> {
             sendable.ok()
         }));
         for request in requests {
-            self.pace(self.records_sent.get()).await;
+            self.pace_records(request.len()).await;
             if self.stop.is_asked() {
                 self.report.borrow_mut().sent_of_unmoved(ids.len());
                 return Ok(());
             }
-            self.records_sent
-                .set(self.records_sent.get() + request.len());
             let (sent, result) = self.sender.send(request).await;
             let mut refused = None;
             for sent in sent {
@@ -136,7 +142,9 @@ impl Workers<'_> {
         records.bodies().enumerate().map(|(position, body)| {
             let returned = message.returned_record(position, &body, &self.to_arn, &self.origins)?;
             self.report.borrow_mut().note(&returned.notes);
-            self.moved.borrow_mut().insert(message.digest_of(&body));
+            if self.flags.moves() {
+                self.moved.borrow_mut().insert(message.digest_of(&body));
+            }
             Ok(returned.message)
         })
     }
