@@ -111,7 +111,7 @@ fn a_program_that_reads_more_than_its_input_or_need_not_end_is_refused() {
         ("debug", "debug/0 is not available"),
         ("halt", "halt/0 is not available"),
         ("recurse(.)", "recurse/1 is not available"),
-        ("repeat(.)", "repeat/1 is not available"),
+        ("repeat (.)", "repeat/1 is not available"),
         ("[while(true; .)]", "while/2 is not available"),
         ("until(false; .)", "until/2 is not available"),
         ("range(0; 1; 0)", "range/3 is not available"),
