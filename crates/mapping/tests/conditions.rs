@@ -1,4 +1,5 @@
 //! `when`: which messages it takes, compared with the same patterns evaluated on parsed JSON.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use mapping::{Compiled, Pipeline, Record};
 use proptest::prelude::*;

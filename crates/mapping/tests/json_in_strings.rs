@@ -1,4 +1,5 @@
 //! `transform = ["json"]`: what a column stores of JSON in a string is what it stores of the value itself.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use mapping::{Compiled, MessageRows, Pipeline, Record};
 use proptest::prelude::*;

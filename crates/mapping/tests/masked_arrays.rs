@@ -1,4 +1,5 @@
 //! Masks of arrays: what is stored is the token of each element, in its place.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use mapping::internals::readable;
 use mapping::{ColumnType, Compiled, KeyRing, MaskKey, Pipeline, Record};

@@ -456,7 +456,7 @@ fn with_variable<'s>(
 }
 
 /// `. * factor`, at the cost of the product.
-fn product_with<'s>(factor: Term<&'s str>) -> Term<&'s str> {
+fn product_with(factor: Term<&str>) -> Term<&str> {
     let product = operation(Term::Id, BinaryOp::Math(Math::Mul), factor.clone());
     then(Term::Call(CHARGE_TIMES, vec![factor]), product)
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use super::{Problem, Source};
 use crate::message::{Envelope, Metadata};
-use crate::text::similar;
 
 /// A value, and what it must be.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +63,8 @@ const EXISTS: &str = "exists";
 const PREFIX: &str = "prefix";
 const ANYTHING_BUT: &str = "anything-but";
 
+pub(super) const WORDS: [&str; 3] = [EXISTS, PREFIX, ANYTHING_BUT];
+
 /// What `word` says in the file: what the values may be, by where they come from.
 pub(super) fn check(
     word: &'static str,
@@ -100,7 +101,7 @@ impl Reader<'_> {
         };
         match self.only_word(table)? {
             (EXISTS, toml::Value::Boolean(exists)) => tests.push(Test::Exists(exists)),
-            (EXISTS, _) => return Err(self.takes(EXISTS, "true or false")),
+            (EXISTS, _) => return Err(self.wrong_value("exists takes true or false")),
             (PREFIX, prefixes) => {
                 tests.extend(self.prefixes(prefixes)?.into_iter().map(Test::Is));
             }
@@ -111,7 +112,6 @@ impl Reader<'_> {
 
     /// What a table says: one of the three words, and its value.
     fn only_word(&self, table: toml::Table) -> Result<(&'static str, toml::Value), Problem> {
-        const WORDS: [&str; 3] = [EXISTS, PREFIX, ANYTHING_BUT];
         let mut entries = table.into_iter();
         let (Some((name, value)), None) = (entries.next(), entries.next()) else {
             let (word, from) = (self.word, self.from.to_owned());
@@ -122,9 +122,7 @@ impl Reader<'_> {
             None => Err(Problem::UnknownWord {
                 word: self.word,
                 from: self.from.to_owned(),
-                known: WORDS.join(", "),
-                meant: similar(&name, WORDS),
-                name,
+                name: name.into(),
             }),
         }
     }
@@ -138,11 +136,13 @@ impl Reader<'_> {
             };
             match self.only_word(table)? {
                 (PREFIX, prefixes) => patterns.extend(self.prefixes(prefixes)?),
-                _ => return Err(self.takes(ANYTHING_BUT, "values or { prefix = \"…\" }")),
+                _ => {
+                    return Err(self.wrong_value("anything-but takes values or { prefix = \"…\" }"));
+                }
             }
         }
         match patterns.is_empty() {
-            true => Err(self.takes(ANYTHING_BUT, "at least one value")),
+            true => Err(self.wrong_value("anything-but takes at least one value")),
             false => Ok(patterns),
         }
     }
@@ -150,11 +150,13 @@ impl Reader<'_> {
     fn prefixes(&self, value: toml::Value) -> Result<Vec<Pattern>, Problem> {
         let prefixes = listed(value).into_iter().map(|value| match value {
             toml::Value::String(prefix) if !prefix.is_empty() => Ok(Pattern::Prefix(prefix)),
-            _ => Err(self.takes(PREFIX, "a string that is not empty, or a list of them")),
+            _ => {
+                Err(self.wrong_value("prefix takes a string that is not empty, or a list of them"))
+            }
         });
         let prefixes: Vec<_> = prefixes.collect::<Result<_, _>>()?;
         match prefixes.is_empty() {
-            true => Err(self.takes(PREFIX, "at least one string")),
+            true => Err(self.wrong_value("prefix takes at least one string")),
             false => Ok(prefixes),
         }
     }
@@ -176,13 +178,9 @@ impl Reader<'_> {
         Ok(Pattern::Equals(scalar))
     }
 
-    fn takes(&self, test: &'static str, wanted: &'static str) -> Problem {
-        Problem::WordTakes {
-            word: self.word,
-            from: self.from.to_owned(),
-            test,
-            wanted,
-        }
+    fn wrong_value(&self, takes: &'static str) -> Problem {
+        let (word, from) = (self.word, self.from.to_owned());
+        Problem::WordTakes { word, from, takes }
     }
 }
 

@@ -359,27 +359,21 @@ mod tests {
             ),
             (
                 "when = { type = { exists = 'yes' } }",
-                "when has exists with a wrong value for \"type\": give it true or false",
+                "when has a wrong value for \"type\": exists takes true or false",
             ),
             (
                 "when = { type = { prefix = '' } }",
-                "when has prefix with a wrong value for \"type\": give it a string that is not empty",
+                "when has a wrong value for \"type\": prefix takes a string that is not empty",
             ),
-            (
-                "when = { type = { prefix = [] } }",
-                "when has prefix with a wrong value",
-            ),
-            (
-                "when = { type = { prefix = 7 } }",
-                "when has prefix with a wrong value",
-            ),
+            ("when = { type = { prefix = [] } }", "prefix takes "),
+            ("when = { type = { prefix = 7 } }", "prefix takes "),
             (
                 "when = { type = { anything-but = [] } }",
-                "when has anything-but with a wrong value for \"type\": give it at least one value",
+                "when has a wrong value for \"type\": anything-but takes at least one value",
             ),
             (
                 "when = { type = { anything-but = { exists = true } } }",
-                "when has anything-but with a wrong value for \"type\": give it values or { prefix",
+                "when has a wrong value for \"type\": anything-but takes values or { prefix",
             ),
         ] {
             assert_refused(&tables("", orders, ""), expected);

@@ -4,12 +4,13 @@ use thiserror::Error;
 
 use super::check::MAX_KEY_COLUMNS;
 use super::column::MAX_COLUMNS;
+use super::condition::WORDS;
 use super::{OnConflict, Source, Unmatched};
 use crate::jq::JqProblem;
 use crate::mask::{KeyError, Mask};
 use crate::message::{Encoding, Envelope, Format};
 use crate::steps::Step;
-use crate::text::Word as _;
+use crate::text::{Word as _, similar};
 use crate::time::{FormatMistake, Unit, Zone};
 use crate::types::ColumnType;
 
@@ -88,26 +89,27 @@ pub enum Problem {
     )]
     NeverMatches { word: &'static str, from: String },
     #[error(
-        "{word} has an unknown word {name:?} for {from:?}: use one of {known}{}",
-        meant.map_or_else(|| format!(", or quote the path: \"{from}.{name}\""), |meant| format!("; did you mean {meant:?}?"))
+        "{word} has an unknown word {name:?} for {from:?}: use one of {known}{meant}",
+        known = WORDS.join(", "),
+        meant = similar(name, WORDS).map_or_else(
+            || format!(", or quote the path: \"{from}.{name}\""),
+            |meant| format!("; did you mean {meant:?}?")
+        )
     )]
     UnknownWord {
         word: &'static str,
         from: String,
-        name: String,
-        known: String,
-        meant: Option<&'static str>,
+        name: Box<str>,
     },
     #[error(
         "{word} has a table without exactly one word for {from:?}: write one word in each table, and several tables as a list, of which one must hold"
     )]
     NotOneWord { word: &'static str, from: String },
-    #[error("{word} has {test} with a wrong value for {from:?}: give it {wanted}")]
+    #[error("{word} has a wrong value for {from:?}: {takes}")]
     WordTakes {
         word: &'static str,
         from: String,
-        test: &'static str,
-        wanted: &'static str,
+        takes: &'static str,
     },
     #[error("unmatched {0:?} is unknown: use one of {known}", known = Unmatched::list())]
     UnknownUnmatched(String),

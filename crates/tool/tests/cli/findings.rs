@@ -121,11 +121,11 @@ async fn a_condition_that_never_holds_is_named_with_what_is_there_instead() {
         ),
         (
             "{ type = [\"c4n4ry.*\"] }",
-            "\"type\" has 3 other values: did you mean { prefix = \"c4n4ry.\" }?",
+            "\"type\" has 3 other values: write whole values in when, or { prefix = \"…\" }, but no '*'",
         ),
         (
             "{ type = [\"*.failed\"] }",
-            "\"type\" has 3 other values: write whole values in when, or a prefix",
+            "\"type\" has 3 other values: write whole values in when, or { prefix = \"…\" }, but no '*'",
         ),
         (
             "{ type = { prefix = \"C4n4ry.\" } }",

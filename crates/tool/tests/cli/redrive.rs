@@ -413,7 +413,7 @@ async fn a_packed_message_is_still_unpacked_as_a_dead_letter_and_after_redrive()
         );
     }
     let explained = tool.run(&queues.command("--explain")).await.exits(0);
-    assert_contains(&explained.out, "1 message");
+    assert_contains(&explained.out, "a row\nwould move 1 dead letter");
 
     database
         .execute("ALTER TABLE events DROP CONSTRAINT known")

@@ -8,7 +8,7 @@ use mapping::{Column, Condition, Path, Pipeline, Source, TableMapping, TableRows
 use super::Finding;
 use super::keys::Keys;
 use super::paths::{Paths, arrays_of_objects, from_json_path, path_from_top};
-use super::tally::{Tally, has_pattern, meant_as_prefix};
+use super::tally::{Tally, has_pattern};
 use crate::cli::output::{counted, listed};
 
 /// How many arrays are kept to suggest.
@@ -195,11 +195,9 @@ impl TableFindings {
         let noun = noun(mapping);
         let instead = instead(&self.when, &mapping.when, noun, shows_values);
         let text = format!("no row: when holds for no {noun}: {instead}");
-        let has_pattern = mapping.when.iter().any(has_pattern);
-        let fix = match mapping.when.iter().find_map(meant_as_prefix) {
-            Some(meant) => format!("did you mean {meant}?"),
-            None if has_pattern => "write whole values in when, or a prefix".to_owned(),
-            None => "correct when, or add a message for this table to the samples".to_owned(),
+        let fix = match mapping.when.iter().any(has_pattern) {
+            true => "write whole values in when, or { prefix = \"…\" }, but no '*'",
+            false => "correct when, or add a message for this table to the samples",
         };
         match self.lost {
             0 => Finding::warning(text, "add a message for this table to the samples"),

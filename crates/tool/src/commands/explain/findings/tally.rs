@@ -112,19 +112,7 @@ pub(super) fn one_instead(condition: &Condition, tested: &Tested, shows_values: 
     }
 }
 
-/// How a value that ends with `*` is written as a prefix, which it was probably meant to be.
-pub(super) fn meant_as_prefix(condition: &Condition) -> Option<String> {
-    wanted(condition).find_map(|pattern| match pattern {
-        Pattern::Equals(Scalar::Text(text)) => {
-            let prefix = text.strip_suffix('*')?;
-            let is_prefix = !prefix.is_empty() && !prefix.contains('*');
-            is_prefix.then(|| format!("{{ prefix = {} }}", serde_json::Value::from(prefix)))
-        }
-        Pattern::Equals(Scalar::Number(_) | Scalar::Bool(_)) | Pattern::Prefix(_) => None,
-    })
-}
-
-/// Whether a condition names something like `*.charge`. Values are compared as a whole.
+/// Whether a condition names something like `charge.*`. Values are compared as a whole.
 pub(super) fn has_pattern(condition: &Condition) -> bool {
     wanted(condition).any(|pattern| match pattern {
         Pattern::Equals(Scalar::Text(text)) | Pattern::Prefix(text) => text.contains('*'),
