@@ -31,12 +31,28 @@ fn built(options: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     built
 }
 
-/// What only the tool is shipped with: a function has a role, and does not sign in as people do. A build of the whole
-/// workspace, as for the tests, gives them to the function too.
-const OF_TOOL: (&str, [&str; 3]) = (
-    "aws-config ",
-    ["credentials-login", "credentials-process", "sso"],
-);
+/// What a build of the whole workspace, as for the tests, gives to a dependency of a package besides what it is shipped
+/// with.
+const ADDED: [(&str, &str, &[&str]); 3] = [
+    // Only the tool is shipped with these: a function has a role, and does not sign in as people do.
+    (
+        "sqs-to-postgres",
+        "aws-config ",
+        &["credentials-login", "credentials-process", "sso"],
+    ),
+    ("sqs-to-postgres", "regex-automata ", OF_CRITERION),
+    ("sqs-to-postgres-tool", "regex-automata ", OF_CRITERION),
+];
+
+/// For the regular expressions of the benches. What is shipped only searches in automata that were built before.
+const OF_CRITERION: &[&str] = &[
+    "alloc",
+    "meta",
+    "nfa-pikevm",
+    "nfa-thompson",
+    "std",
+    "syntax",
+];
 
 #[test]
 fn the_function_and_the_tool_are_tested_with_the_features_with_which_they_are_released() {
@@ -45,10 +61,11 @@ fn the_function_and_the_tool_are_tested_with_the_features_with_which_they_are_re
         let shipped = built(&["--package", package, "--edges", "normal"]);
         assert!(shipped.len() > 100, "{} dependencies", shipped.len());
         for (dependency, mut features) in shipped {
-            let (with_sign_in, sign_in) = OF_TOOL;
-            if package == "sqs-to-postgres" && dependency.starts_with(with_sign_in) {
-                let added = sign_in.map(|feature| features.insert(feature.to_owned()));
-                assert_eq!(added, [true; 3], "the function can sign in: {features:?}");
+            for (of, with, added) in ADDED {
+                if of == package && dependency.starts_with(with) {
+                    let is_new = |feature: &&str| features.insert((*feature).to_owned());
+                    assert!(added.iter().all(is_new), "{package}: {dependency}");
+                }
             }
             let tested = tested.get(&dependency);
             assert_eq!(tested, Some(&features), "{package}: {dependency}");
