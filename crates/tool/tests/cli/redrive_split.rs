@@ -99,9 +99,8 @@ async fn a_split_that_is_killed_and_repeated_stores_each_record_once() {
     let values: Vec<Value> = (0..RECORDS).map(|value| json!({"value": value})).collect();
     let packed = packed_by_gzip(&json!(values).to_string());
     let id = queues.dead_letter(&packed, &[]).await;
-    let running = signing()
-        .mapping(&mapping)
-        .start(&queues.command("--split --rate 20"));
+    let tool = signing().mapping(&mapping);
+    let running = tool.start(&queues.command("--split --rate 20"));
     let depth = QueueAttributeName::ApproximateNumberOfMessages;
     eventually("some records arrive", async || {
         let arrived = queues.queue.attribute(depth.clone()).await;
@@ -140,9 +139,8 @@ async fn an_interrupted_split_keeps_the_dead_letter_and_makes_it_visible() {
     let queues = Queues::new().await;
     let body = json!(vec![json!({"value": 1}); 200]).to_string();
     queues.dead_letter(&body, &[]).await;
-    let running = signing()
-        .mapping(&readings("", "integer"))
-        .start(&queues.command("--split --rate 20"));
+    let tool = signing().mapping(&readings("", "integer"));
+    let running = tool.start(&queues.command("--split --rate 20"));
     let depth = QueueAttributeName::ApproximateNumberOfMessages;
     eventually("some records arrive", async || {
         let arrived = queues.queue.attribute(depth.clone()).await;
