@@ -5,7 +5,7 @@ use mapping::internals::Origin;
 use serde_json::{Value, json};
 
 use crate::redrive::{Queues, drain, signing};
-use crate::tool::{Ended, Tool};
+use crate::tool::{Ended, Running, Tool};
 use testkit::aws::{Queue, attribute};
 use testkit::sqs_double::SqsDouble;
 use testkit::{
@@ -42,6 +42,20 @@ async fn split(queues: &Queues, mapping: &str, options: &str) -> Ended {
     let tool = signing().mapping(mapping);
     tool.run(&queues.command(&format!("--split {options}")))
         .await
+}
+
+const DEPTH: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessages;
+
+/// A split of which some records have arrived, but not all.
+async fn begun(queues: &Queues, mapping: &str) -> Running {
+    let tool = signing().mapping(mapping);
+    let running = tool.start(&queues.command("--split --rate 20"));
+    eventually("some records arrive", async || {
+        let arrived = queues.queue.attribute(DEPTH).await;
+        (arrived != "0").then_some(())
+    })
+    .await;
+    running
 }
 
 /// Without it, SQS would move what the tests receive.
@@ -99,19 +113,12 @@ async fn a_split_that_is_killed_and_repeated_stores_each_record_once() {
     let values: Vec<Value> = (0..RECORDS).map(|value| json!({"value": value})).collect();
     let packed = packed_by_gzip(&json!(values).to_string());
     let id = queues.dead_letter(&packed, &[]).await;
-    let tool = signing().mapping(&mapping);
-    let running = tool.start(&queues.command("--split --rate 20"));
-    let depth = QueueAttributeName::ApproximateNumberOfMessages;
-    eventually("some records arrive", async || {
-        let arrived = queues.queue.attribute(depth.clone()).await;
-        (arrived != "0").then_some(())
-    })
-    .await;
+    let running = begun(&queues, &mapping).await;
     running.signal("KILL");
     running.end_or_killed().await;
     eventually("the dead letter is split", async || {
         split(&queues, &mapping, "").await.exits(0);
-        let left = queues.dead.attribute(depth.clone()).await;
+        let left = queues.dead.attribute(DEPTH).await;
         (left == "0" && queues.dead.invisible().await == 0).then_some(())
     })
     .await;
@@ -139,14 +146,7 @@ async fn an_interrupted_split_keeps_the_dead_letter_and_makes_it_visible() {
     let queues = Queues::new().await;
     let body = json!(vec![json!({"value": 1}); 200]).to_string();
     queues.dead_letter(&body, &[]).await;
-    let tool = signing().mapping(&readings("", "integer"));
-    let running = tool.start(&queues.command("--split --rate 20"));
-    let depth = QueueAttributeName::ApproximateNumberOfMessages;
-    eventually("some records arrive", async || {
-        let arrived = queues.queue.attribute(depth.clone()).await;
-        (arrived != "0").then_some(())
-    })
-    .await;
+    let running = begun(&queues, &readings("", "integer")).await;
     running.signal("INT");
     let ended = running.end().await.exits(1);
     assert_starts(&ended.out, "moved 0 dead letters in ");
