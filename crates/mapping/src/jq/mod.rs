@@ -10,6 +10,7 @@ mod metered;
 
 use std::cell::Cell;
 use std::fmt;
+use std::sync::Arc;
 
 use jaq_core::data::HasLut;
 use jaq_core::load::parse::Def;
@@ -33,8 +34,8 @@ const MAX_NESTING: usize = 128;
 /// The most digits of a number that is read: the time that it takes grows with their square.
 const MAX_DIGITS: usize = 1_000;
 
-/// A program of the mapping, which was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A program of the mapping, compiled when the mapping is read.
+#[derive(Clone)]
 pub struct Jq {
     text: String,
     /// Every field that it names, and every other string in it.
@@ -43,6 +44,22 @@ pub struct Jq {
     pub(crate) reads_body: bool,
     /// Whether it reads `$parent`.
     pub(crate) reads_parent: bool,
+    pub(crate) program: Arc<Program>,
+}
+
+/// What is compiled depends on the text alone.
+impl PartialEq for Jq {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Jq {}
+
+impl fmt::Debug for Jq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Jq").field(&self.text).finish()
+    }
 }
 
 /// Why a program gives no value for a message.
@@ -81,13 +98,13 @@ impl Jq {
     /// # Errors
     /// The first thing in it that is not allowed, or not jq.
     pub(crate) fn parse(text: String) -> Result<Self, JqProblem> {
-        Program::compile(&text)?;
         let metered = metered::parse(&text)?;
         let names = metered.names.iter().map(|name| (*name).to_owned());
         Ok(Self {
             names: names.collect(),
             reads_body: metered.reads("$body"),
             reads_parent: metered.reads("$parent"),
+            program: Arc::new(Program::compile(metered)?),
             text,
         })
     }
@@ -100,14 +117,6 @@ impl Jq {
     /// Whether it names a field.
     pub(crate) fn names(&self, field: &str) -> bool {
         self.names.iter().any(|name| name == field)
-    }
-
-    /// The program, ready to run.
-    ///
-    /// # Errors
-    /// None that [`parse`](Self::parse) does not report.
-    pub(crate) fn compile(&self) -> Result<Program, JqProblem> {
-        Program::compile(&self.text)
     }
 }
 
@@ -168,8 +177,7 @@ impl<'a> HasLut<'a, Metered> for Running<'a> {
 }
 
 impl Program {
-    fn compile(text: &str) -> Result<Self, JqProblem> {
-        let metered = metered::parse(text)?;
+    fn compile(metered: metered::Program<'_>) -> Result<Self, JqProblem> {
         let known = jaq_core::defs().chain(jaq_std::defs());
         let known = known.chain(jaq_json::defs());
         let mut definitions: Vec<Def<&str>> = known.collect();

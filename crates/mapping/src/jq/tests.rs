@@ -12,7 +12,7 @@ fn run_with(work: &Work, program: &str, input: &str) -> Result<Vec<String>, JqFa
         own: read(input)?,
         ..Inputs::default()
     };
-    let values = jq.compile().unwrap().values(inputs, work)?;
+    let values = jq.program.values(inputs, work)?;
     values.iter().map(json::json_of).collect()
 }
 

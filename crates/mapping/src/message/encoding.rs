@@ -66,9 +66,7 @@ impl Packing {
             },
         }
     }
-}
 
-impl Packing {
     /// How a message without attributes is packed.
     pub(super) fn without_attributes(&self) -> Encoding {
         match self {

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use crate::mask::KeyRing;
 use crate::message::origin::Origins;
 use crate::message::{ExtractError, Message, Record, Wrapping};
-use crate::pipeline::{Pipeline, PipelineError, Problem, Unmatched};
+use crate::pipeline::{Pipeline, PipelineError, Unmatched};
 use crate::rejection::{Rejection, Rule};
 use crate::rows::{MessageRows, RowKind};
 use convert::Value;
@@ -81,8 +81,6 @@ impl Compiled {
             let checked = pipeline.check_unsigned_origin();
             checked.map_err(|mistake| mistake.in_file(file))?;
         }
-        let shape = pipeline.jq.as_ref().map(|jq| Shape::new(jq, pipeline));
-        let shape = shape.transpose();
         let mut scopes = Scopes::new(pipeline.root.as_ref());
         let mut tables: Vec<CompiledTable> = Vec::with_capacity(pipeline.tables.len());
         for mapping in &pipeline.tables {
@@ -96,7 +94,7 @@ impl Compiled {
         }
         Ok(Self {
             wrapping: pipeline.wrapping.clone(),
-            shape: shape.map_err(|problem| Problem::Jq(problem).in_file(file))?,
+            shape: pipeline.jq.as_ref().map(|jq| Shape::new(jq, pipeline)),
             reads_json: pipeline.root.is_some() || tables.iter().any(CompiledTable::reads_json),
             scopes,
             tables,

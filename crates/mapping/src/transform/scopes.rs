@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use jaq_json::Val;
 use serde_json::value::RawValue;
@@ -119,7 +120,7 @@ pub(super) enum Input {
 
 /// A program, and the scopes that it reads.
 pub(super) struct Calculation {
-    pub(super) program: Program,
+    pub(super) program: Arc<Program>,
     pub(super) own: usize,
     pub(super) body: Option<usize>,
     pub(super) parent: Option<usize>,

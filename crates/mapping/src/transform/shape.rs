@@ -1,23 +1,25 @@
 //! The program of the mapping that makes the body out of the one that was sent.
 
+use std::sync::Arc;
+
 use serde::de::IgnoredAny;
 
-use crate::jq::{self, Inputs, Jq, JqFault, JqProblem, Program, Work};
+use crate::jq::{self, Inputs, Jq, JqFault, Program, Work};
 use crate::message::{ExtractError, Message};
 use crate::pipeline::{Pipeline, TableMapping};
 
 pub(super) struct Shape {
-    program: Program,
+    program: Arc<Program>,
     /// Whether the body is an array with an element for each row.
     is_array: bool,
 }
 
 impl Shape {
-    pub(super) fn new(jq: &Jq, pipeline: &Pipeline) -> Result<Self, JqProblem> {
-        Ok(Self {
-            program: jq.compile()?,
+    pub(super) fn new(jq: &Jq, pipeline: &Pipeline) -> Self {
+        Self {
+            program: Arc::clone(&jq.program),
             is_array: pipeline.tables.iter().any(TableMapping::is_of_body),
-        })
+        }
     }
 
     pub(super) fn apply<'a>(&self, message: Message<'a>) -> Result<Message<'a>, ExtractError> {

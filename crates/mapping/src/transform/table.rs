@@ -2,6 +2,7 @@
 //! it.
 
 use std::iter::successors;
+use std::sync::Arc;
 
 use super::Reading;
 use super::column::CompiledColumn;
@@ -12,7 +13,7 @@ use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
 use crate::pipeline::{
-    Column, Condition, JQ, Mistake, Pattern, Pipeline, Problem, Scalar, Source, TableMapping, Test,
+    Column, Condition, JQ, Mistake, Pattern, Pipeline, Scalar, Source, TableMapping, Test,
 };
 use crate::rejection::{Place, Rejection};
 use crate::steps::reads_json;
@@ -62,8 +63,8 @@ impl CompiledTable {
             touched: pipeline.touched_fields(mapping),
             keys,
         };
-        let when = compiler.conditions(&mapping.when)?;
-        let delete_when = compiler.conditions(&mapping.delete_when)?;
+        let when = compiler.conditions(&mapping.when);
+        let delete_when = compiler.conditions(&mapping.delete_when);
         let columns = mapping.columns.iter().enumerate();
         let columns = columns.map(|(position, column)| compiler.column(mapping, position, column));
         let columns: Vec<CompiledColumn> = columns.collect::<Result<_, _>>()?;
@@ -209,12 +210,10 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn conditions(&mut self, conditions: &[Condition]) -> Result<Vec<CompiledCondition>, Problem> {
-        let compiled = conditions.iter().map(|condition| {
-            Ok(CompiledCondition {
-                input: self.input(&condition.source, &[])?,
-                tests: condition.tests.clone(),
-            })
+    fn conditions(&mut self, conditions: &[Condition]) -> Vec<CompiledCondition> {
+        let compiled = conditions.iter().map(|condition| CompiledCondition {
+            input: self.input(&condition.source, &[]),
+            tests: condition.tests.clone(),
         });
         compiled.collect()
     }
@@ -229,12 +228,11 @@ impl Compiler<'_> {
             Source::Metadata(Metadata::Body)
                 if column.column_type.is_json() && !reads_json(&column.transforms) =>
             {
-                Ok(Input::Body)
+                Input::Body
             }
             source => self.input(source, &column.except),
         });
-        let inputs = inputs.collect::<Result<_, _>>();
-        let inputs = inputs.map_err(|problem| problem.of(&column.name))?;
+        let inputs = inputs.collect();
         let is_key = mapping.key.contains(&position);
         let identifies = mapping.identifying().contains(&position);
         let is_own = column.sources().any(|source| mapping.is_own(source));
@@ -242,8 +240,8 @@ impl Compiler<'_> {
         compiled.map_err(|problem| problem.of(&column.name))
     }
 
-    fn input(&mut self, source: &Source, except: &[String]) -> Result<Input, Problem> {
-        Ok(match source {
+    fn input(&mut self, source: &Source, except: &[String]) -> Input {
+        match source {
             Source::Path(path) => Input::Field(self.scopes.field(self.scope, path)),
             Source::Top(path) => Input::Field(self.scopes.field(Scopes::TOP, path)),
             Source::Parent(generations, path) => {
@@ -260,12 +258,12 @@ impl Compiler<'_> {
             }
             Source::Metadata(metadata) => Input::Metadata(metadata.clone()),
             Source::Jq(jq) => Input::Jq(Box::new(Calculation {
-                program: jq.compile()?,
+                program: Arc::clone(&jq.program),
                 own: self.scope,
                 body: jq.reads_body.then_some(Scopes::TOP),
                 parent: jq.reads_parent.then(|| self.ancestor(1)),
             })),
-        })
+        }
     }
 
     /// The scope of the row this many generations above, 0 for the row itself.
