@@ -17,7 +17,7 @@ import boto3
 
 from stack.mapping import Mapping
 from stack.report import step
-from stack.settings import APP_ROLE, DATABASE, LOOPBACK, REGION, Settings, StackError
+from stack.settings import APP_ROLE, DATABASE, LOOPBACK, REGION, Settings, StackError, write_whole
 
 ARTIFACTS_BUCKET = "sam-artifacts"
 DATABASE_SECRET = "sqs-to-postgres/database"
@@ -107,7 +107,7 @@ def deploy(settings: Settings, mapping: Mapping) -> None:
         deployment = replace(deploy_beside(settings, mapping.name, {}, mapping), tables=mapping.tables())
     record = _record(settings, mapping)
     record.parent.mkdir(exist_ok=True)
-    record.write_text(json.dumps(asdict(deployment), indent=2))
+    write_whole(record, json.dumps(asdict(deployment), indent=2))
 
 
 def deploy_beside(

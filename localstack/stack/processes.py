@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.settings import LOOPBACK, Settings, StackError
+from stack.settings import LOOPBACK, Settings, StackError, write_whole
 
 START_TIME_FIELD = 22
 """Of /proc/PID/stat, counted from 1: see proc(5)."""
@@ -70,7 +70,7 @@ class Daemon:
                 start_new_session=True,
             )
         record = {"pid": process.pid, "started_at": started_at(process.pid)}
-        self._record.write_text(json.dumps(record))
+        write_whole(self._record, json.dumps(record))
 
     def wait_until(self, ready: Callable[[], bool], timeout_secs: float) -> None:
         """Waits for a condition that can no longer become true once the process has ended."""

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import secrets
+import tempfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,8 +78,7 @@ class Settings:
         """Kept for every later command. A given identity must be set before the first access."""
         text = json.dumps(asdict(identity or self.identity), indent=2)
         self.running.mkdir(parents=True, exist_ok=True)
-        self._identity_file.touch(mode=0o600)
-        self._identity_file.write_text(text)
+        write_whole(self._identity_file, text)
 
     @property
     def _identity_file(self) -> Path:
@@ -107,6 +107,13 @@ class Settings:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
         }
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file that only its owner can read. Another command finds the old text or the new one."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
+        new.write(text)
+    Path(new.name).replace(file)
 
 
 def _port(variable: str, default: int) -> int:

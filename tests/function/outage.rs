@@ -86,16 +86,15 @@ async fn messages_of_two_queues_are_backed_off_each_in_its_own() {
         .set("DATABASE_URL", &url)
         .start()
         .await;
-    for number in 0..2 {
+    for _ in 0..2 {
         let queue = Queue::new().await;
         queue.send(&login().to_string()).await;
         let message = &queue.receive_all(1).await[0];
         let batch = Batch::new().record(queue.record(message));
-        function.invoke_within(&batch.event(), TIME).await.error();
-        let extended = &function
-            .lines_of("visibility timeout extended", number + 1)
-            .await[number];
-        assert_eq!(extended["failed"], 0);
+        let event = batch.event();
+        let (outcome, line) = function.invoke_until_backed_off(&event, TIME).await;
+        outcome.error();
+        assert_eq!(line["messages"], 1);
     }
 }
 
@@ -125,14 +124,11 @@ async fn messages_whose_statement_times_out_are_backed_off() {
     let mut function = Setup::on(&database).on_aws().start().await;
     let lock = database.lock("user_logins").await;
     let batch = Batch::new().record(queue.record(message)).text("bad", "x");
-    let answer = function.invoke_within(&batch.event(), TIME).await;
+    let event = batch.event();
+    let (answer, line) = function.invoke_until_backed_off(&event, TIME).await;
     drop(lock);
     assert_eq!(answer.failed_ids().len(), 2);
-    let extended = &function.lines_of("visibility timeout extended", 1).await[0];
-    assert_eq!(
-        (&extended["messages"], &extended["failed"]),
-        (&json!(1), &json!(0))
-    );
+    assert_eq!(line["messages"], 1);
 }
 
 /// Tests that measure time, or need the stack to themselves.
@@ -168,14 +164,11 @@ mod alone {
             .start()
             .await;
         let (yardstick, began) = (Yardstick::start(), Instant::now());
-        let error = function.invoke_within(&batch.event(), TIME).await.error();
+        let event = batch.event();
+        let (outcome, line) = function.invoke_until_backed_off(&event, TIME).await;
         let failed_at = Instant::now();
-        assert_contains(&error, "cannot be reached");
-        let extended = &function.lines_of("visibility timeout extended", 1).await[0];
-        assert_eq!(
-            (&extended["messages"], &extended["failed"]),
-            (&json!(12), &json!(0))
-        );
+        assert_contains(&outcome.error(), "cannot be reached");
+        assert_eq!(line["messages"], MESSAGES);
         assert_eq!(queue.invisible().await, MESSAGES);
         let mut invisible_for = HashMap::new();
         eventually("all messages come back", async || {

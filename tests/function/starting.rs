@@ -130,11 +130,9 @@ async fn a_mask_secret_that_cannot_be_read_in_time_backs_the_batch_off_and_the_f
         let batch = Batch::new().record(queue.record(message)).event();
         let setup = Setup::on(&database).on_aws();
         let mut function = setup.mask_secret_at(secrets.address).start().await;
-        let error = function.invoke_within(&batch, TIME).await.error();
-        assert_contains(&error, "secret \\\"mask\\\" could not be read");
-        let backed_off = &function.lines_of("visibility timeout extended", 1).await[0];
-        let figures = (&backed_off["messages"], &backed_off["failed"]);
-        assert_eq!(figures, (&json!(1), &json!(0)));
+        let (outcome, line) = function.invoke_until_backed_off(&batch, TIME).await;
+        assert_contains(&outcome.error(), "secret \\\"mask\\\" could not be read");
+        assert_eq!(line["messages"], 1);
         let failed = &function.lines_of("batch failed", 1).await[0];
         assert_eq!(
             (&failed["received"], &failed["stored"]),

@@ -19,6 +19,9 @@ use crate::{Database, MASK_KEY, PATIENCE, ROOT, TempFile, eventually, program};
 /// Until the deadline of an invocation.
 const TIME: Duration = Duration::from_secs(180);
 
+/// The message of the log line of messages that are backed off.
+const BACKED_OFF: &str = "visibility timeout extended";
+
 /// The status with which the Runtime API accepts an answer.
 const ACCEPTED: u16 = 202;
 
@@ -203,6 +206,25 @@ impl Function {
     pub async fn invoke_within(&mut self, event: &Value, time: Duration) -> Outcome {
         self.send(event, time);
         self.outcome().await
+    }
+
+    /// Invokes it, as SQS delivers again, until SQS has backed off every message that it should: a busy machine's
+    /// LocalStack can need longer than the time that an invocation leaves to it. Returns the log line too.
+    pub async fn invoke_until_backed_off(
+        &mut self,
+        event: &Value,
+        time: Duration,
+    ) -> (Outcome, Value) {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let before = self.lines(BACKED_OFF).len();
+            let outcome = self.invoke_within(event, time).await;
+            let after = self.lines(BACKED_OFF).split_off(before);
+            if let Some(line) = after.into_iter().find(|line| line["failed"] == 0) {
+                return (outcome, line);
+            }
+            assert!(Instant::now() < patience, "not backed off: {}", self.log());
+        }
     }
 
     /// The time that it takes for a batch, from its delivery until it asks for the next one.
