@@ -1,4 +1,4 @@
-//! The parameter that carries one column of the chosen rows, in Postgres's binary form of an array.
+//! The parameter that carries one column of the selected rows, in Postgres's binary form of an array.
 //! `unnest` opens arrays of arrays to the last element, so values that are arrays themselves go as text.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use mapping::{ColumnType, Rows, TableMapping};
 
 pub(super) struct ColumnArray<'a> {
     pub(super) rows: &'a Rows,
-    pub(super) chosen: &'a [usize],
+    pub(super) selected: &'a [usize],
     pub(super) column: usize,
     pub(super) column_type: ColumnType,
 }
@@ -23,14 +23,14 @@ impl<'a> ColumnArray<'a> {
         mapping: &TableMapping,
         columns: impl IntoIterator<Item = usize>,
         rows: &'a Rows,
-        chosen: &'a [usize],
+        selected: &'a [usize],
     ) -> impl Iterator<Item = Self> {
         let columns = columns.into_iter();
         columns.filter_map(move |column| {
             let column_type = mapping.columns.get(column)?.column_type;
             Some(Self {
                 rows,
-                chosen,
+                selected,
                 column,
                 column_type,
             })
@@ -41,7 +41,7 @@ impl<'a> ColumnArray<'a> {
 /// tokio-postgres prints parameters; this one shows no value.
 impl fmt::Debug for ColumnArray<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} values of {}", self.chosen.len(), self.column_type)
+        write!(f, "{} values of {}", self.selected.len(), self.column_type)
     }
 }
 
@@ -72,14 +72,14 @@ impl ToSql for ColumnArray<'_> {
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         if let ColumnType::Array(_) = self.column_type {
-            put_array_head(out, &Type::TEXT, self.chosen.len());
-            for &row in self.chosen {
+            put_array_head(out, &Type::TEXT, self.selected.len());
+            for &row in self.selected {
                 self.put_text(row, out)?;
             }
             return Ok(IsNull::No);
         }
-        put_array_head(out, &self.column_type.element(), self.chosen.len());
-        for &row in self.chosen {
+        put_array_head(out, &self.column_type.element(), self.selected.len());
+        for &row in self.selected {
             out.put_slice(self.rows.cell(row, self.column));
         }
         Ok(IsNull::No)

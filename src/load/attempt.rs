@@ -7,9 +7,9 @@ use mapping::{MessageRows, Pipeline, Refusal, TableMapping};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Client;
 
-use super::chosen::{Chosen, choose, stored};
-use super::execute::{TableCounts, arrays, execute, is_nothing};
+use super::execute::{arrays, execute, is_nothing};
 use super::schedule::Part;
+use super::selection::{Selection, TableCounts, select, stored};
 use super::sql::Statements;
 use super::standby::confirm;
 use super::{LoadError, Loader};
@@ -70,11 +70,11 @@ impl Loader {
         let pipeline = Arc::clone(&self.pipeline);
         let mut tries = Tries::default();
         loop {
-            // Chosen again each time: which messages may share a statement depends on what is known of the tables.
+            // Selected anew each time: which messages may share a statement depends on what is known of the tables.
             let referred = self.statements.known().referred();
-            let chosen = choose(&pipeline, rows, &part.messages, referred);
+            let selections = select(&pipeline, rows, &part.messages, referred);
             let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
-            let next = match self.run(&chosen, part, is_optimistic, time).await {
+            let next = match self.run(&selections, part, is_optimistic, time).await {
                 Ok(Ok(counts)) if is_optimistic && is_nothing(&counts) => {
                     // The constraint is gone, or a trigger discards every row.
                     self.statements.forget_guard();
@@ -85,7 +85,7 @@ impl Loader {
                     if is_optimistic {
                         self.optimistic.hit();
                     }
-                    return Ok(stored(&chosen, &counts));
+                    return Ok(stored(&selections, &counts));
                 }
                 Ok(Err(error)) => self.explain(error, is_optimistic, &mut tries, time).await,
                 Err(next) => next,
@@ -100,14 +100,14 @@ impl Loader {
         }
     }
 
-    /// Runs the statement once, and returns what it has counted for each of the chosen and each table, or the error of
-    /// the statement.
+    /// Runs the statement once, and returns what it has counted for each selection and each table, or the error of the
+    /// statement.
     ///
     /// # Errors
     /// There is no connection, or no answer in time.
     async fn run(
         &mut self,
-        chosen: &[Chosen<'_>],
+        selections: &[Selection<'_>],
         part: &Part,
         is_optimistic: bool,
         time: TimeBudget,
@@ -124,7 +124,9 @@ impl Loader {
             client, prepared, ..
         } = session.map_err(without_session)?;
         let until = time.of_one_try(part.shares());
-        let runs = chosen.iter().map(|chosen| arrays(pipeline, chosen));
+        let runs = selections
+            .iter()
+            .map(|selection| arrays(pipeline, selection));
         let runs: Vec<_> = runs.collect();
         let types = runs.iter().take(1).flatten();
         let types = types.map(|array| array.column_type.array());

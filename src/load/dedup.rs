@@ -9,7 +9,7 @@ use mapping::{ColumnType, OnConflict, Rows, TableMapping};
 pub(super) struct Deduplicated {
     /// One per key, sorted by key, so that concurrent batches take locks in the same order.
     pub(super) unique: Vec<usize>,
-    /// How many there were to choose from.
+    /// How many there were to select from.
     pub(super) candidates: u64,
     /// How many were skipped because another one has their key and is not older.
     pub(super) repeated: u64,
@@ -19,12 +19,12 @@ pub(super) struct Deduplicated {
 }
 
 impl Deduplicated {
-    /// Takes off as many of the rows that were chosen.
-    pub(super) fn split_off(&mut self, chosen: u64) -> Self {
-        self.candidates = self.candidates.saturating_sub(chosen);
+    /// Takes off as many of the rows that were selected.
+    pub(super) fn split_off(&mut self, selected: u64) -> Self {
+        self.candidates = self.candidates.saturating_sub(selected);
         Self {
             unique: Vec::new(),
-            candidates: chosen,
+            candidates: selected,
             repeated: 0,
             older: 0,
             has_newer: self.has_newer,

@@ -6,31 +6,16 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 use super::array::ColumnArray;
-use super::chosen::Chosen;
+use super::selection::{Selection, TableCounts};
 use super::sql::{COUNTS, FIRST_COUNT, needs_snapshot};
 
-/// What a statement has counted in a table.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct TableCounts {
-    pub(super) written: u64,
-    pub(super) deleted: u64,
-    /// Rows that are newer than the message that would have deleted them.
-    pub(super) newer: u64,
-}
-
-impl TableCounts {
-    fn of_one_table(written: u64) -> Vec<Self> {
-        vec![Self {
-            written,
-            ..Self::default()
-        }]
-    }
-}
-
 /// The parameters of the statement, in order.
-pub(super) fn arrays<'a>(pipeline: &Pipeline, chosen: &'a Chosen<'_>) -> Vec<ColumnArray<'a>> {
+pub(super) fn arrays<'a>(
+    pipeline: &Pipeline,
+    selection: &'a Selection<'_>,
+) -> Vec<ColumnArray<'a>> {
     let mut arrays = Vec::new();
-    for (mapping, table) in pipeline.tables.iter().zip(&chosen.tables) {
+    for (mapping, table) in pipeline.tables.iter().zip(&selection.tables) {
         let all = 0..mapping.columns.len();
         arrays.extend(ColumnArray::of_columns(
             mapping,
@@ -70,12 +55,12 @@ pub(super) async fn execute(
 ) -> Result<Vec<Vec<TableCounts>>, tokio_postgres::Error> {
     if let (Some(prepared), [arrays]) = (prepared, runs) {
         let written = client.execute_raw(&prepared, arrays).await?;
-        return Ok(vec![TableCounts::of_one_table(written)]);
+        return Ok(vec![of_one_table(written)]);
     }
     let runs: Vec<_> = runs.iter().map(|arrays| parameters(arrays)).collect();
     if let (Some(_), [parameters]) = (pipeline.single_table(), &runs[..]) {
         let written = client.execute_typed(text, parameters).await?;
-        return Ok(vec![TableCounts::of_one_table(written)]);
+        return Ok(vec![of_one_table(written)]);
     }
     let rows = match (needs_snapshot(pipeline), &runs[..]) {
         (false, [parameters]) => vec![client.query_typed(text, parameters).await?],
@@ -86,6 +71,13 @@ pub(super) async fn execute(
     let rows = rows.iter();
     let counts = rows.map(|rows| counts(rows.first(), pipeline.tables.len()));
     counts.collect()
+}
+
+fn of_one_table(written: u64) -> Vec<TableCounts> {
+    vec![TableCounts {
+        written,
+        ..TableCounts::default()
+    }]
 }
 
 type Parameters<'a> = Vec<(&'a (dyn ToSql + Sync), Type)>;

@@ -8,7 +8,6 @@
 mod array;
 mod attempt;
 mod batch;
-mod chosen;
 mod dedup;
 mod execute;
 mod fault;
@@ -16,6 +15,7 @@ mod fault;
 mod made;
 mod optimistic;
 mod schedule;
+mod selection;
 mod sql;
 mod standby;
 

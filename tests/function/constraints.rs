@@ -1,6 +1,6 @@
 //! Constraints of several tables that look at more than one row, or only at the end.
 
-use crate::families::{ORDERS, invoke, order, started, stored, with_orders};
+use crate::child_tables::{ORDERS, invoke, order, started, stored, with_orders};
 use testkit::batch::{Batch, ids};
 
 #[tokio::test]

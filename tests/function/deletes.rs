@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::families::{ORDERS, deletion, invoke, order, started, stored, with_orders};
+use crate::child_tables::{ORDERS, deletion, invoke, order, started, stored, with_orders};
 use testkit::batch::{Batch, ids};
 use testkit::{Database, Setup, assert_contains};
 

@@ -4,7 +4,7 @@ use dsql_lint::lint_sql;
 use mapping::Pipeline;
 use serde_json::json;
 
-use crate::families::{ORDERS, deletion, ignoring, invoke, order, stored};
+use crate::child_tables::{ORDERS, deletion, ignoring, invoke, order, stored};
 use testkit::batch::{Batch, id, login, login_with};
 use testkit::dsql::Dsql;
 use testkit::{Database, Function, MASK_KEY, Mapping, Setup};

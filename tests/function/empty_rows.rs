@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::families::{ORDERS, order, with_orders};
+use crate::child_tables::{ORDERS, order, with_orders};
 use testkit::batch::{Batch, id};
 use testkit::metrics::with_metric;
 use testkit::{Setup, assert_contains};

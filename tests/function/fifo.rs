@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::families::ROUTES;
+use crate::child_tables::ROUTES;
 use testkit::batch::{Batch, id, ids, login, login_with};
 use testkit::{Database, Setup};
 

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::families::invoke;
+use crate::child_tables::invoke;
 use crate::types::check;
 use testkit::batch::{Batch, ids};
 use testkit::{Database, Setup};

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::families::invoke;
+use crate::child_tables::invoke;
 use crate::hostile::{MEBIBYTE, peak_bytes};
 use testkit::Function;
 use testkit::batch::{Batch, ids};

@@ -5,6 +5,9 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod canary;
+mod child_tables;
+mod child_tables_faults;
+mod child_tables_model;
 mod constraints;
 mod dead_letters;
 mod deadline;
@@ -16,15 +19,12 @@ mod events;
 mod examples;
 mod expansion;
 mod failures;
-mod families;
-mod families_faults;
-mod families_model;
 mod fifo;
 mod fifo_model;
 mod fractions;
 mod frozen;
 mod hostile;
-mod hostile_families;
+mod hostile_child_tables;
 mod iam;
 mod jq;
 mod large;
@@ -52,8 +52,8 @@ mod search_path;
 mod shutdown;
 mod start;
 mod starting;
-mod stuck;
 mod table_faults;
+mod timed_out;
 mod tls;
 mod types;
 mod words;

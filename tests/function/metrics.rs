@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use crate::families::{ORDERS, order, with_orders};
+use crate::child_tables::{ORDERS, order, with_orders};
 use testkit::aws::Queue;
 use testkit::batch::{Batch, login};
 use testkit::metrics::{counted, metric_lines, with_metric};

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::families::invoke;
+use crate::child_tables::invoke;
 use testkit::aws::{Queue, attribute};
 use testkit::batch::{Batch, id, ids};
 use testkit::{Database, Function, Setup};

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::families::invoke;
+use crate::child_tables::invoke;
 use crate::types::check;
 use testkit::batch::{Batch, id, ids};
 use testkit::{Database, Mapping, Setup, assert_contains};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::join;
 
-use crate::families::{ORDERS, order, stored, with_orders};
+use crate::child_tables::{ORDERS, order, stored, with_orders};
 use testkit::batch::{Batch, id, login, login_with};
 use testkit::pgbouncer::PgBouncer;
 use testkit::protocol::{Message, messages, named_text};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::families::invoke;
+use crate::child_tables::invoke;
 use testkit::batch::{Batch, ids};
 use testkit::statements::{note, noted};
 use testkit::{Database, Setup};

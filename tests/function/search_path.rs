@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::families::{ORDERS, deletion, invoke, order, stored, with_orders};
+use crate::child_tables::{ORDERS, deletion, invoke, order, stored, with_orders};
 use testkit::batch::{Batch, ids, login};
 use testkit::hostile_path::{calls, functions, hostile_schema, literals};
 use testkit::{Database, Function, Mapping, Setup};

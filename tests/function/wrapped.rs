@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::families::invoke;
+use crate::child_tables::invoke;
 use crate::hostile::{MEBIBYTE, peak_bytes};
 use testkit::Function;
 use testkit::batch::{Batch, id, ids};

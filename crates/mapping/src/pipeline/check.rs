@@ -6,23 +6,20 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::column::{RawColumn, check_columns};
+use super::name::check_identifier;
 use super::problem::Mistake;
 use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
-    condition, family, newer, path, reach, trust,
+    condition, hierarchy, newer, path, reach, trust,
 };
 use crate::jq::Jq;
 use crate::message::{Encoding, Envelope, Format, Metadata, Packing, Wrapping};
 use crate::text::Word;
 use crate::types::ColumnType;
 
-/// The longest identifier that Postgres keeps, in bytes; it silently truncates longer ones.
-/// Source: <https://www.postgresql.org/docs/18/sql-syntax-lexical.html> (NAMEDATALEN − 1).
-const MAX_IDENTIFIER_BYTES: usize = 63;
-
 /// The maximum number of columns of a Postgres index.
 /// Source: <https://www.postgresql.org/docs/18/limits.html>.
-pub(super) const MAX_KEY_COLUMNS: usize = 32;
+const MAX_KEY_COLUMNS: usize = 32;
 
 pub(super) fn parse(text: &str) -> Result<Pipeline, Mistake> {
     let top: toml::Table = read(text)?;
@@ -159,7 +156,7 @@ impl RawPipeline {
         };
         for (table, name) in pipeline.tables.iter().zip(&names) {
             let checked =
-                family::check(&pipeline, table).and_then(|()| clear::check(&pipeline, table));
+                hierarchy::check(&pipeline, table).and_then(|()| clear::check(&pipeline, table));
             checked.map_err(|mistake| mistake.of_table(name, names_tables))?;
         }
         trust::check(&pipeline)?;
@@ -275,18 +272,6 @@ fn parse_table(name: &str) -> Result<Table, Problem> {
     Ok(Table { schema, name })
 }
 
-pub(crate) fn check_identifier(what: &'static str, name: &str) -> Result<(), Problem> {
-    let keeps = (1..=MAX_IDENTIFIER_BYTES).contains(&name.len()) && !name.contains('\0');
-    if keeps {
-        Ok(())
-    } else {
-        Err(Problem::Identifier {
-            what,
-            name: name.to_owned(),
-        })
-    }
-}
-
 /// An encoding, or the attribute that names it.
 fn packing(text: Option<String>) -> Result<Packing, Problem> {
     let metadata = text.as_deref().and_then(Metadata::parse);
@@ -316,7 +301,7 @@ fn check_key(names: &[String], columns: &[Column]) -> Result<Vec<usize>, Mistake
         return Err(Problem::NoKey.into());
     }
     if names.len() > MAX_KEY_COLUMNS {
-        return Err(Problem::TooManyKeyColumns.into());
+        return Err(Problem::TooManyKeyColumns(MAX_KEY_COLUMNS).into());
     }
     let mut key = Vec::with_capacity(names.len());
     for name in names {

@@ -1,7 +1,7 @@
 //! `clear`: columns that store in plaintext what another column masks. The mapping must say that this is intended: a
 //! mask is useless if the object that contains the value is stored next to it.
 
-use super::family::{Location, may_be_same};
+use super::hierarchy::{Location, may_be_same};
 use super::{Column, Mistake, Pipeline, Problem, TableMapping};
 use crate::message::Metadata;
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::check::check_identifier;
+use super::name::{SYSTEM_COLUMNS, check_identifier};
 use super::problem::Mistake;
 use super::spelling::RawSpelling;
 use super::{Column, Problem, Source};
@@ -15,11 +15,7 @@ use crate::types::ColumnType;
 
 /// The maximum number of columns of a Postgres table.
 /// Source: <https://www.postgresql.org/docs/18/limits.html>.
-pub(super) const MAX_COLUMNS: usize = 1600;
-
-/// The names of columns that every Postgres table has.
-/// Source: <https://www.postgresql.org/docs/18/ddl-system-columns.html>.
-pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+const MAX_COLUMNS: usize = 1600;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +58,7 @@ pub(super) fn check_columns(
         return Err(Problem::NoColumn.into());
     }
     if raw.len() > MAX_COLUMNS {
-        return Err(Problem::TooManyColumns.into());
+        return Err(Problem::TooManyColumns(MAX_COLUMNS).into());
     }
     let mut columns: Vec<Column> = Vec::with_capacity(raw.len());
     for column in raw {

@@ -2,8 +2,6 @@
 
 use thiserror::Error;
 
-use super::check::MAX_KEY_COLUMNS;
-use super::column::MAX_COLUMNS;
 use super::condition::WORDS;
 use super::{OnConflict, Source, Unmatched};
 use crate::jq::JqProblem;
@@ -127,8 +125,8 @@ pub enum Problem {
     ExceptNoEffect,
     #[error("no column is mapped: add a [[column]]")]
     NoColumn,
-    #[error("more than {MAX_COLUMNS} columns, the maximum of a Postgres table: remove some")]
-    TooManyColumns,
+    #[error("more than {0} columns, the maximum of a Postgres table: remove some")]
+    TooManyColumns(usize),
     #[error("the name is used twice: rename one of the two columns")]
     DuplicateColumn,
     #[error("Postgres has a column of this name in every table: rename it and add from = {0:?}")]
@@ -137,10 +135,8 @@ pub enum Problem {
         "no key is given: name the columns that make a row unique, for example key = [\"message_id\"]"
     )]
     NoKey,
-    #[error(
-        "more than {MAX_KEY_COLUMNS} columns in the key, the maximum of a Postgres index: remove some"
-    )]
-    TooManyKeyColumns,
+    #[error("more than {0} columns in the key, the maximum of a Postgres index: remove some")]
+    TooManyKeyColumns(usize),
     #[error("the key names {0:?}, which is not a column: add the column or correct the key")]
     UnknownKey(String),
     #[error("the key names it twice: name it once")]

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::Value;
 
 use super::Pipeline;
-use super::family::{Location, Step, may_be_same, steps_of};
+use super::hierarchy::{Location, Step, may_be_same, steps_of};
 use crate::message::Metadata;
 
 /// What a mapping reads of a body.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::ddl::create;
-use crate::families::reference;
+use crate::several_tables::reference;
 use crate::tool::{Running, Tool};
 use testkit::aws::{Queue, config};
 use testkit::batch::{login, login_with};

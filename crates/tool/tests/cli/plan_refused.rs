@@ -1,8 +1,8 @@
 //! `ddl --diff` prints no statement that Postgres refuses: it says what to do instead.
 
 use crate::ddl::create;
-use crate::families::reference;
 use crate::plan::statements;
+use crate::several_tables::reference;
 use crate::tool::Tool;
 use testkit::{Database, Mapping, assert_contains};
 

@@ -9,7 +9,7 @@ use mapping::internals::Origin;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::families::reference;
+use crate::several_tables::reference;
 use crate::tool::{Ended, Tool};
 use testkit::aws::{Queue, Secret, attribute};
 use testkit::batch::login_with;

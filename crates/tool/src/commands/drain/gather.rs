@@ -26,18 +26,6 @@ const MAX_RECEIVE_WAIT: Duration = Duration::from_secs(4);
 /// A request that took longer has waited for its messages, which is not counted as work.
 const MAX_RECEIVE_TIME: Duration = Duration::from_millis(200);
 
-/// How messages are gathered into a batch.
-pub(super) struct Limits {
-    /// How long to wait for the first message.
-    pub(super) wait: Duration,
-    /// Maximum messages.
-    pub(super) size: usize,
-    /// How long to wait for more messages after the first.
-    pub(super) window: Duration,
-    /// Concurrent receive requests.
-    pub(super) concurrency: usize,
-}
-
 impl DrainLoop<'_> {
     /// Gathers a batch: an empty one if no message came in time. A request is never cancelled, because the messages
     /// that it receives would remain invisible. If one fails, the batch so far is returned; the error is logged, and

@@ -8,6 +8,7 @@ mod batch;
 mod gather;
 mod metrics;
 mod run;
+mod serve;
 mod source;
 mod status;
 
@@ -32,8 +33,7 @@ use crate::cli::settings::{
     DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, queue_url, queue_url_or, settings,
 };
 use crate::cli::signals::Stop;
-use gather::Limits;
-use run::DrainLoop;
+use run::{DrainLoop, Limits};
 use source::Source;
 use status::{Status, Words};
 
@@ -75,7 +75,7 @@ pub(crate) struct Drain {
     concurrency: u16,
     /// With --follow: serve Prometheus metrics at /metrics and a health check at /healthz; on loopback if only a port
     /// is given
-    #[arg(long, value_name = "[ADDRESS:]PORT", requires = "follow", value_parser = status::address)]
+    #[arg(long, value_name = "[ADDRESS:]PORT", requires = "follow", value_parser = serve::address)]
     metrics_addr: Option<SocketAddr>,
     /// Print the summary as a JSON object
     #[arg(long)]

@@ -21,9 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 
 use super::batch::ReceivedBatch;
-use super::gather::Limits;
+use super::serve;
 use super::source::Source;
-use super::status::{self, Invisibility, Status};
+use super::status::{Invisibility, Status};
 use crate::cli::Outcome;
 use crate::cli::database::connect;
 use crate::cli::error::CliError;
@@ -65,6 +65,18 @@ type Handled = (
     OwnedSemaphorePermit,
 );
 
+/// How messages are gathered into a batch.
+pub(super) struct Limits {
+    /// How long to wait for the first message.
+    pub(super) wait: Duration,
+    /// Maximum messages.
+    pub(super) size: usize,
+    /// How long to wait for more messages after the first.
+    pub(super) window: Duration,
+    /// Concurrent receive requests.
+    pub(super) concurrency: usize,
+}
+
 pub(super) struct DrainLoop<'s> {
     pub(super) limits: Limits,
     pub(super) is_following: bool,
@@ -90,7 +102,7 @@ impl DrainLoop<'_> {
         metrics_addr: Option<SocketAddr>,
     ) -> Result<Option<CliError>, CliError> {
         let listener = match metrics_addr {
-            Some(address) => Some(status::listen(address).await?),
+            Some(address) => Some(serve::listen(address).await?),
             None => None,
         };
         let (sender, receiver) = mpsc::channel(BATCHES);
@@ -109,7 +121,7 @@ impl DrainLoop<'_> {
             ended = draining => ended,
             never = self.watch(&progress, metrics_addr.is_some()) => match never {},
             never = self.source.in_flight.extend() => match never {},
-            () = status::serve(listener, &self.status) => None,
+            () = serve::serve(listener, &self.status) => None,
         };
         self.status.show(&progress);
         progress.end();

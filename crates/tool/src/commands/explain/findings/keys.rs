@@ -6,8 +6,7 @@ use std::hash::BuildHasher as _;
 
 use mapping::{Message, OnConflict, Source, TableMapping, TableRows};
 
-use super::Finding;
-use super::table::noun;
+use super::{Finding, noun};
 use crate::cli::output::{counted, listed};
 
 /// The keys of a table's rows.

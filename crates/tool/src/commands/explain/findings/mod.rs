@@ -21,6 +21,15 @@ use tally::one_instead;
 /// How many reasons are given for one message without a row.
 const MAX_REASONS: usize = 20;
 
+/// What the rows of a table are made of.
+fn noun(mapping: &TableMapping) -> &'static str {
+    match (&mapping.each, mapping.parent) {
+        (Some(_), _) => "element",
+        (None, Some(_)) => "row of its parent",
+        (None, None) => "message",
+    }
+}
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use mapping::internals::{Tested, similar};
 use mapping::{Column, Condition, Path, Pipeline, Source, TableMapping, TableRows};
 
-use super::Finding;
 use super::keys::Keys;
 use super::paths::{Paths, arrays_of_objects, from_json_path, path_from_top};
 use super::tally::{Tally, has_pattern};
+use super::{Finding, noun};
 use crate::cli::output::{counted, listed};
 
 /// How many arrays are kept to suggest.
@@ -281,14 +281,5 @@ fn instead(tallies: &[Tally], conditions: &[Condition], noun: &str, shows_values
     match never.is_empty() {
         true => "its conditions never hold together".to_owned(),
         false => listed(never),
-    }
-}
-
-/// What the rows of a table are made of.
-pub(super) fn noun(mapping: &TableMapping) -> &'static str {
-    match (&mapping.each, mapping.parent) {
-        (Some(_), _) => "element",
-        (None, Some(_)) => "row of its parent",
-        (None, None) => "message",
     }
 }

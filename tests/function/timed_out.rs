@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::families::{ORDERS, order, with_orders};
+use crate::child_tables::{ORDERS, order, with_orders};
 use testkit::batch::{Batch, id, ids, login_with};
 use testkit::sqs_double::SqsDouble;
 use testkit::yardstick::Yardstick;
@@ -127,7 +127,7 @@ async fn a_row_that_somebody_has_locked_does_not_affect_the_others() {
 
 mod alone {
     use super::*;
-    use crate::families::started;
+    use crate::child_tables::started;
 
     // The row is waited for until the time is nearly over: the rest must be enough for all others.
     #[tokio::test]

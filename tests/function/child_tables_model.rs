@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::families::{ORDERS, deletion, ignoring, order, started, stored, with_orders};
+use crate::child_tables::{ORDERS, deletion, ignoring, order, started, stored, with_orders};
 use testkit::batch::{Batch, id};
 use testkit::{Database, Function};
 

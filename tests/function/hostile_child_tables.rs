@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use crate::families::{ORDERS, ROUTES, invoke, order, started, stored, with_orders};
+use crate::child_tables::{ORDERS, ROUTES, invoke, order, started, stored, with_orders};
 use crate::hostile::{MEBIBYTE, Way, broken, config, nested, peak_bytes, text, value};
 use testkit::batch::{Batch, id, ids};
 use testkit::{Database, Setup};

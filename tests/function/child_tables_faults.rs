@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::families::{ORDERS, ignoring, invoke, order, started, stored, with_orders};
+use crate::child_tables::{ORDERS, ignoring, invoke, order, started, stored, with_orders};
 use testkit::aws::{Queue, attribute};
 use testkit::batch::{Batch, id, ids};
 use testkit::proxy::Proxy;

@@ -11,46 +11,54 @@ use std::ops::Range;
 use mapping::{MessageRows, Pipeline, Rows, TableRows};
 
 use super::dedup::{Deduplicated, deduplicate};
-use super::execute::TableCounts;
 use crate::counts::Stored;
 
-/// The rows of some messages that are to be stored, table by table.
-pub(super) struct Chosen<'r> {
-    pub(super) tables: Vec<ChosenRows<'r>>,
+/// The rows of some messages that one statement stores, table by table.
+pub(super) struct Selection<'r> {
+    pub(super) tables: Vec<SelectedRows<'r>>,
 }
 
 /// The rows that are to be stored in one table.
-pub(super) struct ChosenRows<'r> {
+pub(super) struct SelectedRows<'r> {
     pub(super) rows: &'r Rows,
     pub(super) written: Vec<usize>,
     pub(super) deleted: Vec<usize>,
-    /// The rows of the messages that these were chosen from, in a table without a parent.
+    /// The rows of the messages that these were selected from, in a table without a parent.
     deduplicated: Option<Deduplicated>,
+}
+
+/// What a statement has counted in a table.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TableCounts {
+    pub(super) written: u64,
+    pub(super) deleted: u64,
+    /// Rows that are newer than the message that would have deleted them.
+    pub(super) newer: u64,
 }
 
 /// The rows of messages for each of the statements. `referred` has the positions of the tables whose deleted rows take
 /// others with them.
-pub(super) fn choose<'r>(
+pub(super) fn select<'r>(
     pipeline: &Pipeline,
     rows: &'r MessageRows,
     messages: &[usize],
     referred: &[usize],
-) -> Vec<Chosen<'r>> {
+) -> Vec<Selection<'r>> {
     let loses_rows = |table: &usize| loses_rows(pipeline, rows, messages, *table);
     if !referred.iter().any(loses_rows) {
-        return vec![choose_together(pipeline, rows, messages)];
+        return vec![select_together(pipeline, rows, messages)];
     }
     let kind = |message: &usize| kind(pipeline, rows, *message);
     let are_alike = |a: &usize, b: &usize| kind(a).is_some() && kind(a) == kind(b);
     let runs = messages.chunk_by(are_alike);
-    let chosen = runs.map(|run| choose_together(pipeline, rows, run));
-    chosen.flat_map(Chosen::divided).collect()
+    let selections = runs.map(|run| select_together(pipeline, rows, run));
+    selections.flat_map(Selection::divided).collect()
 }
 
 /// What became of rows in each table, given what each of the statements has counted there.
-pub(super) fn stored(chosen: &[Chosen<'_>], counts: &[Vec<TableCounts>]) -> Vec<Stored> {
-    let stored = chosen.iter().zip(counts);
-    let stored = stored.map(|(chosen, counts)| chosen.stored(counts));
+pub(super) fn stored(selections: &[Selection<'_>], counts: &[Vec<TableCounts>]) -> Vec<Stored> {
+    let stored = selections.iter().zip(counts);
+    let stored = stored.map(|(selection, counts)| selection.stored(counts));
     let sums = stored.reduce(|sums, stored| {
         let pairs = sums.into_iter().zip(&stored);
         pairs.map(|(sum, stored)| sum.plus(stored)).collect()
@@ -59,12 +67,12 @@ pub(super) fn stored(chosen: &[Chosen<'_>], counts: &[Vec<TableCounts>]) -> Vec<
 }
 
 /// The rows of messages that share a statement.
-fn choose_together<'r>(
+fn select_together<'r>(
     pipeline: &Pipeline,
     rows: &'r MessageRows,
     messages: &[usize],
-) -> Chosen<'r> {
-    let mut tables: Vec<ChosenRows<'r>> = Vec::with_capacity(pipeline.tables.len());
+) -> Selection<'r> {
+    let mut tables: Vec<SelectedRows<'r>> = Vec::with_capacity(pipeline.tables.len());
     for (mapping, table) in pipeline.tables.iter().zip(rows.tables()) {
         let ranges = messages.iter().map(|&message| table.of_message(message));
         let candidates = ranges.flat_map(Range::into_iter);
@@ -73,16 +81,16 @@ fn choose_together<'r>(
             None => {
                 let candidates: Vec<usize> = candidates.collect();
                 let mut deduplicated = deduplicate(mapping, &table.rows, &candidates);
-                let chosen = std::mem::take(&mut deduplicated.unique);
-                let (deleted, written) = chosen.into_iter().partition(|&row| table.is_deleted(row));
-                ChosenRows {
+                let unique = std::mem::take(&mut deduplicated.unique);
+                let (deleted, written) = unique.into_iter().partition(|&row| table.is_deleted(row));
+                SelectedRows {
                     rows: &table.rows,
                     written,
                     deleted,
                     deduplicated: Some(deduplicated),
                 }
             }
-            Some(parent) => ChosenRows {
+            Some(parent) => SelectedRows {
                 rows: &table.rows,
                 written: parent.children(table, candidates),
                 deleted: Vec::new(),
@@ -90,7 +98,7 @@ fn choose_together<'r>(
             },
         });
     }
-    Chosen { tables }
+    Selection { tables }
 }
 
 /// Whether rows of a table may be deleted: by themselves, or in a child table with or among their siblings.
@@ -118,7 +126,7 @@ fn kind(pipeline: &Pipeline, rows: &MessageRows, message: usize) -> Option<(usiz
     kinds.all(|kind| kind == first).then_some(first)
 }
 
-impl ChosenRows<'_> {
+impl SelectedRows<'_> {
     /// Takes off the rows that are to be deleted.
     fn split_deleted(&mut self) -> Self {
         let deleted = std::mem::take(&mut self.deleted);
@@ -162,7 +170,7 @@ impl ChosenRows<'_> {
     }
 }
 
-impl Chosen<'_> {
+impl Selection<'_> {
     /// What is deleted, and then what is written.
     fn divided(mut self) -> Vec<Self> {
         let deletes_some = self.tables.iter().any(|table| !table.deleted.is_empty());
@@ -170,7 +178,7 @@ impl Chosen<'_> {
         if !(deletes_some && writes_some) {
             return vec![self];
         }
-        let tables = self.tables.iter_mut().map(ChosenRows::split_deleted);
+        let tables = self.tables.iter_mut().map(SelectedRows::split_deleted);
         let deleted = Self {
             tables: tables.collect(),
             // They count with what is written.
