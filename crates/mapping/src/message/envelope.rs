@@ -1,10 +1,11 @@
 //! `envelope`: how the body of an SQS message wraps the message, and how it is unwrapped.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::text::Word;
 
@@ -89,6 +90,46 @@ impl Envelope {
             Self::None => Ok((Cow::Borrowed(body), None)),
             Self::Sns => Notification::open(body).ok_or(NOT_SNS),
         }
+    }
+
+    /// What is around the message of a body; `None` if the body is not in this envelope.
+    pub(super) fn around(self, body: &str) -> Option<Around> {
+        match self {
+            Self::None => Some(Around::Nothing),
+            Self::Sns => Around::notification(body),
+        }
+    }
+}
+
+/// What is around a message.
+pub(super) enum Around {
+    Nothing,
+    /// The fields of a notification but for the message, as the inside of a JSON object.
+    Notification(String),
+}
+
+/// The field of a notification with the message.
+const MESSAGE: &str = "Message";
+
+impl Around {
+    /// The message with this around it.
+    pub(super) fn wrap(&self, message: String) -> String {
+        match self {
+            Self::Nothing => message,
+            // Strings always have a JSON form.
+            Self::Notification(fields) => {
+                let message = serde_json::Value::from(message);
+                format!("{{\"{MESSAGE}\":{message},{fields}}}")
+            }
+        }
+    }
+
+    fn notification(body: &str) -> Option<Self> {
+        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(body).ok()?;
+        fields.remove(MESSAGE);
+        let object = to_raw_value(&fields).ok()?;
+        let inside = object.get().strip_prefix('{')?.strip_suffix('}')?;
+        Some(Self::Notification(inside.to_owned()))
     }
 }
 

@@ -1,10 +1,9 @@
 //! Several records in one body: packed into it, and split into bodies of one record each, all as the mapping reads them.
 
-use std::collections::BTreeMap;
+use serde_json::value::RawValue;
 
-use serde_json::value::{RawValue, to_raw_value};
-
-use super::{Encoding, Envelope, Format, Message, Record, Wrapping};
+use super::envelope::Around;
+use super::{Encoding, Format, Message, Record, Wrapping};
 
 /// The records of a message, each of which can become the body of another message.
 pub struct Records {
@@ -13,16 +12,6 @@ pub struct Records {
     values: Vec<Box<RawValue>>,
     around: Around,
 }
-
-/// What is around a message.
-enum Around {
-    Nothing,
-    /// The fields of a notification but for the message, as the inside of a JSON object.
-    Notification(String),
-}
-
-/// The field of a notification with the message.
-const MESSAGE: &str = "Message";
 
 impl Wrapping {
     /// The text of a message with these JSON values, an array or lines, without its envelope. Of lines, none may have
@@ -41,10 +30,7 @@ impl Records {
             encoding: message.encoding,
             format: wrapping.format,
             values: serde_json::from_str(message.body()).ok()?,
-            around: match wrapping.envelope {
-                Envelope::None => Around::Nothing,
-                Envelope::Sns => Around::notification(record.body.as_deref()?)?,
-            },
+            around: wrapping.envelope.around(record.body.as_deref()?)?,
         })
     }
 
@@ -62,25 +48,8 @@ impl Records {
     pub fn bodies(&self) -> impl Iterator<Item = String> {
         self.values.iter().map(|value| {
             let text = self.encoding.pack(self.format.join([value.get()]));
-            match &self.around {
-                Around::Nothing => text,
-                // Strings always have a JSON form.
-                Around::Notification(fields) => {
-                    let message = serde_json::Value::from(text);
-                    format!("{{\"{MESSAGE}\":{message},{fields}}}")
-                }
-            }
+            self.around.wrap(text)
         })
-    }
-}
-
-impl Around {
-    fn notification(body: &str) -> Option<Self> {
-        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(body).ok()?;
-        fields.remove(MESSAGE);
-        let object = to_raw_value(&fields).ok()?;
-        let inside = object.get().strip_prefix('{')?.strip_suffix('}')?;
-        Some(Self::Notification(inside.to_owned()))
     }
 }
 
@@ -88,8 +57,8 @@ impl Around {
 mod tests {
     use serde_json::json;
 
-    use super::super::Packing;
     use super::super::record::tests::record;
+    use super::super::{Envelope, Packing};
     use super::*;
     use crate::text::Word as _;
 

@@ -7,7 +7,7 @@ use super::class::Class;
 use super::keys::is_name;
 use super::pii::{ends_with_identifier, part_name};
 use super::shape::{MAX_KEYS, Shape, is_most};
-use super::wrap::Wrap;
+use super::wrap::{Told, Wrap};
 use crate::cli::output::{counted, listed};
 use crate::cli::samples::Sample;
 
@@ -387,20 +387,10 @@ impl<'s> Column<'s> {
 
     /// The column of the id that a message keeps when it is delivered again.
     pub(super) fn of_id(envelope: Envelope) -> Self {
-        match envelope {
-            Envelope::None => Self::of_metadata(
-                ["sqs", "message_id"],
-                Metadata::MessageId,
-                ColumnType::Uuid,
-                "SQS's id: a redelivered message is stored once",
-            ),
-            Envelope::Sns => Self::of_metadata(
-                ["sns message", "id"],
-                Metadata::SnsMessageId,
-                ColumnType::Uuid,
-                "SNS's id: a message that is delivered again is stored once",
-            ),
-        }
+        let Told {
+            id, path, why_id, ..
+        } = Told::of(envelope);
+        Self::of_metadata(path, id, ColumnType::Uuid, why_id)
     }
 }
 

@@ -8,7 +8,7 @@ use super::names::{Taken, short};
 use super::pii::words;
 use super::route;
 use super::shape::Shape;
-use super::wrap::{Packed, Wrap};
+use super::wrap::{Packed, Told, Wrap};
 use crate::cli::output::{counted, escaped, listed};
 use crate::cli::samples::Sample;
 
@@ -182,15 +182,14 @@ impl<'s> Observed<'s> {
     }
 
     fn why_envelope(&self) -> &'static str {
-        match (self.envelope, self.wrap) {
-            (Envelope::None, _) if self.packed.is_some() => "the body is the records",
-            (Envelope::Sns, _) => "the message is inside an SNS notification",
-            (Envelope::None, Wrap::None) => "the body is the message",
-            (Envelope::None, Wrap::EventBridge) => "the body is an EventBridge event",
-            (Envelope::None, Wrap::S3) => {
+        Told::of(self.envelope).why.unwrap_or(match self.wrap {
+            _ if self.packed.is_some() => "the body is the records",
+            Wrap::None => "the body is the message",
+            Wrap::EventBridge => "the body is an EventBridge event",
+            Wrap::S3 => {
                 "the body is an S3 notification: if it has several records, only the first is stored"
             }
-        }
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the messages of a queue are wrapped in, and the bodies below it.
 
-use mapping::{Envelope, ExtractError, Format, Message, Wrapping};
+use mapping::{Envelope, ExtractError, Format, Message, Metadata, Wrapping};
 
 use super::json::Json;
 use crate::cli::samples::Sample;
@@ -110,4 +110,35 @@ pub(super) fn envelope(samples: &[Sample]) -> Envelope {
     };
     let mut envelopes = Envelope::all().filter(|envelope| envelope.mismatch().is_some());
     envelopes.find(fits_most).unwrap_or(Envelope::None)
+}
+
+/// What a proposal says of an envelope.
+pub(super) struct Told {
+    /// Why it is proposed; `None` where the body itself tells more.
+    pub(super) why: Option<&'static str>,
+    /// The id that a message keeps when it is delivered again.
+    pub(super) id: Metadata,
+    /// The path that names its column.
+    pub(super) path: [&'static str; 2],
+    /// Why it is the key.
+    pub(super) why_id: &'static str,
+}
+
+impl Told {
+    pub(super) fn of(envelope: Envelope) -> Self {
+        match envelope {
+            Envelope::None => Self {
+                why: None,
+                id: Metadata::MessageId,
+                path: ["sqs", "message_id"],
+                why_id: "SQS's id: a redelivered message is stored once",
+            },
+            Envelope::Sns => Self {
+                why: Some("the message is inside an SNS notification"),
+                id: Metadata::SnsMessageId,
+                path: ["sns message", "id"],
+                why_id: "SNS's id: a message that is delivered again is stored once",
+            },
+        }
+    }
 }
