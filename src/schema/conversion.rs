@@ -38,7 +38,7 @@ pub(super) fn conversion(live: &LiveColumn, mapped: ColumnType) -> Effect {
         (T::Inet, false, None) if live.type_name == "cidr" => Adds,
         (_, _, None) => MAY_LOSE,
         // Postgres builds each array anew.
-        (T::Array(element), true, Some(from)) => of_scalar(from, *element).max(Rewrites),
+        (T::Array(element), true, Some(from)) => of_scalar(from, element.into()).max(Rewrites),
         (T::Array(_), false, _) | (_, true, _) => MAY_LOSE,
         (scalar, false, Some(from)) => of_scalar(from, scalar),
     }

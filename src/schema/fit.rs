@@ -104,7 +104,10 @@ pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
     let longest = |single: ColumnType| token.or_else(|| single.max_printed_chars());
     match (mapped, live.is_array) {
         // Element by element.
-        (ColumnType::Array(element), true) => fit_of_type(*element, longest(*element), live),
+        (ColumnType::Array(element), true) => {
+            let single = element.into();
+            fit_of_type(single, longest(single), live)
+        }
         (_, true) => Fit::Never,
         (ColumnType::Array(_), false) => fit_of_type(mapped, None, live),
         (_, false) => fit_of_type(mapped, longest(mapped), live),

@@ -61,11 +61,7 @@ impl LiveColumn {
 
     /// Whether it stores values of another type as text.
     fn is_text_of(&self, mapped: ColumnType) -> bool {
-        let element = match mapped {
-            ColumnType::Array(element) => *element,
-            scalar => scalar,
-        };
-        self.is_string && !element.is_text()
+        self.is_string && !mapped.single().is_text()
     }
 }
 

@@ -132,7 +132,7 @@ impl Obstacles {
 /// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/parser/parse_coerce.c>.
 fn is_castable(casts: &[String], live: &LiveColumn, mapped: ColumnType) -> bool {
     let element = match mapped {
-        ColumnType::Array(element) if live.is_array => *element,
+        ColumnType::Array(element) if live.is_array => element.into(),
         ColumnType::Array(_) => return false,
         scalar if live.is_array => return scalar.is_text(),
         scalar => scalar,

@@ -68,7 +68,7 @@ pub use rows::{MessageRows, Rows, TableRows};
 pub use steps::Step;
 pub use time::{FormatMistake, LocalTime, TimeFormat, TimeSpelling, Unit, Zone};
 pub use transform::Compiled;
-pub use types::ColumnType;
+pub use types::{ColumnType, Element};
 
 /// What the function and the command-line tool need beside the mapping itself. It may change with every version.
 ///

@@ -33,15 +33,21 @@ struct Entry {
 macro_rules! column_types {
     ($(
         $(#[$doc:meta])+
-        $variant:ident $(($($field:ty),+ = $($example:expr),+))? :
+        $variant:ident $(($($part:ident: $field:ty),+ = $($example:expr),+))? :
         $name:literal, $element:ident, $array:ident, $longest:expr;
     )+) => {
         /// The type of a column, as `pipeline.toml` writes it: `text`, `varchar(128)`, `integer`, …
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum ColumnType {
             $($(#[$doc])+ $variant $(($($field),+))?,)+
-            /// An array of one dimension. The type of its elements lives as long as the process, as the mapping does.
-            Array(&'static ColumnType),
+            /// An array of one dimension.
+            Array(Element),
+        }
+
+        /// The type of the elements of an array: no array itself, so that a type is a plain value.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Element {
+            $($(#[$doc])+ $variant $(($($field),+))?,)+
         }
 
         /// The place of each type in [`TYPES`].
@@ -58,13 +64,29 @@ macro_rules! column_types {
             longest: $longest,
         },)+];
 
+        impl From<Element> for ColumnType {
+            fn from(element: Element) -> Self {
+                match element {
+                    $(Element::$variant $(($($part),+))? => Self::$variant $(($($part),+))?,)+
+                }
+            }
+        }
+
         impl ColumnType {
+            /// An array of values of this type; `None` if they are arrays themselves.
+            fn array_of(self) -> Option<Self> {
+                match self {
+                    $(Self::$variant $(($($part),+))? => Some(Self::Array(Element::$variant $(($($part),+))?)),)+
+                    Self::Array(_) => None,
+                }
+            }
+
             /// The entry of the type, or of the elements of an array.
             #[expect(clippy::indexing_slicing, reason = "this macro gives each type its place")]
             fn entry(self) -> &'static Entry {
                 match self {
                     $(Self::$variant { .. } => &TYPES[Place::$variant as usize],)+
-                    Self::Array(element) => element.entry(),
+                    Self::Array(element) => Self::from(element).entry(),
                 }
             }
         }
@@ -76,7 +98,7 @@ column_types! {
     /// Text of any length.
     Text: "text", TEXT, TEXT_ARRAY, None;
     /// Text of at most this many characters (not bytes).
-    Varchar(usize = 0): "varchar(n)", VARCHAR, VARCHAR_ARRAY, None;
+    Varchar(chars: usize = 0): "varchar(n)", VARCHAR, VARCHAR_ARRAY, None;
     /// `true` or `false`.
     Boolean: "boolean", BOOL, BOOL_ARRAY, Some("false");
     /// 16-bit integer.
@@ -93,7 +115,7 @@ column_types! {
     Numeric: "numeric", NUMERIC, NUMERIC_ARRAY, None;
     /// Exact decimal with a precision (the first number: digits in total) and a scale (the second: digits after the
     /// point).
-    NumericOf(u16, u16 = 1, 0): "numeric(p,s)", NUMERIC, NUMERIC_ARRAY, None;
+    NumericOf(precision: u16, scale: u16 = 1, 0): "numeric(p,s)", NUMERIC, NUMERIC_ARRAY, None;
     /// Calendar day.
     Date: "date", DATE, DATE_ARRAY, Some("2026-11-21");
     /// Time of day, stored in microseconds.
@@ -170,10 +192,9 @@ impl FromStr for ColumnType {
     fn from_str(name: &str) -> Result<Self, UnknownType> {
         if let Some(element) = name.strip_suffix(ARRAY) {
             let element: Self = element.parse()?;
-            return if element.is_nested() {
-                Err(UnknownType)
-            } else {
-                Ok(Self::Array(Box::leak(Box::new(element))))
+            return match element.is_json() {
+                true => Err(UnknownType),
+                false => element.array_of().ok_or(UnknownType),
             };
         }
         if let Some(length) = name.strip_prefix("varchar(") {
@@ -208,7 +229,7 @@ impl fmt::Display for ColumnType {
         match self {
             Self::Varchar(chars) => write!(f, "varchar({chars})"),
             Self::NumericOf(precision, scale) => write!(f, "numeric({precision},{scale})"),
-            Self::Array(element) => write!(f, "{element}{ARRAY}"),
+            Self::Array(_) => write!(f, "{}{ARRAY}", self.single()),
             other => f.write_str(other.entry().name),
         }
     }
@@ -267,7 +288,7 @@ impl ColumnType {
     /// The type of the elements of an array; of a single value the type itself.
     pub fn single(self) -> Self {
         match self {
-            Self::Array(element) => *element,
+            Self::Array(element) => element.into(),
             single => single,
         }
     }
@@ -336,7 +357,7 @@ impl ColumnType {
     /// The type of a value, as the driver knows it.
     pub fn element(self) -> Type {
         match self {
-            Self::Array(element) => element.entry().array.clone(),
+            Self::Array(_) => self.entry().array.clone(),
             scalar => scalar.entry().element.clone(),
         }
     }

@@ -15,10 +15,7 @@ pub(super) const STORED: &str = "stored";
 /// Postgres assigns no text to an enum, and compares citext or char(n) with text as text.
 /// Source: <https://www.postgresql.org/docs/18/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
 pub(super) fn expression(array: &str, column: &Column, known: &KnownTable) -> String {
-    let is_text = match column.column_type {
-        ColumnType::Array(element) => element.is_text(),
-        scalar => scalar.is_text(),
-    };
+    let is_text = column.column_type.single().is_text();
     let cast = known.column(&column.name).filter(|_| is_text);
     match (cast, column.column_type) {
         (Some(known), _) => format!(
@@ -28,7 +25,7 @@ pub(super) fn expression(array: &str, column: &Column, known: &KnownTable) -> St
         (None, ColumnType::Array(element)) => {
             format!(
                 "pg_catalog.unnest({array})::pg_catalog.{}[]",
-                element.element()
+                ColumnType::from(element).element()
             )
         }
         (None, _) => format!("pg_catalog.unnest({array})"),

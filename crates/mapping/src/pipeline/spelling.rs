@@ -21,11 +21,7 @@ impl RawSpelling {
         let Some(word) = self.first_word() else {
             return Ok(None);
         };
-        let scalar = match column_type {
-            ColumnType::Array(element) => *element,
-            scalar => scalar,
-        };
-        let time_type = scalar.time_type();
+        let time_type = column_type.single().time_type();
         let time_type = time_type.ok_or(Problem::SpellingType(word, column_type))?;
         // Beside a path it is a fallback, which needs no word.
         match sources.first() {

@@ -120,7 +120,7 @@ impl CompiledColumn {
     /// How many bytes a cell takes on its way to Postgres. Arrays are sent as text, in which numbers are written out.
     pub(super) fn sent_bytes(&self, cell: &[u8]) -> usize {
         let text = match self.column.column_type {
-            ColumnType::Array(element) if element.is_numeric() => {
+            ColumnType::Array(element) if ColumnType::from(element).is_numeric() => {
                 cell.get(size_of::<i32>()..).map_or(0, numerics_chars)
             }
             _ => 0,
@@ -247,7 +247,7 @@ fn write_tokens(
         // Tokens are longer than what they stand for.
         match out.len() - start > MAX_BYTES {
             true => Err(Rule::TooLarge(MAX_BYTES)),
-            false => write_token(masker, value, *element, out),
+            false => write_token(masker, value, element.into(), out),
         }
     })
 }

@@ -19,7 +19,7 @@ use crate::rejection::Rule;
 use crate::rows::{put_array_head, put_null, put_value};
 use crate::text::{BASE64, BASE64_URL};
 use crate::time::{MICROS_PER_DAY, Misread, Moment, TimeSpelling, TimeType, Unit, plain};
-use crate::types::ColumnType;
+use crate::types::{ColumnType, Element};
 
 /// The first microsecond after the times that a number can stand for: nearly every number of another unit is beyond.
 const UNIX_MICROS_OF_2200: i64 = 84_006 * MICROS_PER_DAY;
@@ -84,7 +84,7 @@ pub(crate) fn write(
             write_json(value, column_type, out)
         }
         ColumnType::Array(element) => write_array(value, element, out, |value, out| {
-            write(value, *element, out)
+            write(value, element.into(), out)
         }),
         _ => write_scalar(value, column_type, out).map_err(|misfit| match misfit {
             Misfit::Type => Rule::Type(column_type),
@@ -105,7 +105,7 @@ pub(crate) fn write_spelled(
 ) -> Result<(), Rule> {
     if let ColumnType::Array(element) = column_type {
         return write_array(value, element, out, |value, out| {
-            write_spelled(value, spelling, *element, out)
+            write_spelled(value, spelling, element.into(), out)
         });
     }
     let time_type = match (value, column_type.time_type()) {
@@ -165,7 +165,7 @@ fn write_json(value: &Value<'_>, column_type: ColumnType, out: &mut BytesMut) ->
 /// Writes an array, each element except null by `write_element`.
 pub(super) fn write_array(
     value: &Value<'_>,
-    element: &'static ColumnType,
+    element: Element,
     out: &mut BytesMut,
     write_element: impl Fn(&Value<'_>, &mut BytesMut) -> Result<(), Rule>,
 ) -> Result<(), Rule> {
@@ -175,7 +175,8 @@ pub(super) fn write_array(
     };
     let elements: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| not_of_type())?;
     let start = out.len();
-    put_array_head(out, &element.element(), elements.len());
+    let single = ColumnType::from(element);
+    put_array_head(out, &single.element(), elements.len());
     for raw in elements {
         match from_json(raw.get(), Unstorable::Reject)? {
             Value::Null => put_null(out),
@@ -189,7 +190,7 @@ pub(super) fn write_array(
         }
     }
     let sent_and_added = json.len() + MAX_EXPANSION_BYTES;
-    match out.get(start..).map_or(0, numerics_chars) > sent_and_added && element.is_numeric() {
+    match out.get(start..).map_or(0, numerics_chars) > sent_and_added && single.is_numeric() {
         true => Err(Rule::Range(ColumnType::Array(element))),
         false => Ok(()),
     }

@@ -39,7 +39,7 @@ pub fn readable(column_type: ColumnType, cell: &[u8]) -> Option<String> {
         T::Bytea => format!("\\x{}", base16ct::lower::encode_string(cell)),
         T::Json => std::str::from_utf8(cell).ok()?.to_owned(),
         T::Jsonb => std::str::from_utf8(cell.get(1..)?).ok()?.to_owned(),
-        T::Array(element) => array(*element, cell)?,
+        T::Array(element) => array(element.into(), cell)?,
     })
 }
 

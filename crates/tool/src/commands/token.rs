@@ -83,7 +83,7 @@ impl Token {
 fn of_single_values(column: &Column) -> Column {
     let mut column = column.clone();
     if let ColumnType::Array(element) = column.column_type {
-        column.column_type = *element;
+        column.column_type = element.into();
         // It reads the array, not an element.
         column.transforms.retain(|step| *step != Step::Json);
     }
