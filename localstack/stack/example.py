@@ -3,6 +3,7 @@
 The messages leave the same rows however often they are sent.
 """
 
+import json
 import time
 
 from stack import postgres, run
@@ -36,10 +37,24 @@ def run_example(settings: Settings, mapping: Mapping) -> None:
 
 
 def stored(settings: Settings, mapping: Mapping) -> str:
-    """Each table with its name, in the order of its key, as psql draws it."""
-    shown = []
+    """Each table with its name, in the order of its key, as psql draws it.
+
+    Tokens are numbered, because they depend on the mask key of the stack: equal numbers are equal tokens.
+    """
+    shown, tokens = [], dict[str, str]()
+    all_columns, all_masked = mapping.columns(), mapping.masked()
     for table, key in mapping.keys().items():
-        drawn = postgres.show(settings, f"SELECT * FROM {table} ORDER BY {', '.join(key)}")
+        order, masked = f"ORDER BY {', '.join(key)}", all_masked[table]
+        if masked:
+            array = f"json_agg(json_build_array({', '.join(masked)}) {order})"
+            rows = json.loads(postgres.query(settings, f"SELECT coalesce({array}, '[]') FROM {table}"))
+            for token in (token for row in rows for token in row if token):
+                tokens.setdefault(token, f"token {len(tokens) + 1}")
+        columns = ", ".join(
+            f"'{json.dumps(tokens)}'::jsonb ->> {name} AS {name}" if name in masked else name
+            for name in all_columns[table]
+        )
+        drawn = postgres.show(settings, f"SELECT {columns} FROM {table} {order}")
         lines = (line.rstrip() for line in drawn.strip("\n").splitlines())
         shown.append("\n".join([table.replace('"', ""), *lines, ""]))
     return "\n".join(shown)
