@@ -12,13 +12,16 @@ from stack.mapping import Mapping
 from stack.report import say, show, step
 from stack.settings import Settings, StackError
 
+REQUEST = 10
+"""How many messages SQS takes at once."""
+
 
 def run_example(settings: Settings, mapping: Mapping) -> None:
     """Raises `StackError` unless the tables then hold the rows that the example shows."""
     began, deployment = time.monotonic(), Deployment.of(settings, mapping)
     messages = mapping.file.with_suffix(".jsonl")
     with step(f"sending the messages of {mapping.file.parent.name}/{messages.name}"):
-        ids = run.send(settings, deployment, messages.read_text().splitlines())
+        ids = send_in_order(settings, deployment, messages.read_text().splitlines())
     say("· waiting until the queue is empty")
     run.until(
         lambda: run.queue_depth(settings, deployment.queue_url) == 0,
@@ -34,6 +37,12 @@ def run_example(settings: Settings, mapping: Mapping) -> None:
     expected = mapping.file.with_suffix(".rows")
     if rows != expected.read_text():
         raise StackError(f"these are not the rows of {expected}: has the mapping or a table been changed?")
+
+
+def send_in_order(settings: Settings, deployment: Deployment, bodies: list[str]) -> list[str]:
+    """One request after the other, so that no deletion overtakes the row that it deletes; returns the ids."""
+    requests = [bodies[start : start + REQUEST] for start in range(0, len(bodies), REQUEST)]
+    return [id for request in requests for id in run.send(settings, deployment, request)]
 
 
 def stored(settings: Settings, mapping: Mapping) -> str:
