@@ -4,6 +4,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stack.settings import Settings, StackError
 
@@ -54,14 +55,29 @@ class Mapping:
 
     def keys(self) -> dict[str, list[str]]:
         """The columns that identify a row of each table, as SQL has all of these names."""
+        return {name: [*map(_quoted, table.get("key", []))] for name, table in self._tables()}
+
+    def columns(self) -> dict[str, list[str]]:
+        """All columns of each table."""
+        return {name: _names(table.get("column", [])) for name, table in self._tables()}
+
+    def masked(self) -> dict[str, list[str]]:
+        """The columns of each table that hold tokens."""
+        return {
+            name: _names([column for column in table.get("column", []) if "mask" in column])
+            for name, table in self._tables()
+        }
+
+    def _tables(self) -> list[tuple[str, dict[str, Any]]]:
         read = tomllib.loads(self.file.read_text())
         tables = read["table"]
         if isinstance(tables, str):
-            tables = [{"name": tables, "key": read.get("key", [])}]
-        return {
-            ".".join(map(_quoted, table["name"].split("."))): [*map(_quoted, table.get("key", []))]
-            for table in tables
-        }
+            tables = [read | {"name": tables}]
+        return [(".".join(map(_quoted, table["name"].split("."))), table) for table in tables]
+
+
+def _names(columns: list[dict[str, Any]]) -> list[str]:
+    return [_quoted(column["name"]) for column in columns]
 
 
 def _quoted(name: str) -> str:

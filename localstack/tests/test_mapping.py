@@ -59,3 +59,11 @@ def test_an_example_that_does_not_exist_is_named_with_those_that_do(
     assert commands.main() == 1
     assert "there is no example 'none'" in (error := capsys.readouterr().err)
     assert "orders" in error
+
+
+def test_its_columns_with_tokens_are_those_that_have_a_mask(tmp_path: Path) -> None:
+    file = tmp_path / "orders.toml"
+    file.write_text('table = "orders"\n[[column]]\nname = "id"\n[[column]]\nname = "ip"\nmask = "sha256"\n')
+    mapping = Mapping.of(file)
+    assert mapping.columns() == {'"orders"': ['"id"', '"ip"']}
+    assert mapping.masked() == {'"orders"': ['"ip"']}

@@ -19,6 +19,8 @@ from stack.mapping import Mapping
 from stack.settings import Settings
 
 DEPLOYED = ("eventbridge", "debezium")
+REJECTED_OF_DEBEZIUM = (16, 17, 18, 23, 24, 29)
+"""Lines that break the mapping, each in its own way."""
 Typed = "subprocess.CompletedProcess[str]"
 
 
@@ -121,4 +123,5 @@ def test_changes_and_deletions_leave_the_rows_that_the_source_has(examples: dict
     assert len(stored(example.settings, example.mapping)) > len(example.rows)
     example.send(example.messages[first:])
     assert stored(example.settings, example.mapping) == example.rows
-    assert example.dead_letters() == []
+    rejected = [example.messages[line - 1] for line in REJECTED_OF_DEBEZIUM]
+    assert sorted(example.dead_letters()) == sorted(rejected)
