@@ -115,6 +115,58 @@ async fn a_message_that_makes_a_program_endless_or_enormous_fails_alone() {
     assert!(peak < MOST, "{peak} bytes");
 }
 
+/// Programs whose result, or what they need on the way to it, is far larger than the message.
+const GROWING: &str = r#"
+table = "events"
+key = ["id"]
+column = [
+  { name = "id", type = "bigint", required = true },
+  { name = "replaced", type = "bigint", jq = '.replaced // "" | gsub("a"; "b") | length' },
+  { name = "matches", type = "bigint", jq = '[.matches // "" | match("a"; "g")] | length' },
+  { name = "filled", type = "bigint", jq = '.filled // "" | gsub("a"; $body.filled) | length' },
+  { name = "transposed", type = "bigint", jq = ".transposed // [] | transpose | length" },
+  { name = "added", type = "bigint", jq = "add(.added[]? | $body.replaced) | length" },
+  { name = "joined", type = "bigint", jq = '.joined as $text | $text // "" | split("") | join($text // "") | length' },
+  { name = "entries", type = "bigint", jq = "[.entries // [] | to_entries[]] | length" },
+  { name = "objects", type = "bigint", jq = "[.objects[]? | {x: .}] | length" },
+]
+"#;
+
+#[tokio::test]
+async fn a_message_that_a_program_makes_grow_fails_alone_and_within_128_mebibytes() {
+    const MOST: usize = 128 * MEBIBYTE;
+    let (database, mut function) = Function::with_tables_of(GROWING).await;
+    let text = "a".repeat(900_000);
+    let zeros = vec![0; 450_000];
+    let mut rows = vec![json!([]); 150_000];
+    rows[0] = json!(vec![0; 200_000]);
+    let hostile = [
+        ("replaced", json!({"id": 2, "replaced": text})),
+        ("matches", json!({"id": 3, "matches": text})),
+        ("filled", json!({"id": 4, "filled": text})),
+        ("transposed", json!({"id": 5, "transposed": rows})),
+        (
+            "added",
+            json!({"id": 6, "added": vec![0; 200_000], "replaced": "x".repeat(400_000)}),
+        ),
+        ("joined", json!({"id": 7, "joined": text})),
+        ("entries", json!({"id": 8, "entries": zeros})),
+        ("objects", json!({"id": 9, "objects": zeros})),
+    ];
+    for (id, message) in &hostile {
+        let batch = Batch::new()
+            .text("first", r#"{"id": 1, "replaced": "aa", "entries": [0]}"#)
+            .text(id, &message.to_string());
+        assert_eq!(invoke(&mut function, batch).await, ids(&[id]));
+    }
+    let stored = "SELECT concat_ws(' ', id, replaced, entries) FROM events";
+    assert_eq!(database.rows(stored).await.concat(), ["1 2 1"]);
+    let lines = function.lines_of("message failed", hostile.len()).await;
+    assert!(lines.iter().all(|line| line["rule"] == "jq"), "{lines:?}");
+    let peak = peak_bytes(function.id());
+    assert!(peak < MOST, "{peak} bytes");
+}
+
 /// The program leaves out pings, and makes a row of each record.
 const SHAPED: &str = r#"
 unmatched = "skip"

@@ -1,42 +1,30 @@
 //! A program → a program that counts its work, or the reason why it is refused.
 //!
-//! Each operation whose cost grows with a value is followed, and where needed preceded, by [`CHARGE`], which takes the
-//! size of the value from the work that is left, and stops the program when nothing is left. What neither the size of
+//! Each operation whose cost grows with a value is followed, and where needed preceded, by a function of [`super::cost`],
+//! which takes the size of the value from the work that is left, and stops the program when nothing is left. What neither the size of
 //! its input nor of its output bounds is refused: recursion, and functions that repeat.
 
 use std::collections::BTreeSet;
 
-use jaq_core::box_iter::box_once;
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
 use jaq_core::load::{Lexer, Parser};
-use jaq_core::native::{self, Fun};
 use jaq_core::ops::Math;
 use jaq_core::path::Part;
-use jaq_core::{Cv, Exn, Native};
-use jaq_json::{Num, Val};
 use thiserror::Error;
 
-use super::json::is_readable;
-use super::{MAX_NESTING, Metered, Work};
+use super::cost::{
+    CHARGE, CHARGE_ENTRIES, CHARGE_JOIN, CHARGE_PRODUCT, CHARGE_SEARCH, CHARGE_TABLE, CHECK_JSON,
+};
 
 /// The name of the program as a function, its call, and its arguments. No program can name the function.
 const NAME: &str = "mapped";
 pub(super) const CALL: &str = "mapped($body; $parent)";
 pub(super) const VARIABLES: [&str; 2] = ["$body", "$parent"];
 
-/// Takes the size of a value from the work that is left. No program can write the names of these functions.
-const CHARGE: &str = "!charge";
-/// Takes the size of a value as often as an argument is long.
-const CHARGE_TIMES: &str = "!charge_times";
-/// Stops at a string that holds JSON which is too deep.
-const CHECK_NESTING: &str = "!check_nesting";
 /// What these take, where a program would evaluate it twice. No program can write the names.
 const LEFT: &str = "$!left";
 const RIGHT: &str = "$!right";
-
-/// The cost of a value besides its bytes: about its size in memory.
-const COST_OF_VALUE: u64 = 32;
 
 /// Why a program is not one that a mapping can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -98,6 +86,9 @@ const EXPRESSIONS: [&str; 7] = ["capture", "gsub", "match", "scan", "splits", "s
 
 /// Those that compare each part of the input with an argument.
 const SEARCHES: [&str; 5] = ["contains", "index", "indices", "inside", "rindex"];
+
+/// Those that make an object of each field or element.
+const ENTRIES: [&str; 2] = ["to_entries", "with_entries"];
 
 /// Those that give what their arguments give, so that they can be assigned to.
 const PATHS: [&str; 5] = ["first", "last", "limit", "nth", "skip"];
@@ -390,23 +381,18 @@ impl<'s> Meter<'s> {
         let metered = arguments.into_iter().map(|argument| match name {
             "del" => self.assigned(argument),
             name if PATHS.contains(&name) => self.term(argument),
-            _ => self.read(argument),
+            _ => Ok(charged(self.read(argument)?)),
         });
-        let mut arguments: Vec<_> = metered.collect::<Result<_, _>>()?;
-        let called = match SEARCHES.contains(&name) || takes_expression {
-            true => {
-                let argument = arguments.remove(0);
-                with_variable(RIGHT, argument, |argument| {
-                    arguments.insert(0, argument.clone());
-                    let called = Term::Call(name, arguments);
-                    then(Term::Call(CHARGE_TIMES, vec![argument]), called)
-                })
+        let arguments: Vec<_> = metered.collect::<Result<_, _>>()?;
+        let called = match name {
+            "join" => with_first(CHARGE_JOIN, name, arguments),
+            _ if SEARCHES.contains(&name) || takes_expression => {
+                with_first(CHARGE_SEARCH, name, arguments)
             }
-            false => Term::Call(name, arguments),
-        };
-        let called = match READERS.contains(&name) {
-            true => then(call(CHECK_NESTING), called),
-            false => called,
+            "transpose" => then(call(CHARGE_TABLE), Term::Call(name, arguments)),
+            _ if ENTRIES.contains(&name) => then(call(CHARGE_ENTRIES), Term::Call(name, arguments)),
+            _ if READERS.contains(&name) => then(call(CHECK_JSON), Term::Call(name, arguments)),
+            _ => Term::Call(name, arguments),
         };
         Ok(charged(then(call(CHARGE), called)))
     }
@@ -455,90 +441,22 @@ fn with_variable<'s>(
     operation(term, pattern, within(Term::Var(variable)))
 }
 
+/// A call at a cost that depends on its first argument too.
+fn with_first<'s>(
+    charge: &'static str,
+    name: &'s str,
+    mut arguments: Vec<Term<&'s str>>,
+) -> Term<&'s str> {
+    let first = arguments.remove(0);
+    with_variable(RIGHT, first, |first| {
+        arguments.insert(0, first.clone());
+        let called = Term::Call(name, arguments);
+        then(Term::Call(charge, vec![first]), called)
+    })
+}
+
 /// `. * factor`, at the cost of the product.
 fn product_with(factor: Term<&str>) -> Term<&str> {
     let product = operation(Term::Id, BinaryOp::Math(Math::Mul), factor.clone());
-    then(Term::Call(CHARGE_TIMES, vec![factor]), product)
-}
-
-/// The functions that count.
-pub(super) fn natives() -> impl Iterator<Item = Fun<Metered>> {
-    let charge: Native<Metered> = Native::new(|cv| box_once(charge(cv)))
-        .with_paths(|(context, (value, path))| {
-            box_once(charge((context, value)).map(|value| (value, path)))
-        })
-        .with_update(|cv, update| match charge(cv) {
-            Ok(value) => update(value),
-            Err(stopped) => box_once(Err(stopped)),
-        });
-    let times: Native<Metered> = Native::new(|mut cv| {
-        let times = cv.0.pop_var();
-        let work = cv.0.data().work;
-        box_once(match charge_times(&cv.1, &times, work) {
-            true => Ok(cv.1),
-            false => Err(Exn::halt(1)),
-        })
-    });
-    let nesting: Native<Metered> = Native::new(|cv| {
-        box_once(match &cv.1 {
-            Val::TStr(text) if !is_readable(text) => {
-                cv.0.data().work.take(u64::MAX);
-                Err(Exn::halt(1))
-            }
-            _ => Ok(cv.1),
-        })
-    });
-    [
-        (CHARGE, native::v(0), charge),
-        (CHARGE_TIMES, native::v(1), times),
-        (CHECK_NESTING, native::v(0), nesting),
-    ]
-    .into_iter()
-}
-
-fn charge<'a>((context, value): Cv<'a, Metered>) -> Result<Val, Exn<'a, Val>> {
-    match take(&value, 0, context.data().work) {
-        true => Ok(value),
-        false => Err(Exn::halt(1)),
-    }
-}
-
-/// Takes the cost of a value with all that is in it.
-fn take(value: &Val, depth: usize, work: &Work) -> bool {
-    if depth > MAX_NESTING {
-        return work.take(u64::MAX);
-    }
-    let own = match value {
-        Val::Null | Val::Bool(_) | Val::Num(Num::Int(_) | Num::Float(_)) => 0,
-        // Its decimal digits take the square of its size.
-        Val::Num(Num::BigInt(number)) => (number.bits() / 64).pow(2),
-        Val::Num(Num::Dec(digits)) => cost(digits.len()),
-        Val::TStr(text) | Val::BStr(text) => cost(text.len()),
-        Val::Arr(_) | Val::Obj(_) => COST_OF_VALUE,
-    };
-    work.take(own + COST_OF_VALUE)
-        && match value {
-            Val::Arr(elements) => elements
-                .iter()
-                .all(|element| take(element, depth + 1, work)),
-            Val::Obj(fields) => fields
-                .iter()
-                .all(|(key, field)| take(key, depth + 1, work) && take(field, depth + 1, work)),
-            _ => true,
-        }
-}
-
-/// Takes the cost of a value as often as the argument is long or, for a number, says.
-fn charge_times(value: &Val, argument: &Val, work: &Work) -> bool {
-    let times = |value: &Val| match value {
-        Val::Num(number) => number.to_string().parse().unwrap_or(f64::MAX).max(1.0) as u64,
-        Val::TStr(text) | Val::BStr(text) => cost(text.len()).max(1),
-        Val::Arr(elements) => cost(elements.len()).max(1),
-        Val::Null | Val::Bool(_) | Val::Obj(_) => 1,
-    };
-    work.take(times(value).saturating_mul(times(argument)))
-}
-
-fn cost(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
+    then(Term::Call(CHARGE_PRODUCT, vec![factor]), product)
 }

@@ -5,8 +5,10 @@
 //! from a JSON text to the values of a program and back. A program reads its input and nothing else, and it ends: what
 //! could run for ever is refused when the mapping is read, and what grows with the message stops at [`MAX_WORK`].
 
+mod cost;
 mod json;
 mod metered;
+mod regex;
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 use jaq_core::data::HasLut;
 use jaq_core::load::parse::Def;
-use jaq_core::load::{Arena, File, Loader};
+use jaq_core::load::{Arena, File, Loader, parse};
 use jaq_core::{Compiler, Ctx, DataT, Filter, Lut, Vars};
 use jaq_json::Val;
 
@@ -33,6 +35,22 @@ const MAX_NESTING: usize = 128;
 
 /// The most digits of a number that is read: the time that it takes grows with their square.
 const MAX_DIGITS: usize = 1_000;
+
+/// Where jaq would give something else than jq without an error: `join` writes null as `""`, `flatten(1)` of an empty
+/// array is one, and `scan` gives all groups of an expression that has any.
+const DEFINITIONS: &str = r#"
+def join($s):
+  .[] |= (if . == null then "" elif . >= [] then error("not a scalar") else tostring end)
+  | .[:-1][] += $s
+  | reduce .[] as $x (""; . + $x);
+def flatten($d):
+  if $d < 0 then error("negative depth")
+  elif $d > 0 then map(if isarray then flatten($d - 1) else [.] end) | add + []
+  end;
+def scan(re; flags):
+  matches(re; "g" + flags)[] | [.[].string] | if length > 1 then .[1:] else .[0] end;
+def scan(re): scan(re; "");
+"#;
 
 /// A program of the mapping, compiled when the mapping is read.
 #[derive(Clone)]
@@ -180,7 +198,8 @@ impl Program {
     fn compile(metered: metered::Program<'_>) -> Result<Self, JqProblem> {
         let known = jaq_core::defs().chain(jaq_std::defs());
         let known = known.chain(jaq_json::defs());
-        let mut definitions: Vec<Def<&str>> = known.collect();
+        let own = parse(DEFINITIONS, |parser| parser.defs()).unwrap_or_default();
+        let mut definitions: Vec<Def<&str>> = known.chain(own).collect();
         definitions.push(metered.into_definition());
         let arena = Arena::default();
         let main = File {
@@ -190,9 +209,10 @@ impl Program {
         let modules = Loader::new(definitions).load(&arena, main);
         let modules = modules.map_err(|_| JqProblem::Unreadable)?;
         let natives = jaq_core::funs()
-            .chain(jaq_std::funs())
+            .chain(jaq_std::funs().filter(|(name, ..)| !regex::REPLACED.contains(name)))
             .chain(jaq_json::funs())
-            .chain(metered::natives());
+            .chain(regex::natives())
+            .chain(cost::natives());
         let compiled = Compiler::default()
             .with_funs(natives)
             .with_global_vars(metered::VARIABLES)

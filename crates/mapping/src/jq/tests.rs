@@ -227,6 +227,83 @@ fn what_grows_without_bound_is_stopped() {
 }
 
 #[test]
+fn what_jaq_would_give_silently_is_what_jq_gives() {
+    for (program, input, expected) in [
+        (".at * 1000", r#"{"at": 1793610000}"#, "1793610000000"),
+        ("index(4000000000)", "[1, 4000000000]", "1"),
+        ("join(\",\")", r#"["a", null, 1, true]"#, r#""a,,1,true""#),
+        ("join(\",\")", "[]", r#""""#),
+        ("flatten(2)", "[]", "[]"),
+        ("flatten(1)", "[[], [[1]], null]", "[[1],null]"),
+        (
+            "[scan(\"(a)|(b)\")]",
+            r#""ab""#,
+            r#"[["a",null],[null,"b"]]"#,
+        ),
+        (
+            "capture(\"(?<x>a)|(?<y>b)\")",
+            r#""b""#,
+            r#"{"x":null,"y":"b"}"#,
+        ),
+        (
+            "[match(\"(?:(b)|(é))+\") | .captures[].offset]",
+            r#""xéb""#,
+            "[2,1]",
+        ),
+        ("gsub(\"[aé]\"; \"-\")", r#""aéb""#, r#""--b""#),
+        ("\"12.50\" | tonumber", "0", "12.50"),
+    ] {
+        assert_eq!(
+            run(program, input),
+            Ok(vec![expected.to_owned()]),
+            "{program}"
+        );
+    }
+    for text in [
+        "", " ", "1 2", "{} {}", "nan", "0042", "+42", "1 # one", "Infinity",
+    ] {
+        for program in ["tonumber", "fromjson", "[tonumber, 1]", "fromjson | 1"] {
+            let input = json!(text).to_string();
+            assert_eq!(
+                run(program, &input),
+                Err(JqFault::Fails),
+                "{program} {text}"
+            );
+        }
+    }
+    assert_eq!(run("join(\",\")", "[[]]"), Err(JqFault::Fails));
+}
+
+#[test]
+fn what_a_function_makes_of_a_message_is_counted_while_it_grows() {
+    let zeros = vec![0; 200_000];
+    let text = "a".repeat(300_000);
+    let mut rows = vec![json!([]); 200_000];
+    rows[0] = json!(zeros);
+    for (program, input) in [
+        ("transpose", json!(rows)),
+        (". as $o | .a | join($o.s)", json!({"a": zeros, "s": text})),
+        (". as $o | add(.a[] | $o.s)", json!({"a": zeros, "s": text})),
+        (". as $o | .s | gsub(\"a\"; $o.s)", json!({"s": text})),
+        ("gsub(\"a\"; \"b\")", json!(text)),
+        ("test(\"a\"; \"g\")", json!(text)),
+        ("[match(\"(a)\"; \"g\")] | length", json!(text)),
+        ("to_entries | length", json!(vec![0; 300_000])),
+        ("[.[] | {x: .}] | length", json!(vec![0; 300_000])),
+        (
+            ". as [$a, $b] | $a | contains($b)",
+            json!([[[zeros]], [[zeros]]]),
+        ),
+    ] {
+        assert_eq!(
+            run(program, &input.to_string()),
+            Err(JqFault::TooMuch),
+            "{program}"
+        );
+    }
+}
+
+#[test]
 fn input_that_is_too_deep_too_long_or_too_large_is_refused() {
     let deep = |levels: usize| format!("{}0{}", "[".repeat(levels), "]".repeat(levels));
     assert!(run(".", &deep(MAX_NESTING)).is_ok());

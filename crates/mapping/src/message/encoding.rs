@@ -8,7 +8,8 @@ use base64::Engine as _;
 use flate2::Compression;
 use flate2::bufread::GzEncoder;
 use flate2::read::MultiGzDecoder;
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::ExtractError;
@@ -136,8 +137,7 @@ impl Encoding {
             }
             Self::ZstdBase64 => {
                 let packed = self.bytes_of(&text)?;
-                let decoder = StreamingDecoder::new(&packed[..]);
-                self.read_all(decoder.map_err(|_| ExtractError::NotEncoded(self))?)
+                self.zstd_frames(&packed)
             }
         };
         let text = String::from_utf8(unpacked?).map_err(|_| ExtractError::NotEncoded(self))?;
@@ -153,6 +153,44 @@ impl Encoding {
         decoded.map_err(|_| ExtractError::NotEncoded(self))
     }
 
+    /// The content of all frames, of which there is at least one.
+    /// Source: <https://www.rfc-editor.org/rfc/rfc8878#section-3.1>.
+    fn zstd_frames(self, mut rest: &[u8]) -> Result<Vec<u8>, ExtractError> {
+        let not_encoded = || ExtractError::NotEncoded(self);
+        let (mut decoder, mut unpacked) = (FrameDecoder::new(), Vec::new());
+        loop {
+            if window_bytes(rest) > u64::try_from(MAX_UNPACKED_BYTES).unwrap_or(u64::MAX) {
+                return Err(ExtractError::TooLarge(MAX_UNPACKED_BYTES));
+            }
+            let mut after = rest;
+            match StreamingDecoder::new_with_decoder(&mut after, &mut decoder) {
+                Ok(frame) => {
+                    unpacked.extend(self.read_all(frame)?);
+                    if !is_intact(&decoder) {
+                        return Err(not_encoded());
+                    }
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    const MAGIC_AND_LENGTH: usize = 8;
+                    let length = usize::try_from(length).unwrap_or(usize::MAX);
+                    let skipped = length.saturating_add(MAGIC_AND_LENGTH);
+                    after = rest.get(skipped..).ok_or_else(not_encoded)?;
+                }
+                Err(_) => return Err(not_encoded()),
+            }
+            if unpacked.len() > MAX_UNPACKED_BYTES {
+                return Err(ExtractError::TooLarge(MAX_UNPACKED_BYTES));
+            }
+            if after.is_empty() {
+                return Ok(unpacked);
+            }
+            rest = after;
+        }
+    }
+
     /// Everything that a decompressor gives, as long as it is not too much.
     fn read_all(self, decompressor: impl Read) -> Result<Vec<u8>, ExtractError> {
         let mut unpacked = Vec::new();
@@ -165,6 +203,25 @@ impl Encoding {
             Err(_) => Err(ExtractError::NotEncoded(self)),
         }
     }
+}
+
+/// How much memory a frame asks for, which a decoder takes before it gives the first byte; 0 where its header does not
+/// say, because it is then as large as the content. Source: <https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1.2>.
+fn window_bytes(frame: &[u8]) -> u64 {
+    const SINGLE_SEGMENT: u8 = 1 << 5;
+    match frame {
+        [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] if descriptor & SINGLE_SEGMENT == 0 => {
+            let base = 1_u64 << (10 + (window >> 3));
+            base + base / 8 * u64::from(window & 7)
+        }
+        _ => 0,
+    }
+}
+
+/// Whether the content is that of the frame's checksum, if it has one.
+fn is_intact(decoder: &FrameDecoder) -> bool {
+    let sent = decoder.get_checksum_from_data();
+    sent.is_none_or(|sent| decoder.get_calculated_checksum() == Some(sent))
 }
 
 fn gzip(mut bytes: &[u8]) -> Vec<u8> {
@@ -252,6 +309,48 @@ mod tests {
         ] {
             let refused = Some(ExtractError::NotEncoded(encoding));
             assert_eq!(unpack(encoding, text).err(), refused, "{encoding} {text}");
+        }
+    }
+
+    #[test]
+    fn frames_of_zstd_are_one_message_and_each_is_checked() {
+        let frame = STANDARD.decode(ZSTD).unwrap();
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+        let of = |frames: &[&[u8]]| {
+            let text = STANDARD.encode(frames.concat());
+            unpack(Encoding::ZstdBase64, &text).map(Cow::into_owned)
+        };
+        assert_eq!(of(&[&frame, &frame]), Ok(TEXT.repeat(2)));
+        assert_eq!(of(&[&skippable, &frame, &skippable]), Ok(TEXT.to_owned()));
+        let empty = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+        assert_eq!(of(&vec![&empty[..]; 80_000]), Ok(String::new()));
+        let mut other_checksum = frame.clone();
+        *other_checksum.last_mut().unwrap() ^= 1;
+        let mut other_content = frame.clone();
+        other_content[12] ^= 1;
+        let refused = Err(ExtractError::NotEncoded(Encoding::ZstdBase64));
+        for frames in [
+            &[&frame[..], b"x"][..],
+            &[&frame, &skippable[..10]],
+            &[&other_checksum],
+            &[&other_content],
+        ] {
+            assert_eq!(of(frames), refused);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_asks_for_more_memory_than_a_message_may_take_is_refused() {
+        let mut frame = STANDARD.decode(zstd_bomb(1)).unwrap();
+        let refused = ExtractError::TooLarge(MAX_UNPACKED_BYTES);
+        for (window, expected) in [
+            (14 << 3, None),
+            (14 << 3 | 1, Some(refused)),
+            (0xff, Some(refused)),
+        ] {
+            frame[5] = window;
+            let unpacked = unpack(Encoding::ZstdBase64, &STANDARD.encode(&frame)).err();
+            assert_eq!(unpacked, expected, "{window}");
         }
     }
 
