@@ -2,18 +2,8 @@
 
 use mapping::ColumnType;
 
-use super::live::{LiveColumn, short};
-
-/// What a statement does to a table that has rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// It adds what is missing, or widens a column in place: no stored value changes.
-    Adds,
-    /// It keeps every stored value, but rewrites the table, which blocks reads and writes meanwhile.
-    Rewrites,
-    /// It can change or lose stored values; how.
-    Loses(&'static str),
-}
+use super::column::{LiveColumn, short};
+use super::fix::Effect;
 
 use ColumnType as T;
 use Effect::{Adds, Loses, Rewrites};

@@ -1,6 +1,15 @@
 //! How a difference between a table and its mapping is fixed.
 
-use super::conversion::Effect;
+/// What a statement does to a table that has rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// It adds what is missing, or widens a column in place: no stored value changes.
+    Adds,
+    /// It keeps every stored value, but rewrites the table, which blocks reads and writes meanwhile.
+    Rewrites,
+    /// It can change or lose stored values; how.
+    Loses(&'static str),
+}
 
 /// How to make a table fit.
 #[derive(Debug, Clone, PartialEq, Eq)]

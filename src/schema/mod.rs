@@ -1,6 +1,8 @@
 //! The tables: as they are, as they should be, and the SQL between the two.
 
+mod column;
 mod conversion;
+mod difference;
 mod error;
 mod fit;
 mod fix;
@@ -12,11 +14,10 @@ mod obstacle;
 mod parent;
 mod siblings;
 
-pub use conversion::Effect;
+pub use difference::{Difference, Fault};
 pub use error::TableError;
 pub(crate) use error::no_partition;
-pub use fit::{Difference, Fault};
-pub use fix::Fix;
+pub use fix::{Effect, Fix};
 pub(crate) use guard::key_guard;
 pub(crate) use inspect::is_index_of_key;
 pub use inspect::{Inspection, Kind, PartitionGap, Permissions, TableFacts};

@@ -5,8 +5,8 @@ use mapping::{ColumnType, Table};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
+use super::column::{LiveColumn, short};
 use super::conversion::{are_comparable, is_number};
-use super::live::{LiveColumn, short};
 use crate::database::DatabaseError;
 
 /// What the catalog says of a column that a statement would change.
