@@ -106,6 +106,33 @@ fn parse_and_transform(criterion: &mut Criterion) {
     }
 }
 
+/// What a column with a program costs for messages of 300 bytes, beside the same column without one.
+fn jq(criterion: &mut Criterion) {
+    let body = json!({"order": {"id": 4711, "state": "paid", "total": "172.70", "note": "x".repeat(163)},
+        "lines": [{"sku": "LMP-0518", "quantity": 2}, {"sku": "PEN-0007", "quantity": 1}]});
+    let text =
+        json!({"Records": [{"messageId": Uuid::nil().to_string(), "body": body.to_string()}]})
+            .to_string();
+    let parsed = read(&text);
+    let messages = messages(&parsed);
+    let mut group = criterion.benchmark_group("message of 300 bytes");
+    for (name, source) in [
+        ("transform/from", "from = \"order.state\""),
+        ("transform/jq, a field", "jq = \".order.state\""),
+        ("transform/jq, a sum", "jq = \"[.lines[].quantity] | add\""),
+        (
+            "transform/jq, a text",
+            "jq = '\"\\(.order.id)/\\(.order.state | ascii_upcase)\"'",
+        ),
+    ] {
+        let column = format!("\n[[column]]\nname = \"state\"\ntype = \"text\"\n{source}\n");
+        let stage = Stage::new(&(NO_FIELDS.to_owned() + &column));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| stage.rows(black_box(&messages)));
+        });
+    }
+}
+
 fn mask(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mask");
     for (name, mask) in [
@@ -178,5 +205,5 @@ fn fresh_rows(runtime: &Runtime, client: &Client, stage: &Stage) -> MessageRows 
     stage.rows(&messages(&read(&event())))
 }
 
-criterion_group!(stages, parse_and_transform, mask, load);
+criterion_group!(stages, parse_and_transform, jq, mask, load);
 criterion_main!(stages);
