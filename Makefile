@@ -45,7 +45,7 @@ export CARGO_BUILD_TARGET ?= $(HOST)
 
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue. The longest first;
 # those of `guide`, `release` and `script` mostly wait for CloudFormation, which the AWS command line asks every 30 s.
-STACK_TEST_GROUPS := guide release script source chaos variants queue journeys examples
+STACK_TEST_GROUPS := guide release script source chaos variants queue journeys examples references
 STACK_TESTS_guide := deploy_guide
 STACK_TESTS_release := release
 STACK_TESTS_script := deploy_script
@@ -55,6 +55,8 @@ STACK_TESTS_variants := variants observability role update
 STACK_TESTS_queue := running_stack end_to_end runbook erasing
 STACK_TESTS_journeys := journeys rotating
 STACK_TESTS_examples := examples
+# Random messages, and what other programs say of them.
+STACK_TESTS_references := jq_itself random_times random_packing random_conditions random_casts hostile_reading
 # The programs of Rust tests that have a folder, and the others, which have a file.
 RUST_TEST_GROUPS := $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs crates/*/tests/*/main.rs)))
 RUST_TESTS_OTHERS := $(patsubst %.rs,--test %,$(notdir $(wildcard tests/*.rs crates/*/tests/*.rs)))
@@ -77,6 +79,8 @@ CARGO_CYCLONEDX := $(LOCAL)/cargo/bin/cargo-cyclonedx
 CARGO_LAMBDA = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --locked \
 	$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
 BUILD = $(CARGO_LAMBDA) --package sqs-to-postgres --bin bootstrap
+# The names that both rustc and zig's C compiler have for it.
+ANY_PROCESSOR = $(if $(filter arm64,$(ARCHITECTURE)),generic,x86-64)
 TOOL := --locked --package sqs-to-postgres-tool
 LOCAL_PROGRAMS := $(TOOL) --package sqs-to-postgres
 CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked --workspace
@@ -101,7 +105,7 @@ run: prepared ## send 100 messages from SQS through the function into Postgres, 
 
 # Installed for the tests only.
 .PHONY: test
-test: ON_DEMAND := cdk
+test: ON_DEMAND := cdk references
 test: prepared ## run every test, on the stack (started for it if it is not up)
 	@$(LOCAL_STACK) with $(MAKE) --no-print-directory test-all
 
@@ -275,7 +279,7 @@ dist: processor install ## build function and tool for one processor, with what 
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
 	chmod -R a+rX $(PACKED) # whatever the umask is: another user starts it on Lambda
 	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
-	$(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=generic") $(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
+	$(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=$(ANY_PROCESSOR)") $(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
 	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
 	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
 	$(PYTHON) release/template.py > $(DIST)/template.yaml

@@ -1,5 +1,6 @@
 """Installs the two Python environments of the local stack, each exactly as its lock file says, and with the
-argument `peers` that of the Python functions in the bench, with `cdk` that of the test of the CDK example.
+argument `peers` that of the Python functions in the bench, with `cdk` that of the test of the CDK example,
+with `references` that of the programs with which tests compare.
 
 Runs on the user's own Python, so it needs nothing but the standard library. uv installs, in a fraction of the
 time of pip. pip installs uv, and everything if uv cannot: it may understand a configuration that uv does not.
@@ -27,6 +28,7 @@ LOCKS = {"stack": HERE / "requirements.txt", "tools": HERE / "requirements-tools
 LOCKS_ON_DEMAND = {
     "peers": HERE.parent / "benches" / "peers" / "requirements.txt",
     "cdk": HERE / "requirements-cdk.txt",
+    "references": HERE / "requirements-references.txt",
 }
 UV_LOCK = HERE / "requirements-uv.txt"
 PACKAGE = HERE / "pyproject.toml"

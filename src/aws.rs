@@ -9,6 +9,7 @@ use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_types::service_config::ServiceConfigKey;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
@@ -21,7 +22,7 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// An attempt that hangs must leave time for another: its connection may have died while the environment was frozen,
 /// or its response may have been lost.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Region, credentials and endpoint as the AWS SDK finds them in the environment.
 #[derive(Default)]
@@ -59,6 +60,28 @@ impl Aws {
     pub(crate) async fn region(&self) -> Option<String> {
         let region = self.config().await.region();
         region.map(ToString::to_string)
+    }
+
+    /// Whether FIPS endpoints and dual-stack endpoints are to be used.
+    pub(crate) async fn endpoint_kinds(&self) -> (bool, bool) {
+        let config = self.config().await;
+        let is_set = |setting: Option<bool>| setting.unwrap_or_default();
+        (is_set(config.use_fips()), is_set(config.use_dual_stack()))
+    }
+
+    /// The endpoint that replaces the one of a service, in the order in which the SDK's own clients look for it.
+    /// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html> (2026-11).
+    pub(crate) async fn endpoint_of(&self, service: &str) -> Option<String> {
+        let config = self.config().await;
+        let everywhere = || config.endpoint_url().map(str::to_owned);
+        if config.get_origin("endpoint_url").is_client_config() {
+            return everywhere();
+        }
+        let key = ServiceConfigKey::builder().service_id(service);
+        let key = key.env("AWS_ENDPOINT_URL").profile("endpoint_url");
+        let settings = config.service_config().zip(key.build().ok());
+        let own = settings.and_then(|(settings, key)| settings.load_config(key));
+        own.or_else(everywhere)
     }
 
     /// The configuration for the function's own calls, with a timeout for each attempt. Commands send larger requests

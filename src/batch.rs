@@ -1,11 +1,13 @@
 //! Messages → rows and rejections; blocks the later messages of a FIFO group after a failure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mapping::{Compiled, MessageRows, Record, Rejection, Rule, TableRows};
+use tokio::time::Instant;
 
 use crate::load::MessageOutcome;
+use crate::objects::{MAX_OBJECTS, Object, Objects};
 
 /// Messages are read until their rows take this much memory. These rows are stored, in one statement, before more
 /// messages are read.
@@ -21,6 +23,10 @@ pub(crate) struct Batch<'a> {
     records: &'a [Record<'a>],
     /// How many records have been read.
     read: usize,
+    /// How many records can be read: the body of the next one is in S3, and was not read there.
+    ready: usize,
+    /// The bodies that were read from S3, and the positions of their records.
+    objects: VecDeque<(usize, Object)>,
     /// The rows that were read last.
     pub(crate) rows: MessageRows,
     /// For each message with rows, its FIFO group; `None` on a standard queue.
@@ -42,6 +48,8 @@ impl<'a> Batch<'a> {
         Self {
             records,
             read: 0,
+            ready: records.len(),
+            objects: VecDeque::new(),
             rows: compiled.new_rows(),
             groups: Vec::with_capacity(records.len()),
             positions: Vec::with_capacity(records.len()),
@@ -62,7 +70,22 @@ impl<'a> Batch<'a> {
         self.rows.tables().iter().map(empty_in).collect()
     }
 
-    /// Replaces the rows with the rows of the next records, as many as one statement stores, or says why a record has
+    /// Reads bodies of the next records from S3, as many as there is room for, unless there are some left.
+    pub(crate) async fn fetch(&mut self, compiled: &Compiled, objects: &Objects, until: Instant) {
+        if !self.objects.is_empty() {
+            return;
+        }
+        let unread = self.records.iter().enumerate().skip(self.read);
+        let moved =
+            unread.filter_map(|(position, record)| Some((position, compiled.s3_pointer(record)?)));
+        let (positions, pointers): (Vec<_>, Vec<_>) = moved.take(MAX_OBJECTS + 1).unzip();
+        let read = objects.read(&pointers, until).await;
+        let next = positions.get(read.len());
+        self.ready = next.copied().unwrap_or(self.records.len());
+        self.objects = positions.into_iter().zip(read).collect();
+    }
+
+    /// Replaces the rows with the rows of the next records, as many as are ready and one statement stores, or says why a record has
     /// none. After a failed message no later one of its FIFO group becomes rows. `false`: all records were read before.
     pub(crate) fn read(&mut self, compiled: &Compiled) -> bool {
         if self.read == self.records.len() {
@@ -71,7 +94,8 @@ impl<'a> Batch<'a> {
         self.rows = compiled.new_rows();
         self.groups.clear();
         self.positions.clear();
-        while let Some(record) = self.records.get(self.read)
+        while self.read < self.ready
+            && let Some(record) = self.records.get(self.read)
             && self.rows.bytes() < MAX_BYTES
         {
             self.read_one(record, compiled);
@@ -82,11 +106,13 @@ impl<'a> Batch<'a> {
     fn read_one(&mut self, record: &'a Record<'a>, compiled: &Compiled) {
         let position = self.read;
         self.read += 1;
+        let is_its = |(of, _): &mut (usize, Object)| *of == position;
+        let object = self.objects.pop_front_if(is_its).map(|(_, object)| object);
         let group = record.fifo_group();
         let made = if group.is_some_and(|group| self.failed_groups.contains(group)) {
             Err(Rule::GroupBlocked.into())
         } else {
-            make_rows(record, compiled, &mut self.rows)
+            make_rows(record, object, compiled, &mut self.rows)
         };
         match made {
             Ok(false) => self.skipped += 1,
@@ -152,11 +178,12 @@ impl<'a> Batch<'a> {
 /// Reads one record into rows, and says whether there are any. A panic would cost only this record.
 fn make_rows(
     record: &Record<'_>,
+    object: Option<Object>,
     compiled: &Compiled,
     rows: &mut MessageRows,
 ) -> Result<bool, Rejection> {
     let read = || {
-        let message = compiled.extract(record)?;
+        let message = compiled.extract_with(record, object.transpose()?)?;
         compiled.transform(&message, rows)
     };
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {

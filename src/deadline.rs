@@ -69,6 +69,12 @@ impl TimeBudget {
         }
     }
 
+    /// When to stop waiting for the bodies of messages in S3: while S3 does not answer, the other messages can be stored.
+    pub(crate) fn of_objects(&self) -> Instant {
+        let now = Instant::now();
+        now + self.retry_until.saturating_duration_since(now) / 2
+    }
+
     /// When to cancel one attempt of a statement, which may take one of so many shares of the time left.
     pub(crate) fn of_one_try(&self, shares: u32) -> Instant {
         let now = Instant::now();

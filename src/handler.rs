@@ -1,4 +1,4 @@
-//! The flow of a batch: extract → transform → load → answer.
+//! The flow of a batch: extract (with bodies that are in S3) → transform → load → answer.
 //!
 //! The only module that sees all of it. The answer is valid by construction: it names only messages that were
 //! received, each once.
@@ -16,6 +16,7 @@ use crate::batch::Batch;
 use crate::counts::Stored;
 use crate::deadline::TimeBudget;
 use crate::load::{LoadError, Loader};
+use crate::objects::Objects;
 use crate::prepare::{Preparation, PrepareError};
 use crate::sqs::Sqs;
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
@@ -38,6 +39,8 @@ pub enum HandleError {
 pub struct Handler {
     pipeline: Arc<Pipeline>,
     preparation: Preparation,
+    /// If the mapping follows pointers to S3.
+    objects: Option<Objects>,
     loader: Loader,
     sqs: Sqs,
     metrics: Metrics,
@@ -48,6 +51,7 @@ impl Handler {
     pub fn new(
         pipeline: Arc<Pipeline>,
         preparation: Preparation,
+        objects: Option<Objects>,
         loader: Loader,
         sqs: Sqs,
         metrics: Metrics,
@@ -55,6 +59,7 @@ impl Handler {
         Self {
             pipeline,
             preparation,
+            objects,
             loader,
             sqs,
             metrics,
@@ -143,6 +148,9 @@ impl Handler {
         figures.tables = vec![Stored::default(); tables];
         figures.empty_rows = vec![0; tables];
         loop {
+            if let Some(objects) = &self.objects {
+                batch.fetch(compiled, objects, time.of_objects()).await;
+            }
             let began = Instant::now();
             if !batch.read(compiled) {
                 return Ok(());

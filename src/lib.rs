@@ -18,6 +18,7 @@
 //! - **Storing**: [`load`] stores rows in one statement and bisects what Postgres refuses; [`refusal`] is what an
 //!   SQLSTATE means; [`schema`] compares the table with the mapping; [`database`] keeps one connection with TLS and
 //!   rotating credentials.
+//! - **Objects**: [`objects`] reads bodies that producers moved to S3.
 //! - **Queue**: [`sqs`] receives, sends, backs off, and knows dead-lettered messages.
 //! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`sign_in`] for their credentials, [`backoff`]
 //!   between attempts, `causes` of errors, [`counts`] of rows and retries, [`telemetry`] for log lines and metrics.
@@ -34,6 +35,7 @@ pub mod database;
 pub mod deadline;
 pub mod handler;
 pub mod load;
+pub mod objects;
 pub mod prepare;
 pub mod refusal;
 pub mod schema;

@@ -19,6 +19,7 @@ use crate::config::{ConfigError, Settings};
 use crate::database::{Database, DatabaseError};
 use crate::handler::Handler;
 use crate::load::Loader;
+use crate::objects::Objects;
 use crate::prepare::{Preparation, PrepareError};
 use crate::refusal::RetryAction;
 use crate::secret::Secrets;
@@ -72,11 +73,22 @@ pub async fn handler(
     )?;
     tracing::info!(file, { MAPPING_DIGEST } = pipeline.digest, "{MAPPING_READ}");
     let loader = Loader::new(Arc::clone(&pipeline), database);
+    let objects = match pipeline.wrapping.s3_pointers.is_empty() {
+        true => None,
+        false => Some(Objects::new(Arc::clone(&aws)).await),
+    };
     let sqs = Sqs::new(settings.queue, aws);
     let metrics = Metrics::new(settings.function_name, &pipeline);
     // Until now, not until the first answer: the first batch may come hours after the start.
     metrics.cold_start(began.elapsed());
-    Ok(Handler::new(pipeline, preparation, loader, sqs, metrics))
+    Ok(Handler::new(
+        pipeline,
+        preparation,
+        objects,
+        loader,
+        sqs,
+        metrics,
+    ))
 }
 
 /// The mapping of the first of these files that exists, and its name in errors.

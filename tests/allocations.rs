@@ -89,5 +89,12 @@ fn handler(url: &str) -> Handler {
         dead_letter_queue_url: None,
     };
     let metrics = Metrics::new("test".to_owned(), &pipeline);
-    Handler::new(pipeline, preparation, loader, Sqs::new(queue, aws), metrics)
+    Handler::new(
+        pipeline,
+        preparation,
+        None,
+        loader,
+        Sqs::new(queue, aws),
+        metrics,
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mapping::Rule;
+use mapping::{Rule, S3Fault};
 
 use crate::config::QueueSettings;
 
@@ -104,7 +104,7 @@ impl FailurePolicy {
         };
         match fault(rule) {
             // If Postgres did not answer in time, that may be an outage too.
-            Fault::OutOfTime => Disposition::BackOff(self.outage_back_off(delivery)),
+            Fault::Outage => Disposition::BackOff(self.outage_back_off(delivery)),
             Fault::Unknown => Disposition::Redeliver,
             Fault::Refused => dead_letter_from(LATE_DELIVERY),
             Fault::Message if self.run.messages >= SUSPICIOUS_RUN => {
@@ -135,21 +135,28 @@ enum Fault {
     Message,
     /// Postgres refuses its row.
     Refused,
-    /// Not known in time.
-    OutOfTime,
+    /// Nobody's: it was not stored in time, or S3 does not give its body.
+    Outage,
     /// Perhaps the table's, another message's or our own.
     Unknown,
 }
 
 fn fault(rule: &Rule) -> Fault {
     match rule {
-        Rule::OutOfTime => Fault::OutOfTime,
+        Rule::OutOfTime
+        | Rule::S3(
+            S3Fault::NoBucket(_)
+            | S3Fault::OtherRegion { .. }
+            | S3Fault::Denied { .. }
+            | S3Fault::Unavailable { .. },
+        ) => Fault::Outage,
         Rule::GroupBlocked | Rule::Internal => Fault::Unknown,
         Rule::Refused(refusal) if refusal.is_ambiguous => Fault::Unknown,
         Rule::Refused(_) => Fault::Refused,
         Rule::BodyMissing
         | Rule::BodyNotJson
         | Rule::NotInEnvelope(_)
+        | Rule::S3(S3Fault::Pointer(_) | S3Fault::Missing(_))
         | Rule::NotEncoded(_)
         | Rule::LineNotJson(_)
         | Rule::Jq(_)
@@ -211,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_message_that_can_never_succeed_becomes_a_dead_letter_at_once_if_there_is_a_queue() {
-        for rule in [Rule::Required, Rule::BodyNotJson] {
+        let missing = || Rule::S3(S3Fault::Missing("b".into()));
+        for rule in [Rule::Required, Rule::BodyNotJson, missing()] {
             for stored in [0, 1] {
                 let with_queue = are_dead(&mut policy(QUEUE, 60), &[(&rule, 1)], stored);
                 let without = are_dead(&mut policy(None, 60), &[(&rule, 9)], stored);
@@ -349,6 +357,15 @@ mod tests {
             Rule::GroupBlocked,
             Rule::Internal,
             Rule::OutOfTime,
+            Rule::S3(S3Fault::NoBucket("b".into())),
+            Rule::S3(S3Fault::Denied {
+                bucket: "b".into(),
+                code: "AccessDenied".into(),
+            }),
+            Rule::S3(S3Fault::Unavailable {
+                bucket: "b".into(),
+                reason: "SlowDown".into(),
+            }),
             Rule::Refused(Box::new(ambiguous)),
         ];
         for rule in rules {

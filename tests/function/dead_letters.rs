@@ -233,7 +233,7 @@ async fn dead_letters_with_large_attributes_are_divided_into_requests_that_sqs_a
         batch.record(json!({"messageId": id(name), "body": "x", "messageAttributes": attributes}))
     });
     function.invoke(&batch.event()).await.assert_none_failed();
-    let messages = by_original_id(dead.receive_all(names.len()).await);
+    let messages = by_original_id(dead.dead_letters(names.len()).await);
     assert!(names.iter().all(|name| messages.contains_key(&id(name))));
 }
 

@@ -107,6 +107,7 @@ fn wrappings() -> impl Iterator<Item = Way> {
                     envelope,
                     encoding: Packing::As(encoding),
                     format,
+                    ..Wrapping::default()
                 })
             })
         });

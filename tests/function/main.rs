@@ -48,6 +48,7 @@ mod redelivery;
 mod references;
 mod refused;
 mod rotation;
+mod s3_pointers;
 mod search_path;
 mod shutdown;
 mod start;

@@ -169,7 +169,7 @@ mod alone {
         let failed_at = Instant::now();
         assert_contains(&outcome.error(), "cannot be reached");
         assert_eq!(line["messages"], MESSAGES);
-        assert_eq!(queue.invisible().await, MESSAGES);
+        assert_eq!(queue.counts().await.1, MESSAGES);
         let mut invisible_for = HashMap::new();
         eventually("all messages come back", async || {
             let back = queue.receive(60).await;

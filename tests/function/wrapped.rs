@@ -22,9 +22,10 @@ column = [
 ]
 "#;
 
-/// Each line is a reading, with its tags.
+/// Each line is a reading, with its tags, or is skipped.
 const LINES: &str = r#"
 body = "lines"
+unmatched = "skip"
 
 [[table]]
 name = "readings"
@@ -50,7 +51,7 @@ column = [
 "#;
 
 /// A text, repeated, as the program `gzip` compresses it.
-fn gzip(text: &str, times: usize) -> String {
+pub(crate) fn gzip(text: &str, times: usize) -> String {
     let piped = Command::new("gzip")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -157,4 +158,25 @@ async fn the_lines_of_a_message_are_rows_all_or_none() {
     };
     let said: Vec<_> = lines.iter().map(said).collect();
     assert_eq!(said, [["required", "[1].value"], ["line_not_json", ""]]);
+}
+
+/// A record that no table matches is not dropped because the mapping knows its neighbours.
+#[tokio::test]
+async fn a_record_that_no_table_matches_rejects_its_message() {
+    let rejecting = LINES.replace("unmatched = \"skip\"\n", "");
+    let (database, mut function) = Function::with_tables_of(&rejecting).await;
+    let reading = "{\"kind\": \"reading\", \"value\": 1}";
+    let batch = Batch::new()
+        .text("known", &format!("{reading}\n{reading}"))
+        .text(
+            "other",
+            &format!("{reading}\n{{\"kind\": \"ping\"}}\n{reading}"),
+        );
+    assert_eq!(invoke(&mut function, batch).await, ids(&["other"]));
+    assert_eq!(database.count("readings").await, 2);
+    let failed = function.lines_of("message failed", 1).await.remove(0);
+    assert_eq!(
+        [&failed["rule"], &failed["path"]],
+        [&json!("unmatched"), &json!("[1]")]
+    );
 }

@@ -34,7 +34,8 @@ class Shell:
         return done.stdout
 
     def sql(self, sql: str) -> list[str]:
-        return self.output('psql "$DATABASE_URL" --no-psqlrc -qAt -v ON_ERROR_STOP=1', sql).splitlines()
+        lines = self.output('psql "$DATABASE_URL" --no-psqlrc -qAt -v ON_ERROR_STOP=1', sql).split("\n")
+        return lines[:-1]  # each ends with one
 
     def insert(self, table: str, rows: list[dict[str, object]]) -> None:
         source = f"json_populate_recordset(NULL::{table}, $json${json.dumps(rows)}$json$)"

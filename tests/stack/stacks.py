@@ -16,6 +16,7 @@ from stack.settings import REGION, Settings
 ACCOUNT = "000000000000"
 OTHER_ACCOUNT = "111111111111"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-00000000000"
+POINTER_BUCKETS = ["arn:aws:s3:::large", "arn:aws:s3:::larger"]
 GOOD = {"user_id": "u-1", "app_version": "4.2", "ip": "192.0.2.1", "device_id": "dev-1"}
 BAD = GOOD | {"ip": None}
 
@@ -84,6 +85,7 @@ def every_option(settings: Settings) -> dict[str, str]:
         "MonitoringKmsKeyArn": f"{KEY}3",
         "SenderArns": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/orders",
         "BucketArns": "arn:aws:s3:::uploads",
+        "PointerBucketArns": ",".join(POINTER_BUCKETS),
         "TopicArn": client(settings, "sns").create_topic(Name="logins")["TopicArn"],
         "MaxConcurrency": "7",
         "Tracing": "Active",

@@ -14,7 +14,7 @@ from botocore import xform_name
 
 from stack.deploy import client
 from stack.settings import REGION, Settings
-from stacks import ACCOUNT, KEY, Variant
+from stacks import ACCOUNT, KEY, POINTER_BUCKETS, Variant
 
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
 LAMBDA_POLLS = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
@@ -32,6 +32,8 @@ LAMBDA_JOINS_A_VPC = {
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
 # https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html
 LAMBDA_TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+# By requests that src/objects.rs signs. https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+READS_OBJECTS, FINDS_OBJECTS = {"s3:GetObject"}, {"s3:ListBucket"}
 OWN_KEY_READS, OWN_KEY_SENDS = {"kms:Decrypt"}, {"kms:GenerateDataKey"}
 
 
@@ -93,6 +95,8 @@ def test_every_statement_of_the_role_is_for_one_user_and_one_purpose(
         LAMBDA_TRACES,
         LAMBDA_JOINS_A_VPC,
         signed_for(settings),
+        READS_OBJECTS,
+        FINDS_OBJECTS,
         OWN_KEY_READS,
         OWN_KEY_SENDS,
     ]
@@ -143,7 +147,15 @@ def actions_of(statement: dict[str, Any]) -> set[str]:
     ("kind", "more"),
     [
         ("bulk", set()),
-        ("every-option", LAMBDA_JOINS_A_VPC | OWN_KEY_READS | OWN_KEY_SENDS | LAMBDA_TRACES),
+        (
+            "every-option",
+            LAMBDA_JOINS_A_VPC
+            | OWN_KEY_READS
+            | OWN_KEY_SENDS
+            | LAMBDA_TRACES
+            | READS_OBJECTS
+            | FINDS_OBJECTS,
+        ),
     ],
 )
 def test_the_role_allows_exactly_what_is_used(
@@ -183,6 +195,9 @@ def test_every_statement_is_for_one_resource(
             assert resource == "*"
         elif actions == {"secretsmanager:GetSecretValue"}:
             assert re.fullmatch(r"arn:aws:secretsmanager:.+:secret:[\w/-]+-\?{6}", resource)
+        elif actions in (READS_OBJECTS, FINDS_OBJECTS):
+            suffix = "/*" if actions == READS_OBJECTS else ""
+            assert resource == [bucket + suffix for bucket in POINTER_BUCKETS]
         elif actions == {"sqs:SendMessage"}:
             assert resource.endswith(f":{dead}")
         elif any(action.startswith("sqs:") for action in actions):

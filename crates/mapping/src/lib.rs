@@ -57,13 +57,15 @@ pub use mask::{KeyError, KeyRing, Mask, MaskKey};
 pub use message::origin::Origins;
 pub use message::{
     Encoding, Envelope, ExtractError, Format, Message, Metadata, NotInEnvelope, NotSqs, Packing,
-    Record, Text, Wrapping, read_event,
+    PointerFault, Record, S3Pointer, Text, Wrapping, read_event,
 };
 pub use pipeline::{
     Column, Condition, OnConflict, Path, Pattern, Pipeline, PipelineError, Problem, Scalar, Source,
     Table, TableMapping, Test, Unmatched,
 };
-pub use rejection::{Found, NotAnObject, NotEncoded, Place, Refusal, Rejection, Rule, Start};
+pub use rejection::{
+    Found, NotAnObject, NotEncoded, Place, Refusal, Rejection, Rule, S3Fault, Start,
+};
 pub use rows::{MessageRows, Rows, TableRows};
 pub use steps::Step;
 pub use time::{FormatMistake, LocalTime, TimeFormat, TimeSpelling, Unit, Zone};
@@ -84,7 +86,7 @@ pub mod internals {
     pub use crate::mask::{AesSivKeys, MaskFailed, Masker, Rekeyed, UnmaskError};
 
     pub use crate::message::origin::{Content, Delivery, Ignored, ORIGIN, Origin, REJECTION};
-    pub use crate::message::{MAX_UNPACKED_BYTES, MessageAttribute, Records};
+    pub use crate::message::{MAX_UNPACKED_BYTES, MessageAttribute, Records, is_s3_pointer};
 
     pub use crate::pipeline::{Reads, SYSTEM_COLUMNS};
     pub use crate::transform::{Observation, Tested, takes};

@@ -2,6 +2,7 @@
 
 mod not_an_object;
 mod refusal;
+mod s3_fault;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use crate::time::{LocalTime, Unit};
 use crate::types::{ColumnType, MAX_DIGITS};
 pub use not_an_object::{Found, NotAnObject, Start};
 pub use refusal::Refusal;
+pub use s3_fault::S3Fault;
 
 /// A message that cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,18 @@ pub struct Place {
     pub is_key: bool,
 }
 
+impl Place {
+    /// A record of a body that is an array, or lines.
+    pub(crate) fn of_record(index: usize) -> Self {
+        Self {
+            table: None,
+            column: None,
+            path: format!("[{index}]"),
+            is_key: false,
+        }
+    }
+}
+
 /// Why a message cannot be unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotEncoded {
@@ -42,6 +56,8 @@ pub enum NotEncoded {
     As(Encoding),
     /// Its attribute does not name an encoding.
     Unknown,
+    /// It was moved to S3, and is not UTF-8 text there.
+    Object,
 }
 
 impl fmt::Display for NotEncoded {
@@ -56,6 +72,9 @@ impl fmt::Display for NotEncoded {
                 "the attribute that names the encoding of the message has an unknown value: send one of {}, or correct encoding",
                 Encoding::list_of_attribute()
             ),
+            Self::Object => f.write_str(
+                "the object in S3 is not UTF-8 text: have the producer send compressed messages in base64, as encoding names it",
+            ),
         }
     }
 }
@@ -69,6 +88,8 @@ pub enum Rule {
     BodyNotJson,
     /// The body is not in the envelope that the mapping names.
     NotInEnvelope(NotInEnvelope),
+    /// The message was moved to S3, and cannot be read there.
+    S3(S3Fault),
     /// The message is not packed as the mapping says.
     NotEncoded(NotEncoded),
     /// The line of this number, from 1, is not one JSON value.
@@ -147,6 +168,10 @@ macro_rules! names {
 names! {
     Rule::BodyMissing => "body_missing",
     Rule::BodyNotJson => "body_not_json",
+    Rule::S3(S3Fault::Pointer(_)) => "s3_pointer",
+    Rule::S3(S3Fault::Missing(_)) => "s3_missing",
+    Rule::S3(S3Fault::NoBucket(_) | S3Fault::OtherRegion { .. } | S3Fault::Denied { .. }) => "s3_denied",
+    Rule::S3(S3Fault::Unavailable { .. }) => "s3_unavailable",
     Rule::NotEncoded(_) => "not_encoded",
     Rule::LineNotJson(_) => "line_not_json",
     Rule::Jq(_) => "jq",
@@ -177,6 +202,7 @@ impl fmt::Display for Rule {
             Self::BodyMissing => f.write_str("the record has no body: check the producer"),
             Self::BodyNotJson => f.write_str("the body is not one JSON value: check the producer"),
             Self::NotInEnvelope(mismatch) => f.write_str(mismatch.reason),
+            Self::S3(fault) => fault.fmt(f),
             Self::NotEncoded(why) => why.fmt(f),
             Self::LineNotJson(line) => write!(f, "line {line} of the message is not one JSON value: check the producer"),
             Self::Jq(fault) => fault.fmt(f),
@@ -201,7 +227,7 @@ impl fmt::Display for Rule {
             Self::LoneSurrogate => f.write_str("the value contains half of a surrogate pair: fix the producer, or add the transform strip_nul"),
             Self::Nesting(depth) => write!(f, "the value is nested more than {depth} levels deep: reduce the nesting"),
             Self::Transform(transform) => write!(f, "transform {transform} cannot read the value: fix the producer, or remove the transform"),
-            Self::Unmatched => f.write_str("no table matches the message: add a table whose when matches it, or set unmatched = \"skip\""),
+            Self::Unmatched => f.write_str("no table matches it: add a table whose when matches it, or set unmatched = \"skip\""),
             Self::NotAnObject(found) => found.fmt(f),
             Self::NotAnArray => f.write_str("the value is not an array: correct its producer, or the table's each"),
             Self::RepeatedKey => f.write_str("two rows of one parent have the same key: correct the producer, or add a column to the key, for example from \"@index\""),
@@ -238,6 +264,7 @@ impl From<ExtractError> for Rule {
         match error {
             ExtractError::BodyMissing => Self::BodyMissing,
             ExtractError::NotInEnvelope(mismatch) => Self::NotInEnvelope(mismatch),
+            ExtractError::S3Pointer(fault) => Self::S3(S3Fault::Pointer(fault)),
             ExtractError::NotEncoded(encoding) => Self::NotEncoded(NotEncoded::As(encoding)),
             ExtractError::UnknownEncoding => Self::NotEncoded(NotEncoded::Unknown),
             ExtractError::TooLarge(bytes) => Self::TooLarge(bytes),

@@ -154,10 +154,19 @@ impl Queue {
         answer.attributes.unwrap()[&name].clone()
     }
 
-    /// The number of messages in flight.
-    pub async fn invisible(&self) -> usize {
-        let name = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
-        self.attribute(name).await.parse().unwrap()
+    /// How many messages can be received, and how many are invisible, by one request: between two, a message may
+    /// become visible and be in neither number.
+    pub async fn counts(&self) -> (usize, usize) {
+        use QueueAttributeName as Name;
+        let names = [
+            Name::ApproximateNumberOfMessages,
+            Name::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let get = self.client.get_queue_attributes().queue_url(&self.url);
+        let get = get.set_attribute_names(Some(names.to_vec()));
+        let attributes = get.send().await.unwrap().attributes.unwrap();
+        let [waiting, invisible] = names.map(|name| attributes[&name].parse().unwrap());
+        (waiting, invisible)
     }
 
     pub async fn send(&self, body: &str) {

@@ -26,6 +26,7 @@ pub mod port;
 pub mod protocol;
 pub mod proxy;
 mod runtime_api;
+pub mod s3;
 pub mod secrets_manager;
 pub mod sqs_double;
 pub mod statements;

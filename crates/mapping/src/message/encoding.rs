@@ -165,10 +165,11 @@ impl Encoding {
             let mut after = rest;
             match StreamingDecoder::new_with_decoder(&mut after, &mut decoder) {
                 Ok(frame) => {
-                    unpacked.extend(self.read_all(frame)?);
-                    if !is_intact(&decoder) {
+                    let content = self.read_all(frame)?;
+                    if !is_intact(&decoder, rest, content.len()) {
                         return Err(not_encoded());
                     }
+                    unpacked.extend(content);
                 }
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                     length,
@@ -218,10 +219,16 @@ fn window_bytes(frame: &[u8]) -> u64 {
     }
 }
 
-/// Whether the content is that of the frame's checksum, if it has one.
-fn is_intact(decoder: &FrameDecoder) -> bool {
+/// Whether the content of a frame is that of its checksum and has its size, as far as the frame has them.
+/// Source: <https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1.1>.
+fn is_intact(decoder: &FrameDecoder, frame: &[u8], bytes: usize) -> bool {
+    const SIZE_OR_SINGLE_SEGMENT: u8 = 0b1110_0000;
+    let has_size =
+        (frame.get(4)).is_some_and(|descriptor| descriptor & SIZE_OR_SINGLE_SEGMENT != 0);
+    let is_of_size =
+        !has_size || u64::try_from(bytes).is_ok_and(|bytes| bytes == decoder.content_size());
     let sent = decoder.get_checksum_from_data();
-    sent.is_none_or(|sent| decoder.get_calculated_checksum() == Some(sent))
+    is_of_size && sent.is_none_or(|sent| decoder.get_calculated_checksum() == Some(sent))
 }
 
 fn gzip(mut bytes: &[u8]) -> Vec<u8> {
@@ -328,12 +335,17 @@ mod tests {
         *other_checksum.last_mut().unwrap() ^= 1;
         let mut other_content = frame.clone();
         other_content[12] ^= 1;
+        let without_checksum = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 1, 9, 0, 0][..], b"7"].concat();
+        assert_eq!(of(&[&without_checksum]), Ok("7".to_owned()));
+        let mut other_size = without_checksum.clone();
+        other_size[5] = 2;
         let refused = Err(ExtractError::NotEncoded(Encoding::ZstdBase64));
         for frames in [
             &[&frame[..], b"x"][..],
             &[&frame, &skippable[..10]],
             &[&other_checksum],
             &[&other_content],
+            &[&other_size],
         ] {
             assert_eq!(of(frames), refused);
         }

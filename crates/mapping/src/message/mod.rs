@@ -1,7 +1,7 @@
 //! The payload of an invocation → [`Record`]s → [`Message`]s.
 //!
-//! `event` reads the payload, `record` is one message as Lambda delivers it. `envelope`, `encoding` and `format` are the
-//! way from its body to the JSON of the message, in this order. `metadata` has everything besides the body that a
+//! `event` reads the payload, `record` is one message as Lambda delivers it. `envelope`, `s3_pointer`, `encoding` and
+//! `format` are the way from its body to the JSON of the message, in this order. `metadata` has everything besides the body that a
 //! mapping can read, and `origin` keeps the id and time that a message first had. `records` packs several records into a
 //! body, and splits them. Pure: no I/O, no clock.
 
@@ -13,6 +13,7 @@ mod metadata;
 pub(crate) mod origin;
 mod record;
 mod records;
+mod s3_pointer;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,15 +26,19 @@ pub use metadata::Metadata;
 pub(crate) use metadata::{MetadataValue, TypeCheck};
 pub use record::{MessageAttribute, Record, Text};
 pub use records::Records;
+pub(crate) use s3_pointer::is_bucket;
+pub use s3_pointer::{PointerFault, S3Pointer, is_s3_pointer};
 
 use crate::jq::JqFault;
 use envelope::Notification;
 
-/// How the body of a record holds the message: in an envelope, in which it is packed, and there in a format of JSON.
+/// How the body of a record holds the message: in an envelope, perhaps moved to S3, packed, and there in a format of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wrapping {
     /// What is around it.
     pub envelope: Envelope,
+    /// The buckets to which producers may have moved it. If there is none, pointers are not followed.
+    pub s3_pointers: Vec<String>,
     /// How it is packed.
     pub encoding: Packing,
     /// What JSON it is.
@@ -69,6 +74,8 @@ pub enum ExtractError {
     BodyMissing,
     /// The body is not in the envelope that the mapping names.
     NotInEnvelope(NotInEnvelope),
+    /// It was moved to S3, and the pointer does not lead to it.
+    S3Pointer(PointerFault),
     /// The text is not packed as the mapping says.
     NotEncoded(Encoding),
     /// The attribute that says how the text is packed does not name an encoding.
@@ -90,9 +97,27 @@ impl<'a> Message<'a> {
     /// There is no body, or it is not wrapped in this way. Whether it is one JSON value is checked when its fields are
     /// picked, so that it is parsed only once.
     pub fn extract(record: &'a Record<'a>, wrapping: &Wrapping) -> Result<Self, ExtractError> {
+        Self::extract_with(record, None, wrapping)
+    }
+
+    /// Takes the message of a record out of its wrapping. If its body is a pointer that is followed, `object` is the
+    /// text that it leads to.
+    pub(crate) fn extract_with(
+        record: &'a Record<'a>,
+        object: Option<String>,
+        wrapping: &Wrapping,
+    ) -> Result<Self, ExtractError> {
         let body = record.body.as_deref().ok_or(ExtractError::BodyMissing)?;
         let opened = wrapping.envelope.open(body);
         let (text, notification) = opened.map_err(ExtractError::NotInEnvelope)?;
+        let text = match S3Pointer::of(&text, &wrapping.s3_pointers) {
+            None => text,
+            Some(Err(fault)) => return Err(ExtractError::S3Pointer(fault)),
+            Some(Ok(_)) => {
+                let not_read = ExtractError::S3Pointer(PointerFault::NotRead);
+                Cow::Owned(object.ok_or(not_read)?)
+            }
+        };
         let attribute = |name: &str| attribute(record, notification.as_ref(), name);
         let encoding = wrapping.encoding.of(attribute)?;
         let body = wrapping.format.as_json(encoding.unpack(text)?)?;
@@ -102,6 +127,15 @@ impl<'a> Message<'a> {
             body: Some(body),
             notification,
         })
+    }
+
+    /// Where the body of a record is, if it was moved to S3; `None` if it was not, or nothing may be read there.
+    pub(crate) fn s3_pointer(record: &Record<'_>, wrapping: &Wrapping) -> Option<S3Pointer> {
+        if wrapping.s3_pointers.is_empty() {
+            return None;
+        }
+        let (text, _) = wrapping.envelope.open(record.body.as_deref()?).ok()?;
+        S3Pointer::of(&text, &wrapping.s3_pointers)?.ok()
     }
 
     /// The message with another body, or none.
@@ -184,7 +218,7 @@ mod tests {
         let wrapping = Wrapping {
             envelope: Envelope::Sns,
             encoding: Packing::Attribute("content-encoding".to_owned()),
-            format: Format::Json,
+            ..Wrapping::default()
         };
         let body = |attributes: serde_json::Value| {
             json!({
@@ -207,6 +241,46 @@ mod tests {
             let message = Message::extract(&record, &wrapping);
             let message = message.map(|message| message.body().to_owned());
             assert_eq!(message, unpacked.map(str::to_owned));
+        }
+    }
+
+    /// The object is packed as a body would be; a notification can hold the pointer.
+    #[test]
+    fn the_object_of_a_pointer_is_read_in_place_of_the_body() {
+        const POINTER: &str = r#"["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "logins", "s3Key": "k"}]"#;
+        let notification = json!({"Type": "Notification", "MessageId": "n-1", "TopicArn": "arn", "Message": POINTER});
+        let bodies = [
+            (Envelope::None, POINTER.to_owned()),
+            (Envelope::Sns, notification.to_string()),
+        ];
+        for (envelope, body) in bodies {
+            let wrapping = Wrapping {
+                envelope,
+                s3_pointers: vec!["logins".to_owned()],
+                encoding: Packing::As(Encoding::Base64),
+                ..Wrapping::default()
+            };
+            let record = record(json!({ "body": body }));
+            let pointer = Message::s3_pointer(&record, &wrapping).unwrap();
+            assert_eq!((&*pointer.bucket, &*pointer.key), ("logins", "k"));
+            let object = Some("eyJhIjogMX0=".to_owned());
+            let message = Message::extract_with(&record, object, &wrapping).unwrap();
+            assert_eq!(message.body(), r#"{"a": 1}"#);
+            let not_read = Message::extract(&record, &wrapping).err();
+            assert_eq!(
+                not_read,
+                Some(ExtractError::S3Pointer(PointerFault::NotRead))
+            );
+            let elsewhere = Wrapping {
+                s3_pointers: vec!["others".to_owned()],
+                ..wrapping
+            };
+            assert!(Message::s3_pointer(&record, &elsewhere).is_none());
+            let foreign = Message::extract(&record, &elsewhere).err();
+            assert_eq!(
+                foreign,
+                Some(ExtractError::S3Pointer(PointerFault::ForeignBucket))
+            );
         }
     }
 

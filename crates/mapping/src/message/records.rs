@@ -71,6 +71,7 @@ mod tests {
                     envelope,
                     encoding: Packing::As(encoding),
                     format,
+                    ..Wrapping::default()
                 })
             })
         })

@@ -13,7 +13,7 @@ use super::{
     condition, hierarchy, newer, path, reach, trust,
 };
 use crate::jq::Jq;
-use crate::message::{Encoding, Envelope, Format, Metadata, Packing, Wrapping};
+use crate::message::{Encoding, Envelope, Format, Metadata, Packing, Wrapping, is_bucket};
 use crate::text::Word;
 use crate::types::ColumnType;
 
@@ -57,6 +57,7 @@ struct RawShortForm {
     on_conflict: Option<String>,
     newer: Option<String>,
     envelope: Option<String>,
+    s3_pointers: Option<Vec<String>>,
     encoding: Option<String>,
     jq: Option<String>,
     #[serde(default)]
@@ -71,6 +72,7 @@ struct RawPipeline {
     root: Option<String>,
     unmatched: Option<String>,
     envelope: Option<String>,
+    s3_pointers: Option<Vec<String>>,
     encoding: Option<String>,
     body: Option<String>,
     jq: Option<String>,
@@ -103,6 +105,7 @@ impl RawShortForm {
             root: None,
             unmatched: None,
             envelope: self.envelope,
+            s3_pointers: self.s3_pointers,
             encoding: self.encoding,
             body: None,
             jq: self.jq,
@@ -125,6 +128,7 @@ impl RawPipeline {
     fn check(self, names_tables: bool) -> Result<Pipeline, Mistake> {
         let wrapping = Wrapping {
             envelope: word_or(self.envelope, Envelope::None, Problem::UnknownEnvelope)?,
+            s3_pointers: buckets(self.s3_pointers)?,
             encoding: packing(self.encoding)?,
             format: word_or(self.body, Format::Json, Problem::UnknownFormat)?,
         };
@@ -270,6 +274,20 @@ fn parse_table(name: &str) -> Result<Table, Problem> {
     }
     let name = own_name.to_owned();
     Ok(Table { schema, name })
+}
+
+/// The buckets to which producers may have moved messages.
+fn buckets(names: Option<Vec<String>>) -> Result<Vec<String>, Problem> {
+    let Some(names) = names else {
+        return Ok(Vec::new());
+    };
+    if names.is_empty() {
+        return Err(Problem::NoBucket);
+    }
+    match names.iter().find(|name| !is_bucket(name)) {
+        Some(name) => Err(Problem::BucketName(name.clone())),
+        None => Ok(names),
+    }
 }
 
 /// An encoding, or the attribute that names it.

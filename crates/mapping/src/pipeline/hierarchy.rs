@@ -405,6 +405,11 @@ mod tests {
                 "encoding = '@attribute.content encoding'",
                 "\"@attribute.content encoding\" names an attribute that SQS does not allow",
             ),
+            ("s3_pointers = []", "s3_pointers = [] has no effect"),
+            (
+                "s3_pointers = ['ok', 'arn:aws:s3:::logins']",
+                "s3_pointers names \"ok\", which S3 does not allow",
+            ),
             ("root = '$.detail'", "root \"$.detail\" is not a path"),
         ] {
             assert_refused(&tables(head, "", ""), expected);

@@ -108,6 +108,12 @@ impl Pipeline {
         }
     }
 
+    /// Whether each element of the body is a record of its own: every table without a parent has its rows from them.
+    pub fn reads_records(&self) -> bool {
+        let mut roots = self.tables.iter().filter(|table| table.parent.is_none());
+        roots.all(TableMapping::is_of_body)
+    }
+
     /// The tables' quoted names, with commas between them.
     pub fn tables_text(&self) -> String {
         text_of(self.tables.iter())

@@ -202,6 +202,12 @@ pub enum Problem {
         known = Encoding::list()
     )]
     UnknownEncoding(String),
+    #[error(
+        "s3_pointers names {0:?}, which S3 does not allow as the name of a bucket: write the names of buckets, not ARNs or URLs"
+    )]
+    BucketName(String),
+    #[error("s3_pointers = [] has no effect: name the buckets, or remove it")]
+    NoBucket,
     #[error("body {0:?} is unknown: use one of {known}", known = Format::list())]
     UnknownFormat(String),
     #[error(

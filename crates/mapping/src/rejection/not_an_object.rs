@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::IgnoredAny;
 
+use crate::message::is_s3_pointer;
+
 /// What is found where the mapping reads fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAnObject {
@@ -45,13 +47,6 @@ pub enum Found {
     S3Pointer,
 }
 
-/// The first element of the array that the SQS extended client sends: its current and its former name.
-/// Source: <https://github.com/awslabs/amazon-sqs-java-extended-client-lib> (2026-11).
-const S3_POINTERS: [&str; 2] = [
-    "\"software.amazon.payloadoffloading.PayloadS3Pointer\"",
-    "\"com.amazon.sqs.javamessaging.MessageS3Pointer\"",
-];
-
 impl Found {
     /// What a JSON text is that is not an object; no text is a missing value.
     pub(crate) fn of(json: &str) -> Self {
@@ -62,15 +57,8 @@ impl Found {
             Some(b't' | b'f') => Self::Bool,
             Some(b'"') if is_text_of_json(json) => Self::TextOfJson,
             Some(b'"') => Self::Text,
-            Some(b'[') => {
-                let first = json.get(1..).unwrap_or_default().trim_ascii_start();
-                let is_pointer = S3_POINTERS.iter().any(|name| first.starts_with(name));
-                if is_pointer {
-                    Self::S3Pointer
-                } else {
-                    Self::Array
-                }
-            }
+            Some(b'[') if is_s3_pointer(json) => Self::S3Pointer,
+            Some(b'[') => Self::Array,
             Some(_) => Self::Number,
         }
     }
@@ -115,7 +103,7 @@ impl fmt::Display for NotAnObject {
         use {Found as F, Start as S};
         let remedy = match (self.at, self.found) {
             (_, F::S3Pointer) => {
-                "configure the producer to send messages of up to 1 MiB without S3"
+                "name its bucket in s3_pointers, and allow the function to read it"
             }
             (S::Body | S::Element, F::TextOfJson) => {
                 "have the producer encode it once instead of twice"

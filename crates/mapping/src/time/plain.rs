@@ -6,6 +6,10 @@ use jiff::civil::{Date, Time};
 
 use super::{EPOCH, MICROS_PER_DAY, MICROS_PER_SECOND, Misread, Moment, TimeType, Zone};
 
+/// No place is further from UTC, and Postgres refuses more.
+/// Source: `MAX_TZDISP_HOUR` in Postgres, src/include/datatype/timestamp.h.
+const MAX_OFFSET_HOURS: i8 = 15;
+
 /// A time of a type.
 pub(crate) fn read(text: &str, time_type: TimeType) -> Option<Moment> {
     match time_type {
@@ -169,7 +173,9 @@ impl Rest<'_> {
             (false, true) => -1,
             _ => return None,
         };
-        let hours = self.two_digits().filter(|&hours| hours < 24)?;
+        let hours = self
+            .two_digits()
+            .filter(|&hours| hours <= MAX_OFFSET_HOURS)?;
         let minutes = self.sixtieths()?;
         let seconds = self.sixtieths()?;
         let secs = i64::from(hours) * 3600 + minutes * 60 + seconds;
@@ -184,5 +190,25 @@ impl Rest<'_> {
         self.skip(b':');
         let number = self.two_digits().filter(|&number| number < 60)?;
         Some(number.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_one_that_postgres_reads() {
+        for (offset, is_read) in [
+            ("+15:59", true),
+            ("-15:59:59", true),
+            ("+1400", true),
+            ("+16", false),
+            ("-16:00", false),
+            ("+23:59", false),
+        ] {
+            let read = instant(&format!("2026-11-02T09:00:00{offset}"));
+            assert_eq!(read.is_some(), is_read, "{offset}");
+        }
     }
 }

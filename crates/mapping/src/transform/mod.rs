@@ -21,9 +21,9 @@ use serde_json::value::RawValue;
 
 use crate::mask::KeyRing;
 use crate::message::origin::Origins;
-use crate::message::{ExtractError, Message, Record, Wrapping};
+use crate::message::{ExtractError, Message, Record, S3Pointer, Wrapping};
 use crate::pipeline::{Pipeline, PipelineError, Unmatched};
-use crate::rejection::{Rejection, Rule};
+use crate::rejection::{Place, Rejection, Rule};
 use crate::rows::{MessageRows, RowKind};
 use convert::Value;
 pub use convert::takes;
@@ -46,6 +46,8 @@ pub struct Compiled {
     tables: Vec<CompiledTable>,
     /// Whether anything needs the body to be JSON.
     reads_json: bool,
+    /// Whether each element of the body is a record of its own.
+    reads_records: bool,
     unmatched: Unmatched,
     origins: Origins,
 }
@@ -57,6 +59,8 @@ struct Reading<'r, 'a> {
     rows: &'r mut MessageRows,
     /// What the values of its rows take so far, in bytes.
     bytes: usize,
+    /// For each element of a body that is an array, whether a table without a parent matches it.
+    taken: Vec<bool>,
 }
 
 /// The maximum number of rows of one message. SQS takes a message of 1 MiB, which can hold half a million elements.
@@ -65,6 +69,16 @@ const MAX_ROWS: usize = 10_000;
 /// The maximum size of all values of one message, in bytes. Each row may repeat a value of the message, so that a
 /// message of 1 MiB could expand to 10 GB.
 const MAX_BYTES: usize = 16 << 20;
+
+impl Reading<'_, '_> {
+    /// Notes whether a table matches an element of the body.
+    fn take(&mut self, element: usize, is_taken: bool) {
+        match self.taken.get_mut(element) {
+            Some(taken) => *taken |= is_taken,
+            None => self.taken.push(is_taken),
+        }
+    }
+}
 
 impl Compiled {
     /// Compiles a mapping. Errors call it `file`.
@@ -96,6 +110,7 @@ impl Compiled {
             wrapping: pipeline.wrapping.clone(),
             shape: pipeline.jq.as_ref().map(|jq| Shape::new(jq, pipeline)),
             reads_json: pipeline.root.is_some() || tables.iter().any(CompiledTable::reads_json),
+            reads_records: pipeline.reads_records(),
             scopes,
             tables,
             unmatched: pipeline.unmatched,
@@ -118,11 +133,29 @@ impl Compiled {
     /// # Errors
     /// The record has no body, it is not wrapped in this way, or the program of the mapping makes nothing of it.
     pub fn extract<'a>(&self, record: &'a Record<'a>) -> Result<Message<'a>, ExtractError> {
-        let message = Message::extract(record, &self.wrapping)?;
+        self.extract_with(record, None)
+    }
+
+    /// The message of a record. If the record has a pointer of [`s3_pointer`](Self::s3_pointer), `object` is the text
+    /// of the object in S3.
+    ///
+    /// # Errors
+    /// As for [`extract`](Self::extract); and the object is missing here.
+    pub fn extract_with<'a>(
+        &self,
+        record: &'a Record<'a>,
+        object: Option<String>,
+    ) -> Result<Message<'a>, ExtractError> {
+        let message = Message::extract_with(record, object, &self.wrapping)?;
         match &self.shape {
             None => Ok(message),
             Some(shape) => shape.apply(message),
         }
+    }
+
+    /// Where in S3 the body of a record is, if it was moved to one of the buckets that the mapping lists.
+    pub fn s3_pointer(&self, record: &Record<'_>) -> Option<S3Pointer> {
+        Message::s3_pointer(record, &self.wrapping)
     }
 
     /// The rows of a record. There may be none: then the message has nothing to store.
@@ -180,6 +213,7 @@ impl Compiled {
             frames: self.scopes.enter(body, &mut root_text)?,
             rows,
             bytes: 0,
+            taken: Vec::new(),
         };
         let mut is_taken = false;
         for table in &self.tables {
@@ -189,7 +223,17 @@ impl Compiled {
                 is_taken |= self.push_table(table, None, &mut reading)?;
             }
         }
-        if is_taken { Ok(()) } else { self.unmatched() }
+        if !is_taken {
+            return self.unmatched();
+        }
+        let left_out = reading.taken.iter().position(|is_taken| !is_taken);
+        match left_out.filter(|_| self.reads_records && self.unmatched == Unmatched::Reject) {
+            None => Ok(()),
+            Some(record) => Err(Rejection {
+                rule: Rule::Unmatched,
+                place: Some(Place::of_record(message.first_index() + record)),
+            }),
+        }
     }
 
     /// What happens to a message that no table matches.
@@ -232,7 +276,11 @@ impl Compiled {
         for (index, element) in (first..).zip(elements) {
             let frames = &mut reading.frames;
             frames.enter(&self.scopes, table.scope, index, element.get())?;
-            is_taken |= self.push_row(table, parent, reading)?;
+            let has_row = self.push_row(table, parent, reading)?;
+            is_taken |= has_row;
+            if matches!(array, Array::Body) {
+                reading.take(index - first, has_row);
+            }
         }
         Ok(is_taken)
     }

@@ -71,14 +71,6 @@ fn start(queue: &Queue, database: &Database, options: &str) -> Running {
     Tool::on(database).on_aws().start(&drain)
 }
 
-/// How many messages of a queue can be received.
-async fn waiting(queue: &Queue) -> usize {
-    let get = queue.client.get_queue_attributes().queue_url(&queue.url);
-    let name = QueueAttributeName::ApproximateNumberOfMessages;
-    let answer = get.attribute_names(name.clone()).send().await.unwrap();
-    answer.attributes.unwrap()[&name].parse().unwrap()
-}
-
 #[tokio::test]
 async fn with_several_tables_the_summary_counts_rows() {
     let (queue, database) = (Queue::new().await, Database::new().await);
@@ -114,7 +106,7 @@ async fn every_message_is_stored_and_deleted_and_a_bad_one_is_left() {
     assert_contains(&drained.err, r#""rule":"required""#);
     assert!(!drained.out.contains("_aws") && !drained.err.contains("_aws"));
     assert_eq!(stored(&database).await, sorted(good));
-    assert_eq!((waiting(&queue).await, queue.invisible().await), (0, 1));
+    assert_eq!(queue.counts().await, (0, 1));
     let again = start(&queue, &database, "--json").end().await;
     let said = &again.json()[0];
     assert_eq!(
@@ -169,7 +161,7 @@ async fn a_message_that_is_older_than_its_row_is_deleted_and_counted() {
         [&json!(1), &json!(0), &json!(1), &json!(0)]
     );
     assert_eq!(database.count("t WHERE v = 'paid'").await, 1);
-    assert_eq!((waiting(&queue).await, queue.invisible().await), (0, 0));
+    assert_eq!(queue.counts().await, (0, 0));
 }
 
 #[tokio::test]
@@ -380,7 +372,7 @@ async fn a_dead_lettered_message_counts_as_failed_for_the_exit_code() {
     .exits(1);
     assert_ends(&drained.out, "; 1 sent to the dead-letter queue\n");
     assert_eq!(
-        (database.count("user_logins").await, waiting(&dead).await),
+        (database.count("user_logins").await, dead.counts().await.0),
         (1, 1)
     );
 }
@@ -394,7 +386,7 @@ async fn under_a_wrong_mapping_a_queue_is_not_emptied_into_the_dead_letter_queue
     let options = format!("--batch-size 2 --dead-letter-queue-url {}", dead.url);
     let drained = start(&queue, &database, &options).end().await;
     assert_eq!(drained.code, 1, "{}{}", drained.out, drained.err);
-    assert_eq!(waiting(&dead).await, 0, "{}", drained.out);
+    assert_eq!(dead.counts().await.0, 0, "{}", drained.out);
 }
 
 #[tokio::test]
@@ -526,7 +518,8 @@ async fn a_missing_table_ends_it_and_nothing_is_deleted() {
     send_logins(&queue, 12).await;
     let drained = start(&queue, &database, "--follow").end().await.exits(2);
     assert_contains(&drained.err, "CREATE TABLE");
-    assert_eq!(waiting(&queue).await + queue.invisible().await, 12);
+    let (waiting, invisible) = queue.counts().await;
+    assert_eq!(waiting + invisible, 12);
 }
 
 #[tokio::test]
@@ -568,7 +561,7 @@ async fn an_outage_uses_up_no_deliveries() {
         (proxy.refused() > refused + 1).then_some(())
     })
     .await;
-    assert_eq!((waiting(&queue).await, queue.invisible().await), (12, 0));
+    assert_eq!(queue.counts().await, (12, 0));
     proxy.refuse(false);
     eventually("everything is stored", async || {
         (stored(&database).await.len() == ids.len()).then_some(())
@@ -772,7 +765,7 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
     }
     // Messages that a killed drain had in flight become visible again.
     eventually("nothing is invisible", async || {
-        (queue.invisible().await == 0).then_some(())
+        (queue.counts().await.1 == 0).then_some(())
     })
     .await;
     ids.extend(send_logins(&queue, MESSAGES / 2).await);
@@ -790,7 +783,7 @@ async fn killed_and_concurrent_drains_store_every_message_once() {
         assert_starts(&ended.out, "stored");
     }
     assert_eq!(stored(&database).await, sorted(ids));
-    assert_eq!(waiting(&queue).await + queue.invisible().await, 0);
+    assert_eq!(queue.counts().await, (0, 0));
 }
 
 #[tokio::test]
@@ -884,7 +877,7 @@ mod alone {
             assert_eq!(ended.code, code, "{}{}", ended.out, ended.err);
             assert_contains(&ended.out, "released to the queue");
             assert_contains(&ended.out, "interrupted");
-            assert_eq!((waiting(&queue).await, queue.invisible().await), (60, 0));
+            assert_eq!(queue.counts().await, (60, 0));
             drop(lock);
         });
         join_all(cases).await;

@@ -218,7 +218,7 @@ async fn a_person_is_forgotten_in_every_table_and_in_the_dead_letter_queue() {
     );
     assert_eq!(
         (
-            stand.dead.invisible().await,
+            stand.dead.counts().await.1,
             stand.dead.receive_all(4).await.len()
         ),
         (0, 4)

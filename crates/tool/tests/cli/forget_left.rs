@@ -177,18 +177,20 @@ async fn dead_letters_that_cannot_be_read_are_left_and_searched_however_they_spe
         r#"{"user_id": "zq9canary\u002eada""#.to_owned(),
         r#"{"body": "{\"user_id\": \"zq9canary\\u002Eada\""#.to_owned(),
         format!("no JSON, but of {BOB}"),
+        // The message is in S3, where nobody looks.
+        r#"["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "b", "s3Key": "k"}]"#.to_owned(),
     ] {
         stand.dead.send(&body).await;
     }
     let ended = stand.forget("--yes").await.exits(1);
     for left in [
         "left: 3 dead letters (cannot be parsed, and contain one of the values",
-        "left: 1 dead letter (cannot be parsed: inspect them, and delete them by hand), or --accept unreadable",
+        "left: 2 dead letters (cannot be parsed: inspect them, and delete them by hand), or --accept unreadable",
     ] {
         assert_contains(&ended.out, left);
     }
     let accepted = stand.forget("--yes --accept unreadable").await.exits(1);
-    assert_contains(&accepted.out, "accepted: 1 dead letter (cannot be parsed");
+    assert_contains(&accepted.out, "accepted: 2 dead letters (cannot be parsed");
 }
 
 const NUMBERS: &str = r#"

@@ -150,3 +150,30 @@ async fn a_message_that_is_not_packed_like_the_others_is_named() {
     assert_contains(&inferred.err, said);
     assert_contains(&inferred.err, "omitted: line 6: ");
 }
+
+/// Nothing that the tool does with samples needs a network.
+#[tokio::test]
+async fn a_sample_that_is_in_s3_is_named_with_what_to_take_instead() {
+    let pointer = r#"["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "logins", "s3Key": "k"}]"#;
+    let sample = event(&[r#"{"id": 1}"#.to_owned(), pointer.to_owned()]);
+    let inferred = Tool::bare().input(&sample).run("infer").await.exits(0);
+    assert_contains(
+        &inferred.err,
+        "the message is in S3: take the content of the object as the sample",
+    );
+    let mapping = r#"
+        table = "t"
+        key = ["id"]
+        s3_pointers = ["logins"]
+        column = [{ name = "id", type = "integer", required = true }]
+    "#;
+    let tool = Tool::bare().mapping(mapping).input(&sample);
+    let explained = tool.run("explain").await.exits(1);
+    for said in [
+        "a row of",
+        "rejected by rule s3_pointer",
+        "take the content of the object as the sample",
+    ] {
+        assert_contains(&explained.out, said);
+    }
+}

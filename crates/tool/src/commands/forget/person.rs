@@ -2,7 +2,7 @@
 
 use std::iter::once;
 
-use mapping::internals::{AesSivKeys, Masker, UnmaskError};
+use mapping::internals::{AesSivKeys, Masker, UnmaskError, is_s3_pointer};
 use mapping::{
     Compiled, Encoding, KeyRing, Mask, Message, Origins, Packing, Pipeline, Record, Rule, Wrapping,
 };
@@ -179,7 +179,9 @@ impl People {
         let is_json = || serde_json::from_str::<&RawValue>(message.body()).is_ok();
         // What a program would have made of the message is not known.
         let is_calculated = self.searched.iter().any(|searched| searched.is_calculated);
-        match is_transformed || !is_calculated && is_json() {
+        let is_known = is_transformed || !is_calculated && is_json();
+        // A pointer says nothing of the message that is in S3.
+        match is_known && !is_s3_pointer(message.body()) {
             true => Whose::OfOthers,
             false => self.undecoded(&record, body),
         }

@@ -1,5 +1,6 @@
 //! What the messages of a queue are wrapped in, and the bodies below it.
 
+use mapping::internals::is_s3_pointer;
 use mapping::{Envelope, ExtractError, Format, Message, Metadata, Wrapping};
 
 use super::json::Json;
@@ -56,6 +57,9 @@ pub(super) fn records(
         ExtractError::LineNotJson(_) => "a line of the message is not JSON",
         _ => "it is not in the envelope of most samples",
     })?;
+    if is_s3_pointer(message.body()) {
+        return Err("the message is in S3: take the content of the object as the sample");
+    }
     let body = serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")?;
     match (packed, body) {
         (None, body) => Ok(vec![body]),

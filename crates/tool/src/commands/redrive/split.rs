@@ -5,8 +5,8 @@
 
 use std::slice;
 
+use mapping::Wrapping;
 use mapping::internals::Records;
-use mapping::{TableMapping, Wrapping};
 use sqs_to_postgres::sqs::batch::{Outgoing, packed};
 use sqs_to_postgres::sqs::dead_letter::{DeadLetter, Unsendable};
 
@@ -25,11 +25,7 @@ pub(super) struct Splitter {
 impl Splitter {
     pub(super) fn new(mapping: &MappingFlags, queue_arn: &str) -> Result<Self, CliError> {
         let (file, pipeline) = mapping.read()?;
-        let mut roots = pipeline
-            .tables
-            .iter()
-            .filter(|table| table.parent.is_none());
-        if !roots.all(TableMapping::is_of_body) {
+        if !pipeline.reads_records() {
             return Err(CliError::invalid(format!(
                 "{file}: --split needs each = \"@body\" in every table without a parent, because another table would get a row for each record"
             )));
