@@ -1,6 +1,7 @@
 //! The statements that create a table, or change one that does not fit; for Aurora DSQL too, which has fewer types.
 
 mod dsql;
+mod history;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use crate::pipeline::{Column, Pipeline, Table, TableMapping, check_identifier};
 use crate::text::{quote_identifier, quote_list};
 use crate::types::ColumnType;
 pub use dsql::{DsqlError, index_async};
+pub use history::HistoryError;
 
 /// How many months get a partition at once: enough time to automate the later ones.
 const MONTHS: usize = 3;

@@ -5,6 +5,7 @@
 
 mod check;
 mod check_samples;
+mod comments;
 mod connecting;
 mod ddl;
 mod ddl_dsql;
@@ -15,6 +16,7 @@ mod forget;
 mod forget_end;
 mod forget_left;
 mod forget_receipt;
+mod history;
 mod hostile;
 mod iam;
 mod infer;
@@ -28,6 +30,7 @@ mod infer_types;
 mod mask;
 mod plan;
 mod plan_refused;
+mod privacy;
 mod queue_check;
 mod rds_ca;
 mod redrive;

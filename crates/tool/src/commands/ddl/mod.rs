@@ -1,5 +1,6 @@
 //! `ddl`: the statements that create the tables, or a plan that makes existing ones fit.
 
+mod comments;
 mod plan;
 
 use std::io::IsTerminal as _;
@@ -16,12 +17,14 @@ use crate::cli::database::{connect, inspect};
 use crate::cli::error::CliError;
 use crate::cli::settings::{DatabaseFlags, MappingFlags};
 use crate::cli::{Outcome, output};
+use comments::comments;
 use plan::{Allowed, Plan};
 
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres ddl | psql -v ON_ERROR_STOP=1 \"$DATABASE_URL\"
-  sqs-to-postgres ddl --diff";
+  sqs-to-postgres ddl --diff
+  sqs-to-postgres ddl --history --comments | psql -v ON_ERROR_STOP=1 \"$DATABASE_URL\"";
 
 /// Print the CREATE TABLE statements of the mapping, or a plan that makes existing tables fit
 ///
@@ -55,6 +58,30 @@ pub(crate) struct Ddl {
     /// With --diff: also print statements that can change or lose stored values
     #[arg(long, requires = "diff")]
     allow_loss: bool,
+    /// Print instead a view of each table that keeps versions, with valid_from, valid_to and is_current
+    ///
+    /// A table keeps versions if its key ends with a version, a number or a time of the message,
+    /// and on_conflict is "ignore". COLUMN says since when a version is valid; without it, that is
+    /// the version itself if it is a time, or the only column of a time that is never null. The
+    /// statements can be run again after a change of the mapping.
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        num_args = 0..=1,
+        conflicts_with_all = ["diff", "partition_by", "target"],
+        verbatim_doc_comment
+    )]
+    history: Option<Option<String>>,
+    /// Print instead a COMMENT for each table and column: where its values come from, its mask
+    ///
+    /// The statements replace comments that the tables and columns have, and can be run again
+    /// after a change of the mapping.
+    #[arg(
+        long,
+        conflicts_with_all = ["diff", "partition_by", "target"],
+        verbatim_doc_comment
+    )]
+    comments: bool,
     /// For Aurora DSQL: no foreign keys, supported types only, one statement per transaction
     #[arg(long = "for", value_name = "SERVER")]
     target: Option<Target>,
@@ -75,6 +102,9 @@ impl Ddl {
         let (_, pipeline) = self.mapping.read()?;
         if self.diff {
             return self.difference(&pipeline).await;
+        }
+        if self.history.is_some() || self.comments {
+            return output::sql(&self.documents(&pipeline)?);
         }
         if let Some(Target::Dsql) = self.target {
             let create = pipeline.create_for_dsql().map_err(CliError::invalid)?;
@@ -100,6 +130,19 @@ impl Ddl {
             }
         };
         output::sql(&sql)
+    }
+
+    /// What does not store rows, and can be created again: views, and comments.
+    fn documents(&self, pipeline: &Pipeline) -> Result<String, CliError> {
+        let mut parts = Vec::new();
+        if let Some(since) = &self.history {
+            let views = pipeline.create_histories(since.as_deref());
+            parts.push(views.map_err(CliError::invalid)?);
+        }
+        if self.comments {
+            parts.push(comments(pipeline));
+        }
+        Ok(parts.join("\n"))
     }
 
     async fn difference(&self, pipeline: &Pipeline) -> Result<Outcome, CliError> {

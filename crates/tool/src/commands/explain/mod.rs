@@ -2,6 +2,7 @@
 
 pub(crate) mod findings;
 mod json;
+mod privacy;
 mod summary;
 mod unmapped;
 
@@ -22,6 +23,7 @@ use crate::cli::output::{self, Table, counted, escaped, line};
 use crate::cli::samples::{self, Sample};
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use findings::{Findings, Severity};
+use privacy::Privacy;
 use summary::Summary;
 use unmapped::Unmapped;
 
@@ -30,6 +32,7 @@ Examples:
   sqs-to-postgres explain events/logins.jsonl
   sqs-to-postgres explain --summary orders.jsonl
   sqs-to-postgres explain --unmapped orders.jsonl
+  sqs-to-postgres explain --privacy --pipeline orders.toml
   echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
 
 /// Show the row that each message becomes, or the rule it breaks and where
@@ -52,10 +55,15 @@ pub(crate) struct Explain {
     /// Show only the paths that no column reads, and how many messages have them
     #[arg(long, conflicts_with_all = ["rejected", "summary"])]
     unmapped: bool,
+    /// Show only the map of personal data: columns that are masked, in plaintext on purpose, or look personal
+    ///
+    /// From the mapping alone, or with samples by their values, too. Shows no values.
+    #[arg(long, conflicts_with_all = ["rejected", "summary", "unmapped", "show_values"])]
+    privacy: bool,
     /// Show the values of the messages
     #[arg(long)]
     show_values: bool,
-    /// Print one JSON object per message, or with --summary or --unmapped one for all
+    /// Print one JSON object per message, or with --summary, --unmapped or --privacy one for all
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -111,6 +119,9 @@ fn is_still_read(written: Result<(), CliError>) -> Result<bool, CliError> {
 impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
+        if self.privacy {
+            return self.map_privacy(&explainer);
+        }
         let pipeline = &explainer.pipeline;
         let mut samples = samples::read(&self.files)?;
         let mut summary = Summary::new(pipeline);
@@ -149,6 +160,22 @@ impl Explain {
         Ok(Outcome::done_if(is_fine))
     }
 
+    /// Without samples by the mapping alone.
+    fn map_privacy(&self, explainer: &Explainer) -> Result<Outcome, CliError> {
+        let mut samples = match self.files.is_empty() {
+            true => Vec::new(),
+            false => samples::read(&self.files)?,
+        };
+        let mut findings = Findings::new(&explainer.pipeline, false);
+        let mut privacy = Privacy::new(&explainer.pipeline);
+        for sample in &mut samples {
+            sample.record.apply_origin(&explainer.origins);
+            let explained = explainer.explain(sample, &mut findings, None);
+            privacy.see(&explained.rows);
+        }
+        privacy.write(self.json)
+    }
+
     fn print(
         &self,
         explainer: &Explainer,
@@ -163,7 +190,10 @@ impl Explain {
 
     async fn explainer(&self) -> Result<Explainer, CliError> {
         let (file, pipeline) = self.mapping.read()?;
-        let key = self.mask.keys(&Arc::new(Aws::default())).await?;
+        let key = match self.privacy {
+            true => None,
+            false => self.mask.keys(&Arc::new(Aws::default())).await?,
+        };
         let placeholder = KeyRing::placeholder();
         let used = key.as_ref().unwrap_or(&placeholder);
         let compiled = Compiled::new(&file, &pipeline, Some(used))?;
@@ -299,7 +329,7 @@ impl Explainer {
             table.row([
                 column.name.clone(),
                 column.column_type.to_string(),
-                self.describe(mapping, column),
+                describe(mapping, column),
                 cell,
             ]);
         }
@@ -324,28 +354,28 @@ impl Explainer {
             None => "(hidden)".to_owned(),
         }
     }
+}
 
-    /// The source of a value, its processing, and its role.
-    fn describe(&self, mapping: &TableMapping, column: &Column) -> String {
-        let sources: Vec<_> = column.sources().map(ToString::to_string).collect();
-        let mut text = format!("from {}", sources.join(" or "));
-        for transform in &column.transforms {
-            text += &format!(", {transform}");
-        }
-        for (word, value) in column.spelling.iter().flat_map(TimeSpelling::words) {
-            text += &format!(", {word} {value}");
-        }
-        if let Some(mask) = column.mask {
-            text += &format!(", {mask}");
-        }
-        if column.clear {
-            text += ", clear";
-        }
-        if is_newer(mapping, column) {
-            text += ", newer";
-        }
-        text
+/// The source of a value, its processing, and its role.
+pub(crate) fn describe(mapping: &TableMapping, column: &Column) -> String {
+    let sources: Vec<_> = column.sources().map(ToString::to_string).collect();
+    let mut text = format!("from {}", sources.join(" or "));
+    for transform in &column.transforms {
+        text += &format!(", {transform}");
     }
+    for (word, value) in column.spelling.iter().flat_map(TimeSpelling::words) {
+        text += &format!(", {word} {value}");
+    }
+    if let Some(mask) = column.mask {
+        text += &format!(", {mask}");
+    }
+    if column.clear {
+        text += ", clear";
+    }
+    if is_newer(mapping, column) {
+        text += ", newer";
+    }
+    text
 }
 
 /// Whether the column says which of two rows with one key is newer.

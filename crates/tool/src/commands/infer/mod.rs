@@ -10,6 +10,7 @@ mod names;
 mod pii;
 mod route;
 mod shape;
+mod suspect;
 mod value;
 mod wrap;
 
@@ -29,6 +30,7 @@ use json::Json;
 pub(crate) use keys::{FieldNames, is_name};
 use route::Routes;
 use shape::Shape;
+pub(crate) use suspect::{Suspect, name_of};
 use wrap::{Wrap, envelope, packed, records};
 
 const EXAMPLES: &str = "\
