@@ -37,8 +37,22 @@ const MAX_NESTING: usize = 128;
 const MAX_DIGITS: usize = 1_000;
 
 /// Where jaq would give something else than jq without an error: `join` writes null as `""`, `flatten(1)` of an empty
-/// array is one, and `scan` gives all groups of an expression that has any.
+/// array is one, `scan` gives all groups of an expression that has any, `from_entries` reads the `Key` and `Value` of
+/// AWS, `todate` drops the fraction of a second, the `length` of the least integer is not negative, and a negative
+/// number is not a character.
 const DEFINITIONS: &str = r#"
+def from_entries:
+  reduce (
+    .[] | {(.key // .name // .Name // .Key): (if has("value") then .value else .Value end)}
+  ) as $entry ({}; . + $entry);
+def with_entries(f): to_entries | map(f) | from_entries;
+def date_of: todateiso8601;
+def todateiso8601: floor | date_of;
+def todate: todateiso8601;
+def length_of: length;
+def length: if isnumber then abs else length_of end;
+def text_of: implode;
+def implode: if all(.[]; isnumber and . >= 0) then text_of else error("not characters") end;
 def join($s):
   .[] |= (if . == null then "" elif . >= [] then error("not a scalar") else tostring end)
   | .[:-1][] += $s
