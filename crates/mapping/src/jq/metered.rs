@@ -105,6 +105,23 @@ const ENTRIES: [&str; 2] = ["to_entries", "with_entries"];
 /// Those that give what their arguments give, so that they can be assigned to.
 const PATHS: [&str; 5] = ["first", "last", "limit", "nth", "skip"];
 
+/// Those that give parts of their input, whatever their names are.
+const PARTS: [&str; 13] = [
+    "add",
+    "first",
+    "flatten",
+    "from_entries",
+    "group_by",
+    "last",
+    "map",
+    "map_values",
+    "max_by",
+    "min_by",
+    "nth",
+    "to_entries",
+    "with_entries",
+];
+
 /// Those that read JSON in a string.
 const READERS: [&str; 3] = ["fromjson", "toboolean", "tonumber"];
 
@@ -113,6 +130,8 @@ pub(super) struct Program<'s> {
     body: Term<&'s str>,
     /// Every field that it names, and every other string in it.
     pub(super) names: BTreeSet<&'s str>,
+    /// Whether it reads fields without naming any.
+    pub(super) reads_any: bool,
     variables: BTreeSet<&'s str>,
 }
 
@@ -149,6 +168,7 @@ pub(super) fn parse(text: &str) -> Result<Program<'_>, JqProblem> {
     Ok(Program {
         body: charged(body),
         names: meter.names,
+        reads_any: meter.reads_any,
         variables: meter.variables,
     })
 }
@@ -157,6 +177,8 @@ pub(super) fn parse(text: &str) -> Result<Program<'_>, JqProblem> {
 #[derive(Default)]
 struct Meter<'s> {
     names: BTreeSet<&'s str>,
+    /// Whether a field is read that no name leads to.
+    reads_any: bool,
     variables: BTreeSet<&'s str>,
     /// The functions of the program that are known here: their names, how many arguments they take, and whether they
     /// are being defined.
@@ -171,7 +193,10 @@ impl<'s> Meter<'s> {
     fn term(&mut self, term: Term<&'s str>) -> Terms<'s> {
         Ok(match term {
             Term::Id | Term::Num(_) | Term::Break(_) | Term::Arr(None) => term,
-            Term::Recurse => then(call(CHARGE), Term::Recurse),
+            Term::Recurse => {
+                self.reads_any = true;
+                then(call(CHARGE), Term::Recurse)
+            }
             Term::Var(name) => {
                 self.variables.insert(name);
                 term
@@ -204,6 +229,9 @@ impl<'s> Meter<'s> {
             Term::Call(name, arguments) => self.call(name, arguments)?,
             Term::Path(from, path) => {
                 let from = self.term(*from)?;
+                let is_name = |part: &Part<_>| matches!(part, Part::Index(Term::Str(..)));
+                let begins_with_name = path.0.first().is_some_and(|(part, _)| is_name(part));
+                self.reads_any |= self.names.is_empty() && !begins_with_name;
                 let parts = path
                     .0
                     .into_iter()
@@ -381,6 +409,7 @@ impl<'s> Meter<'s> {
             Some(_) => return Ok(charged(Term::Call(name, self.all(arguments)?))),
             None => self.check_available(name, arity)?,
         }
+        self.reads_any |= name == "walk" || self.names.is_empty() && PARTS.contains(&name);
         let takes_expression = EXPRESSIONS.contains(&name) || (name, arity) == ("split", 2);
         let states = takes_expression.then(|| states_of(name, &arguments));
         let states = states.transpose()?;

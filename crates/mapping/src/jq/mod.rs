@@ -72,6 +72,8 @@ pub struct Jq {
     text: String,
     /// Every field that it names, and every other string in it.
     names: Vec<String>,
+    /// Whether it reads fields without naming any.
+    reads_any: bool,
     /// Whether it reads `$body`.
     pub(crate) reads_body: bool,
     /// Whether it reads `$parent`.
@@ -134,6 +136,7 @@ impl Jq {
         let names = metered.names.iter().map(|name| (*name).to_owned());
         Ok(Self {
             names: names.collect(),
+            reads_any: metered.reads_any,
             reads_body: metered.reads("$body"),
             reads_parent: metered.reads("$parent"),
             program: Arc::new(Program::compile(metered)?),
@@ -146,9 +149,9 @@ impl Jq {
         self.text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether it names a field.
-    pub(crate) fn names(&self, field: &str) -> bool {
-        self.names.iter().any(|name| name == field)
+    /// Whether it may read a field: because it names it, or reads fields whatever their names are.
+    pub(crate) fn may_read(&self, field: &str) -> bool {
+        self.reads_any || self.names.iter().any(|name| name == field)
     }
 }
 

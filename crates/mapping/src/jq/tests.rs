@@ -373,12 +373,32 @@ fn brackets_and_digits_in_strings_do_not_count() {
 }
 
 #[test]
-fn the_fields_that_a_program_names_are_known() {
+fn the_fields_that_a_program_may_read_are_known() {
     let jq =
         Jq::parse(".user.email | ascii_downcase, {name}, .[\"k\"], (. as {a: $x} | $x)".to_owned())
             .unwrap();
     for name in ["user", "email", "name", "k", "a"] {
-        assert!(jq.names(name), "{name}");
+        assert!(jq.may_read(name), "{name}");
     }
-    assert!(!jq.names("id"));
+    assert!(!jq.may_read("id"));
+    for program in [
+        "first(.. | .email? // empty)",
+        ".user | [.. | strings] | first",
+        "[.[] | .email?] | first",
+        ".[\"e\" + \"mail\"]",
+        "map(.email?) | first",
+        "to_entries | map(.value) | first",
+        "walk(.) | .email",
+    ] {
+        let jq = Jq::parse(program.to_owned()).unwrap();
+        assert!(jq.may_read("contact"), "{program}");
+    }
+    for program in [
+        ".lines | map(.email) | first",
+        "[.lines[].email]",
+        ".a // .b",
+    ] {
+        let jq = Jq::parse(program.to_owned()).unwrap();
+        assert!(!jq.may_read("contact"), "{program}");
+    }
 }
