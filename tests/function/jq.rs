@@ -15,7 +15,7 @@ name = "orders"
 key = ["id"]
 column = [
   { name = "id", type = "bigint", required = true },
-  { name = "total", type = "numeric(12,2)", jq = "[.lines[] | (.price | tonumber) * .quantity] | add", clear = true },
+  { name = "total", type = "numeric(12,2)", jq = "[.lines[] | (.price | tonumber) * .quantity] | add // 0 | . * 100 | round / 100", clear = true },
   { name = "skus", type = "text[]", jq = "[.lines[].sku] | unique", clear = true },
   { name = "first_line", type = "jsonb", jq = ".lines[0] // empty", clear = true },
   { name = "is_large", type = "boolean", jq = "(.lines | length) > 1", clear = true },
@@ -42,7 +42,7 @@ fn order(id: u32, lines: &Value) -> String {
 async fn what_a_program_gives_is_stored() {
     let (database, mut function) = Function::with_tables_of(ORDERS).await;
     let lines = json!([
-        {"sku": "b", "price": "1.25", "quantity": 2}, {"sku": "a", "price": "0.10", "quantity": 5},
+        {"sku": "b", "price": "1.10", "quantity": 3}, {"sku": "a", "price": "0.10", "quantity": 5},
     ]);
     let batch = Batch::new()
         .text("full", &order(1, &lines))
@@ -56,7 +56,7 @@ async fn what_a_program_gives_is_stored() {
         email = encode(sha256('ada@example.org'), 'hex')) FROM orders ORDER BY id";
     assert_eq!(
         database.rows(stored).await.concat(),
-        ["1|3.00|{a,b}|b|t|t", "2|{}|f|t"]
+        ["1|3.80|{a,b}|b|t|t", "2|0.00|{}|f|t"]
     );
     let stored = "SELECT share FROM order_lines ORDER BY line";
     assert_eq!(

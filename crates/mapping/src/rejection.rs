@@ -220,7 +220,7 @@ impl fmt::Display for Rule {
             Self::LocalTime(LocalTime::Repeated) => f.write_str("the local time occurs twice in the column's zone, because the clocks were set back: have the producer send UTC, or the offset"),
             Self::Range(ColumnType::Numeric) => write!(f, "the number has more than {MAX_DIGITS} digits before or after the point: fix the producer, or change the column type to text"),
             Self::Range(ColumnType::Jsonb | ColumnType::Array(_)) => write!(f, "a number in the value expands to more than {MAX_DIGITS} digits before or after the point, or all numbers together expand by more than 1 MiB: fix the producer"),
-            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, or change the column type to numeric"),
+            Self::Range(expected @ ColumnType::NumericOf(..)) => write!(f, "the number does not fit {expected} without rounding: fix the producer, round it in the jq of the column, or change the column type to numeric"),
             Self::Range(expected) => write!(f, "the value is outside the range of {expected}: use a wider column type"),
             Self::Length(chars) => write!(f, "the value has more than {chars} characters: widen the column"),
             Self::NulCharacter => f.write_str("the value contains U+0000, which Postgres cannot store: add the transform strip_nul"),

@@ -469,6 +469,14 @@ fn impossible_spellings_are_refused_with_the_fix() {
             "type = 'date'\nmask = 'sha256'\nformat = '%F'",
             "tokens are text",
         ),
+        (
+            "type = 'timestamptz'\nzone = 'Etc/Unknown'",
+            "zone \"Etc/Unknown\" is unknown",
+        ),
+        (
+            "type = 'timestamptz'\nzone = 'factory'",
+            "zone \"factory\" is unknown",
+        ),
         ("type = 'time'\nunit = 'days'", "use s, ms, us or ns"),
         ("type = 'time[]'\nunit = 'days'", "use s, ms, us or ns"),
         (

@@ -13,6 +13,8 @@ use super::{MAX_NESTING, Metered, Work};
 pub(super) const CHARGE: &str = "!charge";
 /// Takes the size of a value as often as that of an argument: each part of both is compared.
 pub(super) const CHARGE_SEARCH: &str = "!charge_search";
+/// Takes the length of a text as often as a regular expression has states.
+pub(super) const CHARGE_MATCH: &str = "!charge_match";
 /// Takes the size of a product with an argument.
 pub(super) const CHARGE_PRODUCT: &str = "!charge_product";
 /// Takes the length of an array as often as an argument is long.
@@ -53,6 +55,7 @@ pub(super) fn natives() -> impl Iterator<Item = Fun<Metered>> {
         let cost = |value: &Val, argument: &Val| length(value).saturating_mul(length(argument));
         box_once(charge_both(cv, cost))
     });
+    let matching_cost = Native::new(|cv| box_once(charge_both(cv, matching)));
     let product = Native::new(|cv| box_once(charge_both(cv, product)));
     let entries: Native<Metered> = Native::new(|(context, value)| {
         let cost = length(&value).saturating_mul(ENTRY);
@@ -67,6 +70,7 @@ pub(super) fn natives() -> impl Iterator<Item = Fun<Metered>> {
         (CHARGE, native::v(0), charge),
         (CHARGE_SEARCH, native::v(1), search),
         (CHARGE_JOIN, native::v(1), join),
+        (CHARGE_MATCH, native::v(1), matching_cost),
         (CHARGE_PRODUCT, native::v(1), product),
         (CHARGE_ENTRIES, native::v(0), entries),
         (CHARGE_TABLE, native::v(0), table),
@@ -84,10 +88,7 @@ pub(super) fn paid<'a>(work: &Work, cost: u64) -> Result<(), Exn<'a, Val>> {
 }
 
 fn charge<'a>((context, value): Cv<'a, Metered>) -> Result<Val, Exn<'a, Val>> {
-    match take(&value, 0, context.data().work) {
-        true => Ok(value),
-        false => Err(Exn::halt(1)),
-    }
+    take(&value, 0, context.data().work).map(|()| value)
 }
 
 fn charge_both<'a>(
@@ -111,10 +112,11 @@ fn check_json<'a>((context, value): Cv<'a, Metered>) -> Result<Val, Exn<'a, Val>
     Ok(value)
 }
 
-/// Takes the cost of a value with all that is in it.
-fn take(value: &Val, depth: usize, work: &Work) -> bool {
+/// Takes the cost of a value with all that is in it. jaq has objects with keys of any type, and would write them into
+/// texts; as in jq, they are errors.
+fn take<'a>(value: &Val, depth: usize, work: &Work) -> Result<(), Exn<'a, Val>> {
     if depth > MAX_NESTING {
-        return work.take(u64::MAX);
+        return paid(work, u64::MAX);
     }
     let own = match value {
         Val::Null | Val::Bool(_) | Val::Num(Num::Int(_) | Num::Float(_)) => 0,
@@ -125,16 +127,20 @@ fn take(value: &Val, depth: usize, work: &Work) -> bool {
         Val::Arr(_) => ARRAY,
         Val::Obj(_) => OBJECT,
     };
-    work.take(own + VALUE)
-        && match value {
-            Val::Arr(elements) => elements
-                .iter()
-                .all(|element| take(element, depth + 1, work)),
-            Val::Obj(fields) => fields
-                .iter()
-                .all(|(key, field)| take(key, depth + 1, work) && take(field, depth + 1, work)),
-            _ => true,
-        }
+    paid(work, own + VALUE)?;
+    match value {
+        Val::Arr(elements) => elements
+            .iter()
+            .try_for_each(|element| take(element, depth + 1, work)),
+        Val::Obj(fields) => fields.iter().try_for_each(|(key, field)| {
+            if !matches!(key, Val::TStr(_)) {
+                return Err(Error::str("a key is not a string").into());
+            }
+            take(key, depth + 1, work)?;
+            take(field, depth + 1, work)
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The cost of `value * factor`: a string times a number is as long as the number is large.
@@ -147,6 +153,17 @@ fn product(value: &Val, factor: &Val) -> u64 {
         }
         _ => 1,
     }
+}
+
+/// The cost of a regular expression with so many states: at each byte it may be in all of them, and before the first it
+/// is compiled.
+fn matching(value: &Val, states: &Val) -> u64 {
+    const BYTES_OF_COMPILING: u64 = 16;
+    let states = match states {
+        Val::Num(Num::Int(states)) => u64::try_from(*states).unwrap_or(u64::MAX),
+        _ => u64::MAX,
+    };
+    (length(value) + BYTES_OF_COMPILING).saturating_mul(states) / 2
 }
 
 /// How many bytes a string has, elements an array, or fields an object; one for other values.

@@ -14,8 +14,10 @@ use jaq_core::path::Part;
 use thiserror::Error;
 
 use super::cost::{
-    CHARGE, CHARGE_ENTRIES, CHARGE_JOIN, CHARGE_PRODUCT, CHARGE_SEARCH, CHARGE_TABLE, CHECK_JSON,
+    CHARGE, CHARGE_ENTRIES, CHARGE_JOIN, CHARGE_MATCH, CHARGE_PRODUCT, CHARGE_SEARCH, CHARGE_TABLE,
+    CHECK_JSON,
 };
+use super::regex;
 
 /// The name of the program as a function, its call, and its arguments. No program can name the function.
 const NAME: &str = "mapped";
@@ -46,6 +48,16 @@ pub enum JqProblem {
     /// A function that calls itself.
     #[error("{0:?} calls itself, so the program need not end: use map, add, any, all or reduce")]
     Recursive(String),
+    /// A regular expression that cannot be compiled.
+    #[error(
+        "the regular expression {expression:?} of {function} cannot be compiled: correct it or its flags; look-around, back references and classes such as \\p{{L}} are not available, nor are very large ones"
+    )]
+    Regex {
+        /// The function that takes it.
+        function: String,
+        /// As the program writes it.
+        expression: String,
+    },
     /// A regular expression that comes from the message.
     #[error("the regular expression of {0} is not a string in the program: write it there")]
     Expression(String),
@@ -93,6 +105,23 @@ const ENTRIES: [&str; 2] = ["to_entries", "with_entries"];
 /// Those that give what their arguments give, so that they can be assigned to.
 const PATHS: [&str; 5] = ["first", "last", "limit", "nth", "skip"];
 
+/// Those that give parts of their input, whatever their names are.
+const PARTS: [&str; 13] = [
+    "add",
+    "first",
+    "flatten",
+    "from_entries",
+    "group_by",
+    "last",
+    "map",
+    "map_values",
+    "max_by",
+    "min_by",
+    "nth",
+    "to_entries",
+    "with_entries",
+];
+
 /// Those that read JSON in a string.
 const READERS: [&str; 3] = ["fromjson", "toboolean", "tonumber"];
 
@@ -101,6 +130,8 @@ pub(super) struct Program<'s> {
     body: Term<&'s str>,
     /// Every field that it names, and every other string in it.
     pub(super) names: BTreeSet<&'s str>,
+    /// Whether it reads fields without naming any.
+    pub(super) reads_any: bool,
     variables: BTreeSet<&'s str>,
 }
 
@@ -137,6 +168,7 @@ pub(super) fn parse(text: &str) -> Result<Program<'_>, JqProblem> {
     Ok(Program {
         body: charged(body),
         names: meter.names,
+        reads_any: meter.reads_any,
         variables: meter.variables,
     })
 }
@@ -145,6 +177,8 @@ pub(super) fn parse(text: &str) -> Result<Program<'_>, JqProblem> {
 #[derive(Default)]
 struct Meter<'s> {
     names: BTreeSet<&'s str>,
+    /// Whether a field is read that no name leads to.
+    reads_any: bool,
     variables: BTreeSet<&'s str>,
     /// The functions of the program that are known here: their names, how many arguments they take, and whether they
     /// are being defined.
@@ -159,7 +193,10 @@ impl<'s> Meter<'s> {
     fn term(&mut self, term: Term<&'s str>) -> Terms<'s> {
         Ok(match term {
             Term::Id | Term::Num(_) | Term::Break(_) | Term::Arr(None) => term,
-            Term::Recurse => then(call(CHARGE), Term::Recurse),
+            Term::Recurse => {
+                self.reads_any = true;
+                then(call(CHARGE), Term::Recurse)
+            }
             Term::Var(name) => {
                 self.variables.insert(name);
                 term
@@ -192,6 +229,9 @@ impl<'s> Meter<'s> {
             Term::Call(name, arguments) => self.call(name, arguments)?,
             Term::Path(from, path) => {
                 let from = self.term(*from)?;
+                let is_name = |part: &Part<_>| matches!(part, Part::Index(Term::Str(..)));
+                let begins_with_name = path.0.first().is_some_and(|(part, _)| is_name(part));
+                self.reads_any |= self.names.is_empty() && !begins_with_name;
                 let parts = path
                     .0
                     .into_iter()
@@ -369,15 +409,10 @@ impl<'s> Meter<'s> {
             Some(_) => return Ok(charged(Term::Call(name, self.all(arguments)?))),
             None => self.check_available(name, arity)?,
         }
-        let is_expression = |argument: &Term<_>| matches!(argument, Term::Str(None, parts) if parts.iter().all(|part| !matches!(part, StrPart::Term(_))));
+        self.reads_any |= name == "walk" || self.names.is_empty() && PARTS.contains(&name);
         let takes_expression = EXPRESSIONS.contains(&name) || (name, arity) == ("split", 2);
-        let has_expression = arguments.first().is_some_and(is_expression)
-            && arguments
-                .last()
-                .is_some_and(|last| arity != 3 || is_expression(last));
-        if takes_expression && !has_expression {
-            return Err(JqProblem::Expression(name.to_owned()));
-        }
+        let states = takes_expression.then(|| states_of(name, &arguments));
+        let states = states.transpose()?;
         let metered = arguments.into_iter().map(|argument| match name {
             "del" => self.assigned(argument),
             name if PATHS.contains(&name) => self.term(argument),
@@ -385,10 +420,12 @@ impl<'s> Meter<'s> {
         });
         let arguments: Vec<_> = metered.collect::<Result<_, _>>()?;
         let called = match name {
-            "join" => with_first(CHARGE_JOIN, name, arguments),
-            _ if SEARCHES.contains(&name) || takes_expression => {
-                with_first(CHARGE_SEARCH, name, arguments)
+            _ if let Some(states) = states => {
+                let charge = Term::Call(CHARGE_MATCH, vec![Term::Num(states)]);
+                then(charge, Term::Call(name, arguments))
             }
+            "join" => with_first(CHARGE_JOIN, name, arguments),
+            _ if SEARCHES.contains(&name) => with_first(CHARGE_SEARCH, name, arguments),
             "transpose" => then(call(CHARGE_TABLE), Term::Call(name, arguments)),
             _ if ENTRIES.contains(&name) => then(call(CHARGE_ENTRIES), Term::Call(name, arguments)),
             _ if READERS.contains(&name) => then(call(CHECK_JSON), Term::Call(name, arguments)),
@@ -404,6 +441,42 @@ impl<'s> Meter<'s> {
             false => Err(JqProblem::Unavailable(name.to_owned(), arity)),
         }
     }
+}
+
+/// How many states the regular expression of a call has. It is compiled at each call, so one that cannot be compiled would
+/// fail for every message.
+fn states_of(name: &str, arguments: &[Term<&str>]) -> Result<&'static str, JqProblem> {
+    let not_in_program = || JqProblem::Expression(name.to_owned());
+    let expression = arguments.first().and_then(text_in_program);
+    let expression = expression.ok_or_else(not_in_program)?;
+    let has_replacement = matches!(name, "sub" | "gsub");
+    let flags = arguments.get(if has_replacement { 2 } else { 1 });
+    let flags = match flags.map(text_in_program) {
+        Some(Some(flags)) => flags,
+        Some(None) if has_replacement => return Err(not_in_program()),
+        Some(None) | None => String::new(),
+    };
+    let states = regex::states(&expression, &flags);
+    states.ok_or_else(|| JqProblem::Regex {
+        function: name.to_owned(),
+        expression,
+    })
+}
+
+/// The text of a string that the program contains; `None` if it depends on the message.
+fn text_in_program(term: &Term<&str>) -> Option<String> {
+    let Term::Str(None, parts) = term else {
+        return None;
+    };
+    let mut text = String::new();
+    for part in parts {
+        match part {
+            StrPart::Str(part) => text.push_str(part),
+            StrPart::Char(char) => text.push(*char),
+            StrPart::Term(_) => return None,
+        }
+    }
+    Some(text)
 }
 
 fn call(name: &'static str) -> Term<&'static str> {

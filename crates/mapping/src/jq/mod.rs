@@ -37,8 +37,22 @@ const MAX_NESTING: usize = 128;
 const MAX_DIGITS: usize = 1_000;
 
 /// Where jaq would give something else than jq without an error: `join` writes null as `""`, `flatten(1)` of an empty
-/// array is one, and `scan` gives all groups of an expression that has any.
+/// array is one, `scan` gives all groups of an expression that has any, `from_entries` reads the `Key` and `Value` of
+/// AWS, `todate` drops the fraction of a second, the `length` of the least integer is not negative, and a negative
+/// number is not a character.
 const DEFINITIONS: &str = r#"
+def from_entries:
+  reduce (
+    .[] | {(.key // .name // .Name // .Key): (if has("value") then .value else .Value end)}
+  ) as $entry ({}; . + $entry);
+def with_entries(f): to_entries | map(f) | from_entries;
+def date_of: todateiso8601;
+def todateiso8601: floor | date_of;
+def todate: todateiso8601;
+def length_of: length;
+def length: if isnumber then abs else length_of end;
+def text_of: implode;
+def implode: if all(.[]; isnumber and . >= 0) then text_of else error("not characters") end;
 def join($s):
   .[] |= (if . == null then "" elif . >= [] then error("not a scalar") else tostring end)
   | .[:-1][] += $s
@@ -58,6 +72,8 @@ pub struct Jq {
     text: String,
     /// Every field that it names, and every other string in it.
     names: Vec<String>,
+    /// Whether it reads fields without naming any.
+    reads_any: bool,
     /// Whether it reads `$body`.
     pub(crate) reads_body: bool,
     /// Whether it reads `$parent`.
@@ -120,6 +136,7 @@ impl Jq {
         let names = metered.names.iter().map(|name| (*name).to_owned());
         Ok(Self {
             names: names.collect(),
+            reads_any: metered.reads_any,
             reads_body: metered.reads("$body"),
             reads_parent: metered.reads("$parent"),
             program: Arc::new(Program::compile(metered)?),
@@ -132,9 +149,9 @@ impl Jq {
         self.text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether it names a field.
-    pub(crate) fn names(&self, field: &str) -> bool {
-        self.names.iter().any(|name| name == field)
+    /// Whether it may read a field: because it names it, or reads fields whatever their names are.
+    pub(crate) fn may_read(&self, field: &str) -> bool {
+        self.reads_any || self.names.iter().any(|name| name == field)
     }
 }
 

@@ -14,6 +14,17 @@ use super::cost::paid;
 /// What a group of a match costs, as an object of four fields.
 const GROUP: u64 = 512;
 
+/// How much memory compiled expressions take at most, in bytes, and how many states they then have at most: of 32 bytes.
+const SIZES: [(usize, &str); 7] = [
+    (512, "16"),
+    (2 << 10, "64"),
+    (8 << 10, "256"),
+    (32 << 10, "1024"),
+    (128 << 10, "4096"),
+    (512 << 10, "16384"),
+    (2 << 20, "65536"),
+];
+
 /// The names of the functions that these replace.
 pub(super) const REPLACED: [&str; 3] = ["matches", "split_matches", "split_"];
 
@@ -44,7 +55,8 @@ fn parts<'a>((mut context, value): Cv<'a, Metered>, wanted: Parts) -> Result<Val
         Val::Null => "",
         flags => text_of(flags)?,
     };
-    let regex = compile(text_of(&expression)?, flags)?;
+    let regex = builder(text_of(&expression)?, flags)?.build();
+    let regex = regex.map_err(|_| Error::str("invalid expression"))?;
     let text = value.try_as_utf8_bytes()?;
     let groups = u64::try_from(regex.captures_len()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
@@ -78,8 +90,16 @@ fn text_of(value: &Val) -> Result<&str, Error<Val>> {
     std::str::from_utf8(value.try_as_utf8_bytes()?).map_err(|_| Error::str("not UTF-8"))
 }
 
+/// About how many states an expression has when it is compiled; `None` if it cannot be, or has too many.
+pub(super) fn states(expression: &str, flags: &str) -> Option<&'static str> {
+    let mut builder = builder(expression, flags).ok()?;
+    let mut sizes = SIZES.iter();
+    let size = sizes.find(|(bytes, _)| builder.size_limit(*bytes).build().is_ok());
+    size.map(|(_, states)| *states)
+}
+
 /// The letters are those of jaq.
-fn compile(expression: &str, flags: &str) -> Result<Regex, Error<Val>> {
+fn builder(expression: &str, flags: &str) -> Result<RegexBuilder, Error<Val>> {
     if !flags.chars().all(|flag| "gnimslxp".contains(flag)) {
         return Err(Error::str("invalid flag"));
     }
@@ -91,9 +111,7 @@ fn compile(expression: &str, flags: &str) -> Result<Regex, Error<Val>> {
         .dot_matches_new_line(has('s') || has('p'))
         .swap_greed(has('l'))
         .ignore_whitespace(has('x'));
-    builder
-        .build()
-        .map_err(|_| Error::str("invalid expression"))
+    Ok(builder)
 }
 
 /// The groups of a match, the first of which is all of it, at this character of the text.

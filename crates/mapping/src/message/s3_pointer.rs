@@ -15,7 +15,7 @@ pub struct S3Pointer {
 /// Why a pointer does not lead to a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointerFault {
-    /// It does not name a bucket and a key.
+    /// It does not name a bucket and a valid key.
     Malformed,
     /// It names a bucket that the mapping does not list.
     ForeignBucket,
@@ -71,11 +71,14 @@ impl S3Pointer {
     }
 }
 
-/// Whether a request for the key cannot lead out of the bucket: S3 takes the steps `.` and `..` literally, but a proxy
-/// or another server may resolve them.
+/// Whether S3 can have an object of this key: it refuses a longer one, as if the bucket could not be read. And whether a
+/// request for it cannot lead out of the bucket: S3 takes the steps `.` and `..` literally, but a proxy or another server
+/// may resolve them.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html> (2026-11).
 fn is_key(key: &str) -> bool {
-    !key.is_empty() && !key.split('/').any(|step| matches!(step, "." | ".."))
+    const MAX_BYTES: usize = 1024;
+    let is_possible = (1..=MAX_BYTES).contains(&key.len());
+    is_possible && !key.split('/').any(|step| matches!(step, "." | ".."))
 }
 
 /// Whether S3 allows a bucket of this name. It becomes a part of the host that is asked.
@@ -159,6 +162,19 @@ mod tests {
             let text = format!(r#"["software.amazon.payloadoffloading.PayloadS3Pointer"{rest}]"#);
             assert_eq!(of(&text), Some(Err(fault)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_has_at_most_the_bytes_that_s3_allows() {
+        let with_key = |key: String| {
+            let fields = serde_json::json!({"s3BucketName": "logins", "s3Key": key});
+            of(&format!(
+                r#"["software.amazon.payloadoffloading.PayloadS3Pointer", {fields}]"#
+            ))
+        };
+        assert!(with_key("é".repeat(512)).is_some_and(|pointer| pointer.is_ok()));
+        let longer = with_key("k".repeat(1025));
+        assert_eq!(longer, Some(Err(PointerFault::Malformed)));
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn holds(outer: &Location, inner: &Location) -> bool {
         (Location::Jq(..), Location::Value(_) | Location::Rest(_) | Location::Jq(..)) => true,
         (Location::Rest(_), Location::Jq(..)) => true,
         (Location::Value(outer), Location::Jq(_, jq)) => match outer.last() {
-            Some(Some(field)) => jq.names(field),
+            Some(Some(field)) => jq.may_read(field),
             Some(None) | None => true,
         },
         _ => outer == inner,

@@ -412,6 +412,8 @@ fn a_program_beside_a_mask_must_be_marked_as_clear() {
         ("from = 'email'", "jq = '.email | ascii_downcase'"),
         ("from = 'user.email'", "jq = '.user | .email'"),
         ("from = 'user'", "jq = '.user.email'"),
+        ("from = 'user'", "jq = 'first(.. | .email? // empty)'"),
+        ("from = 'user'", "jq = 'first(.[] | .email?)'"),
         ("from = '@body'", "jq = '.email'"),
     ] {
         assert!(is_exposed(column, masked), "{column} {masked}");

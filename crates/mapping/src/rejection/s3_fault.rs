@@ -41,7 +41,7 @@ impl fmt::Display for S3Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pointer(PointerFault::Malformed) => f.write_str(
-                "the pointer to the message in S3 does not name a bucket and a key: check the producer",
+                "the pointer to the message in S3 does not name a bucket and a valid key: check the producer",
             ),
             Self::Pointer(PointerFault::ForeignBucket) => f.write_str(
                 "the message is in a bucket of S3 that the mapping does not list: add the bucket to s3_pointers if its owner is trusted, or fix the producer",

@@ -19,9 +19,13 @@ pub enum LocalTime {
 }
 
 impl Zone {
-    /// `None` if the database has no zone of this name.
+    /// `None` if the database has no zone of this name. `Etc/Unknown` and `Factory` stand for a zone that nobody has
+    /// set, and would be read as UTC.
+    /// Source: <https://github.com/eggert/tz/blob/main/factory>.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        TimeZoneDatabase::bundled().get(name).ok().map(Self)
+        let zone = TimeZoneDatabase::bundled().get(name).ok()?;
+        let is_set = !zone.is_unknown() && zone.iana_name() != Some("Factory");
+        is_set.then_some(Self(zone))
     }
 
     /// The zone that was probably meant by the name of an unknown one.
