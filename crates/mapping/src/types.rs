@@ -236,8 +236,13 @@ impl fmt::Display for ColumnType {
 }
 
 impl ColumnType {
+    /// The names of the types that are not arrays.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        TYPES.iter().map(|entry| entry.name)
+    }
+
     pub(crate) fn list() -> String {
-        let names: Vec<_> = TYPES.iter().map(|entry| entry.name).collect();
+        let names: Vec<_> = Self::names().collect();
         format!("{}, or an array such as text{ARRAY}", names.join(", "))
     }
 

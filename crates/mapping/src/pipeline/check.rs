@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +11,7 @@ use super::name::check_identifier;
 use super::problem::Mistake;
 use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
-    condition, hierarchy, newer, path, reach, trust,
+    condition, hierarchy, newer, path, reach, trust, words,
 };
 use crate::jq::Jq;
 use crate::message::{Encoding, Envelope, Format, Metadata, Packing, Wrapping, is_bucket};
@@ -48,53 +49,102 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
 }
 
 /// A mapping of one table, whose words stand at the top of the file.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawShortForm {
+pub(super) struct RawShortForm {
+    /// The table of a mapping of one table: `table` or `schema.table`.
     table: String,
+    /// The columns of a primary key or unique index, which identify a row.
     #[serde(default)]
     key: Vec<String>,
+    /// What happens if the table has a row with the key: `ignore` (default) keeps it, `update` replaces it.
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<OnConflict>")]
     on_conflict: Option<String>,
+    /// With `update`: the column that says which of two messages of a key is newer.
     newer: Option<String>,
+    /// How messages reach the queue: through SNS without raw message delivery, or directly (default).
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<Envelope>")]
     envelope: Option<String>,
+    /// The buckets of S3 from which large messages are read.
     s3_pointers: Option<Vec<String>>,
+    /// How the message is packed into the body, or `@attribute.NAME`, which says so.
+    #[serde(default)]
+    #[schemars(schema_with = "words::encoding")]
     encoding: Option<String>,
+    /// A program in jq that makes the body out of the one that was sent.
     jq: Option<String>,
+    /// Without a mask key: everyone who can send to the queue is trusted with the ids and times of messages.
     #[serde(default)]
     trust_origin: bool,
+    /// The columns of the table.
     #[serde(default)]
     column: Vec<RawColumn>,
 }
 
-#[derive(Deserialize)]
+/// A mapping of several tables.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawPipeline {
+pub(super) struct RawPipeline {
+    /// Where in the body the paths start.
     root: Option<String>,
+    /// What happens to a message that no table matches: `reject` (default), or `skip`.
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<Unmatched>")]
     unmatched: Option<String>,
+    /// How messages reach the queue: through SNS without raw message delivery, or directly (default).
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<Envelope>")]
     envelope: Option<String>,
+    /// The buckets of S3 from which large messages are read.
     s3_pointers: Option<Vec<String>>,
+    /// How the message is packed into the body, or `@attribute.NAME`, which says so.
+    #[serde(default)]
+    #[schemars(schema_with = "words::encoding")]
     encoding: Option<String>,
+    /// The body is one JSON value (default), or has one on each line, which `each = "@body"` reads.
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<Format>")]
     body: Option<String>,
+    /// A program in jq that makes the body out of the one that was sent.
     jq: Option<String>,
+    /// Without a mask key: everyone who can send to the queue is trusted with the ids and times of messages.
     #[serde(default)]
     trust_origin: bool,
+    /// The tables, each after its parent.
     table: Vec<RawTable>,
 }
 
-#[derive(Default, Deserialize)]
+/// One of several tables.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "table")]
 struct RawTable {
+    /// `table` or `schema.table`.
     name: String,
+    /// The table, further up, to whose rows these belong.
     parent: Option<String>,
+    /// The array that has an element for each row, or `@body`.
     each: Option<String>,
+    /// What must hold for a message or element to become a row.
     #[serde(default)]
+    #[schemars(schema_with = "words::conditions")]
     when: BTreeMap<String, toml::Value>,
+    /// With `update`: where this holds, the row of the key is deleted.
     #[serde(default)]
+    #[schemars(schema_with = "words::conditions")]
     delete_when: BTreeMap<String, toml::Value>,
+    /// The columns of a primary key or unique index, which identify a row. That of a child begins with its parent's.
     #[serde(default)]
     key: Vec<String>,
+    /// What happens if the table has a row with the key: `ignore` (default) keeps it, `update` replaces it.
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<OnConflict>")]
     on_conflict: Option<String>,
+    /// With `update`: the column that says which of two messages of a key is newer.
     newer: Option<String>,
+    /// The columns of the table.
     #[serde(default)]
     column: Vec<RawColumn>,
 }

@@ -1,41 +1,67 @@
 //! The columns of a table, as the file has them → checked columns.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::name::{SYSTEM_COLUMNS, check_identifier};
 use super::problem::Mistake;
 use super::spelling::RawSpelling;
-use super::{Column, Problem, Source};
+use super::{Column, Problem, Source, words};
 use crate::jq::Jq;
 use crate::mask::{KeyRing, Mask};
 use crate::message::Envelope;
 use crate::steps::{Step, reads_json};
 use crate::text::Word;
+use crate::time::Unit;
 use crate::types::ColumnType;
 
 /// The maximum number of columns of a Postgres table.
 /// Source: <https://www.postgresql.org/docs/18/limits.html>.
 const MAX_COLUMNS: usize = 1600;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "column")]
 pub(super) struct RawColumn {
+    /// The name of the column in the table.
     name: String,
+    /// Its type in Postgres: `text`, `varchar(64)`, `numeric(12,2)`, `timestamptz`, `text[]`, …
+    #[schemars(schema_with = "words::column_type")]
     r#type: String,
+    /// Where the value comes from: a path in the body (default: the column's name), or metadata such as `@message_id`;
+    /// of a list, the first that is not null counts. `$.` begins at the top of the body, `^.` at the parent's row.
     #[serde(default)]
+    #[schemars(schema_with = "words::from")]
     from: From,
+    /// In place of `from`: a program in jq whose result is the value.
     jq: Option<String>,
+    /// Null, missing or empty rejects the message.
     #[serde(default)]
     required: bool,
-    default: Option<toml::Value>,
+    /// Replaces a missing or null field, before `transform` and `mask`.
     #[serde(default)]
+    #[schemars(schema_with = "words::any")]
+    default: Option<toml::Value>,
+    /// Steps that clean the value, in order, before the mask.
+    #[serde(default)]
+    #[schemars(schema_with = "words::list_of::<Step>")]
     transform: Vec<String>,
+    /// What the numbers of a column of times count, from 1970 on.
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<Unit>")]
     unit: Option<String>,
+    /// How the texts of a column of times are written, in the directives of strptime: `%d.%m.%Y`.
     format: Option<String>,
+    /// The IANA time zone of times without an offset: `Europe/Zurich`.
     zone: Option<String>,
+    /// Replaces the value by a token, last. Prefer `hmac-sha256`; from tokens of `aes-siv` the mask key recovers the value.
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<Mask>")]
     mask: Option<String>,
+    /// The column stores in plaintext, on purpose, what another one masks.
     #[serde(default)]
     clear: bool,
+    /// Fields that `@rest` omits.
     #[serde(default)]
     except: Vec<String>,
 }

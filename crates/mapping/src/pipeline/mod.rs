@@ -21,12 +21,14 @@ mod newer;
 mod path;
 mod problem;
 mod reach;
+mod schema;
 mod source;
 mod spelling;
 #[cfg(test)]
 mod tests;
 mod trust;
 mod unread;
+mod words;
 
 use base16ct::lower::encode_string;
 use sha2::{Digest as _, Sha256};

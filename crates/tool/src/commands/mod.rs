@@ -10,6 +10,7 @@ mod infer;
 mod man;
 mod redrive;
 mod remask;
+mod schema;
 mod send;
 mod token;
 mod unmask;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Unmask(unmask::Unmask),
     Completions(completions::Completions),
     Man(man::Man),
+    Schema(schema::Schema),
 }
 
 impl Command {
@@ -52,7 +54,8 @@ impl Command {
             | Self::Token(_)
             | Self::Unmask(_)
             | Self::Completions(_)
-            | Self::Man(_) => false,
+            | Self::Man(_)
+            | Self::Schema(_) => false,
         }
     }
 
@@ -71,7 +74,8 @@ impl Command {
             | Self::Token(_)
             | Self::Unmask(_)
             | Self::Completions(_)
-            | Self::Man(_) => false,
+            | Self::Man(_)
+            | Self::Schema(_) => false,
         }
     }
 
@@ -93,6 +97,7 @@ impl Command {
             Self::Unmask(unmask) => unmask.run().await,
             Self::Completions(completions) => completions.run(),
             Self::Man(man) => man.run(),
+            Self::Schema(schema) => schema.run(),
         }
     }
 }

@@ -250,7 +250,9 @@ async fn a_field_that_does_not_name_a_type_does_not_divide_the_messages() {
 #[tokio::test]
 async fn messages_without_arrays_of_objects_and_of_one_shape_get_the_short_form() {
     let message = |n: usize| json!({"id": n, "type": if n == 1 { "a" } else { "b" }, "tags": ["x"], "who": {"ip": "192.0.2.1"}});
-    let expected = "# Proposed by `sqs-to-postgres infer` for 2 messages: review it before you deploy it. Types and
+    let expected = "#:schema ./pipeline.schema.json
+# Editors complete and check the mapping once `sqs-to-postgres schema > pipeline.schema.json` has written that file.
+# Proposed by `sqs-to-postgres infer` for 2 messages: review it before you deploy it. Types and
 # widths fit the samples, with room to spare. Fields that every sample has are required.
 
 table = \"messages\"

@@ -36,6 +36,7 @@ mod rds_ca;
 mod redrive;
 mod redrive_split;
 mod remask;
+mod schema;
 mod search_path;
 mod send;
 mod send_packed;

@@ -26,6 +26,7 @@ use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, counted, escaped};
 use crate::cli::samples::{self, Sample};
+use crate::commands::schema::REFERENCE;
 use json::Json;
 pub(crate) use keys::{FieldNames, is_name};
 use route::Routes;
@@ -69,7 +70,7 @@ impl Infer {
         }
         let proposal = observed.propose(&self.table);
         let (rows, mut rejected) = stored(&proposal.text, &samples)?;
-        output::bytes(proposal.text.as_bytes())?;
+        output::bytes(format!("{REFERENCE}{}", proposal.text).as_bytes())?;
         let rows = counted(rows, "row");
         let messages = counted(samples.len(), "message");
         eprintln!("{messages}: {rows}, {} rejected", rejected.len());
