@@ -88,6 +88,7 @@ impl OfPostgres for Refusal {
             table: answer.table().map(str::to_owned),
             column: answer.column().map(str::to_owned),
             constraint: answer.constraint().map(str::to_owned),
+            value: None,
         }
     }
 

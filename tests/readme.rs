@@ -109,6 +109,7 @@ fn every_mapping_of_the_reference_works_on_a_message_of_that_shape() {
         "logged_at": "02/Nov/2026:10:00:00 +0100", "closed_at": "2026-11-02T09:00:00",
         "subscription": "s-41", "version": 2, "changed_at": "2026-11-02T09:00:00Z", "plan": "team", "status": "active",
         "prefs": "{\"dark\": true}", "mail": {"destination": ["a@b.example"]},
+        "device": "08:00:2b:01:02:03", "networks": ["10.0.0.0/8", null], "embedding": [0.25, -1, 3e-2],
     });
     let reference = MAPPING.replace(six_examples(), "");
     let mappings = blocks(&reference, "toml");

@@ -89,9 +89,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether this is the first call on this connection.
-    pub(crate) fn take_is_new(&mut self) -> bool {
-        std::mem::take(&mut self.is_new)
+    /// Whether nothing was read of the tables on this connection.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Notes that the tables are known.
+    pub(crate) fn set_known(&mut self) {
+        self.is_new = false;
     }
 
     fn canceller(&self) -> Canceller {

@@ -174,11 +174,19 @@ async fn session<'d>(
 ) -> Result<&'d mut Session, DatabaseError> {
     let server = database.server();
     let session = database.session(until).await?;
-    if session.take_is_new() {
+    if session.is_new() {
         *statements = Statements::new(pipeline, Known::default());
-        if !server.has_full_catalog() {
-            statements.set_guard(None);
+        match server.has_full_catalog() {
+            false => statements.set_guard(None),
+            // What the type of a cast is, also whether it is a domain, only the catalog says.
+            true if pipeline.has_casts() => {
+                let known = timeout_at(until, Known::read(&session.client, pipeline));
+                let known = known.await.map_err(|_| DatabaseError::Late)??;
+                *statements = Statements::new(pipeline, known);
+            }
+            true => {}
         }
+        session.set_known();
     }
     Ok(session)
 }

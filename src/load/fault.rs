@@ -195,7 +195,7 @@ fn plain_fault(pipeline: &Pipeline, refusal: &Refusal) -> Option<Failure> {
 }
 
 /// Asks the catalog something about a table of the mapping.
-async fn query_catalog<T>(
+pub(super) async fn query_catalog<T>(
     database: &mut Database,
     mapping: &TableMapping,
     time: TimeBudget,

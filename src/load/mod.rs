@@ -18,6 +18,7 @@ mod schedule;
 mod selection;
 mod sql;
 mod standby;
+mod value;
 
 use std::sync::Arc;
 
@@ -129,7 +130,10 @@ impl Loader {
             match self.store(rows, &part, time).await {
                 Ok(stored) => batch.stored(&part, &stored),
                 Err(Failure::Stop(error)) => break error,
-                Err(failure) => batch.failed(part, failure),
+                Err(failure) => {
+                    let failure = self.name_value(failure, rows, &part, time).await;
+                    batch.failed(part, failure);
+                }
             }
         };
         self.is_warm = true;

@@ -36,7 +36,7 @@ pub(super) fn conversion(live: &LiveColumn, mapped: ColumnType) -> Effect {
 
 /// The type of the column, or of the elements of an array, if a mapping can have it. The precision of a time is
 /// omitted, because no mapping has one, and a column only loses digits of the second by a smaller one.
-fn type_of(live: &LiveColumn) -> Option<ColumnType> {
+pub(super) fn type_of(live: &LiveColumn) -> Option<ColumnType> {
     let full = short(&live.full_type);
     let element = full.strip_suffix("[]").unwrap_or(&full);
     match element {

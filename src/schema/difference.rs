@@ -1,6 +1,5 @@
 //! How a column of the table differs from the mapping.
 
-use mapping::ColumnType;
 use thiserror::Error;
 
 use super::fix::Fix;
@@ -35,24 +34,28 @@ impl Difference {
 pub enum Fault {
     #[error("the table has no such column")]
     Missing,
+    #[error("{actual} in the table, but cast to {mapped}")]
+    OtherCast { actual: String, mapped: String },
+    #[error("cast to {0}, and Postgres finds no such type")]
+    NoType(String),
     #[error("{actual} in the table cannot store {mapped}")]
-    WrongType { actual: String, mapped: ColumnType },
+    WrongType { actual: String, mapped: String },
     #[error("{actual} in the table is too narrow for {mapped}: Postgres {how}")]
     TooNarrow {
         actual: String,
-        mapped: ColumnType,
+        mapped: String,
         how: &'static str,
     },
     #[error("mapped as {mapped}, but {actual} in the table {how}")]
     Changes {
         actual: String,
-        mapped: ColumnType,
+        mapped: String,
         how: &'static str,
     },
     #[error(
         "{actual} in the table, but mapped as {mapped} and used in a key that joins or deletes rows: Postgres cannot compare them"
     )]
-    KeyAsText { actual: String, mapped: ColumnType },
+    KeyAsText { actual: String, mapped: String },
     #[error("not null in the table, but the mapping allows null: Postgres refuses such rows")]
     NotNull,
     #[error(

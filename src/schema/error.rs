@@ -1,6 +1,6 @@
 //! Faults of a table as a whole.
 
-use mapping::{ColumnType, Table, TableMapping};
+use mapping::{Table, TableMapping};
 use thiserror::Error;
 
 use mapping::ddl::{default_partition, one_line};
@@ -22,7 +22,16 @@ pub enum TableError {
         table: String,
         column: String,
         actual: String,
-        mapped: ColumnType,
+        mapped: String,
+        ddl: String,
+    },
+    #[error(
+        "column {column:?} of table {table} is cast to {mapped}, and Postgres finds no such type: {ddl}"
+    )]
+    NoType {
+        table: String,
+        column: String,
+        mapped: String,
         ddl: String,
     },
     #[error(

@@ -89,7 +89,7 @@ impl Inspection {
     pub async fn read(client: &Client, mapping: &TableMapping) -> Result<Self, DatabaseError> {
         let role = client.query_typed_one("SELECT current_user::pg_catalog.text", &[]);
         let role: String = role.await?.try_get(0)?;
-        let columns = match LiveTable::read(client, &mapping.table).await {
+        let columns = match LiveTable::read(client, mapping).await {
             Err(error) if error.is_missing_privilege() => {
                 return Ok(Self::SchemaClosed(grant_usage(mapping, &role)));
             }

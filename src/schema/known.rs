@@ -6,10 +6,11 @@
 //! [`TABLES_DIFFER`](crate::refusal::TABLES_DIFFER) where that is wrong. Only then is the catalog read.
 
 use mapping::internals::{EQUALS, qualified, quote_literal};
-use mapping::{Pipeline, TableMapping};
+use mapping::{Column, Pipeline, TableMapping};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::cast;
 use crate::database::DatabaseError;
 
 /// The types whose values Postgres compares as it compares the values of a parameter: `text` and `varchar`.
@@ -31,7 +32,7 @@ pub struct KnownTable {
     columns: Vec<KnownColumn>,
 }
 
-/// A column of an enum, or of a string type other than `text` and `varchar`.
+/// A column of an enum, of a string type other than `text` and `varchar`, or of the type that the mapping casts it to.
 #[derive(Debug)]
 pub struct KnownColumn {
     name: String,
@@ -39,8 +40,10 @@ pub struct KnownColumn {
     /// The type that a value sent as text is cast to, so that it is compared as an index of the column compares; with
     /// its schema. For a domain, the type that it is based on.
     pub cast: String,
-    /// The operator by which an index of the column compares.
-    pub equals: String,
+    /// Its type as Postgres prints it, with its length.
+    pub full_type: String,
+    /// The operator by which an index of the column compares; `None` if its type has no index that compares.
+    pub equals: Option<String>,
     /// Whether it, or an element of it, is an enum.
     pub is_enum: bool,
 }
@@ -86,10 +89,13 @@ impl Known {
         let tables = pipeline.tables.iter().enumerate();
         let types = tables.flat_map(|(position, table)| {
             let known = self.table(position);
+            let is_assumed =
+                |column: &&Column| column.cast.is_none() || known.column(&column.name).is_some();
             let compared = table
                 .columns
                 .iter()
-                .filter(|column| column.column_type.is_text() && table.compares(&column.name));
+                .filter(|column| column.column_type.is_text() && table.compares(&column.name))
+                .filter(is_assumed);
             compared.map(|column| known.has_other_type(table, &column.name))
         });
         let unknown = pairs(pipeline).filter(|(_, other)| !self.referred.contains(other));
@@ -102,32 +108,43 @@ impl Known {
 impl KnownTable {
     async fn read(client: &Client, table: &TableMapping) -> Result<Self, DatabaseError> {
         let sql = "SELECT a.attname::pg_catalog.text, a.atttypid, pg_catalog.format('%I.%I', n.nspname, b.typname), \
-                   (SELECT pg_catalog.format('OPERATOR(%I.%s)', s.nspname, q.oprname) FROM pg_catalog.pg_opclass c \
+                   coalesce((SELECT pg_catalog.format('OPERATOR(%I.%s)', s.nspname, q.oprname) FROM pg_catalog.pg_opclass c \
                     JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree' \
                     JOIN pg_catalog.pg_amop o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3 \
                         AND o.amoplefttype = b.oid AND o.amoprighttype = b.oid \
                     JOIN pg_catalog.pg_operator q ON q.oid = o.amopopr JOIN pg_catalog.pg_namespace s ON s.oid = q.oprnamespace \
                     WHERE c.opcintype = b.oid AND c.opcdefault LIMIT 1), \
-                   e.typtype = 'e' \
+                    CASE WHEN b.typtype <> 'b' OR EXISTS (SELECT FROM pg_catalog.pg_cast \
+                        WHERE castsource = b.oid AND castcontext = 'i' AND castmethod = 'b') THEN $3::pg_catalog.text END), \
+                   e.typtype = 'e', pg_catalog.format_type(a.atttypid, a.atttypmod) \
                    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
                    JOIN pg_catalog.pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END \
                    JOIN pg_catalog.pg_type e ON e.oid = CASE b.typcategory WHEN 'A' THEN b.typelem ELSE b.oid END \
                    JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace \
                    WHERE a.attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped \
-                   AND (e.typtype = 'e' OR b.typcategory = 'S' \
+                   AND (a.attname = ANY($2::pg_catalog.text[]) OR e.typtype = 'e' OR b.typcategory = 'S' \
                         AND a.atttypid NOT IN ('pg_catalog.text'::pg_catalog.regtype::pg_catalog.oid, \
                                                'pg_catalog.varchar'::pg_catalog.regtype::pg_catalog.oid)) \
                    ORDER BY a.attnum";
         let name = table.table.to_string();
-        let rows = client.query_typed(sql, &[(&name, Type::TEXT)]).await?;
+        let casts = cast::read(client, table).await?;
+        let casts = casts.into_iter().filter(|cast| cast.is_same);
+        let casts: Vec<String> = casts.map(|cast| cast.column).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
+            (&name, Type::TEXT),
+            (&casts, Type::TEXT_ARRAY),
+            // Of enums, ranges and the like, and of types that are compared as another one.
+            (&EQUALS, Type::TEXT),
+        ];
+        let rows = client.query_typed(sql, &parameters).await?;
         let column = |row: &tokio_postgres::Row| {
-            let equals: Option<String> = row.try_get(3)?;
             Ok(KnownColumn {
                 name: row.try_get(0)?,
                 type_oid: row.try_get(1)?,
                 cast: row.try_get(2)?,
-                equals: equals.unwrap_or_else(|| EQUALS.to_owned()),
+                equals: row.try_get(3)?,
                 is_enum: row.try_get(4)?,
+                full_type: row.try_get(5)?,
             })
         };
         let columns: Result<_, tokio_postgres::Error> = rows.iter().map(column).collect();
@@ -141,8 +158,9 @@ impl KnownTable {
 
     /// The operator by which an index of a column compares.
     pub fn equals(&self, column: &str) -> &str {
-        self.column(column)
-            .map_or(EQUALS, |column| column.equals.as_str())
+        let known = self.column(column);
+        let equals = known.and_then(|column| column.equals.as_deref());
+        equals.unwrap_or(EQUALS)
     }
 
     /// Without a row, and as the statement was parsed: with the lock that keeps the type from changing.

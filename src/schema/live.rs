@@ -2,16 +2,17 @@
 //! statement for any row.
 
 use mapping::ddl::{add_column, alter_type, drop_not_null, set_not_null};
-use mapping::{Column, Table, TableMapping};
+use mapping::{Cast, Column, ColumnType, Table, TableMapping};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::TableError;
+use super::cast::{self, LiveCast};
 use super::column::{LiveColumn, short};
-use super::conversion::conversion;
+use super::conversion::{conversion, type_of};
 use super::difference::{Difference, Fault};
 use super::fit::{Fit, fit};
-use super::fix::Fix;
+use super::fix::{Effect, Fix};
 use super::obstacle::{self, Obstacles};
 use crate::database::DatabaseError;
 
@@ -19,6 +20,7 @@ use crate::database::DatabaseError;
 #[derive(Debug, Default)]
 pub struct LiveTable {
     columns: Vec<LiveColumn>,
+    casts: Vec<LiveCast>,
     /// None if they were not read.
     obstacles: Vec<Obstacles>,
 }
@@ -28,7 +30,7 @@ impl LiveTable {
     ///
     /// # Errors
     /// The connection failed, or the role has no privilege on the schema.
-    pub async fn read(client: &Client, table: &Table) -> Result<Self, DatabaseError> {
+    pub async fn read(client: &Client, mapping: &TableMapping) -> Result<Self, DatabaseError> {
         let sql = "SELECT a.attname::pg_catalog.text, pg_catalog.format_type(e.oid, NULL), pg_catalog.format_type(b.oid, m), e.typtype = 'e', e.typcategory = 'S', m, \
                    a.attnotnull, a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
                    a.attgenerated <> '' OR a.attidentity = 'a', b.oid <> e.oid, \
@@ -39,7 +41,7 @@ impl LiveTable {
                    LATERAL (SELECT CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END) AS modifier(m) \
                    WHERE a.attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
         let rows = client
-            .query_typed(sql, &[(&table.to_string(), Type::TEXT)])
+            .query_typed(sql, &[(&mapping.table.to_string(), Type::TEXT)])
             .await?;
         let column = |row: &tokio_postgres::Row| -> Result<LiveColumn, tokio_postgres::Error> {
             Ok(LiveColumn {
@@ -59,6 +61,7 @@ impl LiveTable {
         };
         Ok(Self {
             columns: rows.iter().map(column).collect::<Result<_, _>>()?,
+            casts: cast::read(client, mapping).await?,
             obstacles: Vec::new(),
         })
     }
@@ -143,28 +146,9 @@ impl LiveTable {
             let fix = Fix::ByHand("remove it from the mapping".to_owned());
             return vec![difference(Fault::Generated, fix)];
         }
-        let (actual, mapped) = (short(&live.full_type), column.column_type);
-        let is_compared = mapping.compares(&column.name);
-        // Rounding would make different keys equal, and older rows as new as newer ones.
-        let mut identifying = mapping.identifying().into_iter();
-        let named = |position: usize| mapping.columns.get(position).map(|column| &column.name);
-        let identifies = identifying.any(|position| named(position) == Some(&column.name));
-        let fault = match fit(column, live) {
-            _ if is_compared && live.is_text_of(mapped) => {
-                Some(Fault::KeyAsText { actual, mapped })
-            }
-            Fit::Whole => None,
-            Fit::Changed(how) if !identifies => Some(Fault::Changes {
-                actual,
-                mapped,
-                how,
-            }),
-            Fit::Changed(how) | Fit::Narrow(how) => Some(Fault::TooNarrow {
-                actual,
-                mapped,
-                how,
-            }),
-            Fit::Never => Some(Fault::WrongType { actual, mapped }),
+        let fault = match &column.cast {
+            Some(cast) => self.fault_of_cast(cast, column, live),
+            None => fault_of_type(mapping, column, live),
         };
         let mistyped = fault.map(|fault| difference(fault, self.retype(table, column, live)));
         let null = live.refusing_null().filter(|_| !column.is_never_null());
@@ -172,9 +156,37 @@ impl LiveTable {
         mistyped.into_iter().chain(not_null).collect()
     }
 
+    /// How a column differs from the type that the mapping casts it to.
+    fn fault_of_cast(&self, cast: &Cast, column: &Column, live: &LiveColumn) -> Option<Fault> {
+        let mapped = cast.to_string();
+        let found = self
+            .casts
+            .iter()
+            .find(|found| found.column == column.name)?;
+        if !found.exists {
+            return Some(Fault::NoType(mapped));
+        }
+        if !found.is_same {
+            let actual = live.domain.clone();
+            let actual = actual.unwrap_or_else(|| short(&live.full_type));
+            return Some(Fault::OtherCast { actual, mapped });
+        }
+        // A type whose modifiers cannot be compared is the same.
+        let actual: Cast = live.full_type.parse().ok()?;
+        let is_narrow = live.domain.is_none() && !cast.fits(&actual);
+        is_narrow.then(|| Fault::TooNarrow {
+            actual: actual.to_string(),
+            mapped,
+            how: "refuses values that do not fit",
+        })
+    }
+
     /// The statement that gives the column the mapped type, unless Postgres would refuse it.
     fn retype(&self, table: &str, column: &Column, live: &LiveColumn) -> Fix {
         let mapped = column.column_type;
+        if column.cast.is_some() || is_only_for_cast(live, mapped) {
+            return Fix::ByHand(type_in_mapping(live));
+        }
         let by_hand = self
             .obstacles_of(live)
             .and_then(|found| found.of_type(table, live, mapped));
@@ -215,7 +227,7 @@ impl LiveTable {
         client: &Client,
         mapping: &TableMapping,
     ) -> Result<Self, DatabaseError> {
-        match Self::read(client, &mapping.table).await {
+        match Self::read(client, mapping).await {
             Err(error) if error.is_missing_privilege() => Ok(Self::default()),
             read => read,
         }
@@ -255,6 +267,19 @@ impl LiveTable {
                         ddl,
                     }
                 }
+                Fault::OtherCast { actual, mapped } => TableError::ColumnType {
+                    table,
+                    column,
+                    actual,
+                    mapped,
+                    ddl,
+                },
+                Fault::NoType(mapped) => TableError::NoType {
+                    table,
+                    column,
+                    mapped,
+                    ddl,
+                },
                 Fault::TooNarrow { .. } | Fault::Changes { .. } | Fault::NewerAsText(_) => {
                     return None;
                 }
@@ -264,4 +289,49 @@ impl LiveTable {
         };
         self.differences(mapping).into_iter().find_map(error)
     }
+}
+
+/// How a column differs from the mapped type.
+fn fault_of_type(mapping: &TableMapping, column: &Column, live: &LiveColumn) -> Option<Fault> {
+    let is_text = live.is_text_of(column.column_type);
+    let (actual, mapped) = (short(&live.full_type), column.column_type.to_string());
+    let is_compared = mapping.compares(&column.name);
+    // Rounding would make different keys equal, and older rows as new as newer ones.
+    let mut identifying = mapping.identifying().into_iter();
+    let named = |position: usize| mapping.columns.get(position).map(|column| &column.name);
+    let identifies = identifying.any(|position| named(position) == Some(&column.name));
+    match fit(column, live) {
+        _ if is_compared && is_text => Some(Fault::KeyAsText { actual, mapped }),
+        Fit::Whole => None,
+        Fit::Changed(how) if !identifies => Some(Fault::Changes {
+            actual,
+            mapped,
+            how,
+        }),
+        Fit::Changed(how) | Fit::Narrow(how) => Some(Fault::TooNarrow {
+            actual,
+            mapped,
+            how,
+        }),
+        Fit::Never => Some(Fault::WrongType { actual, mapped }),
+    }
+}
+
+/// Whether the column has a type that the mapping has only by `cast`, and whose values another type would lose.
+fn is_only_for_cast(live: &LiveColumn, mapped: ColumnType) -> bool {
+    let loses = matches!(conversion(live, mapped), Effect::Loses(_));
+    loses && live.domain.is_none() && !live.is_string && type_of(live).is_none()
+}
+
+/// What to write in the mapping for the type that the column has.
+fn type_in_mapping(live: &LiveColumn) -> String {
+    if let Some(native) = type_of(live) {
+        return format!("write type = \"{native}\" without cast");
+    }
+    let array = if live.is_array { "[]" } else { "" };
+    let plain = format!("{}{array}", live.type_name);
+    let own = live.domain.as_ref().unwrap_or(&live.full_type);
+    let cast = own.parse().or_else(|_| plain.parse());
+    let cast = cast.map_or(plain, |cast: Cast| cast.to_string());
+    format!("write type = \"text\" and cast = {cast:?}")
 }

@@ -1,5 +1,6 @@
 //! The tables: as they are, as they should be, and the SQL between the two.
 
+mod cast;
 mod column;
 mod conversion;
 mod difference;

@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod canary;
+mod casts;
 mod child_tables;
 mod child_tables_faults;
 mod child_tables_model;
@@ -16,8 +17,10 @@ mod dsql;
 mod empty_rows;
 mod equal_keys;
 mod events;
+mod every_type;
 mod examples;
 mod expansion;
+mod extensions;
 mod failures;
 mod fifo;
 mod fifo_model;

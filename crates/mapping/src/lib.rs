@@ -39,6 +39,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
+mod cast;
 pub mod ddl;
 mod jq;
 mod mask;
@@ -52,6 +53,7 @@ mod time;
 mod transform;
 mod types;
 
+pub use cast::{Cast, NotAType};
 pub use jq::{Jq, JqFault, JqProblem};
 pub use mask::{KeyError, KeyRing, Mask, MaskKey};
 pub use message::origin::Origins;
@@ -64,7 +66,7 @@ pub use pipeline::{
     Table, TableMapping, Test, Unmatched,
 };
 pub use rejection::{
-    Found, NotAnObject, NotEncoded, Place, Refusal, Rejection, Rule, S3Fault, Start,
+    Found, NotAnObject, NotEncoded, Place, Refusal, RefusedValue, Rejection, Rule, S3Fault, Start,
 };
 pub use rows::{MessageRows, Rows, TableRows};
 pub use steps::Step;

@@ -12,7 +12,7 @@ use crate::steps::Step;
 use crate::time::{LocalTime, Unit};
 use crate::types::{ColumnType, MAX_DIGITS};
 pub use not_an_object::{Found, NotAnObject, Start};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, RefusedValue};
 pub use s3_fault::S3Fault;
 
 /// A message that cannot be stored.
@@ -233,6 +233,7 @@ impl fmt::Display for Rule {
             Self::RepeatedKey => f.write_str("two rows of one parent have the same key: correct the producer, or add a column to the key, for example from \"@index\""),
             Self::TooManyRows(rows) => write!(f, "the message expands to more than {rows} rows: split it"),
             Self::TooLarge(bytes) => write!(f, "the message unpacks or expands to more than {} MiB: split it, or repeat less of it in each row", bytes >> 20),
+            Self::Refused(refusal) if refusal.value.is_some() => write!(f, "Postgres refused the row with {refusal}: fix the producer, or change the type of the column"),
             Self::Refused(refusal) => write!(f, "Postgres refused the row with {refusal}: fix the producer, or relax the constraint"),
             Self::GroupBlocked => f.write_str("an earlier message of its group failed: it will be redelivered in order"),
             Self::OutOfTime => f.write_str("the deadline passed before the row was confirmed to be stored: the message will be redelivered"),

@@ -169,17 +169,17 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("int2", "smallint"), ("int16", "smallint"), ("short", "smallint"), ("tinyint", "smallint"),
     ("int8", "bigint"), ("int64", "bigint"), ("long", "bigint"), ("bigserial", "bigint"), ("unsigned", "bigint"),
     ("float4", "real"), ("float", "double precision"), ("float8", "double precision"), ("double", "double precision"),
-    ("decimal", "numeric"), ("number", "numeric"), ("numeric", "numeric(p,s)"), ("money", "numeric(p,s)"),
+    ("decimal", "numeric"), ("number", "numeric"), ("numeric", "numeric(p,s)"),
     ("bool", "boolean"),
-    ("string", "text"), ("str", "text"), ("clob", "text"), ("longtext", "text"), ("citext", "text"), ("enum", "text"),
+    ("string", "text"), ("str", "text"), ("clob", "text"), ("longtext", "text"), ("enum", "text"),
     ("varchar", "varchar(n)"), ("character varying", "varchar(n)"), ("nvarchar", "varchar(n)"),
     ("char", "varchar(n)"), ("character", "varchar(n)"),
     ("datetime", "timestamptz"), ("timestamp with time zone", "timestamptz"), ("timestamptz", "timestamptz"),
     ("instant", "timestamptz"), ("timestamp without time zone", "timestamp"), ("timestamp", "timestamp"),
     ("time without time zone", "time"), ("time", "time"), ("day", "date"),
-    ("guid", "uuid"), ("ip", "inet"), ("cidr", "inet"), ("ipaddress", "inet"),
+    ("guid", "uuid"), ("ip", "inet"), ("ipaddress", "inet"),
     ("bytes", "bytea"), ("binary", "bytea"), ("varbinary", "bytea"), ("blob", "bytea"),
-    ("object", "jsonb"), ("map", "jsonb"), ("hstore", "jsonb"), ("array", "text[]"), ("list", "text[]"),
+    ("object", "jsonb"), ("map", "jsonb"), ("array", "text[]"), ("list", "text[]"),
 ];
 
 /// The type is unknown, or its length or precision is out of range.
@@ -239,6 +239,12 @@ impl ColumnType {
     /// The names of the types that are not arrays.
     pub(crate) fn names() -> impl Iterator<Item = &'static str> {
         TYPES.iter().map(|entry| entry.name)
+    }
+
+    /// The type of this name in the catalog, without a length.
+    pub(crate) fn of_catalog(name: &str) -> Option<Self> {
+        let found = TYPES.iter().find(|entry| entry.element.name() == name);
+        found.map(|entry| entry.column_type)
     }
 
     pub(crate) fn list() -> String {

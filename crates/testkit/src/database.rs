@@ -42,9 +42,11 @@ pub fn superuser() -> (String, String) {
 }
 
 async fn connect() -> Client {
-    let (client, connection) = tokio_postgres::connect(&database_url(), NoTls)
-        .await
-        .unwrap();
+    connect_to(&database_url()).await
+}
+
+async fn connect_to(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
@@ -156,6 +158,26 @@ impl Database {
             database_url(),
             self.schema
         )
+    }
+
+    /// The URL of a database of its own with an extension; `None` if the server does not have it.
+    pub async fn url_with(&self, extension: &str) -> Option<String> {
+        let sql =
+            format!("SELECT name::text FROM pg_available_extensions WHERE name = '{extension}'");
+        if self.rows(&sql).await.is_empty() {
+            return None;
+        }
+        let name = format!("{}_{extension}", self.schema);
+        self.execute(&format!("CREATE DATABASE {name}")).await;
+        let (user, password) = superuser();
+        let url = format!(
+            "postgresql://{user}:{password}@{}/{name}?sslmode=disable",
+            server_address()
+        );
+        let client = connect_to(&url).await;
+        let create = format!("CREATE EXTENSION {extension}");
+        client.batch_execute(&create).await.unwrap();
+        Some(url)
     }
 
     /// A URL with which the tables of another schema take precedence over the tables of this one.

@@ -14,6 +14,7 @@ pub mod aws;
 pub mod batch;
 mod database;
 pub mod dsql;
+pub mod extensions;
 mod function;
 pub mod hostile_path;
 pub mod http;

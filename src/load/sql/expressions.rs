@@ -1,7 +1,7 @@
 //! What the statements of one and of several tables have in common.
 
 use mapping::internals::{qualified, quote_identifier};
-use mapping::{Column, ColumnType, OnConflict, TableMapping};
+use mapping::{Cast, Column, ColumnType, OnConflict, TableMapping};
 
 use crate::schema::KnownTable;
 
@@ -12,16 +12,16 @@ pub(super) const STORED: &str = "stored";
 ///
 /// Arrays of equal length unnest in parallel. In the list of a `SELECT` Postgres passes on one element at a time;
 /// `FROM unnest(…)` would first write all of them to a tuplestore. Text is cast to the type of the column, because
-/// Postgres assigns no text to an enum, and compares citext or char(n) with text as text.
+/// Postgres assigns no text to an enum, and compares citext or char(n) with text as text; for what the table is not
+/// known to have, to the type of the mapping.
 /// Source: <https://www.postgresql.org/docs/18/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
 pub(super) fn expression(array: &str, column: &Column, known: &KnownTable) -> String {
     let is_text = column.column_type.single().is_text();
-    let cast = known.column(&column.name).filter(|_| is_text);
+    let known = known.column(&column.name).filter(|_| is_text);
+    let mapped = || column.cast.as_ref().map(Cast::sql_without_modifiers);
+    let cast = known.map(|known| known.cast.clone()).or_else(mapped);
     match (cast, column.column_type) {
-        (Some(known), _) => format!(
-            "pg_catalog.unnest({array})::pg_catalog.text::{}",
-            known.cast
-        ),
+        (Some(cast), _) => format!("pg_catalog.unnest({array})::pg_catalog.text::{cast}"),
         (None, ColumnType::Array(element)) => {
             format!(
                 "pg_catalog.unnest({array})::pg_catalog.{}[]",
@@ -40,13 +40,16 @@ pub(super) fn collated(
     column: &Column,
     known: &KnownTable,
 ) -> String {
-    let is_enum = known
-        .column(&column.name)
-        .is_some_and(|known| known.is_enum);
-    if !column.column_type.is_text() || is_enum {
+    let known = known.column(&column.name);
+    let is_unknown = known.is_none() && column.cast.is_some();
+    if !column.column_type.is_text() || is_unknown || known.is_some_and(|known| known.is_enum) {
         return array.to_owned();
     }
     let name = qualified("t", &column.name);
+    let name = match known {
+        Some(_) => format!("{name}::pg_catalog.text"),
+        None => name,
+    };
     format!(
         "coalesce({array}, ARRAY(SELECT {name} FROM {} AS t LIMIT 0))",
         table.table

@@ -130,7 +130,7 @@ fn sent_along(attribute: &MessageAttribute) -> Option<MessageAttributeValue> {
 mod tests {
     use std::collections::HashMap;
 
-    use mapping::{Place, Refusal, Rule};
+    use mapping::{Place, Refusal, RefusedValue, Rule};
     use serde::Deserialize as _;
     use serde_json::json;
 
@@ -225,6 +225,27 @@ mod tests {
         let dead = dead_letter_of(&record, &rejection()).unwrap();
         let sent = Origin::parse(attribute(&dead, ORIGIN)).unwrap();
         assert_eq!((sent.id, sent.index), (origin.id, Some(3)));
+    }
+
+    #[test]
+    fn the_reason_names_the_column_whose_value_postgres_cannot_read() {
+        let value = RefusedValue {
+            table: "shop.t".into(),
+            column: "mood".into(),
+            type_name: "mood".into(),
+            labels: vec!["happy".into()],
+        };
+        let refusal = Refusal {
+            sqlstate: "22P02".into(),
+            value: Some(Box::new(value)),
+            ..Refusal::default()
+        };
+        let rejection = Rule::Refused(Box::new(refusal)).into();
+        let dead = dead_letter_of(&with_texts([].into_iter()), &rejection).unwrap();
+        assert_eq!(
+            attribute(&dead, REJECTION),
+            r#"{"rule":"refused","table":"shop.t","column":"mood"}"#
+        );
     }
 
     #[test]

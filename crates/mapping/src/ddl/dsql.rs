@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::cast::Cast;
 use crate::pipeline::{Pipeline, TableMapping};
 use crate::types::ColumnType;
 
@@ -24,7 +25,7 @@ pub enum DsqlError {
     Type {
         table: String,
         column: String,
-        column_type: ColumnType,
+        column_type: String,
         instead: &'static str,
     },
     #[error("table {0}: its key has more than 8 columns, the maximum of Aurora DSQL")]
@@ -54,12 +55,20 @@ pub fn index_async(sql: &str) -> String {
     sql.replace("INDEX CONCURRENTLY ON", "INDEX ASYNC ON")
 }
 
+/// Whether it has a type besides those of the mapping.
+/// Source: the page on [`MAX_VARCHAR`].
+fn has_type(cast: &Cast) -> bool {
+    let is_known = matches!(cast.name(), "interval" | "bpchar" | "timetz");
+    is_known && cast.is_built_in() && !cast.is_array()
+}
+
 fn check(table: &TableMapping) -> Result<(), DsqlError> {
     if table.key.len() > MAX_KEY_COLUMNS {
         return Err(DsqlError::Key(table.table.to_string()));
     }
     for column in &table.columns {
         let instead = match column.column_type {
+            _ if column.cast.as_ref().is_some_and(|cast| !has_type(cast)) => "text, without cast",
             ColumnType::Array(_) | ColumnType::Json => "jsonb",
             ColumnType::Inet => "text",
             // It would become numeric(18, 6), and round.
@@ -85,7 +94,7 @@ fn check(table: &TableMapping) -> Result<(), DsqlError> {
         return Err(DsqlError::Type {
             table: table.table.to_string(),
             column: column.name.clone(),
-            column_type: column.column_type,
+            column_type: column.type_text(),
             instead,
         });
     }

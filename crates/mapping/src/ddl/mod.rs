@@ -26,7 +26,7 @@ pub enum PartitionError {
     #[error(
         "column {0:?} is {1}, and partitions are months: partition by a column of type date, timestamp or timestamptz"
     )]
-    Type(String, ColumnType),
+    Type(String, String),
     #[error(
         "Postgres enforces a key across partitions only if it contains the partition column: add {0:?} to the key of the mapping"
     )]
@@ -150,7 +150,7 @@ impl TableMapping {
         let column = self.columns.iter().find(|column| column.name == by);
         let column = column.ok_or_else(|| PartitionError::Unknown(by.to_owned()))?;
         if !column.column_type.is_time() {
-            return Err(PartitionError::Type(by.to_owned(), column.column_type));
+            return Err(PartitionError::Type(by.to_owned(), column.type_text()));
         }
         if !self.key_names().any(|name| name == by) {
             return Err(PartitionError::NotInKey(by.to_owned()));
@@ -186,14 +186,22 @@ impl Column {
         format!(
             "{} {}{not_null}",
             quote_identifier(&self.name),
-            self.column_type
+            self.sql_type()
         )
+    }
+
+    /// Its type in the table. SQL finds Postgres's own types by their plain names.
+    fn sql_type(&self) -> String {
+        match &self.cast {
+            Some(cast) if !cast.is_built_in() => cast.sql(),
+            Some(_) | None => self.type_text(),
+        }
     }
 }
 
 /// Existing rows do not have a value, so the column cannot be `NOT NULL` at once.
 pub fn add_column(table: &str, column: &Column) -> String {
-    let (name, column_type) = (quote_identifier(&column.name), column.column_type);
+    let (name, column_type) = (quote_identifier(&column.name), column.sql_type());
     format!("ALTER TABLE {table} ADD COLUMN {name} {column_type};")
 }
 

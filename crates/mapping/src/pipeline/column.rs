@@ -7,6 +7,7 @@ use super::name::{SYSTEM_COLUMNS, check_identifier};
 use super::problem::Mistake;
 use super::spelling::RawSpelling;
 use super::{Column, Problem, Source, words};
+use crate::cast::Cast;
 use crate::jq::Jq;
 use crate::mask::{KeyRing, Mask};
 use crate::message::Envelope;
@@ -28,6 +29,9 @@ pub(super) struct RawColumn {
     /// Its type in Postgres: `text`, `varchar(64)`, `numeric(12,2)`, `timestamptz`, `text[]`, …
     #[schemars(schema_with = "words::column_type")]
     r#type: String,
+    /// The type of the column in Postgres, which reads it from text: `interval`, `vector(1536)`, `shop.mood`, `tstzrange[]`. With
+    /// `type = "text"`.
+    cast: Option<String>,
     /// Where the value comes from: a path in the body (default: the column's name), or metadata such as `@message_id`;
     /// of a list, the first that is not null counts. `$.` begins at the top of the body, `^.` at the parent's row.
     #[serde(default)]
@@ -146,10 +150,15 @@ impl RawColumn {
             .as_deref()
             .map(|name| check_mask(name, column_type))
             .transpose()?;
+        let cast = self
+            .cast
+            .map(|name| Cast::check(&name, column_type, mask.is_some()))
+            .transpose()?;
         let default = self.default.map(default_as_json).transpose()?;
         Ok(Column {
             name: self.name,
             column_type,
+            cast,
             source: sources.remove(0),
             fallbacks: sources,
             required: self.required,

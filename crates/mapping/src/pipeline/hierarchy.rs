@@ -160,6 +160,7 @@ impl Pipeline {
                 sources.map(|source| self.locate(table, source)).collect()
             };
             let is_same = own.column_type == other.column_type
+                && own.cast == other.cast
                 && own.transforms == other.transforms
                 && own.spelling == other.spelling
                 && own.mask == other.mask

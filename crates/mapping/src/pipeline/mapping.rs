@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Condition, Path, Source};
+use crate::cast::Cast;
 use crate::jq::Jq;
 use crate::mask::Mask;
 use crate::message::{Metadata, Wrapping};
@@ -132,6 +133,11 @@ impl Pipeline {
             true => self.tables.iter().collect(),
             false => named,
         }
+    }
+
+    /// Whether Postgres reads values of any column from text.
+    pub fn has_casts(&self) -> bool {
+        self.columns().any(|column| column.cast.is_some())
     }
 
     /// The columns of all tables.
@@ -268,6 +274,8 @@ pub struct Column {
     pub name: String,
     /// Its Postgres type.
     pub column_type: ColumnType,
+    /// The type of the column in the table, where Postgres reads it from text.
+    pub cast: Option<Cast>,
     /// Where the value comes from.
     pub source: Source,
     /// Where it comes from if that is null, in order.
@@ -289,6 +297,14 @@ pub struct Column {
 }
 
 impl Column {
+    /// Its type in the table, as people read it.
+    pub fn type_text(&self) -> String {
+        match &self.cast {
+            Some(cast) => cast.to_string(),
+            None => self.column_type.to_string(),
+        }
+    }
+
     /// Whether no row can hold a null here.
     pub fn is_never_null(&self) -> bool {
         self.required || self.default.is_some() || self.sources().any(Source::is_never_null)

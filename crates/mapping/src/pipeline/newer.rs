@@ -31,7 +31,7 @@ pub(super) fn check(
     let column_type = column.column_type;
     // Points in time, or numbers that can represent them. The order of text depends on the collation.
     if !column_type.is_time() && !column_type.is_number() {
-        return Err(Problem::NewerType(column_type).of(name));
+        return Err(Problem::NewerType(column.type_text()).of(name));
     }
     if column.reads(&Metadata::ReceiveCount) {
         return Err(Problem::NewerReceiveCount.of(name));

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::condition::WORDS;
 use super::{OnConflict, Source, Unmatched};
+use crate::cast::Cast;
 use crate::jq::JqProblem;
 use crate::mask::{KeyError, Mask};
 use crate::message::{Encoding, Envelope, Format};
@@ -31,6 +32,20 @@ fn place(what: &str, name: &Option<Box<str>>) -> String {
     let name = name.as_ref();
     name.map(|name| format!("{what} {name:?}: "))
         .unwrap_or_default()
+}
+
+/// What to write in place of an unknown type.
+fn instead_of_type(name: &str) -> String {
+    if let Some(cast) = Cast::meant(name) {
+        let cast = toml::Value::from(cast.to_string());
+        return format!("write type = \"text\" and cast = {cast}, and Postgres reads its values");
+    }
+    let meant = ColumnType::meant(name).map(|meant| format!("; did you mean {meant:?}?"));
+    format!(
+        "use one of {}; or type = \"text\", and cast = \"…\" with the name of any other type of Postgres{}",
+        ColumnType::list(),
+        meant.unwrap_or_default()
+    )
 }
 
 /// A mistake in a mapping.
@@ -69,7 +84,7 @@ pub enum Problem {
     )]
     ChildKey(String, String),
     #[error(
-        "it pairs with key column {1:?} of its parent {0}: give it the same source (from \"^.…\"), type, transform, unit, format, zone and mask"
+        "it pairs with key column {1:?} of its parent {0}: give it the same source (from \"^.…\"), type, cast, transform, unit, format, zone and mask"
     )]
     ChildKeyDiffers(String, String),
     #[error(
@@ -168,7 +183,7 @@ pub enum Problem {
     #[error(
         "it is used by newer, but values of type {0} do not show which message is newer: use a column of type date, timestamp, timestamptz or a number"
     )]
-    NewerType(ColumnType),
+    NewerType(String),
     #[error(
         "it is used by newer, but @receive_count grows with every delivery, so an older message would replace a newer one: use a column whose value is in the message"
     )]
@@ -222,12 +237,22 @@ pub enum Problem {
         "body = \"lines\" makes an array of the body, which no table reads: set each = \"@body\" in one"
     )]
     LinesWithoutEach,
-    #[error(
-        "type {0:?} is unknown: use one of {known}{meant}",
-        known = ColumnType::list(),
-        meant = ColumnType::meant(.0).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default()
-    )]
+    #[error("type {0:?} is unknown: {instead}", instead = instead_of_type(.0))]
     UnknownType(String),
+    #[error(
+        "cast {0:?} is not the name of a type: write it as Postgres does, such as \"interval\", \"vector(3)\" or \"shop.mood[]\""
+    )]
+    Cast(String),
+    #[error(
+        "cast {0:?} is not needed, because the mapping has this type: write type = \"{1}\" without cast, so that values are checked before Postgres sees them"
+    )]
+    NativeCast(String, ColumnType),
+    #[error("cast is for values that go to Postgres as text: set type = \"text\" in place of {0}")]
+    CastOn(ColumnType),
+    #[error(
+        "mask makes tokens, and Postgres would read them as {0}: remove cast, or mask another column"
+    )]
+    CastOfToken(String),
     #[error(
         "from {0:?} has an empty step: write the keys with one dot between them, for example \"client.ip\""
     )]

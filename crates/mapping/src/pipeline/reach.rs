@@ -27,6 +27,8 @@ fn rejects_into(outer: &Column, path: &Path) -> bool {
     };
     match (path.0.strip_prefix(&at.0[..]), outer.column_type) {
         (None | Some([]), _) | (_, ColumnType::Json | ColumnType::Jsonb) => false,
+        // It stores objects and arrays as JSON text.
+        _ if outer.cast.is_some() => false,
         (Some([position]), ColumnType::Array(_)) => position.parse::<usize>().is_err(),
         _ => true,
     }

@@ -430,3 +430,81 @@ fn a_program_beside_a_mask_must_be_marked_as_clear() {
         Pipeline::parse("p", &with(column, masked)).unwrap();
     }
 }
+
+#[test]
+fn every_impossible_cast_is_refused_with_what_to_write_instead() {
+    let casts = [
+        (
+            "type = 'text'\ncast = 'interval; --'",
+            "cast \"interval; --\" is not the name of a type",
+            "as Postgres does",
+        ),
+        (
+            "type = 'text'\ncast = 'int4'",
+            "cast \"int4\" is not needed",
+            "write type = \"integer\" without cast",
+        ),
+        (
+            "type = 'text'\ncast = 'timestamp(3) with time zone'",
+            "is not needed",
+            "write type = \"timestamptz\" without cast",
+        ),
+        (
+            "type = 'jsonb'\ncast = 'interval'",
+            "cast is for values that go to Postgres as text",
+            "set type = \"text\" in place of jsonb",
+        ),
+        (
+            "type = 'text'\ncast = 'citext'\nmask = 'sha256'",
+            "Postgres would read them as citext",
+            "remove cast",
+        ),
+        (
+            "type = 'text'\ncast = 'interval'\nunit = 's'",
+            "unit is for times",
+            "change the type",
+        ),
+        (
+            "type = 'text'\ncast = 'interval'\nfrom = '@sent_at'",
+            "does not fit type text",
+            "timestamptz",
+        ),
+        (
+            "type = 'interval'",
+            "type \"interval\" is unknown",
+            "write type = \"text\" and cast = \"interval\"",
+        ),
+        (
+            "type = 'vector(3)'",
+            "is unknown",
+            "and cast = \"vector(3)\"",
+        ),
+        (
+            "type = 'shop.\"Mood\"'",
+            "is unknown",
+            "and cast = 'shop.\"Mood\"'",
+        ),
+        ("type = 'money'", "is unknown", "and cast = \"money\""),
+        (
+            "type = 'enum'",
+            "did you mean \"text\"?",
+            "with the name of any other type of Postgres",
+        ),
+        (
+            "type = 'char(3)'",
+            "did you mean \"varchar(3)\"?",
+            "with the name of any other type of Postgres",
+        ),
+    ];
+    assert_refused(column, &casts);
+    let newer = "[[column]]\nname = 'v'\ntype = 'text'\ncast = 'pg_lsn'";
+    let head = "key = ['id']\non_conflict = 'update'\nnewer = 'v'";
+    let sentence = refusal(&mapping(head, newer));
+    assert!(sentence.contains("values of type pg_lsn"), "{sentence}");
+}
+
+#[test]
+fn fields_of_an_object_that_goes_to_postgres_as_json_can_be_mapped_too() {
+    let columns = "[[column]]\nname = 'a'\ntype = 'text'\ncast = 'hstore'\n[[column]]\nname = 'b'\ntype = 'text'\nfrom = 'a.b'";
+    assert!(Pipeline::parse("p", &mapping("", columns)).is_ok());
+}

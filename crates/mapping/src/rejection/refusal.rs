@@ -24,11 +24,49 @@ pub struct Refusal {
     pub column: Option<String>,
     /// The constraint, if one is named.
     pub constraint: Option<String>,
+    /// The value that Postgres cannot read, if it is known which one that is.
+    pub value: Option<Box<RefusedValue>>,
+}
+
+/// A value that Postgres cannot read as the type of its column, by its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedValue {
+    /// The table's name, as the mapping writes it.
+    pub table: String,
+    /// The column's name.
+    pub column: String,
+    /// The column's type, as Postgres names it.
+    pub type_name: String,
+    /// If the type is an enum, its labels, of which some may be omitted at the end.
+    pub labels: Vec<String>,
+}
+
+impl fmt::Display for RefusedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            ", because it cannot read the value as {}",
+            self.type_name
+        )?;
+        let labels: Vec<_> = self
+            .labels
+            .iter()
+            .map(|label| format!("{label:?}"))
+            .collect();
+        match &labels[..] {
+            [] => Ok(()),
+            labels => write!(f, ", whose labels are {}", labels.join(", ")),
+        }
+    }
 }
 
 impl Refusal {
-    /// The names of table, column and constraint that Postgres itself gave.
+    /// The names of table, column and constraint: those of the value that is known to be at fault, or those that
+    /// Postgres itself gave.
     pub fn names(&self) -> [Option<&str>; 3] {
+        if let Some(value) = &self.value {
+            return [Some(&value.table), Some(&value.column), None];
+        }
         let names = [&self.table, &self.column, &self.constraint];
         names.map(|name| name.as_deref().filter(|_| !self.is_raised))
     }
@@ -48,6 +86,9 @@ impl fmt::Display for Refusal {
             if let Some(name) = name {
                 write!(f, " {kind} {name:?}")?;
             }
+        }
+        if let Some(value) = &self.value {
+            value.fmt(f)?;
         }
         if self.is_ambiguous {
             f.write_str("; no other message of the batch was stored in these tables, so the table may be at fault")?;

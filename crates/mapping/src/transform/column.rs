@@ -9,9 +9,11 @@ use smallvec::SmallVec;
 use super::MAX_BYTES;
 use super::convert::{self, Value};
 use super::from_json;
+use super::literal;
 use super::readable::numerics_chars;
 use super::scopes::{Frames, Input, Unread};
 use super::text::Unstorable;
+use crate::cast::Cast;
 use crate::mask::{KeyRing, Masker};
 use crate::message::Message;
 use crate::pipeline::{Column, Problem, check_token_width};
@@ -46,6 +48,8 @@ enum Cells {
     Plain,
     /// As times that are spelled in another way.
     Spelled(TimeSpelling),
+    /// As text that Postgres reads.
+    Cast(Cast),
     Tokens(Masker),
 }
 
@@ -209,6 +213,7 @@ impl CompiledColumn {
         rows.push_value(|out| match &self.cells {
             Cells::Plain => convert::write(value, column_type, out),
             Cells::Spelled(spelling) => convert::write_spelled(value, spelling, column_type, out),
+            Cells::Cast(cast) => literal::write(value, cast, out),
             Cells::Tokens(masker) => write_tokens(masker, value, column_type, out),
         })?;
         Ok(Pushed::Cell)
@@ -227,6 +232,9 @@ fn cells(column: &Column, keys: Option<&KeyRing>) -> Result<Cells, Problem> {
     if let Some(mask) = column.mask {
         check_token_width(mask, column.column_type, keys)?;
         return Ok(Cells::Tokens(Masker::new(mask, keys)?));
+    }
+    if let Some(cast) = &column.cast {
+        return Ok(Cells::Cast(cast.clone()));
     }
     let spelling = column.spelling.clone();
     Ok(spelling.map_or(Cells::Plain, Cells::Spelled))

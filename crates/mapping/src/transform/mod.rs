@@ -8,6 +8,7 @@ mod convert;
 mod decimal;
 mod fields;
 mod jsonb;
+mod literal;
 mod observe;
 mod readable;
 mod scopes;

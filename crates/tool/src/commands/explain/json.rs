@@ -51,7 +51,7 @@ impl Explainer {
     fn json_cell(&self, mapping: &TableMapping, column: &Column, cell: Option<&str>) -> Value {
         let transforms: Vec<String> = column.transforms.iter().map(ToString::to_string).collect();
         let mut json = json!({
-            "column": column.name, "type": column.column_type.to_string(), "from": column.source.to_string(),
+            "column": column.name, "type": column.type_text(), "from": column.source.to_string(),
             "transform": transforms, "mask": column.mask.map(|mask| mask.to_string()), "is_null": cell.is_none(),
             "clear": column.clear, "newer": is_newer(mapping, column),
         });

@@ -328,7 +328,7 @@ impl Explainer {
             };
             table.row([
                 column.name.clone(),
-                column.column_type.to_string(),
+                column.type_text(),
                 describe(mapping, column),
                 cell,
             ]);

@@ -76,7 +76,7 @@ impl Summary {
         for (mapping, counts) in pipeline.tables.iter().zip(&self.tables) {
             let mut table = Table::default();
             for (column, counted) in mapping.columns.iter().zip(&counts.columns) {
-                let (name, column_type) = (column.name.clone(), column.column_type.to_string());
+                let (name, column_type) = (column.name.clone(), column.type_text());
                 table.row([name, column_type, counts.counted(column, counted)]);
             }
             let head = match pipeline.tables.len() {
@@ -174,7 +174,7 @@ impl TableCounts {
         let columns = mapping.columns.iter().zip(&self.columns);
         let columns = columns.map(|(column, counts)| {
             json!({
-                "column": column.name, "type": column.column_type.to_string(), "null": counts.null,
+                "column": column.name, "type": column.type_text(), "null": counts.null,
                 "defaulted": counts.defaulted, "masked": column.mask.map(|_| self.rows - counts.null),
             })
         });

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::{BufMut as _, BytesMut};
-use mapping::{Column, ColumnType, KeyRing, Mask, Message, Pipeline, Rule, Source, TableMapping};
+use mapping::{
+    Cast, Column, ColumnType, KeyRing, Mask, Message, Pipeline, Rule, Source, TableMapping,
+};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -28,7 +30,7 @@ enum ColumnError {
     Nested {
         column: String,
         table: String,
-        column_type: ColumnType,
+        column_type: String,
     },
 }
 
@@ -115,11 +117,12 @@ impl Searched {
         (position, column): (usize, &Column),
         keys: Option<&KeyRing>,
     ) -> Result<Self, CliError> {
-        if column.column_type.is_nested() {
+        let is_array = column.cast.as_ref().is_some_and(Cast::is_array);
+        if column.column_type.is_nested() || is_array {
             return Err(CliError::invalid(ColumnError::Nested {
                 column: column.name.clone(),
                 table: table.table.to_string(),
-                column_type: column.column_type,
+                column_type: column.type_text(),
             }));
         }
         let sources = column.sources();
@@ -200,6 +203,10 @@ impl Searched {
 /// How the column may have stored values before its mapping changed. What a key or a type does not allow, no row has.
 fn earlier(file: &str, column: &Column, keys: Option<&KeyRing>) -> Vec<CompiledColumn> {
     let mut earlier = Vec::new();
+    // A column of another type has no token, and Postgres refuses to compare it with what it cannot read.
+    if column.cast.as_ref().is_some_and(|cast| !cast.is_text()) {
+        return earlier;
+    }
     let is_text = column.column_type.is_text();
     let masks = Mask::all().filter(|_| is_text).map(Some);
     let masks: Vec<_> = masks.chain([None]).collect();
@@ -215,6 +222,7 @@ fn earlier(file: &str, column: &Column, keys: Option<&KeyRing>) -> Vec<CompiledC
                     true => ColumnType::Text,
                     false => column.column_type,
                 },
+                cast: None,
                 ..column.clone()
             };
             let is_keyed = mask.is_some_and(Mask::needs_key);

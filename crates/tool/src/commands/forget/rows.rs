@@ -302,13 +302,13 @@ fn has_value(
     {
         None => format!("{column} {EQUALS} ANY (${parameter})"),
         // Not every value that is searched for is one of the enum.
-        Some(known) if known.is_enum => {
-            format!("{column}::pg_catalog.text {EQUALS} ANY (${parameter})")
-        }
-        Some(known) => format!(
-            "{column} {} ANY (${parameter}::pg_catalog.text[]::{}[])",
-            known.equals, known.cast
-        ),
+        Some(known) => match &known.equals {
+            Some(equals) if !known.is_enum => format!(
+                "{column} {equals} ANY (${parameter}::pg_catalog.text[]::{}[])",
+                known.cast
+            ),
+            _ => format!("{column}::pg_catalog.text {EQUALS} ANY (${parameter})"),
+        },
     }
 }
 
