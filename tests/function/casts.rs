@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::child_tables::invoke;
 use testkit::batch::{Batch, ids};
+use testkit::hostile_path::hostile_schema;
 use testkit::{Database, Function, Mapping, Setup, assert_contains};
 
 /// A mapping of columns, each with its cast.
@@ -311,7 +312,7 @@ async fn a_default_and_json_of_any_kind_go_as_text() {
 
 #[tokio::test]
 async fn a_type_of_the_search_path_does_not_replace_one_of_postgres() {
-    let (database, hostile) = (Database::new().await, Database::new().await);
+    let (database, hostile) = (Database::new().await, hostile_schema().await);
     hostile
         .execute("CREATE FUNCTION no() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'called by the search path'; END $$;
             CREATE DOMAIN interval AS text CHECK (no()); CREATE DOMAIN macaddr AS text CHECK (no()); CREATE DOMAIN mood AS text CHECK (no())")
@@ -337,6 +338,27 @@ async fn a_type_of_the_search_path_does_not_replace_one_of_postgres() {
         database.rows("SELECT took::text, mood::text FROM t").await,
         [["1 day", "happy"]]
     );
+}
+
+#[tokio::test]
+async fn keys_are_compared_without_an_operator_of_the_search_path() {
+    let hostile = hostile_schema().await;
+    let database = Database::with_tables_of(DEVICES).await;
+    let setup = Setup::on(&database).set("DATABASE_URL", &database.url_behind(&hostile));
+    let mut function = setup.mapping(DEVICES).start().await;
+    let deletion = json!({"op": "d", "mac": "0800.2b01.0203", "v": 3});
+    let bodies = [
+        device("08:00:2b:01:02:03", 1, &["1 day"]),
+        device("08-00-2b-01-02-03", 2, &["1 mon"]),
+        deletion,
+    ];
+    for body in bodies {
+        let batch = Batch::new()
+            .body("a", body)
+            .body("b", device("08:00:2b:01:02:04", 1, &[]));
+        assert_eq!(invoke(&mut function, batch).await, ids(&[]));
+    }
+    assert_eq!(devices(&database).await, ["08:00:2b:01:02:04 v1"]);
 }
 
 #[tokio::test]
