@@ -26,7 +26,7 @@ const DEFAULT_PORT: u16 = 80;
 /// with 3 otherwise.
 #[derive(Debug, Args)]
 pub(crate) struct Health {
-    /// What to ask, at the address of drain --metrics-addr: http://127.0.0.1:9090/healthz
+    /// What to ask, at the address of drain --metrics-addr: `http://127.0.0.1:9090/healthz`
     #[arg(value_parser = url)]
     url: Uri,
 }
