@@ -12,7 +12,7 @@ IF_INSTALLED := test -x $(VENV_PYTHON) || { echo "the stack is not up: run \`mak
 RUFF_OPTIONS := --config localstack/pyproject.toml --quiet
 PYTHON_FOLDERS := localstack tests/stack
 LINTED_PYTHON := $(PYTHON_FOLDERS) benches release
-SHELL_FILES := .ci/run release/deploy.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh tests/stack/inside.sh
+SHELL_FILES := .ci/run release/deploy.sh release/install.sh src/database/rds-ca.sh tests/busy-machine.sh tests/first-contact.sh tests/fresh-machine.sh tests/stack/inside.sh
 
 HOST := $(shell rustc --print host-tuple)
 HOST_ARCHITECTURE := $(if $(filter aarch64-%,$(HOST)),arm64,x86_64)
@@ -45,7 +45,7 @@ export CARGO_BUILD_TARGET ?= $(HOST)
 
 # Groups of stack tests that can run concurrently: the tests of a group share resources or a queue. The longest first;
 # those of `guide`, `release` and `script` mostly wait for CloudFormation, which the AWS command line asks every 30 s.
-STACK_TEST_GROUPS := guide release script source chaos variants queue journeys examples references
+STACK_TEST_GROUPS := guide release script source chaos variants queue journeys examples references module
 STACK_TESTS_guide := deploy_guide
 STACK_TESTS_release := release
 STACK_TESTS_script := deploy_script
@@ -57,6 +57,7 @@ STACK_TESTS_journeys := journeys rotating
 STACK_TESTS_examples := examples
 # Random messages, and what other programs say of them.
 STACK_TESTS_references := jq_itself random_times random_packing random_conditions random_casts hostile_reading
+STACK_TESTS_module := module image site moving installers
 # The programs of Rust tests that have a folder, and the others, which have a file.
 RUST_TEST_GROUPS := $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs crates/*/tests/*/main.rs)))
 RUST_TESTS_OTHERS := $(patsubst %.rs,--test %,$(notdir $(wildcard tests/*.rs crates/*/tests/*.rs)))
@@ -105,7 +106,7 @@ run: prepared ## send 100 messages from SQS through the function into Postgres, 
 
 # Installed for the tests only.
 .PHONY: test
-test: ON_DEMAND := cdk references
+test: ON_DEMAND := cdk references examples site terraform
 test: prepared ## run every test, on the stack (started for it if it is not up)
 	@$(LOCAL_STACK) with $(MAKE) --no-print-directory test-all
 
@@ -260,13 +261,28 @@ deploy: build ## deploy to AWS: make deploy STACK=orders PIPELINE=orders.toml PA
 		--config-file $(CURDIR)/samconfig.toml --template-file $(SAM_FOLDER)/template.yaml $(if $(TAGS),--tags $(TAGS)) \
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
+# On a machine of each processor; `assemble` puts together what they have built.
 .PHONY: release
-release: release-notes ## build all files of a release, and its notes: make release VERSION=1.2.3
+release: release-notes ## build the files of a release for this processor, and its notes: make release VERSION=1.2.3
 	@test $(VERSION) = $(CRATE_VERSION) || { echo "Cargo.toml is of version $(CRATE_VERSION)" >&2; exit 1; }
 	rm -rf $(DIST)
-	$(MAKE) dist ARCHITECTURE=x86_64
-	$(MAKE) dist ARCHITECTURE=arm64
-	$(MAKE) sbom checksums
+	$(MAKE) dist sbom
+
+BUILT ?= target/built
+REPOSITORY ?= OWNER/REPOSITORY
+
+.PHONY: assemble
+assemble: ## put together the files that machines of each processor have built, with image, installers, module and sums
+	@rm -rf $(DIST) $(IMAGE) && mkdir -p $(DIST)
+	for folder in $(BUILT)/linux-*/dist $(BUILT)/macos-*; do cp $$folder/* $(DIST); done
+	mkdir -p target && cp $(BUILT)/linux-x86_64/release-notes.md target/release-notes.md
+	cp -r $(BUILT)/linux-x86_64/image $(IMAGE)
+	$(PYTHON) release/image.py --join $(IMAGE) $(BUILT)/linux-arm64/image
+	tar -cf $(DIST)/$(NAME)-image.tar -C $(IMAGE) .
+	tar -czf $(DIST)/$(NAME)-terraform.tar.gz terraform
+	sed 's|OWNER/REPOSITORY|$(REPOSITORY)|' release/install.sh > $(DIST)/install.sh
+	$(MAKE) --no-print-directory checksums
+	$(PYTHON) release/formula.py $(DIST)/SHA256SUMS $(VERSION) $(REPOSITORY) > $(DIST)/sqs-to-postgres.rb
 
 # The function as a zip for Lambda, with all that belongs beside it but the mapping; the tool; and what deploys the zip
 # with the plain AWS command line. cargo-lambda compiles for the processors of Lambda, on which the tool need not run.
@@ -296,6 +312,36 @@ smoke: ## start what make dist has built for this machine: the tool says its ver
 	env -i $(PACKED)/bootstrap > $(PACKED)/log; test $$? = 1
 	grep -F "cannot start" $(PACKED)/log
 	test $$(wc -l < $(PACKED)/log) = 1
+
+# Needs Debian or Ubuntu, whose packages it takes, for the processor that is named. IMAGE may have that of another
+# processor already.
+IMAGE ?= target/image
+PACKED_TOOL = $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz
+
+.PHONY: image
+image: $(PACKED_TOOL) ## write the image of the tool to target/image, as an OCI layout: make image ARCHITECTURE=arm64
+	$(PYTHON) release/image.py $(PACKED_TOOL) $(ARCHITECTURE) $(IMAGE) $(VERSION) $(wildcard $(DIST)/$(NAME)-tool.cdx.json)
+
+# Only if it was not built before: that takes minutes.
+$(PACKED_TOOL):
+	$(MAKE) dist
+
+.PHONY: session
+session: ## record the session at a terminal that the README shows
+	@cargo build --locked --package sqs-to-postgres-tool
+	@$(PYTHON) release/session.py target/$(CARGO_BUILD_TARGET)/debug docs/session.svg
+
+SITE ?= target/site
+
+.PHONY: site
+site: ## build the documentation as a site in target/site, with search and llms.txt, and follow its links
+	@$(PYTHON) localstack/install.py site
+	@$(PYTHON) release/site_pages.py $(SITE)
+
+.PHONY: module-check
+module-check: ## compare the Terraform module with the template, the provider and, if it is installed, with Terraform
+	@$(PYTHON) localstack/install.py terraform
+	@$(PYTEST) --quiet tests/stack/test_module.py
 
 SBOM_FORMAT := --quiet --format json --spec-version 1.5
 

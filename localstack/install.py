@@ -1,6 +1,7 @@
 """Installs the two Python environments of the local stack, each exactly as its lock file says, and with the
 argument `peers` that of the Python functions in the bench, with `cdk` that of the test of the CDK example,
-with `references` that of the programs with which tests compare.
+with `references` that of the programs with which tests compare, with `examples` that of the tools which check
+deploy/, with `site` that of the documentation's site, with `terraform` what the AWS provider accepts.
 
 Runs on the user's own Python, so it needs nothing but the standard library. uv installs, in a fraction of the
 time of pip. pip installs uv, and everything if uv cannot: it may understand a configuration that uv does not.
@@ -29,6 +30,9 @@ LOCKS_ON_DEMAND = {
     "peers": HERE.parent / "benches" / "peers" / "requirements.txt",
     "cdk": HERE / "requirements-cdk.txt",
     "references": HERE / "requirements-references.txt",
+    "examples": HERE / "requirements-examples.txt",
+    "site": HERE / "requirements-site.txt",
+    "terraform": HERE / "requirements-terraform.txt",
 }
 UV_LOCK = HERE / "requirements-uv.txt"
 PACKAGE = HERE / "pyproject.toml"

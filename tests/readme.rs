@@ -27,7 +27,15 @@ fn root() -> &'static Path {
 
 /// Path and text of each document.
 fn documents() -> BTreeMap<PathBuf, String> {
-    let folders = ["", "docs", "benches"].map(|folder| root().join(folder));
+    let folders = [
+        "",
+        "docs",
+        "docs/compare",
+        "docs/producers",
+        "benches",
+        "terraform",
+    ];
+    let folders = folders.map(|folder| root().join(folder));
     let files = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).unwrap());

@@ -88,6 +88,7 @@ def every_option(settings: Settings) -> dict[str, str]:
         "PointerBucketArns": ",".join(POINTER_BUCKETS),
         "TopicArn": client(settings, "sns").create_topic(Name="logins")["TopicArn"],
         "MaxConcurrency": "7",
+        "SilenceMinutes": "30",
         "Tracing": "Active",
         "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
         "SubnetIds": ec2.describe_subnets()["Subnets"][0]["SubnetId"],

@@ -124,7 +124,7 @@ def test_every_alarm_watches_a_metric_of_this_function(
     prefix = f"{variant.name}-"
     alarms = client(settings, "cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
     queue = variant.deployment.queue_url.rpartition("/")[2]
-    assert len(alarms) == 8
+    assert len(alarms) == 10
     for alarm in alarms:
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         check(alarm["Namespace"], (alarm["MetricName"], frozenset(dimensions)), emitted)
@@ -134,7 +134,7 @@ def test_every_alarm_watches_a_metric_of_this_function(
 def dashboard(template: dict[str, Any]) -> dict[str, Any]:
     """The dashboard of the template, with names in place of values: LocalStack does not create dashboards."""
     body, variables = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    conditional = {"OfDeadLetters", "OfTopic"}
+    conditional = {"OfDeadLetters", "OfSilence", "OfTopic"}
     for name in conditional:
         _, shown, otherwise = variables[name]["Fn::If"]
         assert otherwise == ""

@@ -193,7 +193,7 @@ def resolved(template: dict[str, Any], term: Any, given: dict[str, str]) -> Any:
     if "Fn::If" in term:
         condition, yes, no = term["Fn::If"]
         return resolved(template, yes if holds(conditions[condition], values, conditions) else no, given)
-    if "Fn::Sub" in term:
+    if isinstance(term.get("Fn::Sub"), str):
         return re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], term["Fn::Sub"])
     if term.get("Ref") in values:
         return values[term["Ref"]]
@@ -294,9 +294,49 @@ def test_a_topic_of_this_region_discards_nothing(
     assert holds(watched, values, conditions) == watches
 
 
+@pytest.mark.parametrize(
+    ("given", "watched"),
+    [
+        ({}, None),
+        ({"SilenceMinutes": 30}, ("AWS/SQS", "NumberOfMessagesSent")),
+        (
+            {"SilenceMinutes": 30, "QueueArn": "arn:aws:sqs:eu-central-1:111111111111:q"},
+            ("sqs-to-postgres", "MessagesReceived"),
+        ),
+    ],
+)
+def test_a_silent_producer_raises_an_alarm_also_when_there_are_no_metrics_any_more(
+    template: dict[str, Any], given: dict[str, Any], watched: tuple[str, str] | None
+) -> None:
+    alarm, values = template["Resources"]["SilenceAlarm"], defaults(template) | given
+    exists = holds(template["Conditions"][alarm["Condition"]], values, template["Conditions"])
+    assert exists == bool(watched)
+    if not exists:
+        return
+    made = resolved(template, alarm["Properties"], given)
+    assert (made["Namespace"], made["MetricName"]) == watched
+    assert made["EvaluationPeriods"] * made["Period"] == given["SilenceMinutes"] * 60
+    assert (made["ComparisonOperator"], made["Threshold"]) == ("LessThanThreshold", 1)
+    assert made["TreatMissingData"] == "breaching"
+
+
+DAY_SECS = 24 * 60 * 60
+
+
+def test_the_last_alarm_on_a_dead_letter_comes_a_day_before_sqs_may_delete_it(
+    template: dict[str, Any],
+) -> None:
+    resources = template["Resources"]
+    queued = resources["Queue"]["Properties"]["MessageRetentionPeriod"]
+    kept = resources["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
+    alarm = resources["DeadLetterAgeAlarm"]["Properties"]
+    assert alarm["Threshold"] <= kept - queued - DAY_SECS
+    assert alarm["Dimensions"] == resources["DeadLettersAlarm"]["Properties"]["Dimensions"]
+
+
 def test_every_alarm_says_when_it_is_over(template: dict[str, Any]) -> None:
     made = [made for made in template["Resources"].values() if made["Type"] == "AWS::CloudWatch::Alarm"]
-    assert len(made) == 8
+    assert len(made) == 10
     for alarm in made:
         assert alarm["Properties"]["OKActions"] == alarm["Properties"]["AlarmActions"]
 

@@ -2,8 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from pages import pattern, steps
@@ -67,3 +71,13 @@ def test_the_message_of_the_readme_becomes_its_row(shell: Shell, readme: str) ->
     columns, shown = ([cell.strip() for cell in line.strip("|").split("|")] for line in (head, row))
     [stored] = shell.sql(f"SELECT {', '.join(columns)} FROM orders")
     assert re.fullmatch(pattern("|".join(shown)), f"{stored}\n")
+
+
+def test_the_recorded_session_of_the_readme_is_what_the_tool_prints(
+    settings: Settings, tool: Path, tmp_path: Path
+) -> None:
+    recorded = tmp_path / "session.svg"
+    program = settings.root / "release" / "session.py"
+    subprocess.run([sys.executable, program, tool, recorded], check=True)
+    assert recorded.read_text() == (settings.root / "docs" / "session.svg").read_text()
+    ElementTree.parse(recorded)

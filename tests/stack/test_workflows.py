@@ -1,6 +1,7 @@
 """The permissions of the GitHub workflows."""
 
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def test_what_may_write_runs_no_code_of_ours_or_of_a_dependency(jobs: list[dict[
         if "uses" in step:
             assert step["uses"].partition("@")[0] in FETCHES_OR_SIGNS
         else:
-            assert step["run"].startswith("gh release create ")
+            assert step["run"].startswith(("gh release create ", "skopeo login ", "skopeo copy "))
 
 
 def test_what_builds_has_no_token(jobs: list[dict[str, Any]]) -> None:
@@ -43,17 +44,34 @@ def test_every_action_is_pinned_to_a_commit(jobs: list[dict[str, Any]]) -> None:
     assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action) for action in used)
 
 
-def test_a_release_is_built_by_a_compiler_that_is_named(settings: Settings) -> None:
-    workflow = yaml.safe_load((settings.root / ".github" / "workflows" / "release.yml").read_text())
-    (rust,) = [step for step in workflow["jobs"]["build"]["steps"] if step.get("name") == "Rust"]
-    assert re.fullmatch(r"\d+\.\d+\.\d+", rust["env"]["RUST_VERSION"])
-    assert "stable" not in rust["run"]
+@pytest.fixture
+def release(settings: Settings) -> dict[str, Any]:
+    """The jobs of a release."""
+    return yaml.safe_load((settings.root / ".github" / "workflows" / "release.yml").read_text())["jobs"]
 
 
-def test_a_release_is_started_before_it_is_published(settings: Settings) -> None:
-    workflow = yaml.safe_load((settings.root / ".github" / "workflows" / "release.yml").read_text())
-    commands = [step.get("run", "").split(" VERSION=")[0] for step in workflow["jobs"]["build"]["steps"]]
+def test_a_release_is_built_by_a_compiler_that_is_named(settings: Settings, release: dict[str, Any]) -> None:
+    pinned = tomllib.loads((settings.root / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", pinned)
+    for job in ("build", "macos"):
+        (rust,) = [step for step in release[job]["steps"] if step.get("name") == "Rust"]
+        assert rust["run"] == "rustup toolchain install"
+
+
+def test_every_program_of_a_release_is_started_where_it_was_built(release: dict[str, Any]) -> None:
+    commands = [step.get("run", "").split(" VERSION=")[0] for step in release["build"]["steps"]]
     assert commands.index("make smoke") == commands.index("make release") + 1
+    assert "./sqs-to-postgres --version" in release["macos"]["steps"][-2]["run"]
+    for job in ("build", "macos"):
+        processors = [made["processor"] for made in release[job]["strategy"]["matrix"]["include"]]
+        assert processors == ["x86_64", "arm64"]
+
+
+def test_a_release_waits_for_an_approval_after_everything_is_built(release: dict[str, Any]) -> None:
+    assert release["publish"]["environment"] == "release"
+    assert release["publish"]["needs"] == "assemble"
+    assert set(release["assemble"]["needs"]) == {"build", "macos"}
+    assert [name for name, job in release.items() if "permissions" in job] == ["publish"]
 
 
 def test_an_account_is_used_on_request_by_a_protected_job_that_builds_nothing(

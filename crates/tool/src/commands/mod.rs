@@ -6,6 +6,7 @@ mod ddl;
 mod drain;
 mod explain;
 mod forget;
+mod health;
 mod infer;
 mod man;
 mod redrive;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Drain(drain::Drain),
     Explain(explain::Explain),
     Forget(Box<forget::Forget>),
+    Health(health::Health),
     Infer(infer::Infer),
     Redrive(redrive::Redrive),
     Remask(remask::Remask),
@@ -50,6 +52,7 @@ impl Command {
             Self::Check(_)
             | Self::Ddl(_)
             | Self::Explain(_)
+            | Self::Health(_)
             | Self::Infer(_)
             | Self::Token(_)
             | Self::Unmask(_)
@@ -70,6 +73,7 @@ impl Command {
             Self::Check(_)
             | Self::Ddl(_)
             | Self::Explain(_)
+            | Self::Health(_)
             | Self::Infer(_)
             | Self::Token(_)
             | Self::Unmask(_)
@@ -89,6 +93,7 @@ impl Command {
             Self::Drain(drain) => drain.run().await,
             Self::Explain(explain) => explain.run().await,
             Self::Forget(forget) => forget.run().await,
+            Self::Health(health) => health.run().await,
             Self::Infer(infer) => infer.run().await,
             Self::Redrive(redrive) => redrive.run().await,
             Self::Remask(remask) => remask.run().await,

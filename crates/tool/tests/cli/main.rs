@@ -17,6 +17,7 @@ mod forget;
 mod forget_end;
 mod forget_left;
 mod forget_receipt;
+mod health;
 mod history;
 mod hostile;
 mod iam;
