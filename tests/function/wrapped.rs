@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -92,6 +93,57 @@ async fn packed_messages_are_stored_and_one_that_cannot_be_unpacked_fails_alone(
         .map(|line| line["rule"].as_str().unwrap())
         .collect();
     assert_eq!(rules, ["not_encoded", "too_large"]);
+    let peak = peak_bytes(function.id());
+    assert!(peak < MOST, "{peak} bytes");
+}
+
+/// Each reads what can have millions of parts: an array of values, the rest of a body, an array of rows.
+const PARTS: &str = r#"
+encoding = "gzip+base64"
+
+[[table]]
+name = "lists"
+key = ["message_id"]
+column = [
+  { name = "message_id", type = "uuid", from = "@message_id" },
+  { name = "numbers", type = "integer[]" },
+  { name = "rest", type = "jsonb", from = "@rest" },
+]
+
+[[table]]
+name = "elements"
+parent = "lists"
+each = "list"
+key = ["message_id", "position"]
+column = [
+  { name = "message_id", type = "uuid", from = "@message_id" },
+  { name = "position", type = "integer", from = "@index" },
+]
+"#;
+
+#[tokio::test]
+async fn a_message_that_unpacks_to_millions_of_values_takes_no_more_than_128_mebibytes() {
+    const MOST: usize = 128 * MEBIBYTE;
+    let (database, mut function) = Function::with_tables_of(PARTS).await;
+    let ones = "1,".repeat(7 * MEBIBYTE);
+    let fields: Vec<_> = (0..1_200_000).map(|n| format!("\"{n:x}\":1")).collect();
+    let batch = Batch::new()
+        .text("numbers", &gzip(&format!("{{\"numbers\": [{ones}1]}}"), 1))
+        .text("list", &gzip(&format!("{{\"list\": [{ones}1]}}"), 1))
+        .text("fields", &gzip(&format!("{{{}}}", fields.join(",")), 1))
+        .text("few", &gzip(r#"{"numbers": [1], "list": [1], "a": 1}"#, 1));
+    // Without a deadline: a busy machine may take long to read 50 MiB.
+    let time = Duration::from_secs(600);
+    let answer = function.invoke_within(&batch.event(), time).await;
+    assert_eq!(answer.failed_ids(), ids(&["numbers", "list"]));
+    let stored = "SELECT count(*)::text FROM lists, jsonb_object_keys(rest)";
+    assert_eq!(database.rows(stored).await.concat(), ["1200001"]);
+    let lines = function.lines_of("message failed", 2).await;
+    let rules: Vec<_> = lines
+        .iter()
+        .map(|line| line["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!(rules, ["too_large", "too_many_rows"]);
     let peak = peak_bytes(function.id());
     assert!(peak < MOST, "{peak} bytes");
 }

@@ -125,6 +125,23 @@ pub fn put_value<E>(
 /// How many bytes there are before the elements of an array that has any.
 pub(crate) const ARRAY_HEAD_BYTES: usize = 5 * size_of::<i32>();
 
+/// Writes an array of one dimension, whose elements `write` writes as cells, and counts.
+pub(crate) fn put_array<E>(
+    out: &mut BytesMut,
+    element: &Type,
+    write: impl FnOnce(&mut BytesMut) -> Result<usize, E>,
+) -> Result<(), E> {
+    let start = out.len();
+    put_array_head(out, element, 1);
+    let after_head = out.len();
+    let elements = write(out)?;
+    let cells = out.split_off(after_head);
+    out.truncate(start);
+    put_array_head(out, element, elements);
+    out.unsplit(cells);
+    Ok(())
+}
+
 /// Writes the beginning of an array of one dimension. Its elements follow as cells.
 /// Source: `array_recv` in <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/arrayfuncs.c>.
 pub fn put_array_head(out: &mut BytesMut, element: &Type, elements: usize) {

@@ -7,16 +7,16 @@ use std::str::FromStr;
 use base64::Engine as _;
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::types as wire;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::decimal::{Decimal, Misfit, is_json_number};
 use super::jsonb::MAX_EXPANSION_BYTES;
+use super::parts::{Unvisited, each_element};
 use super::readable::numerics_chars;
 use super::text::Unstorable;
-use super::{from_json, jsonb};
+use super::{MAX_BYTES, from_json, jsonb};
 use crate::rejection::Rule;
-use crate::rows::{put_array_head, put_null, put_value};
+use crate::rows::{put_array, put_null, put_value};
 use crate::text::{BASE64, BASE64_URL};
 use crate::time::{MICROS_PER_DAY, Misread, Moment, TimeSpelling, TimeType, Unit, plain};
 use crate::types::{ColumnType, Element};
@@ -173,22 +173,29 @@ pub(super) fn write_array(
     let Value::Nested(json) = value else {
         return Err(not_of_type());
     };
-    let elements: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| not_of_type())?;
     let start = out.len();
     let single = ColumnType::from(element);
-    put_array_head(out, &single.element(), elements.len());
-    for raw in elements {
-        match from_json(raw.get(), Unstorable::Reject)? {
-            Value::Null => put_null(out),
-            value => {
-                let written = put_value(out, |out| write_element(&value, out));
-                written.map_err(|rule| match rule {
-                    Rule::Type(_) => not_of_type(),
-                    rule => rule,
-                })?;
+    put_array(out, &single.element(), |out| {
+        let mut elements = 0;
+        let visited = each_element(json, |json| {
+            // An element can take many times the bytes of its text.
+            if out.len() - start > MAX_BYTES {
+                return Err(Rule::TooLarge(MAX_BYTES));
             }
-        }
-    }
+            elements += 1;
+            match from_json(json, Unstorable::Reject)? {
+                Value::Null => put_null(out),
+                value => put_value(out, |out| write_element(&value, out))?,
+            }
+            Ok(())
+        });
+        visited
+            .map(|()| elements)
+            .map_err(|unvisited| match unvisited {
+                Unvisited::NotAnArray | Unvisited::By(Rule::Type(_)) => not_of_type(),
+                Unvisited::By(rule) => rule,
+            })
+    })?;
     let sent_and_added = json.len() + MAX_EXPANSION_BYTES;
     match out.get(start..).map_or(0, numerics_chars) > sent_and_added && single.is_numeric() {
         true => Err(Rule::Range(ColumnType::Array(element))),

@@ -10,6 +10,7 @@ mod fields;
 mod jsonb;
 mod literal;
 mod observe;
+mod parts;
 mod readable;
 mod scopes;
 mod shape;
@@ -17,8 +18,6 @@ mod table;
 mod text;
 
 use std::borrow::Cow;
-
-use serde_json::value::RawValue;
 
 use crate::mask::KeyRing;
 use crate::message::origin::Origins;
@@ -30,6 +29,7 @@ use convert::Value;
 pub use convert::takes;
 pub use decimal::Numeric;
 pub use observe::{Observation, Tested};
+use parts::{Unvisited, each_element};
 pub use readable::readable;
 use scopes::{Array, Frames, Scopes};
 use shape::Shape;
@@ -267,22 +267,28 @@ impl Compiled {
         let Some(json) = json else {
             return Ok(table.when.is_empty());
         };
-        let elements: Vec<&RawValue> =
-            serde_json::from_str(json).map_err(|_| not_an_array(reading))?;
         let mut is_taken = table.when.is_empty();
         let first = match array {
             Array::Body => reading.message.first_index(),
             Array::Field(_) => 0,
         };
-        for (index, element) in (first..).zip(elements) {
+        let mut position = 0;
+        let visited = each_element(json, |element| {
+            let index = first + position;
+            position += 1;
             let frames = &mut reading.frames;
-            frames.enter(&self.scopes, table.scope, index, element.get())?;
+            frames.enter(&self.scopes, table.scope, index, element)?;
             let has_row = self.push_row(table, parent, reading)?;
             is_taken |= has_row;
             if matches!(array, Array::Body) {
                 reading.take(index - first, has_row);
             }
-        }
+            Ok(())
+        });
+        visited.map_err(|unvisited| match unvisited {
+            Unvisited::NotAnArray => not_an_array(reading),
+            Unvisited::By(rejection) => rejection,
+        })?;
         Ok(is_taken)
     }
 

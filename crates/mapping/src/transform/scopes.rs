@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jaq_json::Val;
-use serde_json::value::RawValue;
 use smallvec::{SmallVec, smallvec};
 
 use super::convert::Value;
 use super::fields::{Fields, NotJson, Paths, Slot};
 use super::from_json;
+use super::parts::each_field;
 use super::text::{self, Unstorable};
 use crate::jq::{self, Inputs, JqFault, Output, Program, Work};
 use crate::message::{Message, Metadata, MetadataValue};
@@ -416,10 +416,17 @@ fn rest(
     left_out: &HashSet<String>,
     unstorable: Unstorable,
 ) -> Result<Value<'static>, Rule> {
-    let fields: serde_json::Result<BTreeMap<String, &RawValue>> = serde_json::from_str(json);
-    let mut fields = fields.map_err(|_| Rule::BodyNotJson)?;
-    fields.retain(|name, _| !left_out.contains(name));
-    let json = serde_json::to_string(&fields).map_err(|_| Rule::Internal)?;
-    let storable = text::storable(&json, unstorable)?.into_owned();
+    let mut fields = String::from("{");
+    let read = each_field(json, |name, value| {
+        if left_out.contains(name) {
+            return;
+        }
+        let comma = if fields.len() > 1 { "," } else { "" };
+        let name = serde_json::Value::from(name);
+        fields.extend([comma, &name.to_string(), ":", value]);
+    });
+    read.map_err(|NotJson| Rule::BodyNotJson)?;
+    fields.push('}');
+    let storable = text::storable(&fields, unstorable)?.into_owned();
     Ok(Value::Nested(Cow::Owned(storable)))
 }
