@@ -160,6 +160,7 @@ impl Pipeline {
                 sources.map(|source| self.locate(table, source)).collect()
             };
             let is_same = own.column_type == other.column_type
+                && own.null_if == other.null_if
                 && own.transforms == other.transforms
                 && own.spelling == other.spelling
                 && own.mask == other.mask
@@ -299,6 +300,10 @@ mod tests {
             (
                 "delete_when = { op = 'd' }",
                 "delete_when is inherited from the parent",
+            ),
+            (
+                "deleted = 'deleted_at'",
+                "deleted is inherited from the parent",
             ),
         ] {
             assert_refused(&tables("", "", lines), expected);
