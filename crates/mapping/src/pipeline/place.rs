@@ -69,6 +69,10 @@ impl Problem {
             | Self::UnknownKey(_)
             | Self::DuplicateKey => "key",
             Self::DeleteWithoutUpdate => "delete_when",
+            Self::TombstoneWithoutDelete
+            | Self::TombstoneWithoutNewer
+            | Self::SystemTombstone(_)
+            | Self::MappedTombstone => "deleted",
             Self::UnknownUnmatched(_) | Self::UnmatchedNoEffect => "unmatched",
             Self::ChildKeyDiffers(..)
             | Self::NoSuchParent(_)
@@ -112,6 +116,13 @@ impl Problem {
             Self::UnknownUnit(_) | Self::DaysOfTime | Self::UnitAndFormat => "unit",
             Self::UnitAndZone | Self::ZoneType(_) | Self::UnknownZone(_) => "zone",
             Self::Format(..) => "format",
+            Self::Cast(_) | Self::NativeCast(..) | Self::CastOn(_) | Self::CastOfToken(_) => "cast",
+            Self::NoNullIf | Self::NullIfValue | Self::NullIfNoEffect => "null_if",
+            Self::UnknownOnNull(_)
+            | Self::KeepWithoutUpdate
+            | Self::KeepInChild
+            | Self::KeepNewer
+            | Self::KeepNoEffect => "on_null",
             Self::UnknownMask(_) | Self::Base64Mask | Self::Key(_) => "mask",
         }
     }

@@ -47,4 +47,5 @@ mod shell;
 mod sign_in;
 mod signals;
 mod snippet;
+mod tombstones;
 mod tool;
