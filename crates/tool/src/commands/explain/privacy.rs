@@ -221,7 +221,7 @@ impl<'p> Privacy<'p> {
             let (mapping, column) = (entry.mapping, entry.column);
             let from: Vec<_> = column.sources().map(ToString::to_string).collect();
             json!({
-                "table": mapping.table.unquoted(), "column": column.name, "type": column.column_type.to_string(), "from": from,
+                "table": mapping.table.unquoted(), "column": column.name, "type": column.type_text(), "from": from,
                 "state": entry.state.kind(), "mask": column.mask.map(|mask| mask.to_string()), "why": entry.why,
             })
         });
