@@ -13,7 +13,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::Outcome;
+use cli::error::CliError;
 use cli::output::escaped;
+use cli::snippet::snippet;
 use commands::Command;
 
 const EXIT_CODES: &str = "\
@@ -45,6 +47,11 @@ async fn main() -> ExitCode {
         Err(error) if error.is_unread() => unread.into(),
         Err(error) => {
             eprintln!("error: {}", escaped(&error.to_string()));
+            if let CliError::Pipeline(error) = &error
+                && let Some(snippet) = snippet(error)
+            {
+                eprintln!("{snippet}");
+            }
             error.outcome().into()
         }
     }

@@ -33,16 +33,17 @@ pub(super) fn parse(text: &str) -> Result<Pipeline, Mistake> {
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
     toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
+        let span = error.span().unwrap_or_default();
         let line = text
             .bytes()
-            .take(offset)
+            .take(span.start)
             .filter(|&byte| byte == b'\n')
             .count()
             + 1;
         Problem::Toml {
             line,
             message: error.message().replace('\n', ", "),
+            span,
         }
         .into()
     })

@@ -19,6 +19,7 @@ mod mapping;
 mod name;
 mod newer;
 mod path;
+mod place;
 mod problem;
 mod reach;
 mod schema;

@@ -1,5 +1,7 @@
 //! The mistakes that a mapping can have, one sentence each.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 use super::condition::WORDS;
@@ -62,7 +64,12 @@ pub enum Problem {
     )]
     Unreadable(String),
     #[error("line {line}: {message}: correct the line")]
-    Toml { line: usize, message: String },
+    Toml {
+        line: usize,
+        message: String,
+        /// Its bytes.
+        span: Range<usize>,
+    },
     #[error("{what} {name:?} is not a valid Postgres name: use 1 to 63 bytes without NUL")]
     Identifier { what: &'static str, name: String },
     #[error("table {0:?} has too many parts: write \"table\" or \"schema.table\"")]

@@ -12,6 +12,7 @@ pub(crate) mod samples;
 pub(crate) mod server_log;
 pub(crate) mod settings;
 pub(crate) mod signals;
+pub(crate) mod snippet;
 pub(crate) mod values;
 
 use std::process::ExitCode;
