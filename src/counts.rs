@@ -5,7 +5,7 @@ use serde::Serialize;
 /// What became of the rows in a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Stored {
-    /// Rows written to the table, new or updated.
+    /// Rows written to the table, new or updated; without tombstones.
     #[serde(rename = "stored")]
     pub written: u64,
     /// Rows whose key was already in the table or in another row of the batch. Rows of a child table count with the row
@@ -18,6 +18,9 @@ pub struct Stored {
     pub stale: u64,
     /// Rows deleted.
     pub deleted: u64,
+    /// Rows written as tombstones of deleted ones.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tombstones: u64,
 }
 
 /// Retries, reconnects and secret refreshes.
@@ -32,6 +35,11 @@ pub struct Recovery {
 }
 
 impl Stored {
+    /// Rows that Postgres wrote or deleted.
+    pub fn changed(&self) -> u64 {
+        self.written + self.deleted + self.tombstones
+    }
+
     /// The sum of both.
     pub fn plus(self, other: &Self) -> Self {
         Self {
@@ -40,6 +48,7 @@ impl Stored {
             duplicates_in_batch: self.duplicates_in_batch + other.duplicates_in_batch,
             stale: self.stale + other.stale,
             deleted: self.deleted + other.deleted,
+            tombstones: self.tombstones + other.tombstones,
         }
     }
 }

@@ -112,7 +112,7 @@ fn the_mapping_of_the_readme_takes_its_message() {
 fn every_mapping_of_the_reference_works_on_a_message_of_that_shape() {
     let order = json!({
         "order_id": 7, "customer": {"email": " A@B.example "}, "lines": [{"sku": "x", "price": "2.50", "quantity": 2}],
-        "kind": "reading", "value": 1.5, "tags": ["indoor"], "sensor": {"state": "on"},
+        "version": 1, "status": "open", "kind": "reading", "value": 1.5, "tags": ["indoor"], "sensor": {"state": "on"},
         "t": 1_793_610_000_000_i64, "day": "02.11.2026", "opened_at": "2026-11-02 10:00",
         "logged_at": "02/Nov/2026:10:00:00 +0100", "closed_at": "2026-11-02T09:00:00",
         "subscription": "s-41", "version": 2, "changed_at": "2026-11-02T09:00:00Z", "plan": "team", "status": "active",

@@ -145,7 +145,7 @@ def _batch(fields: dict[str, Any]) -> list[Text]:
     def count(name: str, style: str) -> Text:
         return Text(f"{fields[name]:>5} {name.replace('_', ' ')}", style if fields[name] else "dim")
 
-    names = ("duplicates", "stale", "deleted", "skipped", "empty_rows", "dead_lettered", "retries")
+    names = ("duplicates", "stale", "deleted", "tombstones", "skipped", "empty_rows", "dead_lettered", "retries")
     extras = [name for name in names if fields.get(name)]
     return [
         count("received", ""),

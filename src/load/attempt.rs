@@ -73,7 +73,10 @@ impl Loader {
             // Selected anew each time: which messages may share a statement depends on what is known of the tables.
             let referred = self.statements.known().referred();
             let selections = select(&pipeline, rows, &part.messages, referred);
-            let is_optimistic = self.optimistic.is_on() && self.statements.can_be_optimistic();
+            // A row of a later statement has the key of an earlier one.
+            let is_optimistic = selections.len() == 1
+                && self.optimistic.is_on()
+                && self.statements.can_be_optimistic();
             let next = match self.run(&selections, part, is_optimistic, time).await {
                 Ok(Ok(counts)) if is_optimistic && is_nothing(&counts) => {
                     // The constraint is gone, or a trigger discards every row.

@@ -125,7 +125,7 @@ impl<'a> Batch<'a> {
         for message in std::mem::take(&mut self.ambiguous.messages) {
             let mut tables = self.rows.tables().iter().zip(&self.loaded.tables);
             let is_proven = tables.all(|(table, stored)| {
-                table.of_message(message).is_empty() || stored.written + stored.deleted > 0
+                table.of_message(message).is_empty() || stored.changed() > 0
             });
             if let Some(MessageOutcome::Rejected(refusal)) = self.loaded.outcomes.get_mut(message) {
                 refusal.is_ambiguous = !is_proven;

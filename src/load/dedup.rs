@@ -1,14 +1,19 @@
 //! One row per key: `ON CONFLICT` cannot handle several in one statement.
+//!
+//! A row that keeps stored values where it has none (`on_null = "keep"`) may need those of an earlier row of its key. It
+//! then comes in a later step, with a statement of its own: only Postgres knows whether the earlier row still counts,
+//! or is older than the stored one.
 
 use std::cmp::Ordering;
 
 use mapping::internals::{Kind, Numeric};
-use mapping::{ColumnType, OnConflict, Rows, TableMapping};
+use mapping::{ColumnType, OnConflict, TableMapping, TableRows};
 
 /// The rows of one table that are to be stored.
 pub(super) struct Deduplicated {
-    /// One per key, sorted by key, so that concurrent batches take locks in the same order.
-    pub(super) unique: Vec<usize>,
+    /// The rows of each step, one per key, sorted by key, so that concurrent batches take locks in the same order. The
+    /// first step has a row of each key, so that the others need no further locks.
+    pub(super) steps: Vec<Vec<usize>>,
     /// How many there were to select from.
     pub(super) candidates: u64,
     /// How many were skipped because another one has their key and is not older.
@@ -23,7 +28,7 @@ impl Deduplicated {
     pub(super) fn split_off(&mut self, selected: u64) -> Self {
         self.candidates = self.candidates.saturating_sub(selected);
         Self {
-            unique: Vec::new(),
+            steps: Vec::new(),
             candidates: selected,
             repeated: 0,
             older: 0,
@@ -42,9 +47,10 @@ impl Deduplicated {
 /// `update` the newest, and of those the last.
 pub(super) fn deduplicate(
     mapping: &TableMapping,
-    rows: &Rows,
+    table: &TableRows,
     candidates: &[usize],
 ) -> Deduplicated {
+    let rows = &table.rows;
     let key = |row: usize| {
         mapping
             .key
@@ -71,23 +77,78 @@ pub(super) fn deduplicate(
             .then_with(preferred_first)
     });
     let (mut repeated, mut older) = (0, 0);
-    unique.dedup_by(|other, preferred| {
-        let is_same_key = other.0 == preferred.0 && key(other.1).eq(key(preferred.1));
-        if is_same_key {
-            match by_age(other.1, preferred.1) {
-                Ordering::Less => older += 1,
-                Ordering::Equal | Ordering::Greater => repeated += 1,
+    let mut skip = |row: usize, preferred: usize| match by_age(row, preferred) {
+        Ordering::Less => older += 1,
+        Ordering::Equal | Ordering::Greater => repeated += 1,
+    };
+    let is_same_key = |a: &(u64, usize), b: &(u64, usize)| a.0 == b.0 && key(a.1).eq(key(b.1));
+    let kept: Vec<usize> = mapping.kept().collect();
+    let steps = if kept.is_empty() {
+        unique.dedup_by(|other, preferred| {
+            let is_same_key = is_same_key(other, preferred);
+            if is_same_key {
+                skip(other.1, preferred.1);
             }
-        }
-        is_same_key
-    });
+            is_same_key
+        });
+        vec![unique.into_iter().map(|(_, row)| row).collect()]
+    } else {
+        steps(unique.chunk_by(is_same_key), &kept, table, skip)
+    };
     Deduplicated {
-        unique: unique.into_iter().map(|(_, row)| row).collect(),
+        steps,
         candidates: candidates.len() as u64,
         repeated,
         older,
         has_newer: mapping.newer.is_some(),
     }
+}
+
+/// The rows of each step, where columns keep stored values; the first of each key is the preferred one.
+fn steps<'u>(
+    keys: impl Iterator<Item = &'u [(u64, usize)]>,
+    kept: &[usize],
+    table: &TableRows,
+    mut skip: impl FnMut(usize, usize),
+) -> Vec<Vec<usize>> {
+    let mut steps = vec![Vec::new()];
+    for of_key in keys {
+        let Some(&(_, preferred)) = of_key.first() else {
+            continue;
+        };
+        let needed = needed(of_key.iter().map(|(_, row)| *row), kept, table);
+        for (_, row) in of_key.iter().filter(|(_, row)| !needed.contains(row)) {
+            skip(*row, preferred);
+        }
+        for (step, row) in needed.into_iter().rev().enumerate() {
+            match steps.get_mut(step) {
+                Some(rows) => rows.push(row),
+                None => steps.push(vec![row]),
+            }
+        }
+    }
+    steps
+}
+
+/// Of the rows of a key, the newest first, those without which another row would be stored: the first, and those with
+/// a value that it and all between them lack. A deletion has a say about all of them.
+fn needed(of_key: impl Iterator<Item = usize>, kept: &[usize], table: &TableRows) -> Vec<usize> {
+    let mut missing = kept.to_vec();
+    let mut needed = Vec::new();
+    for row in of_key {
+        let before = missing.len();
+        match table.is_deleted(row) {
+            true => missing.clear(),
+            false => missing.retain(|&column| table.rows.value(row, column).is_none()),
+        }
+        if needed.is_empty() || missing.len() < before {
+            needed.push(row);
+        }
+        if missing.is_empty() {
+            break;
+        }
+    }
+    needed
 }
 
 /// Which of two values, in Postgres's binary form, is less. Null is the least, as in the statement.
@@ -144,11 +205,52 @@ mod tests {
              [[column]]\nname = \"v\"\ntype = \"{v}\""
         );
         let (pipeline, rows) = rows(&text, bodies);
-        let rows = &rows.tables()[0].rows;
-        let all: Vec<usize> = (0..rows.len()).collect();
-        let deduplicated = deduplicate(&pipeline.tables[0], rows, &all);
+        let table = &rows.tables()[0];
+        let all: Vec<usize> = (0..table.rows.len()).collect();
+        let deduplicated = deduplicate(&pipeline.tables[0], table, &all);
         let stale = deduplicated.stale(0);
-        (deduplicated.unique, stale)
+        (deduplicated.steps.concat(), stale)
+    }
+
+    /// However many messages a key has, it needs at most one more step than it has columns that keep values.
+    #[test]
+    fn only_rows_without_which_another_one_would_be_stored_come_in_steps_of_their_own() {
+        let text = "[[table]]\nname = 't'\nkey = ['k']\non_conflict = 'update'\nnewer = 'v'\n\
+            delete_when = { op = 'd' }\ncolumn = [{ name = 'k', type = 'integer', required = true }, \
+            { name = 'v', type = 'integer' }, { name = 'a', type = 'text', on_null = 'keep' }, \
+            { name = 'b', type = 'text', on_null = 'keep' }]";
+        let none: &[usize] = &[];
+        // Each is a message of its own version, of one key: the columns that it has, or `d` if it deletes.
+        for (messages, expected) in [
+            (&["ab"][..], vec![&[0][..]]),
+            (&["ab", "ab"], vec![&[1]]),
+            (&["ab", ""], vec![&[0], &[1]]),
+            (&["a", "a", "b", "b"], vec![&[1], &[3]]),
+            (&["ab", "a", "", "b", ""], vec![&[1], &[3], &[4]]),
+            (&["ab", "d", ""], vec![&[1], &[2]]),
+            (&["ab", "d", "ab"], vec![&[2]]),
+            (&["ab", "d"], vec![&[1]]),
+            (&["", "", ""], vec![&[2]]),
+            (&[], vec![none]),
+        ] {
+            let bodies = messages.iter().enumerate().map(|(version, columns)| {
+                let mut body = serde_json::json!({"k": 1, "v": version, "op": columns});
+                for column in columns.chars() {
+                    body[column.to_string()] = "x".into();
+                }
+                body
+            });
+            let (pipeline, rows) = rows(text, bodies);
+            let all: Vec<usize> = (0..messages.len()).collect();
+            let deduplicated = deduplicate(&pipeline.tables[0], &rows.tables()[0], &all);
+            assert_eq!(deduplicated.steps, expected, "{messages:?}");
+            let stored = deduplicated.steps.concat().len();
+            assert_eq!(
+                deduplicated.stale(0) as usize,
+                messages.len() - stored,
+                "{messages:?}"
+            );
+        }
     }
 
     fn bodies(rows: &[(i32, &str)]) -> Vec<String> {

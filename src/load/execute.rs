@@ -53,24 +53,40 @@ pub(super) async fn execute(
     text: &str,
     runs: &[Vec<ColumnArray<'_>>],
 ) -> Result<Vec<Vec<TableCounts>>, tokio_postgres::Error> {
-    if let (Some(prepared), [arrays]) = (prepared, runs) {
-        let written = client.execute_raw(&prepared, arrays).await?;
-        return Ok(vec![of_one_table(written)]);
+    if pipeline.single_table().is_some() {
+        return execute_of_one_table(client, prepared.as_ref(), text, runs).await;
     }
     let runs: Vec<_> = runs.iter().map(|arrays| parameters(arrays)).collect();
-    if let (Some(_), [parameters]) = (pipeline.single_table(), &runs[..]) {
-        let written = client.execute_typed(text, parameters).await?;
-        return Ok(vec![of_one_table(written)]);
-    }
     let rows = match (needs_snapshot(pipeline), &runs[..]) {
         (false, [parameters]) => vec![client.query_typed(text, parameters).await?],
         (true, [parameters]) => vec![in_snapshot(client, text, parameters).await?],
-        (false, _) => one_by_one(client, "BEGIN", text, &runs).await?,
-        (true, _) => one_by_one(client, SNAPSHOT, text, &runs).await?,
+        (needs_snapshot, _) => {
+            let begin = if needs_snapshot { SNAPSHOT } else { BEGIN };
+            let query =
+                async |parameters: &Parameters<'_>| client.query_typed(text, parameters).await;
+            one_by_one(client, begin, &runs, query).await?
+        }
     };
     let rows = rows.iter();
     let counts = rows.map(|rows| counts(rows.first(), pipeline.tables.len()));
     counts.collect()
+}
+
+async fn execute_of_one_table(
+    client: &Client,
+    prepared: Option<&Statement>,
+    text: &str,
+    runs: &[Vec<ColumnArray<'_>>],
+) -> Result<Vec<Vec<TableCounts>>, tokio_postgres::Error> {
+    let run = async |arrays: &Vec<ColumnArray<'_>>| match prepared {
+        Some(prepared) => client.execute_raw(prepared, arrays).await,
+        None => client.execute_typed(text, &parameters(arrays)).await,
+    };
+    let written = match runs {
+        [arrays] => vec![run(arrays).await?],
+        _ => one_by_one(client, BEGIN, runs, run).await?,
+    };
+    Ok(written.into_iter().map(of_one_table).collect())
 }
 
 fn of_one_table(written: u64) -> Vec<TableCounts> {
@@ -89,6 +105,7 @@ fn parameters<'a>(arrays: &'a [ColumnArray<'_>]) -> Parameters<'a> {
     parameters.collect()
 }
 
+const BEGIN: &str = "BEGIN";
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 
 /// In a transaction, and in one round trip: none of its statements waits for the answer to another.
@@ -109,16 +126,16 @@ async fn in_snapshot(
 }
 
 /// In a transaction, each after the answer to the one before.
-async fn one_by_one(
+async fn one_by_one<P, T>(
     client: &Client,
     begin: &str,
-    text: &str,
-    runs: &[Parameters<'_>],
-) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
+    runs: &[P],
+    run: impl AsyncFn(&P) -> Result<T, tokio_postgres::Error>,
+) -> Result<Vec<T>, tokio_postgres::Error> {
     client.batch_execute(begin).await?;
     let mut answers = Vec::new();
     for parameters in runs {
-        let answer = client.query_typed(text, parameters).await;
+        let answer = run(parameters).await;
         if answer.is_err() {
             client.batch_execute("ROLLBACK").await?;
         }

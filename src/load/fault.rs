@@ -85,15 +85,19 @@ impl Loader {
             return Ok(Next::Fail(failure));
         }
         let tables = pipeline.tables_named(refusal.table.as_deref());
-        let is_mapped = |name, table: &TableMapping| table.column_names().any(|own| own == name);
+        // Without `required`, a null in a mapped column is what the message says.
+        let is_refused_null = |name: &str, table: &TableMapping| {
+            let column = table.columns.iter().find(|column| column.name == name);
+            column.is_none_or(|column| column.is_never_null())
+        };
         let (named, read) = (tables.iter().copied(), LiveTable::of_mapping);
         if let Some(column) = &refusal.column
             && refusal.is(&SqlState::NOT_NULL_VIOLATION)
-            && named.clone().any(|table| !is_mapped(column, table))
+            && named.clone().any(|table| is_refused_null(column, table))
         {
             let found = self.query_catalogs(named.clone(), time, read).await?;
             let mut found = named.zip(found);
-            let fault = found.find_map(|(mapping, table)| table.unmapped_not_null(mapping, column));
+            let fault = found.find_map(|(mapping, table)| table.not_null_fault(mapping, column));
             if let Some(error) = fault {
                 return Ok(Next::Fail(Failure::Table(error.into())));
             }

@@ -3,12 +3,13 @@
 //!
 //! Postgres runs a foreign key's `ON DELETE CASCADE` or `SET NULL` at the end of the statement. A row that the same
 //! statement writes would then be gone, or changed, before its own reference is checked. So deletions, and rows of
-//! different tables without a parent, go in statements of their own, in the order of arrival and in one transaction.
+//! different tables without a parent, go in statements of their own, in the order of arrival and in one transaction. So
+//! do several rows of one key, where a later one keeps values of an earlier one (see [`dedup`](super::dedup)).
 //! Source: <https://www.postgresql.org/docs/18/trigger-definition.html>.
 
 use std::ops::Range;
 
-use mapping::{MessageRows, Pipeline, Rows, TableRows};
+use mapping::{MessageRows, Pipeline, Rows, TableMapping, TableRows};
 
 use super::dedup::{Deduplicated, deduplicate};
 use crate::counts::Stored;
@@ -23,6 +24,8 @@ pub(super) struct SelectedRows<'r> {
     pub(super) rows: &'r Rows,
     pub(super) written: Vec<usize>,
     pub(super) deleted: Vec<usize>,
+    /// Whether rows that are deleted are written, as tombstones.
+    keeps_tombstones: bool,
     /// The rows of the messages that these were selected from, in a table without a parent.
     deduplicated: Option<Deduplicated>,
 }
@@ -31,6 +34,7 @@ pub(super) struct SelectedRows<'r> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TableCounts {
     pub(super) written: u64,
+    /// Rows that were deleted; or in a table that keeps them, their tombstones.
     pub(super) deleted: u64,
     /// Rows that are newer than the message that would have deleted them.
     pub(super) newer: u64,
@@ -46,12 +50,12 @@ pub(super) fn select<'r>(
 ) -> Vec<Selection<'r>> {
     let loses_rows = |table: &usize| loses_rows(pipeline, rows, messages, *table);
     if !referred.iter().any(loses_rows) {
-        return vec![select_together(pipeline, rows, messages)];
+        return select_together(pipeline, rows, messages);
     }
     let kind = |message: &usize| kind(pipeline, rows, *message);
     let are_alike = |a: &usize, b: &usize| kind(a).is_some() && kind(a) == kind(b);
     let runs = messages.chunk_by(are_alike);
-    let selections = runs.map(|run| select_together(pipeline, rows, run));
+    let selections = runs.flat_map(|run| select_together(pipeline, rows, run));
     selections.flat_map(Selection::divided).collect()
 }
 
@@ -66,39 +70,60 @@ pub(super) fn stored(selections: &[Selection<'_>], counts: &[Vec<TableCounts>]) 
     sums.unwrap_or_default()
 }
 
-/// The rows of messages that share a statement.
+/// The rows of messages that share a statement; or several, where a row needs another one of its key to be stored
+/// before it.
 fn select_together<'r>(
     pipeline: &Pipeline,
     rows: &'r MessageRows,
     messages: &[usize],
-) -> Selection<'r> {
-    let mut tables: Vec<SelectedRows<'r>> = Vec::with_capacity(pipeline.tables.len());
-    for (mapping, table) in pipeline.tables.iter().zip(rows.tables()) {
+) -> Vec<Selection<'r>> {
+    let tables = || pipeline.tables.iter().zip(rows.tables());
+    let candidates = |table: &'r TableRows| {
         let ranges = messages.iter().map(|&message| table.of_message(message));
-        let candidates = ranges.flat_map(Range::into_iter);
-        let parent = mapping.parent.and_then(|parent| tables.get(parent));
-        tables.push(match parent {
-            None => {
-                let candidates: Vec<usize> = candidates.collect();
-                let mut deduplicated = deduplicate(mapping, &table.rows, &candidates);
-                let unique = std::mem::take(&mut deduplicated.unique);
-                let (deleted, written) = unique.into_iter().partition(|&row| table.is_deleted(row));
-                SelectedRows {
-                    rows: &table.rows,
-                    written,
-                    deleted,
-                    deduplicated: Some(deduplicated),
-                }
-            }
-            Some(parent) => SelectedRows {
-                rows: &table.rows,
-                written: parent.children(table, candidates),
-                deleted: Vec::new(),
-                deduplicated: None,
-            },
-        });
+        ranges.flat_map(Range::into_iter)
+    };
+    let steps = tables().map(|(mapping, table)| match mapping.parent {
+        None => steps(mapping, table, &candidates(table).collect::<Vec<_>>()),
+        Some(_) => Vec::new(),
+    });
+    let mut steps: Vec<_> = steps.map(Vec::into_iter).collect();
+    let count = steps.iter().map(ExactSizeIterator::len).max();
+    let mut selections = Vec::new();
+    for _ in 0..count.unwrap_or_default() {
+        let mut selected: Vec<SelectedRows<'r>> = Vec::with_capacity(pipeline.tables.len());
+        for ((mapping, table), steps) in tables().zip(&mut steps) {
+            let parent = mapping.parent.and_then(|parent| selected.get(parent));
+            selected.push(match parent {
+                None => steps.next().unwrap_or_else(|| SelectedRows::none(table)),
+                Some(parent) => SelectedRows {
+                    written: parent.children(table, candidates(table)),
+                    ..SelectedRows::none(table)
+                },
+            });
+        }
+        selections.push(Selection { tables: selected });
     }
-    Selection { tables }
+    selections
+}
+
+/// The rows of a table without a parent that each of the statements stores.
+fn steps<'r>(
+    mapping: &TableMapping,
+    table: &'r TableRows,
+    candidates: &[usize],
+) -> Vec<SelectedRows<'r>> {
+    let mut deduplicated = deduplicate(mapping, table, candidates);
+    let mut steps = std::mem::take(&mut deduplicated.steps);
+    let last = steps.pop().unwrap_or_default();
+    let mut selected: Vec<_> = steps
+        .into_iter()
+        .map(|rows| {
+            let of_step = deduplicated.split_off(rows.len() as u64);
+            SelectedRows::of_step(mapping, table, rows, of_step)
+        })
+        .collect();
+    selected.push(SelectedRows::of_step(mapping, table, last, deduplicated));
+    selected
 }
 
 /// Whether rows of a table may be deleted: by themselves, or in a child table with or among their siblings.
@@ -126,7 +151,34 @@ fn kind(pipeline: &Pipeline, rows: &MessageRows, message: usize) -> Option<(usiz
     kinds.all(|kind| kind == first).then_some(first)
 }
 
-impl SelectedRows<'_> {
+impl<'r> SelectedRows<'r> {
+    fn none(table: &'r TableRows) -> Self {
+        Self {
+            rows: &table.rows,
+            written: Vec::new(),
+            deleted: Vec::new(),
+            keeps_tombstones: false,
+            deduplicated: None,
+        }
+    }
+
+    fn of_step(
+        mapping: &TableMapping,
+        table: &'r TableRows,
+        rows: Vec<usize>,
+        deduplicated: Deduplicated,
+    ) -> Self {
+        let is_deleted = |row: &usize| mapping.can_delete() && table.is_deleted(*row);
+        let (deleted, written) = rows.into_iter().partition(is_deleted);
+        Self {
+            written,
+            deleted,
+            keeps_tombstones: mapping.keeps_tombstones(),
+            deduplicated: Some(deduplicated),
+            ..Self::none(table)
+        }
+    }
+
     /// Takes off the rows that are to be deleted.
     fn split_deleted(&mut self) -> Self {
         let deleted = std::mem::take(&mut self.deleted);
@@ -134,6 +186,7 @@ impl SelectedRows<'_> {
         Self {
             rows: self.rows,
             written: Vec::new(),
+            keeps_tombstones: self.keeps_tombstones,
             deduplicated: deduplicated
                 .map(|deduplicated| deduplicated.split_off(deleted.len() as u64)),
             deleted,
@@ -154,15 +207,20 @@ impl SelectedRows<'_> {
     }
 
     fn stored(&self, counts: TableCounts) -> Stored {
+        let (deleted, tombstones) = match self.keeps_tombstones {
+            false => (counts.deleted, 0),
+            true => (0, counts.deleted),
+        };
         let mut stored = Stored {
             written: counts.written,
-            deleted: counts.deleted,
+            deleted,
+            tombstones,
             ..Stored::default()
         };
         if let Some(deduplicated) = &self.deduplicated {
-            let unwritten = (self.written.len() as u64).saturating_sub(counts.written);
+            let unwritten = (self.written.len() as u64).saturating_sub(counts.written + tombstones);
             stored.stale = counts.newer + deduplicated.stale(unwritten);
-            let done = stored.written + stored.deleted + stored.stale;
+            let done = stored.changed() + stored.stale;
             stored.duplicates = deduplicated.candidates.saturating_sub(done);
             stored.duplicates_in_batch = deduplicated.repeated.min(stored.duplicates);
         }

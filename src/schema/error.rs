@@ -46,6 +46,14 @@ pub enum TableError {
         column: String,
         ddl: String,
     },
+    #[error(
+        "column {column:?} of table {table} is not null, but a tombstone has no value for it: change the table: {ddl}"
+    )]
+    NotNullTombstone {
+        table: String,
+        column: String,
+        ddl: String,
+    },
     #[error("table {table} has no unique index on its key: create it with: {ddl}")]
     NoUniqueIndex { table: String, ddl: String },
     #[error(

@@ -16,6 +16,9 @@ use super::fix::{Effect, Fix};
 use super::obstacle::{self, Obstacles};
 use crate::database::DatabaseError;
 
+/// What makes null impossible in a column.
+const REQUIRE: &str = "map it with required = true";
+
 /// The columns of a table in the catalog; none if it does not exist or is hidden.
 #[derive(Debug, Default)]
 pub struct LiveTable {
@@ -109,7 +112,7 @@ impl LiveTable {
         let others = others
             .filter(|live| !live.allows_null() && !live.has_default && !live.is_generated)
             .map(|live| {
-                let fix = self.allow_null(&table, live);
+                let fix = self.allow_null(&table, live, REQUIRE);
                 Difference::of(&live.name, Fault::UnmappedNotNull, fix)
             });
         mapped
@@ -138,7 +141,7 @@ impl LiveTable {
         let Some(live) = self.column(&column.name) else {
             let missing = difference(Fault::Missing, Fix::adds(add_column(table, column)));
             return vec![Difference {
-                later: set_not_null(table, column),
+                later: set_not_null(mapping, column),
                 ..missing
             }];
         };
@@ -146,13 +149,24 @@ impl LiveTable {
             let fix = Fix::ByHand("remove it from the mapping".to_owned());
             return vec![difference(Fault::Generated, fix)];
         }
+        let is_time_of_deletion = mapping.tombstone_column() == Some(column);
         let fault = match &column.cast {
             Some(cast) => self.fault_of_cast(cast, column, live),
             None => fault_of_type(mapping, column, live),
         };
         let mistyped = fault.map(|fault| difference(fault, self.retype(table, column, live)));
-        let null = live.refusing_null().filter(|_| !column.is_never_null());
-        let not_null = null.map(|fault| difference(fault, self.allow_null(table, live)));
+        let null = live
+            .refusing_null()
+            .filter(|_| !mapping.is_never_null(column));
+        let not_null = null.map(
+            |fault| match column.is_never_null() && !is_time_of_deletion {
+                true => {
+                    let fix = self.allow_null(table, live, "remove deleted from the mapping");
+                    difference(fault.of_tombstone(), fix)
+                }
+                false => difference(fault, self.allow_null(table, live, REQUIRE)),
+            },
+        );
         mistyped.into_iter().chain(not_null).collect()
     }
 
@@ -197,10 +211,11 @@ impl LiveTable {
         )
     }
 
-    fn allow_null(&self, table: &str, live: &LiveColumn) -> Fix {
+    /// Otherwise the mapping must change: `or` says how.
+    fn allow_null(&self, table: &str, live: &LiveColumn, or: &str) -> Fix {
         if let (Some(domain), true) = (&live.domain, live.is_domain_not_null) {
             return Fix::ByHand(format!(
-                "map it with required = true, or change every column of the domain with ALTER DOMAIN {domain} DROP NOT NULL;"
+                "{or}, or change every column of the domain with ALTER DOMAIN {domain} DROP NOT NULL;"
             ));
         }
         let by_hand = self.obstacles_of(live).and_then(Obstacles::of_null);
@@ -233,20 +248,18 @@ impl LiveTable {
         }
     }
 
-    /// The fault of a column that requires a value and is not mapped.
-    pub(crate) fn unmapped_not_null(
-        &self,
-        mapping: &TableMapping,
-        name: &str,
-    ) -> Option<TableError> {
+    /// The fault of a column that requires a value, and is not mapped, or null in tombstones.
+    pub(crate) fn not_null_fault(&self, mapping: &TableMapping, name: &str) -> Option<TableError> {
         let is_it = |difference: &Difference| {
-            difference.column == name && difference.fault == Fault::UnmappedNotNull
+            let faults = [Fault::UnmappedNotNull, Fault::NotNullTombstone];
+            difference.column == name && faults.contains(&difference.fault)
         };
         let difference = self.differences(mapping).into_iter().find(is_it)?;
-        Some(TableError::UnmappedNotNull {
-            table: mapping.table.to_string(),
-            column: difference.column,
-            ddl: difference.fix.hint(),
+        let (table, column) = (mapping.table.to_string(), difference.column);
+        let ddl = difference.fix.hint();
+        Some(match difference.fault {
+            Fault::NotNullTombstone => TableError::NotNullTombstone { table, column, ddl },
+            _ => TableError::UnmappedNotNull { table, column, ddl },
         })
     }
 
@@ -284,6 +297,7 @@ impl LiveTable {
                     return None;
                 }
                 Fault::NotNull | Fault::NotNullDomain(_) | Fault::UnmappedNotNull => return None,
+                Fault::NotNullTombstone => return None,
                 Fault::Generated => return None,
             })
         };

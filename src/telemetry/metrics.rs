@@ -238,7 +238,7 @@ impl BatchMetrics {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        let [stored, duplicate, in_batch, stale, deleted] = self.rows().counts();
+        let [stored, duplicate, in_batch, stale, deleted, tombstones] = self.rows().counts();
         let count = |(name, count)| Metric::count(name, count);
         let mut metrics = vec![
             Metric::count("MessagesReceived", self.received as u64),
@@ -254,7 +254,7 @@ impl BatchMetrics {
         ];
         let skipped = ("MessagesSkipped", self.skipped as u64);
         let empty = (ROWS_EMPTY, self.empty_rows() as u64);
-        let rare = [in_batch, deleted, skipped, empty].into_iter();
+        let rare = [in_batch, deleted, tombstones, skipped, empty].into_iter();
         metrics.extend(rare.filter(|(_, count)| *count > 0).map(count));
         let age = self.oldest_age;
         metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));
@@ -264,13 +264,14 @@ impl BatchMetrics {
 
 impl Stored {
     /// Each with the name of its metric.
-    fn counts(&self) -> [(&'static str, u64); 5] {
+    fn counts(&self) -> [(&'static str, u64); 6] {
         [
             ("RowsStored", self.written),
             ("RowsDuplicate", self.duplicates),
             ("RowsDuplicateInBatch", self.duplicates_in_batch),
             ("RowsStale", self.stale),
             ("RowsDeleted", self.deleted),
+            ("RowsTombstoned", self.tombstones),
         ]
     }
 }

@@ -93,6 +93,8 @@ impl Summary {
                 let tables = (!done.tables.is_empty()).then(|| serde_json::to_string(&done.tables));
                 let in_batch = done.rows.duplicates_in_batch;
                 let in_batch = (in_batch > 0).then_some(in_batch);
+                let tombstones = done.rows.tombstones;
+                let tombstones = (tombstones > 0).then_some(tombstones);
                 // The level of an event is a constant.
                 macro_rules! log_done {
                     ($level:ident) => {
@@ -103,6 +105,7 @@ impl Summary {
                             duplicates_in_batch = in_batch,
                             stale = done.rows.stale,
                             deleted = done.rows.deleted,
+                            tombstones,
                             skipped = done.skipped,
                             empty_rows = done.empty_rows,
                             tables = tables.and_then(Result::ok),

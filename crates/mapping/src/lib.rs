@@ -62,8 +62,8 @@ pub use message::{
     PointerFault, Record, S3Pointer, Text, Wrapping, read_event,
 };
 pub use pipeline::{
-    Column, Condition, OnConflict, Path, Pattern, Pipeline, PipelineError, Problem, Scalar, Source,
-    Table, TableMapping, Test, Unmatched,
+    Column, Condition, OnConflict, OnNull, Path, Pattern, Pipeline, PipelineError, Problem, Scalar,
+    Source, Table, TableMapping, Test, Unmatched,
 };
 pub use rejection::{
     Found, NotAnObject, NotEncoded, Place, Refusal, RefusedValue, Rejection, Rule, S3Fault, Start,

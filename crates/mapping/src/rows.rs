@@ -181,7 +181,7 @@ pub(crate) enum RowKind {
     Full,
     /// Every column that reads where the row begins is null.
     Empty,
-    /// It is to be deleted.
+    /// It is to be deleted, or to become a tombstone.
     Deleted,
 }
 
@@ -191,7 +191,8 @@ pub struct TableRows {
     pub rows: Rows,
     /// For each row of a child table, the row of the parent table that it belongs to.
     parents: Vec<usize>,
-    /// Positions of the rows that are to be deleted, in order; only the key and the column for `newer` are given.
+    /// Positions of the rows that are to be deleted, in order; only what identifies them is given, and the time of a
+    /// tombstone.
     deleted: Vec<usize>,
     /// Positions of the rows without a value of their own, in order.
     empty: Vec<usize>,
@@ -304,7 +305,7 @@ impl TableRows {
         self.parents[row]
     }
 
-    /// Whether the row is to be deleted.
+    /// Whether the row is to be deleted, or to become a tombstone.
     pub fn is_deleted(&self, row: usize) -> bool {
         self.deleted.binary_search(&row).is_ok()
     }

@@ -1,7 +1,7 @@
 //! What the statements of one and of several tables have in common.
 
 use mapping::internals::{qualified, quote_identifier};
-use mapping::{Cast, Column, ColumnType, OnConflict, TableMapping};
+use mapping::{Cast, Column, ColumnType, OnConflict, OnNull, TableMapping};
 
 use crate::schema::KnownTable;
 
@@ -63,17 +63,15 @@ pub(super) fn conflict_action(mapping: &TableMapping, is_always_written: bool) -
     if mapping.on_conflict == OnConflict::Ignore && !is_child {
         return "NOTHING".to_owned();
     }
-    let mut updated: Vec<_> = mapping.other_names().collect();
+    let mut updated: Vec<_> = mapping.other_columns().collect();
     if updated.is_empty() && is_always_written {
-        updated.extend(mapping.key_names().take(1));
+        updated.extend(mapping.key_columns().take(1));
     }
     if updated.is_empty() {
         return "NOTHING".to_owned();
     }
-    let updates = updated.into_iter().map(quote_identifier);
-    let updates: Vec<_> = updates
-        .map(|name| format!("{name} = EXCLUDED.{name}"))
-        .collect();
+    let updates = updated.into_iter().map(|column| update(mapping, column));
+    let updates: Vec<_> = updates.collect();
     let unless_newer = mapping.newer_column().map(|column| {
         let name = quote_identifier(&column.name);
         format!(
@@ -86,6 +84,25 @@ pub(super) fn conflict_action(mapping: &TableMapping, is_always_written: bool) -
         updates.join(", "),
         unless_newer.unwrap_or_default()
     )
+}
+
+/// What a column of the stored row becomes. A tombstone keeps nothing.
+fn update(mapping: &TableMapping, column: &Column) -> String {
+    let name = quote_identifier(&column.name);
+    let kept = format!("coalesce(EXCLUDED.{name}, {STORED}.{name})");
+    match (column.on_null, mapping.tombstone_column()) {
+        (OnNull::Overwrite, _) => format!("{name} = EXCLUDED.{name}"),
+        (OnNull::Keep, None) => format!("{name} = {kept}"),
+        (OnNull::Keep, Some(tombstone)) => {
+            let deleted_at = quote_identifier(&tombstone.name);
+            format!("{name} = CASE WHEN EXCLUDED.{deleted_at} IS NULL THEN {kept} END")
+        }
+    }
+}
+
+/// Whether the statement reads the row that it updates.
+pub(super) fn reads_stored(mapping: &TableMapping) -> bool {
+    mapping.newer.is_some() || mapping.kept().next().is_some()
 }
 
 /// Keeps a row that is newer than the incoming one. Postgres compares the row after it has locked it, so this holds

@@ -7,7 +7,7 @@ use mapping::internals::quote_list;
 use mapping::{Pipeline, TableMapping};
 
 use crate::schema::Known;
-use expressions::{STORED, conflict_action, expression};
+use expressions::{STORED, conflict_action, expression, reads_stored};
 use several::of_several_tables;
 pub(super) use several::{COUNTS, FIRST_COUNT, needs_snapshot};
 
@@ -91,7 +91,7 @@ fn insert(table: &TableMapping, known: &Known) -> String {
         let parameter = format!("${}", position + 1);
         expression(&parameter, column, known.table(0))
     });
-    let alias = table.newer.map(|_| format!(" AS {STORED}"));
+    let alias = reads_stored(table).then(|| format!(" AS {STORED}"));
     format!(
         "INSERT INTO {}{} ({}) SELECT {}",
         table.table,

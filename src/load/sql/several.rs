@@ -171,17 +171,21 @@ impl Part<'_> {
             ));
             after = format!(" WHERE {}", is_done(&format!("x${position}")));
         }
+        let tombstone = table.tombstone_column();
+        let deleted_at = tombstone.map(|column| format!(", {}", qualified(STORED, &column.name)));
         expressions.push(format!(
-            "w${position} AS (INSERT INTO {} AS {STORED} ({}) SELECT * FROM n${position}{after} ON CONFLICT ({}) DO {} RETURNING {key})",
+            "w${position} AS (INSERT INTO {} AS {STORED} ({}) SELECT * FROM n${position}{after} ON CONFLICT ({}) DO {} RETURNING {key}{})",
             table.table,
             quote_list(table.column_names()),
             quote_list(table.key_names()),
             conflict_action(table, table.has_children),
+            deleted_at.unwrap_or_default(),
         ));
         expressions
     }
 
-    /// Deletes the rows of a child table that are gone, with their parents or from among their siblings.
+    /// Deletes the rows of a child table that are gone, with their parents or from among their siblings. Those of a
+    /// tombstone remain.
     fn gone(&self, pipeline: &Pipeline, origin: Part) -> String {
         let Self {
             position, table, ..
@@ -196,14 +200,23 @@ impl Part<'_> {
             .map(|(child, _)| format!(" AND {}", is_done(&format!("g${child}"))))
             .collect();
         format!(
-            "g${position} AS (DELETE FROM {} AS {STORED} USING (SELECT {key} FROM w${}{deleted}) AS f \
+            "g${position} AS (DELETE FROM {} AS {STORED} USING (SELECT {key} FROM w${}{}{deleted}) AS f \
              WHERE {} AND NOT EXISTS (SELECT FROM n${position} AS n WHERE {}){} RETURNING 1)",
             table.table,
             origin.position,
+            origin.without_tombstones(),
             self.same_key(STORED, (origin.table, "f")),
             self.same_key(STORED, (table, "n")),
             emptied.concat(),
         )
+    }
+
+    /// Omits the tombstones from what was written.
+    fn without_tombstones(&self) -> String {
+        let condition =
+            |column: &Column| format!(" WHERE {} IS NULL", quote_identifier(&column.name));
+        let tombstone = self.table.tombstone_column();
+        tombstone.map(condition).unwrap_or_default()
     }
 
     /// Writes the rows of a child table that belong to rows written, after those that are gone were deleted.
@@ -229,8 +242,8 @@ impl Part<'_> {
         )
     }
 
-    /// How many rows were written, how many deleted, and how many are newer than the message that would have deleted
-    /// them.
+    /// How many rows were written, how many deleted or written as tombstones, and how many are newer than the message
+    /// that would have deleted them.
     fn counts(&self) -> String {
         let Self {
             position, table, ..
@@ -240,7 +253,13 @@ impl Part<'_> {
         let deleted = match table {
             table if table.is_replaced_with_parent() => count(format!("g${position}")),
             table if table.can_delete() => count(format!("x${position}")),
-            _ => none(),
+            table => match table.tombstone_column() {
+                Some(column) => {
+                    let deleted_at = quote_identifier(&column.name);
+                    count(format!("w${position} WHERE {deleted_at} IS NOT NULL"))
+                }
+                None => none(),
+            },
         };
         let newer = match table.newer_column() {
             Some(column) if table.can_delete() => {
@@ -254,7 +273,8 @@ impl Part<'_> {
             }
             _ => none(),
         };
-        [count(format!("w${position}")), deleted, newer].join(", ")
+        let written = count(format!("w${position}{}", self.without_tombstones()));
+        [written, deleted, newer].join(", ")
     }
 
     /// A row that is deleted is deleted first, whatever the order of the messages.

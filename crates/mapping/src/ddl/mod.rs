@@ -97,7 +97,7 @@ impl TableMapping {
     pub(super) fn create_table_with(&self, constraint: &str, end: &str) -> String {
         let mut sql = format!("CREATE TABLE {} (\n", self.table);
         for column in &self.columns {
-            sql += &format!("    {},\n", column.definition());
+            sql += &format!("    {},\n", self.definition(column));
         }
         let key = quote_list(self.key_names());
         sql + &format!("    PRIMARY KEY ({key}){constraint}\n){end}\n")
@@ -158,6 +158,19 @@ impl TableMapping {
         Ok(column.column_type)
     }
 
+    fn definition(&self, column: &Column) -> String {
+        let not_null = if self.is_never_null(column) {
+            " NOT NULL"
+        } else {
+            ""
+        };
+        format!(
+            "{} {}{not_null}",
+            quote_identifier(&column.name),
+            column.sql_type()
+        )
+    }
+
     fn partition(&self, suffix: &str) -> Result<Table, PartitionError> {
         let name = format!("{}_{suffix}", self.table.name);
         check_identifier("table", &name)
@@ -177,19 +190,6 @@ fn after((year, month): (i32, u8)) -> (i32, u8) {
 }
 
 impl Column {
-    fn definition(&self) -> String {
-        let not_null = if self.is_never_null() {
-            " NOT NULL"
-        } else {
-            ""
-        };
-        format!(
-            "{} {}{not_null}",
-            quote_identifier(&self.name),
-            self.sql_type()
-        )
-    }
-
     /// Its type in the table. SQL finds Postgres's own types by their plain names.
     fn sql_type(&self) -> String {
         match &self.cast {
@@ -206,10 +206,13 @@ pub fn add_column(table: &str, column: &Column) -> String {
 }
 
 /// `SET NOT NULL`, if the column never is null.
-pub fn set_not_null(table: &str, column: &Column) -> Option<String> {
+pub fn set_not_null(table: &TableMapping, column: &Column) -> Option<String> {
     let name = quote_identifier(&column.name);
-    let set = format!("ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL;");
-    column.is_never_null().then_some(set)
+    let set = format!(
+        "ALTER TABLE {} ALTER COLUMN {name} SET NOT NULL;",
+        table.table
+    );
+    table.is_never_null(column).then_some(set)
 }
 
 /// `DROP NOT NULL`, for a column that the mapping lacks, or that may be null.

@@ -11,7 +11,7 @@ use super::name::check_identifier;
 use super::problem::Mistake;
 use super::{
     Column, OnConflict, Path, Pipeline, Problem, Source, Table, TableMapping, Unmatched, clear,
-    condition, hierarchy, newer, path, reach, trust, words,
+    condition, hierarchy, missing, newer, path, reach, tombstone, trust, words,
 };
 use crate::jq::Jq;
 use crate::message::{Encoding, Envelope, Format, Metadata, Packing, Wrapping, is_bucket};
@@ -135,6 +135,9 @@ struct RawTable {
     #[serde(default)]
     #[schemars(schema_with = "words::conditions")]
     delete_when: BTreeMap<String, toml::Value>,
+    /// With `delete_when` and `newer`: a deleted row remains, and this column, which is not mapped, says when it was
+    /// deleted.
+    deleted: Option<String>,
     /// The columns of a primary key or unique index, which identify a row. That of a child begins with its parent's.
     #[serde(default)]
     key: Vec<String>,
@@ -250,10 +253,13 @@ impl RawTable {
         if !self.delete_when.is_empty() && on_conflict != OnConflict::Update {
             return Err(Problem::DeleteWithoutUpdate.into());
         }
-        let columns = check_columns(self.column, envelope)?;
+        let mut columns = check_columns(self.column, envelope)?;
         let key = check_key(&self.key, &columns)?;
         let newer = newer::check(self.newer.as_deref(), on_conflict, &columns, &key)?;
+        missing::check(&columns, on_conflict, parent.is_some(), newer)?;
         reach::check(&columns)?;
+        let deletes = !self.delete_when.is_empty();
+        let tombstone = tombstone::check(self.deleted, deletes, newer, &mut columns)?;
         Ok(TableMapping {
             table,
             parent,
@@ -261,6 +267,7 @@ impl RawTable {
             each: each_of(self.each)?,
             when: condition::check("when", self.when, envelope)?,
             delete_when: condition::check("delete_when", self.delete_when, envelope)?,
+            tombstone,
             columns,
             key,
             on_conflict,
@@ -286,6 +293,7 @@ impl RawTable {
             ("on_conflict", self.on_conflict.is_some()),
             ("newer", self.newer.is_some()),
             ("delete_when", !self.delete_when.is_empty()),
+            ("deleted", self.deleted.is_some()),
         ];
         match decided.into_iter().find(|(_, is_set)| *is_set) {
             Some((word, _)) => Err(Problem::DecidedByParent(word)),

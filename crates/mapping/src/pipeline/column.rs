@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::missing;
 use super::name::{SYSTEM_COLUMNS, check_identifier};
 use super::problem::Mistake;
 use super::spelling::RawSpelling;
-use super::{Column, Problem, Source, words};
+use super::{Column, OnNull, Problem, Source, words};
 use crate::cast::Cast;
 use crate::jq::Jq;
 use crate::mask::{KeyRing, Mask};
@@ -18,7 +19,7 @@ use crate::types::ColumnType;
 
 /// The maximum number of columns of a Postgres table.
 /// Source: <https://www.postgresql.org/docs/18/limits.html>.
-const MAX_COLUMNS: usize = 1600;
+pub(super) const MAX_COLUMNS: usize = 1600;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +43,14 @@ pub(super) struct RawColumn {
     /// Null, missing or empty rejects the message.
     #[serde(default)]
     required: bool,
+    /// Values that mean that there is none, as they are sent.
+    #[serde(default)]
+    #[schemars(schema_with = "words::scalars")]
+    null_if: Option<Vec<toml::Value>>,
+    /// With `update`, what a missing value does to the stored one: `overwrite` (default) or `keep`.
+    #[serde(default)]
+    #[schemars(schema_with = "words::one_of::<OnNull>")]
+    on_null: Option<String>,
     /// Replaces a missing or null field, before `transform` and `mask`.
     #[serde(default)]
     #[schemars(schema_with = "words::any")]
@@ -155,12 +164,15 @@ impl RawColumn {
             .map(|name| Cast::check(&name, column_type, mask.is_some()))
             .transpose()?;
         let default = self.default.map(default_as_json).transpose()?;
+        let null_if = missing::check_null_if(self.null_if, &sources)?;
         Ok(Column {
             name: self.name,
             column_type,
             cast,
             source: sources.remove(0),
             fallbacks: sources,
+            null_if,
+            on_null: missing::check_on_null(self.on_null)?,
             required: self.required,
             default,
             transforms,

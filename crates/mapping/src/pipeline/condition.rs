@@ -59,6 +59,17 @@ pub enum Scalar {
     Bool(bool),
 }
 
+impl Scalar {
+    /// The value as JSON.
+    pub fn json(&self) -> String {
+        match self {
+            Self::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+            Self::Number(digits) => digits.clone(),
+            Self::Bool(is_true) => is_true.to_string(),
+        }
+    }
+}
+
 const EXISTS: &str = "exists";
 const PREFIX: &str = "prefix";
 const ANYTHING_BUT: &str = "anything-but";
@@ -162,25 +173,28 @@ impl Reader<'_> {
     }
 
     fn pattern(&self, value: toml::Value) -> Result<Pattern, Problem> {
-        let scalar = match value {
-            toml::Value::String(text) => Scalar::Text(text),
-            toml::Value::Boolean(is_true) => Scalar::Bool(is_true),
-            toml::Value::Integer(number) => Scalar::Number(number.to_string()),
-            toml::Value::Float(number) if number.is_finite() => Scalar::Number(number.to_string()),
-            toml::Value::Float(_)
-            | toml::Value::Datetime(_)
-            | toml::Value::Array(_)
-            | toml::Value::Table(_) => {
-                let (word, from) = (self.word, self.from.to_owned());
-                return Err(Problem::NeverMatches { word, from });
-            }
-        };
+        let (word, from) = (self.word, self.from.to_owned());
+        let scalar = scalar(value).ok_or(Problem::NeverMatches { word, from })?;
         Ok(Pattern::Equals(scalar))
     }
 
     fn wrong_value(&self, takes: &'static str) -> Problem {
         let (word, from) = (self.word, self.from.to_owned());
         Problem::WordTakes { word, from, takes }
+    }
+}
+
+/// The value of JSON that TOML writes like this.
+pub(super) fn scalar(value: toml::Value) -> Option<Scalar> {
+    match value {
+        toml::Value::String(text) => Some(Scalar::Text(text)),
+        toml::Value::Boolean(is_true) => Some(Scalar::Bool(is_true)),
+        toml::Value::Integer(number) => Some(Scalar::Number(number.to_string())),
+        toml::Value::Float(number) if number.is_finite() => {
+            Some(Scalar::Number(number.to_string()))
+        }
+        toml::Value::Float(_) | toml::Value::Datetime(_) => None,
+        toml::Value::Array(_) | toml::Value::Table(_) => None,
     }
 }
 
@@ -203,7 +217,8 @@ impl Source {
         }
     }
 
-    fn can_be(&self, pattern: &Pattern) -> bool {
+    /// Whether a value of this source can be one of the pattern.
+    pub(super) fn can_be(&self, pattern: &Pattern) -> bool {
         let is_number = matches!(pattern, Pattern::Equals(Scalar::Number(_)));
         let is_text = match pattern {
             Pattern::Prefix(_) | Pattern::Equals(Scalar::Text(_)) => true,

@@ -161,6 +161,7 @@ impl Pipeline {
             };
             let is_same = own.column_type == other.column_type
                 && own.cast == other.cast
+                && own.null_if == other.null_if
                 && own.transforms == other.transforms
                 && own.spelling == other.spelling
                 && own.mask == other.mask
@@ -300,6 +301,10 @@ mod tests {
             (
                 "delete_when = { op = 'd' }",
                 "delete_when is inherited from the parent",
+            ),
+            (
+                "deleted = 'deleted_at'",
+                "deleted is inherited from the parent",
             ),
         ] {
             assert_refused(&tables("", "", lines), expected);

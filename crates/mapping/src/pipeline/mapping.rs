@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Condition, Path, Source};
+use super::{Condition, OnNull, Path, Pattern, Scalar, Source};
 use crate::cast::Cast;
 use crate::jq::Jq;
 use crate::mask::Mask;
@@ -57,8 +57,10 @@ pub struct TableMapping {
     pub each: Option<Path>,
     /// What must hold for a message, or an element of it, to become a row.
     pub when: Vec<Condition>,
-    /// Where all of these hold, the row is deleted instead, with its children.
+    /// Where all of these hold, the row is deleted instead, with its children; or becomes a tombstone.
     pub delete_when: Vec<Condition>,
+    /// Position in `columns` of the one with the time of the deletion, if a deleted row remains as a tombstone.
+    pub tombstone: Option<usize>,
 }
 
 /// What happens to a message that no table matches.
@@ -100,6 +102,7 @@ impl Pipeline {
                 each: None,
                 when: Vec::new(),
                 delete_when: Vec::new(),
+                tombstone: None,
             }],
             jq: None,
             root: None,
@@ -193,9 +196,9 @@ impl TableMapping {
         self.each.as_ref().is_some_and(Path::is_body)
     }
 
-    /// Whether messages delete rows of it.
+    /// Whether messages delete rows of it, so that nothing of them remains.
     pub fn can_delete(&self) -> bool {
-        !self.delete_when.is_empty()
+        !self.delete_when.is_empty() && !self.keeps_tombstones()
     }
 
     /// Whether the values of a source are a row's own: not of the message, of a row above, or of the body that all
@@ -233,8 +236,13 @@ impl TableMapping {
 
     /// The names of the columns that are not part of the key.
     pub fn other_names(&self) -> impl Iterator<Item = &str> {
-        let is_key = |name: &&str| self.key_names().any(|key| key == *name);
-        self.column_names().filter(move |name| !is_key(name))
+        self.other_columns().map(|column| column.name.as_str())
+    }
+
+    /// The columns that are not part of the key.
+    pub fn other_columns(&self) -> impl Iterator<Item = &Column> {
+        let is_key = |column: &&Column| self.key_names().any(|key| key == column.name);
+        self.columns.iter().filter(move |column| !is_key(column))
     }
 }
 
@@ -280,6 +288,10 @@ pub struct Column {
     pub source: Source,
     /// Where it comes from if that is null, in order.
     pub fallbacks: Vec<Source>,
+    /// Values that mean that there is none.
+    pub null_if: Vec<Scalar>,
+    /// What a missing value does to the row that a message updates.
+    pub on_null: OnNull,
     /// Whether a null, missing or empty value rejects the message.
     pub required: bool,
     /// The value that replaces a null or missing one, as JSON text.
@@ -305,9 +317,15 @@ impl Column {
         }
     }
 
-    /// Whether no row can hold a null here.
+    /// Whether no message becomes a row with a null here.
     pub fn is_never_null(&self) -> bool {
-        self.required || self.default.is_some() || self.sources().any(Source::is_never_null)
+        let may_be =
+            |source: &Source, value: &Scalar| source.can_be(&Pattern::Equals(value.clone()));
+        let has_value = |source: &Source| {
+            let mut missing = self.null_if.iter();
+            source.is_never_null() && !missing.any(|value| may_be(source, value))
+        };
+        self.required || self.default.is_some() || self.sources().any(has_value)
     }
 
     /// Where its value comes from, in the order in which they are tried.

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::condition::WORDS;
-use super::{OnConflict, Source, Unmatched};
+use super::{OnConflict, OnNull, Source, Unmatched};
 use crate::cast::Cast;
 use crate::jq::JqProblem;
 use crate::mask::{KeyError, Mask};
@@ -84,7 +84,7 @@ pub enum Problem {
     )]
     ChildKey(String, String),
     #[error(
-        "it pairs with key column {1:?} of its parent {0}: give it the same source (from \"^.…\"), type, cast, transform, unit, format, zone and mask"
+        "it pairs with key column {1:?} of its parent {0}: give it the same source (from \"^.…\"), type, cast, null_if, transform, unit, format, zone and mask"
     )]
     ChildKeyDiffers(String, String),
     #[error(
@@ -97,6 +97,22 @@ pub enum Problem {
     NoElement(String),
     #[error("delete_when requires on_conflict = \"update\": set it, or remove delete_when")]
     DeleteWithoutUpdate,
+    #[error(
+        "deleted requires delete_when, which says what deletes a row: set it, or remove deleted"
+    )]
+    TombstoneWithoutDelete,
+    #[error(
+        "deleted requires newer, because only that says whether a message is older than the deletion: set it, or remove deleted"
+    )]
+    TombstoneWithoutNewer,
+    #[error(
+        "deleted names {0:?}, a column that Postgres has in every table: use another name, such as \"deleted_at\""
+    )]
+    SystemTombstone(String),
+    #[error(
+        "deleted names it, but it is mapped: remove the column, or use another name for deleted, whose column the function fills"
+    )]
+    MappedTombstone,
     #[error(
         "{word} can never be true for {from:?}: compare it with a string, number or boolean that it can have, or a list of them"
     )]
@@ -287,6 +303,28 @@ pub enum Problem {
     },
     #[error("from {0:?} exists only in the envelope {1}: set envelope = \"{1}\"")]
     NeedsEnvelope(String, Envelope),
+    #[error("null_if is an empty list: name the values that mean missing, or remove it")]
+    NoNullIf,
+    #[error("null_if takes strings, numbers and booleans: remove the others")]
+    NullIfValue,
+    #[error("null_if names a value that its source can never have: remove it")]
+    NullIfNoEffect,
+    #[error("on_null {0:?} is unknown: use one of {known}", known = OnNull::list())]
+    UnknownOnNull(String),
+    #[error("on_null = \"keep\" requires on_conflict = \"update\": set it, or remove on_null")]
+    KeepWithoutUpdate,
+    #[error(
+        "on_null = \"keep\" is for tables without a parent, because rows of a child table are replaced as a whole: remove it"
+    )]
+    KeepInChild,
+    #[error(
+        "on_null = \"keep\" has no effect on the column of newer, in which null counts as the oldest: remove it"
+    )]
+    KeepNewer,
+    #[error(
+        "on_null = \"keep\" has no effect, because the column is never null: remove it, or remove required or default"
+    )]
+    KeepNoEffect,
     #[error("required and default exclude each other: keep one")]
     RequiredAndDefault,
     #[error("the default does not fit ({0}): set one that a message could contain")]

@@ -47,6 +47,12 @@ pub(super) fn from(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]})
 }
 
+/// A list of strings, numbers and booleans.
+pub(super) fn scalars(_: &mut SchemaGenerator) -> Schema {
+    let scalar = json!({"type": ["string", "number", "boolean"]});
+    json_schema!({"type": "array", "items": scalar, "minItems": 1})
+}
+
 /// Any value of TOML.
 pub(super) fn any(_: &mut SchemaGenerator) -> Schema {
     json_schema!(true)

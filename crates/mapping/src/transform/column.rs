@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::convert::{self, Value};
+use super::equal::is_equal;
 use super::from_json;
 use super::literal;
 use super::readable::numerics_chars;
@@ -25,8 +26,7 @@ use crate::types::ColumnType;
 pub(super) struct CompiledColumn {
     pub(super) column: Column,
     pub(super) is_key: bool,
-    /// Whether a row is deleted by it: it is in the key, or says which row is newer.
-    pub(super) identifies: bool,
+    pub(super) presence: Presence,
     /// Whether it reads where the row begins, so that a row with a value here is not empty.
     pub(super) is_own: bool,
     /// The first value that is not null counts.
@@ -39,6 +39,27 @@ pub(super) struct CompiledColumn {
     unstorable: Unstorable,
     /// The cell that replaces a null.
     default: Option<Vec<u8>>,
+}
+
+/// In which rows of messages a column has a value.
+#[derive(Clone, Copy)]
+pub(super) enum Presence {
+    /// In all: it identifies the row.
+    Always,
+    /// In those that do not delete.
+    Stored,
+    /// In those that delete.
+    Deleted,
+}
+
+impl Presence {
+    pub(super) fn is_in(self, is_deleted: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Stored => !is_deleted,
+            Self::Deleted => is_deleted,
+        }
+    }
 }
 
 /// How values become cells.
@@ -62,7 +83,8 @@ enum Pushed {
 impl CompiledColumn {
     pub(super) fn new(
         column: &Column,
-        [is_key, identifies, is_own]: [bool; 3],
+        [is_key, is_own]: [bool; 2],
+        presence: Presence,
         inputs: SmallVec<[Input; 1]>,
         keys: Option<&KeyRing>,
     ) -> Result<Self, Problem> {
@@ -71,7 +93,7 @@ impl CompiledColumn {
         let mut compiled = Self {
             column: column.clone(),
             is_key,
-            identifies,
+            presence,
             is_own,
             inputs,
             cells: cells(column, keys)?,
@@ -148,10 +170,17 @@ impl CompiledColumn {
         for input in &self.inputs {
             match input.value(message, frames, self.unstorable)? {
                 Value::Null => {}
+                value if self.is_missing(&value) => {}
                 value => return Ok(value),
             }
         }
         Ok(Value::Null)
+    }
+
+    /// Whether the value means that there is none.
+    fn is_missing(&self, value: &Value<'_>) -> bool {
+        let mut missing = self.column.null_if.iter();
+        missing.any(|missing| is_equal(missing, value))
     }
 
     /// Cleans a value, masks or converts it, and adds its cell.

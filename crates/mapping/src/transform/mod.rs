@@ -6,6 +6,7 @@
 mod column;
 mod convert;
 mod decimal;
+mod equal;
 mod fields;
 mod jsonb;
 mod literal;
@@ -330,7 +331,7 @@ impl Compiled {
         let mut is_empty = table.has_own;
         for column in &table.columns {
             let rows = &mut reading.rows.table_mut(table.position).rows;
-            if is_deleted && !column.identifies {
+            if !column.presence.is_in(is_deleted) {
                 rows.push_null();
             } else {
                 let pushed = column.push_cell(reading.message, &reading.frames, rows);

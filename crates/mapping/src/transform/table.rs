@@ -5,15 +5,15 @@ use std::iter::successors;
 use std::sync::Arc;
 
 use super::Reading;
-use super::column::CompiledColumn;
+use super::column::{CompiledColumn, Presence};
 use super::convert::Value;
-use super::decimal::Decimal;
+use super::equal::is_equal;
 use super::scopes::{Array, Calculation, Frames, Input, NoFields, Scopes, Unread};
 use super::text::Unstorable;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
 use crate::pipeline::{
-    Column, Condition, JQ, Mistake, Pattern, Pipeline, Scalar, Source, TableMapping, Test,
+    Column, Condition, JQ, Mistake, Pattern, Pipeline, Source, TableMapping, Test,
 };
 use crate::rejection::{Place, Rejection};
 use crate::steps::reads_json;
@@ -234,9 +234,13 @@ impl Compiler<'_> {
         });
         let inputs = inputs.collect();
         let is_key = mapping.key.contains(&position);
-        let identifies = mapping.identifying().contains(&position);
+        let presence = match mapping.identifies(column) {
+            _ if mapping.tombstone == Some(position) => Presence::Deleted,
+            true => Presence::Always,
+            false => Presence::Stored,
+        };
         let is_own = column.sources().any(|source| mapping.is_own(source));
-        let compiled = CompiledColumn::new(column, [is_key, identifies, is_own], inputs, self.keys);
+        let compiled = CompiledColumn::new(column, [is_key, is_own], presence, inputs, self.keys);
         compiled.map_err(|problem| problem.of(&column.name))
     }
 
@@ -308,16 +312,5 @@ fn is_one(pattern: &Pattern, value: &Value<'_>) -> bool {
         (Pattern::Equals(expected), _) => is_equal(expected, value),
         (Pattern::Prefix(prefix), Value::Text(text)) => text.starts_with(prefix),
         (Pattern::Prefix(_), _) => false,
-    }
-}
-
-fn is_equal(expected: &Scalar, value: &Value<'_>) -> bool {
-    match (expected, value) {
-        (Scalar::Text(expected), Value::Text(text)) => expected == text,
-        (Scalar::Bool(expected), Value::Bool(found)) => expected == found,
-        (Scalar::Number(expected), Value::Number(text)) => {
-            expected == text || Decimal::parse(expected).is_some_and(|number| number.equals(text))
-        }
-        _ => false,
     }
 }

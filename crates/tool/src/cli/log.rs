@@ -157,6 +157,7 @@ impl Fields {
             "duplicates_in_batch",
             "stale",
             "deleted",
+            "tombstones",
             "skipped",
             "empty_rows",
             "dead_lettered",

@@ -46,4 +46,5 @@ mod several_tables;
 mod shell;
 mod sign_in;
 mod signals;
+mod tombstones;
 mod tool;

@@ -185,13 +185,19 @@ fn notes(pipeline: &Pipeline, table: &TableMapping) -> String {
             column.name
         )
     });
+    let tombstone = table.tombstone_column().map(|column| {
+        format!(
+            "-- {:?}: when the row was deleted; then only this, the key and what is newer have values\n",
+            column.name
+        )
+    });
     let clear = pipeline.clear_columns(table).map(|(column, masked)| {
         format!(
             "-- {:?}: in plaintext on purpose, although {:?} is masked\n",
             column.name, masked.name
         )
     });
-    newer.into_iter().chain(clear).collect()
+    newer.into_iter().chain(tombstone).chain(clear).collect()
 }
 
 /// Year and month in UTC.

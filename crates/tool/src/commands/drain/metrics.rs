@@ -50,6 +50,8 @@ impl Collector for Status {
         all.counter("rows_duplicate_in_batch", help, in_batch)?;
         let help = "Messages older than the stored row.";
         all.counter("rows_stale", help, totals.rows.stale)?;
+        let help = "Rows written as tombstones of deleted ones.";
+        all.counter("rows_tombstoned", help, totals.rows.tombstones)?;
         let help = "Messages that produced no row, and were acknowledged.";
         all.counter("messages_skipped", help, totals.skipped)?;
         let help = "Rows without a value from the body.";

@@ -176,6 +176,7 @@ impl Status {
             ),
             (totals.rows.stale as usize, "older than the stored row"),
             (totals.rows.deleted as usize, "rows deleted"),
+            (totals.rows.tombstones as usize, "tombstones written"),
             (totals.skipped as usize, "skipped (they produce no row)"),
             (
                 totals.empty_rows as usize,
@@ -294,7 +295,7 @@ fn as_json(
     json!({
         "received": counts.received, "stored": totals.rows.written, "duplicates": totals.rows.duplicates,
         "duplicates_in_batch": totals.rows.duplicates_in_batch, "stale": totals.rows.stale,
-        "deleted": totals.rows.deleted, "skipped": totals.skipped, "empty_rows": totals.empty_rows, "failed": counts.failed,
+        "deleted": totals.rows.deleted, "tombstones": totals.rows.tombstones, "skipped": totals.skipped, "empty_rows": totals.empty_rows, "failed": counts.failed,
         "dead_lettered": totals.dead_lettered, "released": counts.released,
         "unreleased": counts.unreleased, "left": counts.left,
         "undeleted": counts.undeleted, "seconds": seconds, "waiting": depth.map(|depth| depth.waiting),

@@ -1,6 +1,6 @@
 //! What becomes of a message, as a JSON object.
 
-use mapping::{Column, Rejection, TableMapping, TimeSpelling};
+use mapping::{Column, OnNull, Rejection, Scalar, TableMapping, TimeSpelling};
 use serde_json::{Value, json};
 
 use crate::cli::output;
@@ -20,12 +20,19 @@ impl Explainer {
         match rows {
             Ok(rows) => match (&rows[..], self.pipeline.tables.len()) {
                 ([row], 1) => {
-                    json!({"message": place, "outcome": "row", "columns": self.json_cells(row)})
+                    let mut json = json!({"message": place, "outcome": "row", "columns": self.json_cells(row)});
+                    if row.is_deleted {
+                        output::set(&mut json, "deleted", true);
+                    }
+                    self.mark_tombstone(row, &mut json);
+                    json
                 }
                 _ => {
                     let rows = rows.iter().map(|row| {
                         let table = self.mapping(row).table.unquoted();
-                        json!({"table": table, "deleted": row.is_deleted, "columns": self.json_cells(row)})
+                        let mut json = json!({"table": table, "deleted": row.is_deleted, "columns": self.json_cells(row)});
+                        self.mark_tombstone(row, &mut json);
+                        json
                     });
                     json!({"message": place, "outcome": "rows", "rows": rows.collect::<Vec<_>>()})
                 }
@@ -37,6 +44,12 @@ impl Explainer {
                     "table": place_of.map(|place| &place.table), "column": place_of.map(|place| &place.column), "path": place_of.map(|place| &place.path),
                 })
             }
+        }
+    }
+
+    fn mark_tombstone(&self, row: &Row, json: &mut Value) {
+        if row.is_deleted && self.mapping(row).keeps_tombstones() {
+            output::set(json, "tombstone", true);
         }
     }
 
@@ -57,6 +70,14 @@ impl Explainer {
         });
         for (word, value) in column.spelling.iter().flat_map(TimeSpelling::words) {
             output::set(&mut json, word, value);
+        }
+        if !column.null_if.is_empty() {
+            let values = column.null_if.iter().map(Scalar::json);
+            let values = values.filter_map(|json| serde_json::from_str::<Value>(&json).ok());
+            output::set(&mut json, "null_if", values.collect::<Vec<_>>());
+        }
+        if column.on_null == OnNull::Keep {
+            output::set(&mut json, "on_null", "keep");
         }
         match column.mask {
             Some(_) if self.has_key => output::set(&mut json, "token", cell),

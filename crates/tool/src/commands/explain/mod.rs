@@ -12,8 +12,8 @@ use std::sync::Arc;
 use clap::Args;
 use mapping::internals::readable;
 use mapping::{
-    Column, Compiled, KeyRing, Message, MessageRows, Origins, Pipeline, Rejection, Rule,
-    TableMapping, TimeSpelling,
+    Column, Compiled, KeyRing, Message, MessageRows, OnNull, Origins, Pipeline, Rejection, Rule,
+    Scalar, TableMapping, TimeSpelling,
 };
 use sqs_to_postgres::aws::Aws;
 
@@ -304,8 +304,12 @@ impl Explainer {
         }
         for row in rows {
             let name = &self.mapping(row).table;
-            let what = if row.is_deleted { "deletes the" } else { "a" };
-            let text = format!("{place}: {what} row of {name}");
+            let what = match (row.is_deleted, self.mapping(row).keeps_tombstones()) {
+                (false, _) => "a row of",
+                (true, false) => "deletes the row of",
+                (true, true) => "a tombstone in",
+            };
+            let text = format!("{place}: {what} {name}");
             line(&indented(row.depth, &text))?;
             line(&indented(row.depth, &format!("{}", self.table(row))))?;
         }
@@ -320,9 +324,13 @@ impl Explainer {
         let mapping = self.mapping(row);
         let mut table = Table::default();
         for (position, (column, cell)) in mapping.columns.iter().zip(&row.cells).enumerate() {
-            let is_omitted = row.is_deleted && !mapping.key.contains(&position);
+            let is_omitted = match row.is_deleted {
+                true => !mapping.identifying().contains(&position),
+                false => mapping.tombstone == Some(position),
+            };
             let cell = match &cell.text {
-                None if is_omitted && mapping.newer != Some(position) => continue,
+                None if is_omitted => continue,
+                None if column.on_null == OnNull::Keep => "null, keeps a stored value".to_owned(),
                 None => "null".to_owned(),
                 Some(text) => self.shown(column, text),
             };
@@ -360,6 +368,10 @@ impl Explainer {
 pub(crate) fn describe(mapping: &TableMapping, column: &Column) -> String {
     let sources: Vec<_> = column.sources().map(ToString::to_string).collect();
     let mut text = format!("from {}", sources.join(" or "));
+    if !column.null_if.is_empty() {
+        let values = column.null_if.iter().map(Scalar::json);
+        text += &format!(", null if {}", values.collect::<Vec<_>>().join(" or "));
+    }
     for transform in &column.transforms {
         text += &format!(", {transform}");
     }
@@ -374,6 +386,9 @@ pub(crate) fn describe(mapping: &TableMapping, column: &Column) -> String {
     }
     if is_newer(mapping, column) {
         text += ", newer";
+    }
+    if mapping.tombstone_column() == Some(column) {
+        text += ", deleted";
     }
     text
 }

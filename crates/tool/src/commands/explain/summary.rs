@@ -75,13 +75,15 @@ impl Summary {
     ) -> Result<(), CliError> {
         for (mapping, counts) in pipeline.tables.iter().zip(&self.tables) {
             let mut table = Table::default();
-            for (column, counted) in mapping.columns.iter().zip(&counts.columns) {
+            let columns = mapping.columns.iter().zip(&counts.columns);
+            let is_read = |column: &Column| mapping.tombstone_column() != Some(column);
+            for (column, counted) in columns.filter(|(column, _)| is_read(column)) {
                 let (name, column_type) = (column.name.clone(), column.type_text());
                 table.row([name, column_type, counts.counted(column, counted)]);
             }
             let head = match pipeline.tables.len() {
-                1 => "all messages".to_owned(),
-                _ => format!("all messages: {}", counts.head(&mapping.table.to_string())),
+                1 if counts.deleted == 0 => "all messages".to_owned(),
+                _ => format!("all messages: {}", counts.head(mapping)),
             };
             line(&format!("{head}\n{table}"))?;
         }
@@ -142,8 +144,16 @@ impl Summary {
             "messages": self.messages, "rows": rows, "rejected": self.rejected, "without_row": self.skipped, "columns": columns,
             "errors": of(Severity::Error), "warnings": of(Severity::Warning), "notes": of(Severity::Note),
         });
-        if tables.len() > 1 {
-            output::set(&mut json, "tables", tables);
+        match &mut tables[..] {
+            [table] => {
+                for word in ["deleted", "tombstones"] {
+                    let count = table.get(word).filter(|count| **count != json!(0));
+                    if let Some(count) = count {
+                        output::set(&mut json, word, count.clone());
+                    }
+                }
+            }
+            _ => output::set(&mut json, "tables", tables),
         }
         output::json(&json)
     }
@@ -179,15 +189,21 @@ impl TableCounts {
             })
         });
         let columns: Vec<_> = columns.collect();
-        json!({"table": mapping.table.unquoted(), "rows": self.rows, "deleted": self.deleted, "columns": columns})
+        let mut json = json!({"table": mapping.table.unquoted(), "rows": self.rows, "deleted": self.deleted, "columns": columns});
+        if mapping.keeps_tombstones() {
+            output::set(&mut json, "tombstones", self.deleted);
+        }
+        json
     }
 
-    fn head(&self, name: &str) -> String {
-        let deleted = match self.deleted {
-            0 => String::new(),
-            deleted => format!(", {deleted} deleted"),
+    fn head(&self, mapping: &TableMapping) -> String {
+        let deleted = match (self.deleted, mapping.keeps_tombstones()) {
+            (0, _) => String::new(),
+            (deleted, false) => format!(", {deleted} deleted"),
+            (deleted, true) => format!(", {}", counted(deleted, "tombstone")),
         };
-        format!("{} of {name}{deleted}", counted(self.rows, "row"))
+        let rows = counted(self.rows, "row");
+        format!("{rows} of {}{deleted}", mapping.table)
     }
 
     fn counted(&self, column: &Column, counts: &ColumnCounts) -> String {

@@ -13,6 +13,8 @@ pub(super) enum Accept {
     Queue,
     /// Dead letters that cannot be parsed, and contain none of the values
     Unreadable,
+    /// Rows of child tables below a tombstone, which no longer says whose they are
+    Tombstones,
 }
 
 /// Something that remains, or may remain.

@@ -96,7 +96,8 @@ impl Forget {
             let database = self.database.database(&aws)?;
             let mut rows = Rows::find(database, &people).await?;
             let place = Place::of(&mut rows.database).await?;
-            let left = rows.of_unknown_keys(keys.as_ref()).await?;
+            let mut left = rows.of_unknown_keys(keys.as_ref()).await?;
+            left.extend(rows.below_tombstones().await?);
             let queues = queues(&sqs, &self.queue, &self.dead_letters).await?;
             Ok::<_, CliError>((rows, place, left, queues))
         };

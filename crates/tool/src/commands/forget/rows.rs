@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::column::Searched;
+use super::left::{Accept, Left};
 use super::person::People;
 use super::session::{begin, settings_that_log};
 use crate::cli::database::{Parameter, connect};
@@ -47,6 +48,8 @@ pub(super) struct FoundRows {
     pub(super) delete: Vec<String>,
     /// Positions of the columns among those that are searched.
     pub(super) columns: Vec<usize>,
+    /// The query that counts its rows below tombstones, in which the column is null.
+    below_tombstones: Option<String>,
 }
 
 /// What the role may do with a table, and where it is.
@@ -90,6 +93,27 @@ impl<'p> Rows<'p> {
         }
         client.batch_execute("COMMIT").await?;
         Ok(counts)
+    }
+
+    /// Rows that belong to tombstones: nothing says any more whose they are.
+    pub(super) async fn below_tombstones(&mut self) -> Result<Vec<Left>, DatabaseError> {
+        let client = connect(&mut self.database).await?;
+        let mut left = Vec::new();
+        for found in &self.tables {
+            let Some(sql) = &found.below_tombstones else {
+                continue;
+            };
+            let count: i64 = client.query_typed_one(sql, &[]).await?.try_get(0)?;
+            if count > 0 {
+                let rows = counted(usize::try_from(count).unwrap_or(usize::MAX), "row");
+                let text = format!(
+                    "{rows} of {} below tombstones, in which {} is null, so rows of the person may be among them: delete those by hand",
+                    found.table, self.people.column
+                );
+                left.push(Left::unless_accepted(Accept::Tombstones, text));
+            }
+        }
+        Ok(left)
     }
 
     /// Foreign keys of tables outside the mapping, and how many rows there refer to rows of the people, which therefore
@@ -233,6 +257,7 @@ impl FoundRows {
             .any(|searched| searched.table == number);
         let key = listed(table.key_names().map(|name| qualified("t", name)));
         let (mut parts, mut delete, mut by_parents) = (Vec::new(), Vec::new(), Vec::new());
+        let mut below_tombstones = None;
         for (found, parameter) in searched.zip(1..) {
             let Some(other) = people.pipeline.tables.get(found.table) else {
                 continue;
@@ -241,6 +266,14 @@ impl FoundRows {
                 by_parents.push(other.table.to_string());
             }
             let ([from, using], same) = joined(known, (number, table), (found.table, other));
+            let is_in_key = other.key_names().any(|key| key == people.column);
+            let tombstone = other.tombstone_column();
+            if let Some(tombstone) = tombstone.filter(|_| !by_column && !is_in_key) {
+                let deleted_at = qualified("a", &tombstone.name);
+                below_tombstones = Some(format!(
+                    "SELECT pg_catalog.count(*) FROM {name} AS t{from} WHERE {same}{deleted_at} IS NOT NULL"
+                ));
+            }
             let alias = if found.table == number { "t" } else { "a" };
             let has_value =
                 |parameter| has_value(alias, people, found, known.table(found.table), parameter);
@@ -264,6 +297,7 @@ impl FoundRows {
             keys: parts.join(" UNION "),
             delete,
             columns,
+            below_tombstones,
             table: name,
         }
     }

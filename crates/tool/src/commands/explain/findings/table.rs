@@ -239,7 +239,8 @@ impl TableFindings {
         paths: &'p Paths,
     ) -> impl Iterator<Item = Finding> {
         let columns = mapping.columns.iter().zip(&self.nulls);
-        columns.filter_map(move |(column, &nulls)| {
+        let others = columns.filter(|(column, _)| mapping.tombstone_column() != Some(column));
+        others.filter_map(move |(column, &nulls)| {
             let name = &column.name;
             match path_from_top(pipeline, mapping, column) {
                 Some(path) => column_without_value(column, &path, paths),

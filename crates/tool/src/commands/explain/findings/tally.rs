@@ -34,7 +34,7 @@ impl Tally {
             Tested::Nested => self.nested += 1,
             Tested::Other(value) => {
                 self.other_case += usize::from(is_in_other_case(condition, value));
-                let value = json(value);
+                let value = value.json();
                 match self.others.len() < MAX_VALUES || self.others.contains(&value) {
                     true => _ = self.others.insert(value),
                     false => self.is_cut = true,
@@ -105,7 +105,7 @@ pub(super) fn one_instead(condition: &Condition, tested: &Tested, shows_values: 
         Tested::Holds => format!("{from} holds"),
         Tested::Missing => format!("{from} is missing or null"),
         Tested::Nested => format!("{from} is an object or array"),
-        Tested::Other(value) if shows_values => format!("{from} is {}", json(value)),
+        Tested::Other(value) if shows_values => format!("{from} is {}", value.json()),
         Tested::Other(_) if wants_nothing(condition) => format!("{from} has a value"),
         Tested::Other(_) if excludes(condition) => format!("{from} has an excluded value"),
         Tested::Other(_) => format!("{from} has another value"),
@@ -160,12 +160,4 @@ fn is_in_other_case(condition: &Condition, value: &Scalar) -> bool {
         Pattern::Equals(Scalar::Number(_) | Scalar::Bool(_)) => false,
         Pattern::Prefix(prefix) => text.starts_with(&prefix.to_lowercase()),
     })
-}
-
-fn json(value: &Scalar) -> String {
-    match value {
-        Scalar::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
-        Scalar::Number(digits) => digits.clone(),
-        Scalar::Bool(is_true) => is_true.to_string(),
-    }
 }
