@@ -146,7 +146,8 @@ fn after_table(error: &TableError) -> Option<TableError> {
         },
         E::NoType { .. } => E::NoPartition { table, ddl },
         E::NoPartition { .. } => E::UnmappedNotNull { table, column, ddl },
-        E::UnmappedNotNull { .. } => E::NoUniqueIndex { table, ddl },
+        E::UnmappedNotNull { .. } => E::NotNullTombstone { table, column, ddl },
+        E::NotNullTombstone { .. } => E::NoUniqueIndex { table, ddl },
         E::NoUniqueIndex { .. } => E::KeyChanged { tables: table },
         E::KeyChanged { .. } => E::NoPrivilege { table, ddl },
         E::NoPrivilege { .. } => E::Other {
