@@ -244,7 +244,7 @@ impl Objects {
                 Err(_) => Err(Failure::Final(Rule::NotEncoded(NotEncoded::Object))),
             },
             Err(BodyError::TooLong) => Err(Failure::Final(Rule::TooLarge(MAX_UNPACKED_BYTES))),
-            Err(BodyError::Broken) => Err(transient("the answer broke off".to_owned())),
+            Err(BodyError::Broken) => Err(transient("the response was cut off".to_owned())),
         }
     }
 }

@@ -58,7 +58,7 @@ def asked(settings: Settings, program: str, question: object) -> object:
     """What a program answers that needs requirements-references.txt, which `make test` installs."""
     python = settings.state / "venv" / "references" / "bin" / "python"
     if not python.exists():
-        pytest.skip("left out: `make test` installs what this compares with")
+        pytest.skip("skipped: `make test` installs what this compares with")
     command = [str(python), "-I", str(Path(__file__).parent / program)]
     done = subprocess.run(command, input=json.dumps(question), text=True, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -150,7 +150,16 @@ impl Metadata {
     pub(crate) fn envelope(&self) -> Option<Envelope> {
         match self {
             Self::SnsMessageId | Self::SnsTopicArn => Some(Envelope::Sns),
-            _ => None,
+            Self::MessageId
+            | Self::SentAt
+            | Self::FirstReceivedAt
+            | Self::ReceiveCount
+            | Self::GroupId
+            | Self::SenderId
+            | Self::Attribute(_)
+            | Self::Body
+            | Self::BodySha256
+            | Self::MaskKeyId => None,
         }
     }
 

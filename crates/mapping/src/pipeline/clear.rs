@@ -70,6 +70,7 @@ fn holds(outer: &Location, inner: &Location) -> bool {
             Some(Some(field)) => jq.may_read(field),
             Some(None) | None => true,
         },
+        // Of all other kinds, none contains another.
         _ => outer == inner,
     }
 }

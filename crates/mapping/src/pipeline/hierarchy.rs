@@ -281,7 +281,7 @@ mod tests {
             (
                 "each = 'lines'",
                 "each = '@body'",
-                "goes neither with parent nor with root",
+                "cannot be combined with parent or root",
             ),
             (
                 "each = 'lines'",

@@ -249,7 +249,7 @@ pub enum Problem {
     #[error("body {0:?} is unknown: use one of {known}", known = Format::list())]
     UnknownFormat(String),
     #[error(
-        "each = \"@body\" reads the body as an array, so it goes neither with parent nor with root: name the array by its path"
+        "each = \"@body\" reads the body as an array, so it cannot be combined with parent or root: name the array by its path"
     )]
     BodyWithin,
     #[error("jq: {0}")]
