@@ -10,11 +10,12 @@ use testkit::batch::{Batch, ids};
 use testkit::{Database, Function, Setup};
 
 /// Name, the lines that are rejected, and the number of lines without a row.
-const EXAMPLES: [(&str, &[u32], u64); 14] = [
+const EXAMPLES: [(&str, &[u32], u64); 15] = [
     ("audit", &[31, 32, 33, 34, 35, 36, 37, 38, 39, 40], 3),
     ("cloudevents", &[4], 0),
     ("cloudtrail", &[30, 34, 35, 36, 37, 38, 39], 4),
     ("debezium", &[17, 18, 23, 24, 29], 10),
+    ("dms", &[13, 15], 2),
     ("eventbridge", &[4], 1),
     ("github", &[34, 35, 36, 37, 38], 0),
     ("history", &[6], 0),

@@ -959,3 +959,29 @@ mod alone {
         database.execute(&format!("DELETE {}", are(&ids))).await;
     }
 }
+
+/// A producer that adds a field is noticed. Keys that are data are not printed, and values neither.
+#[tokio::test]
+async fn paths_that_no_column_reads_are_counted_and_named() {
+    let added = |n: usize| {
+        let mut login = login();
+        login["tenant"] = json!("c4n4ry");
+        login["votes"] = json!({format!("c4n4ry {n}"): 1});
+        login.to_string()
+    };
+    let options = "--wait-time-seconds 1 --batch-size 10";
+    let database = Database::with_user_logins().await;
+    let double = SqsDouble::of((0..25).map(added).collect());
+    let tool = Tool::on(&database).on_aws();
+    let drained = tool.run(&drain_from(&double, options)).await.exits(0);
+    let said = "2 paths that no column reads, by one message of each batch: tenant, votes\n";
+    assert_contains(&drained.err, said);
+    assert!(!drained.err.contains("c4n4ry"), "{}", drained.err);
+    let double = SqsDouble::of((0..25).map(added).collect());
+    let drain = drain_from(&double, &format!("{options} --json"));
+    let drained = tool.run(&drain).await.exits(0);
+    assert_eq!(drained.json()[0]["paths_unread"], 2);
+    let double = SqsDouble::with(25, &login());
+    let drained = tool.run(&drain_from(&double, options)).await.exits(0);
+    assert!(!drained.err.contains("no column reads"), "{}", drained.err);
+}

@@ -15,19 +15,31 @@ pub(crate) async fn inferred(lines: &str) -> String {
     inferred.out
 }
 
-/// The lines of a mapping's column, without comments and blanks.
+/// The words of each column of a mapping, one a line.
+pub(crate) fn columns(mapping: &str) -> Vec<(toml::Table, String)> {
+    let lines = mapping.lines().filter(|line| line.starts_with("  {"));
+    let column = |line: &str| {
+        let (words, why) = line.split_once("},").unwrap();
+        let column: toml::Table = toml::from_str(&format!("column = {words}}}")).unwrap();
+        let column = column["column"].as_table().unwrap().clone();
+        (column, why.trim().trim_start_matches("# ").to_owned())
+    };
+    lines.map(column).collect()
+}
+
+/// The words of a mapping's column but for its name.
 pub(crate) fn column(mapping: &str, name: &str) -> Vec<String> {
-    let head = format!("name = \"{name}\"");
-    let mut columns = mapping.split("[[column]]");
+    let columns = columns(mapping);
     let column = columns
-        .find(|column| column.contains(&head))
-        .unwrap_or_else(|| panic!("no {name}: {mapping}"));
-    let lines = column
-        .lines()
-        .skip(2)
-        .take_while(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| line.split('#').next().unwrap().trim().to_owned())
+        .iter()
+        .find(|(column, _)| column["name"].as_str() == Some(name));
+    let (column, _) = column.unwrap_or_else(|| panic!("no {name}: {mapping}"));
+    let words = ["type", "unit", "from", "transform", "required", "mask"];
+    let words = words
+        .iter()
+        .filter_map(|word| Some((word, column.get(*word)?)));
+    words
+        .map(|(word, value)| format!("{word} = {value}"))
         .collect()
 }
 
@@ -61,86 +73,44 @@ async fn the_samples_load_and_their_personal_data_is_masked_unasked() {
 }
 
 #[tokio::test]
-async fn types_and_widths_are_those_of_the_values_with_room() {
+async fn types_are_those_of_the_values_and_of_what_may_follow() {
     let cases = [
-        (
-            json!([1, -2, 999_999_999, "-3"]),
-            vec!["type = \"integer\"", "required = true"],
-        ),
-        (
-            json!([1, 1_770_000_000_000_u64]),
-            vec!["type = \"bigint\"", "required = true"],
-        ),
-        (
-            json!([1, 2.5]),
-            vec!["type = \"double precision\"", "required = true"],
-        ),
+        (json!([1, -2, 999_999_999, "-3"]), vec!["type = \"bigint\""]),
+        (json!([1, 1_770_000_000_000_u64]), vec!["type = \"bigint\""]),
+        (json!([1, 2.5]), vec!["type = \"double precision\""]),
         (
             json!([1, 0.123_456_789_012_345_67]),
-            vec!["type = \"numeric\"", "required = true"],
+            vec!["type = \"numeric\""],
         ),
-        (json!([1, "2", null]), vec!["type = \"integer\""]),
-        (
-            json!([1, "20.5"]),
-            vec!["type = \"numeric\"", "required = true"],
-        ),
+        (json!([1, "2", null]), vec!["type = \"bigint\""]),
+        (json!([1, "20.5"]), vec!["type = \"numeric\""]),
         (
             json!([18_446_744_073_709_551_615_u64]),
-            vec!["type = \"numeric\"", "required = true"],
+            vec!["type = \"numeric\""],
         ),
         (json!([true, null]), vec!["type = \"boolean\""]),
         (
             json!(["5e0d8f2a-0000-4000-8000-000000000001"]),
-            vec!["type = \"uuid\"", "required = true"],
+            vec!["type = \"uuid\""],
         ),
         (
             json!(["2026-11-21T00:00:00Z", null]),
             vec!["type = \"timestamptz\""],
         ),
-        (
-            json!(["2026-11-21"]),
-            vec!["type = \"date\"", "required = true"],
-        ),
-        (
-            json!(["2026-11-21", "soon"]),
-            vec!["type = \"varchar(32)\"", "required = true"],
-        ),
-        (
-            json!(["x".repeat(17)]),
-            vec!["type = \"varchar(64)\"", "required = true"],
-        ),
-        (json!(["é".repeat(32), ""]), vec!["type = \"varchar(64)\""]),
-        (
-            json!(["x".repeat(600)]),
-            vec!["type = \"text\"", "required = true"],
-        ),
-        (
-            json!(["007", 7]),
-            vec!["type = \"varchar(32)\"", "required = true"],
-        ),
+        (json!(["2026-11-21"]), vec!["type = \"date\""]),
+        (json!(["2026-11-21", "soon"]), vec!["type = \"text\""]),
+        (json!(["x".repeat(17)]), vec!["type = \"text\""]),
+        (json!(["é".repeat(32), ""]), vec!["type = \"text\""]),
+        (json!(["x".repeat(600)]), vec!["type = \"text\""]),
+        (json!(["007", 7]), vec!["type = \"text\""]),
         (json!([["a"], null]), vec!["type = \"text[]\""]),
-        (
-            json!([[1, 2], [3]]),
-            vec!["type = \"integer[]\"", "required = true"],
-        ),
-        (
-            json!([[1, "a", true]]),
-            vec!["type = \"text[]\"", "required = true"],
-        ),
-        (json!([[[1]]]), vec!["type = \"jsonb\"", "required = true"]),
-        (
-            json!(["12.30", "7.00"]),
-            vec!["type = \"numeric(12,2)\"", "required = true"],
-        ),
-        (json!(["08:30"]), vec!["type = \"time\"", "required = true"]),
-        (
-            json!(["2026-11-21T08:30:00"]),
-            vec!["type = \"timestamp\"", "required = true"],
-        ),
-        (
-            json!([{}, "a"]),
-            vec!["type = \"jsonb\"", "required = true"],
-        ),
+        (json!([[1, 2], [3]]), vec!["type = \"bigint[]\""]),
+        (json!([[1, "a", true]]), vec!["type = \"text[]\""]),
+        (json!([[[1]]]), vec!["type = \"jsonb\""]),
+        (json!(["12.30", "7.00"]), vec!["type = \"numeric\""]),
+        (json!(["08:30"]), vec!["type = \"time\""]),
+        (json!(["2026-11-21T08:30:00"]), vec!["type = \"timestamp\""]),
+        (json!([{}, "a"]), vec!["type = \"jsonb\""]),
         (json!([null]), vec!["type = \"text\""]),
     ];
     for (values, expected) in cases {
@@ -209,15 +179,9 @@ async fn what_looks_personal_is_masked_by_its_name_or_its_values() {
 async fn objects_become_columns_and_maps_of_data_do_not() {
     let nested = json!({"user": {"id": 7, "geo": {"city": "Bern", "ip": "192.0.2.1"}}, "tags": ["a"], "a.b": {"@type": 1}, "a b": 1, "ids": {"a b": 1}});
     let mapping = inferred(&nested.to_string()).await;
-    assert_eq!(
-        column(&mapping, "user_id")[1..],
-        ["from = \"user.id\"", "required = true"]
-    );
+    assert_eq!(column(&mapping, "user_id")[1..], ["from = \"user.id\""]);
     assert_eq!(column(&mapping, "masked_ip")[1], "from = \"user.geo.ip\"");
-    assert_eq!(
-        column(&mapping, "ids"),
-        ["type = \"jsonb\"", "required = true"]
-    );
+    assert_eq!(column(&mapping, "ids"), ["type = \"jsonb\""]);
     assert_contains(&mapping, "# an object with keys that look like data");
     assert_contains(
         &mapping,
@@ -225,7 +189,7 @@ async fn objects_become_columns_and_maps_of_data_do_not() {
     );
     assert_eq!(
         column(&mapping, "a_b_type")[1..],
-        ["from = '\"a.b\".\"@type\"'", "required = true"]
+        ["from = '\"a.b\".\"@type\"'"]
     );
     // An array of texts is masked element by element.
     let recipients = json!({"a": 1, "recipients": ["zoe@example.org", null], "labels": ["a"]});
@@ -277,7 +241,11 @@ async fn names_are_short_and_do_not_clash() {
         assert_eq!(column(&mapping, name)[1], from);
     }
     for name in ["message_id", "sent_at"] {
-        assert!(!column(&mapping, name)[1].starts_with("from"));
+        let words = column(&mapping, name);
+        assert!(
+            !words.iter().any(|word| word.starts_with("from")),
+            "{words:?}"
+        );
     }
 }
 
@@ -343,31 +311,31 @@ async fn most_values_decide_the_type_and_the_others_are_named() {
         ),
         (
             with(json!(7), &[json!("n/a"), json!("7")]),
-            "integer",
-            "integer: 19 of 20; line 3 is not a number",
+            "bigint",
+            "bigint: 19 of 20; line 3 is not a number",
         ),
         (
             with(json!("2026-11-21"), &[json!(""), json!(5)]),
-            "date",
-            "date: 18 of 20; line 4 is a number; line 3 is empty",
+            "text",
+            "only 18 of 20 are date",
         ),
         (
             with(json!("a"), &[json!({}), json!([])]),
-            "varchar(32)",
-            "the longest has 1 character; line 4 is an array; line 3 is an object",
+            "text",
+            "text: 18 of 20; line 4 is an array; line 3 is an object",
         ),
         (
             with(
                 json!("2026-11-21"),
                 &[json!("soon"), json!("late"), json!("never")],
             ),
-            "varchar(32)",
-            "only 17 of 20 are date; the longest has 10 characters",
+            "text",
+            "only 17 of 20 are date",
         ),
     ];
     for (lines, column_type, why) in cases {
         let mapping = inferred(&lines).await;
-        let expected = format!("{:<32} # {why}\n", format!("type = \"{column_type}\""));
+        let expected = format!("type = \"{column_type}\" }},  # {why}\n");
         assert!(mapping.contains(&expected), "{expected}: {mapping}");
     }
 }

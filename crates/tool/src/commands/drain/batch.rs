@@ -1,6 +1,7 @@
 //! Received messages, as the payload with which Lambda would invoke the function.
 
 use aws_sdk_sqs::types::Message;
+use serde_json::Value;
 use sqs_to_postgres::sqs::Receipt;
 
 use crate::cli::event::to_event_message;
@@ -13,6 +14,8 @@ const END: &[u8] = b"]}";
 pub(super) struct ReceivedBatch {
     records: Vec<u8>,
     pub(super) receipts: Vec<Receipt>,
+    /// The first message, as Lambda would pass it.
+    pub(super) first: Option<Value>,
 }
 
 impl ReceivedBatch {
@@ -20,6 +23,7 @@ impl ReceivedBatch {
         Self {
             records: BEGIN.to_vec(),
             receipts: Vec::new(),
+            first: None,
         }
     }
 
@@ -36,11 +40,15 @@ impl ReceivedBatch {
         if self.len() > 0 {
             self.records.push(b',');
         }
+        let message = to_event_message(message, queue_arn);
+        if self.first.is_none() {
+            self.first = serde_json::to_value(&message).ok();
+        }
         #[expect(
             clippy::let_underscore_must_use,
             reason = "writing texts to a buffer cannot fail"
         )]
-        let _ = serde_json::to_writer(&mut self.records, &to_event_message(message, queue_arn));
+        let _ = serde_json::to_writer(&mut self.records, &message);
         self.receipts.push(receipt);
     }
 

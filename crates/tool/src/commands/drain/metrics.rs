@@ -56,6 +56,8 @@ impl Collector for Status {
         all.counter("messages_skipped", help, totals.skipped)?;
         let help = "Rows without a value from the body.";
         all.counter("rows_empty", help, totals.empty_rows)?;
+        let help = "Paths that no column reads, by one message of each batch.";
+        all.gauge("paths_unread", help, self.unread().count())?;
         let help = "Failed attempts to store messages, by rule.";
         all.family("messages_failed", help, "rule", failed.map(counter))?;
         let help = "Messages sent to the dead-letter queue.";
@@ -135,6 +137,7 @@ mod tests {
 
     use super::*;
     use crate::commands::drain::status::{LastDepth, Words};
+    use crate::commands::drain::unread::Unread;
 
     #[test]
     fn prometheus_reads_the_names_types_and_help_of_all_metrics() {
@@ -151,7 +154,7 @@ mod tests {
             stored: "message",
             duplicates: "stored already",
         };
-        let status = Status::new(Arc::new(Mutex::new(totals)), words);
+        let status = Status::new(Arc::new(Mutex::new(totals)), words, Unread::of_test());
         status.counts().received = 5;
         status.counts().depth = LastDepth::Read(Depth::default());
         status.settled(4, 1, 2);

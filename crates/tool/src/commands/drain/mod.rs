@@ -11,6 +11,7 @@ mod run;
 mod serve;
 mod source;
 mod status;
+mod unread;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use crate::cli::signals::Stop;
 use run::{DrainLoop, Limits};
 use source::Source;
 use status::{Status, Words};
+use unread::Unread;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -109,7 +111,11 @@ impl Drain {
             is_following: self.follow,
             waits_for_invisible: self.wait_invisible,
             max_invisible,
-            status: Status::new(handler.totals(), words(handler.pipeline())),
+            status: Status::new(
+                handler.totals(),
+                words(handler.pipeline()),
+                Unread::new(handler.pipeline()),
+            ),
             failed: RefCell::default(),
             source: &source,
             stop,

@@ -242,8 +242,11 @@ impl DrainLoop<'_> {
         to_settle: mpsc::Sender<Handled>,
     ) -> Option<CliError> {
         let mut ended = None;
-        while let Some((batch, permit)) = batches.recv().await {
+        while let Some((mut batch, permit)) = batches.recv().await {
             let began = Instant::now();
+            if let Some(first) = batch.first.take() {
+                self.status.unread().see(first);
+            }
             let (event, receipts) = batch.into_event();
             if self.stop.is_asked() {
                 self.release(&receipts).await;
@@ -357,7 +360,11 @@ impl DrainLoop<'_> {
             failed: self.source.in_flight.visibility_timeout(),
             others: self.max_invisible,
         };
+        let unread = self.status.unread_line().filter(|_| !is_json);
         let summary = self.status.summary(is_json, is_interrupted, times);
+        if let Some(unread) = unread {
+            eprintln!("{unread}");
+        }
         last_line(&summary)?;
         match error {
             Some(error) => Err(error),

@@ -9,9 +9,10 @@ use sqs_to_postgres::sqs::Depth;
 use sqs_to_postgres::telemetry::Totals;
 use tokio::time::Instant;
 
+use super::unread::Unread;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{counted, listed};
+use crate::cli::output::{counted, escaped, listed, set};
 use crate::cli::progress::{Progress, rate};
 
 /// Shared by all parts of a drain.
@@ -20,6 +21,7 @@ pub(super) struct Status {
     totals: Arc<Mutex<Totals>>,
     words: Words,
     counts: Arc<Mutex<DrainCounts>>,
+    unread: Arc<Mutex<Unread>>,
 }
 
 /// What the summary calls what it counts, which depends on the mapping.
@@ -66,12 +68,28 @@ pub(super) struct DrainCounts {
 }
 
 impl Status {
-    pub(super) fn new(totals: Arc<Mutex<Totals>>, words: Words) -> Self {
+    pub(super) fn new(totals: Arc<Mutex<Totals>>, words: Words, unread: Unread) -> Self {
         Self {
             totals,
             words,
             counts: Arc::default(),
+            unread: Arc::new(Mutex::new(unread)),
         }
+    }
+
+    pub(super) fn unread(&self) -> MutexGuard<'_, Unread> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The paths that no column reads, in a line.
+    pub(super) fn unread_line(&self) -> Option<String> {
+        let (first, more) = self.unread().first();
+        let count = counted(first.len() + more, "path");
+        let more = if more > 0 { ", …" } else { "" };
+        let named = listed(first.iter().map(|path| escaped(path)));
+        (!first.is_empty()).then(|| {
+            format!("{count} that no column reads, by one message of each batch: {named}{more}")
+        })
     }
 
     pub(super) fn counts(&self) -> MutexGuard<'_, DrainCounts> {
@@ -154,7 +172,9 @@ impl Status {
         };
         let (counts, totals) = (self.counts(), self.totals());
         if is_json {
-            return as_json(&counts, &totals, is_interrupted, longest).to_string();
+            let mut summary = as_json(&counts, &totals, is_interrupted, longest);
+            set(&mut summary, "paths_unread", self.unread().count());
+            return summary.to_string();
         }
         let (stored, worked) = (totals.rows.written as usize, counts.worked());
         let mut summary = match counts.received {
@@ -322,7 +342,7 @@ mod tests {
             stored: "message",
             duplicates: "stored already",
         };
-        let status = Status::new(Arc::new(Mutex::new(totals)), words);
+        let status = Status::new(Arc::new(Mutex::new(totals)), words, Unread::of_test());
         status.counts().depth = depth;
         status.settled(3, 0, 0);
         status

@@ -1,13 +1,13 @@
-//! The type of a column, by the majority of its values.
+//! The type of a column, by the majority of its values: one that takes the values of tomorrow, too.
+
+use mapping::Unit;
 
 use super::class::Class;
+use super::epoch::is_time_name;
 use super::pii::{ends_with_identifier, is_in, words};
-use super::shape::{Shape, is_most};
+use super::shape::{NUMBERS, Shape, is_most};
 use crate::cli::output::counted;
 use crate::cli::samples::Sample;
-
-/// A field with an integer above this may soon exceed 32 bits.
-const ROOMY_INTEGER_DIGITS: usize = 9;
 
 /// With this many digits every integer fits 64 bits.
 const BIGINT_DIGITS: usize = 18;
@@ -16,16 +16,12 @@ const BIGINT_DIGITS: usize = 18;
 /// Source: `DBL_DIG`, <https://www.postgresql.org/docs/18/datatype-numeric.html#DATATYPE-FLOAT>.
 const DOUBLE_DIGITS: usize = 15;
 
-/// An amount of money has at least this many digits before the point, and at most this many after it.
-const MONEY_DIGITS: usize = 10;
-const MONEY_SCALE: std::ops::RangeInclusive<usize> = 2..=4;
-
-/// Widths of a varchar; the first that fits twice the longest sample is chosen.
-const WIDTHS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
+/// An amount of money has at most this many digits after the point.
+const MONEY_SCALE: usize = 4;
 
 /// Words of fields whose digits are a code: `0010` may follow, or `12-B`.
-const CODES: &str = "account barcode code ean gtin isbn last4 mcc phone pin plz postal postcode routing sku tel tracking \
-    version zip zipcode";
+const CODES: &str = "account barcode code ean firmware gtin isbn label last4 mcc name phone pin plz postal postcode release \
+    routing sku tag tel title tracking version zip zipcode";
 
 /// Last words of fields that hold a quantity, before [`UNITS`] if there is one: digits in strings are numbers there.
 const QUANTITIES: &str = "amount balance cost count duration fee gross height length net price qty quantity subtotal sum \
@@ -36,13 +32,33 @@ const UNITS: &str = "cents chf eur gbp jpy usd";
 const MONEY: &str = "amount balance charge cost credit debit discount due fee gross net paid payment price \
     refund revenue salary shipping subtotal tax tip total vat";
 
-/// The type of a column.
+/// Words of fields that hold a measurement: the next may have decimals.
+const MEASUREMENTS: &str = "average avg celsius battery consumption distance flow height humidity kg km load mean percent percentage pressure \
+    rate ratio score speed temperature temp value voltage weight width";
+
+/// Last words of fields that hold a day, or a time of day, whatever a few values are.
+const DAYS: &str = "born birthday date day on";
+
+/// The type of a column, and how its values are written.
 pub(super) struct Choice {
     pub(super) column_type: String,
     /// Why, or which values it does not fit.
     pub(super) why: String,
     /// Whether every value fits it.
     pub(super) fits_all: bool,
+    pub(super) spelling: Spelling,
+}
+
+/// How the values of a column are written, if its type alone does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    Plain,
+    /// Numbers that count time since 1970.
+    Unix(Unit),
+    /// Seconds since 1970 as numbers, and other times as text.
+    UnixOrText,
+    /// JSON in a string.
+    JsonText,
 }
 
 impl Choice {
@@ -51,7 +67,12 @@ impl Choice {
             column_type: column_type.into(),
             why: why.into(),
             fits_all: true,
+            spelling: Spelling::Plain,
         }
+    }
+
+    fn spelt(self, spelling: Spelling) -> Self {
+        Self { spelling, ..self }
     }
 }
 
@@ -60,6 +81,13 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     let all = shape.all();
     if all == 0 {
         return Choice::new("text", "only null in the samples: set its type");
+    }
+    if let Some(choice) = unix(name, shape) {
+        return choice;
+    }
+    let json = [Class::JsonText, Class::Array, Class::Object];
+    if shape.of(&[Class::JsonText]) > 0 && is_most(shape.of(&json), all) {
+        return of_class(Class::JsonText, name, shape, samples);
     }
     let mut groups = [
         (Class::Bool, booleans(shape)),
@@ -74,7 +102,7 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     groups.sort_by_key(|(_, classes)| std::cmp::Reverse(shape.of(classes)));
     let [(class, classes), ..] = &groups;
     let count = shape.of(classes);
-    if count > 0 && is_most(count, all) {
+    if count > 0 && is_most(count, all) && is_certain(*class, count, name, shape) {
         let mut choice = of_class(*class, name, shape, samples);
         if count < all && choice.column_type != "jsonb" {
             choice.fits_all = false;
@@ -87,22 +115,69 @@ pub(super) fn choose(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     if !is_most(scalars, all) {
         return Choice::new("jsonb", nested(shape) + &not_nested(shape, samples));
     }
-    let mut choice = text(shape);
+    let mut choice = Choice::new("text", "");
+    if scalars < all && shape.of(&[Class::JsonText]) * 2 >= all {
+        // It takes both, as they are.
+        return Choice::new("jsonb", "JSON, or JSON in a string");
+    }
     if scalars < all {
         choice.fits_all = false;
+        choice.why = format!("text: {scalars} of {all}");
         choice.why += &misfits(Class::Text, Class::is_scalar, shape, samples);
     } else if let Some(fitting) = fitting(name, shape) {
-        choice.why += &format!("; {fitting} would fit");
-    } else if count * 2 >= all {
+        choice.why = format!("{fitting} would fit");
+    } else if count * 2 >= all && !is_version(name) {
         // Two types may have half of the values each.
         let usual = groups
             .iter()
             .filter(|(_, classes)| shape.of(classes) == count);
         let usual = usual.map(|(class, _)| of_class(*class, name, shape, samples).column_type);
         let usual = usual.collect::<Vec<_>>().join(" and as many ");
-        choice.why = format!("only {count} of {all} are {usual}; {}", choice.why);
+        choice.why = format!("only {count} of {all} are {usual}");
     }
     choice
+}
+
+/// Whether most values are enough for the type. A text may look like a day or a UUID and be followed by one that does
+/// not: all values must, or the name must say so.
+fn is_certain(class: Class, count: usize, name: &str, shape: &Shape) -> bool {
+    let words = words(name);
+    let ends_in = |list: &str| words.last().is_some_and(|last| is_in(list, last));
+    match class {
+        Class::Uuid => count == shape.all() || ends_in("guid id key token uuid"),
+        Class::Date => !is_version(name) && (count == shape.all() || ends_in(DAYS)),
+        Class::Time => count == shape.all(),
+        // The next may have letters, too.
+        Class::Number => !ends_with_identifier(name) || shape.of(&[Class::Text, Class::Uuid]) == 0,
+        _ => true,
+    }
+}
+
+fn is_version(name: &str) -> bool {
+    words(name).iter().any(|word| word == "version")
+}
+
+/// The type of a field that is called like a time and holds numbers, or numbers and text.
+fn unix(name: &str, shape: &Shape) -> Option<Choice> {
+    let (unit, odd) = shape.unit().filter(|_| is_time_name(name))?;
+    let (all, numbers) = (shape.all(), shape.of(&NUMBERS));
+    if numbers > 0 && is_most(numbers - odd, all) {
+        let why = match all - (numbers - odd) {
+            0 => String::new(),
+            _ => format!("{} of {all} are such times", numbers - odd),
+        };
+        let mut choice = Choice::new("timestamptz", why);
+        choice.fits_all = false;
+        return Some(choice.spelt(Spelling::Unix(unit)));
+    }
+    let times = shape.of(&[Class::TimestampTz]);
+    let plain = shape.of(&[Class::Integer, Class::Number]);
+    let is_mixed = unit == Unit::Seconds
+        && times > 0
+        && plain == numbers
+        && is_most((times + plain).saturating_sub(odd), all);
+    let why = format!("{plain} of {all} are Unix times");
+    is_mixed.then(|| Choice::new("timestamptz", why).spelt(Spelling::UnixOrText))
 }
 
 /// What counts as true or false. Words such as `"yes"` alone may be anything.
@@ -116,19 +191,19 @@ fn booleans(shape: &Shape) -> Vec<Class> {
 
 /// What counts as a number in a column of this name.
 fn numbers(name: &str, shape: &Shape) -> Vec<Class> {
-    const NUMBERS: [Class; 2] = [Class::Integer, Class::Number];
+    const PLAIN: [Class; 2] = [Class::Integer, Class::Number];
     const TEXTS: [Class; 2] = [Class::IntegerText, Class::NumberText];
     let words = words(name);
     let mut last = words.iter().rev().skip_while(|word| is_in(UNITS, word));
     let is_quantity = last.next().is_some_and(|word| is_in(QUANTITIES, word));
     let is_code = words.iter().any(|word| is_in(CODES, word));
     let is_decimal = shape.of(&[Class::NumberText]) > 0;
-    let is_usually_number = shape.of(&NUMBERS) >= shape.of(&TEXTS);
+    let is_usually_number = shape.of(&PLAIN) >= shape.of(&TEXTS);
     // Other digits identify something: the next may begin with zero, which a number does not keep.
     let are_texts_numbers = is_quantity || is_decimal || is_usually_number;
     match are_texts_numbers && !is_code && !shape.has_padded_digits {
-        true => [NUMBERS, TEXTS].concat(),
-        false => NUMBERS.to_vec(),
+        true => [PLAIN, TEXTS].concat(),
+        false => PLAIN.to_vec(),
     }
 }
 
@@ -140,6 +215,7 @@ fn fitting(name: &str, shape: &Shape) -> Option<&'static str> {
     match shape {
         _ if are_all(&[Class::Integer, Class::IntegerText]) && is_bigint => Some("bigint"),
         _ if are_all(&[Class::BoolWord]) => Some("boolean"),
+        _ if are_all(&[Class::Date]) => Some("date"),
         _ => None,
     }
 }
@@ -153,46 +229,32 @@ fn of_class(class: Class, name: &str, shape: &Shape, samples: &[Sample]) -> Choi
         Class::Timestamp => Choice::new("timestamp", "without an offset"),
         Class::Time => Choice::new("time", ""),
         Class::Date => Choice::new("date", ""),
+        Class::JsonText => Choice::new("jsonb", "JSON in a string").spelt(Spelling::JsonText),
         Class::Array => array(name, shape, samples),
         _ => number(name, shape),
     }
 }
 
 fn number(name: &str, shape: &Shape) -> Choice {
-    let (digits, in_texts) = (shape.digits, shape.of(&[Class::NumberText]));
+    let digits = shape.digits;
     let words = words(name);
+    let has = |list: &str| words.iter().any(|word| is_in(list, word));
+    let (is_money, in_texts) = (has(MONEY), shape.of(&[Class::NumberText]) > 0);
     if shape.of(&[Class::Number, Class::NumberText]) == 0 {
-        let is_roomy = digits.whole > ROOMY_INTEGER_DIGITS || ends_with_identifier(name);
-        let column_type = match digits.whole {
-            0..=BIGINT_DIGITS if !is_roomy => "integer",
-            0..=BIGINT_DIGITS => "bigint",
-            _ => "numeric",
-        };
         let is_text = shape.of(&[Class::IntegerText]) > 0;
-        return Choice::new(column_type, if is_text { "digits in strings" } else { "" });
+        return match digits.whole > BIGINT_DIGITS {
+            false if has(MEASUREMENTS) => Choice::new("numeric", "the next may have decimals"),
+            false if is_money && is_text => Choice::new("numeric", "digits in strings"),
+            false => Choice::new("bigint", if is_text { "digits in strings" } else { "" }),
+            true => Choice::new("numeric", ""),
+        };
     }
-    let has_cents = in_texts > 0 && shape.has_one_scale && MONEY_SCALE.contains(&digits.scale);
-    let is_money = has_cents || words.iter().any(|word| is_in(MONEY, word));
-    if is_money && digits.scale <= *MONEY_SCALE.end() {
-        let scale = digits.scale.max(*MONEY_SCALE.start());
-        let precision = MONEY_DIGITS.max(2 * digits.whole) + scale;
-        return Choice::new(format!("numeric({precision},{scale})"), "");
-    }
-    if in_texts > 0 || is_money || digits.whole + digits.scale > DOUBLE_DIGITS {
+    let is_exact = in_texts || is_money && digits.scale <= MONEY_SCALE;
+    if is_exact || digits.whole + digits.scale > DOUBLE_DIGITS {
         return Choice::new("numeric", "");
     }
     Choice::new("double precision", "or numeric, which keeps every digit")
 }
-
-/// The text type for scalar values.
-fn text(shape: &Shape) -> Choice {
-    let longest = format!("the longest has {}", counted(shape.max_chars, "character"));
-    let mut widths = WIDTHS.into_iter();
-    let width = widths.find(|&width| width >= 2 * shape.max_chars);
-    let column_type = width.map_or("text".to_owned(), |width| format!("varchar({width})"));
-    Choice::new(column_type, longest)
-}
-
 /// The type for arrays: the type of their values, if they have one.
 fn array(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
     let Some(items) = shape.items.as_ref().filter(|items| items.all() > 0) else {
@@ -202,12 +264,16 @@ fn array(name: &str, shape: &Shape, samples: &[Sample]) -> Choice {
         return Choice::new("jsonb", nested(shape));
     }
     let element = choose(name, items, samples);
+    let spelling = match element.spelling {
+        Spelling::Unix(unit) => Spelling::Unix(unit),
+        Spelling::Plain | Spelling::UnixOrText | Spelling::JsonText => Spelling::Plain,
+    };
     let column_type = match element.column_type.as_str() {
-        _ if !element.fits_all => "text[]".to_owned(),
-        text if text.starts_with("varchar") => "text[]".to_owned(),
+        _ if !element.fits_all || element.spelling == Spelling::UnixOrText => "text[]".to_owned(),
+        "jsonb" => "text[]".to_owned(),
         other => format!("{other}[]"),
     };
-    let mut choice = Choice::new(column_type, "");
+    let mut choice = Choice::new(column_type, "").spelt(spelling);
     if items.scalars() < items.all() {
         let others = misfits(Class::Text, Class::is_scalar, items, samples);
         choice.why = format!("elements{}", others.replacen(';', ":", 1));

@@ -2,9 +2,10 @@
 
 use mapping::ColumnType;
 use mapping::internals::takes;
+use serde::de::IgnoredAny;
 
 /// What a value is. `IntegerText` and `NumberText` are strings that hold a number as JSON writes it, `BoolText` is
-/// `"true"` or `"false"`, and `BoolWord` another word that a boolean column takes, such as `"yes"`.
+/// `"true"` or `"false"`, `BoolWord` another word that a boolean column takes, such as `"yes"`, and `JsonText` an object or array as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     Bool,
@@ -20,6 +21,7 @@ pub(super) enum Class {
     Date,
     Time,
     Empty,
+    JsonText,
     Text,
     Array,
     Object,
@@ -38,6 +40,8 @@ impl Class {
 
     pub(super) fn of_text(text: &str) -> Self {
         let is_uuid = || text.len() == UUID_CHARS && takes(ColumnType::Uuid, text);
+        let is_json =
+            || text.starts_with(['{', '[']) && serde_json::from_str::<IgnoredAny>(text).is_ok();
         let is_date = || text.len() == DATE_CHARS && takes(ColumnType::Date, text);
         match text {
             _ if text.trim().is_empty() => Self::Empty,
@@ -55,6 +59,7 @@ impl Class {
             _ if takes(ColumnType::TimestampTz, text) => Self::TimestampTz,
             _ if takes(ColumnType::Timestamp, text) => Self::Timestamp,
             _ if takes(ColumnType::Time, text) => Self::Time,
+            _ if is_json() => Self::JsonText,
             _ => Self::Text,
         }
     }

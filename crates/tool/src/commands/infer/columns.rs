@@ -1,11 +1,13 @@
 //! Shapes → the columns of a mapping, and notes on what is omitted.
 
-use mapping::{ColumnType, Envelope, Mask, Metadata, Path};
+use mapping::{ColumnType, Envelope, Mask, Metadata};
 
-use super::choice::{Choice, choose, misfits};
+use super::choice::{Choice, Spelling, choose, misfits};
 use super::class::Class;
+use super::epoch::is_time_name;
 use super::keys::is_name;
-use super::pii::{ends_with_identifier, part_name};
+use super::names::quoted;
+use super::pii::{ends_with_id, ends_with_identifier, part_name};
 use super::shape::{MAX_KEYS, Shape, is_most};
 use super::wrap::{Told, Wrap};
 use crate::cli::output::{counted, listed};
@@ -34,17 +36,22 @@ const EVENTBRIDGE_CONSTANTS: [&str; 4] = ["version", "account", "region", "resou
 pub(super) struct Column<'s> {
     /// The steps that its name is made of.
     pub(super) path: Vec<&'s str>,
-    /// Where it comes from, as the mapping writes it, and the reason.
-    pub(super) from: String,
-    pub(super) why_from: &'static str,
+    /// Where it comes from, as the mapping writes it: the first value that is not null.
+    pub(super) from: Vec<String>,
     pub(super) column_type: String,
-    pub(super) why_type: String,
-    /// Whether it is required, and the reason.
-    pub(super) required: Option<String>,
-    /// The mask, and the reason.
-    pub(super) mask: Option<(Mask, String)>,
+    pub(super) spelling: Spelling,
+    /// Whether texts have characters that Postgres does not store.
+    pub(super) has_nul: bool,
+    pub(super) required: bool,
+    pub(super) mask: Option<Mask>,
+    /// The reasons for all of this.
+    pub(super) why: Vec<String>,
+    /// What an unmasked value may tell of a person.
+    pub(super) mention: Option<String>,
     /// Its rank as a key, the best lowest; `None` if it cannot be one.
     pub(super) key_rank: Option<u8>,
+    /// Whether every message, record or element has a value.
+    pub(super) in_all: bool,
 }
 
 /// A column, or why there is none.
@@ -66,6 +73,8 @@ impl<'s> Item<'s> {
 pub(super) struct Child<'s> {
     /// The path to it from where the parent's row begins.
     pub(super) path: Vec<&'s str>,
+    /// The same, as the mapping writes it.
+    pub(super) from: String,
     pub(super) max_items: usize,
     pub(super) elements: &'s Shape,
     /// Which samples have something else in its place.
@@ -142,6 +151,11 @@ impl<'s> ColumnCollector<'s> {
     /// In how many messages, records or elements a field that all of them have is.
     pub(super) fn all(&self) -> String {
         counted(self.total, self.noun)
+    }
+
+    /// Whether a column can have the fields that have none.
+    pub(super) fn has_rest(&self) -> bool {
+        self.wrap != Wrap::S3
     }
 
     /// Adds the fields of the bodies.
@@ -231,6 +245,7 @@ impl<'s> ColumnCollector<'s> {
         {
             self.children.push(Child {
                 path: path.to_vec(),
+                from: self.wrap.from(path),
                 max_items: shape.max_items,
                 misfits: self.misfits(shape, elements),
                 elements,
@@ -246,23 +261,21 @@ impl<'s> ColumnCollector<'s> {
             ([part], Some(array)) => part_name(array, part),
             _ => path.concat(),
         };
-        let from = joined(path);
+        let from = self.wrap.from(path);
         let is_scalar = |shape: &&Shape| {
             let nested = shape.of(&[Class::Array, Class::Object]);
             nested == 0 || is_most(shape.all() - nested, shape.all())
         };
         let others = self.others.iter().filter_map(|other| other.at(path));
         let all: Vec<&Shape> = [shape].into_iter().chain(others).collect();
-        match all.iter().find_map(|shape| shape.pii_inside(&name)) {
-            Some(kind)
-                if !all.iter().all(is_scalar)
-                    && !all.iter().all(|shape| shape.is_array_of_scalars()) =>
-            {
-                self.leave_out(format!(
-                    "{}, which seems to contain {kind}: jsonb cannot be masked",
-                    quoted(&from)
-                ));
-            }
+        let inside = all.iter().find_map(|shape| shape.pii_inside(&name));
+        let can_be_masked =
+            all.iter().all(is_scalar) || all.iter().all(|shape| shape.is_array_of_scalars());
+        match inside {
+            Some(kind) if !can_be_masked => self.leave_out(format!(
+                "{}, which seems to contain {kind}: jsonb cannot be masked",
+                quoted(&from)
+            )),
             _ => self.add_column(path.to_vec(), from, &name, all),
         }
     }
@@ -293,39 +306,18 @@ impl<'s> ColumnCollector<'s> {
             self.beyond += 1;
             return;
         }
-        let is_required = shape.present == self.total;
-        let is_array = shape.of(&[Class::Array]) > 0 && shape.is_array_of_scalars();
-        let of_elements = |shape: &&'s Shape| shape.items.as_ref().filter(|_| is_array)?.pii(name);
-        let mut pii = all
-            .iter()
-            .filter_map(|shape| shape.pii(name).or_else(|| of_elements(shape)));
-        let mask = pii.next().map(|(_, why)| (MASK, why));
-        let choice = match mask {
-            Some(_) => Choice {
-                column_type: format!(
-                    "{}{}",
-                    ColumnType::Varchar(MASK.min_token_chars()),
-                    if is_array { "[]" } else { "" }
-                ),
-                why: "the width of a token".to_owned(),
-                fits_all: true,
-            },
-            None => choose(name, shape, self.samples),
-        };
-        let can_be_key =
-            mask.is_none() && is_required && choice.fits_all && shape.is_unique(self.total);
-        self.items.push(Item::Column(Column {
-            key_rank: can_be_key
-                .then(|| key_rank(name, &choice.column_type))
-                .flatten(),
+        let in_all = shape.present == self.total;
+        let mut column = Column {
             path,
-            from,
-            why_from: "",
-            column_type: choice.column_type,
-            why_type: choice.why,
-            required: is_required.then(|| format!("in all {}", self.all())),
-            mask,
-        }));
+            from: vec![from],
+            in_all,
+            ..Column::of(name, &all, self.samples)
+        };
+        let is_own = column.path.len() <= 1 + self.wrap.depth();
+        column.required = in_all && is_own && ends_with_id(name);
+        let is_unique = in_all && shape.is_unique(self.total);
+        column.key_rank = column.key_rank.filter(|_| is_unique);
+        self.items.push(Item::Column(column));
     }
 
     fn leave_out(&mut self, what: String) {
@@ -338,6 +330,56 @@ impl<'s> ColumnCollector<'s> {
 }
 
 impl<'s> Column<'s> {
+    /// A column for these values, which are those of a field of this name; of the first, if they have no mask.
+    pub(super) fn of(name: &str, all: &[&Shape], samples: &[Sample]) -> Self {
+        let is_array = |shape: &Shape| shape.of(&[Class::Array]) > 0 && shape.is_array_of_scalars();
+        let pii = |shape: &&Shape| {
+            let elements = || shape.items.as_ref().filter(|_| is_array(shape));
+            let own = shape.pii(name);
+            own.or_else(|| elements()?.pii(name))
+        };
+        let first = all.first().copied();
+        let mut column = Self {
+            path: Vec::new(),
+            from: Vec::new(),
+            column_type: String::new(),
+            spelling: Spelling::Plain,
+            has_nul: all.iter().any(|shape| shape.has_nul),
+            required: false,
+            mask: None,
+            why: Vec::new(),
+            mention: None,
+            key_rank: None,
+            in_all: false,
+        };
+        if let Some((_, why)) = all.iter().find_map(pii) {
+            let width = ColumnType::Varchar(MASK.min_token_chars());
+            let brackets = if first.is_some_and(is_array) {
+                "[]"
+            } else {
+                ""
+            };
+            column.column_type = format!("{width}{brackets}");
+            column.mask = Some(MASK);
+            column.why.push(why);
+            return column;
+        }
+        let Some(shape) = first else { return column };
+        let Choice {
+            column_type,
+            why,
+            fits_all,
+            spelling,
+        } = choose(name, shape, samples);
+        let is_key = fits_all && spelling == Spelling::Plain && !is_time_name(name);
+        column.key_rank = is_key.then(|| key_rank(name, &column_type)).flatten();
+        column.column_type = column_type;
+        column.spelling = spelling;
+        column.why.push(why);
+        column.mention = all.iter().find_map(|shape| shape.mention(name));
+        column
+    }
+
     /// A column of metadata.
     pub(super) fn of_metadata(
         path: [&'s str; 2],
@@ -347,13 +389,16 @@ impl<'s> Column<'s> {
     ) -> Self {
         Self {
             path: path.to_vec(),
-            from: from.to_string(),
-            why_from: why,
+            from: vec![from.to_string()],
             column_type: column_type.to_string(),
-            why_type: String::new(),
-            required: None,
+            spelling: Spelling::Plain,
+            has_nul: false,
+            required: false,
             mask: None,
+            why: vec![why.to_owned()],
+            mention: None,
             key_rank: None,
+            in_all: true,
         }
     }
 
@@ -371,15 +416,17 @@ impl<'s> Column<'s> {
 
     /// The parent's value in a row of a child table.
     pub(super) fn inherited(&self) -> Self {
-        let is_of_message = self.from.starts_with('@') && self.from != "@index";
-        let from = match is_of_message {
-            true => self.from.clone(),
-            false => format!("^.{}", self.from),
+        let inherit = |from: &String| {
+            let is_of_message = from.starts_with('@') && from != "@index";
+            match is_of_message || from.starts_with("$.") {
+                true => from.clone(),
+                false => format!("^.{from}"),
+            }
         };
         Self {
-            from,
-            why_from: "",
-            why_type: String::new(),
+            from: self.from.iter().map(inherit).collect(),
+            why: Vec::new(),
+            mention: None,
             key_rank: None,
             ..self.clone()
         }
@@ -399,17 +446,7 @@ fn key_rank(name: &str, column_type: &str) -> Option<u8> {
     let is_id = ends_with_identifier(name);
     match column_type {
         "uuid" => Some(if is_id { 0 } else { 2 }),
-        "integer" | "bigint" | "text" => Some(if is_id { 1 } else { 3 }),
-        width if width.starts_with("varchar") => Some(if is_id { 1 } else { 3 }),
+        "bigint" | "text" => Some(if is_id { 1 } else { 3 }),
         _ => None,
     }
-}
-
-/// The path as the mapping writes it.
-pub(super) fn joined(path: &[&str]) -> String {
-    Path(path.iter().map(ToString::to_string).collect()).to_string()
-}
-
-pub(super) fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
 }

@@ -9,7 +9,7 @@ use serde_json::Number;
 #[serde(untagged)]
 pub(super) enum Json {
     Null,
-    Bool(#[expect(dead_code, reason = "it only needs to be read")] bool),
+    Bool(bool),
     Number(Number),
     Text(String),
     Array(Vec<Json>),
@@ -24,6 +24,10 @@ impl Json {
             _ => None,
         };
         object.into_iter().flatten()
+    }
+
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self, Self::Object(_))
     }
 
     /// The value of an object's key.

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use mapping::Path;
+
 use super::pii::{is_in, words};
 
 /// The longest identifier that Postgres keeps, in bytes.
@@ -96,6 +98,15 @@ fn cut(name: &str, room: usize) -> String {
         name.pop();
     }
     name
+}
+
+/// The path as the mapping writes it.
+pub(super) fn joined(path: &[&str]) -> String {
+    Path(path.iter().map(ToString::to_string).collect()).to_string()
+}
+
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@ use std::hash::BuildHasher as _;
 
 use indexmap::IndexMap;
 
+use mapping::Unit;
+
 use super::class::{Class, Digits};
+use super::epoch::unit_of;
 use super::json::Json;
-use super::pii::{Pii, part_name, words};
-use super::value::KINDS;
+use super::pii::{Pii, is_in, part_name, words};
+use super::value::{KINDS, is_like_name_of_person};
 
 /// All values of one path.
 #[derive(Default)]
@@ -22,16 +25,26 @@ pub(super) struct Shape {
     pub(super) first: usize,
     /// Values other than null, by what they are.
     pub(super) seen: BTreeMap<Class, Seen>,
-    /// The longest text or number.
-    pub(super) max_chars: usize,
+    /// Whether a text has a character that Postgres does not store.
+    pub(super) has_nul: bool,
     /// Whether a text of digits begins with a superfluous zero.
     pub(super) has_padded_digits: bool,
     /// The largest numbers of digits, in numbers and texts that hold one.
     pub(super) digits: Digits,
-    /// Whether all of the latter that have a point have as many digits after it.
-    pub(super) has_one_scale: bool,
+    /// The unit that all numbers have if they are times, as long as it is one.
+    unit: Option<Unit>,
+    /// How many numbers have none, or another one.
+    not_in_unit: usize,
     /// The number of texts and numbers that look like each kind of personal data.
     suspects: BTreeMap<Pii, usize>,
+    /// The number of texts that are written like the name of a person.
+    like_names: usize,
+    /// Whether the object that it is part of describes a person.
+    is_of_person: bool,
+    /// The field whose masked values its values contain, and in how many messages.
+    pub(super) copies: Option<(String, usize)>,
+    /// The values of JSON in texts.
+    pub(super) inside: Option<Box<Shape>>,
     /// The hashes of texts and numbers.
     distinct: HashSet<u64>,
     /// The values of an object's keys, in their order: of the first [`MAX_KEYS`].
@@ -56,8 +69,22 @@ pub(super) struct Seen {
     pub(super) first: Vec<usize>,
 }
 
+/// Numbers, and texts that hold one.
+pub(super) const NUMBERS: [Class; 4] = [
+    Class::Integer,
+    Class::Number,
+    Class::IntegerText,
+    Class::NumberText,
+];
+
 /// How many samples are named as examples.
 const EXAMPLES: usize = 2;
+
+/// The share of values, one in so many, that makes a field one that copies another.
+const RARE_COPY: usize = 10;
+
+/// More different texts than this are not the values of an enumeration.
+const FEW_NAMES: usize = 8;
 
 /// How many different keys of the objects at one path are looked at.
 pub(super) const MAX_KEYS: usize = 2_000;
@@ -75,7 +102,15 @@ impl Shape {
                 Some(float) => self.observe_scalar(Class::Number, &float.to_string(), sample),
                 None => self.observe_scalar(Class::Integer, &number.to_string(), sample),
             },
-            Json::Text(text) => self.observe_scalar(Class::of_text(text), text, sample),
+            Json::Text(text) => {
+                let class = Class::of_text(text);
+                self.observe_scalar(class, text, sample);
+                if class == Class::JsonText
+                    && let Ok(inside) = serde_json::from_str(text)
+                {
+                    self.inside.get_or_insert_default().observe(&inside, sample);
+                }
+            }
             Json::Array(items) => {
                 self.count(Class::Array, sample);
                 self.max_items = self.max_items.max(items.len());
@@ -117,21 +152,40 @@ impl Shape {
 
     fn observe_scalar(&mut self, class: Class, text: &str, sample: usize) {
         self.count(class, sample);
-        self.max_chars = self.max_chars.max(text.chars().count());
         if let Some(digits) = Digits::of(text) {
-            let is_first = self.digits.scale == 0;
-            let is_same = digits.scale == 0 || digits.scale == self.digits.scale;
-            self.has_one_scale = is_first || self.has_one_scale && is_same;
             self.digits.whole = self.digits.whole.max(digits.whole);
             self.digits.scale = self.digits.scale.max(digits.scale);
         }
+        self.has_nul |= text.contains('\0');
         let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
         self.has_padded_digits |= is_digits && text.len() > 1 && text.starts_with('0');
         if let Some(kind) = KINDS.into_iter().find(|kind| kind.is_value(text)) {
             *self.suspects.entry(kind).or_default() += 1;
         }
+        self.observe_unit(class, text);
+        self.like_names += usize::from(is_like_name_of_person(text));
         let hash = self.distinct.hasher().hash_one(text);
         self.distinct.insert(hash);
+    }
+
+    fn observe_unit(&mut self, class: Class, text: &str) {
+        if !NUMBERS.contains(&class) {
+            return;
+        }
+        let unit = text.parse().ok().and_then(unit_of);
+        self.unit = self.unit.or(unit);
+        self.not_in_unit += usize::from(unit.is_none() || unit != self.unit);
+    }
+
+    /// What its numbers count since 1970, if most of them can be times, and how many cannot.
+    pub(super) fn unit(&self) -> Option<(Unit, usize)> {
+        let is_usual = is_most(
+            self.of(&NUMBERS).saturating_sub(self.not_in_unit),
+            self.of(&NUMBERS),
+        );
+        self.unit
+            .filter(|_| is_usual)
+            .map(|unit| (unit, self.not_in_unit))
     }
 
     /// The number of values of these classes.
@@ -156,6 +210,11 @@ impl Shape {
         self.distinct.len() <= 1
             && self.texts_and_numbers() + arrays == self.all()
             && self.max_items == 0
+    }
+
+    /// Whether several texts or numbers are all the same.
+    pub(super) fn is_always_the_same(&self) -> bool {
+        self.distinct.len() == 1 && self.texts_and_numbers() > FEW_NAMES
     }
 
     /// Values other than null, arrays and objects.
@@ -195,27 +254,128 @@ impl Shape {
         self.of(&[Class::Array]) == self.all() && are_scalars
     }
 
+    /// Notes which fields are called `name` in an object that describes a person, in all objects of these values.
+    pub(super) fn note_persons(&mut self, name: &str) {
+        let is_persons = |(key, shape): (&String, &Self)| {
+            matches!(
+                shape.pii(key),
+                Some((
+                    Pii::Email
+                        | Pii::Phone
+                        | Pii::Birth
+                        | Pii::Name
+                        | Pii::Login
+                        | Pii::Address
+                        | Pii::National
+                        | Pii::Circumstance,
+                    _
+                ))
+            )
+        };
+        let is_thing = Pii::is_thing(name);
+        let is_of_person = !is_thing && self.keys.iter().any(is_persons);
+        for (key, shape) in &mut self.keys {
+            shape.is_of_person = is_of_person && key.eq_ignore_ascii_case("name");
+            shape.note_persons(key);
+        }
+        let nested = [&mut self.items, &mut self.inside, &mut self.beyond];
+        for shape in nested.into_iter().flatten() {
+            shape.note_persons(name);
+        }
+    }
+
     /// The kind of personal data that name and values suggest, with the reason.
     pub(super) fn pii(&self, name: &str) -> Option<(Pii, String)> {
         // Null may become anything; true or false is hardly personal.
         if self.texts_and_numbers() == 0 && self.all() > 0 {
             return None;
         }
-        if let Some(kind) = Pii::of_name(name) {
+        let by_name = Pii::of_name(name).filter(|kind| match kind {
+            // A number, or a UUID, stands for a person, and does not name one.
+            Pii::Name | Pii::Login => self.all() == 0 || self.named() > 0,
+            _ => true,
+        });
+        if let Some(kind) = by_name {
             let values = self.suspects.get(&kind).copied().unwrap_or_default();
             return Some((
                 kind,
                 reason("its name", values, self.texts_and_numbers(), kind),
             ));
         }
-        let is_version = words(name).iter().any(|word| word == "version");
+        if self.is_of_person && self.named() > 0 {
+            return Some((
+                Pii::Name,
+                "beside personal data, it is the name of a person".to_owned(),
+            ));
+        }
+        let words = words(name);
+        let is_version = words.iter().any(|word| word == "version");
         let suspect = |(&kind, &values): (&Pii, &usize)| {
             let enough = kind.is_distinct() || values * 2 > self.texts_and_numbers();
             let mistaken = kind == Pii::IpAddress && is_version;
             (enough && !mistaken)
                 .then(|| (kind, reason("", values, self.texts_and_numbers(), kind)))
         };
-        self.suspects.iter().find_map(suspect)
+        if let Some(found) = self.suspects.iter().find_map(suspect) {
+            return Some(found);
+        }
+        let is_name = words.last().is_some_and(|last| last == "name");
+        if is_name && self.are_like_names() {
+            let why = reason("", self.like_names, self.texts_and_numbers(), Pii::Name);
+            return Some((Pii::Name, why));
+        }
+        let copied = self
+            .copies
+            .as_ref()
+            .filter(|(_, values)| values * RARE_COPY >= self.all());
+        copied.map(|(of, values)| {
+            let all = self.texts_and_numbers();
+            (
+                Pii::Copy,
+                format!("{values} of {all} values contain a value of {of:?}, which is masked"),
+            )
+        })
+    }
+
+    /// What an unmasked field of this name may tell of a person.
+    pub(super) fn mention(&self, name: &str) -> Option<String> {
+        if self.of(&[Class::Text]) == 0 {
+            return None;
+        }
+        if let Some((of, values)) = &self.copies {
+            let all = self.texts_and_numbers();
+            return Some(format!(
+                "{values} of {all} values contain a value of {of:?}, which is masked"
+            ));
+        }
+        let is_type = || {
+            words(name)
+                .last()
+                .is_some_and(|last| is_in("action event kind status type", last))
+        };
+        match self.are_like_names() && !is_type() {
+            _ if Pii::is_possible(name) => Some("its name".to_owned()),
+            true => Some(reason(
+                "",
+                self.like_names,
+                self.texts_and_numbers(),
+                Pii::Name,
+            )),
+            false => None,
+        }
+    }
+
+    /// Whether nearly all texts are written like different names of persons.
+    fn are_like_names(&self) -> bool {
+        self.like_names > 0 && is_most(self.like_names, self.scalars()) && {
+            self.distinct.len() * 2 > self.like_names || self.distinct.len() > FEW_NAMES
+        }
+    }
+
+    /// Values that can name a person.
+    fn named(&self) -> usize {
+        let others = [Class::Uuid, Class::Empty];
+        self.scalars() - self.of(&NUMBERS) - self.of(&others) - self.of(&[Class::Bool])
     }
 
     /// The kind of personal data that a part suggests, at any depth.
@@ -232,8 +392,14 @@ impl Shape {
                 .and_then(|beyond| beyond.pii_inside(""))
         };
         let of_other_keys = || self.beyond_pii;
+        let of_inside = || {
+            self.inside
+                .as_ref()
+                .and_then(|inside| inside.pii_inside(""))
+        };
         own.or_else(of_keys)
             .or_else(of_items)
+            .or_else(of_inside)
             .or_else(of_other_keys)
             .or_else(of_others)
     }

@@ -1,9 +1,10 @@
 //! What the messages of a queue are wrapped in, and the bodies below it.
 
 use mapping::internals::is_s3_pointer;
-use mapping::{Envelope, ExtractError, Format, Message, Metadata, Wrapping};
+use mapping::{Encoding, Envelope, ExtractError, Format, Message, Metadata, Packing, Wrapping};
 
 use super::json::Json;
+use super::names::joined;
 use crate::cli::samples::Sample;
 
 /// What the bodies of most samples are.
@@ -16,57 +17,120 @@ pub(super) enum Wrap {
     S3,
 }
 
-/// How most bodies hold their records: `None` if a body is one record.
-pub(super) type Packed = Option<Format>;
+/// How most bodies hold their records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packed {
+    /// A body is one record.
+    No,
+    Array,
+    Lines,
+    /// Some bodies are one record, others an array of them.
+    Either,
+}
+
+impl Packed {
+    fn format(self) -> Format {
+        match self {
+            Self::Lines => Format::Lines,
+            Self::No | Self::Array | Self::Either => Format::Json,
+        }
+    }
+}
+
+/// The envelope and the encoding of most samples.
+pub(super) fn wrapping(samples: &[Sample]) -> Wrapping {
+    let envelope = envelope(samples);
+    let with = |encoding| Wrapping {
+        envelope,
+        encoding: Packing::As(encoding),
+        ..Wrapping::default()
+    };
+    let is_json = |wrapping: &Wrapping, format: Format, sample: &Sample| {
+        let wrapping = Wrapping {
+            format,
+            ..wrapping.clone()
+        };
+        let message = Message::extract(&sample.record, &wrapping);
+        let body = message
+            .ok()
+            .and_then(|message| serde_json::from_str(message.body()).ok());
+        matches!(body, Some(Json::Object(_) | Json::Array(_)))
+    };
+    let fits_most = |wrapping: &Wrapping| {
+        let fits = |sample: &&Sample| {
+            let formats = [Format::Json, Format::Lines];
+            formats
+                .into_iter()
+                .any(|format| is_json(wrapping, format, sample))
+        };
+        samples.iter().filter(fits).count() * 2 > samples.len()
+    };
+    let packed = [Encoding::GzipBase64, Encoding::ZstdBase64, Encoding::Base64];
+    let all = [Encoding::None].into_iter().chain(packed).map(with);
+    all.into_iter()
+        .find(fits_most)
+        .unwrap_or(with(Encoding::None))
+}
 
 /// How the bodies of the samples hold records: as most of them can be read.
-pub(super) fn packed(samples: &[Sample], envelope: Envelope) -> Packed {
+pub(super) fn packed(samples: &[Sample], wrapping: &Wrapping) -> Packed {
     let fit = |packed: Packed| {
-        let are_objects = |records: &Vec<Json>| {
-            let is_object = |record: &Json| matches!(record, Json::Object(_));
-            !records.is_empty() && records.iter().all(is_object)
-        };
+        let are_objects =
+            |records: &Vec<Json>| !records.is_empty() && records.iter().all(Json::is_object);
         let read = samples
             .iter()
-            .filter_map(|sample| records(sample, envelope, packed).ok());
+            .filter_map(|sample| records(sample, wrapping, packed).ok());
         read.filter(are_objects).count()
     };
-    let mut best = (None, fit(None));
-    for packed in [Format::Json, Format::Lines].map(Some) {
+    let mut best = (Packed::No, fit(Packed::No));
+    for packed in [Packed::Array, Packed::Lines] {
         // The others are not read again where all are objects.
         if best.1 < samples.len() {
             let fits = fit(packed);
             best = if fits > best.1 { (packed, fits) } else { best };
         }
     }
-    best.0
+    let is_json = best.0 != Packed::Lines && best.1 < samples.len();
+    match is_json && fit(Packed::Either) >= best.1 + MIN_OTHERS {
+        true => Packed::Either,
+        false => best.0,
+    }
 }
+
+/// Fewer messages than this that are packed otherwise are odd.
+const MIN_OTHERS: usize = 2;
 
 /// The records of a sample.
 pub(super) fn records(
     sample: &Sample,
-    envelope: Envelope,
+    wrapping: &Wrapping,
     packed: Packed,
 ) -> Result<Vec<Json>, &'static str> {
     let wrapping = Wrapping {
-        envelope,
-        format: packed.unwrap_or_default(),
-        ..Wrapping::default()
+        format: packed.format(),
+        ..wrapping.clone()
     };
     let message = Message::extract(&sample.record, &wrapping).map_err(|error| match error {
         ExtractError::LineNotJson(_) => "a line of the message is not JSON",
-        _ => "it is not in the envelope of most samples",
+        ExtractError::NotInEnvelope(_) => "it is not in the envelope of most samples",
+        _ => "it is not packed like most samples",
     })?;
     if is_s3_pointer(message.body()) {
         return Err("the message is in S3: take the content of the object as the sample");
     }
     let body = serde_json::from_str(message.body()).map_err(|_| "the message is not JSON")?;
     match (packed, body) {
-        (None, body) => Ok(vec![body]),
-        (Some(_), Json::Array(records)) => Ok(records),
-        (Some(_), _) => Err("the message is not an array, unlike most samples"),
+        (Packed::No, body) => Ok(vec![body]),
+        (Packed::Array | Packed::Lines | Packed::Either, Json::Array(records)) => Ok(records),
+        (Packed::Either, body) => Ok(vec![body]),
+        (Packed::Array | Packed::Lines, _) => {
+            Err("the message is not an array, unlike most samples")
+        }
     }
 }
+
+/// The key of an EventBridge event that has the message.
+const DETAIL: &str = "detail";
 
 /// Keys that every event of EventBridge has.
 /// Source: <https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html>.
@@ -96,6 +160,28 @@ impl Wrap {
         }
     }
 
+    /// Where the mapping's paths start: `root`, as the mapping writes it.
+    pub(super) fn root(self) -> Option<&'static str> {
+        match self {
+            Self::EventBridge => Some(DETAIL),
+            Self::None | Self::S3 => None,
+        }
+    }
+
+    /// How many steps lead to where the paths start.
+    pub(super) fn depth(self) -> usize {
+        usize::from(self.root().is_some())
+    }
+
+    /// A path of the body, as the mapping writes it.
+    pub(super) fn from(self, path: &[&str]) -> String {
+        match (self.root(), path) {
+            (Some(root), [first, rest @ ..]) if *first == root && !rest.is_empty() => joined(rest),
+            (Some(_), _) => format!("$.{}", joined(path)),
+            (None, _) => joined(path),
+        }
+    }
+
     /// Why a body does not count.
     pub(super) fn mismatch(self) -> &'static str {
         match self {
@@ -107,7 +193,7 @@ impl Wrap {
 }
 
 /// The envelope of most samples.
-pub(super) fn envelope(samples: &[Sample]) -> Envelope {
+fn envelope(samples: &[Sample]) -> Envelope {
     let fits_most = |envelope: &Envelope| {
         let fits = |sample: &&Sample| Message::extract(&sample.record, &(*envelope).into()).is_ok();
         samples.iter().filter(fits).count() * 2 > samples.len()
