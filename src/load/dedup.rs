@@ -38,6 +38,11 @@ impl Deduplicated {
     }
 }
 
+/// The rows that one batch would store of these: one per key.
+pub fn one_per_key(mapping: &TableMapping, rows: &Rows, candidates: &[usize]) -> Vec<usize> {
+    deduplicate(mapping, rows, candidates).unique
+}
+
 /// Chooses among the rows of each key as if they came one by one: the first under `ignore`; under
 /// `update` the newest, and of those the last.
 pub(super) fn deduplicate(
@@ -90,8 +95,9 @@ pub(super) fn deduplicate(
     }
 }
 
-/// Which of two values, in Postgres's binary form, is less. Null is the least, as in the statement.
-fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
+/// Which of two values, in Postgres's binary form, is less. Null is the least, as in the statement. Values of types
+/// that `newer` cannot have are equal.
+pub fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
     let (a, b) = match (a, b) {
         (Some(a), Some(b)) => (a, b),
         _ => return a.is_some().cmp(&b.is_some()),

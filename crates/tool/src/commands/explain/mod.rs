@@ -6,7 +6,6 @@ mod privacy;
 mod summary;
 mod unmapped;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -20,7 +19,7 @@ use sqs_to_postgres::aws::Aws;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, line};
-use crate::cli::samples::{self, Sample};
+use crate::cli::samples::{Sample, SampleFlags};
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use findings::{Findings, Severity};
 use privacy::Privacy;
@@ -44,8 +43,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// Files of JSON messages (one per line, pretty-printed or in an array), Lambda events, or output of aws sqs receive-message; stdin if omitted or -
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) samples: SampleFlags,
     /// Show only messages that are rejected, and the summary
     #[arg(long)]
     rejected: bool,
@@ -120,10 +119,10 @@ impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
         if self.privacy {
-            return self.map_privacy(&explainer);
+            return self.map_privacy(&explainer).await;
         }
         let pipeline = &explainer.pipeline;
-        let mut samples = samples::read(&self.files)?;
+        let mut samples = self.samples.read().await?;
         let mut summary = Summary::new(pipeline);
         let mut findings = Findings::new(pipeline, self.show_values);
         let compiled = &explainer.compiled;
@@ -161,10 +160,10 @@ impl Explain {
     }
 
     /// Without samples by the mapping alone.
-    fn map_privacy(&self, explainer: &Explainer) -> Result<Outcome, CliError> {
-        let mut samples = match self.files.is_empty() {
-            true => Vec::new(),
-            false => samples::read(&self.files)?,
+    async fn map_privacy(&self, explainer: &Explainer) -> Result<Outcome, CliError> {
+        let mut samples = match self.samples.are_named() {
+            true => self.samples.read().await?,
+            false => Vec::new(),
         };
         let mut findings = Findings::new(&explainer.pipeline, false);
         let mut privacy = Privacy::new(&explainer.pipeline);

@@ -15,7 +15,6 @@ mod value;
 mod wrap;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use ::mapping::internals::ORIGIN;
 use ::mapping::{Compiled, Envelope, KeyRing, Message, Pipeline};
@@ -25,7 +24,7 @@ use mapping::{Group, Observed};
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, counted, escaped};
-use crate::cli::samples::{self, Sample};
+use crate::cli::samples::{Sample, SampleFlags};
 use crate::commands::schema::REFERENCE;
 use json::Json;
 pub(crate) use keys::{FieldNames, is_name};
@@ -36,6 +35,7 @@ use wrap::{Wrap, envelope, packed, records};
 
 const EXAMPLES: &str = "\
 Examples:
+  sqs-to-postgres infer --queue-name orders > orders.toml
   sqs-to-postgres infer --table shop.orders orders.jsonl > pipeline.toml
   sqs-to-postgres explain --pipeline pipeline.toml orders.jsonl";
 
@@ -52,8 +52,8 @@ const MAX_WARNINGS: usize = 20;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
-    /// Files of JSON messages (one per line, pretty-printed or in an array), Lambda events, or output of aws sqs receive-message; stdin if omitted or -
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) samples: SampleFlags,
     /// Name of the table, or "schema.table"; names of further tables begin with it
     #[arg(long, value_name = "NAME", default_value = "messages")]
     table: String,
@@ -61,7 +61,7 @@ pub(crate) struct Infer {
 
 impl Infer {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
-        let samples = samples::read(&self.files)?;
+        let samples = self.samples.read().await?;
         let (observed, omitted) = observe(&samples);
         if observed.is_empty() {
             return Err(CliError::invalid(
