@@ -3,6 +3,7 @@
 //! `make test` starts both.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+mod against;
 mod casts;
 mod check;
 mod check_samples;
