@@ -54,7 +54,7 @@ impl SampleFlags {
         };
         let mut samples = Vec::new();
         let take = |record: Value| {
-            let id = record["messageId"].as_str().unwrap_or_default();
+            let id = text_at(&record, "messageId").unwrap_or_default();
             samples.push(sample(format!("message {}", escaped(id)), record)?);
             Ok(())
         };
@@ -239,6 +239,10 @@ fn event_records(value: &str) -> Option<Vec<Value>> {
     are_received.then(|| messages.iter().map(of_received).collect())
 }
 
+fn text_at<'v>(object: &'v Value, name: &str) -> Option<&'v str> {
+    object.get(name)?.as_str()
+}
+
 /// A record of an SQS event, as `sample` prints it, or one of the messages of `aws sqs receive-message`.
 pub(crate) fn single_record(value: &str) -> Option<Value> {
     let may_be = || value.contains(SQS) || value.contains("ReceiptHandle");
@@ -246,8 +250,8 @@ pub(crate) fn single_record(value: &str) -> Option<Value> {
         return None;
     }
     let value: Value = serde_json::from_str(value).ok()?;
-    let has_texts = |names: &[&str]| names.iter().all(|name| value[name].is_string());
-    if value["eventSource"] == SQS && has_texts(&["messageId", "body"]) {
+    let has_texts = |names: &[&str]| names.iter().all(|name| text_at(&value, name).is_some());
+    if text_at(&value, "eventSource") == Some(SQS) && has_texts(&["messageId", "body"]) {
         return Some(value);
     }
     has_texts(&["MessageId", "ReceiptHandle", "Body"]).then(|| of_received(&value))
