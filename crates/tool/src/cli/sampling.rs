@@ -77,14 +77,13 @@ impl Sampler {
         let result = hold(&self.in_flight, work).await;
         let done = progress.end();
         let is_interrupted = stop.is_asked();
-        let name = name_of(&self.attributes.arn);
         let visible = if result.is_ok() {
             "; all are visible again"
         } else {
             ""
         };
         let end = if is_interrupted { "; interrupted" } else { "" };
-        eprintln!("sampled {done} from {name}{visible}{end}");
+        eprintln!("sampled {done}{visible}{end}");
         result?;
         let missed = missed?;
         if !missed.is_empty() && !is_interrupted {
