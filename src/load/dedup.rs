@@ -43,6 +43,12 @@ impl Deduplicated {
     }
 }
 
+/// The rows that one batch would store of these, in the order in which it stores them: one per key, or several where
+/// columns keep stored values.
+pub fn selected(mapping: &TableMapping, table: &TableRows, candidates: &[usize]) -> Vec<usize> {
+    deduplicate(mapping, table, candidates).steps.concat()
+}
+
 /// Chooses among the rows of each key as if they came one by one: the first under `ignore`; under
 /// `update` the newest, and of those the last.
 pub(super) fn deduplicate(
@@ -151,8 +157,9 @@ fn needed(of_key: impl Iterator<Item = usize>, kept: &[usize], table: &TableRows
     needed
 }
 
-/// Which of two values, in Postgres's binary form, is less. Null is the least, as in the statement.
-fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
+/// Which of two values, in Postgres's binary form, is less. Null is the least, as in the statement. Values of types
+/// that `newer` cannot have are equal.
+pub fn compare(column_type: ColumnType, a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
     let (a, b) = match (a, b) {
         (Some(a), Some(b)) => (a, b),
         _ => return a.is_some().cmp(&b.is_some()),

@@ -31,6 +31,7 @@ use crate::deadline::TimeBudget;
 use crate::schema::{Known, TableError};
 use attempt::Failure;
 use batch::Batch;
+pub use dedup::{compare, selected};
 use optimistic::Optimistic;
 use sql::Statements;
 

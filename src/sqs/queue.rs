@@ -54,6 +54,8 @@ pub struct Depth {
     pub waiting: u64,
     /// Messages in flight, backed off or delayed.
     pub invisible: u64,
+    /// How many of the invisible ones are delayed.
+    pub delayed: u64,
 }
 
 /// The redrive policy of a queue.
@@ -273,14 +275,15 @@ impl Attributes {
         let text = |name: Name| attributes.get(&name).map_or("", String::as_str);
         let number = |name: Name| text(name).parse::<u64>().ok();
         let seconds = |name: Name| Duration::from_secs(number(name).unwrap_or(0));
+        let delayed = number(Name::ApproximateNumberOfMessagesDelayed)?;
         Some(Self {
             arn: text(Name::QueueArn).to_owned(),
             visibility_timeout: seconds(Name::VisibilityTimeout),
             retention: seconds(Name::MessageRetentionPeriod),
             depth: Depth {
                 waiting: number(Name::ApproximateNumberOfMessages)?,
-                invisible: number(Name::ApproximateNumberOfMessagesNotVisible)?
-                    + number(Name::ApproximateNumberOfMessagesDelayed)?,
+                invisible: number(Name::ApproximateNumberOfMessagesNotVisible)? + delayed,
+                delayed,
             },
             redrive_policy: RedrivePolicy::parse(text(Name::RedrivePolicy)),
         })
@@ -288,6 +291,11 @@ impl Attributes {
 }
 
 impl RedrivePolicy {
+    /// After how many receives SQS moves a message, if it is a number.
+    pub fn max_receives(&self) -> Option<u64> {
+        self.max_receive_count.parse().ok()
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let policy: Value = serde_json::from_str(text).ok()?;
         Some(Self {

@@ -14,7 +14,7 @@ from shell import newcomer
 from stack import __main__ as commands
 from stack import postgres, run
 from stack.deploy import Deployment, client, stop_polling
-from stack.example import stored
+from stack.example import stored, tables
 from stack.mapping import Mapping
 from stack.settings import Settings
 
@@ -61,7 +61,7 @@ def examples(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
         file = folder / f"{name}-{schema}.toml"
         file.write_text(toml.replace('"shop.', f'"{schema}.'))
         return Example(
-            settings, Mapping.of(file), jsonl.splitlines(), re.sub("^shop", schema, rows, flags=re.M)
+            settings, Mapping.of(file), jsonl.splitlines(), re.sub("^shop", schema, tables(rows), flags=re.M)
         )
 
     made = {name: copied(name) for name in DEPLOYED}
@@ -85,7 +85,7 @@ def test_make_run_shows_an_order_with_its_lines_and_nothing_of_a_bad_one(setting
     done = typed(settings, command)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(pattern(shown), done.stdout), done.stdout
-    assert (settings.root / "examples" / "orders.rows").read_text() in done.stdout
+    assert tables((settings.root / "examples" / "orders.rows").read_text()) in done.stdout
     assert "Compiling" not in done.stderr
 
 

@@ -99,7 +99,7 @@ def test_samples_become_rows_through_a_function_with_their_mapping(
 def test_samples_become_rows_by_drain(journey: Journey, messages: int) -> None:
     queue = steps("docs/CLI.md", "A queue with its dead-letter queue")
     environment, *typed = steps(PAGE, "Without a function")
-    journey.type([environment, *queue, *typed])
+    journey.type([environment, *queue, *typed, *steps(PAGE, "A test for the mapping")])
     assert messages * 0.9 < journey.rows() <= messages
 
 

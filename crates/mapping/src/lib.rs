@@ -81,7 +81,8 @@ pub use types::{ColumnType, Element};
 /// - What a mapping reads, and what it finds in a message: [`Reads`](internals::Reads),
 ///   [`Observation`](internals::Observation).
 /// - Several records in one message, packed and split: [`Records`](internals::Records).
-/// - Rows and cells, one by one: [`put_value`](internals::put_value), [`readable`](internals::readable).
+/// - Rows and cells, one by one: [`put_value`](internals::put_value), [`readable`](internals::readable),
+///   [`printed_jsonb`](internals::printed_jsonb).
 /// - Names and strings as SQL writes them, and words that were misspelt:
 ///   [`quote_identifier`](internals::quote_identifier), [`similar`](internals::similar).
 pub mod internals {
@@ -94,7 +95,7 @@ pub mod internals {
     pub use crate::transform::{Observation, Tested, takes};
 
     pub use crate::rows::{put_array_head, put_null, put_value};
-    pub use crate::transform::{Numeric, readable};
+    pub use crate::transform::{Numeric, printed_jsonb, readable};
     pub use crate::types::Kind;
 
     pub use crate::text::{

@@ -21,9 +21,9 @@ use commands::Command;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  some messages failed, became dead letters or are still invisible; or ddl --diff, forget
-     or remask did not do everything; or drain, forget, redrive, remask or send was interrupted,
-     or its output was cut off
+  1  some messages failed, became dead letters or are still invisible; or test found other rows
+     than expected; or ddl --diff, forget or remask did not do everything; or drain, forget,
+     redrive, remask or send was interrupted, or its output was cut off; or sample was interrupted
   2  the command line, a setting, the mapping or the table is wrong
   3  a system it needs is unavailable, or drain cannot know whether the queue is empty
 

@@ -134,7 +134,7 @@ fn with_ours(
 }
 
 /// Whether an attribute is the sender's own, though it may have the name of one of ours.
-fn is_senders(name: &str, text: &str) -> bool {
+pub fn is_senders(name: &str, text: &str) -> bool {
     match name {
         ORIGIN => Origin::parse(text).is_none(),
         REJECTION => Reason::parse(text).is_none(),

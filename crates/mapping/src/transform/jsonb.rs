@@ -3,7 +3,12 @@
 //! Postgres stores `1e131071` in a few bytes and prints it as 131,072 digits: a small message could create a value
 //! that no client can read, and with it a table that cannot be dumped.
 
-use super::decimal::Decimal;
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use serde_json::value::RawValue;
+
+use super::decimal::{Decimal, Numeric};
 use crate::rejection::Rule;
 use crate::types::{ColumnType, MAX_DIGITS};
 
@@ -20,6 +25,47 @@ pub(super) const MAX_EXPANSION_BYTES: usize = 1 << 20;
 const MAX_EXPONENT: i32 = i32::MAX / 2;
 
 const OUT_OF_RANGE: Rule = Rule::Range(ColumnType::Jsonb);
+
+/// A jsonb value as Postgres prints it: keys by their length and then by their bytes, the last of equal ones, and numbers
+/// without exponents. `None` if it is not JSON.
+/// Source: `JsonbToCStringWorker` and `lengthCompareJsonbString` in
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/>.
+pub fn printed_jsonb(json: &str) -> Option<String> {
+    let json = json.trim_ascii();
+    match json.as_bytes().first()? {
+        b'{' => {
+            let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+            let mut fields: Vec<_> = fields.into_iter().collect();
+            fields.sort_by_key(|(key, _)| key.len());
+            let fields = fields.into_iter().map(|(key, value)| {
+                let key = serde_json::to_string(&key).ok()?;
+                Some(format!("{key}: {}", printed_jsonb(value.get())?))
+            });
+            Some(format!(
+                "{{{}}}",
+                fields.collect::<Option<Vec<_>>>()?.join(", ")
+            ))
+        }
+        b'[' => {
+            let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+            let elements = elements.iter().map(|element| printed_jsonb(element.get()));
+            Some(format!(
+                "[{}]",
+                elements.collect::<Option<Vec<_>>>()?.join(", ")
+            ))
+        }
+        b'"' => {
+            let text: String = serde_json::from_str(json).ok()?;
+            serde_json::to_string(&text).ok()
+        }
+        b'-' | b'0'..=b'9' => {
+            let mut bytes = BytesMut::new();
+            Decimal::parse(json)?.write_numeric(&mut bytes).ok()?;
+            Some(Numeric::read(&bytes)?.text())
+        }
+        _ => Some(json.to_owned()),
+    }
+}
 
 pub(crate) fn check(json: &str) -> Result<(), Rule> {
     let bytes = json.as_bytes();

@@ -29,6 +29,7 @@ use crate::rows::{MessageRows, RowKind};
 use convert::Value;
 pub use convert::takes;
 pub use decimal::Numeric;
+pub use jsonb::printed_jsonb;
 pub use observe::{Observation, Tested};
 use parts::{Unvisited, each_element};
 pub use readable::readable;

@@ -9,6 +9,7 @@ pub(crate) mod lookup;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod samples;
+pub(crate) mod sampling;
 pub(crate) mod server_log;
 pub(crate) mod settings;
 pub(crate) mod signals;

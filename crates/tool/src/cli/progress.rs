@@ -7,8 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sqs_to_postgres::config::LogSettings;
 use sqs_to_postgres::telemetry;
 
+use crate::cli::error::CliError;
 use crate::cli::log::Readable;
-use crate::cli::output::counted;
+use crate::cli::output::{counted, line};
 
 /// Interval of the lines without a terminal.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -90,6 +91,11 @@ impl Progress {
     /// Writes a line without disturbing the bar.
     pub(crate) fn say(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Writes to stdout without disturbing the bar.
+    pub(crate) fn print(&self, text: &str) -> Result<(), CliError> {
+        self.bar.suspend(|| line(text))
     }
 
     /// Removes the bar and returns number, duration and rate.

@@ -1,22 +1,70 @@
-//! Sample messages, from files or stdin: JSON lines, JSON values one after the other however they are laid out, a JSON
-//! array of messages, events of a Lambda function, or what `aws sqs receive-message` prints.
+//! Sample messages, from a queue, files or stdin: JSON lines, JSON values one after the other however they are laid out,
+//! a JSON array of messages, events of a Lambda function or their records, as `sample` prints them, or what
+//! `aws sqs receive-message` prints.
 
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::Args;
 use mapping::Record;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::cli::error::CliError;
+use super::error::CliError;
+use super::output::escaped;
+use super::sampling::{SampleCount, Sampler};
+use super::settings::SampledQueueFlags;
+
+/// Where the records of an SQS event come from, as they say themselves.
+const SQS: &str = "aws:sqs";
 
 /// The name of stdin in error messages.
 const STDIN: &str = "stdin";
+
+/// Where sample messages come from.
+#[derive(Debug, Args)]
+pub(crate) struct SampleFlags {
+    /// Files of JSON messages (one per line, pretty-printed or in an array), output of sample or aws sqs receive-message, or Lambda events; stdin if omitted or -
+    #[arg(conflicts_with_all = ["queue_url", "queue_name"])]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    count: SampleCount,
+    #[command(flatten)]
+    queue: SampledQueueFlags,
+}
+
+impl SampleFlags {
+    /// Whether they come from a queue.
+    pub(crate) fn is_queue(&self) -> bool {
+        self.queue.is_named()
+    }
+
+    /// Whether they come from a queue or from files, and not from stdin because nothing is named.
+    pub(crate) fn are_named(&self) -> bool {
+        self.is_queue() || !self.files.is_empty()
+    }
+
+    pub(crate) async fn read(&self) -> Result<Vec<Sample>, CliError> {
+        let Some(queue) = self.queue.queue().await? else {
+            return read(&self.files);
+        };
+        let mut samples = Vec::new();
+        let take = |record: Value| {
+            let id = text_at(&record, "messageId").unwrap_or_default();
+            samples.push(sample(format!("message {}", escaped(id)), record)?);
+            Ok(())
+        };
+        let sampler = Sampler::of(queue, &self.count).await?;
+        match sampler.read(take).await? {
+            true => Err(CliError::invalid("interrupted: run it again")),
+            false => Ok(samples),
+        }
+    }
+}
 
 /// A sample message.
 pub(crate) struct Sample {
@@ -30,24 +78,37 @@ pub(crate) struct Sample {
 
 /// The messages of these files, or of stdin if there are none.
 pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<Sample>, CliError> {
-    let mut samples = Vec::new();
+    let mut reader = Reader::new(Clock::Now);
     if files.is_empty() {
-        samples.extend(split("", &stdin()?)?);
+        reader.split("", &stdin()?)?;
     }
     for file in files {
         let name = file.display().to_string();
         let text = match name.as_str() {
             "-" => stdin()?,
-            _ => fs::read_to_string(file).map_err(|error| CliError::input(&name, &error))?,
+            _ => text_of(file)?,
         };
         let before = if files.len() > 1 {
             format!("{name}, ")
         } else {
             String::new()
         };
-        samples.extend(split(&before, &text)?);
+        reader.split(&before, &text)?;
     }
-    Ok(samples)
+    Ok(reader.samples)
+}
+
+/// The messages of a file, sent a second apart from the beginning of 2026 on, so that each time they have the same ids
+/// and times.
+pub(crate) fn read_dated(file: &Path) -> Result<Vec<Sample>, CliError> {
+    let mut reader = Reader::new(Clock::Fixed);
+    reader.split("", &text_of(file)?)?;
+    Ok(reader.samples)
+}
+
+fn text_of(file: &Path) -> Result<String, CliError> {
+    let name = || file.display().to_string();
+    fs::read_to_string(file).map_err(|error| CliError::input(&name(), &error))
 }
 
 fn stdin() -> Result<String, CliError> {
@@ -57,55 +118,101 @@ fn stdin() -> Result<String, CliError> {
     Ok(text)
 }
 
-/// The messages of a text. Their places begin with `before`.
-fn split(before: &str, text: &str) -> Result<Vec<Sample>, CliError> {
-    let text = text.trim_start_matches('\u{feff}');
-    let mut samples = Vec::new();
-    let is_object = |value: &&RawValue| value.get().starts_with('{');
-    if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text)
-        && elements.iter().any(is_object)
-    {
-        for (element, number) in elements.iter().zip(1..) {
-            let place = format!("{before}element {number}");
-            add(&mut samples, &place, element.get())?;
-        }
-        for sample in &mut samples {
-            sample.is_element = true;
-        }
-        return Ok(samples);
-    }
-    let values = values(text);
-    match values[..] {
-        [(_, value)] if serde_json::from_str::<IgnoredAny>(value).is_ok() => {
-            let place = match event_records(value) {
-                Some(_) => before.to_owned(),
-                None => format!("{before}message"),
-            };
-            add(&mut samples, &place, value)?;
-        }
-        _ => {
-            for (line, value) in values {
-                add(&mut samples, &format!("{before}line {line}"), value)?;
-            }
-        }
-    }
-    Ok(samples)
+/// When messages that do not say it were sent.
+#[derive(Clone, Copy)]
+enum Clock {
+    Now,
+    /// A second apart, from the beginning of 2026 on.
+    Fixed,
 }
 
-/// Adds the message with this body, or the messages of this event.
-fn add(samples: &mut Vec<Sample>, place: &str, value: &str) -> Result<(), CliError> {
-    let Some(records) = event_records(value) else {
-        samples.push(of_body(place.to_owned(), value)?);
-        return Ok(());
-    };
-    let place = match place {
-        "" => String::new(),
-        place => format!("{}, ", place.trim_end_matches(", ")),
-    };
-    for (record, number) in records.into_iter().zip(1..) {
-        samples.push(sample(format!("{place}record {number}"), record)?);
+/// 2026-01-01T00:00:00Z, in milliseconds since 1970.
+const FIXED_START_MILLIS: u128 = 1_767_225_600_000;
+
+/// Reads messages.
+struct Reader {
+    samples: Vec<Sample>,
+    clock: Clock,
+}
+
+impl Reader {
+    fn new(clock: Clock) -> Self {
+        Self {
+            samples: Vec::new(),
+            clock,
+        }
     }
-    Ok(())
+
+    /// Adds the messages of a text. Their places begin with `before`.
+    fn split(&mut self, before: &str, text: &str) -> Result<(), CliError> {
+        let text = text.trim_start_matches('\u{feff}');
+        let is_object = |value: &&RawValue| value.get().starts_with('{');
+        if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text)
+            && elements.iter().any(is_object)
+        {
+            let first = self.samples.len();
+            for (element, number) in elements.iter().zip(1..) {
+                let place = format!("{before}element {number}");
+                self.add(&place, element.get())?;
+            }
+            for sample in self.samples.iter_mut().skip(first) {
+                sample.is_element = true;
+            }
+            return Ok(());
+        }
+        let values = values(text);
+        match values[..] {
+            [(_, value)] if serde_json::from_str::<IgnoredAny>(value).is_ok() => {
+                let place = match event_records(value) {
+                    Some(_) => before.to_owned(),
+                    None => format!("{before}message"),
+                };
+                self.add(&place, value)?;
+            }
+            _ => {
+                for (line, value) in values {
+                    self.add(&format!("{before}line {line}"), value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the message with this body, or the messages of this event.
+    fn add(&mut self, place: &str, value: &str) -> Result<(), CliError> {
+        if let Some(record) = single_record(value) {
+            self.samples.push(sample(place.to_owned(), record)?);
+            return Ok(());
+        }
+        let Some(records) = event_records(value) else {
+            let sample = self.of_body(place.to_owned(), value)?;
+            self.samples.push(sample);
+            return Ok(());
+        };
+        let place = match place {
+            "" => String::new(),
+            place => format!("{}, ", place.trim_end_matches(", ")),
+        };
+        for (record, number) in records.into_iter().zip(1..) {
+            self.samples
+                .push(sample(format!("{place}record {number}"), record)?);
+        }
+        Ok(())
+    }
+
+    /// A message with this body, as if SQS delivered it now. Messages of different files, too, have different ids.
+    fn of_body(&self, place: String, body: &str) -> Result<Sample, CliError> {
+        let number = self.samples.len() + 1;
+        let sent = match self.clock {
+            Clock::Now => now_millis(),
+            Clock::Fixed => FIXED_START_MILLIS + number as u128 * 1_000,
+        };
+        let record = json!({
+            "messageId": format!("00000000-0000-4000-8000-{number:012}"), "body": body,
+            "attributes": delivered_at(sent),
+        });
+        sample(place, record)
+    }
 }
 
 /// The records of an SQS event, or of received messages. A message may have `Records` of its own, as S3 notifications
@@ -132,6 +239,24 @@ fn event_records(value: &str) -> Option<Vec<Value>> {
     are_received.then(|| messages.iter().map(of_received).collect())
 }
 
+fn text_at<'v>(object: &'v Value, name: &str) -> Option<&'v str> {
+    object.get(name)?.as_str()
+}
+
+/// A record of an SQS event, as `sample` prints it, or one of the messages of `aws sqs receive-message`.
+pub(crate) fn single_record(value: &str) -> Option<Value> {
+    let may_be = || value.contains(SQS) || value.contains("ReceiptHandle");
+    if !value.starts_with('{') || !may_be() {
+        return None;
+    }
+    let value: Value = serde_json::from_str(value).ok()?;
+    let has_texts = |names: &[&str]| names.iter().all(|name| text_at(&value, name).is_some());
+    if text_at(&value, "eventSource") == Some(SQS) && has_texts(&["messageId", "body"]) {
+        return Some(value);
+    }
+    has_texts(&["MessageId", "ReceiptHandle", "Body"]).then(|| of_received(&value))
+}
+
 /// A received message as Lambda passes it.
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Message.html>.
 fn of_received(message: &Value) -> Value {
@@ -147,7 +272,7 @@ fn of_received(message: &Value) -> Value {
     });
     let attributes: Map<String, Value> = attributes.collect();
     // Those that receive-message was not asked for are missing, although every message has them.
-    let mut system = delivered_now();
+    let mut system = delivered_at(now_millis());
     let received = message["Attributes"].as_object().into_iter().flatten();
     system.extend(received.map(|(name, value)| (name.clone(), value.clone())));
     json!({
@@ -191,26 +316,17 @@ fn value_end(text: &str) -> usize {
     }
 }
 
-/// A message with this body, as if SQS delivered it now. Messages of different files, too, have different ids.
-fn of_body(place: String, body: &str) -> Result<Sample, CliError> {
-    static NUMBER: AtomicUsize = AtomicUsize::new(1);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let record = json!({
-        "messageId": format!("00000000-0000-4000-8000-{number:012}"), "body": body,
-        "attributes": delivered_now(),
-    });
-    sample(place, record)
+fn now_millis() -> u128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_millis()
 }
 
-/// The attributes of a message that SQS received and delivered now.
-fn delivered_now() -> Map<String, Value> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = now.as_millis().to_string();
+/// The attributes of a message that SQS received and delivered at this time.
+fn delivered_at(millis: u128) -> Map<String, Value> {
+    let time = millis.to_string();
     let attributes = [
-        ("SentTimestamp", now.clone()),
-        ("ApproximateFirstReceiveTimestamp", now),
+        ("SentTimestamp", time.clone()),
+        ("ApproximateFirstReceiveTimestamp", time),
         ("ApproximateReceiveCount", "1".to_owned()),
     ];
     let attributes = attributes.map(|(name, value)| (name.to_owned(), Value::from(value)));

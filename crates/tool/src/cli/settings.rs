@@ -91,6 +91,39 @@ pub(crate) struct QueueFlags {
     endpoint_url: Option<String>,
 }
 
+/// A queue whose messages are read instead of files. Only flags name it: the environment names the queue of other
+/// commands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Queue")]
+pub(crate) struct SampledQueueFlags {
+    /// URL of a queue to read messages from, which remain in it
+    #[arg(long, value_name = "URL", conflicts_with = "queue_name", value_parser = queue_url)]
+    queue_url: Option<String>,
+    /// Name of a queue to read messages from, instead of its URL
+    #[arg(long, value_name = "NAME")]
+    queue_name: Option<String>,
+    /// Endpoint of AWS, for example of LocalStack [env: AWS_ENDPOINT_URL]
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+}
+
+impl SampledQueueFlags {
+    pub(crate) fn is_named(&self) -> bool {
+        self.queue_url.is_some() || self.queue_name.is_some()
+    }
+
+    /// The queue, if one is named.
+    pub(crate) async fn queue(&self) -> Result<Option<Queue>, CliError> {
+        let aws = Aws::at(self.endpoint_url.clone());
+        let sqs = || async { Client::new(aws.config().await) };
+        Ok(match (&self.queue_url, &self.queue_name) {
+            (Some(url), _) => Some(Queue::new(&sqs().await, url)),
+            (None, Some(name)) => Some(Queue::named(&sqs().await, name).await?),
+            (None, None) => None,
+        })
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Queue")]
 pub(crate) struct DeadLetterFlags {

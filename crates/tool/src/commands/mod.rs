@@ -11,8 +11,10 @@ mod infer;
 mod man;
 mod redrive;
 mod remask;
+mod sample;
 mod schema;
 mod send;
+mod test;
 mod token;
 mod unmask;
 
@@ -32,7 +34,9 @@ pub(crate) enum Command {
     Infer(infer::Infer),
     Redrive(redrive::Redrive),
     Remask(remask::Remask),
+    Sample(sample::Sample),
     Send(send::SendLines),
+    Test(test::Test),
     Token(token::Token),
     Unmask(unmask::Unmask),
     Completions(completions::Completions),
@@ -48,12 +52,14 @@ impl Command {
             | Self::Forget(_)
             | Self::Redrive(_)
             | Self::Remask(_)
+            | Self::Sample(_)
             | Self::Send(_) => true,
+            Self::Explain(explain) => explain.samples.is_queue(),
+            Self::Infer(infer) => infer.samples.is_queue(),
             Self::Check(_)
             | Self::Ddl(_)
-            | Self::Explain(_)
             | Self::Health(_)
-            | Self::Infer(_)
+            | Self::Test(_)
             | Self::Token(_)
             | Self::Unmask(_)
             | Self::Completions(_)
@@ -70,11 +76,13 @@ impl Command {
             Self::Forget(forget) => forget.yes,
             Self::Redrive(redrive) => redrive.moves(),
             Self::Remask(remask) => !remask.dry_run,
+            Self::Test(test) => test.update,
             Self::Check(_)
             | Self::Ddl(_)
             | Self::Explain(_)
             | Self::Health(_)
             | Self::Infer(_)
+            | Self::Sample(_)
             | Self::Token(_)
             | Self::Unmask(_)
             | Self::Completions(_)
@@ -97,7 +105,9 @@ impl Command {
             Self::Infer(infer) => infer.run().await,
             Self::Redrive(redrive) => redrive.run().await,
             Self::Remask(remask) => remask.run().await,
+            Self::Sample(sample) => sample.run().await,
             Self::Send(send) => send.run().await,
+            Self::Test(test) => test.run(),
             Self::Token(token) => token.run().await,
             Self::Unmask(unmask) => unmask.run().await,
             Self::Completions(completions) => completions.run(),

@@ -3,6 +3,7 @@
 //! `make test` starts both.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+mod against;
 mod casts;
 mod check;
 mod check_samples;
@@ -40,6 +41,7 @@ mod rds_ca;
 mod redrive;
 mod redrive_split;
 mod remask;
+mod sample;
 mod schema;
 mod search_path;
 mod send;
@@ -49,5 +51,6 @@ mod shell;
 mod sign_in;
 mod signals;
 mod snippet;
+mod test;
 mod tombstones;
 mod tool;

@@ -331,6 +331,7 @@ mod tests {
     const EMPTY: Depth = Depth {
         waiting: 0,
         invisible: 0,
+        delayed: 0,
     };
 
     fn status(depth: LastDepth) -> Status {

@@ -1,12 +1,13 @@
 //! `explain`: the rows that messages produce, and what the mapping loses of them, without a database.
 
+mod against;
 pub(crate) mod findings;
 mod json;
 mod privacy;
 mod summary;
 mod unmapped;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -16,12 +17,14 @@ use mapping::{
     Scalar, TableMapping, TimeSpelling,
 };
 use sqs_to_postgres::aws::Aws;
+use sqs_to_postgres::start::read_pipeline;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped, line};
-use crate::cli::samples::{self, Sample};
+use crate::cli::samples::{Sample, SampleFlags};
 use crate::cli::settings::{MappingFlags, MaskFlags};
+use against::Against;
 use findings::{Findings, Severity};
 use privacy::Privacy;
 use summary::Summary;
@@ -32,6 +35,7 @@ Examples:
   sqs-to-postgres explain events/logins.jsonl
   sqs-to-postgres explain --summary orders.jsonl
   sqs-to-postgres explain --unmapped orders.jsonl
+  sqs-to-postgres explain --pipeline new.toml --against old.toml --queue-name orders-dlq
   sqs-to-postgres explain --privacy --pipeline orders.toml
   echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
 
@@ -44,8 +48,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// Files of JSON messages (one per line, pretty-printed or in an array), Lambda events, or output of aws sqs receive-message; stdin if omitted or -
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) samples: SampleFlags,
     /// Show only messages that are rejected, and the summary
     #[arg(long)]
     rejected: bool,
@@ -60,6 +64,9 @@ pub(crate) struct Explain {
     /// From the mapping alone, or with samples by their values, too. Shows no values.
     #[arg(long, conflicts_with_all = ["rejected", "summary", "unmapped", "show_values"])]
     privacy: bool,
+    /// Show only how the rows differ from those of this other mapping, by table and column, without values
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rejected", "summary", "unmapped", "privacy", "show_values", "json"])]
+    against: Option<PathBuf>,
     /// Show the values of the messages
     #[arg(long)]
     show_values: bool,
@@ -120,10 +127,13 @@ impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
         if self.privacy {
-            return self.map_privacy(&explainer);
+            return self.map_privacy(&explainer).await;
+        }
+        if let Some(file) = &self.against {
+            return self.compare(&explainer, file).await;
         }
         let pipeline = &explainer.pipeline;
-        let mut samples = samples::read(&self.files)?;
+        let mut samples = self.samples.read().await?;
         let mut summary = Summary::new(pipeline);
         let mut findings = Findings::new(pipeline, self.show_values);
         let compiled = &explainer.compiled;
@@ -160,11 +170,27 @@ impl Explain {
         Ok(Outcome::done_if(is_fine))
     }
 
+    /// The mapping in this file came before.
+    async fn compare(&self, explainer: &Explainer, file: &Path) -> Result<Outcome, CliError> {
+        let (file, before) = read_pipeline(&[file.to_owned()])?;
+        let key = self.mask.keys(&Arc::new(Aws::default())).await?;
+        let placeholder = KeyRing::placeholder();
+        let compiled = Compiled::new(&file, &before, Some(key.as_ref().unwrap_or(&placeholder)))?;
+        let now = (&explainer.pipeline, &explainer.compiled);
+        let mut against = Against::new((&before, &compiled), now);
+        for mut sample in self.samples.read().await? {
+            sample.record.apply_origin(&explainer.origins);
+            against.see(&sample.place, &sample.record);
+        }
+        against.print()?;
+        Ok(Outcome::done_if(against.is_same()))
+    }
+
     /// Without samples by the mapping alone.
-    fn map_privacy(&self, explainer: &Explainer) -> Result<Outcome, CliError> {
-        let mut samples = match self.files.is_empty() {
-            true => Vec::new(),
-            false => samples::read(&self.files)?,
+    async fn map_privacy(&self, explainer: &Explainer) -> Result<Outcome, CliError> {
+        let mut samples = match self.samples.are_named() {
+            true => self.samples.read().await?,
+            false => Vec::new(),
         };
         let mut findings = Findings::new(&explainer.pipeline, false);
         let mut privacy = Privacy::new(&explainer.pipeline);

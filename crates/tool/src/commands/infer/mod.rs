@@ -32,7 +32,7 @@ use indexmap::IndexMap;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, counted, escaped};
-use crate::cli::samples::{self, Sample};
+use crate::cli::samples::{Sample, SampleFlags};
 use crate::commands::schema::REFERENCE;
 use body::Body;
 use json::Json;
@@ -44,6 +44,7 @@ use wrap::{Packed, Wrap, packed, records, wrapping};
 
 const EXAMPLES: &str = "\
 Examples:
+  sqs-to-postgres infer --queue-name orders > orders.toml
   sqs-to-postgres infer --table shop.orders orders.jsonl > pipeline.toml
   sqs-to-postgres explain --pipeline pipeline.toml orders.jsonl
   sqs-to-postgres infer --key order_id --newer updated_at orders.jsonl > pipeline.toml
@@ -65,8 +66,8 @@ const MAX_WARNINGS: usize = 20;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Infer {
-    /// Files of JSON messages (one per line, pretty-printed or in an array), Lambda events, or output of aws sqs receive-message; stdin if omitted or -
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) samples: SampleFlags,
     /// Name of the table, or "schema.table"; names of further tables begin with it [default: messages]
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
@@ -86,7 +87,7 @@ pub(crate) struct Infer {
 
 impl Infer {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
-        let samples = samples::read(&self.files)?;
+        let samples = self.samples.read().await?;
         if let Some(file) = &self.diff {
             return diff::run(file, &samples);
         }

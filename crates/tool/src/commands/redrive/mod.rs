@@ -5,6 +5,7 @@
 
 mod explain;
 mod report;
+mod show;
 mod split;
 
 use std::cell::{Cell, RefCell};
@@ -30,7 +31,7 @@ use crate::cli::error::CliError;
 use crate::cli::settings::{DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags};
 use crate::cli::signals::Stop;
 use explain::DeadLetterExplainer;
-use report::{CAME_BACK, RedriveReport};
+use report::{CAME_BACK, Mode, RedriveReport};
 use split::Splitter;
 
 /// Concurrent workers; on a FIFO queue one, to keep the order.
@@ -39,6 +40,7 @@ const WORKERS: usize = 8;
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --dry-run
+  sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --show --rule required --max 1
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --explain --pipeline pipeline.toml
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --rate 50
   sqs-to-postgres redrive --queue-url \"$QUEUE_URL\" --rule required --split --explain";
@@ -84,6 +86,12 @@ pub(crate) struct Redrive {
     /// Move nothing, and print the result with the current mapping, without contacting Postgres
     #[arg(long, conflicts_with = "dry_run")]
     explain: bool,
+    /// Move nothing, and print each message with the reason of its failure
+    #[arg(long, conflicts_with_all = ["dry_run", "explain", "split"])]
+    show: bool,
+    /// With --show: also print the values of attributes and body
+    #[arg(long, requires = "show")]
+    show_values: bool,
     /// Maximum messages per second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -115,7 +123,7 @@ fn rule(text: &str) -> Result<String, String> {
 impl Redrive {
     /// Whether it moves messages, rather than only print.
     pub(crate) fn moves(&self) -> bool {
-        !self.dry_run && !self.explain
+        !self.dry_run && !self.explain && !self.show
     }
 
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
@@ -158,7 +166,12 @@ impl Redrive {
         let max = self.max.map_or(usize::MAX, |max| max as usize);
         // How many messages broke a rule is not known before they are received.
         let total = self.rule.is_none().then_some(waiting.min(max));
-        RedriveReport::new(self.json, !self.moves(), self.split, total)
+        let mode = match self.moves() {
+            true => Mode::Move,
+            false if self.show => Mode::Show,
+            false => Mode::Plan,
+        };
+        RedriveReport::new(self.json, mode, self.split, total)
     }
 }
 
@@ -268,6 +281,11 @@ impl Workers<'_> {
     }
 
     async fn process_whole(&self, messages: &[DeadLetter]) -> Result<(), CliError> {
+        if self.flags.show {
+            let mut report = self.report.borrow_mut();
+            let mut messages = messages.iter();
+            return messages.try_for_each(|message| report.show(message, self.flags.show_values));
+        }
         let outgoing = self.prepare(messages)?;
         if self.flags.moves() {
             return self.move_back(messages, outgoing).await;

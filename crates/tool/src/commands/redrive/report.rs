@@ -6,7 +6,7 @@ use mapping::Rejection;
 use serde_json::{Value, json};
 use sqs_to_postgres::sqs::dead_letter::{DeadLetter, Note};
 
-use super::explain;
+use super::{explain, show};
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Table, counted, escaped};
@@ -18,9 +18,19 @@ pub(super) const CAME_BACK: &str = "failed again after they were moved";
 /// Shown in place of the rule if there is none.
 const MOVED_BY_SQS: &str = "(moved by SQS itself)";
 
+/// What is done with the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Move,
+    /// What would be moved is counted.
+    Plan,
+    /// Each message is printed.
+    Show,
+}
+
 pub(super) struct RedriveReport {
     is_json: bool,
-    is_dry_run: bool,
+    mode: Mode,
     /// Whether each record becomes a message of its own.
     is_split: bool,
     progress: Progress,
@@ -42,15 +52,10 @@ pub(super) struct RedriveReport {
 }
 
 impl RedriveReport {
-    pub(super) fn new(
-        is_json: bool,
-        is_dry_run: bool,
-        is_split: bool,
-        total: Option<usize>,
-    ) -> Self {
+    pub(super) fn new(is_json: bool, mode: Mode, is_split: bool, total: Option<usize>) -> Self {
         Self {
             is_json,
-            is_dry_run,
+            mode,
             is_split,
             progress: Progress::new(total, "dead letters"),
             moved: 0,
@@ -128,6 +133,20 @@ impl RedriveReport {
         self.json(message, fields)
     }
 
+    /// Prints a message with the reason of its failure.
+    pub(super) fn show(
+        &mut self,
+        message: &DeadLetter,
+        shows_values: bool,
+    ) -> Result<(), CliError> {
+        self.would_move();
+        if self.is_json {
+            return self.json(message, show::json(message, shows_values));
+        }
+        let text = show::text(message, shows_values);
+        self.progress.print(&text)
+    }
+
     /// A line with these fields and the fields of the message.
     fn json(&self, message: &DeadLetter, mut fields: Value) -> Result<(), CliError> {
         if !self.is_json {
@@ -173,7 +192,8 @@ impl RedriveReport {
             0 if self.failed == 0 && self.left.is_empty() && self.sent_of_unmoved == 0 => {
                 "no dead letters".to_owned()
             }
-            moved if self.is_dry_run => {
+            shown if self.mode == Mode::Show => counted(shown, "dead letter"),
+            moved if self.mode == Mode::Plan => {
                 format!("would move {}{parts}", counted(moved, "dead letter"))
             }
             _ if self.is_split => format!("moved {speed},{parts}"),

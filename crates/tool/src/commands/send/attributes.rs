@@ -3,12 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
+use aws_lambda_events::encodings::Base64Data;
+use aws_lambda_events::event::sqs::SqsMessage;
+use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use mapping::Path;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use sqs_to_postgres::sqs::batch::MAX_ATTRIBUTES;
+use sqs_to_postgres::sqs::dead_letter::is_senders;
 use time::OffsetDateTime;
 use uuid::Builder;
+
+use crate::cli::samples::single_record;
 
 const TEXT: &str = "String";
 const NUMBER: &str = "Number";
@@ -27,10 +34,7 @@ pub(super) struct Attributes {
 pub(super) type SentAttributes = HashMap<String, MessageAttributeValue>;
 
 /// The attributes of a line, by name.
-pub(super) type AttributesOfLine = BTreeMap<String, Attribute>;
-
-/// A type of SQS and a value.
-pub(super) type Attribute = (&'static str, String);
+pub(super) type AttributesOfLine = BTreeMap<String, MessageAttributeValue>;
 
 /// `name=value`, from a flag.
 pub(super) fn attribute(text: &str) -> Result<(String, String), &'static str> {
@@ -54,29 +58,28 @@ impl Attributes {
             let body = notification(topic_arn, &message, attributes);
             return (body, SentAttributes::new());
         }
-        let value = |(kind, text): &Attribute| {
-            let value = MessageAttributeValue::builder().data_type(*kind);
-            value.string_value(text).build().ok()
-        };
-        let attributes = attributes.iter();
-        let attributes =
-            attributes.filter_map(|(name, attribute)| Some((name.clone(), value(attribute)?)));
+        let attributes = attributes.clone().into_iter();
         (message, attributes.collect())
     }
 
-    /// The attributes of a line, by name. Nulls are omitted.
-    pub(super) fn of(&self, line: &str) -> Result<AttributesOfLine, &'static str> {
-        let fixed = self.fixed.iter();
-        let mut attributes: BTreeMap<_, _> = fixed
-            .map(|(name, value)| (name.clone(), (TEXT, value.clone())))
-            .collect();
+    /// The attributes of a line, by name: those that it was sampled with, if others do not replace them. Nulls are
+    /// omitted.
+    pub(super) fn of(
+        &self,
+        line: &str,
+        sampled: AttributesOfLine,
+    ) -> Result<AttributesOfLine, &'static str> {
+        let mut attributes = sampled;
+        for (name, value) in &self.fixed {
+            attributes.extend(text(TEXT, value).map(|value| (name.clone(), value)));
+        }
         if let Some(path) = &self.from {
             let body = body(line)?;
             let Some(Value::Object(found)) = path.find(&body) else {
                 return Err("it has no object at the path given by --attributes-from");
             };
             for (name, value) in found.clone() {
-                let attribute = match value {
+                let (kind, value) = match value {
                     Value::Null => continue,
                     Value::String(text) if !text.is_empty() => (TEXT, text),
                     Value::Number(number) => (NUMBER, number.to_string()),
@@ -87,7 +90,7 @@ impl Attributes {
                         );
                     }
                 };
-                attributes.insert(name, attribute);
+                attributes.extend(text(kind, &value).map(|value| (name, value)));
             }
         }
         match attributes.len() > MAX_ATTRIBUTES && self.topic_arn.is_none() {
@@ -95,6 +98,32 @@ impl Attributes {
             false => Ok(attributes),
         }
     }
+}
+
+fn text(kind: &str, text: &str) -> Option<MessageAttributeValue> {
+    let value = MessageAttributeValue::builder().data_type(kind);
+    value.string_value(text).build().ok()
+}
+
+/// The body of a line, and the attributes that it was sampled with: a line of `sample` stands for the message that it
+/// holds.
+pub(super) fn unsampled(line: String) -> (String, AttributesOfLine) {
+    let message = single_record(&line).and_then(|record| SqsMessage::deserialize(record).ok());
+    let Some(message) = message else {
+        return (line, AttributesOfLine::new());
+    };
+    let attributes = message.message_attributes.into_iter();
+    let attributes = attributes.filter_map(|(name, attribute)| {
+        let text = attribute.string_value.as_deref().unwrap_or_default();
+        let bytes = attribute.binary_value.as_ref();
+        let value = MessageAttributeValue::builder()
+            .set_data_type(attribute.data_type.clone())
+            .set_string_value(attribute.string_value.clone())
+            .set_binary_value(bytes.map(|bytes| Blob::new(bytes.0.clone())));
+        // The message gets an id of its own, so the one that it first had does not count.
+        is_senders(&name, text).then(|| Some((name, value.build().ok()?)))?
+    });
+    (message.body.unwrap_or_default(), attributes.collect())
 }
 
 /// The JSON of a line.
@@ -107,7 +136,12 @@ pub(super) fn body(line: &str) -> Result<Value, &'static str> {
 fn notification(topic_arn: &str, message: &str, attributes: &AttributesOfLine) -> String {
     let attributes = attributes.iter();
     let attributes: BTreeMap<_, _> = attributes
-        .map(|(name, (kind, value))| (name, json!({"Type": kind, "Value": value})))
+        .map(|(name, value)| {
+            (
+                name,
+                json!({"Type": value.data_type(), "Value": in_json(value)}),
+            )
+        })
         .collect();
     let mut random = [0; 16];
     fastrand::fill(&mut random);
@@ -116,6 +150,19 @@ fn notification(topic_arn: &str, message: &str, attributes: &AttributesOfLine) -
         "TopicArn": topic_arn, "Message": message, "Timestamp": timestamp(), "MessageAttributes": attributes,
     })
     .to_string()
+}
+
+/// The value of an attribute: bytes in base64.
+fn in_json(value: &MessageAttributeValue) -> Value {
+    let bytes = value.binary_value().map(|bytes| {
+        let mut data = Base64Data::default();
+        data.0 = bytes.as_ref().to_owned();
+        data
+    });
+    match bytes {
+        Some(bytes) => json!(bytes),
+        None => json!(value.string_value()),
+    }
 }
 
 /// Now, as SNS writes it: `2026-01-31T23:59:59.500Z`.

@@ -26,7 +26,7 @@ use crate::cli::Outcome;
 use crate::cli::error::CliError;
 use crate::cli::settings::QueueFlags;
 use crate::cli::signals::Stop;
-use attributes::{Attributes, attribute, body};
+use attributes::{Attributes, attribute, body, unsampled};
 use pack::{Beside, Pack, Packing};
 use report::{SendReport, SentLines};
 
@@ -60,6 +60,8 @@ Examples:
 /// each = "@body"; if the mapping that --pipeline names has body = "lines" or an encoding,
 /// it is in that form. Lines from a pipe are packed for as long as no second passes between
 /// two of them.
+///
+/// Lines that sample printed are sent as the messages that they hold, with their attributes.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct SendLines {
@@ -365,13 +367,14 @@ impl Requests {
 
     /// Adds a line, and returns a message that is complete.
     fn add(&mut self, number: usize, line: String) -> Result<Option<Step>, &'static str> {
+        let (line, sampled) = unsampled(line);
         let beside = Beside {
             group: self
                 .group_id_from
                 .as_ref()
                 .map(|path| group_id(&line, path))
                 .transpose()?,
-            attributes: self.attributes.of(&line)?,
+            attributes: self.attributes.of(&line, sampled)?,
         };
         let open = self.open.take();
         let Some(packing) = &self.packing else {
