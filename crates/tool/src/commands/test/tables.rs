@@ -52,7 +52,13 @@ impl StoredRow {
             let is_null = self.cells.get(column) == Some(&None);
             is_null && !self.is_tombstone(mapping)
         });
-        let unchanged: Vec<usize> = mapping.key.iter().skip(written).copied().chain(kept).collect();
+        let unchanged: Vec<usize> = mapping
+            .key
+            .iter()
+            .skip(written)
+            .copied()
+            .chain(kept)
+            .collect();
         for column in unchanged {
             if let (Some(cell), Some(before)) =
                 (self.cells.get_mut(column), replaced.cells.get(column))
