@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TYPED = (
     "sqs-to-postgres infer --table orders events/orders.jsonl > orders.toml",
-    "grep -A4 masked_email orders.toml",
+    "grep masked_email orders.toml",
     "sqs-to-postgres explain --pipeline orders.toml events/orders.jsonl > rows",
     "grep -m1 -A9 'line 1: a row of \"orders_lines\"' rows",
     "sqs-to-postgres ddl --pipeline orders.toml | grep -A5 'TABLE \"orders_lines\"'",

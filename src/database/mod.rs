@@ -185,13 +185,15 @@ impl Database {
     }
 
     async fn working_session(&mut self, until: Instant) -> Result<&mut Session, DatabaseError> {
+        // Before it is tested or made: a freeze in the middle of that could have broken it since.
+        let asked = SystemTime::now();
         if !self.works().await {
             self.session = None;
             self.session = Some(self.connect(until).await?);
             self.reconnects += u64::from(self.was_connected);
             self.was_connected = true;
         }
-        self.last_used = SystemTime::now();
+        self.last_used = asked;
         self.session
             .as_mut()
             .ok_or_else(|| DatabaseError::Lost("closed at once".to_owned()))

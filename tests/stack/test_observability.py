@@ -36,6 +36,7 @@ OF_AWS = {
             "ApproximateAgeOfOldestMessage",
             "ApproximateNumberOfMessagesNotVisible",
             "ApproximateNumberOfMessagesVisible",
+            "NumberOfMessagesSent",
         )
     },
     "AWS/SNS": {("NumberOfNotificationsFailedToRedriveToDlq", frozenset({"TopicName"}))},
@@ -57,6 +58,16 @@ column = [{ name = "id", type = "bigint", required = true }]
 name = "customers"
 when = { kind = "customer" }
 delete_when = { is_deleted = true }
+key = ["id"]
+on_conflict = "update"
+newer = "version"
+column = [{ name = "id", type = "bigint", required = true }, { name = "version", type = "integer" }]
+
+[[table]]
+name = "members"
+when = { kind = "member" }
+delete_when = { is_deleted = true }
+deleted = "deleted_at"
 key = ["id"]
 on_conflict = "update"
 newer = "version"
@@ -93,8 +104,9 @@ def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
     payment, ping, other = {"kind": "payment", "id": 1}, {"kind": "ping"}, {"kind": "other"}
     customer = {"kind": "customer", "id": 1, "version": 2}
     newer = [customer | {"version": 1}, customer | {"version": 3, "is_deleted": True}]
+    member = {"kind": "member", "id": 1, "version": 1, "is_deleted": True}
     with running(settings, shell) as function:
-        for body in [payment, customer, payment, *newer, ping, other]:
+        for body in [payment, customer, payment, *newer, member, ping, other]:
             function.store(json.dumps(body))
         return [json.loads(line) for line in function.output().splitlines()]
 

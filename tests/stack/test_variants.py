@@ -255,7 +255,7 @@ def test_an_alarm_says_what_to_do_and_takes_silence_for_calm(
     settings: Settings, variants: dict[str, Variant]
 ) -> None:
     alarms = alarms_of(settings, variants["standard"])
-    assert len(alarms) == 7
+    assert len(alarms) == 8
     for alarm in alarms:
         section = alarm["AlarmName"].split("-")[-2]
         assert "First " in alarm["AlarmDescription"]

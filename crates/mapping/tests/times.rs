@@ -579,7 +579,7 @@ fn a_child_key_must_spell_its_times_as_the_key_of_its_parent() {
     for own in ["", ", unit = 's'", ", zone = 'UTC'"] {
         let refused = Pipeline::parse("p", &text(own)).unwrap_err().to_string();
         assert!(
-            refused.contains("type, transform, unit, format, zone and mask"),
+            refused.contains("type, cast, null_if, transform, unit, format, zone and mask"),
             "{refused}"
         );
     }

@@ -482,7 +482,7 @@ fn every_impossible_cast_is_refused_with_what_to_write_instead() {
         (
             "type = 'shop.\"Mood\"'",
             "is unknown",
-            "and cast = 'shop.\"Mood\"'",
+            "and cast = '\"shop\".\"Mood\"'",
         ),
         ("type = 'money'", "is unknown", "and cast = \"money\""),
         (

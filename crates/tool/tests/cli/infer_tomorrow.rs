@@ -329,7 +329,7 @@ async fn times_as_numbers_get_their_unit_and_are_not_keys() {
         "{ name = \"ts_ms\", type = \"timestamptz\", unit = \"ms\" }",
         "{ name = \"expires_at\", type = \"timestamptz\", unit = \"us\" }",
         "{ name = \"order_number\", type = \"bigint\" }",
-        "jq = '.at | if type == \"number\" then todate else . end' },  # 10 of 20 are Unix times",
+        "jq = '.at | if type == \"number\" then (floor | todate[:-1]) + (. - floor | tostring[1:]) + \"Z\" else . end' },  # 10 of 20 are Unix times",
     ] {
         assert_contains(&inferred, expected);
     }

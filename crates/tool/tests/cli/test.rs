@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::tool::{Ended, Tool};
 use testkit::aws::unique;
-use testkit::batch::Batch;
+use testkit::batch::{Batch, id};
 use testkit::{Database, Setup, assert_contains};
 
 /// A mapping and its messages in a folder of its own, deleted when it is dropped.
@@ -139,9 +139,12 @@ fn message(rng: &mut Rng) -> Value {
         version => json!(version),
     };
     let kind = kinds[rng.usize(0..kinds.len())];
+    let total = rng
+        .bool()
+        .then(|| format!("{}.{}", rng.u8(..), rng.u8(0..10)));
     json!({
         "kind": kind, "order_id": id, "version": version, "paid": rng.bool(),
-        "total": format!("{}.{}", rng.u8(..), rng.u8(0..10)),
+        "total": total,
         "more": {"zz": [1, 2.50, null], "a": {"b\"": "ü\n"}, "n": rng.u8(..)},
         "email": format!("{}@example.org", rng.u8(0..3)), "lines": lines(rng), "visits": visits(rng),
         "at": "2026-01-31T09:00:00.5+01:00",
@@ -163,15 +166,31 @@ fn expected(text: &str, table: &str) -> Vec<String> {
     rows
 }
 
-/// Masked columns differ, because the function has another key, and so do the times of messages.
+/// What `test` takes for the time at which it was sent, in milliseconds since 1970.
+fn sent_at(position: usize) -> String {
+    (1_767_225_601_000 + 1_000 * position).to_string()
+}
+
+/// The same, with tombstones in place of deletions, and values that are kept.
+fn orders_with_tombstones() -> String {
+    let deleted = "delete_when = { kind = \"deleted\" }";
+    let total = "name = \"total\"";
+    assert!(ORDERS.contains(deleted) && ORDERS.contains(total));
+    ORDERS
+        .replace(deleted, &format!("{deleted}\ndeleted = \"deleted_at\""))
+        .replace(total, &format!("{total}, on_null = \"keep\""))
+}
+
+/// Without masks, because the function has another key.
 #[tokio::test]
 async fn the_rows_are_those_that_the_function_stores_of_the_same_messages() {
-    for seed in 1..=4 {
+    for (seed, mapping) in [ORDERS, &orders_with_tombstones()]
+        .iter()
+        .flat_map(|mapping| (1..=4).map(move |seed| (seed, mapping)))
+    {
         let mut rng = Rng::with_seed(seed);
         let messages: Vec<String> = (0..80).map(|_| message(&mut rng).to_string()).collect();
-        let plain = ORDERS
-            .replace(", mask = \"sha256\"", "")
-            .replace("from = \"@sent_at\"", "from = \"nowhere\"");
+        let plain = mapping.replace(", mask = \"sha256\"", "");
         let folder = Folder::of(&plain, &messages);
         folder.test("--update").await.exits(0);
         let computed = folder.read("orders.rows");
@@ -179,10 +198,10 @@ async fn the_rows_are_those_that_the_function_stores_of_the_same_messages() {
         let pipeline = Pipeline::parse("orders.toml", &plain).unwrap();
         database.execute(&pipeline.create_tables()).await;
         let mut function = Setup::on(&database).mapping(&plain).start().await;
-        for message in &messages {
-            function
-                .invoke(&Batch::new().text("one", message).event())
-                .await;
+        for (position, message) in messages.iter().enumerate() {
+            let attributes = json!({"SentTimestamp": sent_at(position)});
+            let record = json!({"messageId": id("one"), "body": message, "attributes": attributes});
+            function.invoke(&Batch::new().record(record).event()).await;
         }
         let mut all = 0;
         for table in &pipeline.tables {

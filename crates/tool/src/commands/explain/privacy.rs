@@ -297,7 +297,6 @@ fn names(mapping: &TableMapping, column: &Column) -> Vec<String> {
         Source::Metadata(Metadata::Attribute(name)) => Some(name.clone()),
         Source::Metadata(_) | Source::Index(_) | Source::Rest | Source::Jq(_) => None,
     });
-    std::iter::once(column.name.clone())
-        .chain(sources)
-        .collect()
+    // What the producer calls it says more than the name of the column.
+    sources.chain([column.name.clone()]).collect()
 }
