@@ -110,7 +110,7 @@ def test_the_module_has_the_parameters_of_the_template_with_their_defaults(
         elif set(parameter.get("AllowedValues", [])) == {"true", "false"}:
             assert (variable["type"], variable["default"]) == ("bool", default == "true"), name
         elif parameter["Type"] == "Number":
-            assert (variable["type"], variable["default"]) == ("number", int(default)), name
+            assert (variable["type"], variable["default"]) == ("number", default), name
         else:
             assert (variable["type"], variable["default"]) == ("string", default), name
 
