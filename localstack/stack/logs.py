@@ -145,8 +145,8 @@ def _batch(fields: dict[str, Any]) -> list[Text]:
     def count(name: str, style: str) -> Text:
         return Text(f"{fields[name]:>5} {name.replace('_', ' ')}", style if fields[name] else "dim")
 
-    names = ("duplicates", "stale", "deleted", "tombstones", "skipped", "empty_rows", "dead_lettered", "retries")
-    extras = [name for name in names if fields.get(name)]
+    rows = ("duplicates", "stale", "deleted", "tombstones", "skipped", "empty_rows")
+    extras = [name for name in (*rows, "dead_lettered", "retries") if fields.get(name)]
     return [
         count("received", ""),
         count("stored", "green"),

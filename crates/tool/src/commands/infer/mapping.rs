@@ -624,7 +624,9 @@ impl Column<'_> {
                     Some(path) => format!("$body.{path}"),
                     None => format!(".{from}"),
                 };
-                let program = format!("{path} | if type == \"number\" then (floor | todate[:-1]) + (. - floor | tostring[1:]) + \"Z\" else . end");
+                let program = format!(
+                    "{path} | if type == \"number\" then (floor | todate[:-1]) + (. - floor | tostring[1:]) + \"Z\" else . end"
+                );
                 let mut words = vec![format!("jq = {}", quoted(&program))];
                 words.extend(has_masks.then(|| "clear = true".to_owned()));
                 words
