@@ -53,6 +53,15 @@ impl Default for Packing {
     }
 }
 
+impl fmt::Display for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::As(encoding) => encoding.fmt(f),
+            Self::Attribute(name) => write!(f, "@attribute.{name}"),
+        }
+    }
+}
+
 impl Packing {
     /// How a message with these attributes is packed.
     pub(super) fn of<'a>(

@@ -30,6 +30,7 @@ pub(crate) use s3_pointer::is_bucket;
 pub use s3_pointer::{PointerFault, S3Pointer, is_s3_pointer};
 
 use crate::jq::JqFault;
+use crate::text::Word as _;
 use envelope::Notification;
 
 /// How the body of a record holds the message: in an envelope, perhaps moved to S3, packed, and there in a format of JSON.
@@ -43,6 +44,39 @@ pub struct Wrapping {
     pub encoding: Packing,
     /// What JSON it is.
     pub format: Format,
+}
+
+impl Wrapping {
+    /// The words of a mapping that say this, with their values, in the order in which they apply.
+    pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            envelope,
+            s3_pointers,
+            encoding,
+            format,
+        } = self;
+        let words = [
+            (
+                "envelope",
+                (*envelope != Envelope::default()).then(|| envelope.to_string()),
+            ),
+            (
+                "s3_pointers",
+                (!s3_pointers.is_empty()).then(|| s3_pointers.join(", ")),
+            ),
+            (
+                "encoding",
+                (*encoding != Packing::default()).then(|| encoding.to_string()),
+            ),
+            (
+                "body",
+                (*format != Format::default()).then(|| format.name().to_owned()),
+            ),
+        ];
+        let set = words.into_iter();
+        set.filter_map(|(word, value)| Some((word, value?)))
+            .collect()
+    }
 }
 
 /// Nothing else than an envelope.
@@ -189,7 +223,6 @@ mod tests {
     use super::origin::{Content, ORIGIN, Origin, Origins};
     use super::record::tests::record;
     use super::*;
-    use crate::text::Word as _;
 
     /// What a column from this metadata receives.
     fn value(message: &Message<'_>, from: &str) -> String {

@@ -78,6 +78,15 @@ impl Word for Unmatched {
 }
 
 impl Pipeline {
+    /// The words that say how the body of a message is read, with their values, in the order in which they apply; those
+    /// that the mapping does not set are missing.
+    pub fn words_of_body(&self) -> Vec<(&'static str, String)> {
+        let mut words = self.wrapping.words();
+        words.extend(self.jq.iter().map(|jq| ("jq", jq.in_one_line())));
+        words.extend(self.root.iter().map(|root| ("root", root.to_string())));
+        words
+    }
+
     /// The only table, where every message becomes exactly one row of it.
     pub fn single_table(&self) -> Option<&TableMapping> {
         match &self.tables[..] {

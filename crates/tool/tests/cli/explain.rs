@@ -131,6 +131,36 @@ async fn how_times_are_written_is_shown_beside_their_source() {
 }
 
 #[tokio::test]
+async fn how_the_body_is_read_is_said_once_where_the_mapping_says_it() {
+    let packed = r#"
+envelope = "sns"
+s3_pointers = ["orders", "more-orders"]
+encoding = "@attribute.content-encoding"
+body = "lines"
+jq = '''
+.[] |
+    select(.kind != "ping")'''
+[[table]]
+name = "t"
+each = "@body"
+key = ["id"]
+column = [{ name = "id", type = "text", from = "@message_id" }]
+"#;
+    let tool = Tool::bare().mapping(packed);
+    let explained = tool.input("{}").run("explain").await;
+    let expected = "each message: envelope sns, s3_pointers orders, more-orders, encoding @attribute.content-encoding, body lines, \
+                    jq .[] | select(.kind != \"ping\")\n\n";
+    assert_eq!(
+        explained.out.matches(expected).count(),
+        1,
+        "{}",
+        explained.out
+    );
+    let plain = Tool::bare().input("{}").run("explain --summary").await;
+    assert!(!plain.out.contains("each message"), "{}", plain.out);
+}
+
+#[tokio::test]
 async fn a_rejected_message_is_named_with_its_rule_and_place() {
     let file = format!("{}/events/logins.jsonl", testkit::ROOT);
     let explained = Tool::bare()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Row;
 use super::findings::{Findings, Severity};
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, line};
+use crate::cli::output::{self, Table, counted, escaped, line};
 
 /// How many lines of rejected messages are named for each rule.
 const MAX_PLACES: usize = 10;
@@ -73,6 +73,13 @@ impl Summary {
         pipeline: &Pipeline,
         findings: &Findings<'_>,
     ) -> Result<(), CliError> {
+        let words = pipeline.words_of_body().into_iter();
+        let words: Vec<_> = words
+            .map(|(word, value)| format!("{word} {}", escaped(&value)))
+            .collect();
+        if !words.is_empty() {
+            line(&format!("each message: {}\n", words.join(", ")))?;
+        }
         for (mapping, counts) in pipeline.tables.iter().zip(&self.tables) {
             let mut table = Table::default();
             let columns = mapping.columns.iter().zip(&counts.columns);
