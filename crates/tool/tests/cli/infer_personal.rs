@@ -294,7 +294,7 @@ async fn proposed(fields: &[(&str, &str)]) -> Vec<(String, &'static str)> {
         let line = line.unwrap_or_else(|| panic!("{path}: {}", inferred.out));
         let what = match line {
             line if line.contains("mask = ") => "masked",
-            line if line.contains("perhaps of a person") => "mentioned",
+            line if line.contains("possibly personal") => "mentioned",
             _ => "plain",
         };
         found.push(((*path).to_owned(), what));
@@ -355,6 +355,6 @@ async fn a_value_that_is_masked_in_one_column_is_looked_for_in_all_others() {
     let text = line("name = \"text\"");
     assert!(!text.contains("mask = "), "{text}");
     assert_contains(&text, "1 of 30 values contain a value of \"userName\"");
-    assert_contains(&inferred.err, "in plaintext, perhaps of a person: \"text\"");
+    assert_contains(&inferred.err, "in plaintext, possibly personal: \"text\"");
     assert!(!line("name = \"kind\"").contains('#'));
 }

@@ -602,7 +602,7 @@ impl Column<'_> {
             words.push(format!("mask = {}", quoted(&mask.to_string())));
         }
         let mention = self.mention.as_ref();
-        let mention = mention.map(|why| format!("in plaintext, perhaps of a person: {why}"));
+        let mention = mention.map(|why| format!("in plaintext, possibly personal: {why}"));
         let why: Vec<&str> = self
             .why
             .iter()

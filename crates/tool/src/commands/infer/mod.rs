@@ -117,7 +117,7 @@ impl Infer {
         };
         let messages = omitted.iter().map(at);
         warn("omitted", messages.chain(proposal.omitted).collect());
-        warn("in plaintext, perhaps of a person", proposal.mentioned);
+        warn("in plaintext, possibly personal", proposal.mentioned);
         warn("rejected", rejected.iter().map(at).collect());
         Ok(Outcome::Done)
     }

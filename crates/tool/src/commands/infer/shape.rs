@@ -354,7 +354,7 @@ impl Shape {
                 .is_some_and(|last| is_in("action event kind status type", last))
         };
         match self.are_like_names() && !is_type() {
-            _ if Pii::is_possible(name) => Some("its name".to_owned()),
+            _ if Pii::is_possible(name) => Some("its name suggests so".to_owned()),
             true => Some(reason(
                 "",
                 self.like_names,
