@@ -87,7 +87,7 @@ pub fn serve(answer: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static
     thread::spawn(move || {
         for client in listener.incoming() {
             let (client, answer) = (client.unwrap(), Arc::clone(&answer));
-            // A client that ends in the middle of a request is no failure.
+            // A client that ends in the middle of a request is not a failure.
             thread::spawn(move || converse(&client, &*answer).ok());
         }
     });

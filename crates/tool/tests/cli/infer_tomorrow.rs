@@ -339,7 +339,7 @@ async fn times_as_numbers_get_their_unit_and_are_not_keys() {
     assert_contains(&explained.out, "20 messages: 20 rows, 0 rejected");
 }
 
-/// Messages that no field names are told apart by an attribute, or by what they have.
+/// Messages that no field names are distinguished by an attribute, or by what they have.
 #[tokio::test]
 async fn messages_are_divided_by_an_attribute_or_by_the_fields_that_they_have() {
     let body = |n: usize| match n % 2 {

@@ -754,7 +754,7 @@ async fn arrays_of_tokens_are_re_encrypted_element_by_element() {
     is_of(fifth[1].as_deref().unwrap(), "f");
     assert_eq!(after[5][1], "[[\"x\"],[\"y\"]]");
     is_of(elements(&after[5][2])[0].as_deref().unwrap(), "g");
-    // Rows with a token of the old key, or with what is no token, do not say that they have the new key.
+    // Rows with a token of the old key, or with something other than a token, do not say that they have the new key.
     assert_eq!([&after[3][3], &after[4][3], &after[5][3]], ["", "", ""]);
     let again = rotated.tool.run("remask").await.exits(1);
     assert_contains(&again.out, "re-encrypted 0 of 6 rows");
