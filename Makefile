@@ -355,7 +355,7 @@ sbom: $(CARGO_CYCLONEDX) ## list the components of function and tool, as Cyclone
 
 .PHONY: checksums
 checksums: ## write SHA256SUMS of the files of a release
-	cd $(DIST) && rm -f SHA256SUMS && sha256sum * | tee SHA256SUMS
+	cd $(DIST) && rm -f SHA256SUMS && sums=$$(sha256sum *) && echo "$$sums" | tee SHA256SUMS
 
 .PHONY: release-notes
 release-notes: ## print the section of a version in CHANGELOG.md: make release-notes VERSION=1.2.3
