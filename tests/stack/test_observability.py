@@ -188,7 +188,7 @@ def test_the_dashboard_shows_every_metric_and_every_alarm(
     assert {name for name, _ in shown} == {name for name, _ in emitted}
     # All counts of rows, of each of several tables too.
     of_tables = {metric for metric in emitted if "Table" in metric[1]}
-    assert len(of_tables) == 5
+    assert len(of_tables) == 6
     assert of_tables <= shown
     alarms = {
         name for name, made in template["Resources"].items() if made["Type"] == "AWS::CloudWatch::Alarm"
