@@ -22,11 +22,11 @@ PAUSE_SECS = 0.5
 USER = "in-flight-at-update"
 PARAMETERS = {"Profile": "try-out", "DeadLetters": "redrive"}
 SLOWLY = f"""
-CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END';
+CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END';
 CREATE TRIGGER slowly BEFORE INSERT ON user_logins
     FOR EACH ROW WHEN (NEW.user_id = '{USER}') EXECUTE FUNCTION slowly();
 """
-"""So that some are always not yet stored."""
+"""So that some are always not yet stored. A batch of 100 takes one of the five seconds of its function."""
 TIMEOUT_SECS = 300
 
 
