@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use mapping::internals::{Content, Delivery, Origin};
 use serde_json::{Value, json};
 
-use testkit::aws::{Queue, attribute, endpoint_address, unique};
+use testkit::aws::{Queue, attribute, calls, endpoint_address, unique};
 use testkit::batch::{Batch, SENT_AT_MILLIS, id, ids, login, login_with};
 use testkit::proxy::Proxy;
 use testkit::sqs_double::SqsDouble;
@@ -131,10 +131,7 @@ async fn bad_messages_arrive_with_their_body_and_the_reason_and_are_acknowledged
         let types = message.message_attributes.as_ref().unwrap();
         assert_eq!(types["weight"].data_type, "Number.kg");
     }
-    let sent = aws.sent().concat();
-    let requests = String::from_utf8_lossy(&sent)
-        .matches("AmazonSQS.SendMessageBatch")
-        .count();
+    let requests = calls(&aws, "AmazonSQS.SendMessageBatch");
     assert_eq!(requests, 3, "23 messages in requests of 10");
     let summary = &function.lines_of("batch", 1).await[0];
     assert_eq!(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::join;
 
-use testkit::aws::{Secret, endpoint_address};
+use testkit::aws::{Secret, calls, endpoint_address};
 use testkit::batch::{Batch, login};
 use testkit::metrics::{counted, sum};
 use testkit::proxy::Proxy;
@@ -97,12 +97,7 @@ impl House {
 
     /// How often a secret was read.
     fn reads(&self) -> usize {
-        let sent = self.aws.sent();
-        let sent = sent
-            .iter()
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        sent.map(|text| text.matches("secretsmanager.GetSecretValue").count())
-            .sum()
+        calls(&self.aws, "secretsmanager.GetSecretValue")
     }
 }
 

@@ -1,6 +1,6 @@
 //! The AWS of the tests: LocalStack, which `make test` starts and `AWS_ENDPOINT_URL` names.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::env;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use crate::proxy::Proxy;
 use crate::{Setup, clean_up, eventually};
 
 const VARIABLES: [&str; 4] = [
@@ -41,6 +42,21 @@ impl Setup {
             .iter()
             .fold(self, |setup, name| setup.set(name, &variable(name)))
     }
+}
+
+/// The header by which the AWS SDK names a call, the same in each of its attempts.
+/// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>.
+const CALL: &str = "amz-sdk-invocation-id: ";
+
+/// How often a client called this operation behind a proxy: a request that the AWS SDK sent again, because the answer
+/// took long, is the same call.
+pub fn calls(proxy: &Proxy, operation: &str) -> usize {
+    let sent = proxy.sent().concat();
+    let text = String::from_utf8_lossy(&sent);
+    let requests = text.split("\r\n\r\n");
+    let calls = requests.filter(|head| head.contains(operation));
+    let ids = calls.filter_map(|head| head.split_once(CALL)?.1.lines().next());
+    ids.collect::<BTreeSet<_>>().len()
 }
 
 /// The configuration of the test's own clients.
