@@ -8,6 +8,7 @@ import re
 import secrets
 import select
 import subprocess
+import termios
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -68,9 +69,13 @@ type = "text"
 """
 
 
-def at_a_terminal(shell: Shell, command: str) -> str:
+WIDTH = 80
+
+
+def at_a_terminal(shell: Shell, command: str, width: int = WIDTH) -> str:
     """The output of a command at a terminal."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, width))
     with subprocess.Popen(
         ["bash", "-c", command], cwd=shell.folder, env=shell.env | {"TERM": "xterm"}, stdout=theirs
     ):
@@ -100,7 +105,29 @@ def test_at_a_terminal_the_tool_shows_what_would_steer_it(shell: Shell, mask: st
         show = "sqs-to-postgres unmask < token"
     seen = at_a_terminal(shell, show)
     assert r"\u{1b}]0;title\u{7}\u{1b}[2J" in seen
-    assert all(character.isprintable() or character == "\n" for character in seen), seen
+    others = seen.replace("\x1b[2m", "").replace("\x1b[0m", "")  # the tool dims what is beside the value
+    assert all(character.isprintable() or character == "\n" for character in others), seen
+
+
+def test_explain_fits_into_the_terminal_and_a_pipe_gets_all_of_it(shell: Shell) -> None:
+    example = f"{Settings.of_repo().root}/examples/stripe"
+    # A cell per line: name and value, and dimmed type and path.
+    show = f"sqs-to-postgres explain --show-values --pipeline {example}.toml {example}.jsonl"
+    for width in (WIDTH, 50):
+        seen = at_a_terminal(shell, show, width)
+        cells = [line for line in seen.splitlines() if line.startswith("  ") and "\x1b[2m" in line]
+        assert len(cells) > 500
+        plain = [re.sub(r"\x1b\[\d+m", "", line) for line in cells]
+        assert max(map(len, plain)) == width
+        assert f"  {'object_id':16}" in seen
+        assert "\x1b[31mrejected\x1b[0m by rule" in seen
+    assert "\x1b" not in at_a_terminal(shell, f"NO_COLOR=1 {show}")
+    seen = at_a_terminal(shell, show)
+    assert re.search(r"\n  null: \w+(, \w+)*\n", seen)
+    piped = shell.run(show).stdout
+    assert "\x1b" not in piped
+    assert "…" not in piped.partition("all messages")[0]
+    assert "tax_exempt" in piped
 
 
 NUMBERS = """

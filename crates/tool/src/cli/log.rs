@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use clap::builder::styling::{AnsiColor, Effects, Style};
+use clap::builder::styling::{AnsiColor, Style};
 use sqs_to_postgres::telemetry::messages::{BATCH, MESSAGE_FAILED, MESSAGES_FAILED, RETRYING};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -13,12 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::output::escaped;
-
-const PLAIN: Style = Style::new();
-const BOLD: Style = PLAIN.effects(Effects::BOLD);
-const DIM: Style = PLAIN.effects(Effects::DIMMED);
-const GREEN: Style = AnsiColor::Green.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
+use crate::cli::screen::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW};
 
 /// One aligned line for each event. A reason is not repeated.
 pub(super) struct Readable {
@@ -78,7 +73,7 @@ where
 
 fn style(level: Level) -> Style {
     match level {
-        Level::ERROR => AnsiColor::Red.on_default().bold(),
+        Level::ERROR => RED.bold(),
         Level::WARN => YELLOW,
         Level::INFO => GREEN,
         Level::DEBUG => AnsiColor::Blue.on_default(),
