@@ -199,7 +199,8 @@ def test_at_a_terminal_drain_prints_what_make_logs_prints(
     events = [{"message": line, "timestamp": 0} for line in (shell.folder / "log").read_text().splitlines()]
     expected = of_the_messages(str(text)[14:] for text in readable(events))
     told = " | ".join(expected)
-    assert re.search(r"mapping read.*retrying.*message failed.*message failed.*try 1  ″.*batch", told), told
+    reason = 'column "number" from "number": the value is not a valid integer'
+    assert [reason in line for line in expected] == [False, False, True, True, False], told
     shell.sql("TRUNCATE numbers; ALTER SEQUENCE statements RESTART")
     shell, command = drain(numbers)
     seen = at_a_terminal(shell, f"{command} 2>&1")
@@ -224,3 +225,23 @@ def test_at_a_terminal_many_rows_refused_by_one_constraint_are_one_line_with_a_c
     (other,) = (line for line in lines if "message failed" in line)
     assert other.startswith("WARN   message failed        type            ID  try 1  ")
     assert "\x1b[33m" not in seen
+
+
+@pytest.mark.parametrize("width", [WIDTH, 40])
+def test_progress_has_percentage_and_rate_and_is_never_wider_than_the_terminal(
+    drain: Callable[[list[object]], tuple[Shell, str]], width: int
+) -> None:
+    shell, command = drain([])
+    lines = "\n".join(json.dumps({"number": 2 * number + 1}) for number in range(2_000))
+    (shell.folder / "lines").write_text(lines)
+    send = f"sqs-to-postgres send --queue-url {command.split()[-1]} lines"
+    for typed, noun in ((send, "messages sent"), (f"{command} --batch-size 100", "stored")):
+        seen = at_a_terminal(shell, f"{typed} 2>&1", width)
+        plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+        drawn = [line for line in re.split(r"[\r\n]+", plain) if " of 2,000 " in line]
+        assert drawn, seen
+        assert max(map(len, drawn)) <= width
+        if width == WIDTH:
+            assert any(
+                re.search(rf"\d+% · [\d,]+ of 2,000 {noun} · [\d.,]+/s · \d", line) for line in drawn
+            ), drawn
