@@ -54,3 +54,4 @@ mod snippet;
 mod test;
 mod tombstones;
 mod tool;
+mod traces;
