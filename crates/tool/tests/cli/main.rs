@@ -35,6 +35,7 @@ mod infer_types;
 mod mask;
 mod plan;
 mod plan_refused;
+mod preview;
 mod privacy;
 mod queue_check;
 mod rds_ca;
