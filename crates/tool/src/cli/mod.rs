@@ -5,6 +5,7 @@ pub(crate) mod database;
 pub(crate) mod dead_letters;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod http;
 mod log;
 pub(crate) mod lookup;
 pub(crate) mod output;
@@ -17,6 +18,7 @@ pub(crate) mod settings;
 pub(crate) mod signals;
 pub(crate) mod snippet;
 pub(crate) mod values;
+pub(crate) mod watch;
 
 use std::process::ExitCode;
 

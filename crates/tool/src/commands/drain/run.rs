@@ -24,6 +24,7 @@ use super::batch::ReceivedBatch;
 use super::serve;
 use super::source::Source;
 use super::status::{Invisibility, Status};
+use super::traces::Traces;
 use crate::cli::Outcome;
 use crate::cli::database::connect;
 use crate::cli::error::CliError;
@@ -98,6 +99,7 @@ impl DrainLoop<'_> {
         &self,
         handler: Handler,
         mut database: Database,
+        traces: &Traces,
         mut progress: Progress,
         metrics_addr: Option<SocketAddr>,
     ) -> Result<Option<CliError>, CliError> {
@@ -111,7 +113,7 @@ impl DrainLoop<'_> {
                 return Some(error);
             }
             let (to_settle, handled) = mpsc::channel(BATCHES);
-            let storing = self.store(handler, database, receiver, to_settle);
+            let storing = self.store(handler, database, traces, receiver, to_settle);
             let (gathered, stored, ()) =
                 tokio::join!(self.gather(sender), storing, self.settle(handled));
             stored.or(gathered)
@@ -238,6 +240,7 @@ impl DrainLoop<'_> {
         &self,
         mut handler: Handler,
         mut database: Database,
+        traces: &Traces,
         mut batches: mpsc::Receiver<PermittedBatch>,
         to_settle: mpsc::Sender<Handled>,
     ) -> Option<CliError> {
@@ -247,20 +250,24 @@ impl DrainLoop<'_> {
             if let Some(first) = batch.first.take() {
                 self.status.unread().see(first);
             }
+            let senders = std::mem::take(&mut batch.senders);
             let (event, receipts) = batch.into_event();
             if self.stop.is_asked() {
                 self.release(&receipts).await;
                 continue;
             }
+            let span = traces.batch(receipts.len(), &senders);
             let handled = tokio::select! {
-                handled = handler.handle(&event, time()) => handled,
+                handled = handler.handle(&event, time(), span.context()) => handled,
                 () = self.grace() => {
+                    span.released();
                     self.release(&receipts).await;
                     continue;
                 }
             };
             match handled {
                 Ok(answer) => {
+                    span.handled(answer.batch_item_failures.len());
                     self.status.counts().is_database_down = false;
                     let handled = (began, receipts, answer, permit);
                     if let Err(SendError((_, receipts, ..))) = to_settle.send(handled).await {
@@ -268,6 +275,7 @@ impl DrainLoop<'_> {
                     }
                 }
                 Err(error) => {
+                    span.failed(&error);
                     // The handler has backed them off.
                     self.source.in_flight.leave(&receipts);
                     self.status.counts().left += receipts.len();

@@ -5,8 +5,8 @@ pub(crate) mod findings;
 mod json;
 mod privacy;
 mod row;
-mod summary;
-mod unmapped;
+pub(crate) mod summary;
+pub(crate) mod unmapped;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use clap::Args;
 use mapping::internals::readable;
 use mapping::{
-    Column, Compiled, KeyRing, Message, MessageRows, OnNull, Origins, Pipeline, Rejection, Rule,
-    Scalar, TableMapping, TimeSpelling,
+    Column, Compiled, KeyRing, Message, MessageRows, OnNull, Origins, Pipeline, PipelineError,
+    Rejection, Rule, Scalar, TableMapping, TimeSpelling,
 };
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::start::read_pipeline;
@@ -83,39 +83,40 @@ pub(crate) struct Explain {
 }
 
 /// The mapping, ready to transform messages.
-struct Explainer {
-    pipeline: Pipeline,
-    compiled: Compiled,
+pub(crate) struct Explainer {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) compiled: Compiled,
     /// The mapping without defaults, ready to transform messages.
     bare: Compiled,
-    origins: Origins,
-    has_key: bool,
+    pub(crate) origins: Origins,
+    /// Without one, tokens are of a placeholder and cannot be shown.
+    pub(crate) has_key: bool,
     shows_values: bool,
 }
 
 /// What becomes of a message.
-struct Explained {
+pub(crate) struct Explained {
     /// Its rows, each before its child rows, or the rule that it breaks.
-    rows: Result<Vec<Row>, Rejection>,
+    pub(crate) rows: Result<Vec<Row>, Rejection>,
     /// If it has no row: why not.
-    why: Vec<String>,
+    pub(crate) why: Vec<String>,
 }
 
 /// A row of one of the tables.
-struct Row {
-    table: usize,
+pub(crate) struct Row {
+    pub(crate) table: usize,
     /// How many parents it has.
     depth: usize,
-    is_deleted: bool,
-    cells: Vec<Cell>,
+    pub(crate) is_deleted: bool,
+    pub(crate) cells: Vec<Cell>,
 }
 
 /// A cell of a row.
-struct Cell {
+pub(crate) struct Cell {
     /// `None` for a null.
-    text: Option<String>,
+    pub(crate) text: Option<String>,
     /// Whether the default replaces a null.
-    is_default: bool,
+    pub(crate) is_default: bool,
 }
 
 /// Whether the output is still read: if not, the exit code still counts all messages.
@@ -223,26 +224,41 @@ impl Explain {
             true => None,
             false => self.mask.keys(&Arc::new(Aws::default())).await?,
         };
-        let placeholder = KeyRing::placeholder();
-        let used = key.as_ref().unwrap_or(&placeholder);
-        let compiled = Compiled::new(&file, &pipeline, Some(used))?;
-        let mut bare = pipeline.clone();
-        for column in bare.tables.iter_mut().flat_map(|table| &mut table.columns) {
-            column.default = None;
-        }
-        Ok(Explainer {
-            bare: Compiled::new(&file, &bare, Some(used))?,
+        Ok(Explainer::new(
+            &file,
             pipeline,
-            compiled,
-            origins: Origins::new(key.as_ref()),
-            has_key: key.is_some(),
-            shows_values: self.show_values,
-        })
+            key.as_ref(),
+            self.show_values,
+        )?)
     }
 }
 
 impl Explainer {
-    fn explain(
+    /// Errors call the mapping `file`.
+    pub(crate) fn new(
+        file: &str,
+        pipeline: Pipeline,
+        key: Option<&KeyRing>,
+        shows_values: bool,
+    ) -> Result<Self, PipelineError> {
+        let placeholder = KeyRing::placeholder();
+        let used = key.unwrap_or(&placeholder);
+        let compiled = Compiled::new(file, &pipeline, Some(used))?;
+        let mut bare = pipeline.clone();
+        for column in bare.tables.iter_mut().flat_map(|table| &mut table.columns) {
+            column.default = None;
+        }
+        Ok(Self {
+            bare: Compiled::new(file, &bare, Some(used))?,
+            pipeline,
+            compiled,
+            origins: Origins::new(key),
+            has_key: key.is_some(),
+            shows_values,
+        })
+    }
+
+    pub(crate) fn explain(
         &self,
         sample: &Sample,
         findings: &mut Findings<'_>,
@@ -346,7 +362,7 @@ impl Explainer {
         Ok(())
     }
 
-    fn mapping(&self, row: &Row) -> &TableMapping {
+    pub(crate) fn mapping(&self, row: &Row) -> &TableMapping {
         self.pipeline.table(row.table)
     }
 
@@ -354,12 +370,8 @@ impl Explainer {
         let mapping = self.mapping(row);
         let mut shown = RowText::default();
         for (position, (column, cell)) in mapping.columns.iter().zip(&row.cells).enumerate() {
-            let is_omitted = match row.is_deleted {
-                true => !mapping.identifying().contains(&position),
-                false => mapping.tombstone == Some(position),
-            };
             match &cell.text {
-                None if is_omitted => {}
+                None if row.omits(mapping, position) => {}
                 None if column.on_null == OnNull::Keep => shown.kept(column),
                 None => shown.null(column),
                 Some(text) => shown.value(mapping, column, self.shown(column, text)),
@@ -379,6 +391,16 @@ impl Explainer {
                 format!("(hidden, {})", counted(text.chars().count(), "character"))
             }
             None => "(hidden)".to_owned(),
+        }
+    }
+}
+
+impl Row {
+    /// Whether a null in this column says nothing of the row.
+    pub(crate) fn omits(&self, mapping: &TableMapping, column: usize) -> bool {
+        match self.is_deleted {
+            true => !mapping.identifying().contains(&column),
+            false => mapping.tombstone == Some(column),
         }
     }
 }

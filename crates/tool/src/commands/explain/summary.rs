@@ -16,7 +16,7 @@ const MAX_PLACES: usize = 10;
 
 /// Counts over all samples.
 #[derive(Default)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     messages: usize,
     /// Messages without a row.
     skipped: usize,
@@ -49,14 +49,14 @@ struct ColumnCounts {
 }
 
 impl Summary {
-    pub(super) fn new(pipeline: &Pipeline) -> Self {
+    pub(crate) fn new(pipeline: &Pipeline) -> Self {
         Self {
             tables: pipeline.tables.iter().map(TableCounts::new).collect(),
             ..Self::default()
         }
     }
 
-    pub(super) fn add(&mut self, place: &str, rows: &Result<Vec<Row>, Rejection>) {
+    pub(crate) fn add(&mut self, place: &str, rows: &Result<Vec<Row>, Rejection>) {
         self.messages += 1;
         match rows {
             Ok(rows) => {
@@ -116,11 +116,13 @@ impl Summary {
             let (severity, text) = (finding.severity, findings.text(&finding));
             line(&format!("{style}{severity}{style:#}: {text}"))?;
         }
-        let rows = self
-            .tables
-            .iter()
-            .map(|table| table.rows + table.deleted)
-            .sum();
+        line(&self.totals())
+    }
+
+    /// The last line: messages, rows, rejections.
+    pub(crate) fn totals(&self) -> String {
+        let rows = self.tables.iter();
+        let rows = rows.map(|table| table.rows + table.deleted).sum();
         let (messages, rows) = (counted(self.messages, "message"), counted(rows, "row"));
         let rejected = self.rejected.values().map(|rejected| rejected.places.len());
         let rejected: usize = rejected.sum();
@@ -128,7 +130,15 @@ impl Summary {
             0 => String::new(),
             skipped => format!(", {skipped} without a row"),
         };
-        line(&format!("{messages}: {rows}, {rejected} rejected{skipped}"))
+        format!("{messages}: {rows}, {rejected} rejected{skipped}")
+    }
+
+    /// The counts of each table, as JSON objects.
+    pub(crate) fn tables(&self, pipeline: &Pipeline) -> Vec<Value> {
+        let tables = pipeline.tables.iter().zip(&self.tables);
+        tables
+            .map(|(mapping, counts)| counts.json(mapping))
+            .collect()
     }
 
     pub(super) fn json(
@@ -136,10 +146,7 @@ impl Summary {
         pipeline: &Pipeline,
         findings: &Findings<'_>,
     ) -> Result<(), CliError> {
-        let tables = pipeline.tables.iter().zip(&self.tables);
-        let mut tables: Vec<Value> = tables
-            .map(|(mapping, counts)| counts.json(mapping))
-            .collect();
+        let mut tables = self.tables(pipeline);
         let rows: usize = self.tables.iter().map(|table| table.rows).sum();
         let columns = match &mut tables[..] {
             [table] => table["columns"].take(),
