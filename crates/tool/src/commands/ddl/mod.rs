@@ -121,13 +121,7 @@ impl Ddl {
                     "--partition-by requires a mapping of one table: add partitions to the output of `ddl` by hand",
                 ));
             }
-            (None, tables) => {
-                let creates: Vec<_> = tables
-                    .iter()
-                    .map(|table| create(&pipeline, table))
-                    .collect();
-                pipeline.create_schemas() + &creates.join("\n")
-            }
+            (None, _) => creates(&pipeline),
         };
         output::sql(&sql)
     }
@@ -171,6 +165,13 @@ impl Ddl {
         }
         Ok(Outcome::done_if(left.is_none()))
     }
+}
+
+/// The statements that create all tables.
+pub(crate) fn creates(pipeline: &Pipeline) -> String {
+    let tables = pipeline.tables.iter();
+    let creates: Vec<_> = tables.map(|table| create(pipeline, table)).collect();
+    pipeline.create_schemas() + &creates.join("\n")
 }
 
 fn create(pipeline: &Pipeline, table: &TableMapping) -> String {
