@@ -66,5 +66,6 @@ mod tls;
 mod tombstones;
 mod tombstones_model;
 mod types;
+mod unread;
 mod words;
 mod wrapped;

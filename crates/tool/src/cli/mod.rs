@@ -1,5 +1,6 @@
 //! What several commands need: settings, input and output, signals, errors.
 
+pub(crate) mod complete;
 pub(crate) mod database;
 pub(crate) mod dead_letters;
 pub(crate) mod error;

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::cli::error::CliError;
 
 /// The mapping, if none is named: in the current folder.
-const FILE_HERE: &str = "pipeline.toml";
+pub(crate) const FILE_HERE: &str = "pipeline.toml";
 
 /// Variables that exclude each other: a flag for one hides the others.
 const RIVALS: [&[&str]; 2] = [

@@ -1,7 +1,7 @@
 //! The commands of the tool: for each its arguments and what it does.
 
 mod check;
-mod completions;
+pub(crate) mod completions;
 mod ddl;
 mod drain;
 mod explain;
