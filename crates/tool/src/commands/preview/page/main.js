@@ -211,7 +211,7 @@ function renderTabs() {
   if (hadFocus) at(`tab-${page.tab}`).focus();
   at("panel").setAttribute("aria-labelledby", `tab-${page.tab}`);
   if (!result) return;
-  const { body, ...rest } = result;
+  const { body, message, ...rest } = result;
   if (put(at("panel"), () => tabs[page.tab].show(result), [page.tab, rest])) hideTip();
 }
 
