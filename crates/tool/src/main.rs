@@ -13,9 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::Outcome;
-use cli::error::CliError;
-use cli::output::escaped;
-use cli::snippet::snippet;
+use cli::snippet;
 use commands::Command;
 
 const EXIT_CODES: &str = "\
@@ -46,12 +44,7 @@ async fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) if error.is_unread() => unread.into(),
         Err(error) => {
-            eprintln!("error: {}", escaped(&error.to_string()));
-            if let CliError::Pipeline(error) = &error
-                && let Some(snippet) = snippet(error)
-            {
-                eprintln!("{snippet}");
-            }
+            snippet::report(&error);
             error.outcome().into()
         }
     }

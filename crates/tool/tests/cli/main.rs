@@ -55,3 +55,4 @@ mod snippet;
 mod test;
 mod tombstones;
 mod tool;
+mod watch;
