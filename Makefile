@@ -201,7 +201,7 @@ logs: ## follow the function's log: make logs PIPELINE=orders.toml
 	@$(IF_INSTALLED) $(LOCAL_STACK) logs $(PIPELINE)
 
 .PHONY: watch
-watch: install ## run the function against the local Postgres, recompiled at every change
+watch: install ## run the function against the local Postgres, again at every change of its code or mapping
 	@$(LOCAL_STACK) watch $(MAPPING)
 
 .PHONY: invoke

@@ -19,6 +19,7 @@ use crate::load::{LoadError, Loader};
 use crate::objects::Objects;
 use crate::prepare::{Preparation, PrepareError};
 use crate::sqs::Sqs;
+use crate::telemetry::trace::{BatchTrace, TraceContext};
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
 
 /// Why nothing of a batch is acknowledged.
@@ -33,6 +34,18 @@ pub enum HandleError {
     /// Nothing of the batch could be stored.
     #[error(transparent)]
     Load(#[from] LoadError),
+}
+
+impl HandleError {
+    /// What failed, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Payload(_) => "Payload",
+            Self::Prepare(_) => "MaskKey",
+            Self::Load(LoadError::Database(_)) => "Database",
+            Self::Load(LoadError::Table(_)) => "Table",
+        }
+    }
 }
 
 /// Handles batches, one after the other.
@@ -88,7 +101,7 @@ impl Handler {
     }
 
     /// Stores what can be stored in time, and answers with the messages that failed. `payload` is an SQS event, see
-    /// [`read_event`].
+    /// [`read_event`]. The line of the batch names the `span` in which it is handled.
     ///
     /// # Errors
     /// The payload is not an SQS event, or the batch as a whole cannot be stored: the mask key cannot be fetched, the
@@ -97,14 +110,17 @@ impl Handler {
         &mut self,
         payload: &[u8],
         time: TimeBudget,
+        span: Option<TraceContext>,
     ) -> Result<SqsBatchResponse, HandleError> {
         let mut records = read_event(payload)?;
         tracing::Span::current().record("batch_size", records.len());
+        let trace = BatchTrace::new(span, &records);
         let compiled = match self.preparation.compiled(time.retry_until).await {
             Ok(compiled) => compiled,
             Err(error) => {
                 let figures = BatchMetrics {
                     received: records.len(),
+                    trace,
                     ..BatchMetrics::default()
                 };
                 return Err(self.fail(&records, &figures, error.into(), time).await);
@@ -112,6 +128,7 @@ impl Handler {
         };
         let mut figures = BatchMetrics {
             received: records.len(),
+            trace,
             oldest_age: oldest_age(&records),
             ..BatchMetrics::default()
         };

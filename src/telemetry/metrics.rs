@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::line::{Line, LogMembers, Metric, MetricScope, json_span};
 use super::summary::Summary;
+use super::trace::BatchTrace;
 use crate::counts::{Recovery, Stored};
 
 /// The name of a metric: rows without a value of their own.
@@ -75,6 +76,7 @@ impl Totals {
 #[derive(Default)]
 pub(crate) struct BatchMetrics {
     pub(crate) received: usize,
+    pub(crate) trace: BatchTrace,
     /// Messages that produced no row, acknowledged.
     pub(crate) skipped: usize,
     /// What became of the rows in each table.
@@ -157,6 +159,7 @@ impl Metrics {
             stored: batch.rows().written,
             retries: batch.recovery.retries,
             reason,
+            trace: batch.trace.clone(),
         };
         self.write_tables(batch);
         self.write_summary(&summary, &batch.metrics());

@@ -72,7 +72,8 @@ async fn a_server_without_free_connections_is_retried_until_it_has_one() {
     });
     answer.assert_none_failed();
     assert_eq!(database.count("user_logins").await, 1);
-    assert!(function.end().await.contains("53300"));
+    let sentence = "Postgres accepts no more connections (SQLSTATE 53300): lower MaxConcurrency";
+    assert_contains(&function.end().await, sentence);
 }
 
 /// A function can have several event source mappings.

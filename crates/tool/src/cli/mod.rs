@@ -11,6 +11,7 @@ pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod samples;
 pub(crate) mod sampling;
+pub(crate) mod screen;
 pub(crate) mod server_log;
 pub(crate) mod settings;
 pub(crate) mod signals;

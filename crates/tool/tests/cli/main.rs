@@ -55,4 +55,5 @@ mod snippet;
 mod test;
 mod tombstones;
 mod tool;
+mod traces;
 mod watch;

@@ -4,6 +4,7 @@ mod against;
 pub(crate) mod findings;
 mod json;
 mod privacy;
+mod row;
 pub(crate) mod summary;
 pub(crate) mod unmapped;
 mod watch;
@@ -22,12 +23,14 @@ use sqs_to_postgres::start::read_pipeline;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, escaped, line};
+use crate::cli::output::{self, counted, escaped, line};
 use crate::cli::samples::{Sample, SampleFlags};
+use crate::cli::screen::{self, RED, YELLOW};
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use against::Against;
 use findings::{Findings, Severity};
 use privacy::Privacy;
+use row::RowText;
 use summary::Summary;
 use unmapped::Unmapped;
 
@@ -349,12 +352,12 @@ impl Explainer {
             Ok(rows) => rows,
             Err(rejection) => {
                 let rule = rejection.rule.name();
-                line(&format!("{place}: rejected by rule {rule}"))?;
+                line(&format!("{place}: {RED}rejected{RED:#} by rule {rule}"))?;
                 return line(&format!("  {rejection}\n{why}"));
             }
         };
         if rows.is_empty() {
-            line(&format!("{place}: no row\n{why}"))?;
+            line(&format!("{place}: {YELLOW}no row{YELLOW:#}\n{why}"))?;
         }
         for row in rows {
             let name = &self.mapping(row).table;
@@ -365,7 +368,8 @@ impl Explainer {
             };
             let text = format!("{place}: {what} {name}");
             line(&indented(row.depth, &text))?;
-            line(&indented(row.depth, &format!("{}", self.table(row))))?;
+            let width = screen::width().map(|width| width.saturating_sub(row.depth * INDENT.len()));
+            line(&indented(row.depth, &self.text(row).text(width)))?;
         }
         Ok(())
     }
@@ -374,37 +378,26 @@ impl Explainer {
         self.pipeline.table(row.table)
     }
 
-    fn table(&self, row: &Row) -> Table {
+    fn text(&self, row: &Row) -> RowText {
         let mapping = self.mapping(row);
-        let mut table = Table::default();
+        let mut shown = RowText::default();
         for (position, (column, cell)) in mapping.columns.iter().zip(&row.cells).enumerate() {
-            let cell = match &cell.text {
-                None if row.omits(mapping, position) => continue,
-                None if column.on_null == OnNull::Keep => "null, keeps a stored value".to_owned(),
-                None => "null".to_owned(),
-                Some(text) => self.shown(column, text),
-            };
-            table.row([
-                column.name.clone(),
-                column.type_text(),
-                describe(mapping, column),
-                cell,
-            ]);
+            match &cell.text {
+                None if row.omits(mapping, position) => {}
+                None if column.on_null == OnNull::Keep => shown.kept(column),
+                None => shown.null(column),
+                Some(text) => shown.value(mapping, column, self.shown(column, text)),
+            }
         }
-        table
+        shown
     }
 
     /// The cell if it may be shown, or else a description of it.
     fn shown(&self, column: &Column, text: &str) -> String {
         match column.mask {
             Some(_) if self.has_key => text.to_owned(),
-            Some(_) if column.column_type.is_nested() => {
-                "tokens: set a mask key to see them".to_owned()
-            }
-            Some(_) => format!(
-                "a token of {} characters: set a mask key to see it",
-                text.len()
-            ),
+            Some(_) if column.column_type.is_nested() => "(tokens: no mask key)".to_owned(),
+            Some(_) => format!("(token, {} characters: no mask key)", text.len()),
             None if self.shows_values => escaped(text),
             None if column.column_type.is_text() => {
                 format!("(hidden, {})", counted(text.chars().count(), "character"))
@@ -458,9 +451,11 @@ fn is_newer(mapping: &TableMapping, column: &Column) -> bool {
     mapping.newer_column() == Some(column)
 }
 
-/// Rows that belong to another one are indented below it.
+/// By which rows are indented below the row that they belong to.
+const INDENT: &str = "    ";
+
 fn indented(depth: usize, text: &str) -> String {
-    let indent = "    ".repeat(depth);
+    let indent = INDENT.repeat(depth);
     let lines = text.lines().map(|line| match line {
         "" => String::new(),
         line => format!("{indent}{line}"),
