@@ -337,6 +337,11 @@ session: ## record the session at a terminal that the README shows
 	@cargo build --locked --package sqs-to-postgres-tool
 	@$(PYTHON) release/session.py target/$(CARGO_BUILD_TARGET)/debug docs/session.svg
 
+.PHONY: preview-images
+preview-images: ## draw the page of `preview` for the documentation, in Chromium
+	@cargo build --locked --package sqs-to-postgres-tool
+	@PYTHONPATH=localstack $(PYTHON) release/preview.py target/$(CARGO_BUILD_TARGET)/debug docs
+
 SITE ?= target/site
 
 .PHONY: site
