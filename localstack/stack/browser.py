@@ -11,19 +11,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE_SECS = 30
+PATIENCE_SECS = 180
 # Where Chromium reads commands and writes what happens, with --remote-debugging-pipe.
 FOR_COMMANDS, FOR_EVENTS = 3, 4
+VIRTUAL_KEYS = {"Tab": 9, "Escape": 27, " ": 32, "End": 35, "Home": 36, "ArrowRight": 39, "ArrowDown": 40}
 
 
 def chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "google-chrome", "chromium-browser")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 class Browser:
     """`profile` is an empty folder; `scheme` is light or dark."""
 
-    def __init__(self, program: str, profile: Path, scheme: str, width: int = 1280, height: int = 720) -> None:
+    def __init__(
+        self, program: str, profile: Path, scheme: str, width: int = 1280, height: int = 720
+    ) -> None:
         commands, self._commands = os.pipe()
         self._events, events = os.pipe()
         options = [
@@ -34,7 +38,8 @@ class Browser:
             "--hide-scrollbars",
             f"--window-size={width},{height}",
             f"--user-data-dir={profile}",
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            # Not every machine permits one. It opens pages of this repository only.
+            "--no-sandbox",
         ]
         # The shell puts the pipes where Chromium expects them.
         script = f'exec {FOR_COMMANDS}<&{commands} {FOR_EVENTS}>&{events}; exec "$@"'
@@ -55,7 +60,11 @@ class Browser:
         for domain in ("Page", "Runtime", "Log"):
             self._send(f"{domain}.enable")
         self._send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._send("Emulation.setEmulatedMedia", features=features)
@@ -75,7 +84,7 @@ class Browser:
     def open(self, address: str) -> None:
         self._send("Page.navigate", url=address)
 
-    def value(self, expression: str) -> Any:
+    def value(self, expression: str) -> Any:  # noqa: ANN401
         """The value of an expression in the page."""
         done = self._send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
@@ -94,11 +103,18 @@ class Browser:
         self._send("Input.insertText", text=text)
 
     def press(self, key: str, modifiers: int = 0) -> None:
-        code = {"Tab": 9, "Escape": 27, "End": 35, "Home": 36, "ArrowRight": 39, "ArrowDown": 40}.get(key, ord(key[0].upper()))
-        for kind in ("rawKeyDown", "keyUp"):
-            self._send(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, modifiers=modifiers
-            )
+        """A key by its name; `modifiers`: 1 Alt, 2 Ctrl, 4 Meta, 8 Shift."""
+        code = VIRTUAL_KEYS.get(key) or ord(key.upper())
+        # Only a key with a text has an effect of its own, such as Space on a button.
+        text = {"text": key} if key == " " else {}
+        for kind in ("keyDown", "keyUp"):
+            parameters = {
+                "type": kind,
+                "key": key,
+                "windowsVirtualKeyCode": code,
+                "modifiers": modifiers,
+            } | text
+            self._send("Input.dispatchKeyEvent", **parameters)
 
     def point(self, selector: str) -> None:
         """Moves the mouse onto an element."""
@@ -106,6 +122,7 @@ class Browser:
         self._send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def click(self, selector: str) -> None:
+        self.point(selector)
         x, y = self._place(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -115,13 +132,15 @@ class Browser:
         return base64.b64decode(self._send("Page.captureScreenshot", format="png")["data"])
 
     def _place(self, selector: str) -> tuple[float, float]:
-        box = self.value(
-            f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+        x, y = self.value(
+            f"(() => {{ const found = document.querySelector({json.dumps(selector)});"
+            "found.scrollIntoView({ block: 'nearest', inline: 'nearest' });"
+            "const box = found.getBoundingClientRect();"
             "return [box.x + Math.min(box.width / 2, 40), box.y + box.height / 2]; })()"
         )
-        return box[0], box[1]
+        return x, y
 
-    def _send(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def _send(self, method: str, **parameters: object) -> dict[str, Any]:
         self._number += 1
         command = {"id": self._number, "method": method, "params": parameters}
         if self._session:

@@ -7,6 +7,7 @@ import pty
 import re
 import secrets
 import select
+import signal
 import subprocess
 import termios
 from collections.abc import Callable, Iterable, Iterator
@@ -128,6 +129,26 @@ def test_explain_fits_into_the_terminal_and_a_pipe_gets_all_of_it(shell: Shell) 
     assert "\x1b" not in piped
     assert "…" not in piped.partition("all messages")[0]
     assert "tax_exempt" in piped
+
+
+def test_at_a_terminal_a_watched_result_is_drawn_anew_until_ctrl_c(shell: Shell) -> None:
+    mapping = shell.folder / "pipeline.toml"
+    mapping.write_text(MAPPING)
+    (shell.folder / "message.json").write_text('{"name": "Ada"}')
+    ours, theirs = pty.openpty()
+    command = ["bash", "-c", "exec sqs-to-postgres explain --watch --summary message.json"]
+    with subprocess.Popen(command, cwd=shell.folder, env=shell.env, stdout=theirs, stderr=theirs) as watch:
+        os.close(theirs)
+        for column in ("name", "title"):
+            mapping.write_text(MAPPING.replace('"name"', f'"{column}"'))
+            seen = b""
+            while not re.search(rb"\x1b\[H\x1b\[2J[^\x1b]*%s  text[^\x1b]*Ctrl-C" % column.encode(), seen):
+                part = _read(ours)
+                assert part, seen
+                seen += part
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait() == 0
+        os.close(ours)
 
 
 NUMBERS = """

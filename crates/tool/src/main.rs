@@ -14,9 +14,7 @@ use clap::{CommandFactory as _, Parser};
 use clap_complete::CompleteEnv;
 
 use cli::Outcome;
-use cli::error::CliError;
-use cli::output::escaped;
-use cli::snippet::snippet;
+use cli::snippet;
 use commands::Command;
 use commands::completions::ASKS;
 
@@ -56,12 +54,7 @@ async fn run(command: Command) -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) if error.is_unread() => unread.into(),
         Err(error) => {
-            eprintln!("error: {}", escaped(&error.to_string()));
-            if let CliError::Pipeline(error) = &error
-                && let Some(snippet) = snippet(error)
-            {
-                eprintln!("{snippet}");
-            }
+            snippet::report(&error);
             error.outcome().into()
         }
     }

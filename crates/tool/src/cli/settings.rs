@@ -220,7 +220,8 @@ impl MappingFlags {
         Ok(read_pipeline(&[self.file()])?)
     }
 
-    fn file(&self) -> PathBuf {
+    /// The file of the mapping.
+    pub(crate) fn file(&self) -> PathBuf {
         let named = || variable("PIPELINE_FILE").map(PathBuf::from);
         let flag = self.pipeline.clone().or_else(named);
         flag.unwrap_or_else(|| FILE_HERE.into())

@@ -57,7 +57,7 @@ impl Command {
             | Self::Remask(_)
             | Self::Sample(_)
             | Self::Send(_) => true,
-            Self::Explain(explain) => explain.samples.is_queue(),
+            Self::Explain(explain) => explain.samples.is_queue() || explain.watch,
             Self::Infer(infer) => infer.samples.is_queue(),
             Self::Check(_)
             | Self::Ddl(_)

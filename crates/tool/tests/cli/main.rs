@@ -56,3 +56,4 @@ mod test;
 mod tombstones;
 mod tool;
 mod traces;
+mod watch;

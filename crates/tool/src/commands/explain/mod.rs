@@ -7,6 +7,7 @@ mod privacy;
 mod row;
 pub(crate) mod summary;
 pub(crate) mod unmapped;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ Examples:
   sqs-to-postgres explain events/logins.jsonl
   sqs-to-postgres explain --summary orders.jsonl
   sqs-to-postgres explain --unmapped orders.jsonl
+  sqs-to-postgres explain --watch --rejected --pipeline orders.toml orders.jsonl
   sqs-to-postgres explain --pipeline new.toml --against old.toml --queue-name orders-dlq
   sqs-to-postgres explain --privacy --pipeline orders.toml
   echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
@@ -73,6 +75,9 @@ pub(crate) struct Explain {
     /// Show the values of the messages
     #[arg(long)]
     show_values: bool,
+    /// Show it again whenever the mapping or a file of messages changes, until Ctrl-C
+    #[arg(long, requires = "files", conflicts_with = "json")]
+    pub(crate) watch: bool,
     /// Print one JSON object per message, or with --summary, --unmapped or --privacy one for all
     #[arg(long)]
     json: bool,
@@ -129,6 +134,13 @@ fn is_still_read(written: Result<(), CliError>) -> Result<bool, CliError> {
 
 impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        match self.watch {
+            true => self.watch().await,
+            false => self.once().await,
+        }
+    }
+
+    async fn once(&self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
         if self.privacy {
             return self.map_privacy(&explainer).await;

@@ -1,5 +1,5 @@
 // The text of the mapping. A transparent textarea lies over the coloured lines. A mistake stands between the lines, so
-// the textarea moves down by its height while the cursor is below it.
+// the textarea moves down by its height while the cursor, or the mouse that may place it, is below the mistake.
 
 import { element } from "./dom.js";
 import { parts } from "./toml.js";
@@ -18,11 +18,13 @@ export class Editor {
       this.#render();
       onInput();
     });
-    this.#area.addEventListener("pointerdown", (event) => this.#follow(event));
-    this.#area.addEventListener("pointermove", (event) => event.buttons && this.#follow(event));
+    for (const moved of ["pointermove", "pointerdown"]) {
+      this.#area.addEventListener(moved, (event) => this.#follow(event));
+    }
+    for (const other of ["pointerleave", "keydown"]) this.#area.addEventListener(other, () => this.#move());
     document.addEventListener("selectionchange", () => {
       if (document.activeElement !== this.#area) return;
-      this.#move();
+      if (!this.#area.matches(":active")) this.#move();
       onLine(this.#line());
     });
   }
@@ -84,8 +86,12 @@ export class Editor {
     });
   }
 
+  #isBelow() {
+    return this.#mistake !== null && this.#line() > this.#mistake.number;
+  }
+
   #move() {
-    this.#shift(this.#mistake !== null && this.#line() > this.#mistake.number);
+    this.#shift(this.#isBelow());
   }
 
   #follow({ clientY }) {
@@ -95,6 +101,8 @@ export class Editor {
 
   #shift(isBelow) {
     this.#area.style.top = isBelow ? `${this.#mistake.shown.offsetHeight}px` : "0";
+    // A cursor on the other side of the mistake would be shown in a wrong line.
+    this.#area.classList.toggle("apart", isBelow !== this.#isBelow());
   }
 
   /** Only lines that have changed are made again. */

@@ -13,6 +13,8 @@ const at = (id) => document.getElementById(id);
 const page = {
   /** The text of the file, as it was last seen; null if there is none. */
   disk: null,
+  /** The text of the file when it was last asked for. */
+  polled: null,
   newline: "\n",
   isEdited: false,
   isConflict: false,
@@ -98,7 +100,10 @@ async function poll() {
     const { file, text, messages, error } = await ask("state");
     at("file").textContent = file;
     document.title = `${file} – preview`;
-    if (text !== page.disk) changed(text);
+    // A file that is being written may be empty.
+    const isWhole = page.disk === null || text === page.polled;
+    page.polled = text;
+    if (text !== page.disk && isWhole) changed(text);
     if (messages !== page.messagesVersion) {
       page.messagesVersion = messages;
       soon();
@@ -211,7 +216,7 @@ function renderTabs() {
   if (hadFocus) at(`tab-${page.tab}`).focus();
   at("panel").setAttribute("aria-labelledby", `tab-${page.tab}`);
   if (!result) return;
-  const { body, ...rest } = result;
+  const { body, message, ...rest } = result;
   if (put(at("panel"), () => tabs[page.tab].show(result), [page.tab, rest])) hideTip();
 }
 

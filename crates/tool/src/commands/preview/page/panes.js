@@ -138,7 +138,7 @@ export function ddl({ ddl }) {
 
 /** What a cell or a column is made of. */
 export function tip({ name, type, source, key, line }) {
-  const notes = [key ? "part of the key" : "", line ? `line ${line}` : ""].filter(Boolean).join(" · ");
+  const notes = [key ? "part of the key" : "", line ? `line ${line} of the mapping` : ""].filter(Boolean).join(" · ");
   return [element("p", {}, element("b", {}, name), " ", element("span", { className: "note" }, type)),
     element("p", {}, source), notes ? element("p", { className: "note" }, notes) : null].filter(Boolean);
 }
