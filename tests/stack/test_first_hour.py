@@ -96,7 +96,8 @@ OTHERS = {
             "SELECT min(ts) AT TIME ZONE 'UTC', max(ts) AT TIME ZONE 'UTC' FROM audit": (
                 "2026-11-01 09:00:00.25|2026-11-02 09:03:29"
             ),
-            "SELECT DISTINCT jsonb_typeof(before) FROM audit WHERE before IS NOT NULL": "object",
+            "SELECT count(*) > 1 FROM audit WHERE jsonb_typeof(before) = 'object'": "t",
+            "SELECT count(*) FROM audit WHERE jsonb_typeof(before) = 'string' AND before::text ~ '{'": "0",
             "SELECT DISTINCT length(masked_email) FROM audit WHERE masked_email IS NOT NULL": "64",
         },
     ),
