@@ -21,6 +21,7 @@ use crate::prepare::{Preparation, PrepareError};
 use crate::sqs::Sqs;
 use crate::telemetry::trace::{BatchTrace, TraceContext};
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
+use crate::unread::Unread;
 
 /// Why nothing of a batch is acknowledged.
 #[derive(Debug, Error, PartialEq)]
@@ -57,6 +58,7 @@ pub struct Handler {
     loader: Loader,
     sqs: Sqs,
     metrics: Metrics,
+    unread: Unread,
 }
 
 impl Handler {
@@ -70,6 +72,7 @@ impl Handler {
         metrics: Metrics,
     ) -> Self {
         Self {
+            unread: Unread::new(&pipeline),
             pipeline,
             preparation,
             objects,
@@ -138,6 +141,8 @@ impl Handler {
             record.apply_origin(origins)
         }));
         figures.transform = began.elapsed();
+        let unread = self.unread.count(&records, &compiled, Instant::now());
+        figures.paths_unread = unread.unwrap_or_default();
         let mut batch = Batch::new(&records, &compiled);
         let stored = self.store(&mut batch, &compiled, &mut figures, time).await;
         figures.recovery = self.loader.take_recovery_counts();

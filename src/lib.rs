@@ -44,3 +44,4 @@ pub mod sign_in;
 pub mod sqs;
 pub mod start;
 pub mod telemetry;
+mod unread;

@@ -39,7 +39,7 @@ variable "database_authentication" {
   type        = string
   default     = "password"
   nullable    = false
-  description = "With \"password\", the function uses the password in database_secret. With \"iam\", the function signs a token for each connection instead, and reads no database secret. \"iam\" requires db_host, db_name, db_user and db_resource_id, and db_ssl_mode \"verify-full\"."
+  description = "With \"password\", the function uses the password in database_secret. With \"iam\", the function signs tokens instead, and reads no database secret. \"iam\" requires db_host, db_name, db_user and db_resource_id, and db_ssl_mode \"verify-full\"."
 
   validation {
     condition     = contains(["password", "iam"], var.database_authentication)

@@ -83,6 +83,8 @@ pub(crate) struct BatchMetrics {
     pub(crate) tables: Vec<Stored>,
     /// How many rows of stored messages have no value of their own, in each table.
     pub(crate) empty_rows: Vec<usize>,
+    /// How many paths of the message that was looked at, if one was, no column reads.
+    pub(crate) paths_unread: usize,
     pub(crate) recovery: Recovery,
     /// How long the oldest message had waited.
     pub(crate) oldest_age: Option<Duration>,
@@ -257,7 +259,8 @@ impl BatchMetrics {
         ];
         let skipped = ("MessagesSkipped", self.skipped as u64);
         let empty = (ROWS_EMPTY, self.empty_rows() as u64);
-        let rare = [in_batch, deleted, tombstones, skipped, empty].into_iter();
+        let unread = ("PathsUnread", self.paths_unread as u64);
+        let rare = [in_batch, deleted, tombstones, skipped, empty, unread].into_iter();
         metrics.extend(rare.filter(|(_, count)| *count > 0).map(count));
         let age = self.oldest_age;
         metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));

@@ -32,6 +32,8 @@ pub(super) struct Done {
     rows: Stored,
     skipped: usize,
     empty_rows: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_unread: Option<usize>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tables: BTreeMap<String, Stored>,
     failed: usize,
@@ -65,6 +67,7 @@ impl Summary {
             rows: batch.rows(),
             skipped: batch.skipped,
             empty_rows,
+            paths_unread: (batch.paths_unread > 0).then_some(batch.paths_unread),
             tables,
             failed: failed.values().sum(),
             dead_lettered,
@@ -115,6 +118,7 @@ impl Summary {
                             tombstones,
                             skipped = done.skipped,
                             empty_rows = done.empty_rows,
+                            paths_unread = done.paths_unread,
                             tables = tables.and_then(Result::ok),
                             failed = done.failed,
                             dead_lettered = done.dead_lettered,

@@ -29,7 +29,7 @@ use crate::cli::Outcome;
 use crate::cli::database::connect;
 use crate::cli::error::CliError;
 use crate::cli::output::last_line;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, REPORT_INTERVAL};
 use crate::cli::signals::Stop;
 
 /// Batches at a time: one is gathered while another is stored and the messages of two are deleted, which takes the
@@ -100,7 +100,7 @@ impl DrainLoop<'_> {
         handler: Handler,
         mut database: Database,
         traces: &Traces,
-        progress: Progress,
+        mut progress: Progress,
         metrics_addr: Option<SocketAddr>,
     ) -> Result<Option<CliError>, CliError> {
         let listener = match metrics_addr {
@@ -121,11 +121,11 @@ impl DrainLoop<'_> {
         // The others never end.
         let ended = tokio::select! {
             ended = draining => ended,
-            never = self.watch(&progress, metrics_addr.is_some()) => match never {},
+            never = self.watch(&mut progress, metrics_addr.is_some()) => match never {},
             never = self.source.in_flight.extend() => match never {},
             () = serve::serve(listener, &self.status) => None,
         };
-        self.status.show(&progress);
+        self.status.show(&mut progress, self.is_following);
         progress.end();
         Ok(ended)
     }
@@ -343,14 +343,23 @@ impl DrainLoop<'_> {
         sleep(GRACE).await;
     }
 
-    /// Updates the progress bar and the metrics, if there are any.
-    async fn watch(&self, progress: &Progress, has_metrics: bool) -> Infallible {
+    /// Updates the progress bar and the metrics, if there are any. Without a bar, a drain that ends says in its log how
+    /// far it is.
+    async fn watch(&self, progress: &mut Progress, has_metrics: bool) -> Infallible {
+        let is_often = progress.is_shown() || has_metrics;
+        let logs = !progress.is_shown() && !self.is_following;
+        let mut next_line = Instant::now() + REPORT_INTERVAL;
         loop {
-            if progress.is_shown() || has_metrics {
+            let is_due = logs && Instant::now() >= next_line;
+            if is_often || is_due {
                 let depth = self.source.depth().await;
                 self.status.counts().depth = depth.into();
                 self.status.counts().in_flight = self.source.in_flight.len();
-                self.status.show(progress);
+                self.status.show(progress, self.is_following);
+            }
+            if is_due {
+                tracing::info!(progress = progress.text(), "draining");
+                next_line += REPORT_INTERVAL;
             }
             sleep(LOOK_EVERY).await;
         }
