@@ -265,7 +265,7 @@ build-Function:
 deploy: build ## deploy to AWS: make deploy STACK=orders PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each
 	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) --stack-name $(STACK) \
 		--config-file $(CURDIR)/samconfig.toml --template-file $(SAM_FOLDER)/template.yaml $(if $(TAGS),--tags $(TAGS)) \
-		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
+		--parameter-overrides Architecture=$(ARCHITECTURE) Revision=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) $(PARAMETERS)
 
 # On a machine of each processor; `assemble` puts together what they have built.
 .PHONY: release

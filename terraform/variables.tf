@@ -451,6 +451,20 @@ variable "permissions_boundary" {
   }
 }
 
+# Updates
+
+variable "gradual_deployment" {
+  type        = string
+  default     = "Disabled"
+  nullable    = false
+  description = "With \"Disabled\", an update replaces the function at once. With another value, the function is published as versions, the queue invokes the alias \"live\", and the alias moves to each new version in these steps. CodeDeploy takes it back if FailedMessagesAlarm or ErrorsAlarm fires, except with \"AllAtOnce\"."
+
+  validation {
+    condition     = contains(["Disabled", "AllAtOnce", "Canary10Percent5Minutes", "Canary10Percent10Minutes", "Canary10Percent15Minutes", "Canary10Percent30Minutes", "Linear10PercentEvery1Minute", "Linear10PercentEvery2Minutes", "Linear10PercentEvery3Minutes", "Linear10PercentEvery10Minutes"], var.gradual_deployment)
+    error_message = "The values are Disabled, AllAtOnce, Canary10Percent5Minutes, Canary10Percent10Minutes, Canary10Percent15Minutes, Canary10Percent30Minutes, Linear10PercentEvery1Minute, Linear10PercentEvery2Minutes, Linear10PercentEvery3Minutes, Linear10PercentEvery10Minutes."
+  }
+}
+
 # Alarms and log
 
 variable "alarm_email" {
