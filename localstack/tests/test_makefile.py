@@ -35,7 +35,7 @@ def test_a_deployment_asks_for_the_parameters_only_on_request() -> None:
 
 def test_a_deployment_names_its_processor_and_what_is_given_and_no_other_parameter() -> None:
     _, _, named = sam_deploy("PARAMETERS=Profile=bulk").partition("--parameter-overrides ")
-    assert [word.partition("=")[0] for word in named.split()] == ["Architecture", "Profile"]
+    assert [word.partition("=")[0] for word in named.split()] == ["Architecture", "Revision", "Profile"]
 
 
 def test_a_build_packs_the_certificates_that_are_named(tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def of_several_tables(settings: Settings, shell: Shell) -> list[Line]:
     """The log of a function that stores, repeats, passes over, deletes and skips rows, one without values."""
     (shell.folder / "pipeline.toml").write_text(SEVERAL_TABLES)
     shell.output('sqs-to-postgres ddl | psql "$DATABASE_URL" -q -v ON_ERROR_STOP=1')
-    payment, ping, other = {"kind": "payment", "id": 1}, {"kind": "ping"}, {"kind": "other"}
+    # `added` is read by no column.
+    payment, ping, other = {"kind": "payment", "id": 1, "added": 1}, {"kind": "ping"}, {"kind": "other"}
     customer = {"kind": "customer", "id": 1, "version": 2}
     newer = [customer | {"version": 1}, customer | {"version": 3, "is_deleted": True}]
     member = {"kind": "member", "id": 1, "version": 1, "is_deleted": True}
