@@ -11,6 +11,7 @@ mod guard;
 mod inspect;
 mod known;
 mod live;
+mod null_check;
 mod obstacle;
 mod parent;
 mod siblings;
