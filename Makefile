@@ -66,8 +66,9 @@ TESTED_PROGRAMS := $(CURDIR)/target/tested
 TESTED_RELEASE := $(TESTED_PROGRAMS)/release
 TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
 
-# How many messages `make chaos` sends.
+# How many messages `make chaos` sends, and how long `make soak` takes.
 MESSAGES ?= 20000
+MINUTES ?= 60
 
 # The files of a release, in $(DIST).
 CRATE_VERSION := $(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
@@ -152,6 +153,11 @@ test-stack-others:
 chaos: install ## inject faults under live traffic, and check the balance: make chaos MESSAGES=20000
 	@$(LOCAL_STACK) chaos $(MESSAGES)
 
+.PHONY: soak
+soak: export SOAK_MINUTES := $(MINUTES)
+soak: install ## constant load while Postgres restarts again and again; memory and latency must remain flat: make soak MINUTES=60
+	@$(LOCAL_STACK) with cargo test $(TESTED) --test function -- soak::alone:: --nocapture
+
 .PHONY: bench
 bench: install ## measure the optimised function and tool against the limit of Postgres: takes minutes to build
 	@cargo build --release $(TOOL)
@@ -201,7 +207,7 @@ logs: ## follow the function's log: make logs PIPELINE=orders.toml
 	@$(IF_INSTALLED) $(LOCAL_STACK) logs $(PIPELINE)
 
 .PHONY: watch
-watch: install ## run the function against the local Postgres, recompiled at every change
+watch: install ## run the function against the local Postgres, again at every change of its code or mapping
 	@$(LOCAL_STACK) watch $(MAPPING)
 
 .PHONY: invoke
@@ -259,7 +265,7 @@ build-Function:
 deploy: build ## deploy to AWS: make deploy STACK=orders PIPELINE=orders.toml PARAMETERS="Profile=bulk …"; GUIDED=1 asks for each
 	$(TOOLS)/sam deploy $(if $(GUIDED),--guided) $(if $(PARAMETERS),--no-confirm-changeset) --stack-name $(STACK) \
 		--config-file $(CURDIR)/samconfig.toml --template-file $(SAM_FOLDER)/template.yaml $(if $(TAGS),--tags $(TAGS)) \
-		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
+		--parameter-overrides Architecture=$(ARCHITECTURE) Revision=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) $(PARAMETERS)
 
 # On a machine of each processor; `assemble` puts together what they have built.
 .PHONY: release
@@ -330,6 +336,11 @@ $(PACKED_TOOL):
 session: ## record the session at a terminal that the README shows
 	@cargo build --locked --package sqs-to-postgres-tool
 	@$(PYTHON) release/session.py target/$(CARGO_BUILD_TARGET)/debug docs/session.svg
+
+.PHONY: preview-images
+preview-images: ## draw the page of `preview` for the documentation, in Chromium
+	@cargo build --locked --package sqs-to-postgres-tool
+	@PYTHONPATH=localstack $(PYTHON) release/preview.py target/$(CARGO_BUILD_TARGET)/debug docs
 
 SITE ?= target/site
 

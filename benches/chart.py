@@ -100,6 +100,7 @@ def figures(run: list[Measurement]) -> str:
         (contenders("cold start", of(run, "cold start"), COLD_START), of(run, "cold start")),
         (contenders("drain", of(run, "drain"), DRAIN), of(run, "drain")),
         (cases(run, "round trips", round_trips, "round trips"), of(run, "round trips")),
+        (bill(of(run, "bill")), of(run, "bill")),
     ]
     tables = [table(rows) + disturbed(measured) for rows, measured in parts if len(rows) > 1]
     note = f"Medians of {largest['rounds']} rounds, with the least and the most. {run[0]['machine']}.\n"
@@ -128,6 +129,28 @@ def contenders(
     for measurement in measured:
         rows += [[row["name"], *(cell(row) for _, cell in columns)] for row in measurement["figures"]]
     return rows
+
+
+def bill(measured: list[Measurement]) -> list[list[str]]:
+    """A row for each case: what all pay, and each function's compute, also as a share of the second one's."""
+    if not measured:
+        return []
+    names = [row["name"] for row in measured[0]["figures"]]
+    rows = [["a million records", "SQS", "Lambda: requests", *(f"compute: {name}" for name in names)]]
+    for measurement in measured:
+        functions = measurement["figures"]
+        both = [f"${functions[0][figure][1]:.4f}" for figure in ("sqs_dollars", "request_dollars")]
+        peer = functions[1]["compute_dollars"][1] if len(functions) > 1 else None
+        cells = [compute(row, peer) for row in functions]
+        rows.append([measurement["case"], *both, *cells, *[""] * (len(names) - len(cells))])
+    return rows
+
+
+def compute(row: Contender, peer: float | None) -> str:
+    """`$0.0123 · 2.9 s billed · 20%`"""
+    dollars, billed = row["compute_dollars"][1], row["billed_secs"]
+    text = f"${dollars:.4f} · {spread(billed, 1, ' s')} billed"
+    return f"{text} · {100 * dollars / peer:.0f}%" if peer else text
 
 
 def speed_and_share(row: Contender, is_first: bool) -> str:

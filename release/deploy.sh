@@ -120,8 +120,10 @@ sum() { sha256sum "$1" 2>/dev/null || shasum -a 256 "$1"; }
 key=$stack/$(sum "$work/sums" | cut -c1-16).zip
 check_owner "$bucket"
 aws s3 cp --only-show-errors "$work/function.zip" "s3://$bucket/$key"
+# Another revision publishes another version, where the deployment is gradual.
+revision=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 # In a request the template would be too large: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 aws cloudformation deploy --stack-name "$stack" --template-file "$(dirname "$0")/template.yaml" \
     --s3-bucket "$bucket" --s3-prefix "$stack" \
     --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --no-fail-on-empty-changeset \
-    --parameter-overrides CodeBucket="$bucket" CodeKey="$key" Architecture="$architecture" "$@"
+    --parameter-overrides CodeBucket="$bucket" CodeKey="$key" Architecture="$architecture" Revision="$revision" "$@"

@@ -4,7 +4,7 @@ use std::error::Error;
 
 /// The texts of an error and its sources, each once. Only for errors whose texts do not quote a message: not for errors
 /// of Postgres or serde.
-pub(crate) fn causes(error: &dyn Error) -> String {
+pub fn causes(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {

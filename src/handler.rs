@@ -19,7 +19,9 @@ use crate::load::{LoadError, Loader};
 use crate::objects::Objects;
 use crate::prepare::{Preparation, PrepareError};
 use crate::sqs::Sqs;
+use crate::telemetry::trace::{BatchTrace, TraceContext};
 use crate::telemetry::{self, BatchMetrics, Metrics, Totals};
+use crate::unread::Unread;
 
 /// Why nothing of a batch is acknowledged.
 #[derive(Debug, Error, PartialEq)]
@@ -35,6 +37,18 @@ pub enum HandleError {
     Load(#[from] LoadError),
 }
 
+impl HandleError {
+    /// What failed, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Payload(_) => "Payload",
+            Self::Prepare(_) => "MaskKey",
+            Self::Load(LoadError::Database(_)) => "Database",
+            Self::Load(LoadError::Table(_)) => "Table",
+        }
+    }
+}
+
 /// Handles batches, one after the other.
 pub struct Handler {
     pipeline: Arc<Pipeline>,
@@ -44,6 +58,7 @@ pub struct Handler {
     loader: Loader,
     sqs: Sqs,
     metrics: Metrics,
+    unread: Unread,
 }
 
 impl Handler {
@@ -57,6 +72,7 @@ impl Handler {
         metrics: Metrics,
     ) -> Self {
         Self {
+            unread: Unread::new(&pipeline),
             pipeline,
             preparation,
             objects,
@@ -88,7 +104,7 @@ impl Handler {
     }
 
     /// Stores what can be stored in time, and answers with the messages that failed. `payload` is an SQS event, see
-    /// [`read_event`].
+    /// [`read_event`]. The line of the batch names the `span` in which it is handled.
     ///
     /// # Errors
     /// The payload is not an SQS event, or the batch as a whole cannot be stored: the mask key cannot be fetched, the
@@ -97,14 +113,17 @@ impl Handler {
         &mut self,
         payload: &[u8],
         time: TimeBudget,
+        span: Option<TraceContext>,
     ) -> Result<SqsBatchResponse, HandleError> {
         let mut records = read_event(payload)?;
         tracing::Span::current().record("batch_size", records.len());
+        let trace = BatchTrace::new(span, &records);
         let compiled = match self.preparation.compiled(time.retry_until).await {
             Ok(compiled) => compiled,
             Err(error) => {
                 let figures = BatchMetrics {
                     received: records.len(),
+                    trace,
                     ..BatchMetrics::default()
                 };
                 return Err(self.fail(&records, &figures, error.into(), time).await);
@@ -112,6 +131,7 @@ impl Handler {
         };
         let mut figures = BatchMetrics {
             received: records.len(),
+            trace,
             oldest_age: oldest_age(&records),
             ..BatchMetrics::default()
         };
@@ -121,6 +141,8 @@ impl Handler {
             record.apply_origin(origins)
         }));
         figures.transform = began.elapsed();
+        let unread = self.unread.count(&records, &compiled, Instant::now());
+        figures.paths_unread = unread.unwrap_or_default();
         let mut batch = Batch::new(&records, &compiled);
         let stored = self.store(&mut batch, &compiled, &mut figures, time).await;
         figures.recovery = self.loader.take_recovery_counts();

@@ -21,14 +21,14 @@
 //! - **Objects**: [`objects`] reads bodies that producers moved to S3.
 //! - **Queue**: [`sqs`] receives, sends, backs off, and knows dead-lettered messages.
 //! - **Shared**: [`aws`] and [`secret`] for clients and Secrets Manager, [`sign_in`] for their credentials, [`backoff`]
-//!   between attempts, `causes` of errors, [`counts`] of rows and retries, [`telemetry`] for log lines and metrics.
+//!   between attempts, [`causes`] of errors, [`counts`] of rows and retries, [`telemetry`] for log lines and metrics.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod aws;
 pub mod backoff;
 mod batch;
-mod causes;
+pub mod causes;
 pub mod config;
 pub mod counts;
 pub mod database;
@@ -44,3 +44,4 @@ pub mod sign_in;
 pub mod sqs;
 pub mod start;
 pub mod telemetry;
+mod unread;

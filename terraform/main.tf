@@ -93,6 +93,7 @@ locals {
   sends_dead_letters = var.dead_letters != "redrive"
   uses_password      = var.database_authentication == "password"
   is_in_vpc          = length(var.subnet_ids) > 0
+  has_alias          = var.gradual_deployment != "Disabled"
 }
 
 # No change deletes a queue: the messages would go with it. To destroy the rest, `terraform state rm` both queues first.
@@ -230,6 +231,7 @@ resource "aws_lambda_function" "this" {
   memory_size      = local.profile.memory_size
   timeout          = local.profile.timeout
   role             = local.role_arn
+  publish          = local.has_alias
 
   logging_config {
     log_group             = aws_cloudwatch_log_group.this.name
@@ -275,7 +277,7 @@ resource "aws_lambda_function" "this" {
 
 resource "aws_lambda_event_source_mapping" "this" {
   event_source_arn                   = local.queue_arn
-  function_name                      = aws_lambda_function.this.arn
+  function_name                      = local.has_alias ? aws_lambda_alias.this[0].arn : aws_lambda_function.this.arn
   batch_size                         = local.is_fifo ? 10 : local.profile.batch_size
   maximum_batching_window_in_seconds = local.is_fifo ? null : local.profile.batch_window
   function_response_types            = ["ReportBatchItemFailures"]

@@ -21,6 +21,11 @@ output "function_arn" {
   value = aws_lambda_function.this.arn
 }
 
+output "function_version" {
+  description = "With gradual_deployment: the version that was published last, to which CodeDeploy can move the alias."
+  value       = local.has_alias ? aws_lambda_function.this.version : null
+}
+
 output "role_arn" {
   description = "Role of the function, for the policies of queues and keys of other accounts and for AWS IAM GRANT."
   value       = local.role_arn

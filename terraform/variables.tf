@@ -39,7 +39,7 @@ variable "database_authentication" {
   type        = string
   default     = "password"
   nullable    = false
-  description = "With \"password\", the function uses the password in database_secret. With \"iam\", the function signs a token for each connection instead, and reads no database secret. \"iam\" requires db_host, db_name, db_user and db_resource_id, and db_ssl_mode \"verify-full\"."
+  description = "With \"password\", the function uses the password in database_secret. With \"iam\", the function signs tokens instead, and reads no database secret. \"iam\" requires db_host, db_name, db_user and db_resource_id, and db_ssl_mode \"verify-full\"."
 
   validation {
     condition     = contains(["password", "iam"], var.database_authentication)
@@ -448,6 +448,20 @@ variable "permissions_boundary" {
   validation {
     condition     = var.permissions_boundary == "" || var.role_arn == ""
     error_message = "permissions_boundary is for the role that is created. Set the boundary of role_arn yourself."
+  }
+}
+
+# Updates
+
+variable "gradual_deployment" {
+  type        = string
+  default     = "Disabled"
+  nullable    = false
+  description = "With \"Disabled\", an update replaces the function at once. With another value, the function is published as versions, the queue invokes the alias \"live\", and the alias moves to each new version in these steps. CodeDeploy takes it back if FailedMessagesAlarm or ErrorsAlarm fires, except with \"AllAtOnce\"."
+
+  validation {
+    condition     = contains(["Disabled", "AllAtOnce", "Canary10Percent5Minutes", "Canary10Percent10Minutes", "Canary10Percent15Minutes", "Canary10Percent30Minutes", "Linear10PercentEvery1Minute", "Linear10PercentEvery2Minutes", "Linear10PercentEvery3Minutes", "Linear10PercentEvery10Minutes"], var.gradual_deployment)
+    error_message = "The values are Disabled, AllAtOnce, Canary10Percent5Minutes, Canary10Percent10Minutes, Canary10Percent15Minutes, Canary10Percent30Minutes, Linear10PercentEvery1Minute, Linear10PercentEvery2Minutes, Linear10PercentEvery3Minutes, Linear10PercentEvery10Minutes."
   }
 }
 

@@ -42,7 +42,11 @@ fn a_message_costs_few_allocations() {
 }
 
 fn handle(runtime: &Runtime, handler: &mut Handler, event: &str) {
-    let handled = handler.handle(event.as_bytes(), TimeBudget::until(LAMBDA_TIME_MILLIS));
+    let handled = handler.handle(
+        event.as_bytes(),
+        TimeBudget::until(LAMBDA_TIME_MILLIS),
+        None,
+    );
     assert!(
         runtime
             .block_on(handled)

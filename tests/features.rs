@@ -33,13 +33,15 @@ fn built(options: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
 
 /// What a build of the whole workspace, as for the tests, gives to a dependency of a package besides what it is shipped
 /// with.
-const ADDED: [(&str, &str, &[&str]); 3] = [
+const ADDED: [(&str, &str, &[&str]); 4] = [
     // Only the tool is shipped with these: a function has a role, and does not sign in as people do.
     (
         "sqs-to-postgres",
         "aws-config ",
         &["credentials-login", "credentials-process", "sso"],
     ),
+    // A name for `std` alone, which the spans of the tool turn on.
+    ("sqs-to-postgres", "futures-executor ", &["default"]),
     ("sqs-to-postgres", "regex-automata ", OF_CRITERION),
     ("sqs-to-postgres-tool", "regex-automata ", OF_CRITERION),
 ];

@@ -77,10 +77,12 @@ fn after_database(error: &DatabaseError) -> Option<DatabaseError> {
         E::UrlCredentials(_) => E::Token {
             user: VARIES.into(),
             sqlstate: VARIES.into(),
-            grants: VARIES,
+            advice: VARIES,
         },
         E::Token { .. } => E::Unsigned,
-        E::Unsigned => E::Aws(SignInError::NoCredentials.into()),
+        E::Unsigned => E::Full,
+        E::Full => E::Throttled,
+        E::Throttled => E::Aws(SignInError::NoCredentials.into()),
         E::Aws(AwsError::SignIn(SignInError::NoCredentials)) => {
             E::Aws(SignInError::NoProfile(VARIES.into()).into())
         }

@@ -9,10 +9,10 @@
 //! not a terminal. `make chart` (`benches/chart.py`) keeps them.
 //!
 //! Each module uses only those named before it:
-//! - `settings`, `rows`, `load`, `proxy`, `record`: nothing of the function yet;
+//! - `settings`, `rows`, `load`, `proxy`, `throttle`, `record`: nothing of the function yet;
 //! - `order`, `messages`, `database`: what is sent, and where it is stored;
 //! - `limits`, `contender`: the limits, and one turn of them or of a function;
-//! - `bench`, `race`, `cold`, `backlog`, `round_trips`: what is measured.
+//! - `bench`, `race`, `cold`, `backlog`, `round_trips`, `bill`: what is measured.
 //!
 //! The Runtime API and the stand-ins for SQS and Secrets Manager are those of the tests (`crates/testkit/`).
 #![allow(
@@ -25,6 +25,7 @@
 
 mod backlog;
 mod bench;
+mod bill;
 mod cold;
 mod contender;
 mod database;
@@ -38,6 +39,7 @@ mod record;
 mod round_trips;
 mod rows;
 mod settings;
+mod throttle;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,13 +55,14 @@ use settings::{Effort, FOLDER};
 const OUR_PROGRAM: &str = env!("CARGO_BIN_EXE_bootstrap");
 
 /// In the order in which they run.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "throughput",
     "distance",
     "orders",
     "cold",
     "backlog",
     "round-trips",
+    "bill",
 ];
 
 const HARDWARE: &str = r#"echo "$(sed -n '/^model name/ { s/.*: //p; q }' /proc/cpuinfo), $(nproc) cores,\
@@ -108,6 +111,7 @@ async fn measure(bench: &Bench, logins: &Workload) {
             "cold" => cold::cold_starts(bench, logins).await,
             "backlog" => backlog::backlogs(bench, logins).await,
             "round-trips" => round_trips::round_trips(bench, logins).await,
+            "bill" => bill::bills(bench, logins).await,
             other => unreachable!("{other} is missing here"),
         }
     }

@@ -18,6 +18,12 @@ use testkit::MASK_KEY;
 const POSTGRES_EPOCH_DAYS: i32 = 10_957;
 const SECS_OF_DAY: u64 = 86_400;
 
+/// The shipped mapping.
+const SHIPPED: &str = include_str!("../../pipeline.toml");
+
+/// How many logins a packed message has.
+const PACKED: usize = 10;
+
 /// A message, and its rows table by table.
 pub(crate) struct Message {
     pub(crate) id: Uuid,
@@ -85,14 +91,29 @@ pub(crate) struct Workload {
 
 enum Bodies {
     Logins,
+    /// Several in a message, as an array.
+    PackedLogins,
     Orders,
 }
 
 impl Workload {
     /// The shipped mapping.
     pub(crate) fn logins() -> Self {
-        let pipeline = Pipeline::parse("bench", include_str!("../../pipeline.toml")).unwrap();
+        let pipeline = Pipeline::parse("bench", SHIPPED).unwrap();
         Self::new(pipeline, None, Bodies::Logins)
+    }
+
+    /// The shipped mapping, for messages of ten logins each.
+    pub(crate) fn packed_logins() -> Self {
+        let table =
+            "name = \"packed_logins\"\neach = \"@body\"\nkey = [\"message_id\", \"place\"]\n";
+        let place = "[[column]]\nname = \"place\"\ntype = \"integer\"\nfrom = \"@index\"\n";
+        let (_, columns) = SHIPPED.split_once("[[column]]").unwrap();
+        let columns =
+            format!("[[column]]{columns}{place}").replace("[[column]]", "[[table.column]]");
+        let mapping = format!("[[table]]\n{table}{columns}");
+        let pipeline = Pipeline::parse("bench", &mapping).unwrap();
+        Self::new(pipeline, Some(mapping), Bodies::PackedLogins)
     }
 
     /// Orders with lines, in a table each.
@@ -123,11 +144,18 @@ impl Workload {
     fn message(&self) -> Message {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let id = Uuid::from_u128(fastrand::u128(..));
+        let day = (now.as_secs() / SECS_OF_DAY) as i32 - POSTGRES_EPOCH_DAYS;
         let (body, rows) = match self.bodies {
             Bodies::Logins => {
-                let day = (now.as_secs() / SECS_OF_DAY) as i32 - POSTGRES_EPOCH_DAYS;
                 let (body, row) = self.login(id, day);
                 (body, vec![vec![row]])
+            }
+            Bodies::PackedLogins => {
+                let (bodies, mut rows): (Vec<_>, Vec<_>) =
+                    (0..PACKED).map(|_| self.login(id, day)).unzip();
+                let places = rows.iter_mut().zip(0_i32..);
+                places.for_each(|(row, place)| row.push(place.to_be_bytes().to_vec()));
+                (format!("[{}]", bodies.join(",")), vec![rows])
             }
             Bodies::Orders => order::order(),
         };

@@ -19,7 +19,7 @@ const DISTANT_BATCH_SIZES: [usize; 3] = [10, 100, 1_000];
 const ORDERS: usize = 1_000;
 
 /// The round trip to a database as it is in the same region.
-const FAR: Duration = Duration::from_micros(500);
+pub(crate) const FAR: Duration = Duration::from_micros(500);
 const DISTANCES: [(&str, Duration); 2] = [
     ("0.5 ms away", FAR),
     ("1 ms away", Duration::from_millis(1)),

@@ -163,7 +163,8 @@ fn readable([least, median, most]: Spread) -> String {
         1e3.. => format!("{:.1}k", figure / 1e3),
         100.0.. => format!("{figure:.0}"),
         10.0.. => format!("{figure:.1}"),
-        _ => format!("{figure:.2}"),
+        1.0.. => format!("{figure:.2}"),
+        _ => format!("{figure:.4}"),
     };
     format!("{} ({}–{})", short(median), short(least), short(most))
 }

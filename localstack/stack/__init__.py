@@ -7,6 +7,7 @@
 | `processes`  | start a process, recognise it by its pid, stop it                             |
 | `postgres`   | a Postgres server of our own: database, role, schema                          |
 | `emulator`   | LocalStack                                                                    |
+| `browser`    | a page in a headless Chromium                                                 |
 | `mapping`    | the mapping that is deployed, and under which name                            |
 | `deploy`     | secrets, `sam build`, `sam deploy`                                            |
 | `tool`       | the command-line tool: compile it, have it make the tables of a mapping       |

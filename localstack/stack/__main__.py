@@ -12,19 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack import chaos, deploy, emulator, example, logs, postgres, run, tool
+from stack import chaos, deploy, emulator, example, logs, postgres, run, tool, watch
 from stack.deploy import Deployment
 from stack.mapping import Mapping
-from stack.processes import Daemon, accepts_connections, one_at_a_time, require_free_port
+from stack.processes import Daemon, one_at_a_time, require_free_port
 from stack.report import say, show, step
-from stack.settings import LOOPBACK, Settings, StackError
+from stack.settings import Settings, StackError
 from stack.status import overview
 from stack.traffic import Logins, Orders
 
 PORT_VARIABLES = ("POSTGRES_PORT", "LOCALSTACK_PORT")
 NO_ARGUMENTS = Namespace(mappings=[])
-WATCH_PORT = 9000
-"""Where `cargo lambda watch` listens."""
 
 
 def main() -> int:
@@ -50,13 +48,13 @@ def _parser() -> ArgumentParser:
 
     for name, function in COMMANDS.items():
         add(name, function)
-    add("up", up).add_argument("mappings", type=_mapping, nargs="*")
+    add("up", up_and_next).add_argument("mappings", type=_mapping, nargs="*")
     add("run", run_messages).add_argument("example", nargs="?")
     add("env", env).add_argument("mapping", type=_mapping, nargs="?")
     add("with", with_stack).add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     add("chaos", chaos_messages).add_argument("messages", type=int)
     add("invoke", invoke).add_argument("event", type=Path)
-    add("watch", watch).add_argument("mapping", type=_mapping)
+    add("watch", watch_function).add_argument("mapping", type=_mapping)
     logs_parser = add("logs", logs_of_function)
     logs_parser.add_argument("mapping", type=_mapping, nargs="?")
     return parser
@@ -86,6 +84,27 @@ def up(settings: Settings, arguments: Namespace = NO_ARGUMENTS) -> None:
         for mapping in (shipped if is_first else []) + arguments.mappings or shipped:
             tool.make_tables(settings, mapping)
             deploy.deploy(settings, mapping)
+
+
+def up_and_next(settings: Settings, arguments: Namespace) -> None:
+    """Starts the stack and deploys the template to it, and says what to do next."""
+    up(settings, arguments)
+    mappings = arguments.mappings or [Mapping.shipped(settings)]
+    queues = ", ".join(mapping.name for mapping in mappings)
+    say(f"\nup: {'queue' if len(mappings) == 1 else 'queues'} {queues}")
+    words = {mapping.name: _make_words(settings, mapping) for mapping in mappings}
+    for mapping in mappings:
+        say(f'next: eval "$(make -s env{words[mapping.name]})" && sqs-to-postgres send FILE')
+    say("then: make status; make logs" + words[mappings[0].name])
+
+
+def _make_words(settings: Settings, mapping: Mapping) -> str:
+    """What `make` needs to find a mapping."""
+    if mapping == Mapping.shipped(settings):
+        return ""
+    file = mapping.file
+    shown = file.relative_to(settings.root) if file.is_relative_to(settings.root) else file
+    return f" PIPELINE={shlex.quote(str(shown))}"
 
 
 def down(settings: Settings, *_: object) -> None:
@@ -154,33 +173,20 @@ def _left_as_found(settings: Settings) -> Iterator[None]:
             down(settings)
 
 
-def watch(settings: Settings, arguments: Namespace) -> None:
-    """Runs the function against the local Postgres, recompiled whenever a file changes."""
+def watch_function(settings: Settings, arguments: Namespace) -> None:
+    """Runs the function against the local Postgres, and again whenever its code or its mapping changes."""
     with one_at_a_time(settings), _stopped_on_failure(settings):
         _prepare(settings)
         with step(f"Postgres on port {settings.identity.postgres_port}"):
             postgres.start(settings)
-    say("· the function is being compiled; then, in another terminal: make invoke EVENT=events/….json")
-    function_env = {
-        "DATABASE_URL": settings.app_url,
-        "MASK_KEY": settings.identity.mask_key,
-        "PIPELINE_FILE": str(arguments.mapping.file),
-        "AWS_LAMBDA_LOG_FORMAT": "Text",
-    }
-    command = ["cargo", "lambda", "watch", "--invoke-address", LOOPBACK, "--invoke-port", str(WATCH_PORT)]
-    os.chdir(settings.root)
-    os.execvpe(command[0], command, deploy.build_env(settings) | function_env)
+    watch.Watch(settings, arguments.mapping).run()
 
 
 def invoke(settings: Settings, arguments: Namespace) -> int:
     """Sends an event to the function that `watch` runs, and prints its answer."""
     if not arguments.event.is_file():
         raise StackError(f"there is no file '{arguments.event}': name one with EVENT=events/….json")
-    if not accepts_connections(WATCH_PORT):
-        raise StackError("no function is being watched: run `make watch` in another terminal first.")
-    command = ["cargo", "lambda", "invoke", "bootstrap", "--data-file", str(arguments.event)]
-    command += ["--invoke-address", LOOPBACK, "--invoke-port", str(WATCH_PORT)]
-    return subprocess.run(command, env=deploy.build_env(settings)).returncode
+    return watch.send(settings, arguments.event)
 
 
 @contextmanager

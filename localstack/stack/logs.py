@@ -70,8 +70,8 @@ def _new_events(settings: Settings, deployment: Deployment, events: list[Event])
 
 
 def readable(events: Iterable[Event]) -> Iterator[Text]:
-    """Log events as readable lines. What one line has said, the next does not repeat."""
-    last, told = ("", ""), ""
+    """Log events as readable lines, each whole, so that it can be found with `grep`."""
+    told = ""
     for event in events:
         fields = _fields(event["message"].strip())
         level, message, reason = (fields.pop(name, "") for name in ("level", "message", "reason"))
@@ -82,9 +82,8 @@ def readable(events: Iterable[Event]) -> Iterator[Text]:
         repeated = reason if message == INVOCATION_FAILED else message
         if not (message or reason) or (told and told in repeated):
             continue
-        is_same = reason and (message, reason) == last
-        yield _aligned(written, level, message, fields, "″" if is_same else reason)
-        last, told = (message, reason), reason or told
+        yield _aligned(written, level, message, fields, " ".join(reason.splitlines()))
+        told = reason or told
 
 
 def _fields(text: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def step(text: str, *, chatty: bool = False) -> Iterator[None]:
     except BaseException:
         say()
         raise
-    say(f"{'  done in' if chatty else ''} {time.monotonic() - began:5.1f} s")
+    secs = time.monotonic() - began
+    say(f"  done in {secs:.1f} s" if chatty else f" {secs:5.1f} s")
 
 
 class Progress:
@@ -54,8 +55,13 @@ class Progress:
             say()
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and a noun: `1 row`, `2 rows`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, two blanks apart; the first row is the heading."""
+    """Rows as aligned columns, two blanks apart."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(f"  {line.rstrip()}" for line in lines)

@@ -60,6 +60,11 @@ class Settings:
         return self.state / "stack"
 
     @property
+    def watch_port(self) -> int:
+        """Where the function of `make watch` takes events."""
+        return _port("WATCH_PORT", 9000)
+
+    @property
     def cache(self) -> Path:
         return self.state / "cache"
 

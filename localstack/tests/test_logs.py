@@ -38,10 +38,10 @@ def metric(name: str, **extra: object) -> dict[str, object]:
     return {"_aws": metadata, "Function": "logins", "Table": '"user_logins"', name: 2.0, **extra}
 
 
-def test_a_failed_message_is_its_rule_its_id_and_the_reason_which_is_not_repeated() -> None:
+def test_a_failed_message_is_its_rule_its_id_and_the_reason_in_full_each_time() -> None:
     assert lines(failed("id-1", 1), failed("id-2", 3)) == [
         "WARN   message failed        required        id-1  try 1  the value is missing",
-        "WARN   message failed        required        id-2  try 3  ″",
+        "WARN   message failed        required        id-2  try 3  the value is missing",
     ]
 
 

@@ -61,7 +61,7 @@ pub enum DatabaseSettings {
     Url(SecretString),
     /// A secret, completed by the environment.
     Secret(DatabaseSecretSettings),
-    /// A signed token for each connection instead of a password.
+    /// A signed token instead of a password.
     Iam(DatabaseIamSettings),
 }
 

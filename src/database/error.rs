@@ -26,19 +26,25 @@ pub enum DatabaseError {
         "Postgres answered with {0}: see https://www.postgresql.org/docs/current/errcodes-appendix.html"
     )]
     Server(Refusal),
+    #[error(
+        "Postgres accepts no more connections (SQLSTATE 53300): lower MaxConcurrency, add RDS Proxy, or raise the limit of the server, database or role"
+    )]
+    Full,
+    #[error(
+        "Aurora DSQL accepts no more new connections in this second (SQLSTATE 53400): lower MaxConcurrency"
+    )]
+    Throttled,
     #[error("Postgres refused user or password (SQLSTATE {0}): correct the secret or the role")]
     Credentials(String),
     #[error(
         "Postgres refused user or password of DATABASE_URL (SQLSTATE {0}): correct the URL or the role"
     )]
     UrlCredentials(String),
-    #[error(
-        "Postgres refused the IAM token of user {user:?} (SQLSTATE {sqlstate}): {grants}, and check that the AWS credentials have not expired and that this machine's clock is correct"
-    )]
+    #[error("Postgres refused the IAM token of user {user:?} (SQLSTATE {sqlstate}): {advice}")]
     Token {
         user: String,
         sqlstate: String,
-        grants: &'static str,
+        advice: &'static str,
     },
     #[error("a token for the database cannot be signed: check DB_HOST and DB_USER")]
     Unsigned,
@@ -65,9 +71,12 @@ impl DatabaseError {
     pub fn action(&self) -> RetryAction {
         match self {
             // A missing database may come back under its name: it is being restored.
-            Self::Unreachable(_) | Self::Late | Self::Lost(_) | Self::NoDatabase(_) => {
-                RetryAction::Reconnect
-            }
+            Self::Unreachable(_)
+            | Self::Late
+            | Self::Lost(_)
+            | Self::NoDatabase(_)
+            | Self::Full
+            | Self::Throttled => RetryAction::Reconnect,
             Self::Server(error) if error.is_by_policy => RetryAction::Bisect,
             Self::Server(error) => RetryAction::of_sqlstate(&error.sqlstate),
             Self::Credentials(_) | Self::Token { .. } => RetryAction::RefreshCredentials,

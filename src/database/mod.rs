@@ -141,7 +141,11 @@ impl Database {
             DatabaseSettings::Iam(settings) => {
                 let tls = settings.tls.clone();
                 let server = Server::at(&settings.host);
-                let iam = Iam { settings, secrets };
+                let iam = Iam {
+                    settings,
+                    secrets,
+                    token: None,
+                };
                 (Credentials::Iam(Box::new(iam)), tls, server)
             }
             DatabaseSettings::Secret(settings) => {
@@ -343,7 +347,7 @@ impl Database {
             }
             Credentials::Iam(iam) => {
                 let opened = open(iam.config_with_token().await?, &self.tls, until).await;
-                return opened.map_err(|error| iam.explain(error));
+                return opened.map_err(|error| iam.refused(error));
             }
             Credentials::Secret(secret) => secret,
         };
@@ -414,6 +418,8 @@ fn explain(config: &Config, error: tokio_postgres::Error) -> DatabaseError {
     match answer.code().code() {
         "3D000" => DatabaseError::NoDatabase(config.get_dbname().unwrap_or_default().to_owned()),
         code @ ("28P01" | "28000") => DatabaseError::Credentials(code.to_owned()),
+        "53300" => DatabaseError::Full,
+        "53400" => DatabaseError::Throttled,
         _ => error.into(),
     }
 }

@@ -1,7 +1,8 @@
-//! IAM authentication: a signed token for each connection instead of a password.
+//! IAM authentication: a signed token instead of a password.
 //!
-//! The token is a presigned URL without its scheme, which the server has AWS verify. It lasts 15 minutes, and is
-//! needed only while the connection is made.
+//! The token is a presigned URL without its scheme, which the server has AWS verify. It lasts 15 minutes, is needed
+//! only while a connection is made, and may be used for several connections. It is reused because RDS throttles logins
+//! with new tokens, and not those with a token that it has seen.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,6 +26,11 @@ use crate::secret::Secrets;
 /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html> (2026-11).
 const LIFETIME: Duration = Duration::from_secs(900);
 
+/// A token is used for new connections up to this age: RDS accepts 200 new connections a second, but does not throttle
+/// connections with the same token. The rest of its lifetime is for a clock that is wrong.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html> (2026-11).
+const REUSED_FOR: Duration = Duration::from_secs(600);
+
 /// All that a URL must not contain.
 /// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html> (2026-11).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -37,6 +43,27 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) struct Iam {
     pub(super) settings: DatabaseIamSettings,
     pub(super) secrets: Arc<Secrets>,
+    /// The last token, unless it was refused.
+    pub(super) token: Option<Token>,
+}
+
+/// A signed token.
+pub(super) struct Token {
+    text: Zeroizing<String>,
+    /// By the wall clock: the monotonic clock may stop while the environment is frozen.
+    signed: SystemTime,
+    /// When the credentials expire that have signed it, and the token with them.
+    expires: Option<SystemTime>,
+}
+
+impl Token {
+    /// Whether it may be used for another connection. If the clock was set back, its age is unknown.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        let is_young = now
+            .duration_since(self.signed)
+            .is_ok_and(|age| age < REUSED_FOR);
+        is_young && self.expires.is_none_or(|expires| now < expires)
+    }
 }
 
 impl Iam {
@@ -51,8 +78,20 @@ impl Iam {
         complete(config, &self.settings.tls)
     }
 
-    /// The connection settings with a new token.
-    pub(super) async fn config_with_token(&self) -> Result<Config, DatabaseError> {
+    /// The connection settings with a token: the last one while it is fresh, or a new one.
+    pub(super) async fn config_with_token(&mut self) -> Result<Config, DatabaseError> {
+        let now = SystemTime::now();
+        let token = match self.token.take() {
+            Some(token) if token.is_fresh(now) => token,
+            _ => self.sign(now).await?,
+        };
+        let mut config = self.config();
+        config.password(token.text.as_bytes());
+        self.token = Some(token);
+        Ok(config)
+    }
+
+    async fn sign(&self, now: SystemTime) -> Result<Token, DatabaseError> {
         let aws = self.secrets.aws();
         let host = &self.settings.host;
         let region = match region_of(host) {
@@ -60,27 +99,29 @@ impl Iam {
             None => aws.region().await.ok_or(AwsError::NoRegion)?,
         };
         let credentials = aws.credentials().await?;
+        let expires = credentials.expiry();
         let request = Request::new(host, self.port(), &self.settings.user);
-        let token = request.token(credentials, &region, SystemTime::now());
-        let token = Zeroizing::new(token.ok_or(DatabaseError::Unsigned)?);
-        let mut config = self.config();
-        config.password(token.as_bytes());
-        Ok(config)
+        let text = request.token(credentials, &region, now);
+        Ok(Token {
+            text: Zeroizing::new(text.ok_or(DatabaseError::Unsigned)?),
+            signed: now,
+            expires,
+        })
     }
 
-    /// The server does not say why it refuses a token.
-    pub(super) fn explain(&self, error: DatabaseError) -> DatabaseError {
+    /// Explains why no connection was made. A token that was refused is not used again; the server does not say why it
+    /// refuses one.
+    pub(super) fn refused(&mut self, error: DatabaseError) -> DatabaseError {
         let DatabaseError::Credentials(sqlstate) = error else {
             return error;
         };
+        self.token = None;
         DatabaseError::Token {
             user: self.settings.user.clone(),
             sqlstate,
-            grants: match Server::at(&self.settings.host) {
-                Server::Postgres => "grant it rds_iam, allow rds-db:connect on it",
-                Server::Dsql => {
-                    "allow dsql:DbConnect, connect this user with the IAM role by AWS IAM GRANT"
-                }
+            advice: match Server::at(&self.settings.host) {
+                Server::Postgres => ADVICE_OF_RDS,
+                Server::Dsql => ADVICE_OF_DSQL,
             },
         }
     }
@@ -89,6 +130,16 @@ impl Iam {
         self.settings.port.unwrap_or(DEFAULT_PORT)
     }
 }
+
+/// RDS refuses a login that it throttles as it refuses a wrong token; only its metrics tell them apart.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Troubleshooting.html> (2026-11).
+const ADVICE_OF_RDS: &str = "grant it rds_iam, allow rds-db:connect on it, check that the AWS credentials have not \
+    expired and that this machine's clock is correct, and look at RDS's metric IamDbAuthConnectionFailureThrottling, \
+    because RDS gives the same answer to logins that it throttles";
+
+/// DSQL has a code of its own for logins that it throttles.
+const ADVICE_OF_DSQL: &str = "allow dsql:DbConnect, connect this user with the IAM role by AWS IAM GRANT, and check \
+    that the AWS credentials have not expired and that this machine's clock is correct";
 
 /// The role that DSQL makes for each cluster; it has an action of its own in IAM.
 /// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/using-database-and-iam-roles.html> (2026-11).
@@ -200,6 +251,25 @@ mod tests {
     fn parameters(token: &str) -> (&str, BTreeSet<&str>) {
         let (host, query) = token.split_once('?').unwrap();
         (host, query.split('&').collect())
+    }
+
+    #[test]
+    fn a_token_is_reused_for_ten_minutes_of_the_wall_clock_while_its_credentials_last() {
+        let signed = SystemTime::UNIX_EPOCH + NOW;
+        let at = |secs| signed + Duration::from_secs(secs);
+        let token = |expires| Token {
+            text: Zeroizing::default(),
+            signed,
+            expires,
+        };
+        let unlimited = token(None);
+        assert!(unlimited.is_fresh(signed) && unlimited.is_fresh(at(599)));
+        // The environment may have been frozen since.
+        assert!(!unlimited.is_fresh(at(600)) && !unlimited.is_fresh(at(86_400)));
+        let set_back = signed - Duration::from_secs(1);
+        assert!(!unlimited.is_fresh(set_back), "its age is unknown");
+        let limited = token(Some(at(60)));
+        assert!(limited.is_fresh(at(59)) && !limited.is_fresh(at(60)));
     }
 
     /// The order of the parameters is not part of the signature.

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use lambda_runtime::Diagnostic;
 use sqs_to_postgres::deadline::TimeBudget;
 use sqs_to_postgres::handler::{HandleError, Handler};
-use sqs_to_postgres::load::LoadError;
+use sqs_to_postgres::telemetry::trace::TraceContext;
 use tracing::Instrument as _;
 
 use runtime_api::RuntimeApi;
@@ -39,7 +39,9 @@ async fn run(handler: &mut Handler) -> Result<(), RuntimeApiError> {
             batch_size = tracing::field::Empty,
         );
         let time = TimeBudget::until(invocation.context.deadline);
-        let answered = answer(handler, &invocation.payload, time);
+        let header = invocation.context.xray_trace_id.as_deref();
+        let traced = header.and_then(TraceContext::of_aws_header);
+        let answered = answer(handler, &invocation.payload, time, traced);
         match answered.instrument(span).await {
             Ok(response) => api.respond(&invocation, &response).await?,
             Err(error) => api.fail(&invocation, &error).await?,
@@ -49,14 +51,8 @@ async fn run(handler: &mut Handler) -> Result<(), RuntimeApiError> {
 
 /// What Lambda shows of an invocation that failed.
 fn diagnostic(error: &HandleError) -> Diagnostic {
-    let error_type = match error {
-        HandleError::Payload(_) => "Payload",
-        HandleError::Prepare(_) => "MaskKey",
-        HandleError::Load(LoadError::Database(_)) => "Database",
-        HandleError::Load(LoadError::Table(_)) => "Table",
-    };
     Diagnostic {
-        error_type: error_type.to_owned(),
+        error_type: error.kind().to_owned(),
         error_message: error.to_string(),
     }
 }
@@ -65,8 +61,9 @@ async fn answer(
     handler: &mut Handler,
     payload: &[u8],
     time: TimeBudget,
+    span: Option<TraceContext>,
 ) -> Result<SqsBatchResponse, Diagnostic> {
-    let handled = handler.handle(payload, time);
+    let handled = handler.handle(payload, time, span);
     match std::panic::AssertUnwindSafe(handled).catch_unwind().await {
         Ok(answer) => answer.map_err(|error| diagnostic(&error)),
         Err(_) => {

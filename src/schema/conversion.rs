@@ -1,6 +1,7 @@
-//! What a change of a column's type does to the values that the column has.
+//! Values of one type in a column of another: whether the table stores what the mapping gives, and what a change of a
+//! column's type does to what is stored.
 
-use mapping::ColumnType;
+use mapping::{Column, ColumnType, Mask};
 
 use super::column::{LiveColumn, short};
 use super::fix::Effect;
@@ -8,9 +9,151 @@ use super::fix::Effect;
 use ColumnType as T;
 use Effect::{Adds, Loses, Rewrites};
 
+/// How a column of the table stores the values of a mapped one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// All, unchanged.
+    Whole,
+    /// All, but changed.
+    Changed(&'static str),
+    /// Some are refused or changed.
+    Narrow(&'static str),
+    /// None: Postgres refuses the statement.
+    Never,
+}
+
+const REFUSES: Fit = Fit::Narrow("refuses values that do not fit");
+const ROUNDS_OR_REFUSES: Fit =
+    Fit::Narrow("rounds to the digits it stores, and refuses values that are too large");
+
+const ROUNDS: Fit = Fit::Changed("rounds values to its precision");
+
+/// What happens to values of the mapped type when Postgres assigns them to the column.
+pub(super) fn fit(column: &Column, live: &LiveColumn) -> Fit {
+    let mapped = column.column_type;
+    let token = column.mask.and_then(Mask::max_token_chars);
+    let longest = |single: ColumnType| token.or_else(|| single.max_printed_chars());
+    match (mapped, live.is_array) {
+        // Element by element.
+        (ColumnType::Array(element), true) => {
+            let single = element.into();
+            fit_of_type(single, longest(single), live)
+        }
+        (_, true) => Fit::Never,
+        (ColumnType::Array(_), false) => fit_of_type(mapped, None, live),
+        (_, false) => fit_of_type(mapped, longest(mapped), live),
+    }
+}
+
+/// Source: `\dCS` of psql 18; any type can be assigned to a string type.
+fn fit_of_type(mapped: ColumnType, longest: Option<usize>, live: &LiveColumn) -> Fit {
+    match (live.type_name.as_str(), mapped) {
+        _ if live.is_string => fit_of_string(longest, live),
+        (_, T::Text | T::Varchar(_)) if live.is_enum => Fit::Whole,
+        ("numeric", number) if number.is_number() => fit_of_numeric(number, live),
+        // The same type, for times perhaps with fewer digits of the second.
+        (name, mapped) if short(name) == mapped.to_string() => match live.type_modifier {
+            ..0 | MICROSECOND_DIGITS.. => Fit::Whole,
+            _ => ROUNDS,
+        },
+        ("integer", T::SmallInt) | ("bigint", T::SmallInt | T::Integer) => Fit::Whole,
+        ("smallint", T::Integer | T::BigInt) | ("integer", T::BigInt) => REFUSES,
+        ("smallint", T::NumericOf(..=4, 0))
+        | ("integer", T::NumericOf(..=9, 0))
+        | ("bigint", T::NumericOf(..=18, 0)) => Fit::Whole,
+        ("smallint" | "integer" | "bigint", number) if number.is_number() => ROUNDS_OR_REFUSES,
+        ("real", T::SmallInt) => Fit::Whole,
+        ("real", T::Integer | T::BigInt) => ROUNDS,
+        ("real", T::DoublePrecision | T::Numeric | T::NumericOf(..)) => ROUNDS_OR_REFUSES,
+        ("double precision", T::SmallInt | T::Integer | T::Real) => Fit::Whole,
+        ("double precision", T::BigInt | T::Numeric | T::NumericOf(..)) => ROUNDS,
+        ("timestamp without time zone", T::Date) => Fit::Whole,
+        ("timestamp with time zone", T::Date) => {
+            Fit::Changed("turns dates into midnight in the time zone of the session")
+        }
+        ("timestamp with time zone", T::Timestamp) => {
+            Fit::Changed("interprets times in the time zone of the session")
+        }
+        ("timestamp without time zone", T::TimestampTz) => {
+            Fit::Changed("stores times in the time zone of the session")
+        }
+        ("date", T::TimestampTz) => {
+            Fit::Changed("keeps only the day, in the time zone of the session")
+        }
+        ("date", T::Timestamp) => Fit::Changed("keeps only the day"),
+        ("time without time zone", T::Timestamp) => Fit::Changed("keeps only the time of day"),
+        ("json", T::Jsonb) | ("jsonb", T::Json) => Fit::Whole,
+        ("cidr", T::Inet) => Fit::Changed("keeps only the network of an address"),
+        // Every type is named, so that the compiler asks what else stores a new one.
+        (
+            _,
+            T::Text
+            | T::Varchar(_)
+            | T::Boolean
+            | T::SmallInt
+            | T::Integer
+            | T::BigInt
+            | T::Real
+            | T::DoublePrecision
+            | T::Numeric
+            | T::NumericOf(..)
+            | T::Date
+            | T::Time
+            | T::Timestamp
+            | T::TimestampTz
+            | T::Uuid
+            | T::Inet
+            | T::Bytea
+            | T::Json
+            | T::Jsonb
+            | T::Array(_),
+        ) => Fit::Never,
+    }
+}
+
+/// The digits of a second after the point that times have without a precision.
+const MICROSECOND_DIGITS: i32 = 6;
+
+/// A type modifier includes a header of 4 bytes.
+const MODIFIER_HEADER: i32 = 4;
+
+/// `longest` is the maximum number of characters of a value as text; `None` if there is no limit.
+fn fit_of_string(longest: Option<usize>, live: &LiveColumn) -> Fit {
+    const NAME_BYTES: usize = 63;
+    let room = match live.type_name.as_str() {
+        "name" => Some(NAME_BYTES),
+        _ => usize::try_from(live.type_modifier - MODIFIER_HEADER).ok(),
+    };
+    match (room, longest) {
+        (None, _) => Fit::Whole,
+        (Some(room), Some(longest)) if longest <= room => Fit::Whole,
+        _ => REFUSES,
+    }
+}
+
+/// A numeric column, with or without a limit on the digits before and after the point.
+/// Source: `numeric_typmod_precision` and `numeric_typmod_scale` in
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>.
+fn fit_of_numeric(mapped: ColumnType, live: &LiveColumn) -> Fit {
+    if live.type_modifier < 0 {
+        return Fit::Whole;
+    }
+    let modifier = live.type_modifier - MODIFIER_HEADER;
+    let (precision, scale) = (modifier >> 16, ((modifier & 0x7ff) ^ 1024) - 1024);
+    let Some((before, after)) = digits(mapped) else {
+        return ROUNDS_OR_REFUSES;
+    };
+    let (before, after) = (i32::from(before), i32::from(after));
+    match (precision - scale >= before, scale >= after) {
+        (true, true) => Fit::Whole,
+        (false, true) => REFUSES,
+        (_, false) => ROUNDS_OR_REFUSES,
+    }
+}
+
 const MAY_LOSE: Effect = Loses("may change stored values, or lose parts of them");
 const CUTS: Effect = Loses("cuts off stored text that is longer");
-const ROUNDS: Effect = Loses("rounds stored numbers to the digits of the new type");
+const ROUNDS_STORED: Effect = Loses("rounds stored numbers to the digits of the new type");
 const BY_TIME_ZONE: Effect = Loses("reads stored times in the time zone of the session");
 
 /// What Postgres does with the values of a column that becomes one of the mapped type by an explicit cast. Whatever is
@@ -57,7 +200,7 @@ fn of_scalar(from: ColumnType, to: ColumnType) -> Effect {
         T::SmallInt | T::Integer | T::BigInt | T::Numeric | T::NumericOf(..) => to_exact(from, to),
         T::Real if from == T::SmallInt => Rewrites,
         T::DoublePrecision if matches!(from, T::SmallInt | T::Integer | T::Real) => Rewrites,
-        T::Real | T::DoublePrecision if from.is_number() => ROUNDS,
+        T::Real | T::DoublePrecision if from.is_number() => ROUNDS_STORED,
         T::Date if matches!(from, T::Timestamp | T::TimestampTz) => Loses("drops the time of day"),
         T::Time if matches!(from, T::Timestamp | T::TimestampTz) => Loses("drops the day"),
         T::Timestamp if from == T::Date => Rewrites,
@@ -92,7 +235,7 @@ fn to_varchar(from: ColumnType, chars: usize) -> Effect {
 fn to_exact(from: ColumnType, to: ColumnType) -> Effect {
     let Some((before, after)) = digits(from) else {
         return match from.is_number() {
-            true => ROUNDS,
+            true => ROUNDS_STORED,
             false => MAY_LOSE,
         };
     };
@@ -108,7 +251,7 @@ fn to_exact(from: ColumnType, to: ColumnType) -> Effect {
         (true, T::NumericOf(..)) if is_same_scale => Adds,
         (true, _) => Rewrites,
         (false, _) if is_wider_integer(from, to) => Rewrites,
-        (false, _) => ROUNDS,
+        (false, _) => ROUNDS_STORED,
     }
 }
 
@@ -120,6 +263,7 @@ pub(super) fn digits(of: ColumnType) -> Option<(u16, u16)> {
         T::Integer => Some((10, 0)),
         T::BigInt => Some((19, 0)),
         T::NumericOf(precision, scale) => Some((precision - scale, scale)),
+        // As above.
         _ => None,
     }
 }
@@ -130,6 +274,7 @@ fn whole_digits(integer: ColumnType) -> u16 {
         T::SmallInt => 4,
         T::Integer => 9,
         T::BigInt => 18,
+        // No integer.
         _ => 0,
     }
 }
@@ -177,6 +322,7 @@ pub(super) fn are_comparable(live: &LiveColumn, mapped: ColumnType) -> bool {
         T::Text | T::Varchar(_) => 2,
         T::Numeric | T::NumericOf(..) => 3,
         T::Date | T::Timestamp | T::TimestampTz => 4,
+        // Compared with its own type alone, which needs no family.
         _ => 0,
     };
     let from = type_of(live).filter(|_| !live.is_array);

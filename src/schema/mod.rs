@@ -5,7 +5,6 @@ mod column;
 mod conversion;
 mod difference;
 mod error;
-mod fit;
 mod fix;
 mod guard;
 mod inspect;

@@ -9,6 +9,10 @@ use crate::config::QueueSettings;
 /// The longest time for which an outage backs a message off.
 const MAX_BACK_OFF: Duration = Duration::from_secs(900);
 
+/// A back-off is longer by up to this share of itself, at random: functions that failed together would otherwise come
+/// back together. It is never shorter, so that an outage does not use up more deliveries.
+const JITTER: f64 = 0.5;
+
 /// A refusal may pass by itself, for example when the row that a foreign key refers to is stored a moment later. A
 /// mapping that rejects every message may be corrected. Two more deliveries give them the time of two visibility
 /// timeouts.
@@ -114,8 +118,14 @@ impl FailurePolicy {
         }
     }
 
-    /// For how long an outage backs a message off: base × 2^(delivery − 1), up to the cap.
+    /// For how long an outage backs a message off: base × 2^(delivery − 1) with jitter, up to the cap.
     pub fn outage_back_off(&self, delivery: u32) -> Duration {
+        let least = self.least_back_off(delivery);
+        let jitter = least.mul_f64(JITTER * fastrand::f64());
+        (least + jitter).min(MAX_BACK_OFF)
+    }
+
+    fn least_back_off(&self, delivery: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(delivery.saturating_sub(1));
         let back_off = self.outage_backoff.saturating_mul(doubled);
         back_off.min(MAX_BACK_OFF)
@@ -124,7 +134,7 @@ impl FailurePolicy {
     /// The longest time for which a message that was received may remain invisible, whatever the queue's visibility
     /// timeout.
     pub fn longest_back_off(&self) -> Duration {
-        self.outage_back_off(u32::MAX)
+        self.least_back_off(u32::MAX)
     }
 }
 
@@ -184,6 +194,8 @@ fn fault(rule: &Rule) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use mapping::Refusal;
 
     use super::*;
@@ -378,13 +390,32 @@ mod tests {
     fn the_back_off_doubles_with_every_delivery_up_to_the_cap() {
         let mut policy_of_60 = policy(None, 60);
         let failed = [1, 2, 3, 4, 5, 400].map(|delivery| (&Rule::OutOfTime, delivery));
-        let delays = policy_of_60.dispositions(&failed, 0);
-        let secs = |secs| Disposition::BackOff(Duration::from_secs(secs));
-        assert_eq!(delays, [60, 120, 240, 480, 900, 900].map(secs));
-        let in_outage =
-            [1, 2, 400].map(|delivery| policy_of_60.outage_back_off(delivery).as_secs());
-        assert_eq!(in_outage, [60, 120, 900]);
+        let bounds = [
+            60..=90,
+            120..=180,
+            240..=360,
+            480..=720,
+            900..=900,
+            900..=900,
+        ];
+        for _ in 0..100 {
+            let delays = policy_of_60.dispositions(&failed, 0);
+            for ((delay, (_, delivery)), bounds) in delays.iter().zip(failed).zip(&bounds) {
+                let delay = delay.back_off().unwrap().as_secs();
+                let of_batch = policy_of_60.outage_back_off(delivery).as_secs();
+                assert!(bounds.contains(&delay) && bounds.contains(&of_batch));
+            }
+        }
         let longest = [60, 0].map(|base| policy(None, base).longest_back_off().as_secs());
         assert_eq!(longest, [900, 0]);
+    }
+
+    #[test]
+    fn messages_that_failed_together_come_back_one_after_the_other() {
+        let policy = policy(None, 60);
+        let delays: BTreeSet<u64> = (0..100)
+            .map(|_| policy.outage_back_off(1).as_secs())
+            .collect();
+        assert!(delays.len() > 10, "{delays:?}");
     }
 }

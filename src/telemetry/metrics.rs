@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::line::{Line, LogMembers, Metric, MetricScope, json_span};
 use super::summary::Summary;
+use super::trace::BatchTrace;
 use crate::counts::{Recovery, Stored};
 
 /// The name of a metric: rows without a value of their own.
@@ -75,12 +76,15 @@ impl Totals {
 #[derive(Default)]
 pub(crate) struct BatchMetrics {
     pub(crate) received: usize,
+    pub(crate) trace: BatchTrace,
     /// Messages that produced no row, acknowledged.
     pub(crate) skipped: usize,
     /// What became of the rows in each table.
     pub(crate) tables: Vec<Stored>,
     /// How many rows of stored messages have no value of their own, in each table.
     pub(crate) empty_rows: Vec<usize>,
+    /// How many paths of the message that was looked at, if one was, no column reads.
+    pub(crate) paths_unread: usize,
     pub(crate) recovery: Recovery,
     /// How long the oldest message had waited.
     pub(crate) oldest_age: Option<Duration>,
@@ -157,6 +161,7 @@ impl Metrics {
             stored: batch.rows().written,
             retries: batch.recovery.retries,
             reason,
+            trace: batch.trace.clone(),
         };
         self.write_tables(batch);
         self.write_summary(&summary, &batch.metrics());
@@ -254,7 +259,8 @@ impl BatchMetrics {
         ];
         let skipped = ("MessagesSkipped", self.skipped as u64);
         let empty = (ROWS_EMPTY, self.empty_rows() as u64);
-        let rare = [in_batch, deleted, tombstones, skipped, empty].into_iter();
+        let unread = ("PathsUnread", self.paths_unread as u64);
+        let rare = [in_batch, deleted, tombstones, skipped, empty, unread].into_iter();
         metrics.extend(rare.filter(|(_, count)| *count > 0).map(count));
         let age = self.oldest_age;
         metrics.extend(age.map(|age| Metric::millis("MessageAgeMillis", age)));

@@ -7,7 +7,7 @@ mod line;
 pub mod messages;
 mod metrics;
 mod summary;
-mod trace;
+pub mod trace;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;

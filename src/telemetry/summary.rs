@@ -6,6 +6,7 @@ use serde::Serialize;
 use tracing::Level;
 
 use super::messages::{BATCH, BATCH_FAILED};
+use super::trace::BatchTrace;
 use super::{BatchMetrics, millis};
 use crate::counts::Stored;
 
@@ -19,6 +20,8 @@ pub(super) enum Summary {
         stored: u64,
         retries: u64,
         reason: String,
+        #[serde(flatten)]
+        trace: BatchTrace,
     },
 }
 
@@ -29,6 +32,8 @@ pub(super) struct Done {
     rows: Stored,
     skipped: usize,
     empty_rows: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_unread: Option<usize>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tables: BTreeMap<String, Stored>,
     failed: usize,
@@ -38,6 +43,8 @@ pub(super) struct Done {
     millis: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(flatten)]
+    trace: BatchTrace,
 }
 
 /// Why the line of a batch with empty rows is a warning.
@@ -60,6 +67,7 @@ impl Summary {
             rows: batch.rows(),
             skipped: batch.skipped,
             empty_rows,
+            paths_unread: (batch.paths_unread > 0).then_some(batch.paths_unread),
             tables,
             failed: failed.values().sum(),
             dead_lettered,
@@ -67,6 +75,7 @@ impl Summary {
             retries: batch.recovery.retries,
             millis: millis(batch.transform + batch.load),
             reason: (empty_rows > 0).then_some(EMPTY_ROWS),
+            trace: batch.trace.clone(),
         })
     }
 
@@ -95,6 +104,7 @@ impl Summary {
                 let in_batch = (in_batch > 0).then_some(in_batch);
                 let tombstones = done.rows.tombstones;
                 let tombstones = (tombstones > 0).then_some(tombstones);
+                let (trace_id, span_id, links) = done.trace.fields();
                 // The level of an event is a constant.
                 macro_rules! log_done {
                     ($level:ident) => {
@@ -108,12 +118,16 @@ impl Summary {
                             tombstones,
                             skipped = done.skipped,
                             empty_rows = done.empty_rows,
+                            paths_unread = done.paths_unread,
                             tables = tables.and_then(Result::ok),
                             failed = done.failed,
                             dead_lettered = done.dead_lettered,
                             failed_by_rule = done.failed_by_rule,
                             retries = done.retries,
                             millis = done.millis,
+                            trace_id,
+                            span_id,
+                            links,
                             reason = done.reason,
                             "{message}"
                         )
@@ -129,7 +143,20 @@ impl Summary {
                 stored,
                 retries,
                 reason,
-            } => tracing::error!(received, stored, retries, reason, "{message}"),
+                trace,
+            } => {
+                let (trace_id, span_id, links) = trace.fields();
+                tracing::error!(
+                    received,
+                    stored,
+                    retries,
+                    trace_id,
+                    span_id,
+                    links,
+                    reason,
+                    "{message}"
+                );
+            }
         }
     }
 }

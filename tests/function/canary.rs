@@ -106,7 +106,7 @@ fn record(batch: Batch, name: usize, body: Option<&str>) -> Batch {
         "attributes": {"MessageGroupId": TEXT, "SenderId": TEXT, "AWSTraceHeader": format!("{TRACE};Sampled={TEXT};{TEXT}=1")},
         "messageAttributes": {
             "tenant": {"stringValue": TEXT, "dataType": "String"}, "count": {"stringValue": NUMBER.to_string(), "dataType": "Number"},
-            "raw": {"binaryValue": BINARY, "dataType": "Binary"},
+            "raw": {"binaryValue": BINARY, "dataType": "Binary"}, "traceparent": {"stringValue": TEXT, "dataType": "String"},
         },
     }))
 }

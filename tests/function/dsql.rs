@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::child_tables::{ORDERS, deletion, ignoring, invoke, order, stored};
 use testkit::batch::{Batch, id, login, login_with};
 use testkit::dsql::Dsql;
-use testkit::{Database, Function, MASK_KEY, Mapping, Setup};
+use testkit::{Database, Function, MASK_KEY, Mapping, Setup, assert_contains};
 
 const HOST: &str = "foo0bar1baz2quux3quuux4.dsql.eu-west-1.on.aws";
 
@@ -37,6 +37,21 @@ async fn a_batch_is_stored_in_transactions_that_dsql_accepts_and_answered_once()
     }
     assert_eq!(database.count("user_logins").await, 7_020);
     assert_eq!(dsql.refused(), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn logins_that_dsql_throttles_are_named_and_tried_again() {
+    let (database, dsql) = (Database::with_user_logins().await, Dsql::new().await);
+    dsql.throttle(3);
+    let mut function = setup(&dsql, &database, HOST).start().await;
+    let event = logins("a", 1).event();
+    function.invoke(&event).await.assert_none_failed();
+    assert_eq!(database.count("user_logins").await, 1);
+    let log = function.end().await;
+    assert_contains(
+        &log,
+        "no more new connections in this second (SQLSTATE 53400)",
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! IAM authentication: a token for each connection, and what is said if AWS or Postgres refuses it.
+//! IAM authentication: a token for the connections of ten minutes, and what is said if AWS or Postgres refuses it.
 
 use std::time::{Duration, SystemTime};
 
@@ -71,7 +71,7 @@ fn second() -> u64 {
 }
 
 #[tokio::test]
-async fn each_connection_has_a_new_token_and_none_is_logged() {
+async fn new_connections_reuse_the_token_and_it_is_never_logged() {
     let house = House::new().await;
     let front = house.front(0).await;
     let setup = house.setup(front.address.port());
@@ -86,12 +86,33 @@ async fn each_connection_has_a_new_token_and_none_is_logged() {
     assert_eq!(house.database.count("user_logins").await, 2);
     let tokens = front.tokens();
     assert!(tokens.len() > 1);
-    assert_ne!(tokens.first(), tokens.last());
+    assert_eq!(tokens.first(), tokens.last());
     let log = function.end().await;
     for token in tokens {
         let (_, signature) = token.rsplit_once("X-Amz-Signature=").unwrap();
         assert!(!log.contains(signature), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_was_refused_is_replaced_within_the_batch_and_not_used_again() {
+    let house = House::new().await;
+    let front = house.front(0).await;
+    let mut function = house.setup(front.address.port()).start().await;
+    let event = |name| Batch::new().body(name, login()).event();
+    function.invoke(&event("one")).await.assert_none_failed();
+    let first = front.tokens();
+    front.refuse_used();
+    for name in ["two", "three"] {
+        front.cut();
+        function.invoke(&event(name)).await.assert_none_failed();
+    }
+    assert_eq!(house.database.count("user_logins").await, 3);
+    let mut tokens = front.tokens();
+    assert_eq!(tokens[first.len()], first[0], "it was reused");
+    // Until the next second a new token is the same.
+    tokens.dedup();
+    assert_eq!(tokens.len(), 2);
 }
 
 #[tokio::test]
@@ -108,7 +129,8 @@ async fn a_token_that_postgres_refuses_is_explained() {
         let error = refused(setup.set("AWS_SECRET_ACCESS_KEY", secret)).await;
         let sentence = format!(
             "Postgres refused the IAM token of user {:?} (SQLSTATE 28000): grant it rds_iam, allow rds-db:connect on it, \
-             and check that the AWS credentials have not expired and that this machine's clock is correct",
+             check that the AWS credentials have not expired and that this machine's clock is correct, and look at RDS's \
+             metric IamDbAuthConnectionFailureThrottling, because RDS gives the same answer to logins that it throttles",
             house.role
         );
         assert_eq!(error, sentence, "{name}");

@@ -94,6 +94,52 @@ async fn only_the_first_invocation_is_a_cold_start() {
 }
 
 #[tokio::test]
+async fn the_line_of_a_batch_names_its_trace_and_those_of_its_senders_as_collectors_read_them() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let traced = |name: &str, traceparent: &str, aws: &str| {
+        let traceparent = json!({"stringValue": traceparent, "dataType": "String"});
+        json!({"messageId": id(name), "body": login().to_string(), "attributes": {"AWSTraceHeader": aws},
+            "messageAttributes": {"traceparent": traceparent}})
+    };
+    let aws =
+        "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;user=alice";
+    let recorded = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let batch = Batch::new()
+        .body("none", login())
+        .record(traced("own", recorded, aws))
+        .record(traced("aws", "alice@example.com", aws))
+        .record(traced("same", "", aws))
+        .record(traced("not recorded", "", &aws.replace("=1;", "=0;")));
+    function.invoke(&batch.event()).await;
+    let line = function.lines_of("batch", 1).await[0].take();
+    assert_eq!(line["trace_id"], format!("5759e988{:024x}", 1));
+    assert_eq!(line["span_id"], "53995c3f42cd8ad8");
+    let links = json!([
+        {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"},
+        {"trace_id": "5759e988bd862e3fe1be46a994272793", "span_id": "53995c3f42cd8ad8"},
+    ]);
+    assert_eq!(line["links"], links);
+    assert_eq!(line["links_dropped"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_batch_of_very_many_senders_has_a_short_line() {
+    let database = Database::with_user_logins().await;
+    let mut function = Setup::on(&database).start().await;
+    let sent = |number: u32| {
+        let aws = format!("Root=1-5759e988-{number:024x};Parent=53995c3f42cd8ad8;Sampled=1");
+        let name = id(&number.to_string());
+        json!({"messageId": name, "body": login().to_string(), "attributes": {"AWSTraceHeader": aws}})
+    };
+    let batch = (0..1_000).fold(Batch::new(), |batch, number| batch.record(sent(number)));
+    function.invoke(&batch.event()).await;
+    let line = function.lines_of("batch", 1).await[0].take();
+    assert_eq!(line["links"].as_array().unwrap().len(), 128);
+    assert_eq!(line["links_dropped"], 872);
+}
+
+#[tokio::test]
 async fn the_level_leaves_lines_out_and_the_others_whole() {
     let database = Database::with_user_logins().await;
     let setup = Setup::on(&database).set("AWS_LAMBDA_LOG_LEVEL", "WARN");

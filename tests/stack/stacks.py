@@ -110,6 +110,11 @@ VARIANTS: dict[str, Callable[[Settings], dict[str, str]]] = {
     "existing-fifo": lambda settings: existing_queue(settings, ".fifo"),
     "other-account": queue_of_another_account,
     "every-option": every_option,
+    "gradual": lambda _: {
+        "Profile": "try-out",
+        "GradualDeployment": "Canary10Percent5Minutes",
+        "Revision": "2026-11-24T09:30:00Z",
+    },
 }
 """Name of the stack to its parameters."""
 

@@ -200,7 +200,8 @@ class Terraform:
 
 def replaced(text: str) -> str:
     """The resources of a formatted file as `terraform_data`, and their references."""
-    lines = [line for line in text.splitlines() if not line.startswith("data ")]
+    # A stand-in has no attributes to ignore changes of.
+    lines = [line for line in text.splitlines() if not line.startswith(("data ", "    ignore_changes"))]
     written: list[str] = []
     inside: list[str] | None = None
     for line in lines:
@@ -208,6 +209,7 @@ def replaced(text: str) -> str:
             written.append(f'resource "terraform_data" "{opened[1]}_{opened[2]}" {{')
             name = f"{opened[1]}.{opened[2]}"
             inside = [f'    arn = "arn:{name}"', f'    id = "{name}"', f'    url = "https://{name}"']
+            inside += ['    version = "1"'] if opened[1] == "aws_lambda_function" else []
             outside = False
         elif inside is not None and line == "}":
             written += ["  input = {", *inside, "  }", "}"]

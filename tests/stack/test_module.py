@@ -15,6 +15,8 @@ from stack.settings import Settings
 
 Json = dict[str, Any]
 OF_THE_MODULE = {"name", "package"}
+OF_THE_TEMPLATE = {"Revision"}
+"""Terraform itself knows whether there is a new version to publish."""
 IAM = {
     "DatabaseAuthentication": "iam",
     "DbHost": "db.example.org",
@@ -97,10 +99,15 @@ def of_module(given: Json) -> Json:
     return {snake(name): value for name, value in given.items()}
 
 
+def shared(template: Json) -> dict[str, Json]:
+    """The parameters of both."""
+    return {name: of for name, of in template["Parameters"].items() if name not in OF_THE_TEMPLATE}
+
+
 def test_the_module_has_the_parameters_of_the_template_with_their_defaults(
     template: Json, module: Module
 ) -> None:
-    parameters = {snake(name): parameter for name, parameter in template["Parameters"].items()}
+    parameters = {snake(name): parameter for name, parameter in shared(template).items()}
     assert set(module.variables) - OF_THE_MODULE == set(parameters)
     for name, parameter in parameters.items():
         variable, default = module.variables[name], parameter["Default"]
@@ -117,14 +124,14 @@ def test_the_module_has_the_parameters_of_the_template_with_their_defaults(
 
 def test_every_parameter_is_described_in_the_same_words(template: Json, module: Module) -> None:
     names = "|".join(sorted(template["Parameters"], key=len, reverse=True))
-    for name, parameter in template["Parameters"].items():
+    for name, parameter in shared(template).items():
         words = " ".join(parameter["Description"].split())
         said = re.sub(rf"\b({names})\b", lambda of: snake(of[1]), words)
         assert module.variables[snake(name)]["description"] == said
 
 
 def test_every_parameter_takes_the_same_values(template: Json, module: Module) -> None:
-    for name, parameter in template["Parameters"].items():
+    for name, parameter in shared(template).items():
         conditions = " ".join(
             rule["condition"] for rule in module.variables[snake(name)].get("validation", [])
         )
@@ -187,14 +194,19 @@ def test_every_resource_of_the_template_is_in_the_module(template: Json, module:
         "AWS::SQS::Queue": "aws_sqs_queue",
         "AWS::SQS::QueuePolicy": "aws_sqs_queue_policy",
         "AWS::Serverless::Function": "aws_lambda_function",
+        "AWS::Lambda::Alias": "aws_lambda_alias",
+        "AWS::Lambda::EventSourceMapping": "aws_lambda_event_source_mapping",
+        "AWS::CodeDeploy::Application": "aws_codedeploy_app",
+        "AWS::CodeDeploy::DeploymentGroup": "aws_codedeploy_deployment_group",
         "AWS::Logs::LogGroup": "aws_cloudwatch_log_group",
         "AWS::IAM::Role": "aws_iam_role",
         "AWS::SNS::Topic": "aws_sns_topic",
         "AWS::CloudWatch::Dashboard": "aws_cloudwatch_dashboard",
         "AWS::Logs::QueryDefinition": "aws_cloudwatch_query_definition",
     }
-    # The alarms are one resource with a map; a subscription is part of the template's topic.
-    others = {"AWS::CloudWatch::Alarm", "AWS::SNS::Subscription"}
+    # The alarms are one resource with a map; a subscription is part of the topic; a function itself
+    # publishes its versions.
+    others = {"AWS::CloudWatch::Alarm", "AWS::SNS::Subscription", "AWS::Lambda::Version"}
     assert set(counted) == set(names) | others
     assert {kind: of_the_module.count(names[kind]) for kind in names} == {
         kind: counted[kind] for kind in names
@@ -344,7 +356,45 @@ def test_the_function_gets_the_settings_of_the_template(
             assert found[name] == value, name
     assert bool(found["DEAD_LETTER_QUEUE_URL"]) == bool(variables["DEAD_LETTER_QUEUE_URL"])
     for word, attribute in (("Handler", "handler"), ("Runtime", "runtime"), ("Description", "description")):
-        assert made["aws_lambda_function_this[]"][attribute] == function[word]
+        expected = resolved(template, function[word], of_template(given))
+        assert made["aws_lambda_function_this[]"][attribute] == expected
+
+
+@needs_terraform
+def test_without_a_gradual_deployment_there_is_no_alias(terraform: Terraform) -> None:
+    made, problem = terraform.plan({})
+    assert made, problem
+    assert made["aws_lambda_function_this[]"]["publish"] is False
+    assert made["aws_lambda_event_source_mapping_this[]"]["function_name"].endswith(
+        "aws_lambda_function_this"
+    )
+    assert not [name for name in made if "alias" in name or "codedeploy" in name or "deployment" in name]
+
+
+@needs_terraform
+@pytest.mark.parametrize("steps", ["AllAtOnce", "Canary10Percent5Minutes"])
+def test_with_a_gradual_deployment_the_queue_invokes_an_alias_that_code_deploy_moves_as_in_the_template(
+    template: Json, terraform: Terraform, steps: str
+) -> None:
+    made, problem = terraform.plan({"gradual_deployment": steps})
+    assert made, problem
+    alias, group = made["aws_lambda_alias_this[0]"], made["aws_codedeploy_deployment_group_this[0]"]
+    assert made["aws_lambda_function_this[]"]["publish"] is True
+    assert made["aws_lambda_event_source_mapping_this[]"]["function_name"].endswith("aws_lambda_alias_this")
+    resources = template["Resources"]
+    assert alias["name"] == resources["Alias"]["Properties"]["Name"]
+    expected = resources["DeploymentGroup"]["Properties"]
+    assert group["deployment_config_name"] == f"CodeDeployDefault.Lambda{steps}"
+    assert group["deployment_style"] == {
+        "deployment_type": expected["DeploymentStyle"]["DeploymentType"],
+        "deployment_option": expected["DeploymentStyle"]["DeploymentOption"],
+    }
+    assert group["auto_rollback_configuration"]["events"] == expected["AutoRollbackConfiguration"]["Events"]
+    alarms = [alarm["Name"]["Ref"] for alarm in expected["AlarmConfiguration"]["Alarms"]]
+    assert group["alarm_configuration"] == {
+        "enabled": steps != "AllAtOnce",
+        "alarms": [f"orders-{name}" for name in alarms],
+    }
 
 
 @needs_terraform

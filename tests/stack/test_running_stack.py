@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -99,6 +100,11 @@ def test_up_again_changes_nothing() -> None:
     again = stack("up")
     assert again.returncode == 0, again.stderr
     assert pids() == before
+    # The end says what to do next.
+    up, step, then = again.stderr.splitlines()[-3:]
+    assert up == "up: queue sqs-to-postgres"
+    assert step == 'next: eval "$(make -s env)" && sqs-to-postgres send FILE'
+    assert then == "then: make status; make logs"
 
 
 def test_another_port_is_refused_while_it_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,17 +141,20 @@ def test_nothing_listens_beyond_the_loopback_interface() -> None:
                 assert listening <= {"127.0.0.1"}
 
 
-def test_status_says_in_one_table_what_runs_where_what_is_and_what_was_last(told: str) -> None:
-    lines = stack("status").stdout.splitlines()
-    where, now = lines[0].index("where"), lines[0].index("now")
-    # In reverse, because the shipped mapping comes first, and other tests may have deployed others.
-    table = {line[2:where].strip(): (line[where:now].strip(), line[now:]) for line in reversed(lines[1:])}
-    assert set(table) == {"postgres", "localstack", "table", "queue", "dead-letter queue", "last batch"}
-    assert table["postgres"][1].startswith("up, process ")
-    assert table["queue"][0] == "sqs-to-postgres"
-    assert table["dead-letter queue"][1].endswith(" waiting")
-    assert table["table"][1].endswith(" rows")
-    assert "1 received · 0 stored · 0 duplicates · 1 failed" in table["last batch"][1]
+def test_status_says_what_runs_and_for_each_mapping_where_what_is_and_what_was_last(told: str) -> None:
+    processes, shipped, *_ = stack("status").stdout.split("\n\n")
+    assert re.fullmatch(r"(  (postgres|localstack) +127\.0\.0\.1:\d+ +up, process \d+\n?){2}", processes)
+    name, *lines = shipped.splitlines()
+    assert name == "sqs-to-postgres"
+    shown = (
+        r"  queue              sqs-to-postgres +\d+ messages? waiting.*",
+        r"  dead-letter queue  sqs-to-postgres-dlq +\d+ messages? waiting.*",
+        r"  table              user_logins +\d+ rows?",
+        r"  last batch         \d+ \w+ ago +1 message, 1 failed · rows: 0 stored, 0 duplicate · \d+ ms",
+    )
+    assert len(lines) == len(shown)
+    for line, pattern in zip(lines, shown, strict=True):
+        assert re.fullmatch(pattern, line), line
 
 
 def test_logs_show_what_was_and_what_comes_and_are_plain_when_piped(told: str) -> None:
@@ -161,10 +170,3 @@ def test_logs_are_coloured_at_a_terminal(told: str) -> None:
     with following(theirs, ours) as logs:
         logs.wait_for("\x1b[33m  WARN ")
         logs.wait_for(told)
-
-
-def test_invoke_without_a_watch_says_so() -> None:
-    done = stack("invoke", "events/good-batch.json")
-    assert done.returncode == 1
-    assert "make watch" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -89,10 +89,29 @@ def test_the_runbook_has_the_saved_query_of_failures(settings: Settings, templat
     assert f"| failures by rule | `{' '.join(query.split())}` |" in runbook(settings).replace("\\|", "|")
 
 
+def test_a_gradual_deployment_is_taken_back_by_the_alarms_that_fire_within_minutes(
+    template: dict[str, Any],
+) -> None:
+    resources = template["Resources"]
+    group = resources["DeploymentGroup"]["Properties"]
+    assert group["DeploymentConfigName"] == {"Fn::Sub": "CodeDeployDefault.Lambda${GradualDeployment}"}
+    assert group["AutoRollbackConfiguration"]["Events"][1] == "DEPLOYMENT_STOP_ON_ALARM"
+    for alarm in group["AlarmConfiguration"]["Alarms"]:
+        watched = resources[alarm["Name"]["Ref"]]
+        assert "Condition" not in watched
+        assert watched["Properties"]["Period"] * watched["Properties"].get("DatapointsToAlarm", 1) == 60
+    condition, by_code_deploy, at_once = resources["Alias"]["UpdatePolicy"]["Fn::If"]
+    assert (condition, at_once) == ("ShiftsGradually", {"Ref": "AWS::NoValue"})
+    assert set(by_code_deploy) == {"CodeDeployLambdaAliasUpdate"}
+    # A version is the way back, so no update deletes one.
+    assert resources["Version"]["UpdateReplacePolicy"] == resources["Version"]["DeletionPolicy"] == "Retain"
+
+
 def test_the_function_runs_as_often_as_its_queue_asks_for(template: dict[str, Any]) -> None:
     function = template["Resources"]["Function"]["Properties"]
     assert "ReservedConcurrentExecutions" not in function
-    assert "MaximumConcurrency" in function["Events"]["Messages"]["Properties"]["ScalingConfig"]
+    mapping = template["Resources"]["FunctionMessages"]["Properties"]
+    assert "MaximumConcurrency" in mapping["ScalingConfig"]
 
 
 def holds(term: Any, values: dict[str, Any], conditions: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 (a term of CloudFormation)
@@ -165,6 +184,8 @@ def refused_by(template: dict[str, Any], **given: str | int) -> list[str]:
         ({"PermissionsBoundary": "arn:p"}, []),
         ({"DualStack": "true"}, ["DualStackHasSubnets"]),
         ({"DualStack": "true", "SubnetIds": "subnet-1", "SecurityGroupIds": "sg-1"}, []),
+        ({"GradualDeployment": "AllAtOnce"}, ["VersionsHaveARevision"]),
+        ({"GradualDeployment": "AllAtOnce", "Revision": "2026-11-24T09:30:00Z"}, []),
         ({"MaxConcurrency": 1}, ["MaxConcurrencyIsNotOne"]),
         ({"MaxConcurrency": 2}, []),
         ({"DbSslMode": "verify-ca"}, ["VerifyCaHasAuthorities"]),

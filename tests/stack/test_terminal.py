@@ -7,7 +7,9 @@ import pty
 import re
 import secrets
 import select
+import signal
 import subprocess
+import termios
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -68,9 +70,13 @@ type = "text"
 """
 
 
-def at_a_terminal(shell: Shell, command: str) -> str:
+WIDTH = 80
+
+
+def at_a_terminal(shell: Shell, command: str, width: int = WIDTH) -> str:
     """The output of a command at a terminal."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, width))
     with subprocess.Popen(
         ["bash", "-c", command], cwd=shell.folder, env=shell.env | {"TERM": "xterm"}, stdout=theirs
     ):
@@ -100,7 +106,50 @@ def test_at_a_terminal_the_tool_shows_what_would_steer_it(shell: Shell, mask: st
         show = "sqs-to-postgres unmask < token"
     seen = at_a_terminal(shell, show)
     assert r"\u{1b}]0;title\u{7}\u{1b}[2J" in seen
-    assert all(character.isprintable() or character == "\n" for character in seen), seen
+    others = seen.replace("\x1b[2m", "").replace("\x1b[0m", "")  # the tool dims what is beside the value
+    assert all(character.isprintable() or character == "\n" for character in others), seen
+
+
+def test_explain_fits_into_the_terminal_and_a_pipe_gets_all_of_it(shell: Shell) -> None:
+    example = f"{Settings.of_repo().root}/examples/stripe"
+    # A cell per line: name and value, and dimmed type and path.
+    show = f"sqs-to-postgres explain --show-values --pipeline {example}.toml {example}.jsonl"
+    for width in (WIDTH, 50):
+        seen = at_a_terminal(shell, show, width)
+        cells = [line for line in seen.splitlines() if line.startswith("  ") and "\x1b[2m" in line]
+        assert len(cells) > 500
+        plain = [re.sub(r"\x1b\[\d+m", "", line) for line in cells]
+        assert max(map(len, plain)) == width
+        assert f"  {'object_id':16}" in seen
+        assert "\x1b[31mrejected\x1b[0m by rule" in seen
+    assert "\x1b" not in at_a_terminal(shell, f"NO_COLOR=1 {show}")
+    seen = at_a_terminal(shell, show)
+    assert re.search(r"\n  null: \w+(, \w+)*\n", seen)
+    piped = shell.run(show).stdout
+    assert "\x1b" not in piped
+    assert "…" not in piped.partition("all messages")[0]
+    assert "tax_exempt" in piped
+
+
+def test_at_a_terminal_a_watched_result_is_drawn_anew_until_ctrl_c(shell: Shell) -> None:
+    mapping = shell.folder / "pipeline.toml"
+    mapping.write_text(MAPPING)
+    (shell.folder / "message.json").write_text('{"name": "Ada"}')
+    ours, theirs = pty.openpty()
+    command = ["bash", "-c", "exec sqs-to-postgres explain --watch --summary message.json"]
+    with subprocess.Popen(command, cwd=shell.folder, env=shell.env, stdout=theirs, stderr=theirs) as watch:
+        os.close(theirs)
+        for column in ("name", "title"):
+            mapping.write_text(MAPPING.replace('"name"', f'"{column}"'))
+            seen = b""
+            drawn = rb"\x1b\[H\x1b\[2J(?:(?!\x1b\[2J).)*%s.*Ctrl-C" % column.encode()
+            while not re.search(drawn, seen, re.DOTALL):
+                part = _read(ours)
+                assert part, seen
+                seen += part
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait() == 0
+        os.close(ours)
 
 
 NUMBERS = """
@@ -172,7 +221,8 @@ def test_at_a_terminal_drain_prints_what_make_logs_prints(
     events = [{"message": line, "timestamp": 0} for line in (shell.folder / "log").read_text().splitlines()]
     expected = of_the_messages(str(text)[14:] for text in readable(events))
     told = " | ".join(expected)
-    assert re.search(r"mapping read.*retrying.*message failed.*message failed.*try 1  ″.*batch", told), told
+    reason = 'column "number" from "number": the value is not a valid integer'
+    assert [reason in line for line in expected] == [False, False, True, True, False], told
     shell.sql("TRUNCATE numbers; ALTER SEQUENCE statements RESTART")
     shell, command = drain(numbers)
     seen = at_a_terminal(shell, f"{command} 2>&1")
@@ -197,3 +247,23 @@ def test_at_a_terminal_many_rows_refused_by_one_constraint_are_one_line_with_a_c
     (other,) = (line for line in lines if "message failed" in line)
     assert other.startswith("WARN   message failed        type            ID  try 1  ")
     assert "\x1b[33m" not in seen
+
+
+@pytest.mark.parametrize("width", [WIDTH, 40])
+def test_progress_has_percentage_and_rate_and_is_never_wider_than_the_terminal(
+    drain: Callable[[list[object]], tuple[Shell, str]], width: int
+) -> None:
+    shell, command = drain([])
+    lines = "\n".join(json.dumps({"number": 2 * number + 1}) for number in range(2_000))
+    (shell.folder / "lines").write_text(lines)
+    send = f"sqs-to-postgres send --queue-url {command.split()[-1]} lines"
+    for typed, noun in ((send, "messages sent"), (f"{command} --batch-size 100", "stored")):
+        seen = at_a_terminal(shell, f"{typed} 2>&1", width)
+        plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+        drawn = [line for line in re.split(r"[\r\n]+", plain) if " of 2,000 " in line]
+        assert drawn, seen
+        assert max(map(len, drawn)) <= width
+        if width == WIDTH:
+            assert any(
+                re.search(rf"\d+% · [\d,]+ of 2,000 {noun} · [\d.,]+/s · \d", line) for line in drawn
+            ), drawn

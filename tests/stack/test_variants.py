@@ -106,6 +106,19 @@ def test_a_new_fifo_queue_has_high_throughput_and_takes_what_eventbridge_sends(
     assert attributes["ContentBasedDeduplication"] == "true"
 
 
+def test_with_a_gradual_deployment_the_queue_invokes_an_alias_of_a_published_version(
+    settings: Settings, variants: dict[str, Variant]
+) -> None:
+    functions, name = client(settings, "lambda"), variants["gradual"].name
+    assert event_source(settings, variants["gradual"])["FunctionArn"].endswith(f":{name}:live")
+    assert functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"] == "1"
+    version = functions.get_function_configuration(FunctionName=name, Qualifier="1")
+    assert version["Description"].endswith("2026-11-24T09:30:00Z")
+    # Without one it invokes the function itself, and nothing is published.
+    assert event_source(settings, variants["bulk"])["FunctionArn"].endswith(f":{variants['bulk'].name}")
+    assert not functions.list_aliases(FunctionName=variants["bulk"].name)["Aliases"]
+
+
 def test_an_existing_queue_is_used_and_not_touched(settings: Settings, variants: dict[str, Variant]) -> None:
     variant, cloudformation = variants["existing-queue"], client(settings, "cloudformation")
     made = cloudformation.describe_stack_resources(StackName=variant.name)["StackResources"]

@@ -9,7 +9,7 @@ import yaml
 
 from stack.settings import Settings
 
-FETCHES_OR_SIGNS = ("actions/download-artifact", "actions/attest")
+FETCHES_OR_SIGNS = ("actions/download-artifact", "actions/attest", "actions/deploy-pages")
 
 
 @pytest.fixture
@@ -44,6 +44,19 @@ def test_every_action_is_pinned_to_a_commit(jobs: list[dict[str, Any]]) -> None:
     assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action) for action in used)
 
 
+def test_the_site_is_what_the_release_documents(release: dict[str, Any]) -> None:
+    build, publish = release["site"], release["pages"]
+    assert build["steps"][-1]["with"]["name"] == "github-pages"
+    assert set(publish["needs"]) == {"site", "publish"}
+    assert publish["permissions"] == {"pages": "write", "id-token": "write"}
+
+
+def test_the_image_is_attested_with_its_components(release: dict[str, Any]) -> None:
+    attested = [step["with"] for step in release["publish"]["steps"] if "attest@" in step.get("uses", "")]
+    (components,) = [given for given in attested if "sbom-path" in given]
+    assert components["subject-digest"] == "${{ steps.image.outputs.digest }}"
+
+
 @pytest.fixture
 def release(settings: Settings) -> dict[str, Any]:
     """The jobs of a release."""
@@ -71,7 +84,8 @@ def test_a_release_waits_for_an_approval_after_everything_is_built(release: dict
     assert release["publish"]["environment"] == "release"
     assert release["publish"]["needs"] == "assemble"
     assert set(release["assemble"]["needs"]) == {"build", "macos"}
-    assert [name for name, job in release.items() if "permissions" in job] == ["publish"]
+    # The pages come after it.
+    assert [name for name, job in release.items() if "permissions" in job] == ["publish", "pages"]
 
 
 def test_an_account_is_used_on_request_by_a_protected_job_that_builds_nothing(

@@ -79,7 +79,7 @@ pub use types::{ColumnType, Element};
 /// - Tokens, one by one: [`Masker`](internals::Masker), [`AesSivKeys`](internals::AesSivKeys).
 /// - The id and time that a message first had, sent along when it is moved: [`Origin`](internals::Origin).
 /// - What a mapping reads, and what it finds in a message: [`Reads`](internals::Reads),
-///   [`Observation`](internals::Observation).
+///   [`Observation`](internals::Observation). Where its columns are in its file: [`Places`](internals::Places).
 /// - Several records in one message, packed and split: [`Records`](internals::Records).
 /// - Rows and cells, one by one: [`put_value`](internals::put_value), [`readable`](internals::readable),
 ///   [`printed_jsonb`](internals::printed_jsonb).
@@ -91,7 +91,7 @@ pub mod internals {
     pub use crate::message::origin::{Content, Delivery, Ignored, ORIGIN, Origin, REJECTION};
     pub use crate::message::{MAX_UNPACKED_BYTES, MessageAttribute, Records, is_s3_pointer};
 
-    pub use crate::pipeline::{Reads, SYSTEM_COLUMNS};
+    pub use crate::pipeline::{Places, Reads, SYSTEM_COLUMNS};
     pub use crate::transform::{Observation, Tested, takes};
 
     pub use crate::rows::{put_array_head, put_null, put_value};

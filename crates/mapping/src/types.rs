@@ -27,6 +27,8 @@ struct Entry {
     array: Type,
     /// The longest text that Postgres prints for a value; `None` if there is no limit.
     longest: Option<&'static str>,
+    /// What a mapping for Aurora DSQL uses instead; `None` if DSQL stores it.
+    instead_in_dsql: Option<&'static str>,
 }
 
 /// Declares the types and their entries together, so that no type can lack its entry.
@@ -34,7 +36,7 @@ macro_rules! column_types {
     ($(
         $(#[$doc:meta])+
         $variant:ident $(($($part:ident: $field:ty),+ = $($example:expr),+))? :
-        $name:literal, $element:ident, $array:ident, $longest:expr;
+        $name:literal, $element:ident, $array:ident, $longest:expr, $instead:expr;
     )+) => {
         /// The type of a column, as `pipeline.toml` writes it: `text`, `varchar(128)`, `integer`, …
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,7 @@ macro_rules! column_types {
             element: Type::$element,
             array: Type::$array,
             longest: $longest,
+            instead_in_dsql: $instead,
         },)+];
 
         impl From<Element> for ColumnType {
@@ -93,47 +96,49 @@ macro_rules! column_types {
     };
 }
 
-// For each type: its name, its type and array type in the driver, and the longest text that Postgres prints for a value.
+// For each type: its name, its type and array type in the driver, the longest text that Postgres prints for a value, and
+// what Aurora DSQL stores instead (numeric would become numeric(18, 6) there, and round).
+// Source: <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/working-with-postgresql-compatibility-supported-data-types.html> (2026-11).
 column_types! {
     /// Text of any length.
-    Text: "text", TEXT, TEXT_ARRAY, None;
+    Text: "text", TEXT, TEXT_ARRAY, None, None;
     /// Text of at most this many characters (not bytes).
-    Varchar(chars: usize = 0): "varchar(n)", VARCHAR, VARCHAR_ARRAY, None;
+    Varchar(chars: usize = 0): "varchar(n)", VARCHAR, VARCHAR_ARRAY, None, None;
     /// `true` or `false`.
-    Boolean: "boolean", BOOL, BOOL_ARRAY, Some("false");
+    Boolean: "boolean", BOOL, BOOL_ARRAY, Some("false"), None;
     /// 16-bit integer.
-    SmallInt: "smallint", INT2, INT2_ARRAY, Some("-32768");
+    SmallInt: "smallint", INT2, INT2_ARRAY, Some("-32768"), None;
     /// 32-bit integer.
-    Integer: "integer", INT4, INT4_ARRAY, Some("-2147483648");
+    Integer: "integer", INT4, INT4_ARRAY, Some("-2147483648"), None;
     /// 64-bit integer.
-    BigInt: "bigint", INT8, INT8_ARRAY, Some("-9223372036854775808");
+    BigInt: "bigint", INT8, INT8_ARRAY, Some("-9223372036854775808"), None;
     /// 32-bit floating point.
-    Real: "real", FLOAT4, FLOAT4_ARRAY, Some("-1.1754944e-38");
+    Real: "real", FLOAT4, FLOAT4_ARRAY, Some("-1.1754944e-38"), None;
     /// 64-bit floating point.
-    DoublePrecision: "double precision", FLOAT8, FLOAT8_ARRAY, Some("-2.2250738585072014e-308");
+    DoublePrecision: "double precision", FLOAT8, FLOAT8_ARRAY, Some("-2.2250738585072014e-308"), None;
     /// Exact decimal of any precision that Postgres can store.
-    Numeric: "numeric", NUMERIC, NUMERIC_ARRAY, None;
+    Numeric: "numeric", NUMERIC, NUMERIC_ARRAY, None, Some("numeric(p, s)");
     /// Exact decimal with a precision (the first number: digits in total) and a scale (the second: digits after the
     /// point).
-    NumericOf(precision: u16, scale: u16 = 1, 0): "numeric(p,s)", NUMERIC, NUMERIC_ARRAY, None;
+    NumericOf(precision: u16, scale: u16 = 1, 0): "numeric(p,s)", NUMERIC, NUMERIC_ARRAY, None, None;
     /// Calendar day.
-    Date: "date", DATE, DATE_ARRAY, Some("2026-11-21");
+    Date: "date", DATE, DATE_ARRAY, Some("2026-11-21"), None;
     /// Time of day, stored in microseconds.
-    Time: "time", TIME, TIME_ARRAY, Some("00:00:00.000001");
+    Time: "time", TIME, TIME_ARRAY, Some("00:00:00.000001"), None;
     /// Date and time of day without a time zone, stored in microseconds.
-    Timestamp: "timestamp", TIMESTAMP, TIMESTAMP_ARRAY, Some("2026-11-21 00:00:00.000001");
+    Timestamp: "timestamp", TIMESTAMP, TIMESTAMP_ARRAY, Some("2026-11-21 00:00:00.000001"), None;
     /// Instant, stored in microseconds.
-    TimestampTz: "timestamptz", TIMESTAMPTZ, TIMESTAMPTZ_ARRAY, Some("2026-11-21 00:00:00.000001+00:00:00");
+    TimestampTz: "timestamptz", TIMESTAMPTZ, TIMESTAMPTZ_ARRAY, Some("2026-11-21 00:00:00.000001+00:00:00"), None;
     /// UUID.
-    Uuid: "uuid", UUID, UUID_ARRAY, Some("00000000-0000-0000-0000-000000000000");
+    Uuid: "uuid", UUID, UUID_ARRAY, Some("00000000-0000-0000-0000-000000000000"), None;
     /// IPv4 or IPv6 address, with or without a netmask.
-    Inet: "inet", INET, INET_ARRAY, Some("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128");
+    Inet: "inet", INET, INET_ARRAY, Some("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128"), Some("text");
     /// Bytes; base64 in the message.
-    Bytea: "bytea", BYTEA, BYTEA_ARRAY, None;
+    Bytea: "bytea", BYTEA, BYTEA_ARRAY, None, None;
     /// Any JSON value, as it was written.
-    Json: "json", JSON, JSON_ARRAY, None;
+    Json: "json", JSON, JSON_ARRAY, None, Some("jsonb");
     /// Any JSON value.
-    Jsonb: "jsonb", JSONB, JSONB_ARRAY, None;
+    Jsonb: "jsonb", JSONB, JSONB_ARRAY, None, None;
 }
 
 use ColumnType as T;
@@ -362,6 +367,14 @@ impl ColumnType {
             Self::NumericOf(precision, _) => Some(usize::from(precision) + BESIDE_DIGITS),
             Self::Array(_) => None,
             _ => self.entry().longest.map(str::len),
+        }
+    }
+
+    /// What a mapping for Aurora DSQL uses instead of the type; `None` if DSQL stores it.
+    pub(crate) fn instead_in_dsql(self) -> Option<&'static str> {
+        match self {
+            Self::Array(_) => Some("jsonb"),
+            single => single.entry().instead_in_dsql,
         }
     }
 

@@ -19,6 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{Database, server_address, superuser};
 
+/// Source: `CHAP_quotas.html`, as above.
+const THROTTLED: Refusal = ("53400", "Unable to accept connection, rate exceeded.");
+
 const MAX_ROWS: usize = 3_000;
 const MAX_BYTES: usize = 10 * 1024 * 1024;
 
@@ -63,6 +66,8 @@ struct Shared {
     rows: Mutex<Vec<usize>>,
     /// How many of the next transactions have a conflict.
     conflicts: Mutex<usize>,
+    /// How many of the next logins exceed the rate of new connections.
+    throttled: Mutex<usize>,
 }
 
 impl Dsql {
@@ -105,6 +110,11 @@ impl Dsql {
     /// The rows of each transaction that wrote some.
     pub fn transactions(&self) -> Vec<usize> {
         self.shared.rows.lock().unwrap().clone()
+    }
+
+    /// The next logins exceed the rate of new connections.
+    pub fn throttle(&self, logins: usize) {
+        *self.shared.throttled.lock().unwrap() = logins;
     }
 
     /// The next transactions have a conflict with another one.
@@ -153,6 +163,12 @@ impl Shared {
         let mut startup = len.to_be_bytes().to_vec();
         startup.resize(len as usize, 0);
         client.read_exact(&mut startup[4..]).await?;
+        if self.is_throttled() {
+            let (code, reason) = THROTTLED;
+            self.refused.lock().unwrap().push(reason);
+            let answer = error("FATAL", code, reason);
+            return to_client.lock().await.write_all(&answer).await;
+        }
         server.write_all(&startup).await?;
         let (mut pipeline, mut refusal, mut rows) = (Vec::new(), None, 0);
         loop {
@@ -180,14 +196,19 @@ impl Shared {
                 None => server.write_all(&all).await?,
                 Some((code, reason)) => {
                     self.refused.lock().unwrap().push(reason);
-                    let fields = format!("SERROR\0C{code}\0M{reason}\0\0");
-                    let len = (fields.len() as u32 + 4).to_be_bytes();
                     let ready = [b'Z', 0, 0, 0, 5, b'I'];
-                    let answer = [b"E", &len[..], fields.as_bytes(), &ready].concat();
+                    let answer = [&error("ERROR", code, reason)[..], &ready].concat();
                     to_client.lock().await.write_all(&answer).await?;
                 }
             }
         }
+    }
+
+    fn is_throttled(&self) -> bool {
+        let mut left = self.throttled.lock().unwrap();
+        let is_throttled = *left > 0;
+        *left = left.saturating_sub(1);
+        is_throttled
     }
 
     fn limits(&self, rows: usize, bytes: usize) -> Option<Refusal> {
@@ -215,6 +236,13 @@ impl Shared {
 
 /// An SQLSTATE and a text.
 type Refusal = (&'static str, &'static str);
+
+/// An answer of the server.
+fn error(severity: &str, code: &str, reason: &str) -> Vec<u8> {
+    let fields = format!("S{severity}\0C{code}\0M{reason}\0\0");
+    let len = (fields.len() as u32 + 4).to_be_bytes();
+    [b"E", &len[..], fields.as_bytes()].concat()
+}
 
 /// The statement of a message, if it has one.
 fn text_of(kind: u8, content: &[u8]) -> Option<String> {

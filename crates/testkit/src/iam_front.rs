@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,6 +45,8 @@ struct Shared {
     ahead_secs: i64,
     /// The tokens of all logins.
     tokens: Mutex<Vec<String>>,
+    /// Tokens below this number are not accepted again.
+    refused_below: AtomicUsize,
     /// Connections below this number are closed.
     cut_below: watch::Sender<usize>,
 }
@@ -58,6 +61,7 @@ impl IamFront {
             password: password.to_owned(),
             ahead_secs,
             tokens: Mutex::default(),
+            refused_below: AtomicUsize::new(0),
             cut_below: watch::Sender::new(0),
         });
         let store = Arc::clone(&shared);
@@ -73,6 +77,12 @@ impl IamFront {
     /// The tokens of all logins so far.
     pub fn tokens(&self) -> Vec<String> {
         self.shared.tokens.lock().unwrap().clone()
+    }
+
+    /// No token that was used so far is accepted again.
+    pub fn refuse_used(&self) {
+        let used = self.tokens().len();
+        self.shared.refused_below.store(used, Ordering::Relaxed);
     }
 
     /// Closes all connections.
@@ -107,8 +117,16 @@ impl Shared {
             tokens.push(token.clone());
             tokens.len()
         };
+        let is_refused = {
+            let refused_below = self.refused_below.load(Ordering::Relaxed);
+            self.tokens.lock().unwrap()[..refused_below].contains(&token)
+        };
         let user = user_of(&startup);
-        if let Err(reason) = self.verify(&token, &user, address.port()) {
+        let verified = match is_refused {
+            true => Err("refused for the test"),
+            false => self.verify(&token, &user, address.port()),
+        };
+        if let Err(reason) = verified {
             eprintln!("the token is refused: {reason}");
             let fields = "SFATAL\0C28000\0MPAM authentication failed for user\0\0";
             send(&mut client, b'E', fields.as_bytes()).await?;

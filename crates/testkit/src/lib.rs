@@ -24,6 +24,7 @@ mod mapping;
 pub mod metrics;
 pub mod pgbouncer;
 pub mod port;
+pub mod postgres;
 pub mod protocol;
 pub mod proxy;
 mod runtime_api;

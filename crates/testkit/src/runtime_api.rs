@@ -175,7 +175,7 @@ impl RuntimeApi {
             delivered: Some(Instant::now()),
         };
         let trace = format!(
-            "Root=1-5759e988-{number:024x};Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:fc3b4ff1:0"
+            "Root=1-5759e988-{number:024x};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:fc3b4ff1:0"
         );
         let function = "arn:aws:lambda:eu-west-1:123456789012:function:sqs-to-postgres";
         let answer = Answer::new(200, invocation.payload)

@@ -10,13 +10,16 @@ mod sqs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
+use clap_complete::CompleteEnv;
 
 use cli::Outcome;
-use cli::error::CliError;
-use cli::output::escaped;
-use cli::snippet::snippet;
+use cli::snippet;
 use commands::Command;
+use commands::completions::ASKS;
+
+/// The name of the program.
+const NAME: &str = "sqs-to-postgres";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -31,27 +34,27 @@ The tool reads the same environment variables as the function; flags override th
 
 /// Load JSON messages from an SQS queue into Postgres tables
 #[derive(Debug, Parser)]
-#[command(name = "sqs-to-postgres", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = NAME, version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+fn main() -> ExitCode {
+    // Ends the process if a shell asks what to propose.
+    CompleteEnv::with_factory(Cli::command).var(ASKS).complete();
+    run(Cli::parse().command)
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let command = Cli::parse().command;
+async fn run(command: Command) -> ExitCode {
     // A command that only prints is done when its reader is; one that changes something is not.
     let unread = Outcome::done_if(!command.changes());
     match command.run().await {
         Ok(outcome) => outcome.into(),
         Err(error) if error.is_unread() => unread.into(),
         Err(error) => {
-            eprintln!("error: {}", escaped(&error.to_string()));
-            if let CliError::Pipeline(error) = &error
-                && let Some(snippet) = snippet(error)
-            {
-                eprintln!("{snippet}");
-            }
+            snippet::report(&error);
             error.outcome().into()
         }
     }

@@ -39,12 +39,13 @@ pub struct Reason {
 impl Reason {
     fn of(rejection: &Rejection) -> Self {
         let place = rejection.place.as_ref();
-        let (table, column) = match &rejection.rule {
+        let [table, column] = match &rejection.rule {
             Rule::Refused(refusal) => {
-                let [table, column, _] = refusal.names().map(|name| name.map(str::to_owned));
-                (table, column)
+                let [table, column, _] = refusal.names();
+                [table, column].map(|name| name.map(str::to_owned))
             }
-            _ => (None, None),
+            // The others say their place by themselves.
+            _ => [None, None],
         };
         Self {
             rule: rejection.rule.name().to_owned(),

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::cast::Cast;
-use crate::pipeline::{Pipeline, TableMapping};
+use crate::pipeline::{Column, Pipeline, TableMapping};
 use crate::types::ColumnType;
 
 /// The longest `varchar(n)` of DSQL.
@@ -62,34 +62,23 @@ fn has_type(cast: &Cast) -> bool {
     is_known && cast.is_built_in() && !cast.is_array()
 }
 
+/// What DSQL stores instead of what it does not.
+fn instead(column: &Column) -> Option<&'static str> {
+    let is_unknown = column.cast.as_ref().is_some_and(|cast| !has_type(cast));
+    match column.column_type {
+        _ if is_unknown => Some("text, without cast"),
+        ColumnType::Varchar(chars) if chars > MAX_VARCHAR => Some("text"),
+        column_type => column_type.instead_in_dsql(),
+    }
+}
+
 fn check(table: &TableMapping) -> Result<(), DsqlError> {
     if table.key.len() > MAX_KEY_COLUMNS {
         return Err(DsqlError::Key(table.table.to_string()));
     }
     for column in &table.columns {
-        let instead = match column.column_type {
-            _ if column.cast.as_ref().is_some_and(|cast| !has_type(cast)) => "text, without cast",
-            ColumnType::Array(_) | ColumnType::Json => "jsonb",
-            ColumnType::Inet => "text",
-            // It would become numeric(18, 6), and round.
-            ColumnType::Numeric => "numeric(p, s)",
-            ColumnType::Varchar(chars) if chars > MAX_VARCHAR => "text",
-            ColumnType::Text
-            | ColumnType::Varchar(_)
-            | ColumnType::Boolean
-            | ColumnType::SmallInt
-            | ColumnType::Integer
-            | ColumnType::BigInt
-            | ColumnType::Real
-            | ColumnType::DoublePrecision
-            | ColumnType::NumericOf(..)
-            | ColumnType::Date
-            | ColumnType::Time
-            | ColumnType::Timestamp
-            | ColumnType::TimestampTz
-            | ColumnType::Uuid
-            | ColumnType::Bytea
-            | ColumnType::Jsonb => continue,
+        let Some(instead) = instead(column) else {
+            continue;
         };
         return Err(DsqlError::Type {
             table: table.table.to_string(),

@@ -124,10 +124,8 @@ impl TableMapping {
         mut month: (i32, u8),
     ) -> Result<String, PartitionError> {
         // A date alone would mean midnight in the time zone of the session.
-        let midnight = match self.check_partition(by)? {
-            ColumnType::TimestampTz => " 00:00:00+00",
-            _ => "",
-        };
+        let is_instant = self.check_partition(by)? == ColumnType::TimestampTz;
+        let midnight = if is_instant { " 00:00:00+00" } else { "" };
         let clause = format!(" PARTITION BY RANGE ({});", quote_identifier(by));
         let mut sql = self.create_table_with("", &clause);
         for _ in 0..MONTHS {
@@ -225,10 +223,8 @@ pub fn drop_not_null(table: &str, column: &str) -> String {
 pub fn alter_type(table: &str, column: &Column) -> String {
     let name = quote_identifier(&column.name);
     // Postgres casts only integer to boolean, and no other number type.
-    let text = match column.column_type {
-        ColumnType::Boolean => "::text",
-        _ => "",
-    };
+    let is_boolean = column.column_type == ColumnType::Boolean;
+    let text = if is_boolean { "::text" } else { "" };
     format!(
         "ALTER TABLE {table} ALTER COLUMN {name} TYPE {0} USING {name}{text}::{0};",
         column.column_type

@@ -43,6 +43,7 @@ pub use missing::OnNull;
 pub use name::SYSTEM_COLUMNS;
 pub(crate) use name::check_identifier;
 pub use path::Path;
+pub use place::Places;
 pub(crate) use problem::Mistake;
 pub use problem::{PipelineError, Problem};
 pub(crate) use source::JQ;

@@ -1,4 +1,4 @@
-//! Where in the file a mistake is, for those who show the line.
+//! Where in the file a mistake or a column is, for those who show the line.
 
 use std::ops::Range;
 
@@ -27,6 +27,23 @@ impl PipelineError {
         let names = [column, table];
         let name = || names.iter().flatten().find_map(|place| place.get("name"));
         with_word.or_else(name).map(Spanned::span)
+    }
+}
+
+/// Where the columns of a mapping are in its text.
+pub struct Places<'t>(DeTable<'t>);
+
+impl<'t> Places<'t> {
+    /// `None` if the text is not TOML.
+    pub fn of(text: &'t str) -> Option<Self> {
+        Some(Self(DeTable::parse(text).ok()?.into_inner()))
+    }
+
+    /// The name of a column, in bytes. `table` is as [`Table::unquoted`](super::Table::unquoted) writes it.
+    pub fn column(&self, table: &str, column: &str) -> Option<Range<usize>> {
+        let of = named(&self.0, "table", table).unwrap_or(&self.0);
+        let name = named(of, "column", column)?.get("name");
+        name.map(Spanned::span)
     }
 }
 

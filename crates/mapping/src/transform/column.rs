@@ -6,13 +6,14 @@ use bytes::BytesMut;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::convert::{self, Value};
+use super::convert;
 use super::equal::is_equal;
 use super::from_json;
 use super::literal;
-use super::readable::numerics_chars;
+use super::printed::numerics_chars;
 use super::scopes::{Frames, Input, Unread};
 use super::text::Unstorable;
+use super::value::Value;
 use crate::cast::Cast;
 use crate::mask::{KeyRing, Masker};
 use crate::message::Message;

@@ -1,7 +1,7 @@
 //! Whether a value of a message is one that the mapping names.
 
-use super::convert::Value;
 use super::decimal::Decimal;
+use super::value::Value;
 use crate::pipeline::Scalar;
 
 pub(super) fn is_equal(expected: &Scalar, value: &Value<'_>) -> bool {

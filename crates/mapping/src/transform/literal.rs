@@ -3,8 +3,8 @@
 use bytes::{BufMut as _, BytesMut};
 use serde_json::value::RawValue;
 
-use super::convert::Value;
 use super::text::Unstorable;
+use super::value::Value;
 use super::{from_json, jsonb};
 use crate::cast::Cast;
 use crate::rejection::Rule;

@@ -12,11 +12,13 @@ mod jsonb;
 mod literal;
 mod observe;
 mod parts;
-mod readable;
+mod printed;
 mod scopes;
 mod shape;
 mod table;
 mod text;
+mod times;
+mod value;
 
 use std::borrow::Cow;
 
@@ -26,17 +28,16 @@ use crate::message::{ExtractError, Message, Record, S3Pointer, Wrapping};
 use crate::pipeline::{Pipeline, PipelineError, Unmatched};
 use crate::rejection::{Place, Rejection, Rule};
 use crate::rows::{MessageRows, RowKind};
-use convert::Value;
-pub use convert::takes;
+pub use convert::{readable, takes};
 pub use decimal::Numeric;
 pub use jsonb::printed_jsonb;
 pub use observe::{Observation, Tested};
 use parts::{Unvisited, each_element};
-pub use readable::readable;
 use scopes::{Array, Frames, Scopes};
 use shape::Shape;
 use table::CompiledTable;
 use text::Unstorable;
+use value::Value;
 
 /// A mapping that is ready for use: paths as trees, masks with their keys, defaults as cells.
 ///

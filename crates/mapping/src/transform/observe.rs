@@ -4,9 +4,9 @@
 use serde_json::value::RawValue;
 
 use super::Compiled;
-use super::convert::Value;
 use super::scopes::Frames;
 use super::table::{CompiledCondition, CompiledTable};
+use super::value::Value;
 use crate::message::Message;
 use crate::pipeline::Scalar;
 

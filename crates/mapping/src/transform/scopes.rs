@@ -8,11 +8,11 @@ use std::sync::Arc;
 use jaq_json::Val;
 use smallvec::{SmallVec, smallvec};
 
-use super::convert::Value;
 use super::fields::{Fields, NotJson, Paths, Slot};
 use super::from_json;
 use super::parts::each_field;
 use super::text::{self, Unstorable};
+use super::value::Value;
 use crate::jq::{self, Inputs, JqFault, Output, Program, Work};
 use crate::message::{Message, Metadata, MetadataValue};
 use crate::pipeline::Path;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::Reading;
 use super::column::{CompiledColumn, Presence};
-use super::convert::Value;
 use super::equal::is_equal;
 use super::scopes::{Array, Calculation, Frames, Input, NoFields, Scopes, Unread};
 use super::text::Unstorable;
+use super::value::Value;
 use crate::mask::KeyRing;
 use crate::message::{Message, Metadata};
 use crate::pipeline::{

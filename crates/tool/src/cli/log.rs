@@ -1,9 +1,8 @@
 //! The log at a terminal, in the same form as the function's log under `make logs` (`localstack/stack/logs.py`).
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
-use clap::builder::styling::{AnsiColor, Effects, Style};
+use clap::builder::styling::{AnsiColor, Style};
 use sqs_to_postgres::telemetry::messages::{BATCH, MESSAGE_FAILED, MESSAGES_FAILED, RETRYING};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -13,25 +12,17 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::output::escaped;
+use crate::cli::screen::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW};
 
-const PLAIN: Style = Style::new();
-const BOLD: Style = PLAIN.effects(Effects::BOLD);
-const DIM: Style = PLAIN.effects(Effects::DIMMED);
-const GREEN: Style = AnsiColor::Green.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-
-/// One aligned line for each event. A reason is not repeated.
+/// One aligned line for each event, which says everything, so that it can be found with `grep`.
 pub(super) struct Readable {
     time: ChronoLocal,
-    /// Message and reason of the last line.
-    last: Mutex<(String, String)>,
 }
 
 impl Readable {
     pub(super) fn new() -> Self {
         Self {
             time: ChronoLocal::new("%H:%M:%S%.3f".to_owned()),
-            last: Mutex::default(),
         }
     }
 }
@@ -59,11 +50,7 @@ where
             (BOLD, format!("{message:20}")),
         ];
         parts.extend(fields.details(&message));
-        let this = (message, reason.clone());
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = !reason.is_empty() && *last == this;
-        *last = this;
-        parts.push((PLAIN, if is_same { "″".to_owned() } else { reason }));
+        parts.push((PLAIN, reason));
         parts.retain(|(_, text)| !text.is_empty());
         if let Some((_, text)) = parts.last_mut() {
             text.truncate(text.trim_end().len());
@@ -78,7 +65,7 @@ where
 
 fn style(level: Level) -> Style {
     match level {
-        Level::ERROR => AnsiColor::Red.on_default().bold(),
+        Level::ERROR => RED.bold(),
         Level::WARN => YELLOW,
         Level::INFO => GREEN,
         Level::DEBUG => AnsiColor::Blue.on_default(),

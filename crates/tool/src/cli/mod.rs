@@ -1,20 +1,24 @@
 //! What several commands need: settings, input and output, signals, errors.
 
+pub(crate) mod complete;
 pub(crate) mod database;
 pub(crate) mod dead_letters;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod http;
 mod log;
 pub(crate) mod lookup;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod samples;
 pub(crate) mod sampling;
+pub(crate) mod screen;
 pub(crate) mod server_log;
 pub(crate) mod settings;
 pub(crate) mod signals;
 pub(crate) mod snippet;
 pub(crate) mod values;
+pub(crate) mod watch;
 
 use std::process::ExitCode;
 

@@ -48,6 +48,13 @@ impl SampleFlags {
         self.is_queue() || !self.files.is_empty()
     }
 
+    /// The files that can be read again, if all of them can.
+    pub(crate) fn files(&self) -> Option<&[PathBuf]> {
+        let is_file = |file: &PathBuf| file.as_os_str() != "-";
+        let are_files = self.are_named() && !self.is_queue() && self.files.iter().all(is_file);
+        are_files.then_some(&self.files)
+    }
+
     pub(crate) async fn read(&self) -> Result<Vec<Sample>, CliError> {
         let Some(queue) = self.queue.queue().await? else {
             return read(&self.files);

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::cli::error::CliError;
 
 /// The mapping, if none is named: in the current folder.
-const FILE_HERE: &str = "pipeline.toml";
+pub(crate) const FILE_HERE: &str = "pipeline.toml";
 
 /// Variables that exclude each other: a flag for one hides the others.
 const RIVALS: [&[&str]; 2] = [
@@ -220,7 +220,8 @@ impl MappingFlags {
         Ok(read_pipeline(&[self.file()])?)
     }
 
-    fn file(&self) -> PathBuf {
+    /// The file of the mapping.
+    pub(crate) fn file(&self) -> PathBuf {
         let named = || variable("PIPELINE_FILE").map(PathBuf::from);
         let flag = self.pipeline.clone().or_else(named);
         flag.unwrap_or_else(|| FILE_HERE.into())

@@ -1,12 +1,23 @@
-//! The line of a mapping with a mistake, and a caret below its place.
+//! An error on stderr; of a mistake in a mapping the line too, with a caret below its place.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use mapping::PipelineError;
 
+use crate::cli::error::CliError;
 use crate::cli::output::escaped;
 
+/// Prints an error.
+pub(crate) fn report(error: &CliError) {
+    eprintln!("error: {}", escaped(&error.to_string()));
+    if let CliError::Pipeline(error) = error
+        && let Some(snippet) = snippet(error)
+    {
+        eprintln!("{snippet}");
+    }
+}
+
 /// What to show below the sentence; `None` if the place is not known.
-pub(crate) fn snippet(error: &PipelineError) -> Option<String> {
+fn snippet(error: &PipelineError) -> Option<String> {
     let text = std::fs::read_to_string(&error.file).ok()?;
     let place = AnnotationKind::Primary.span(error.span(&text)?);
     let lines = Snippet::source(&text).path(&error.file).annotation(place);

@@ -20,11 +20,16 @@ use crate::cli::error::CliError;
 const TIMEOUT: Duration = Duration::from_secs(4);
 const DEFAULT_PORT: u16 = 80;
 
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres health http://127.0.0.1:9090/healthz";
+
 /// Ask a running drain whether it is healthy
 ///
 /// For the health check of a container, whose image has neither a shell nor curl: ends with 0 if the answer is 200, and
 /// with 3 otherwise.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Health {
     /// What to ask, at the address of drain --metrics-addr: `http://127.0.0.1:9090/healthz`
     #[arg(value_parser = url)]

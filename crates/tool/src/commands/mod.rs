@@ -1,7 +1,7 @@
 //! The commands of the tool: for each its arguments and what it does.
 
 mod check;
-mod completions;
+pub(crate) mod completions;
 mod ddl;
 mod drain;
 mod explain;
@@ -9,6 +9,7 @@ mod forget;
 mod health;
 mod infer;
 mod man;
+mod preview;
 mod redrive;
 mod remask;
 mod sample;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Forget(Box<forget::Forget>),
     Health(health::Health),
     Infer(infer::Infer),
+    Preview(preview::Preview),
     Redrive(redrive::Redrive),
     Remask(remask::Remask),
     Sample(sample::Sample),
@@ -50,11 +52,12 @@ impl Command {
         match self {
             Self::Drain(_)
             | Self::Forget(_)
+            | Self::Preview(_)
             | Self::Redrive(_)
             | Self::Remask(_)
             | Self::Sample(_)
             | Self::Send(_) => true,
-            Self::Explain(explain) => explain.samples.is_queue(),
+            Self::Explain(explain) => explain.samples.is_queue() || explain.watch,
             Self::Infer(infer) => infer.samples.is_queue(),
             Self::Check(_)
             | Self::Ddl(_)
@@ -82,6 +85,7 @@ impl Command {
             | Self::Explain(_)
             | Self::Health(_)
             | Self::Infer(_)
+            | Self::Preview(_)
             | Self::Sample(_)
             | Self::Token(_)
             | Self::Unmask(_)
@@ -103,6 +107,7 @@ impl Command {
             Self::Forget(forget) => forget.run().await,
             Self::Health(health) => health.run().await,
             Self::Infer(infer) => infer.run().await,
+            Self::Preview(preview) => preview.run().await,
             Self::Redrive(redrive) => redrive.run().await,
             Self::Remask(remask) => remask.run().await,
             Self::Sample(sample) => sample.run().await,

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use mapping::{Column, ColumnType, Pipeline, Step};
 use sqs_to_postgres::aws::Aws;
 use thiserror::Error;
 
 use crate::cli::Outcome;
+use crate::cli::complete::masked_columns;
 use crate::cli::error::CliError;
 use crate::cli::lookup::CompiledColumn;
 use crate::cli::output::{line, listed};
@@ -41,7 +43,7 @@ pub(crate) struct Token {
     #[command(flatten)]
     values: Values,
     /// The masked column; required if masked columns use different transforms or masks
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(masked_columns))]
     column: Option<String>,
     /// Only the token that new rows get, where the mask secret has several keys
     #[arg(long)]

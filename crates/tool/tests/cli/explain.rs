@@ -85,7 +85,9 @@ async fn the_row_it_shows_is_the_row_that_is_stored() {
 
 #[tokio::test]
 async fn columns_in_plaintext_on_purpose_and_the_one_that_says_what_is_newer_are_named() {
-    let message = json!({"visitor": "v", "client": {"ip": "192.0.2.1"}}).to_string();
+    let message =
+        json!({"visitor": "v", "client": {"ip": "192.0.2.1"}, "seen_at": "2026-11-02T09:00:00Z"})
+            .to_string();
     let tool = Tool::bare().mapping(IN_CLEAR).input(&message);
     let shown = tool.run("explain").await.exits(0);
     for way in ["from seen_at, newer", "from client, clear"] {
@@ -278,7 +280,9 @@ async fn text_that_controls_a_terminal_is_escaped() {
     let shown = tool.run("explain --show-values").await.exits(0);
     assert_contains(&shown.out, "\\u{1b}]0;title\\u{7}");
     let json = tool.run("explain --json --show-values").await;
-    for out in [&shown.out, &json.out] {
+    // Its own colours; a value's are escaped.
+    let own = shown.out.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "");
+    for out in [&own, &json.out] {
         let obeyed = |character: char| character.is_control() && character != '\n';
         assert!(!out.contains(obeyed), "{out:?}");
     }
@@ -333,17 +337,14 @@ async fn the_summary_counts_by_column_and_rule_and_warns_of_paths_that_lead_nowh
     assert_eq!((all.code, only.code), (1, 1), "{}", all.err);
     assert!(all.out.ends_with(&only.out), "{}", all.out);
     let expected = "all messages
-  id       uuid          3 values
-  battery  integer       0 values, 3 null
-  first    numeric(5,2)  0 values, 3 null
-  each     text          0 values, 3 null
-  unit     text          1 value, 2 defaulted
-  device   varchar(64)   1 masked, 2 null
-  tenant   text          0 values, 3 null
-  at       timestamptz   2 values, 1 null
+  id      uuid         3 values
+  unit    text         1 value, 2 defaulted
+  device  varchar(64)  1 masked, 2 null
+  at      timestamptz  2 values, 1 null
+  null: battery, first, each, tenant
 
 rejected by rule body_not_json: 1 (line 4)
-rejected by rule type: 13 (line 2, line 6, line 7, line 8, line 9, line 10, line 11, line 12, line 13, line 14, 3 more)
+rejected by rule type: 13 at at (line 2, line 6, line 7, line 8, line 9, line 10, line 11, line 12, line 13, line 14, 3 more)
 warning: column \"battery\": no message has a value at \"detail.batery\"; did you mean \"detail.battery\"?
 warning: column \"first\": no message has a value at \"$.detail.values[0].v\"; did you mean \"detail.values.0.v\"?
 warning: column \"each\": no message has a value at \"detail.values.*.v\"; did you mean \"detail.values.0.v\"?
@@ -364,6 +365,53 @@ warning: column \"tenant\": no message has @attribute.tenant
         json!({"column": "device", "type": "varchar(64)", "null": 2, "defaulted": 0, "masked": 1});
     assert_eq!(json["columns"][5], device);
     assert_eq!(json["warnings"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn many_columns_without_a_value_are_one_warning_and_nulls_are_a_note() {
+    let columns: Vec<String> = (0..38)
+        .map(|n| {
+            format!("{{ name = \"field_{n}\", type = \"text\", from = \"data.object.field{n}\" }}")
+        })
+        .collect();
+    let mapping = format!(
+        "table = \"t\"\nkey = [\"id\"]\ncolumn = [{{ name = \"id\", type = \"text\", required = true }},\n\
+        {{ name = \"city\", type = \"text\" }}, {{ name = \"phone\", type = \"text\" }},\n{}]",
+        columns.join(",\n")
+    );
+    let message = json!({"id": "a", "city": null, "phone": null, "data": {"object": {"id": 1}}});
+    let tool = Tool::bare().mapping(&mapping).input(&message.to_string());
+    let summary = tool.run("explain --summary").await.exits(0).out;
+    let said: Vec<&str> = summary.lines().filter(|line| line.contains(": ")).collect();
+    let [nulls, note, warning, _] = said[..] else {
+        panic!("{summary}")
+    };
+    assert!(
+        nulls.starts_with("  null: city, phone, field_0, field_1, "),
+        "{nulls}"
+    );
+    assert_eq!(
+        note,
+        "note: 2 columns are null in every message that has them: city, phone"
+    );
+    let missing = "warning: no message has a value for 38 columns: field_0, field_1, ";
+    assert!(warning.starts_with(missing), "{warning}");
+}
+
+#[tokio::test]
+async fn rejections_are_counted_by_column() {
+    let mapping = Mapping::by_message_id("t").column("amount", "integer");
+    let mapping = mapping.column("at", "timestamptz");
+    let messages = [
+        json!({"amount": "x"}),
+        json!({"at": "x"}),
+        json!({"at": "y"}),
+    ];
+    let input = messages.map(|message| message.to_string()).join("\n");
+    let tool = Tool::bare().mapping(&mapping).input(&input);
+    let summary = tool.run("explain --summary").await.exits(1).out;
+    let rejected = "rejected by rule type: 3: at 2, amount 1 (line 1, line 2, line 3)\n";
+    assert_contains(&summary, rejected);
 }
 
 #[tokio::test]

@@ -109,6 +109,30 @@ async fn the_values_of_samples_show_what_the_names_hide() {
 }
 
 #[tokio::test]
+async fn a_type_of_the_database_may_hold_anything() {
+    let column = r#"{ name = "settings", type = "text", cast = "shop.settings" }"#;
+    let mapping = MAPPING.replace(r#"{ name = "settings", type = "jsonb" }"#, column);
+    let settings = |state: &str, why: &str| ["people", "settings", state, why].map(str::to_owned);
+    let found = entries(&map_of(&mapping, "").await);
+    assert!(
+        found.contains(&settings("unknown", "it may hold anything")),
+        "{found:?}"
+    );
+    let address = format!("{CANARY}@example.org");
+    for (value, why) in [
+        (
+            json!({"of": address}),
+            "something within it looks like an e-mail address",
+        ),
+        (json!(address), "1 of 1 values look like an e-mail address"),
+    ] {
+        let file = TempFile::new(&json!({"settings": value}).to_string());
+        let found = entries(&map_of(&mapping, &file.0.display().to_string()).await);
+        assert!(found.contains(&settings("not_masked", why)), "{found:?}");
+    }
+}
+
+#[tokio::test]
 async fn values_of_rejected_messages_are_not_passed_over_in_silence() {
     let file = TempFile::new("{}\n[]\n");
     let tool = Tool::bare().mapping(MAPPING);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use serde_json::{Value, json};
 
 use crate::redrive::Queues;
@@ -140,6 +140,35 @@ async fn a_sample_of_a_fifo_queue_says_how_many_messages_are_behind_others_of_th
     let bodies =
         |of: &[Value]| -> Vec<Value> { of.iter().map(|one| one["body"].clone()).collect() };
     assert_eq!(bodies(&again), bodies(&sampled.json()));
+}
+
+#[tokio::test]
+async fn messages_sampled_of_a_fifo_queue_keep_their_groups_when_they_are_sent() {
+    let (queue, other) = (Queue::fifo().await, Queue::fifo().await);
+    let lines: Vec<String> = (0..8)
+        .map(|n| json!({"n": n, "group": format!("g{}", n % 4)}).to_string())
+        .collect();
+    let tool = Tool::bare().on_aws().input(&lines.join("\n"));
+    let send = format!("send --queue-url {} --group-id-from group", queue.url);
+    tool.run(&send).await.exits(0);
+    let sampled = sample(&queue, "").await.exits(0);
+    let count = sampled.json().len();
+    let tool = Tool::bare().on_aws().input(&sampled.out);
+    let send = format!("send --queue-url {}", other.url);
+    tool.run(&send).await.exits(0);
+    for message in other.take_all(count).await {
+        let body: Value = serde_json::from_str(message.body().unwrap()).unwrap();
+        let attributes = message.attributes().unwrap();
+        assert_eq!(
+            body["group"],
+            *attributes[&MessageSystemAttributeName::MessageGroupId]
+        );
+    }
+    // A standard queue has no use for a group.
+    let standard = Queue::new().await;
+    let send = format!("send --queue-url {}", standard.url);
+    tool.run(&send).await.exits(0);
+    assert_eq!(standard.receive_all(count).await.len(), count);
 }
 
 #[tokio::test]

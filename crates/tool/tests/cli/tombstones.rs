@@ -113,8 +113,7 @@ async fn explain_shows_the_tombstone_and_what_a_missing_value_keeps() {
         .split_once("a tombstone in \"customers\"")
         .unwrap();
     assert_contains(put, "a row of \"customers\"");
-    assert_contains(put, "null, keeps a stored value");
-    assert_contains(put, "null if \"n/a\" or 0");
+    assert_contains(put, "null, keeps a stored value: ");
     assert!(!put.contains("deleted_at"), "{put}");
     assert_contains(deletion, "2026-11-02 09:15:00+00");
     let (tombstone, _) = deletion.split_once("\n\n").unwrap();
@@ -123,6 +122,10 @@ async fn explain_shows_the_tombstone_and_what_a_missing_value_keeps() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert_eq!(names, ["id", "version", "deleted_at"], "{tombstone}");
+    let in_town = PUT.replace("n/a", "Bern");
+    let stored = Tool::bare().mapping(MAPPING).input(&in_town);
+    let stored = stored.run("explain").await.exits(0).out;
+    assert_contains(&stored, "text from city, null if \"n/a\" or 0");
     let json = tool.run("explain --json").await.json();
     let [row, _] = &json[0]["rows"].as_array().unwrap()[..] else {
         panic!("{json:?}")

@@ -153,6 +153,21 @@ impl Running {
         line
     }
 
+    /// What it writes to stderr, until this is in it.
+    pub(crate) async fn error_until(&mut self, text: &str) -> String {
+        let (mut seen, mut part) = (Vec::new(), [0; 1024]);
+        loop {
+            let err = self.process.stderr.as_mut().unwrap();
+            let read = err.read(&mut part).await.unwrap();
+            seen.extend(&part[..read]);
+            let shown = String::from_utf8_lossy(&seen);
+            if shown.contains(text) {
+                return shown.into_owned();
+            }
+            assert!(read > 0, "{text:?} is not in: {shown}");
+        }
+    }
+
     /// Waits until it handles SIGTERM: before that the signal kills it, like any program.
     pub(crate) async fn handles_signals(&self) {
         const SIGTERM: u32 = 15;

@@ -43,12 +43,18 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// The longest name of a check that does not depend on the mapping.
 const WIDEST_NAME: &str = "partial responses";
 
+const EXAMPLES: &str = "\
+Examples:
+  sqs-to-postgres check --queue-name orders
+  sqs-to-postgres check --pipeline orders.toml --db-secret-id orders/database --function orders
+  sqs-to-postgres check --samples orders.jsonl";
+
 /// Check that everything fits together, from the mapping to the queue
 ///
 /// Prints one line per check, with the fix for each problem. It uses the role and the
 /// network of this machine; the function's may differ.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Check {
     /// Also check this Lambda function: its timeout, event source and concurrency, and whether its mapping, database,
     /// role, mask key and dead-letter queue are the ones checked here

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use mapping::ddl::index_async;
 use mapping::{Pipeline, TableMapping};
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::database::Server;
 
+use crate::cli::complete::columns;
 use crate::cli::database::{connect, inspect};
 use crate::cli::error::CliError;
 use crate::cli::settings::{DatabaseFlags, MappingFlags};
@@ -43,6 +45,7 @@ pub(crate) struct Ddl {
         long,
         value_name = "COLUMN",
         conflicts_with_all = ["diff", "target"],
+        add = ArgValueCandidates::new(columns),
         verbatim_doc_comment
     )]
     partition_by: Option<String>,
@@ -69,6 +72,7 @@ pub(crate) struct Ddl {
         value_name = "COLUMN",
         num_args = 0..=1,
         conflicts_with_all = ["diff", "partition_by", "target"],
+        add = ArgValueCandidates::new(columns),
         verbatim_doc_comment
     )]
     history: Option<Option<String>>,
@@ -121,13 +125,7 @@ impl Ddl {
                     "--partition-by requires a mapping of one table: add partitions to the output of `ddl` by hand",
                 ));
             }
-            (None, tables) => {
-                let creates: Vec<_> = tables
-                    .iter()
-                    .map(|table| create(&pipeline, table))
-                    .collect();
-                pipeline.create_schemas() + &creates.join("\n")
-            }
+            (None, _) => creates(&pipeline),
         };
         output::sql(&sql)
     }
@@ -171,6 +169,13 @@ impl Ddl {
         }
         Ok(Outcome::done_if(left.is_none()))
     }
+}
+
+/// The statements that create all tables.
+pub(crate) fn creates(pipeline: &Pipeline) -> String {
+    let tables = pipeline.tables.iter();
+    let creates: Vec<_> = tables.map(|table| create(pipeline, table)).collect();
+    pipeline.create_schemas() + &creates.join("\n")
 }
 
 fn create(pipeline: &Pipeline, table: &TableMapping) -> String {

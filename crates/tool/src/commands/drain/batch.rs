@@ -1,8 +1,11 @@
 //! Received messages, as the payload with which Lambda would invoke the function.
 
-use aws_sdk_sqs::types::Message;
+use std::collections::BTreeSet;
+
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::Value;
 use sqs_to_postgres::sqs::Receipt;
+use sqs_to_postgres::telemetry::trace::{TRACEPARENT, TraceContext};
 
 use crate::cli::event::to_event_message;
 
@@ -14,6 +17,8 @@ const END: &[u8] = b"]}";
 pub(super) struct ReceivedBatch {
     records: Vec<u8>,
     pub(super) receipts: Vec<Receipt>,
+    /// Where the messages were sent.
+    pub(super) senders: BTreeSet<TraceContext>,
     /// The first message, as Lambda would pass it.
     pub(super) first: Option<Value>,
 }
@@ -23,6 +28,7 @@ impl ReceivedBatch {
         Self {
             records: BEGIN.to_vec(),
             receipts: Vec::new(),
+            senders: BTreeSet::new(),
             first: None,
         }
     }
@@ -40,6 +46,7 @@ impl ReceivedBatch {
         if self.len() > 0 {
             self.records.push(b',');
         }
+        self.senders.extend(sender(&message));
         let message = to_event_message(message, queue_arn);
         if self.first.is_none() {
             self.first = serde_json::to_value(&message).ok();
@@ -57,4 +64,12 @@ impl ReceivedBatch {
         self.records.extend(END);
         (self.records, self.receipts)
     }
+}
+
+fn sender(message: &Message) -> Option<TraceContext> {
+    let attributes = message.message_attributes();
+    let traceparent = attributes.and_then(|attributes| attributes.get(TRACEPARENT)?.string_value());
+    let system = message.attributes();
+    let aws = system.and_then(|system| system.get(&MessageSystemAttributeName::AwsTraceHeader));
+    TraceContext::of_sender(traceparent, aws.map(String::as_str))
 }

@@ -11,6 +11,7 @@ mod run;
 mod serve;
 mod source;
 mod status;
+mod traces;
 mod unread;
 
 use std::cell::RefCell;
@@ -37,6 +38,7 @@ use crate::cli::signals::Stop;
 use run::{DrainLoop, Limits};
 use source::Source;
 use status::{Status, Words};
+use traces::Traces;
 use unread::Unread;
 
 const EXAMPLES: &str = "\
@@ -120,10 +122,13 @@ impl Drain {
             source: &source,
             stop,
         };
+        let traces = Traces::start(source.name());
         let error = drain
-            .run(handler, database, progress, self.metrics_addr)
+            .run(handler, database, &traces, progress, self.metrics_addr)
             .await?;
-        drain.end(self.json, error).await
+        let ended = drain.end(self.json, error).await;
+        traces.end().await;
+        ended
     }
 
     /// The queue, the database, and the handler between them; and the maximum time for which an abandoned message

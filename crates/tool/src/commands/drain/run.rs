@@ -24,11 +24,12 @@ use super::batch::ReceivedBatch;
 use super::serve;
 use super::source::Source;
 use super::status::{Invisibility, Status};
+use super::traces::Traces;
 use crate::cli::Outcome;
 use crate::cli::database::connect;
 use crate::cli::error::CliError;
 use crate::cli::output::last_line;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, REPORT_INTERVAL};
 use crate::cli::signals::Stop;
 
 /// Batches at a time: one is gathered while another is stored and the messages of two are deleted, which takes the
@@ -98,7 +99,8 @@ impl DrainLoop<'_> {
         &self,
         handler: Handler,
         mut database: Database,
-        progress: Progress,
+        traces: &Traces,
+        mut progress: Progress,
         metrics_addr: Option<SocketAddr>,
     ) -> Result<Option<CliError>, CliError> {
         let listener = match metrics_addr {
@@ -111,7 +113,7 @@ impl DrainLoop<'_> {
                 return Some(error);
             }
             let (to_settle, handled) = mpsc::channel(BATCHES);
-            let storing = self.store(handler, database, receiver, to_settle);
+            let storing = self.store(handler, database, traces, receiver, to_settle);
             let (gathered, stored, ()) =
                 tokio::join!(self.gather(sender), storing, self.settle(handled));
             stored.or(gathered)
@@ -119,11 +121,11 @@ impl DrainLoop<'_> {
         // The others never end.
         let ended = tokio::select! {
             ended = draining => ended,
-            never = self.watch(&progress, metrics_addr.is_some()) => match never {},
+            never = self.watch(&mut progress, metrics_addr.is_some()) => match never {},
             never = self.source.in_flight.extend() => match never {},
             () = serve::serve(listener, &self.status) => None,
         };
-        self.status.show(&progress);
+        self.status.show(&mut progress, self.is_following);
         progress.end();
         Ok(ended)
     }
@@ -238,6 +240,7 @@ impl DrainLoop<'_> {
         &self,
         mut handler: Handler,
         mut database: Database,
+        traces: &Traces,
         mut batches: mpsc::Receiver<PermittedBatch>,
         to_settle: mpsc::Sender<Handled>,
     ) -> Option<CliError> {
@@ -247,20 +250,24 @@ impl DrainLoop<'_> {
             if let Some(first) = batch.first.take() {
                 self.status.unread().see(first);
             }
+            let senders = std::mem::take(&mut batch.senders);
             let (event, receipts) = batch.into_event();
             if self.stop.is_asked() {
                 self.release(&receipts).await;
                 continue;
             }
+            let span = traces.batch(receipts.len(), &senders);
             let handled = tokio::select! {
-                handled = handler.handle(&event, time()) => handled,
+                handled = handler.handle(&event, time(), span.context()) => handled,
                 () = self.grace() => {
+                    span.released();
                     self.release(&receipts).await;
                     continue;
                 }
             };
             match handled {
                 Ok(answer) => {
+                    span.handled(answer.batch_item_failures.len());
                     self.status.counts().is_database_down = false;
                     let handled = (began, receipts, answer, permit);
                     if let Err(SendError((_, receipts, ..))) = to_settle.send(handled).await {
@@ -268,6 +275,7 @@ impl DrainLoop<'_> {
                     }
                 }
                 Err(error) => {
+                    span.failed(&error);
                     // The handler has backed them off.
                     self.source.in_flight.leave(&receipts);
                     self.status.counts().left += receipts.len();
@@ -335,14 +343,23 @@ impl DrainLoop<'_> {
         sleep(GRACE).await;
     }
 
-    /// Updates the progress bar and the metrics, if there are any.
-    async fn watch(&self, progress: &Progress, has_metrics: bool) -> Infallible {
+    /// Updates the progress bar and the metrics, if there are any. Without a bar, a drain that ends says in its log how
+    /// far it is.
+    async fn watch(&self, progress: &mut Progress, has_metrics: bool) -> Infallible {
+        let is_often = progress.is_shown() || has_metrics;
+        let logs = !progress.is_shown() && !self.is_following;
+        let mut next_line = Instant::now() + REPORT_INTERVAL;
         loop {
-            if progress.is_shown() || has_metrics {
+            let is_due = logs && Instant::now() >= next_line;
+            if is_often || is_due {
                 let depth = self.source.depth().await;
                 self.status.counts().depth = depth.into();
                 self.status.counts().in_flight = self.source.in_flight.len();
-                self.status.show(progress);
+                self.status.show(progress, self.is_following);
+            }
+            if is_due {
+                tracing::info!(progress = progress.text(), "draining");
+                next_line += REPORT_INTERVAL;
             }
             sleep(LOOK_EVERY).await;
         }

@@ -8,17 +8,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use axum::serve::Listener;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::metrics::{self, TEXT_FORMAT};
 use super::status::Status;
 use crate::cli::error::CliError;
+use crate::cli::http::serve_connections;
 
 /// How long a connection may take. A scrape takes milliseconds.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,24 +46,7 @@ pub(super) async fn serve(listener: Option<TcpListener>, status: &Status) {
         .route("/metrics", get(scrape))
         .route("/healthz", get(healthz))
         .with_state(status.clone());
-    serve_connections(listener, routes).await
-}
-
-/// Each connection is for one request, and is closed after a timeout, so a client that does not finish its request
-/// does not keep the connection.
-async fn serve_connections(mut listener: TcpListener, routes: Router) -> ! {
-    let mut connections = JoinSet::new();
-    loop {
-        // After an error, for example when there are no file descriptors left, this accepts again.
-        let (stream, _) = Listener::accept(&mut listener).await;
-        while connections.try_join_next().is_some() {}
-        let answering = http1::Builder::new().keep_alive(false).serve_connection(
-            TokioIo::new(stream),
-            TowerToHyperService::new(routes.clone()),
-        );
-        // An error only affects a client that has disconnected.
-        connections.spawn(async { timeout(CONNECTION_TIMEOUT, answering).await.map(drop) });
-    }
+    serve_connections(listener, routes, CONNECTION_TIMEOUT).await
 }
 
 async fn scrape(

@@ -4,7 +4,7 @@ use crate::sqs::in_flight::InFlight;
 use aws_sdk_sqs::types::Message;
 use sqs_to_postgres::aws::AwsError;
 use sqs_to_postgres::sqs::Receipt;
-use sqs_to_postgres::sqs::{Depth, Queue};
+use sqs_to_postgres::sqs::{Depth, Queue, name_of};
 
 use super::batch::ReceivedBatch;
 
@@ -24,6 +24,10 @@ impl Source {
             arn: attributes.arn,
             queue,
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        name_of(&self.arn)
     }
 
     pub(super) async fn depth(&self) -> Result<Depth, AwsError> {

@@ -149,14 +149,17 @@ impl Status {
         }
     }
 
-    /// Updates the progress bar.
-    pub(super) fn show(&self, progress: &Progress) {
+    /// Updates the progress bar. A queue that is followed has no end.
+    pub(super) fn show(&self, progress: &mut Progress, is_following: bool) {
         let counts = self.counts();
-        let waiting = match counts.depth.known() {
-            Some(depth) => depth.waiting.to_string(),
-            None => "?".to_owned(),
+        let depth = counts.depth.known().filter(|_| !is_following);
+        let total = depth.map(|depth| counts.done + (depth.waiting + depth.invisible) as usize);
+        let done = match (total, counts.depth.known()) {
+            (None, Some(depth)) => format!("stored, {} in the queue", depth.waiting),
+            (None, None) => "stored, ? in the queue".to_owned(),
+            (Some(_), _) => "stored".to_owned(),
         };
-        progress.set(counts.done, &format!("stored, {waiting} in the queue"));
+        progress.set(counts.done, total, done);
     }
 
     /// The summary, in a line.

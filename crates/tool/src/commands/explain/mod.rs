@@ -4,8 +4,10 @@ mod against;
 pub(crate) mod findings;
 mod json;
 mod privacy;
-mod summary;
-mod unmapped;
+mod row;
+pub(crate) mod summary;
+pub(crate) mod unmapped;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,20 +15,22 @@ use std::sync::Arc;
 use clap::Args;
 use mapping::internals::readable;
 use mapping::{
-    Column, Compiled, KeyRing, Message, MessageRows, OnNull, Origins, Pipeline, Rejection, Rule,
-    Scalar, TableMapping, TimeSpelling,
+    Column, Compiled, KeyRing, Message, MessageRows, OnNull, Origins, Pipeline, PipelineError,
+    Rejection, Rule, Scalar, TableMapping, TimeSpelling,
 };
 use sqs_to_postgres::aws::Aws;
 use sqs_to_postgres::start::read_pipeline;
 
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
-use crate::cli::output::{self, Table, counted, escaped, line};
+use crate::cli::output::{self, counted, escaped, line};
 use crate::cli::samples::{Sample, SampleFlags};
+use crate::cli::screen::{self, RED, YELLOW};
 use crate::cli::settings::{MappingFlags, MaskFlags};
 use against::Against;
 use findings::{Findings, Severity};
 use privacy::Privacy;
+use row::RowText;
 use summary::Summary;
 use unmapped::Unmapped;
 
@@ -35,6 +39,7 @@ Examples:
   sqs-to-postgres explain events/logins.jsonl
   sqs-to-postgres explain --summary orders.jsonl
   sqs-to-postgres explain --unmapped orders.jsonl
+  sqs-to-postgres explain --watch --rejected --pipeline orders.toml orders.jsonl
   sqs-to-postgres explain --pipeline new.toml --against old.toml --queue-name orders-dlq
   sqs-to-postgres explain --privacy --pipeline orders.toml
   echo '{\"user_id\": \"u\", \"ip\": \"10.0.0.1\", \"device_id\": \"d\"}' | sqs-to-postgres explain --show-values";
@@ -70,6 +75,9 @@ pub(crate) struct Explain {
     /// Show the values of the messages
     #[arg(long)]
     show_values: bool,
+    /// Show it again whenever the mapping or a file of messages changes, until Ctrl-C
+    #[arg(long, requires = "files", conflicts_with = "json")]
+    pub(crate) watch: bool,
     /// Print one JSON object per message, or with --summary, --unmapped or --privacy one for all
     #[arg(long)]
     json: bool,
@@ -80,39 +88,40 @@ pub(crate) struct Explain {
 }
 
 /// The mapping, ready to transform messages.
-struct Explainer {
-    pipeline: Pipeline,
-    compiled: Compiled,
+pub(crate) struct Explainer {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) compiled: Compiled,
     /// The mapping without defaults, ready to transform messages.
     bare: Compiled,
-    origins: Origins,
-    has_key: bool,
+    pub(crate) origins: Origins,
+    /// Without one, tokens are of a placeholder and cannot be shown.
+    pub(crate) has_key: bool,
     shows_values: bool,
 }
 
 /// What becomes of a message.
-struct Explained {
+pub(crate) struct Explained {
     /// Its rows, each before its child rows, or the rule that it breaks.
-    rows: Result<Vec<Row>, Rejection>,
+    pub(crate) rows: Result<Vec<Row>, Rejection>,
     /// If it has no row: why not.
-    why: Vec<String>,
+    pub(crate) why: Vec<String>,
 }
 
 /// A row of one of the tables.
-struct Row {
-    table: usize,
+pub(crate) struct Row {
+    pub(crate) table: usize,
     /// How many parents it has.
     depth: usize,
-    is_deleted: bool,
-    cells: Vec<Cell>,
+    pub(crate) is_deleted: bool,
+    pub(crate) cells: Vec<Cell>,
 }
 
 /// A cell of a row.
-struct Cell {
+pub(crate) struct Cell {
     /// `None` for a null.
-    text: Option<String>,
+    pub(crate) text: Option<String>,
     /// Whether the default replaces a null.
-    is_default: bool,
+    pub(crate) is_default: bool,
 }
 
 /// Whether the output is still read: if not, the exit code still counts all messages.
@@ -125,6 +134,13 @@ fn is_still_read(written: Result<(), CliError>) -> Result<bool, CliError> {
 
 impl Explain {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
+        match self.watch {
+            true => self.watch().await,
+            false => self.once().await,
+        }
+    }
+
+    async fn once(&self) -> Result<Outcome, CliError> {
         let explainer = self.explainer().await?;
         if self.privacy {
             return self.map_privacy(&explainer).await;
@@ -220,26 +236,41 @@ impl Explain {
             true => None,
             false => self.mask.keys(&Arc::new(Aws::default())).await?,
         };
-        let placeholder = KeyRing::placeholder();
-        let used = key.as_ref().unwrap_or(&placeholder);
-        let compiled = Compiled::new(&file, &pipeline, Some(used))?;
-        let mut bare = pipeline.clone();
-        for column in bare.tables.iter_mut().flat_map(|table| &mut table.columns) {
-            column.default = None;
-        }
-        Ok(Explainer {
-            bare: Compiled::new(&file, &bare, Some(used))?,
+        Ok(Explainer::new(
+            &file,
             pipeline,
-            compiled,
-            origins: Origins::new(key.as_ref()),
-            has_key: key.is_some(),
-            shows_values: self.show_values,
-        })
+            key.as_ref(),
+            self.show_values,
+        )?)
     }
 }
 
 impl Explainer {
-    fn explain(
+    /// Errors call the mapping `file`.
+    pub(crate) fn new(
+        file: &str,
+        pipeline: Pipeline,
+        key: Option<&KeyRing>,
+        shows_values: bool,
+    ) -> Result<Self, PipelineError> {
+        let placeholder = KeyRing::placeholder();
+        let used = key.unwrap_or(&placeholder);
+        let compiled = Compiled::new(file, &pipeline, Some(used))?;
+        let mut bare = pipeline.clone();
+        for column in bare.tables.iter_mut().flat_map(|table| &mut table.columns) {
+            column.default = None;
+        }
+        Ok(Self {
+            bare: Compiled::new(file, &bare, Some(used))?,
+            pipeline,
+            compiled,
+            origins: Origins::new(key),
+            has_key: key.is_some(),
+            shows_values,
+        })
+    }
+
+    pub(crate) fn explain(
         &self,
         sample: &Sample,
         findings: &mut Findings<'_>,
@@ -321,12 +352,12 @@ impl Explainer {
             Ok(rows) => rows,
             Err(rejection) => {
                 let rule = rejection.rule.name();
-                line(&format!("{place}: rejected by rule {rule}"))?;
+                line(&format!("{place}: {RED}rejected{RED:#} by rule {rule}"))?;
                 return line(&format!("  {rejection}\n{why}"));
             }
         };
         if rows.is_empty() {
-            line(&format!("{place}: no row\n{why}"))?;
+            line(&format!("{place}: {YELLOW}no row{YELLOW:#}\n{why}"))?;
         }
         for row in rows {
             let name = &self.mapping(row).table;
@@ -337,55 +368,51 @@ impl Explainer {
             };
             let text = format!("{place}: {what} {name}");
             line(&indented(row.depth, &text))?;
-            line(&indented(row.depth, &format!("{}", self.table(row))))?;
+            let width = screen::width().map(|width| width.saturating_sub(row.depth * INDENT.len()));
+            line(&indented(row.depth, &self.text(row).text(width)))?;
         }
         Ok(())
     }
 
-    fn mapping(&self, row: &Row) -> &TableMapping {
+    pub(crate) fn mapping(&self, row: &Row) -> &TableMapping {
         self.pipeline.table(row.table)
     }
 
-    fn table(&self, row: &Row) -> Table {
+    fn text(&self, row: &Row) -> RowText {
         let mapping = self.mapping(row);
-        let mut table = Table::default();
+        let mut shown = RowText::default();
         for (position, (column, cell)) in mapping.columns.iter().zip(&row.cells).enumerate() {
-            let is_omitted = match row.is_deleted {
-                true => !mapping.identifying().contains(&position),
-                false => mapping.tombstone == Some(position),
-            };
-            let cell = match &cell.text {
-                None if is_omitted => continue,
-                None if column.on_null == OnNull::Keep => "null, keeps a stored value".to_owned(),
-                None => "null".to_owned(),
-                Some(text) => self.shown(column, text),
-            };
-            table.row([
-                column.name.clone(),
-                column.type_text(),
-                describe(mapping, column),
-                cell,
-            ]);
+            match &cell.text {
+                None if row.omits(mapping, position) => {}
+                None if column.on_null == OnNull::Keep => shown.kept(column),
+                None => shown.null(column),
+                Some(text) => shown.value(mapping, column, self.shown(column, text)),
+            }
         }
-        table
+        shown
     }
 
     /// The cell if it may be shown, or else a description of it.
     fn shown(&self, column: &Column, text: &str) -> String {
         match column.mask {
             Some(_) if self.has_key => text.to_owned(),
-            Some(_) if column.column_type.is_nested() => {
-                "tokens: set a mask key to see them".to_owned()
-            }
-            Some(_) => format!(
-                "a token of {} characters: set a mask key to see it",
-                text.len()
-            ),
+            Some(_) if column.column_type.is_nested() => "(tokens: no mask key)".to_owned(),
+            Some(_) => format!("(token, {} characters: no mask key)", text.len()),
             None if self.shows_values => escaped(text),
             None if column.column_type.is_text() => {
                 format!("(hidden, {})", counted(text.chars().count(), "character"))
             }
             None => "(hidden)".to_owned(),
+        }
+    }
+}
+
+impl Row {
+    /// Whether a null in this column says nothing of the row.
+    pub(crate) fn omits(&self, mapping: &TableMapping, column: usize) -> bool {
+        match self.is_deleted {
+            true => !mapping.identifying().contains(&column),
+            false => mapping.tombstone == Some(column),
         }
     }
 }
@@ -424,9 +451,11 @@ fn is_newer(mapping: &TableMapping, column: &Column) -> bool {
     mapping.newer_column() == Some(column)
 }
 
-/// Rows that belong to another one are indented below it.
+/// By which rows are indented below the row that they belong to.
+const INDENT: &str = "    ";
+
 fn indented(depth: usize, text: &str) -> String {
-    let indent = "    ".repeat(depth);
+    let indent = INDENT.repeat(depth);
     let lines = text.lines().map(|line| match line {
         "" => String::new(),
         line => format!("{indent}{line}"),

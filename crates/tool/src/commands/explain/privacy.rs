@@ -270,7 +270,8 @@ fn wrapped(text: &str, indent: usize) -> String {
 }
 
 fn look(seen: &mut Suspect, column: &Column, text: &str) {
-    if is_opaque(column) {
+    let is_json = || text.starts_with(['{', '[']);
+    if is_opaque(column) && (column.cast.is_none() || is_json()) {
         return seen.see_json(text);
     }
     if column.column_type.kind() != Kind::Array {
@@ -281,12 +282,14 @@ fn look(seen: &mut Suspect, column: &Column, text: &str) {
     elements.for_each(|element| seen.see(element.trim_matches('"')));
 }
 
-/// Whether the values of a column are objects or arrays that the mapping does not look into.
+/// Whether the values of a column are, or may be, objects or arrays that the mapping does not look into: also those of a
+/// type of the database's own, such as a domain over `jsonb`.
 fn is_opaque(column: &Column) -> bool {
     let is_body = column
         .sources()
         .any(|source| matches!(source, Source::Metadata(Metadata::Body)));
-    is_body || column.column_type.kind() == Kind::Json
+    let is_of_database = column.cast.as_ref().is_some_and(|cast| !cast.is_built_in());
+    is_body || is_of_database || column.column_type.kind() == Kind::Json
 }
 
 /// What the mapping calls the values of a column: its own name, and those of the fields that it reads.

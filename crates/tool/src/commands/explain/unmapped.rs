@@ -11,16 +11,17 @@ use crate::cli::output::{self, Table, counted, escaped, line};
 use crate::cli::samples::Sample;
 use crate::commands::infer::FieldNames;
 
-pub(super) struct Unmapped {
+pub(crate) struct Unmapped {
     reads: Reads,
     /// The number of messages with a value at each path.
-    paths: BTreeMap<String, usize>,
-    names: FieldNames,
+    pub(crate) paths: BTreeMap<String, usize>,
+    /// Which keys of the messages may be shown.
+    pub(crate) names: FieldNames,
 }
 
 impl Unmapped {
     /// All samples together show which keys are names of fields.
-    pub(super) fn new(pipeline: &Pipeline, compiled: &Compiled, samples: &[Sample]) -> Self {
+    pub(crate) fn new(pipeline: &Pipeline, compiled: &Compiled, samples: &[Sample]) -> Self {
         let mut names = FieldNames::default();
         for sample in samples {
             if let Ok(message) = compiled.extract(&sample.record) {

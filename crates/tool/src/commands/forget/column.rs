@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::{BufMut as _, BytesMut};
+use mapping::internals::Kind;
 use mapping::{
     Cast, Column, ColumnType, KeyRing, Mask, Message, Pipeline, Rule, Source, TableMapping,
 };
@@ -244,8 +245,8 @@ fn fits(cell: &[u8], column_type: ColumnType) -> bool {
 /// at its end, a floating-point number without the sign of zero.
 /// Source: <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/utils/adt/numeric.c>, `numeric_send`.
 fn comparable(cell: &[u8], column_type: ColumnType) -> Cow<'_, [u8]> {
-    match column_type {
-        ColumnType::Numeric | ColumnType::NumericOf(..) => {
+    match column_type.kind() {
+        Kind::Decimal => {
             let Some((head, digits)) = cell.split_at_checked(8) else {
                 return cell.into();
             };
@@ -256,27 +257,9 @@ fn comparable(cell: &[u8], column_type: ColumnType) -> Cow<'_, [u8]> {
             let head = head.unwrap_or_default();
             head.iter().chain(digits.flatten()).copied().collect()
         }
-        ColumnType::Real | ColumnType::DoublePrecision if is_negative_zero(cell) => {
-            vec![0; cell.len()].into()
-        }
-        ColumnType::Real
-        | ColumnType::DoublePrecision
-        | ColumnType::Text
-        | ColumnType::Varchar(_)
-        | ColumnType::Boolean
-        | ColumnType::SmallInt
-        | ColumnType::Integer
-        | ColumnType::BigInt
-        | ColumnType::Date
-        | ColumnType::Time
-        | ColumnType::Timestamp
-        | ColumnType::TimestampTz
-        | ColumnType::Uuid
-        | ColumnType::Inet
-        | ColumnType::Bytea
-        | ColumnType::Json
-        | ColumnType::Jsonb
-        | ColumnType::Array(_) => cell.into(),
+        Kind::Float if is_negative_zero(cell) => vec![0; cell.len()].into(),
+        Kind::Float | Kind::Text | Kind::Integer | Kind::Instant => cell.into(),
+        Kind::Json | Kind::Array | Kind::Other => cell.into(),
     }
 }
 

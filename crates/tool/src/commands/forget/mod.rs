@@ -19,8 +19,10 @@ use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 
 use crate::cli::Outcome;
+use crate::cli::complete::columns;
 use crate::cli::error::CliError;
 use crate::cli::settings::{DatabaseFlags, DeadLetterFlags, MappingFlags, MaskFlags, QueueFlags};
 use crate::cli::signals::Stop;
@@ -57,7 +59,7 @@ pub(crate) struct Forget {
     #[command(flatten)]
     values: Values,
     /// The column that says whose row it is, masked or not
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(columns))]
     column: String,
     /// Delete; without it, nothing is changed
     #[arg(long)]

@@ -149,7 +149,9 @@ fn is_certain(class: Class, count: usize, name: &str, shape: &Shape) -> bool {
         Class::Time => count == shape.all(),
         // The next may have letters, too.
         Class::Number => !ends_with_identifier(name) || shape.of(&[Class::Text, Class::Uuid]) == 0,
-        _ => true,
+        Class::Bool | Class::Integer | Class::IntegerText | Class::NumberText => true,
+        Class::BoolText | Class::BoolWord | Class::Empty | Class::JsonText | Class::Text => true,
+        Class::TimestampTz | Class::Timestamp | Class::Array | Class::Object => true,
     }
 }
 
@@ -231,7 +233,13 @@ fn of_class(class: Class, name: &str, shape: &Shape, samples: &[Sample]) -> Choi
         Class::Date => Choice::new("date", ""),
         Class::JsonText => Choice::new("jsonb", "JSON in a string").spelt(Spelling::JsonText),
         Class::Array => array(name, shape, samples),
-        _ => number(name, shape),
+        Class::Integer | Class::Number | Class::IntegerText | Class::NumberText => {
+            number(name, shape)
+        }
+        // `choose` asks for none of these.
+        Class::BoolText | Class::BoolWord | Class::Empty | Class::Text | Class::Object => {
+            number(name, shape)
+        }
     }
 }
 

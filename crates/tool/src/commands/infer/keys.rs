@@ -106,29 +106,43 @@ impl FieldNames {
     /// The path to a value: `lines[].sku`. A key that looks like data is `*`.
     pub(crate) fn path(&self, steps: &[Option<String>]) -> String {
         let mut text = String::new();
+        for name in self.names(steps) {
+            match name {
+                None => text += "[]",
+                Some(name) if text.is_empty() => text += &name,
+                Some(name) => text += &format!(".{name}"),
+            }
+        }
+        text
+    }
+
+    /// The name of the last step: of a key that looks like data, `*`; of an element, `None`.
+    pub(crate) fn last(&self, steps: &[Option<String>]) -> Option<String> {
+        self.names(steps).pop().flatten()
+    }
+
+    fn names(&self, steps: &[Option<String>]) -> Vec<Option<String>> {
+        let mut names = Vec::with_capacity(steps.len());
         let (mut shape, mut name) = (Some(&self.0), "");
         for step in steps {
             let Some(key) = step else {
-                text += "[]";
+                names.push(None);
                 shape = shape.and_then(|shape| shape.items.as_deref());
                 name = "";
                 continue;
             };
-            if !text.is_empty() {
-                text.push('.');
-            }
             // The body itself is not a map: some of its keys are names.
-            let is_top = text.is_empty();
+            let is_top = names.is_empty();
             let is_data =
                 shape.is_none_or(|shape| shape.is_data(key) || !is_top && shape.is_map(name));
-            text += &match is_data {
+            names.push(Some(match is_data {
                 true => "*".to_owned(),
                 false => Path(vec![key.clone()]).to_string(),
-            };
+            }));
             shape = shape.and_then(|shape| shape.keys.get(key));
             name = key;
         }
-        text
+        names
     }
 }
 

@@ -13,13 +13,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mapping::internals::did_you_mean;
 use mapping::{Origins, Rule};
 
 use crate::sqs::in_flight::InFlight;
 use crate::sqs::send::{GROUP_BLOCKED, Sender};
 use aws_sdk_sqs::Client;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use futures_util::future::join_all;
 use sqs_to_postgres::sqs::batch::{MAX_ENTRIES, Outgoing, packed};
 use sqs_to_postgres::sqs::dead_letter::DeadLetter;
@@ -69,7 +69,7 @@ Examples:
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct Redrive {
     /// Move only messages that broke this rule, as their attribute rejection says; those that SQS itself moved lack it
-    #[arg(long, value_name = "RULE", value_parser = rule)]
+    #[arg(long, value_name = "RULE", value_parser = PossibleValuesParser::new(Rule::names()))]
     rule: Option<String>,
     /// Move at most this many dead letters
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
@@ -106,18 +106,6 @@ pub(crate) struct Redrive {
     mapping: MappingFlags,
     #[command(flatten)]
     mask: MaskFlags,
-}
-
-/// The name of a rule.
-fn rule(text: &str) -> Result<String, String> {
-    let names: Vec<_> = Rule::names().collect();
-    match names.contains(&text) {
-        true => Ok(text.to_owned()),
-        false => {
-            let meant = did_you_mean(text, names.iter().copied());
-            Err(format!("the rules are {}{meant}", names.join(", ")))
-        }
-    }
 }
 
 impl Redrive {

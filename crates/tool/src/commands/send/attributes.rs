@@ -20,6 +20,9 @@ use crate::cli::samples::single_record;
 const TEXT: &str = "String";
 const NUMBER: &str = "Number";
 
+/// The attribute of SQS that names the FIFO group.
+const GROUP: &str = "MessageGroupId";
+
 /// Where the attributes of a message come from, and where they go.
 pub(super) struct Attributes {
     /// The attributes of every message, by name.
@@ -105,12 +108,25 @@ fn text(kind: &str, text: &str) -> Option<MessageAttributeValue> {
     value.string_value(text).build().ok()
 }
 
-/// The body of a line, and the attributes that it was sampled with: a line of `sample` stands for the message that it
-/// holds.
-pub(super) fn unsampled(line: String) -> (String, AttributesOfLine) {
+/// A line of `sample`, which stands for the message that it holds, or another line.
+pub(super) struct Unsampled {
+    /// The body of the message, or the line.
+    pub(super) body: String,
+    pub(super) attributes: AttributesOfLine,
+    /// The FIFO group.
+    pub(super) group: Option<String>,
+}
+
+/// What a line holds.
+pub(super) fn unsampled(line: String) -> Unsampled {
     let message = single_record(&line).and_then(|record| SqsMessage::deserialize(record).ok());
-    let Some(message) = message else {
-        return (line, AttributesOfLine::new());
+    let Some(mut message) = message else {
+        let (body, attributes, group) = (line, AttributesOfLine::new(), None);
+        return Unsampled {
+            body,
+            attributes,
+            group,
+        };
     };
     let attributes = message.message_attributes.into_iter();
     let attributes = attributes.filter_map(|(name, attribute)| {
@@ -123,7 +139,11 @@ pub(super) fn unsampled(line: String) -> (String, AttributesOfLine) {
         // The message gets an id of its own, so the one that it first had does not count.
         is_senders(&name, text).then(|| Some((name, value.build().ok()?)))?
     });
-    (message.body.unwrap_or_default(), attributes.collect())
+    Unsampled {
+        attributes: attributes.collect(),
+        body: message.body.unwrap_or_default(),
+        group: message.attributes.remove(GROUP),
+    }
 }
 
 /// The JSON of a line.

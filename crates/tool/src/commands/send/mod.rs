@@ -39,6 +39,9 @@ const LINGER: Duration = Duration::from_millis(50);
 /// How long a message of several lines waits for the next one that comes through a pipe.
 const PACK_LINGER: Duration = Duration::from_secs(1);
 
+const NO_GROUP: &str =
+    "a FIFO queue keeps order within groups: name the path of the group with --group-id-from";
+
 const EXAMPLES: &str = "\
 Examples:
   sqs-to-postgres send --queue-url \"$QUEUE_URL\" events/logins.jsonl
@@ -61,7 +64,8 @@ Examples:
 /// it is in that form. Lines from a pipe are packed for as long as no second passes between
 /// two of them.
 ///
-/// Lines that sample printed are sent as the messages that they hold, with their attributes.
+/// Lines that sample printed are sent as the messages that they hold, with their attributes,
+/// and to a FIFO queue with their group, unless --group-id-from is given.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct SendLines {
@@ -108,11 +112,6 @@ impl SendLines {
         let sqs = Client::new(self.queue.aws().config().await);
         let queue = self.queue.required_queue(&sqs).await?;
         let is_fifo = queue.is_fifo();
-        if is_fifo && self.group_id_from.is_none() {
-            return Err(CliError::invalid(
-                "a FIFO queue keeps order within groups: name the path of the group with --group-id-from",
-            ));
-        }
         let packing = self
             .pack
             .map(|most| Packing::new(most.into(), self.pipeline.as_ref()));
@@ -324,6 +323,10 @@ impl Requests {
         (!is_end).then_some(part)
     }
 
+    fn is_fifo(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// The next message, or why there is none; `None` at the end, or if the next line does not come soon.
     async fn step(&mut self, is_first: bool) -> Option<Step> {
         loop {
@@ -339,6 +342,7 @@ impl Requests {
                 Ok(line) if line.trim().is_empty() => continue,
                 Ok(line) => match self.add(number, line) {
                     Ok(None) => continue,
+                    Ok(Some(step @ Step::Unread(_))) => step,
                     Ok(Some(step)) => return Some(step),
                     Err(reason) => refused(vec![number], reason),
                 },
@@ -367,14 +371,19 @@ impl Requests {
 
     /// Adds a line, and returns a message that is complete.
     fn add(&mut self, number: usize, line: String) -> Result<Option<Step>, &'static str> {
-        let (line, sampled) = unsampled(line);
+        let sampled = unsampled(line);
+        let group = match &self.group_id_from {
+            Some(path) => Some(group_id(&sampled.body, path)?),
+            // Another queue has no use for it.
+            None => sampled.group.filter(|_| self.is_fifo()),
+        };
+        if group.is_none() && self.is_fifo() {
+            return Ok(Some(Step::Unread(CliError::invalid(NO_GROUP))));
+        }
+        let line = sampled.body;
         let beside = Beside {
-            group: self
-                .group_id_from
-                .as_ref()
-                .map(|path| group_id(&line, path))
-                .transpose()?,
-            attributes: self.attributes.of(&line, sampled)?,
+            group,
+            attributes: self.attributes.of(&line, sampled.attributes)?,
         };
         let open = self.open.take();
         let Some(packing) = &self.packing else {

@@ -13,8 +13,8 @@ pub(super) const MAX_PATHS: usize = 5_000;
 
 /// The paths of the samples, and the paths of the mapping that are among them.
 pub(super) struct Paths {
-    /// Paths of the mapping at which no sample so far has a value.
-    missing: Vec<Path>,
+    /// Paths of the mapping at which no sample so far has a value, and whether one has a null.
+    missing: Vec<(Path, bool)>,
     /// Every path that leads to a value in a sample, other than null: the first [`MAX_PATHS`] of them.
     seen: BTreeSet<String>,
     pub(super) is_cut: bool,
@@ -29,7 +29,7 @@ impl Paths {
             missing.extend(columns.filter_map(|column| path_from_top(pipeline, table, column)));
         }
         Self {
-            missing,
+            missing: missing.into_iter().map(|path| (path, false)).collect(),
             seen: BTreeSet::new(),
             is_cut: false,
         }
@@ -37,7 +37,11 @@ impl Paths {
 
     /// Adds the paths of a body.
     pub(super) fn see(&mut self, body: &Value) {
-        self.missing.retain(|path| !leads_to_value(body, path));
+        self.missing.retain_mut(|(path, is_null)| {
+            let found = found(body, path);
+            *is_null |= found.is_some_and(Value::is_null);
+            found.is_none_or(Value::is_null)
+        });
         self.see_value(&mut Path(Vec::new()), body);
     }
 
@@ -68,14 +72,23 @@ impl Paths {
 
     /// Whether no sample has a value at a path of the mapping.
     pub(super) fn lacks(&self, path: &Path) -> bool {
-        self.missing.contains(path)
+        self.missing.iter().any(|(missing, _)| missing == path)
     }
 
-    /// The path of a sample that is probably meant. Keys that look like data are not suggested.
+    /// Whether samples have nothing but null at a path of the mapping.
+    pub(super) fn is_always_null(&self, path: &Path) -> bool {
+        let mut missing = self.missing.iter();
+        missing.any(|(missing, is_null)| *is_null && missing == path)
+    }
+
+    /// The path of a sample that is probably meant: what differs must be similar, because long paths have much in
+    /// common. Keys that look like data are not suggested.
     pub(super) fn similar(&self, path: &Path) -> Option<String> {
         let is_step = |step: &str| is_name(step) || step.parse::<usize>().is_ok();
         let is_shown = |text: &&str| text.split('.').all(is_step);
-        let known = self.seen.iter().map(String::as_str).filter(is_shown);
+        let is_alike = |text: &&str| is_alike(&path.0, text);
+        let known = self.seen.iter().map(String::as_str);
+        let known = known.filter(is_shown).filter(is_alike);
         similar(&path.to_string(), known).map(str::to_owned)
     }
 }
@@ -96,13 +109,32 @@ pub(super) fn path_from_top(
     }
 }
 
-fn leads_to_value(body: &Value, path: &Path) -> bool {
-    let found = path.0.iter().try_fold(body, |value, step| match value {
+fn found<'v>(body: &'v Value, path: &Path) -> Option<&'v Value> {
+    path.0.iter().try_fold(body, |value, step| match value {
         Value::Object(object) => object.get(step),
         Value::Array(array) => array.get(step.parse::<usize>().ok()?),
         _ => None,
-    });
-    found.is_some_and(|value| !value.is_null())
+    })
+}
+
+/// Whether the steps that two paths do not have in common, at their beginnings and ends, are similar.
+fn is_alike(steps: &[String], known: &str) -> bool {
+    let known: Vec<&str> = known.split('.').collect();
+    let pairs = steps.iter().zip(&known);
+    let begin = pairs.take_while(|(step, known)| step == *known).count();
+    let (steps, known) = (steps.get(begin..), known.get(begin..));
+    let (steps, known) = (steps.unwrap_or_default(), known.unwrap_or_default());
+    let pairs = steps.iter().rev().zip(known.iter().rev());
+    let end = pairs.take_while(|(step, known)| step == *known).count();
+    let differing = |all: usize| all.saturating_sub(end);
+    let steps: Vec<_> = steps
+        .iter()
+        .take(differing(steps.len()))
+        .map(String::as_str)
+        .collect();
+    let known: Vec<_> = known.iter().take(differing(known.len())).copied().collect();
+    let (steps, known) = (steps.join("."), known.join("."));
+    !steps.is_empty() && similar(&steps, [known.as_str()]).is_some()
 }
 
 /// The paths to the arrays of objects in a JSON text, but not to arrays within arrays.
@@ -143,4 +175,23 @@ pub(super) fn from_json_path(path: &Path) -> Option<String> {
     let steps = steps.filter(|step| !step.is_empty());
     let steps = steps.map(|step| if step == "*" { "0" } else { step }.to_owned());
     Some(Path(steps.collect()).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_whose_own_steps_are_similar_is_suggested() {
+        let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+        for (written, known, expected) in [
+            ("detail.batery", "detail.battery", true),
+            ("detial.battery", "detail.battery", true),
+            ("data.object.tax", "data.object.id", false),
+            ("data.object.metadata.tax", "data.object.metadata", false),
+            ("a.b", "a.b", false),
+        ] {
+            assert_eq!(is_alike(&path(written), known), expected, "{written}");
+        }
+    }
 }

@@ -232,38 +232,99 @@ impl TableFindings {
     }
 
     /// Columns that no sample has a value for, and paths that are written as elsewhere.
-    pub(super) fn columns<'p>(
-        &'p self,
-        pipeline: &'p Pipeline,
-        mapping: &'p TableMapping,
-        paths: &'p Paths,
-    ) -> impl Iterator<Item = Finding> {
+    pub(super) fn columns(
+        &self,
+        pipeline: &Pipeline,
+        mapping: &TableMapping,
+        paths: &Paths,
+    ) -> Vec<Finding> {
+        let (mut found, mut missing, mut null) = (Vec::new(), Vec::new(), Vec::new());
         let columns = mapping.columns.iter().zip(&self.nulls);
         let others = columns.filter(|(column, _)| mapping.tombstone_column() != Some(column));
-        others.filter_map(move |(column, &nulls)| {
-            let name = &column.name;
-            match path_from_top(pipeline, mapping, column) {
-                Some(path) => column_without_value(column, &path, paths),
-                None if self.rows > 0 && nulls == self.rows => Some(Finding::warning(
-                    format!("column {name:?}: no message has {}", column.source),
-                    "",
-                )),
+        for (column, &nulls) in others {
+            let without = match path_from_top(pipeline, mapping, column) {
+                Some(path) => without_value(&path, paths),
+                None if self.rows > 0 && nulls == self.rows => Some(Without::Missing),
                 None => None,
+            };
+            let (name, source) = (&column.name, &column.source);
+            match without {
+                None => {}
+                Some(Without::Null) => null.push(name.as_str()),
+                Some(Without::Missing) => missing.push((name.as_str(), source)),
+                Some(Without::Misspelt(meant)) => {
+                    let written = source.to_string();
+                    let text = format!(
+                        "column {name:?}: no message has a value at {written:?}; did you mean {meant:?}?"
+                    );
+                    found.push(Finding::warning(text, ""));
+                }
             }
-        })
+        }
+        found.extend(columns_missing(&missing).map(|text| Finding::warning(text, "")));
+        found.extend(columns_null(&null).map(|text| Finding::note(text, "")));
+        found
     }
 }
 
-fn column_without_value(column: &Column, path: &Path, paths: &Paths) -> Option<Finding> {
+/// Why a column has a value in no sample.
+enum Without {
+    /// Nothing is there.
+    Missing,
+    /// There is only null.
+    Null,
+    /// Something else has this path, which is probably meant.
+    Misspelt(String),
+}
+
+fn without_value(path: &Path, paths: &Paths) -> Option<Without> {
     let meant = from_json_path(path);
     if !paths.lacks(path) || paths.is_empty() && meant.is_none() {
         return None;
     }
+    if paths.is_always_null(path) {
+        return Some(Without::Null);
+    }
     let meant = meant.or_else(|| paths.similar(path));
-    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
-    let (name, written) = (&column.name, column.source.to_string());
-    let text = format!("column {name:?}: no message has a value at {written:?}{meant}");
-    Some(Finding::warning(text, ""))
+    Some(meant.map_or(Without::Missing, Without::Misspelt))
+}
+
+/// Many columns are one sentence.
+fn columns_missing(columns: &[(&str, &Source)]) -> Option<String> {
+    match columns {
+        [] => None,
+        [(name, source @ (Source::Path(_) | Source::Top(_)))] => {
+            let written = source.to_string();
+            Some(format!(
+                "column {name:?}: no message has a value at {written:?}"
+            ))
+        }
+        [(name, source)] => Some(format!("column {name:?}: no message has {source}")),
+        _ => {
+            let names = columns.iter().map(|(name, _)| name);
+            let count = columns.len();
+            Some(format!(
+                "no message has a value for {count} columns: {}",
+                listed(names)
+            ))
+        }
+    }
+}
+
+fn columns_null(columns: &[&str]) -> Option<String> {
+    match columns {
+        [] => None,
+        [name] => Some(format!(
+            "column {name:?}: null in every message that has it"
+        )),
+        _ => {
+            let count = columns.len();
+            Some(format!(
+                "{count} columns are null in every message that has them: {}",
+                listed(columns)
+            ))
+        }
+    }
 }
 
 fn add(tallies: &mut [Tally], conditions: &[Condition], tested: &[Tested]) {
