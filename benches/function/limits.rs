@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use futures_util::future::{join_all, join3};
-use mapping::{Column, ColumnType, OnConflict, TableMapping};
+use mapping::{Column, ColumnType, OnConflict, Pipeline, TableMapping};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, Statement};
 
@@ -19,7 +19,8 @@ pub(crate) enum Limit {
     /// One binary `COPY` per batch, which takes two round trips.
     Copy,
     /// One `INSERT … SELECT unnest(…), … ON CONFLICT` for each table per batch: prepared, in one round trip, and if
-    /// there are several, in a transaction that is sent as a whole.
+    /// there are several, in a transaction that is sent as a whole. Before the rows of a child table that is replaced
+    /// with its parent, one `DELETE` of those that are gone.
     Insert,
 }
 
@@ -27,9 +28,17 @@ pub(crate) enum Limit {
 pub(crate) struct Session {
     runtime: Runtime,
     client: Client,
-    statements: Vec<Statement>,
+    statements: Vec<Prepared>,
     ready: Vec<Ready>,
 }
+
+struct Prepared {
+    statement: Statement,
+    parameters: Vec<Place>,
+}
+
+/// Of an array: the positions of a table and of its column.
+type Place = (usize, usize);
 
 enum Ready {
     Copy(Bytes),
@@ -50,23 +59,21 @@ impl Session {
         let (client, statements) = runtime.block_on(async {
             let client = connect(url).await;
             let mut statements = Vec::new();
-            for table in &workload.pipeline.tables {
-                let sql = match limit {
-                    Limit::Copy => format!("COPY {} FROM STDIN BINARY", table.table),
-                    Limit::Insert => insert_statement(table),
-                };
-                statements.push(client.prepare(&sql).await.unwrap());
+            for (sql, parameters) in statements_of(limit, &workload.pipeline) {
+                let statement = client.prepare(&sql).await.unwrap();
+                statements.push(Prepared {
+                    statement,
+                    parameters,
+                });
             }
             (client, statements)
         });
         let ready = |batch: &Batch| match limit {
             Limit::Copy => Ready::Copy(copy_data(batch.rows(0))),
-            Limit::Insert => Ready::Insert(
-                (0..)
-                    .zip(&statements)
-                    .map(|(table, statement)| arrays(batch, table, statement))
-                    .collect(),
-            ),
+            Limit::Insert => {
+                let arrays = statements.iter().map(|statement| arrays(batch, statement));
+                Ready::Insert(arrays.collect())
+            }
         };
         let first: Vec<Ready> = first.iter().map(ready).collect();
         let session = Self {
@@ -98,7 +105,8 @@ impl Session {
         let client = &self.client;
         let parameters = match batch {
             Ready::Copy(rows) => {
-                let mut sink = Box::pin(client.copy_in(&self.statements[0]).await.unwrap());
+                let mut sink =
+                    Box::pin(client.copy_in(&self.statements[0].statement).await.unwrap());
                 sink.send(rows.clone()).await.unwrap();
                 sink.as_mut().finish().await.unwrap();
                 return;
@@ -107,7 +115,7 @@ impl Session {
         };
         let inserts = self.statements.iter().zip(parameters);
         let mut inserts =
-            inserts.map(|(statement, parameters)| client.execute_raw(statement, parameters));
+            inserts.map(|(prepared, arrays)| client.execute_raw(&prepared.statement, arrays));
         if self.statements.len() == 1 {
             inserts.next().unwrap().await.unwrap();
             return;
@@ -126,12 +134,54 @@ impl Session {
     }
 }
 
-/// The parameters of a statement for the rows in the table at this position.
-fn arrays(batch: &Batch, table: usize, statement: &Statement) -> Vec<Array> {
-    let columns = statement.params().iter().enumerate();
-    columns
-        .map(|(column, array)| Array::of_column(batch.rows(table), column, array))
+fn arrays(batch: &Batch, prepared: &Prepared) -> Vec<Array> {
+    let types = prepared.statement.params();
+    let places = prepared.parameters.iter().zip(types);
+    places
+        .map(|(&(table, column), array)| Array::of_column(batch.rows(table), column, array))
         .collect()
+}
+
+/// Each with the places of its parameters.
+fn statements_of(limit: Limit, pipeline: &Pipeline) -> Vec<(String, Vec<Place>)> {
+    let tables = pipeline.tables.iter().enumerate();
+    let statements = tables.flat_map(|(position, table)| {
+        let all = (0..table.columns.len()).map(|column| (position, column));
+        if limit == Limit::Copy {
+            let sql = format!("COPY {} FROM STDIN BINARY", table.table);
+            return vec![(sql, Vec::new())];
+        }
+        let mut statements = vec![(insert_statement(table), all.collect())];
+        if table.is_replaced_with_parent() {
+            statements.insert(0, delete_statement(pipeline, position));
+        }
+        statements
+    });
+    statements.collect()
+}
+
+/// Deletes the rows that belong to rows sent, and were not sent themselves; the parent's key is a single column.
+fn delete_statement(pipeline: &Pipeline, position: usize) -> (String, Vec<Place>) {
+    let table = &pipeline.tables[position];
+    let parent = table.parent.expect("a child table");
+    let of_parent = (parent, pipeline.tables[parent].key[0]);
+    let own = table.key.iter().map(|&column| (position, column));
+    let places: Vec<Place> = std::iter::once(of_parent).chain(own).collect();
+    let arrays = (1..).zip(&places).map(|(number, &(table, column))| {
+        let column = &pipeline.tables[table].columns[column];
+        format!("${number}::{}[]", type_without_length(column))
+    });
+    let arrays: Vec<String> = arrays.collect();
+    let sent = arrays[1..].iter().map(|array| format!("unnest({array})"));
+    let sql = format!(
+        "DELETE FROM {} WHERE {} = ANY ({}) AND ({}) NOT IN (SELECT {})",
+        table.table,
+        table.columns[table.key[0]].name,
+        arrays[0],
+        key_names(table),
+        sent.collect::<Vec<_>>().join(", "),
+    );
+    (sql, places)
 }
 
 fn insert_statement(table: &TableMapping) -> String {

@@ -25,7 +25,7 @@ const DISTANCES: [(&str, Duration); 2] = [
     ("1 ms away", Duration::from_millis(1)),
 ];
 
-const TWO_STATEMENTS: &str = "two tuned statements";
+const TUNED: &str = "tuned statements";
 
 /// Until a function has prepared its statements and Postgres has planned them for good.
 const WARM_UP_BATCHES: usize = 10;
@@ -60,7 +60,7 @@ pub(crate) async fn distances(bench: &Bench, workload: &Workload) {
     }
 }
 
-/// Orders with lines. The limit is two statements in one transaction with ready-made rows.
+/// Orders with lines. The limit is a transaction of tuned statements with ready-made rows, which do the same.
 pub(crate) async fn orders(bench: &Bench) {
     let near = &bench.database.url;
     let far = url_through(near, FAR, Arc::default());
@@ -70,7 +70,7 @@ pub(crate) async fn orders(bench: &Bench) {
         for (place, url) in [("loopback", near), ("database 0.5 ms away", &far)] {
             let setup = bench.ours.clone().set("DATABASE_URL", url);
             let contenders = [
-                Contender::limit(TWO_STATEMENTS, Limit::Insert, url, &workload),
+                Contender::limit(TUNED, Limit::Insert, url, &workload),
                 Contender::function(OURS, setup, &workload),
             ];
             let case = format!(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{OptionFuture as Maybe, join3};
+use futures_util::future::{OptionFuture as Maybe, join3, try_join_all};
 use mapping::{MessageRows, Pipeline, Refusal, TableMapping};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Client;
@@ -149,13 +149,15 @@ impl Loader {
         };
         // Preparations for later batches share the round trip. The first batch skips them: its answer has already
         // waited for a start, and they may wait for a lock that its rows do not need.
-        let is_preparing = self.is_warm && is_unprepared && pipeline.single_table().is_some();
+        let is_preparing = self.is_warm && is_unprepared && statements.has_lasting_plan();
         let preparing = is_preparing.then(|| prepared.prepare(client, text, types));
         let is_asking = self.is_warm && !statements.is_guard_known();
         let asking = is_asking.then(|| guard(client, &pipeline.tables));
         let all = join3(running, Maybe::from(preparing), Maybe::from(asking));
         match timeout_at(until, all).await {
-            Ok((_, _, Some(guard))) if matches!(ran, Some(Ok(_))) => statements.set_guard(guard),
+            Ok((_, _, Some(guard))) if matches!(ran, Some(Ok(_))) => {
+                statements.set_guard(pipeline, guard.as_deref());
+            }
             Ok(_) => {}
             Err(_) => database.abandon(time.answer_by).await,
         }
@@ -180,7 +182,7 @@ async fn session<'d>(
     if session.is_new() {
         *statements = Statements::new(pipeline, Known::default());
         match server.has_full_catalog() {
-            false => statements.set_guard(None),
+            false => statements.set_guard(pipeline, None),
             // What the type of a cast is, also whether it is a domain, only the catalog says.
             true if pipeline.has_casts() => {
                 let known = timeout_at(until, Known::read(&session.client, pipeline));
@@ -205,13 +207,15 @@ fn without_session(error: DatabaseError) -> Next {
     }
 }
 
-/// The condition under which a constraint makes the key of a single table unique, if that can be determined.
+/// The condition under which constraints make the keys of the tables unique, if that can be determined.
 async fn guard(client: &Client, tables: &[TableMapping]) -> Option<String> {
-    let guard = key_guard(client, tables.first()?).await;
-    guard.unwrap_or_else(|error| {
-        tracing::debug!(reason = %error, "the constraint that makes the key unique cannot be determined");
-        None
-    })
+    let guards = tables.iter().map(|table| key_guard(client, table));
+    let guards = try_join_all(guards).await.unwrap_or_else(|error| {
+        tracing::debug!(reason = %error, "the constraints that make the keys unique cannot be determined");
+        vec![None]
+    });
+    let guards: Option<Vec<_>> = guards.into_iter().collect();
+    Some(guards?.join(" AND "))
 }
 
 impl Tries {

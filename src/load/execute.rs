@@ -56,15 +56,16 @@ pub(super) async fn execute(
     if pipeline.single_table().is_some() {
         return execute_of_one_table(client, prepared.as_ref(), text, runs).await;
     }
-    let runs: Vec<_> = runs.iter().map(|arrays| parameters(arrays)).collect();
-    let rows = match (needs_snapshot(pipeline), &runs[..]) {
-        (false, [parameters]) => vec![client.query_typed(text, parameters).await?],
-        (true, [parameters]) => vec![in_snapshot(client, text, parameters).await?],
+    let query = async |arrays: &Vec<ColumnArray<'_>>| match &prepared {
+        Some(prepared) => client.query(prepared, &untyped(arrays)).await,
+        None => client.query_typed(text, &parameters(arrays)).await,
+    };
+    let rows = match (needs_snapshot(pipeline), runs) {
+        (false, [arrays]) => vec![query(arrays).await?],
+        (true, [arrays]) => vec![in_snapshot(client, query(arrays)).await?],
         (needs_snapshot, _) => {
             let begin = if needs_snapshot { SNAPSHOT } else { BEGIN };
-            let query =
-                async |parameters: &Parameters<'_>| client.query_typed(text, parameters).await;
-            one_by_one(client, begin, &runs, query).await?
+            one_by_one(client, begin, runs, query).await?
         }
     };
     let rows = rows.iter();
@@ -96,9 +97,12 @@ fn of_one_table(written: u64) -> Vec<TableCounts> {
     }]
 }
 
-type Parameters<'a> = Vec<(&'a (dyn ToSql + Sync), Type)>;
+fn untyped<'a>(arrays: &'a [ColumnArray<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    let parameters = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
+    parameters.collect()
+}
 
-fn parameters<'a>(arrays: &'a [ColumnArray<'_>]) -> Parameters<'a> {
+fn parameters<'a>(arrays: &'a [ColumnArray<'_>]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
     let parameters = arrays
         .iter()
         .map(|array| (array as &(dyn ToSql + Sync), array.column_type.array()));
@@ -111,12 +115,11 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 /// In a transaction, and in one round trip: none of its statements waits for the answer to another.
 async fn in_snapshot(
     client: &Client,
-    text: &str,
-    parameters: &Parameters<'_>,
+    query: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let (begun, rows, ended) = join!(
         client.batch_execute(SNAPSHOT),
-        client.query_typed(text, parameters),
+        query,
         client.batch_execute("COMMIT")
     );
     begun?;

@@ -62,6 +62,8 @@ pub enum Fault {
         "of the domain {0}, which is not null, but the mapping allows null: Postgres refuses such rows"
     )]
     NotNullDomain(String),
+    #[error("may be null, but the constraint {0} of the table refuses that")]
+    NullCheck(String),
     #[error(
         "not null in the table, but a tombstone has no value for it: Postgres refuses deletions"
     )]

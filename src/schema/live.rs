@@ -12,6 +12,7 @@ use super::column::{LiveColumn, short};
 use super::conversion::{Fit, conversion, fit, type_of};
 use super::difference::{Difference, Fault};
 use super::fix::{Effect, Fix};
+use super::null_check::{self, NullCheck};
 use super::obstacle::{self, Obstacles};
 use crate::database::DatabaseError;
 
@@ -25,6 +26,8 @@ pub struct LiveTable {
     casts: Vec<LiveCast>,
     /// None if they were not read.
     obstacles: Vec<Obstacles>,
+    /// None if they were not read.
+    null_checks: Vec<NullCheck>,
 }
 
 impl LiveTable {
@@ -65,11 +68,12 @@ impl LiveTable {
             columns: rows.iter().map(column).collect::<Result<_, _>>()?,
             casts: cast::read(client, mapping).await?,
             obstacles: Vec::new(),
+            null_checks: Vec::new(),
         })
     }
 
-    /// Reads what keeps Postgres from changing columns, so that no fix is a statement that it refuses. Not for
-    /// Aurora DSQL, which does not have these catalogs.
+    /// Reads what keeps Postgres from changing columns, so that no fix is a statement that it refuses, and the
+    /// constraints that refuse null. Not for Aurora DSQL, which does not have these catalogs.
     ///
     /// # Errors
     /// The connection failed, or Postgres refused the query.
@@ -79,6 +83,7 @@ impl LiveTable {
         table: &Table,
     ) -> Result<(), DatabaseError> {
         self.obstacles = obstacle::read(client, table).await?;
+        self.null_checks = null_check::read(client, table).await?;
         Ok(())
     }
 
@@ -166,7 +171,16 @@ impl LiveTable {
                 false => difference(fault, self.allow_null(table, live, REQUIRE)),
             },
         );
-        mistyped.into_iter().chain(not_null).collect()
+        let checked = self
+            .null_checks
+            .iter()
+            .filter(|check| check.column == column.name && !mapping.is_never_null(column));
+        let checked = checked.map(|check| {
+            let fix = Fix::ByHand(format!("{REQUIRE}, or change the constraint"));
+            difference(Fault::NullCheck(check.constraint.clone()), fix)
+        });
+        let faults = mistyped.into_iter().chain(not_null).chain(checked);
+        faults.collect()
     }
 
     /// How a column differs from the type that the mapping casts it to.
@@ -296,7 +310,7 @@ impl LiveTable {
                     return None;
                 }
                 Fault::NotNull | Fault::NotNullDomain(_) | Fault::UnmappedNotNull => return None,
-                Fault::NotNullTombstone => return None,
+                Fault::NotNullTombstone | Fault::NullCheck(_) => return None,
                 Fault::Generated => return None,
             })
         };

@@ -10,6 +10,7 @@ mod guard;
 mod inspect;
 mod known;
 mod live;
+mod null_check;
 mod obstacle;
 mod parent;
 mod siblings;

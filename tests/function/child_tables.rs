@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::join;
 
 use testkit::batch::{Batch, id, ids};
-use testkit::{Database, Function, Setup, assert_contains};
+use testkit::{Database, Function, Setup, assert_contains, eventually};
 
 /// Orders with lines, and lines with discounts.
 pub(crate) const ORDERS: &str = r#"
@@ -193,8 +193,7 @@ async fn a_message_that_deletes_takes_the_row_with_its_children() {
     assert_eq!(summary["tables"]["discounts"]["deleted"], 1);
 }
 
-#[tokio::test]
-async fn children_are_deleted_also_without_foreign_keys() {
+pub(crate) async fn without_foreign_keys() -> Database {
     let database = Database::new().await;
     database
         .execute(
@@ -203,6 +202,12 @@ async fn children_are_deleted_also_without_foreign_keys() {
              CREATE TABLE discounts (order_id bigint, line integer, number integer, percent integer, PRIMARY KEY (order_id, line, number))",
         )
         .await;
+    database
+}
+
+#[tokio::test]
+async fn children_are_deleted_also_without_foreign_keys() {
+    let database = without_foreign_keys().await;
     let mut function = started(&database, ORDERS).await;
     let batch = Batch::new()
         .body("a", order(1, 1, &[("x", &[5, 6]), ("y", &[7])]))
@@ -213,6 +218,39 @@ async fn children_are_deleted_also_without_foreign_keys() {
         .body("d", deletion(2, 2));
     assert_eq!(invoke(&mut function, batch).await, ids(&[]));
     assert_eq!(stored(&database).await, ["1 v2", "1.0 x", "1.0.0 5%"]);
+}
+
+/// As after a restore: Postgres then expects that each order has very many lines.
+#[tokio::test]
+async fn replacing_lines_does_not_read_a_large_table_that_was_never_analysed() {
+    const LINES: i64 = 100_000;
+    const ORDERS_OF_BATCH: i64 = 100;
+    const BATCHES: i64 = 4;
+    let database = without_foreign_keys().await;
+    database
+        .execute(&format!(
+            "ALTER TABLE order_lines SET (autovacuum_enabled = off); \
+             INSERT INTO order_lines SELECT -id, 0, 'x' FROM generate_series(1, {LINES}) AS id"
+        ))
+        .await;
+    let mut function = started(&database, ORDERS).await;
+    // New orders, and then the same again.
+    for version in 0..BATCHES {
+        let add = |batch: Batch, id: i64| {
+            let order = order(id, version, &[("a", &[]), ("b", &[])]);
+            batch.body(&format!("{id}-{version}"), order)
+        };
+        let batch = (0..ORDERS_OF_BATCH).fold(Batch::new(), add);
+        assert_eq!(invoke(&mut function, batch).await, ids(&[]));
+    }
+    function.end().await;
+    let read = "SELECT seq_tup_read::text, (idx_scan > 0)::text FROM pg_stat_user_tables \
+        WHERE relname = 'order_lines' AND schemaname = current_schema AND n_tup_upd >= ";
+    let read = format!("{read}{}", 2 * ORDERS_OF_BATCH * (BATCHES - 1));
+    let read = eventually("the statistics are complete", async || {
+        database.rows(&read).await.pop()
+    });
+    assert_eq!(read.await, ["0", "true"]);
 }
 
 #[tokio::test]

@@ -136,6 +136,8 @@ async fn a_message_of_several_tables_is_stored_replaced_and_deleted_as_a_whole()
         dsql.refused()
     );
     for statement in dsql.statements() {
+        // The linter's parser knows ANY only after an operator without a schema.
+        let statement = statement.replace("OPERATOR(pg_catalog.=) ANY", "= ANY");
         let complaints = lint_sql(&statement);
         assert!(complaints.is_empty(), "{complaints:?}\n{statement}");
     }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use testkit::batch::{Batch, id, login, login_with};
+use crate::child_tables::{
+    ORDERS, ignoring, invoke, order, started, stored, with_orders, without_foreign_keys,
+};
+use testkit::batch::{Batch, id, ids, login, login_with};
 use testkit::statements::{SAFE, SKIPPED, counted, note, noted, noting_database};
 use testkit::{Database, Function, Mapping, Setup, assert_contains};
 
@@ -227,4 +230,77 @@ async fn a_key_with_only_a_unique_index_always_uses_on_conflict() {
     }
     assert_eq!(noted(&database).await, [SAFE; 3]);
     assert_eq!(database.count("user_logins").await, 2);
+}
+
+const SAFE_FAMILY: &str = "WITH ON CONFLICT";
+const PLAIN_FAMILY: &str = "WITH";
+
+/// A warm function that has stored orders with a line, from 1 on.
+async fn warm_with_orders(database: &Database, mapping: &str) -> Function {
+    note(database, "orders").await;
+    let mut function = started(database, mapping).await;
+    for number in 1..=WARM as i64 {
+        assert_eq!(
+            invoke(&mut function, of_order(number, &["x"])).await,
+            ids(&[])
+        );
+    }
+    let how = [SAFE_FAMILY, SAFE_FAMILY, PLAIN_FAMILY, PLAIN_FAMILY];
+    assert_eq!(noted(database).await, how);
+    function
+}
+
+fn of_order(number: i64, lines: &[&str]) -> Batch {
+    let lines: Vec<(&str, &[i64])> = lines.iter().map(|sku| (*sku, &[5][..])).collect();
+    Batch::new().body(&format!("order{number}"), order(number, 1, &lines))
+}
+
+#[tokio::test]
+async fn new_orders_are_inserted_with_their_lines_without_on_conflict_and_stored_once() {
+    for mapping in [ORDERS.to_owned(), ignoring(ORDERS)] {
+        let database = with_orders().await;
+        let mut function = warm_with_orders(&database, &mapping).await;
+        let new = (WARM + 1) as i64;
+        let again = of_order(1, &["x"]).body("new", order(new, 1, &[("x", &[5])]));
+        assert_eq!(invoke(&mut function, again).await, ids(&[]));
+        assert_eq!(noted(&database).await.pop().unwrap(), SAFE_FAMILY);
+        let orders = (1..=new).flat_map(|id| {
+            [
+                format!("{id} v1"),
+                format!("{id}.0 x"),
+                format!("{id}.0.0 5%"),
+            ]
+        });
+        assert_eq!(stored(&database).await, orders.collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_child_table_whose_key_lost_its_constraint_is_noticed() {
+    for mapping in [ORDERS.to_owned(), ignoring(ORDERS)] {
+        let database = without_foreign_keys().await;
+        let mut function = warm_with_orders(&database, &mapping).await;
+        let before = stored(&database).await;
+        database
+            .execute("ALTER TABLE discounts DROP CONSTRAINT discounts_pkey")
+            .await;
+        let batch = of_order(9, &["x"]);
+        let error = function.invoke(&batch.event()).await.error();
+        assert_contains(&error, "no unique index on its key");
+        assert_eq!(stored(&database).await, before);
+    }
+}
+
+/// Somebody deleted the order and not its lines.
+#[tokio::test]
+async fn lines_that_outlived_their_order_do_not_become_part_of_a_new_one() {
+    let database = without_foreign_keys().await;
+    let mut function = warm_with_orders(&database, ORDERS).await;
+    database
+        .execute("INSERT INTO order_lines VALUES (9, 5, 'old'); INSERT INTO discounts VALUES (9, 5, 0, 1)")
+        .await;
+    assert_eq!(invoke(&mut function, of_order(9, &["new"])).await, ids(&[]));
+    assert_eq!(noted(&database).await.pop().unwrap(), PLAIN_FAMILY);
+    let stored = stored(&database).await;
+    assert_eq!(stored[stored.len() - 3..], ["9 v1", "9.0 new", "9.0.0 5%"]);
 }

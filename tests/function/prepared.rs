@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::join;
 
+use crate::child_tables::{ORDERS, ignoring, invoke, order, with_orders};
 use testkit::batch::{Batch, login};
 use testkit::protocol::{messages, named_text};
 use testkit::proxy::Proxy;
@@ -42,6 +43,27 @@ async fn postgres_plans_the_statement_of_a_batch_once_per_connection() {
         proxy.cut();
     }
     assert_eq!(database.count("user_logins").await as usize, 2 * BATCHES);
+}
+
+/// Rows that may be replaced are looked up, and Postgres plans how by the present size of the tables.
+#[tokio::test]
+async fn the_statement_for_several_tables_is_planned_once_unless_it_looks_rows_up() {
+    for (mapping, expected) in [(ignoring(ORDERS), 1), (ORDERS.to_owned(), 0)] {
+        let database = with_orders().await;
+        let proxy = Proxy::before(server_address()).await;
+        let url = database.url_through(proxy.address);
+        let setup = Setup::on(&database).set("DATABASE_URL", &url);
+        let mut function = setup.mapping(&mapping).start().await;
+        for number in 0..BATCHES as i64 {
+            let order = order(number, 1, &[("x", &[5])]);
+            let batch = Batch::new().body(&number.to_string(), order);
+            assert_eq!(invoke(&mut function, batch).await, [] as [&str; 0]);
+        }
+        let sent = &proxy.sent()[0];
+        let named: Vec<_> = messages(sent).into_iter().filter_map(named_text).collect();
+        assert_eq!(named.len(), expected, "{named:?}");
+        assert_eq!(database.count("discounts").await as usize, BATCHES);
+    }
 }
 
 /// The statement is prepared after the rows are sent, and waits for any session in between.

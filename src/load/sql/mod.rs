@@ -8,23 +8,22 @@ use mapping::{Pipeline, TableMapping};
 
 use crate::schema::Known;
 use expressions::{STORED, conflict_action, expression, reads_stored};
-use several::of_several_tables;
 pub(super) use several::{COUNTS, FIRST_COUNT, needs_snapshot};
+use several::{Stored, has_lasting_plan, of_several_tables};
 
 pub(super) struct Statements {
-    /// The beginning of both.
-    insert: String,
     /// Stores rows, whether or not they are in the table.
     safe: String,
     plain: Plain,
     known: Known,
+    has_lasting_plan: bool,
 }
 
 /// The statement for rows that are not in the table: without `ON CONFLICT`, which makes Postgres look up every row
-/// first. Then only the table's constraint keeps a row from being stored twice.
+/// first. Then only the tables' constraints keep a row from being stored twice.
 enum Plain {
     Unknown,
-    /// No constraint makes the key unique.
+    /// No constraint makes the key of a table unique.
     Never,
     /// Stores nothing once the constraint is gone.
     Statement(String),
@@ -32,22 +31,15 @@ enum Plain {
 
 impl Statements {
     pub(super) fn new(pipeline: &Pipeline, known: Known) -> Self {
-        let (insert, safe, plain) = match pipeline.single_table() {
-            Some(table) => {
-                let insert = insert(table, &known);
-                let safe = on_conflict(&insert, table);
-                (insert, safe, Plain::Unknown)
-            }
-            None => (
-                String::new(),
-                of_several_tables(pipeline, &known),
-                Plain::Never,
-            ),
+        let single = pipeline.single_table();
+        let safe = match single {
+            Some(table) => on_conflict(&insert(table, &known), table),
+            None => of_several_tables(pipeline, &known, Stored::Handled),
         };
         Self {
-            insert,
             safe,
-            plain,
+            plain: Plain::Unknown,
+            has_lasting_plan: single.is_some() || has_lasting_plan(pipeline, &known),
             known,
         }
     }
@@ -64,7 +56,12 @@ impl Statements {
         matches!(self.plain, Plain::Statement(_))
     }
 
-    /// What it takes for granted of the tables.
+    /// Whether a plan of the statements suits any other batch too.
+    pub(super) fn has_lasting_plan(&self) -> bool {
+        self.has_lasting_plan
+    }
+
+    /// What they take for granted of the tables.
     pub(super) fn known(&self) -> &Known {
         &self.known
     }
@@ -73,10 +70,13 @@ impl Statements {
         !matches!(self.plain, Plain::Unknown)
     }
 
-    /// Sets the condition under which a constraint makes the key unique, if one does.
-    pub(super) fn set_guard(&mut self, guard: Option<String>) {
-        let guarded = |guard| Plain::Statement(format!("{} WHERE {guard}", self.insert));
-        self.plain = guard.map_or(Plain::Never, guarded);
+    /// Sets the condition under which constraints make the keys unique, if they do.
+    pub(super) fn set_guard(&mut self, pipeline: &Pipeline, guard: Option<&str>) {
+        let guarded = |guard| match pipeline.single_table() {
+            Some(table) => format!("{} WHERE {guard}", insert(table, &self.known)),
+            None => of_several_tables(pipeline, &self.known, Stored::Refused(guard)),
+        };
+        self.plain = guard.map_or(Plain::Never, |guard| Plain::Statement(guarded(guard)));
     }
 
     pub(super) fn forget_guard(&mut self) {

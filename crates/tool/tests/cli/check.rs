@@ -174,6 +174,18 @@ async fn each_single_mistake_in_the_table_is_named_with_its_fix() {
             "ALTER COLUMN \"locale\" DROP NOT NULL;",
         ),
         (
+            "ALTER TABLE user_logins ADD CHECK (locale IS NOT NULL)",
+            "column locale",
+            failure,
+            "may be null, but the constraint user_logins_locale_check of the table refuses that",
+        ),
+        (
+            "ALTER TABLE user_logins ADD CONSTRAINT \"Given\" CHECK (coalesce(locale, '') <> '')",
+            "column locale",
+            failure,
+            "may be null, but the constraint \"Given\" of the table refuses that",
+        ),
+        (
             "ALTER TABLE user_logins ADD other text NOT NULL",
             "column other",
             failure,
@@ -253,6 +265,7 @@ async fn what_only_looks_like_a_mistake_is_not_reported() {
         "ALTER TABLE user_logins ALTER masked_ip TYPE char(64)",
         "ALTER TABLE user_logins ADD other text NOT NULL DEFAULT '', ADD number integer GENERATED ALWAYS AS IDENTITY",
         "CREATE TYPE device AS ENUM ('ios', 'web'); ALTER TABLE user_logins ALTER device_type TYPE device USING NULL",
+        "ALTER TABLE user_logins ADD CHECK (locale <> ''), ADD CHECK (user_id IS NOT NULL), ADD CHECK (locale IS NOT NULL OR app_version IS NULL)",
         "CREATE DOMAIN country AS varchar(32); ALTER TABLE user_logins ALTER locale TYPE country",
         "ALTER TABLE user_logins DROP CONSTRAINT user_logins_pkey; CREATE UNIQUE INDEX ON user_logins (message_id) INCLUDE (user_id)",
     ];
