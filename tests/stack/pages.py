@@ -27,7 +27,7 @@ def _parted(step: str) -> tuple[str, str]:
 def pattern(output: str) -> str:
     """Of an output in which `…` stands for some text, or in a line of its own for some lines.
 
-    What stands for a long text leaves a column narrower than it is: there may be more spaces than on the page.
+    What stands for a long text makes a column narrower: there may be more spaces than on the page.
     """
     lines = (re.escape(line).replace("…", ".*") for line in output.splitlines())
     lines = (re.sub(r"(\\ ){2,}", " {2,}", line) for line in lines)
