@@ -33,7 +33,7 @@ def _of_mapping(settings: Settings, deployment: Deployment) -> list[Row]:
     if postgres.daemon(settings).pid():
         rows += [_table(settings, name) for name in deployment.tables]
     if emulator.daemon(settings).pid():
-        rows.append(_last_batch(settings, deployment))
+        rows += _last_batch(settings, deployment)
     return rows
 
 
@@ -55,18 +55,17 @@ def _queue(what: str, settings: Settings, url: str) -> Row:
     return what, url.rpartition("/")[2], " · ".join([f"{waiting} waiting", *others])
 
 
-def _last_batch(settings: Settings, deployment: Deployment) -> Row:
+def _last_batch(settings: Settings, deployment: Deployment) -> list[Row]:
     line = logs.last_batch(settings, deployment)
     if line is None:
-        return "last batch", "-", "none yet"
+        return [("last batch", "-", "none yet")]
     ago = (datetime.now().astimezone() - datetime.fromisoformat(line["timestamp"])).total_seconds()
     received = counted(line["received"], "message")
     if "reason" in line:
-        came_to = f"{received}, failed: {line['reason']}"
-    else:
-        rows = [f"{line['stored']} stored", f"{line['duplicates']} duplicate"]
-        came_to = f"{received}, {line['failed']} failed · rows: {', '.join(rows)} · {line['millis']:.0f} ms"
-    return "last batch", _ago(ago), came_to
+        return [("last batch", _ago(ago), f"{received}, failed: {line['reason']}")]
+    came_to = f"{received}, {line['failed']} failed · {line['millis']:.0f} ms"
+    rows = f"rows: {line['stored']} stored, {line['duplicates']} duplicate"
+    return [("last batch", _ago(ago), came_to), ("", "", rows)]
 
 
 def _ago(secs: float) -> str:

@@ -150,7 +150,8 @@ def test_status_says_what_runs_and_for_each_mapping_where_what_is_and_what_was_l
         r"  queue              sqs-to-postgres +\d+ messages? waiting.*",
         r"  dead-letter queue  sqs-to-postgres-dlq +\d+ messages? waiting.*",
         r"  table              user_logins +\d+ rows?",
-        r"  last batch         \d+ \w+ ago +1 message, 1 failed · rows: 0 stored, 0 duplicate · \d+ ms",
+        r"  last batch         \d+ \w+ ago +1 message, 1 failed · \d+ ms",
+        r" +rows: 0 stored, 0 duplicate",
     )
     assert len(lines) == len(shown)
     for line, pattern in zip(lines, shown, strict=True):
