@@ -6,10 +6,12 @@ import os
 import select
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from stack import run
+from stack.settings import StackError
 
 PATIENCE_SECS = 180
 # Where Chromium reads commands and writes what happens, with --remote-debugging-pipe.
@@ -92,11 +94,11 @@ class Browser:
 
     def wait(self, expression: str) -> None:
         """Until the expression is true in the page."""
-        deadline = time.monotonic() + PATIENCE_SECS
-        while not self.value(expression):
+        try:
+            run.until(lambda: self.value(expression), PATIENCE_SECS, f"{expression} was not true")
+        except StackError as error:
             shown = f"{self.value('document.body.innerText')}\n{self.console}"
-            assert time.monotonic() < deadline, f"{expression}\n{shown}"
-            time.sleep(0.05)
+            raise AssertionError(f"{error}\n{shown}") from error
 
     def type(self, text: str) -> None:
         """Types where the focus is."""

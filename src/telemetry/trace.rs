@@ -73,13 +73,23 @@ impl TraceContext {
     }
 }
 
-/// In hexadecimal, as log collectors expect it.
+/// In hexadecimal, as log collectors expect them.
 /// Source: <https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/> (2026-11).
+impl TraceContext {
+    fn trace_id_text(self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+
+    fn span_id_text(self) -> String {
+        format!("{:016x}", self.span_id)
+    }
+}
+
 impl Serialize for TraceContext {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map([
-            ("trace_id", format!("{:032x}", self.trace_id)),
-            ("span_id", format!("{:016x}", self.span_id)),
+            ("trace_id", self.trace_id_text()),
+            ("span_id", self.span_id_text()),
         ])
     }
 }
@@ -116,8 +126,8 @@ impl BatchTrace {
 
     /// The ids of the span, and the links as JSON: a field of `tracing` holds no list.
     pub(super) fn fields(&self) -> (Option<String>, Option<String>, Option<String>) {
-        let trace_id = self.span.map(|span| format!("{:032x}", span.trace_id));
-        let span_id = self.span.map(|span| format!("{:016x}", span.span_id));
+        let trace_id = self.span.map(TraceContext::trace_id_text);
+        let span_id = self.span.map(TraceContext::span_id_text);
         let links = (!self.links.is_empty()).then(|| serde_json::to_string(&self.links));
         (trace_id, span_id, links.and_then(Result::ok))
     }

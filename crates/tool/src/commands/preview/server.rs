@@ -93,7 +93,7 @@ impl Server {
         rand_bytes(&mut token).map_err(CliError::invalid)?;
         Ok(Arc::new(Self {
             host: address.to_string(),
-            token: token.iter().map(|byte| format!("{byte:02x}")).collect(),
+            token: base16ct::lower::encode_string(&token),
             subject: Mutex::new(subject),
         }))
     }
@@ -127,7 +127,7 @@ impl Server {
     }
 
     fn is_token(&self, text: &str) -> bool {
-        // Only texts of one length can be compared in constant time; that of a token is no secret.
+        // Only texts of one length can be compared in constant time; the length of a token is not a secret.
         text.len() == self.token.len() && memcmp::eq(text.as_bytes(), self.token.as_bytes())
     }
 
