@@ -83,6 +83,9 @@ CARGO_LAMBDA = PATH="$(TOOLS):$$PATH" cargo lambda build $(CARGO_PROFILE) --lock
 BUILD = $(CARGO_LAMBDA) --package sqs-to-postgres --bin bootstrap
 # The names that both rustc and zig's C compiler have for it.
 ANY_PROCESSOR = $(if $(filter arm64,$(ARCHITECTURE)),generic,x86-64)
+# In a folder of its own, because a folder has the dependencies for one kind of processor only. Unoptimised, there is
+# no difference.
+TOOL_TARGET := $(CURDIR)/target$(if $(CARGO_PROFILE),/any-processor)
 TOOL := --locked --package sqs-to-postgres-tool
 LOCAL_PROGRAMS := $(TOOL) --package sqs-to-postgres
 CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked --workspace
@@ -92,6 +95,8 @@ export TMPDIR := $(LOCAL)/tmp
 export XDG_CACHE_HOME := $(LOCAL)/cache
 export PIP_CACHE_DIR := $(LOCAL)/cache/pip
 export PYTHONPYCACHEPREFIX := $(LOCAL)/cache/pycache
+# Where a shell sets it, each call of `sam` would compile its modules anew, for 4 s.
+unexport PYTHONDONTWRITEBYTECODE
 export RUFF_CACHE_DIR := $(LOCAL)/cache/ruff
 export ZIG_GLOBAL_CACHE_DIR := $(LOCAL)/cache/zig
 export __SAM_CLI_APP_DIR := $(LOCAL)/cache/sam
@@ -301,8 +306,9 @@ dist: processor install ## build function and tool for one processor, with what 
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
 	chmod -R a+rX $(PACKED) # whatever the umask is: another user starts it on Lambda
 	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
-	$(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=$(ANY_PROCESSOR)") $(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
-	cp target/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
+	$(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=$(ANY_PROCESSOR)") CARGO_TARGET_DIR=$(TOOL_TARGET) $(CARGO_LAMBDA) \
+		--package sqs-to-postgres-tool --bin sqs-to-postgres
+	cp $(TOOL_TARGET)/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
 	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
 	$(PYTHON) release/template.py > $(DIST)/template.yaml
 	cp release/deploy.sh $(DIST)
