@@ -131,14 +131,25 @@ impl CompiledColumn {
         frames: &Frames<'a>,
         rows: &mut Rows,
     ) -> Result<bool, Unread> {
-        let value = self.value(message, frames)?;
-        match (self.push_value(&value, rows)?, &self.default) {
-            (Pushed::Cell, _) => return Ok(!self.is_empty_rest(&value)),
-            (Pushed::Null, Some(cell)) => rows.push_cell(cell),
-            (Pushed::Null, None) if self.column.is_never_null() => {
-                return Err(Rule::Required.into());
+        for input in &self.inputs {
+            let value = input.value(message, frames, self.unstorable)?;
+            if self.is_missing(&value) {
+                continue;
             }
-            (Pushed::Null, None) => rows.push_null(),
+            return match self.push_value(&value, rows)? {
+                Pushed::Cell => Ok(!self.is_empty_rest(&value)),
+                Pushed::Null => self.push_none(rows),
+            };
+        }
+        self.push_none(rows)
+    }
+
+    /// Adds the cell of a message that has no value for it.
+    fn push_none(&self, rows: &mut Rows) -> Result<bool, Unread> {
+        match &self.default {
+            Some(cell) => rows.push_cell(cell),
+            None if self.column.is_never_null() => return Err(Rule::Required.into()),
+            None => rows.push_null(),
         }
         Ok(false)
     }
@@ -163,25 +174,10 @@ impl CompiledColumn {
         reads_rest && matches!(value, Value::Nested(json) if json == "{}")
     }
 
-    fn value<'a>(
-        &self,
-        message: &'a Message<'_>,
-        frames: &Frames<'a>,
-    ) -> Result<Value<'a>, Unread> {
-        for input in &self.inputs {
-            match input.value(message, frames, self.unstorable)? {
-                Value::Null => {}
-                value if self.is_missing(&value) => {}
-                value => return Ok(value),
-            }
-        }
-        Ok(Value::Null)
-    }
-
-    /// Whether the value means that there is none.
+    /// Whether there is no value, or it means that there is none.
     fn is_missing(&self, value: &Value<'_>) -> bool {
         let mut missing = self.column.null_if.iter();
-        missing.any(|missing| is_equal(missing, value))
+        matches!(value, Value::Null) || missing.any(|missing| is_equal(missing, value))
     }
 
     /// Cleans a value, masks or converts it, and adds its cell.
