@@ -485,6 +485,34 @@ fn drain_from(double: &SqsDouble, options: &str) -> String {
     )
 }
 
+/// Nothing is stored yet when the first full batch is received, so receiving it is what limits the drain.
+#[tokio::test]
+async fn a_long_queue_is_received_with_more_requests_which_the_summary_says() {
+    let database = Database::with_user_logins().await;
+    let long_queue = || {
+        let messages = (0..300).map(|number| {
+            let id = format!("00000000-0000-4000-8000-{number:012}");
+            json!({"MessageId": id, "ReceiptHandle": number.to_string(), "Body": login().to_string(), "MD5OfBody": "",
+                "Attributes": {"SentTimestamp": "1769903999500"}})
+        });
+        SqsDouble::holding(messages, Duration::from_millis(50))
+    };
+    let tool = Tool::on(&database).on_aws();
+    let drain = drain_from(&long_queue(), "--wait-time-seconds 1");
+    let drained = tool.run(&drain).await.exits(0);
+    assert_contains(&drained.out, "; chose up to ");
+    let double = long_queue();
+    let drain = drain_from(&double, "--wait-time-seconds 1 --concurrency 12");
+    let drained = tool.run(&drain).await.exits(0);
+    assert!(!drained.out.contains("chose"), "{}", drained.out);
+    let drain = drain_from(&double, "--wait-time-seconds 1 --concurrency 12 --json");
+    let said = &tool.run(&drain).await.exits(0).json()[0];
+    assert_eq!(
+        (&said["concurrency"], &said["batch_size"]),
+        (&json!(12), &json!(192))
+    );
+}
+
 #[tokio::test]
 async fn a_long_batch_window_gathers_one_batch() {
     let database = Database::with_user_logins().await;

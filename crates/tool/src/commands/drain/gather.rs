@@ -32,14 +32,14 @@ impl DrainLoop<'_> {
     /// occurs again. After a full batch there are probably more messages, so all requests begin at once, and end with
     /// the first that receives nothing.
     pub(super) async fn gather_batch(&self, was_full: bool) -> Result<ReceivedBatch, AwsError> {
-        let mut batch = ReceivedBatch::new();
+        let (mut batch, size) = (ReceivedBatch::new(), self.pace.messages());
         let (mut is_over, mut is_silent) = (false, false);
         if !was_full {
             let first = self.receive_first().await?;
             is_over = first.is_empty();
             self.source.add(&mut batch, first);
         }
-        let (window, concurrency) = self.pace();
+        let (window, concurrency) = self.requests();
         let until = Instant::now() + window;
         let (mut receiving, mut requested) = (FuturesUnordered::new(), 0);
         loop {
@@ -48,7 +48,7 @@ impl DrainLoop<'_> {
             // While the queue is empty, one request waits as well as several.
             let concurrency = if is_silent { 1 } else { concurrency };
             while !is_over && receiving.len() < concurrency {
-                let room = self.limits.size.saturating_sub(batch.len() + requested);
+                let room = size.saturating_sub(batch.len() + requested);
                 let count = room.min(MAX_ENTRIES);
                 if count == 0 {
                     break;
@@ -77,11 +77,11 @@ impl DrainLoop<'_> {
     }
 
     /// How long it waits for more messages, and how many requests it makes at a time.
-    fn pace(&self) -> (Duration, usize) {
+    fn requests(&self) -> (Duration, usize) {
         match self.source.queue.is_fifo() {
             // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
             true => (Duration::ZERO, 1),
-            false => (self.limits.window, self.limits.concurrency),
+            false => (self.limits.window, self.pace.requests()),
         }
     }
 
@@ -90,7 +90,7 @@ impl DrainLoop<'_> {
         let until = Instant::now() + self.limits.wait;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let messages = self.receive(self.limits.size, left).await?;
+            let messages = self.receive(self.pace.messages(), left).await?;
             if !messages.is_empty() || self.stop.is_asked() || Instant::now() >= until {
                 return Ok(messages);
             }

@@ -7,6 +7,7 @@
 mod batch;
 mod gather;
 mod metrics;
+mod pace;
 mod run;
 mod serve;
 mod source;
@@ -35,6 +36,7 @@ use crate::cli::settings::{
     DatabaseFlags, MappingFlags, MaskFlags, QueueFlags, queue_url, queue_url_or, settings,
 };
 use crate::cli::signals::Stop;
+use pace::{Choice, Pace};
 use run::{DrainLoop, Limits};
 use source::Source;
 use status::{Status, Words};
@@ -60,9 +62,9 @@ pub(crate) struct Drain {
     /// Keep running: wait for more messages when the queue is empty
     #[arg(long)]
     follow: bool,
-    /// Maximum messages per batch
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    batch_size: u16,
+    /// Maximum messages per batch: a number up to 10,000, or auto, which chooses up to 1,000 by --concurrency
+    #[arg(long, value_name = "NUMBER|auto", default_value = "auto", value_parser = batch_size)]
+    batch_size: Choice,
     /// How long to wait for more messages after the first of a batch
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=300))]
     batch_window: u64,
@@ -74,9 +76,10 @@ pub(crate) struct Drain {
     /// invisible
     #[arg(long, conflicts_with = "follow")]
     wait_invisible: bool,
-    /// Concurrent receive requests; always one on a FIFO queue, to keep the order
-    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
-    concurrency: u16,
+    /// Concurrent receive requests: a number up to 100, or auto, which begins with 8 and takes up to 64 while the queue
+    /// is long; always one on a FIFO queue, to keep the order
+    #[arg(long, value_name = "NUMBER|auto", default_value = "auto", value_parser = concurrency)]
+    concurrency: Choice,
     /// With --follow: serve Prometheus metrics at /metrics and a health check at /healthz; on loopback if only a port
     /// is given
     #[arg(long, value_name = "[ADDRESS:]PORT", requires = "follow", value_parser = serve::address)]
@@ -110,6 +113,7 @@ impl Drain {
         let (source, database, handler, max_invisible) = opened?;
         let drain = DrainLoop {
             limits: self.limits(),
+            pace: Pace::new(self.concurrency, self.batch_size),
             is_following: self.follow,
             waits_for_invisible: self.wait_invisible,
             max_invisible,
@@ -151,11 +155,17 @@ impl Drain {
     fn limits(&self) -> Limits {
         Limits {
             wait: Duration::from_secs(self.wait_time_seconds),
-            size: self.batch_size.into(),
             window: Duration::from_secs(self.batch_window),
-            concurrency: self.concurrency.into(),
         }
     }
+}
+
+fn batch_size(text: &str) -> Result<Choice, String> {
+    Choice::parse(text, 1..=10_000)
+}
+
+fn concurrency(text: &str) -> Result<Choice, String> {
+    Choice::parse(text, 1..=100)
 }
 
 /// A message whose key is its id is the same message if the table has the key. Whether another message has the same

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 
 use super::batch::ReceivedBatch;
+use super::pace::Pace;
 use super::serve;
 use super::source::Source;
 use super::status::{Invisibility, Status};
@@ -32,9 +33,12 @@ use crate::cli::output::last_line;
 use crate::cli::progress::{Progress, REPORT_INTERVAL};
 use crate::cli::signals::Stop;
 
-/// Batches at a time: one is gathered while another is stored and the messages of two are deleted, which takes the
-/// longest. A FIFO queue delivers nothing of a group with a message in flight, so there is only one.
-const BATCHES: usize = 4;
+/// Batches at a time: one is gathered while another is stored and the messages of the others are deleted, which takes
+/// the longest. A FIFO queue delivers nothing of a group with a message in flight, so there is only one.
+const BATCHES: usize = 8;
+
+/// Of these, the batches that are gathered and wait to be stored. Only so many are in memory as a whole.
+const READY: usize = 1;
 
 /// Time to retry a batch while the database is unavailable, time for a statement (longer than in the function, so
 /// that it can wait for a lock), and time for the rest.
@@ -70,16 +74,13 @@ type Handled = (
 pub(super) struct Limits {
     /// How long to wait for the first message.
     pub(super) wait: Duration,
-    /// Maximum messages.
-    pub(super) size: usize,
     /// How long to wait for more messages after the first.
     pub(super) window: Duration,
-    /// Concurrent receive requests.
-    pub(super) concurrency: usize,
 }
 
 pub(super) struct DrainLoop<'s> {
     pub(super) limits: Limits,
+    pub(super) pace: Pace,
     pub(super) is_following: bool,
     /// Whether to wait for messages that others made invisible.
     pub(super) waits_for_invisible: bool,
@@ -107,7 +108,7 @@ impl DrainLoop<'_> {
             Some(address) => Some(serve::listen(address).await?),
             None => None,
         };
-        let (sender, receiver) = mpsc::channel(BATCHES);
+        let (sender, receiver) = mpsc::channel(READY);
         let draining = async {
             if let Some(error) = self.wait_for(&mut database).await {
                 return Some(error);
@@ -162,12 +163,13 @@ impl DrainLoop<'_> {
         let (mut only_failures, mut only_failures_for) = (0, Duration::ZERO);
         let mut was_full = false;
         loop {
+            let ready = Instant::now();
             let permit = tokio::select! {
                 biased;
                 () = self.stop.asked() => return None,
                 permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
-            let began = Instant::now();
+            let (size, began) = (self.pace.messages(), Instant::now());
             match self.gather_batch(was_full).await {
                 Ok(batch) => {
                     self.status.counts().is_queue_down = false;
@@ -179,11 +181,14 @@ impl DrainLoop<'_> {
                     let has_only_failures =
                         only_failures >= MIN_RECEIVES && only_failures_for >= self.limits.wait;
                     let is_over = is_empty || has_only_failures;
-                    was_full = batch.len() >= self.limits.size;
+                    was_full = batch.len() >= size;
+                    let received = began.elapsed();
                     self.status.counts().received += batch.len();
                     if batch.len() > 0 {
                         batches.send((batch, permit)).await.ok()?;
                     }
+                    let waited = ready.elapsed().saturating_sub(received);
+                    self.pace.follow(was_full, waited, received);
                     if is_over && !self.is_following {
                         match self.awaits_invisible().await {
                             Ok(true) => {}
@@ -378,7 +383,9 @@ impl DrainLoop<'_> {
             others: self.max_invisible,
         };
         let unread = self.status.unread_line().filter(|_| !is_json);
-        let summary = self.status.summary(is_json, is_interrupted, times);
+        let summary = self
+            .status
+            .summary(is_json, is_interrupted, times, &self.pace);
         if let Some(unread) = unread {
             eprintln!("{unread}");
         }

@@ -9,6 +9,7 @@ use sqs_to_postgres::sqs::Depth;
 use sqs_to_postgres::telemetry::Totals;
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::unread::Unread;
 use crate::cli::Outcome;
 use crate::cli::error::CliError;
@@ -168,6 +169,7 @@ impl Status {
         is_json: bool,
         is_interrupted: bool,
         times: Invisibility,
+        pace: &Pace,
     ) -> String {
         let longest = match self.is_only_failed_invisible() {
             true => times.failed,
@@ -177,6 +179,9 @@ impl Status {
         if is_json {
             let mut summary = as_json(&counts, &totals, is_interrupted, longest);
             set(&mut summary, "paths_unread", self.unread().count());
+            let (requests, messages) = pace.most();
+            set(&mut summary, "concurrency", requests);
+            set(&mut summary, "batch_size", messages);
             return summary.to_string();
         }
         let (stored, worked) = (totals.rows.written as usize, counts.worked());
@@ -221,6 +226,11 @@ impl Status {
         ];
         for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
             summary += &format!("; {count} {what}");
+        }
+        if let Some((requests, messages)) = pace.raised() {
+            summary += &format!(
+                "; chose up to {requests} receive requests at a time and {messages} messages per batch"
+            );
         }
         summary += &counts.invisible(times);
         if is_interrupted {
