@@ -91,11 +91,20 @@ def figures(run: list[Measurement]) -> str:
         (f"CPU per million {at_largest}", lambda row: spread(row["cpu_secs_per_million"], 2, " s")),
         (f"peak memory {at_largest}", lambda row: spread(row["peak_mib"], 0, " MiB")),
     ]
-    functions = {**largest, "figures": [row for row in largest["figures"] if "peak_mib" in row]}
+    functions = [
+        {**line, "figures": [row for row in line["figures"] if "peak_mib" in row]}
+        for line in of(run, "throughput")
+    ]
     parts = [
         (cases(run, "throughput", speed_range_and_share), of(run, "throughput")),
-        (contenders("function", [functions], resources), []),
+        (cases(run, "throughput", postgres_cpu, POSTGRES_CPU), []),
+        (cases(functions, "throughput", own_cpu, "CPU of the function per million"), []),
+        (contenders("function", functions[-1:], resources), []),
         (cases(run, "distance", speed_range_and_share), of(run, "distance")),
+        (cases(run, "distance", postgres_cpu, POSTGRES_CPU), []),
+        (cases(run, "functions", speed_range_and_share), of(run, "functions")),
+        (cases(run, "functions", postgres_cpu, POSTGRES_CPU), []),
+        (cases(run, "wide", speed_range_and_share), of(run, "wide")),
         (cases(run, "orders", speed_range_and_share), of(run, "orders")),
         (contenders("cold start", of(run, "cold start"), COLD_START), of(run, "cold start")),
         (contenders("drain", of(run, "drain"), DRAIN), of(run, "drain")),
@@ -108,7 +117,7 @@ def figures(run: list[Measurement]) -> str:
 
 
 def cases(
-    run: list[Measurement], what: str, cell: Callable[[Contender, bool], str], head: str = "messages/s"
+    run: list[Measurement], what: str, cell: Callable[[Contender, Contender], str], head: str = "messages/s"
 ) -> list[list[str]]:
     """A row for each case, a column for each contender, the first of which is the measure of the others."""
     measured = of(run, what)
@@ -116,7 +125,7 @@ def cases(
         return []
     rows = [[head, *(row["name"] for row in measured[0]["figures"])]]
     for measurement in measured:
-        cells = [cell(row, place == 0) for place, row in enumerate(measurement["figures"])]
+        cells = [cell(row, measurement["figures"][0]) for row in measurement["figures"]]
         rows.append([measurement["case"], *cells])
     return rows
 
@@ -153,16 +162,28 @@ def compute(row: Contender, peer: float | None) -> str:
     return f"{text} · {100 * dollars / peer:.0f}%" if peer else text
 
 
-def speed_and_share(row: Contender, is_first: bool) -> str:
+def speed_and_share(row: Contender, first: Contender) -> str:
     speed = f"{row['messages_per_sec'][1] / 1e3:.1f}k"
-    return speed if is_first else f"{speed} · {row['share_percent'][1]:.0f}%"
+    return speed if row is first else f"{speed} · {row['share_percent'][1]:.0f}%"
 
 
-def speed_range_and_share(row: Contender, _: bool) -> str:
+def speed_range_and_share(row: Contender, _: Contender) -> str:
     return f"{thousands(row['messages_per_sec'])} · {row['share_percent'][1]:.0f}%"
 
 
-def round_trips(row: Contender, _: bool) -> str:
+def postgres_cpu(row: Contender, first: Contender) -> str:
+    """`2.3 s (2.1–2.7) · 0.77`"""
+    figures = row["postgres_secs_per_million"]
+    return f"{spread(figures, 1, ' s')} · {figures[1] / first['postgres_secs_per_million'][1]:.2f}"
+
+
+def own_cpu(row: Contender, first: Contender) -> str:
+    """`11.6 s (11.1–11.9) · 6.4×`"""
+    figures = row["cpu_secs_per_million"]
+    return f"{spread(figures, 1, ' s')} · {figures[1] / first['cpu_secs_per_million'][1]:.1f}×"
+
+
+def round_trips(row: Contender, _: Contender) -> str:
     return spread(row["round_trips"], 2)
 
 
@@ -178,6 +199,8 @@ def cores_in_use(row: Contender) -> str:
     per_million = sum(row[figure][1] for figure in ("cpu_secs", "postgres_cpu_secs", "queue_cpu_secs"))
     return f"{per_million * row['messages_per_sec'][1] / 1e6:.1f}"
 
+
+POSTGRES_CPU = "CPU of Postgres per million"
 
 COLD_START = [
     ("to first /next", millis("next_millis")),

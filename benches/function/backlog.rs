@@ -15,11 +15,17 @@ use crate::settings::LOG;
 use testkit::MASK_KEY;
 use testkit::sqs_double::SqsDouble;
 
-/// Receivers, and messages in a batch.
-const SETTINGS: [(usize, usize); 5] = [(1, 1_000), (8, 1_000), (32, 100), (32, 1_000), (64, 1_000)];
+/// Receivers, and messages in a batch; what `drain` chooses itself if nothing is given.
+const SETTINGS: [Option<(usize, usize)>; 5] = [
+    Some((1, 1_000)),
+    Some((8, 1_000)),
+    Some((32, 100)),
+    Some((64, 1_000)),
+    None,
+];
 
 /// How many messages make a turn of some seconds: the goal, or what a queue gives to few receivers.
-const GOAL_PER_SEC: usize = 20_000;
+const GOAL_PER_SEC: usize = 45_000;
 const OF_A_RECEIVER_PER_SEC: usize = 1_000;
 /// A turn is longer than others, because it has a start and an end.
 const TURNS: f64 = 4.0;
@@ -53,15 +59,15 @@ pub(crate) async fn backlogs(bench: &Bench, workload: &Workload) {
             figures,
         });
     }
-    let name = |(receivers, batch): &(usize, usize)| {
-        format!("receivers {receivers}, batch of {}", grouped(*batch))
+    let name = |setting: &Option<(usize, usize)>| match setting {
+        Some((receivers, batch)) => format!("receivers {receivers}, batch of {}", grouped(*batch)),
+        None => "as it chooses itself".to_owned(),
     };
     let names: Vec<String> = settings.iter().map(name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let case = Case {
         what: "drain",
         case: "a queue that answers in 10 ms".to_owned(),
-        batch: settings[settings.len() - 1].1,
     };
     bench.record.add(&case, &names, &rounds);
 }
@@ -71,10 +77,11 @@ async fn turn(
     database: &Database,
     workload: &Workload,
     tool: &Path,
-    (receivers, size): (usize, usize),
+    setting: Option<(usize, usize)>,
     secs: f64,
 ) -> Figures {
-    let per_sec = GOAL_PER_SEC.min(receivers * OF_A_RECEIVER_PER_SEC);
+    let receivers = setting.map_or(usize::MAX, |(receivers, _)| receivers);
+    let per_sec = GOAL_PER_SEC.min(receivers.saturating_mul(OF_A_RECEIVER_PER_SEC));
     let count = (per_sec as f64 * secs * TURNS) as usize;
     let messages = workload.batch(count).messages;
     database.empty(workload).await;
@@ -89,8 +96,7 @@ async fn turn(
         ]
     };
     let before = used();
-    let arguments = [receivers, size].map(|number| number.to_string());
-    let (peak_mib, drain_secs) = run(&mut drain(tool, &sqs, &arguments, &database.url));
+    let (peak_mib, drain_secs) = run(&mut drain(tool, &sqs, setting, &database.url));
     let after = used();
     database.verify(workload, &messages).await;
     assert_eq!(sqs.left(), (0, 0));
@@ -109,15 +115,15 @@ async fn turn(
 fn drain(
     tool: &Path,
     sqs: &SqsDouble,
-    [receivers, size]: &[String; 2],
+    setting: Option<(usize, usize)>,
     database_url: &str,
 ) -> Child {
     let log = std::fs::File::create(LOG).unwrap();
-    Command::new(tool)
+    let mut command = Command::new(tool);
+    command
         .args(["drain", "--wait-time-seconds", "1", "--json"])
         .args(["--queue-url", &format!("{}/backlog", sqs.endpoint)])
         .args(["--endpoint-url", &sqs.endpoint])
-        .args(["--concurrency", receivers, "--batch-size", size])
         .env_clear()
         .env("DATABASE_URL", database_url)
         .env("MASK_KEY", MASK_KEY)
@@ -127,7 +133,12 @@ fn drain(
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
-        .stderr(log)
+        .stderr(log);
+    if let Some((receivers, size)) = setting {
+        let [receivers, size] = [receivers, size].map(|number| number.to_string());
+        command.args(["--concurrency", &receivers, "--batch-size", &size]);
+    }
+    command
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", tool.display()))
 }

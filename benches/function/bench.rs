@@ -31,17 +31,18 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// The two limits, of which the first is the measure of the others, and the functions.
+    /// Limits, of which the first is the measure of the others, and the functions.
     pub(crate) fn contenders<'a>(
         &self,
-        limits: [(&'static str, Limit); 2],
+        limits: &[(&'static str, Limit)],
         url: &str,
         workload: &'a Workload,
     ) -> Vec<Contender<'a>> {
-        let limits = limits.map(|(name, limit)| Contender::limit(name, limit, url, workload));
+        let limits = limits.iter();
+        let limits = limits.map(|&(name, limit)| Contender::limit(name, limit, url, workload));
         let functions = self.functions(url);
         let functions = functions.map(|(name, setup)| Contender::function(name, setup, workload));
-        limits.into_iter().chain(functions).collect()
+        limits.chain(functions).collect()
     }
 
     pub(crate) fn functions(&self, url: &str) -> impl Iterator<Item = (&'static str, Setup)> {

@@ -84,11 +84,7 @@ async fn bill(
         });
     }
     let names: Vec<&str> = functions.iter().map(|(name, _)| *name).collect();
-    let case = Case {
-        what: "bill",
-        case,
-        batch: size,
-    };
+    let case = Case { what: "bill", case };
     bench.record.add(&case, &names, &rounds);
 }
 

@@ -46,7 +46,6 @@ pub(crate) async fn cold_starts(bench: &Bench, workload: &Workload) {
     let case = Case {
         what: "cold start",
         case: format!("batch of {}", grouped(BATCH)),
-        batch: BATCH,
     };
     let names: Vec<&str> = starts.iter().map(|(name, ..)| name.as_str()).collect();
     bench.record.add(&case, &names, &rounds);

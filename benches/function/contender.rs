@@ -1,7 +1,10 @@
 //! Who stores messages, and one turn of it: afterwards the tables are what was sent.
 
+use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 
 use testkit::Setup;
 
@@ -14,6 +17,8 @@ use crate::record::Figures;
 pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,
     kind: Kind,
+    /// How many of them share the batches at the same time.
+    pub(crate) at_once: usize,
     pub(crate) workload: &'a Workload,
 }
 
@@ -63,6 +68,7 @@ impl<'a> Contender<'a> {
         Self {
             name,
             kind: Kind::Limit(limit, url.to_owned()),
+            at_once: 1,
             workload,
         }
     }
@@ -74,8 +80,14 @@ impl<'a> Contender<'a> {
                 Some(mapping) => setup.mapping(mapping),
                 None => setup,
             }),
+            at_once: 1,
             workload,
         }
+    }
+
+    /// So many at the same time.
+    pub(crate) fn times(self, at_once: usize) -> Self {
+        Self { at_once, ..self }
     }
 
     /// The first batches, whose number is `warm_up`, do not count: one-time work belongs to cold starts.
@@ -93,7 +105,7 @@ impl<'a> Contender<'a> {
         turn
     }
 
-    /// A session and a function end after Postgres's processor time was read.
+    /// Sessions and functions end after Postgres's processor time was read.
     async fn run(&self, postmaster: u32, first: &[Batch], batches: &[Batch]) -> Turn {
         let messages: usize = batches.iter().map(|batch| batch.messages.len()).sum();
         let per_million = |secs: f64| secs * 1e6 / messages as f64;
@@ -103,35 +115,77 @@ impl<'a> Contender<'a> {
             usage,
         };
         let postgres = || cpu_secs_with_children(postmaster);
+        let shares = |place: usize| [first, batches].map(|all| share(all, place, self.at_once));
         match &self.kind {
             // A session has a runtime of its own, which must not end in that of `main`.
-            Kind::Limit(limit, url) => thread::scope(|scope| {
-                let run = scope.spawn(|| {
-                    let session = Session::open(*limit, url, self.workload, first, batches);
-                    let before = postgres();
-                    let secs = session.run();
-                    turn(secs, postgres() - before, None)
-                });
-                run.join().unwrap()
-            }),
+            Kind::Limit(limit, url) => {
+                // Passed when all are open, when the time starts, when all have ended, and when that is measured.
+                let gate = Barrier::new(self.at_once + 1);
+                thread::scope(|scope| {
+                    let open = |place: usize| {
+                        let ([first, batches], gate) = (shares(place), &gate);
+                        scope.spawn(move || {
+                            let session = Session::open(*limit, url, self.workload, first, batches);
+                            gate.wait();
+                            gate.wait();
+                            session.run();
+                            let ended = Instant::now();
+                            gate.wait();
+                            gate.wait();
+                            ended
+                        })
+                    };
+                    let sessions: Vec<_> = (0..self.at_once).map(open).collect();
+                    gate.wait();
+                    let (before, started) = (postgres(), Instant::now());
+                    gate.wait();
+                    gate.wait();
+                    let postgres_secs = postgres() - before;
+                    gate.wait();
+                    let ended = sessions.into_iter().map(|session| session.join().unwrap());
+                    let secs = (ended.max().unwrap() - started).as_secs_f64();
+                    turn(secs, postgres_secs, None)
+                })
+            }
             Kind::Function(setup) => {
-                let mut function = setup.clone().start().await;
-                for batch in first {
-                    function.handle(&batch.event).await;
+                let mut functions = Vec::new();
+                for place in 0..self.at_once {
+                    let [first, batches] = shares(place);
+                    let mut function = setup.clone().start().await;
+                    for batch in first {
+                        function.handle(&batch.event).await;
+                    }
+                    functions.push((function, batches));
                 }
-                let process = function.id();
-                let (cpu_before, before) = (secs_of_threads(process), postgres());
-                let mut took = Duration::ZERO;
-                for batch in batches {
-                    took += function.handle(&batch.event).await;
-                }
+                let ids: Vec<u32> = functions
+                    .iter()
+                    .map(|(function, _)| function.id())
+                    .collect();
+                let cpu = || ids.iter().map(|&id| secs_of_threads(id)).sum::<f64>();
+                let (cpu_before, before) = (cpu(), postgres());
+                let handling = functions.iter_mut().map(async |(function, batches)| {
+                    let mut took = Duration::ZERO;
+                    for batch in *batches {
+                        took += function.handle(&batch.event).await;
+                    }
+                    took
+                });
+                let took = join_all(handling).await.into_iter().max().unwrap();
                 let postgres_secs = postgres() - before;
+                let peaks = ids
+                    .iter()
+                    .map(|&id| peak_mib(id).expect("a running process"));
                 let usage = Usage {
-                    cpu_secs_per_million: per_million(secs_of_threads(process) - cpu_before),
-                    peak_mib: peak_mib(process).expect("a running process"),
+                    cpu_secs_per_million: per_million(cpu() - cpu_before),
+                    peak_mib: peaks.fold(0.0, f64::max),
                 };
                 turn(took.as_secs_f64(), postgres_secs, Some(usage))
             }
         }
     }
+}
+
+/// The batches of one of several.
+fn share(all: &[Batch], place: usize, of: usize) -> &[Batch] {
+    &all[all.len() * place / of..all.len() * (place + 1) / of]
 }

@@ -1,7 +1,5 @@
 //! The limits: sessions that store ready-made rows, at the rate of which the same Postgres is capable.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use futures_util::future::{join_all, join3};
@@ -86,11 +84,8 @@ impl Session {
         session
     }
 
-    /// Seconds for its batches.
-    pub(crate) fn run(&self) -> f64 {
-        let started = Instant::now();
+    pub(crate) fn run(&self) {
         self.store_all(&self.ready);
-        started.elapsed().as_secs_f64()
     }
 
     fn store_all(&self, batches: &[Ready]) {

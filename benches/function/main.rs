@@ -10,7 +10,7 @@
 //!
 //! Each module uses only those named before it:
 //! - `settings`, `rows`, `load`, `proxy`, `throttle`, `record`: nothing of the function yet;
-//! - `order`, `messages`, `database`: what is sent, and where it is stored;
+//! - `order`, `wide`, `messages`, `database`: what is sent, and where it is stored;
 //! - `limits`, `contender`: the limits, and one turn of them or of a function;
 //! - `bench`, `race`, `cold`, `backlog`, `round_trips`, `bill`: what is measured.
 //!
@@ -40,6 +40,7 @@ mod round_trips;
 mod rows;
 mod settings;
 mod throttle;
+mod wide;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,9 +56,11 @@ use settings::{Effort, FOLDER};
 const OUR_PROGRAM: &str = env!("CARGO_BIN_EXE_bootstrap");
 
 /// In the order in which they run.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 9] = [
     "throughput",
     "distance",
+    "functions",
+    "wide",
     "orders",
     "cold",
     "backlog",
@@ -107,6 +110,8 @@ async fn measure(bench: &Bench, logins: &Workload) {
         match part.as_str() {
             "throughput" => race::throughput(bench, logins).await,
             "distance" => race::distances(bench, logins).await,
+            "functions" => race::functions(bench, logins).await,
+            "wide" => race::wide(bench).await,
             "orders" => race::orders(bench).await,
             "cold" => cold::cold_starts(bench, logins).await,
             "backlog" => backlog::backlogs(bench, logins).await,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::order;
 use crate::rows::Row;
+use crate::wide;
 use testkit::MASK_KEY;
 
 /// 2000-01-01, where Postgres's calendar starts, in days since 1970.
@@ -94,6 +95,7 @@ enum Bodies {
     /// Several in a message, as an array.
     PackedLogins,
     Orders,
+    Wide,
 }
 
 impl Workload {
@@ -121,6 +123,13 @@ impl Workload {
         let mapping = order::mapping(on_conflict);
         let pipeline = Pipeline::parse("bench", &mapping).unwrap();
         Self::new(pipeline, Some(mapping), Bodies::Orders)
+    }
+
+    /// Rows of many columns.
+    pub(crate) fn wide() -> Self {
+        let mapping = wide::mapping();
+        let pipeline = Pipeline::parse("bench", &mapping).unwrap();
+        Self::new(pipeline, Some(mapping), Bodies::Wide)
     }
 
     fn new(pipeline: Pipeline, mapping: Option<String>, bodies: Bodies) -> Self {
@@ -158,6 +167,7 @@ impl Workload {
                 (format!("[{}]", bodies.join(",")), vec![rows])
             }
             Bodies::Orders => order::order(),
+            Bodies::Wide => wide::message(id),
         };
         Message {
             id,

@@ -12,11 +12,16 @@ use crate::messages::{Batch, Workload};
 use crate::order::LINES;
 use crate::proxy::url_through;
 use crate::record::{Case, Round, grouped};
+use crate::wide::COLUMNS;
 
 /// The largest is beyond any profile and `drain`: it shows where large batches lead.
 const BATCH_SIZES: [usize; 4] = [10, 100, 1_000, 8_000];
 const DISTANT_BATCH_SIZES: [usize; 3] = [10, 100, 1_000];
+const WIDE_BATCH_SIZES: [usize; 2] = [100, 1_000];
 const ORDERS: usize = 1_000;
+
+/// Functions that store in one table at the same time.
+const FUNCTIONS: usize = 8;
 
 /// The round trip to a database as it is in the same region.
 pub(crate) const FAR: Duration = Duration::from_micros(500);
@@ -36,28 +41,65 @@ const MOST_BATCHES: f64 = 3_000.0;
 /// The assumed messages per second of a contender before it was measured.
 const FIRST_GUESS_PER_SEC: f64 = 5_000.0;
 
-/// On loopback, where `COPY` is the measure of the others.
+/// The statement that tolerates duplicates, in one round trip, is the measure of the others: a function must do so too.
+const LIMITS: [(&str, Limit); 2] = [(INSERT, Limit::Insert), (COPY, Limit::Copy)];
+
+/// On loopback.
 pub(crate) async fn throughput(bench: &Bench, workload: &Workload) {
-    let limits = [(COPY, Limit::Copy), (INSERT, Limit::Insert)];
-    let contenders = bench.contenders(limits, &bench.database.url, workload);
+    let contenders = bench.contenders(&LIMITS, &bench.database.url, workload);
     for size in BATCH_SIZES {
         let case = format!("batch of {}", grouped(size));
         race(bench, "throughput", case, &contenders, size).await;
     }
 }
 
-/// With the database farther away, where the statement that tolerates duplicates, in one round trip, is the measure of
-/// the others.
+/// With the database farther away.
 pub(crate) async fn distances(bench: &Bench, workload: &Workload) {
-    let limits = [(INSERT, Limit::Insert), (COPY, Limit::Copy)];
     for &(place, distance) in bench.effort.some_of(&DISTANCES) {
         let url = url_through(&bench.database.url, distance, Arc::default());
-        let contenders = bench.contenders(limits, &url, workload);
+        let contenders = bench.contenders(&LIMITS, &url, workload);
         for &size in bench.effort.some_of(&DISTANT_BATCH_SIZES) {
             let case = format!("batch of {}, {place}", grouped(size));
             race(bench, "distance", case, &contenders, size).await;
         }
     }
+}
+
+/// Several functions at the same time on one table, against as many sessions.
+pub(crate) async fn functions(bench: &Bench, workload: &Workload) {
+    let url = url_through(&bench.database.url, FAR, Arc::default());
+    let contenders = bench.contenders(&LIMITS[..1], &url, workload);
+    let contenders = contenders.into_iter();
+    let contenders: Vec<_> = contenders
+        .map(|contender| contender.times(FUNCTIONS))
+        .collect();
+    for &size in bench.effort.some_of(&DISTANT_BATCH_SIZES) {
+        let case = format!(
+            "{FUNCTIONS} on one table, batch of {}, 0.5 ms away",
+            grouped(size)
+        );
+        race(bench, "functions", case, &contenders, size).await;
+    }
+}
+
+/// Rows of many columns.
+pub(crate) async fn wide(bench: &Bench) {
+    let near = &bench.database.url;
+    let far = url_through(near, FAR, Arc::default());
+    let workload = Workload::wide();
+    bench.database.create_tables(&workload).await;
+    for (place, url) in [("loopback", near), ("0.5 ms away", &far)] {
+        let setup = bench.ours.clone().set("DATABASE_URL", url);
+        let contenders = [
+            Contender::limit(INSERT, Limit::Insert, url, &workload),
+            Contender::function(OURS, setup, &workload),
+        ];
+        for &size in bench.effort.some_of(&WIDE_BATCH_SIZES) {
+            let case = format!("{COLUMNS} columns, batch of {}, {place}", grouped(size));
+            race(bench, "wide", case, &contenders, size).await;
+        }
+    }
+    bench.database.empty(&workload).await;
 }
 
 /// Orders with lines. The limit is a transaction of tuned statements with ready-made rows, which do the same.
@@ -113,15 +155,18 @@ async fn race(
     let (database, effort) = (&bench.database, bench.effort);
     let mut speeds = vec![FIRST_GUESS_PER_SEC; contenders.len()];
     let mut rounds = Vec::new();
-    let warm_up = match effort.rounds {
-        1 => 1,
-        _ => (WARM_UP_MESSAGES / size).clamp(4, WARM_UP_BATCHES),
-    };
+    let at_once = contenders[0].at_once;
+    let warm_up = at_once
+        * match effort.rounds {
+            1 => 1,
+            _ => (WARM_UP_MESSAGES / size).clamp(4, WARM_UP_BATCHES),
+        };
     for round in 0..=effort.rounds {
         let watch = Watch::start(database.postmaster);
         let counts: Vec<usize> = speeds
             .iter()
-            .map(|speed| (speed * effort.secs / size as f64).clamp(1.0, MOST_BATCHES) as usize)
+            .map(|speed| (speed * effort.secs / size as f64).min(MOST_BATCHES) as usize)
+            .map(|count| count.max(at_once))
             .collect();
         let most = warm_up + counts.iter().copied().max().unwrap_or(1);
         let batches: Vec<Batch> = contenders[0].workload.batches(most, size);
@@ -141,11 +186,7 @@ async fn race(
         }
     }
     let names: Vec<&str> = contenders.iter().map(|contender| contender.name).collect();
-    let case = Case {
-        what,
-        case,
-        batch: size,
-    };
+    let case = Case { what, case };
     bench.record.add(&case, &names, &rounds);
 }
 

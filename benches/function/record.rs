@@ -29,14 +29,12 @@ pub(crate) struct Round {
 pub(crate) struct Case {
     pub(crate) what: &'static str,
     pub(crate) case: String,
-    pub(crate) batch: usize,
 }
 
 #[derive(Serialize)]
 struct Measurement<'a> {
     what: &'static str,
     case: &'a str,
-    batch: usize,
     rounds: usize,
     disturbed_rounds: usize,
     figures: Vec<Contender<'a>>,
@@ -85,7 +83,6 @@ impl Record {
         let measurement = Measurement {
             what: case.what,
             case: &case.case,
-            batch: case.batch,
             rounds: rounds.len(),
             disturbed_rounds: rounds.iter().filter(|round| round.was_disturbed).count(),
             figures: figures.collect(),

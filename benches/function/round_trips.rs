@@ -45,7 +45,6 @@ pub(crate) async fn round_trips(bench: &Bench, workload: &Workload) {
         let case = Case {
             what: "round trips",
             case: format!("batch of {}, 1 ms away", grouped(size)),
-            batch: size,
         };
         bench.record.add(&case, &[OURS], &rounds);
     }
