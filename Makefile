@@ -86,6 +86,8 @@ ANY_PROCESSOR = $(if $(filter arm64,$(ARCHITECTURE)),generic,x86-64)
 # In a folder of its own, because a folder has the dependencies for one kind of processor only. Unoptimised, there is
 # no difference.
 TOOL_TARGET := $(CURDIR)/target$(if $(CARGO_PROFILE),/any-processor)
+BUILD_TOOL = $(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=$(ANY_PROCESSOR)") CARGO_TARGET_DIR=$(TOOL_TARGET) \
+	$(CARGO_LAMBDA) --package sqs-to-postgres-tool --bin sqs-to-postgres
 TOOL := --locked --package sqs-to-postgres-tool
 LOCAL_PROGRAMS := $(TOOL) --package sqs-to-postgres
 CARGO_DENY := PATH="$(TOOLS):$$PATH" cargo deny --locked --workspace
@@ -306,8 +308,7 @@ dist: processor install ## build function and tool for one processor, with what 
 	$(if $(CA_BUNDLE),cp "$(CA_BUNDLE)" "$(PACKED)/ca.pem")
 	chmod -R a+rX $(PACKED) # whatever the umask is: another user starts it on Lambda
 	$(PYTHON) -m zipfile -c $(DIST)/$(NAME)-$(ARCHITECTURE).zip $(PACKED)/*
-	$(if $(CARGO_PROFILE),RUSTFLAGS="-C target-cpu=$(ANY_PROCESSOR)") CARGO_TARGET_DIR=$(TOOL_TARGET) $(CARGO_LAMBDA) \
-		--package sqs-to-postgres-tool --bin sqs-to-postgres
+	$(BUILD_TOOL)
 	cp $(TOOL_TARGET)/lambda/sqs-to-postgres/bootstrap $(PACKED)/sqs-to-postgres
 	tar -czf $(DIST)/$(NAME)-tool-linux-$(ARCHITECTURE).tar.gz -C $(PACKED) sqs-to-postgres
 	$(PYTHON) release/template.py > $(DIST)/template.yaml

@@ -126,3 +126,4 @@ def test_the_released_tool_runs_on_any_processor(architecture: str, oldest: str)
     (tool,) = [line for line in printed if "--bin sqs-to-postgres" in line]
     assert "target-cpu" not in function, "cargo-lambda names that of Lambda"
     assert tool.startswith(f'RUSTFLAGS="-C target-cpu={oldest}" ')
+    assert "/target/any-processor " in tool, "elsewhere it would compile all dependencies again"
