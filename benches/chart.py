@@ -87,10 +87,7 @@ def between_markers(page: Path, text: str) -> str:
 def figures(run: list[Measurement]) -> str:
     largest = of(run, "throughput")[-1]
     at_largest = largest["case"].replace("batch of ", "at ")
-    resources = [
-        (f"CPU per million {at_largest}", lambda row: spread(row["cpu_secs_per_million"], 2, " s")),
-        (f"peak memory {at_largest}", lambda row: spread(row["peak_mib"], 0, " MiB")),
-    ]
+    memory = [(f"peak memory {at_largest}", lambda row: spread(row["peak_mib"], 0, " MiB"))]
     functions = [
         {**line, "figures": [row for row in line["figures"] if "peak_mib" in row]}
         for line in of(run, "throughput")
@@ -99,7 +96,7 @@ def figures(run: list[Measurement]) -> str:
         (cases(run, "throughput", speed_range_and_share), of(run, "throughput")),
         (cases(run, "throughput", postgres_cpu, POSTGRES_CPU), []),
         (cases(functions, "throughput", own_cpu, "CPU of the function per million"), []),
-        (contenders("function", functions[-1:], resources), []),
+        (contenders("function", functions[-1:], memory), []),
         (cases(run, "distance", speed_range_and_share), of(run, "distance")),
         (cases(run, "distance", postgres_cpu, POSTGRES_CPU), []),
         (cases(run, "functions", speed_range_and_share), of(run, "functions")),

@@ -80,8 +80,9 @@ async fn turn(
     setting: Option<(usize, usize)>,
     secs: f64,
 ) -> Figures {
-    let receivers = setting.map_or(usize::MAX, |(receivers, _)| receivers);
-    let per_sec = GOAL_PER_SEC.min(receivers.saturating_mul(OF_A_RECEIVER_PER_SEC));
+    let per_sec = setting.map_or(GOAL_PER_SEC, |(receivers, _)| {
+        GOAL_PER_SEC.min(receivers * OF_A_RECEIVER_PER_SEC)
+    });
     let count = (per_sec as f64 * secs * TURNS) as usize;
     let messages = workload.batch(count).messages;
     database.empty(workload).await;

@@ -513,6 +513,26 @@ async fn a_long_queue_is_received_with_more_requests_which_the_summary_says() {
     );
 }
 
+/// It is received with one request at a time, however long it is.
+#[tokio::test]
+async fn the_summary_of_a_fifo_queue_names_no_number_that_was_not_used() {
+    let database = Database::with_user_logins().await;
+    let tool = Tool::on(&database).on_aws();
+    for (options, expected) in [
+        ("", "stored 300 messages"),
+        ("--json", "\"concurrency\":1,"),
+    ] {
+        let double = SqsDouble::with(300, &login());
+        let drain = format!(
+            "drain --queue-name double.fifo --endpoint-url {} --wait-time-seconds 1 {options}",
+            double.endpoint
+        );
+        let drained = tool.run(&drain).await.exits(0);
+        assert_contains(&drained.out, expected);
+        assert!(!drained.out.contains("chose"), "{}", drained.out);
+    }
+}
+
 #[tokio::test]
 async fn a_long_batch_window_gathers_one_batch() {
     let database = Database::with_user_logins().await;

@@ -27,19 +27,23 @@ const MAX_RECEIVE_WAIT: Duration = Duration::from_secs(4);
 const MAX_RECEIVE_TIME: Duration = Duration::from_millis(200);
 
 impl DrainLoop<'_> {
-    /// Gathers a batch: an empty one if no message came in time. A request is never cancelled, because the messages
-    /// that it receives would remain invisible. If one fails, the batch so far is returned; the error is logged, and
-    /// occurs again. After a full batch there are probably more messages, so all requests begin at once, and end with
-    /// the first that receives nothing.
-    pub(super) async fn gather_batch(&self, was_full: bool) -> Result<ReceivedBatch, AwsError> {
-        let (mut batch, size) = (ReceivedBatch::new(), self.pace.messages());
+    /// Gathers a batch of at most `size` messages: an empty one if no message came in time. A request is never
+    /// cancelled, because the messages that it receives would remain invisible. If one fails, the batch so far is
+    /// returned; the error is logged, and occurs again. After a full batch there are probably more messages, so all
+    /// requests begin at once, and end with the first that receives nothing.
+    pub(super) async fn gather_batch(
+        &self,
+        size: usize,
+        was_full: bool,
+    ) -> Result<ReceivedBatch, AwsError> {
+        let mut batch = ReceivedBatch::new();
         let (mut is_over, mut is_silent) = (false, false);
         if !was_full {
-            let first = self.receive_first().await?;
+            let first = self.receive_first(size).await?;
             is_over = first.is_empty();
             self.source.add(&mut batch, first);
         }
-        let (window, concurrency) = self.requests();
+        let (window, concurrency) = (self.window(), self.pace.requests());
         let until = Instant::now() + window;
         let (mut receiving, mut requested) = (FuturesUnordered::new(), 0);
         loop {
@@ -76,21 +80,21 @@ impl DrainLoop<'_> {
         }
     }
 
-    /// How long it waits for more messages, and how many requests it makes at a time.
-    fn requests(&self) -> (Duration, usize) {
+    /// How long it waits for more messages.
+    fn window(&self) -> Duration {
         match self.source.queue.is_fifo() {
             // SQS delivers nothing of a FIFO group with a message in flight, so waiting brings nothing.
-            true => (Duration::ZERO, 1),
-            false => (self.limits.window, self.pace.requests()),
+            true => Duration::ZERO,
+            false => self.limits.window,
         }
     }
 
     /// Waits for the first messages of a batch: none if none came in time, or an end was requested.
-    async fn receive_first(&self) -> Result<Vec<Message>, AwsError> {
+    async fn receive_first(&self, count: usize) -> Result<Vec<Message>, AwsError> {
         let until = Instant::now() + self.limits.wait;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let messages = self.receive(self.pace.messages(), left).await?;
+            let messages = self.receive(count, left).await?;
             if !messages.is_empty() || self.stop.is_asked() || Instant::now() >= until {
                 return Ok(messages);
             }

@@ -113,7 +113,10 @@ impl Drain {
         let (source, database, handler, max_invisible) = opened?;
         let drain = DrainLoop {
             limits: self.limits(),
-            pace: Pace::new(self.concurrency, self.batch_size),
+            pace: match source.queue.is_fifo() {
+                true => Pace::of_fifo(self.batch_size),
+                false => Pace::new(self.concurrency, self.batch_size),
+            },
             is_following: self.follow,
             waits_for_invisible: self.wait_invisible,
             max_invisible,

@@ -9,7 +9,7 @@ use sqs_to_postgres::sqs::batch::MAX_ENTRIES;
 /// Requests at a time at first, and while the queue has too few messages for a batch.
 const FEWEST_REQUESTS: usize = 8;
 
-/// More bring nothing: one core then has no time left to read the answers (`benches/README.md`).
+/// With a hundred, a drain was 4% faster and took a quarter more memory.
 const MOST_REQUESTS: usize = 64;
 
 /// So many messages make a batch, for each of the requests: an answer has ten at most.
@@ -59,6 +59,15 @@ impl Pace {
             chosen: Cell::new(FEWEST_REQUESTS),
             most: Cell::new(FEWEST_REQUESTS),
         }
+    }
+
+    /// The pace of a FIFO queue: with several requests at a time, messages of a group could change places.
+    pub(super) fn of_fifo(messages: Choice) -> Self {
+        let messages = match messages {
+            Choice::Auto => Choice::Fixed(MOST_MESSAGES),
+            given @ Choice::Fixed(_) => given,
+        };
+        Self::new(Choice::Fixed(1), messages)
     }
 
     /// The receive requests at a time.

@@ -37,7 +37,8 @@ use crate::cli::signals::Stop;
 /// the longest. A FIFO queue delivers nothing of a group with a message in flight, so there is only one.
 const BATCHES: usize = 8;
 
-/// Of these, the batches that are gathered and wait to be stored. Only so many are in memory as a whole.
+/// Of these, how many wait to be stored. With the one that is gathered and the one that is stored, only so many are in
+/// memory as a whole.
 const READY: usize = 1;
 
 /// Time to retry a batch while the database is unavailable, time for a statement (longer than in the function, so
@@ -170,7 +171,7 @@ impl DrainLoop<'_> {
                 permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
             };
             let (size, began) = (self.pace.messages(), Instant::now());
-            match self.gather_batch(was_full).await {
+            match self.gather_batch(size, was_full).await {
                 Ok(batch) => {
                     self.status.counts().is_queue_down = false;
                     (only_failures, only_failures_for) = match self.has_new(&batch) {
