@@ -62,6 +62,7 @@ STACK_TESTS_module := module image site moving installers
 RUST_TEST_GROUPS := $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs crates/*/tests/*/main.rs)))
 RUST_TESTS_OTHERS := $(patsubst %.rs,--test %,$(notdir $(wildcard tests/*.rs crates/*/tests/*.rs)))
 TESTED := --locked --workspace
+SKIPPED := --skip quiet:: --skip alone::
 TESTED_PROGRAMS := $(CURDIR)/target/tested
 TESTED_RELEASE := $(TESTED_PROGRAMS)/release
 TESTED_BINARY = target/$(CARGO_BUILD_TARGET)/debug/bootstrap
@@ -119,8 +120,8 @@ test: prepared ## run every test, on the stack (started for it if it is not up)
 	@$(LOCAL_STACK) with $(MAKE) --no-print-directory test-all
 
 # Compiled first, so that no group waits for cargo, and the release before the programs, because cargo-lambda moves
-# what cargo has built. Concurrent groups show their output when they have ended. Tests that measure time, or need the
-# stack to themselves, come last, one at a time.
+# what cargo has built. Concurrent groups show their output when they have ended. Tests that measure how long something
+# waits come when these are done, and last those that load the machine or need the stack to themselves, one at a time.
 .PHONY: test-all
 test-all: export TESTED_PROGRAMS := $(TESTED_PROGRAMS)
 test-all: export TESTED_RELEASE := $(TESTED_RELEASE)
@@ -131,6 +132,7 @@ test-all:
 	cargo test $(TESTED) --no-run
 	@ln -f $(addprefix target/$(CARGO_BUILD_TARGET)/debug/,bootstrap sqs-to-postgres) $(TESTED_PROGRAMS)
 	@$(MAKE) --no-print-directory --jobs --output-sync=target test-side-by-side
+	cargo test $(TESTED) --quiet -- quiet:: --test-threads=12
 	cargo test $(TESTED) --quiet -- alone:: --test-threads=1
 
 .PHONY: test-side-by-side
@@ -139,10 +141,10 @@ test-side-by-side: $(RUST_TEST_GROUPS:%=test-rust-%) test-rust-others $(STACK_TE
 # More threads than processors, because most tests spend their time waiting.
 .PHONY: $(RUST_TEST_GROUPS:%=test-rust-%) test-rust-others
 $(RUST_TEST_GROUPS:%=test-rust-%): test-rust-%:
-	@cargo test $(TESTED) --quiet --test $* -- --skip alone:: --test-threads=6
+	@cargo test $(TESTED) --quiet --test $* -- $(SKIPPED) --test-threads=6
 
 test-rust-others:
-	@cargo test $(TESTED) --quiet --no-fail-fast --lib --bins --examples $(RUST_TESTS_OTHERS) -- --skip alone::
+	@cargo test $(TESTED) --quiet --no-fail-fast --lib --bins --examples $(RUST_TESTS_OTHERS) -- $(SKIPPED)
 	@cargo test $(TESTED) --quiet --doc
 
 .PHONY: $(STACK_TEST_GROUPS:%=test-stack-%)

@@ -60,6 +60,8 @@ def _env(settings: Settings) -> dict[str, str]:
         "GATEWAY_SERVER": "loopback",
         "LOCALSTACK_HOST": address,
         "SQS_ENDPOINT_STRATEGY": "path",
+        # It would send each metric to itself, for more than the request costs. Nothing reads them.
+        "SQS_DISABLE_CLOUDWATCH_METRICS": "1",
         "SERVICES": SERVICES,
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         "LAMBDA_SYNCHRONOUS_CREATE": "1",

@@ -178,8 +178,8 @@ async fn a_dead_letter_names_table_column_and_element_or_what_postgres_refused()
     assert_contains(&reason, "table \"discounts\"");
 }
 
-/// Tests that measure time, or need the stack to themselves.
-mod alone {
+/// Tests that measure how long the function waits.
+mod quiet {
     use super::*;
 
     #[tokio::test]

@@ -410,8 +410,8 @@ async fn stored(database: &Database) -> Vec<String> {
     database.rows(sql).await.into_iter().flatten().collect()
 }
 
-/// Tests that measure time, or need the stack to themselves.
-mod alone {
+/// Tests that measure how long the function waits.
+mod quiet {
     use super::*;
 
     #[tokio::test]

@@ -39,8 +39,8 @@ async fn try_too_late(
     );
 }
 
-/// Tests that measure time, or need the stack to themselves.
-mod alone {
+/// Tests that measure how long the function waits.
+mod quiet {
     use super::*;
 
     #[tokio::test]

@@ -140,11 +140,11 @@ async fn messages_whose_statement_times_out_are_backed_off() {
     assert_eq!(line["messages"], 1);
 }
 
-/// Tests that measure time, or need the stack to themselves.
-mod alone {
+/// Tests that measure how long the function waits.
+mod quiet {
     use super::*;
 
-    /// Alone, SQS needs less.
+    /// On a quiet machine, SQS needs less.
     const TIME: Duration = Duration::from_secs(5);
 
     #[tokio::test]

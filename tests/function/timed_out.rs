@@ -130,7 +130,8 @@ async fn a_row_that_somebody_has_locked_does_not_affect_the_others() {
     a_locked_row_does_not_affect_the_others("lock_timeout%3D1000").await;
 }
 
-mod alone {
+/// Tests that measure how long the function waits.
+mod quiet {
     use super::*;
     use crate::child_tables::started;
 
