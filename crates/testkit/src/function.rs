@@ -236,6 +236,7 @@ impl Function {
 
     async fn outcome(&mut self) -> Outcome {
         tokio::select! {
+            biased; // It may end after its answer.
             outcome = self.outcomes.recv() => outcome.unwrap(),
             status = self.process.wait() => panic!("the function ended with {status:?}: {}", self.log()),
             () = tokio::time::sleep(PATIENCE) => panic!("no answer: {}", self.log()),
