@@ -1,6 +1,6 @@
 //! Measures how much time a busy machine withholds, so that tests that measure time can allow for it.
 //!
-//! Such tests are in modules named `alone`: `make test` runs them one at a time, after all others.
+//! Such tests are in modules named `quiet` or `alone`, which `make test` runs after all others.
 
 use std::hint::black_box;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -44,14 +44,23 @@ impl Yardstick {
 
     /// The time that the machine has withheld since then.
     pub fn withheld_since(&self, started: Instant) -> Duration {
+        self.excesses_since(started).iter().sum()
+    }
+
+    /// The time that it has withheld from one of these short rounds, in 95% of them at most.
+    pub fn withheld_at_a_time_since(&self, started: Instant) -> Duration {
+        let mut excesses = self.excesses_since(started);
+        excesses.sort_unstable();
+        excesses[(excesses.len() - 1) * 95 / 100]
+    }
+
+    /// By how much each round since then took longer than the fastest of all.
+    fn excesses_since(&self, started: Instant) -> Vec<Duration> {
         self.wait_for_a_round_after(Instant::now());
         let rounds = self.rounds.lock().unwrap();
         let quickest = rounds.iter().map(|round| round.took).min().unwrap();
-        rounds
-            .iter()
-            .filter(|round| round.ended > started)
-            .map(|round| round.took - quickest)
-            .sum()
+        let since = rounds.iter().filter(|round| round.ended > started);
+        since.map(|round| round.took - quickest).collect()
     }
 
     /// The machine may have stood still in the current round.
