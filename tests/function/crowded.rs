@@ -1,5 +1,6 @@
 //! More functions than Postgres accepts connections, and statements that take too long for all of them.
 
+use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -131,9 +132,10 @@ async fn load(house: &House, functions: &mut [Function], queue: &Queue, secs: u6
         is_sent.send_replace(true);
         (sent, other.p95())
     };
+    let polling = Cell::new(functions.len());
     let polls = functions
         .iter_mut()
-        .map(|function| poll(function, queue, TIME, began, receiver.clone()));
+        .map(|function| poll(function, queue, TIME, began, receiver.clone(), &polling));
     let ((sent, p95), polled) = join!(sending, join_all(polls));
     Load { sent, polled, p95 }
 }

@@ -1,5 +1,6 @@
 //! A long run. `make soak MINUTES=60` makes it longer than `make test` does.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::process::Stdio;
@@ -129,13 +130,16 @@ pub(crate) struct Polled {
 }
 
 /// Does what Lambda does: passes batches of a queue to the function, and deletes what it has acknowledged, until all are
-/// sent and none is left.
+/// sent and none is left. After a failed invocation Lambda gives a queue fewer functions
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>): once all are sent, a function that
+/// fails is the next to go, unless it is the last of those that poll.
 pub(crate) async fn poll(
     function: &mut Function,
     queue: &Queue,
     time: Duration,
     began: Instant,
     is_sent: watch::Receiver<bool>,
+    polling: &Cell<usize>,
 ) -> Polled {
     let mut polled = Polled::default();
     loop {
@@ -158,6 +162,10 @@ pub(crate) async fn poll(
             Outcome::Error(_) => {
                 polled.failed += 1;
                 polled.given_back += messages.len();
+                if *is_sent.borrow() && polling.get() > 1 {
+                    polling.set(polling.get() - 1);
+                    return polled;
+                }
                 continue;
             }
         };
@@ -329,7 +337,7 @@ mod alone {
         let drain = drain(&url, &file, &of_drain, &dead_letters);
         let processes = [function.id(), drain.id().unwrap()];
 
-        let (is_sent, receiver) = watch::channel(false);
+        let ((is_sent, receiver), one) = (watch::channel(false), Cell::new(1));
         let began = Instant::now();
         let until = began + plan.run;
         let sending = async {
@@ -342,7 +350,7 @@ mod alone {
         };
         let (sent, polled, memory, restarts) = tokio::join!(
             sending,
-            poll(&mut function, &of_function, TIME, began, receiver),
+            poll(&mut function, &of_function, TIME, began, receiver, &one),
             watch_memory(processes, began, until),
             restart_often(&mut postgres, plan.restart_every, until),
         );
