@@ -123,6 +123,8 @@ fn drain(
     let mut command = Command::new(tool);
     command
         .args(["drain", "--wait-time-seconds", "1", "--json"])
+        // The last batch would wait for more messages.
+        .args(["--batch-window", "0"])
         .args(["--queue-url", &format!("{}/backlog", sqs.endpoint)])
         .args(["--endpoint-url", &sqs.endpoint])
         .env_clear()

@@ -39,6 +39,9 @@ pub struct State {
     pub is_mute: bool,
     /// The number of receive requests, answered or not.
     pub asked: usize,
+    receiving: usize,
+    /// The most receive requests at a time.
+    pub most_receiving: usize,
     /// Messages that are in flight elsewhere.
     pub hidden: usize,
     /// Comes when the first receive is answered.
@@ -109,8 +112,15 @@ impl SqsDouble {
         let shared = Arc::clone(&state);
         let address = serve(move |request| {
             let due = Instant::now() + answer_time;
+            let receives = usize::from(request.operation() == "ReceiveMessage");
+            {
+                let mut state = shared.lock().unwrap();
+                state.receiving += receives;
+                state.most_receiving = state.most_receiving.max(state.receiving);
+            }
             let answer = answer(&shared, request);
             sleep(due.saturating_duration_since(Instant::now()));
+            shared.lock().unwrap().receiving -= receives;
             answer
         });
         Self {

@@ -485,23 +485,49 @@ fn drain_from(double: &SqsDouble, options: &str) -> String {
     )
 }
 
+/// So many messages; a request takes a twentieth of a second.
+fn long_queue(messages: usize) -> SqsDouble {
+    let messages = (0..messages).map(|number| {
+        let id = format!("00000000-0000-4000-8000-{number:012}");
+        json!({"MessageId": id, "ReceiptHandle": number.to_string(), "Body": login().to_string(), "MD5OfBody": "",
+            "Attributes": {"SentTimestamp": "1769903999500"}})
+    });
+    SqsDouble::holding(messages, Duration::from_millis(50))
+}
+
+/// A batch of twenty needs two requests.
+#[tokio::test]
+async fn the_next_batch_is_requested_before_a_batch_is_full_and_released_when_the_drain_is_interrupted()
+ {
+    const MESSAGES: usize = 5_000;
+    let database = Database::with_user_logins().await;
+    let double = long_queue(MESSAGES);
+    let options = "--batch-size 20 --concurrency 4";
+    let tool = Tool::on(&database).on_aws();
+    let drain = tool.start(&drain_from(&double, options));
+    eventually("the next batch is requested", async || {
+        (double.state().most_receiving == 4).then_some(())
+    })
+    .await;
+    drain.signal("TERM");
+    drain.end().await.exits(1);
+    let (waiting, in_flight) = double.left();
+    let stored = database.count("user_logins").await as usize;
+    assert_eq!(stored, MESSAGES - waiting - in_flight);
+    let released = double.state().backed_off.clone();
+    assert!(released.iter().all(|(_, timeout)| *timeout == 0));
+    assert_eq!(released.len(), in_flight);
+}
+
 /// Nothing is stored yet when the first full batch is received, so receiving it is what limits the drain.
 #[tokio::test]
 async fn a_long_queue_is_received_with_more_requests_which_the_summary_says() {
     let database = Database::with_user_logins().await;
-    let long_queue = || {
-        let messages = (0..300).map(|number| {
-            let id = format!("00000000-0000-4000-8000-{number:012}");
-            json!({"MessageId": id, "ReceiptHandle": number.to_string(), "Body": login().to_string(), "MD5OfBody": "",
-                "Attributes": {"SentTimestamp": "1769903999500"}})
-        });
-        SqsDouble::holding(messages, Duration::from_millis(50))
-    };
     let tool = Tool::on(&database).on_aws();
-    let drain = drain_from(&long_queue(), "--wait-time-seconds 1");
+    let drain = drain_from(&long_queue(300), "--wait-time-seconds 1");
     let drained = tool.run(&drain).await.exits(0);
     assert_contains(&drained.out, "; chose up to ");
-    let double = long_queue();
+    let double = long_queue(300);
     let drain = drain_from(&double, "--wait-time-seconds 1 --concurrency 12");
     let drained = tool.run(&drain).await.exits(0);
     assert!(!drained.out.contains("chose"), "{}", drained.out);

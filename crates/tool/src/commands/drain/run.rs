@@ -18,9 +18,11 @@ use sqs_to_postgres::load::LoadError;
 use sqs_to_postgres::sqs::Receipt;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::batch::ReceivedBatch;
+use super::gather::Requests;
 use super::pace::Pace;
 use super::serve;
 use super::source::Source;
@@ -37,8 +39,8 @@ use crate::cli::signals::Stop;
 /// the longest. A FIFO queue delivers nothing of a group with a message in flight, so there is only one.
 const BATCHES: usize = 8;
 
-/// Of these, how many wait to be stored. With the one that is gathered and the one that is stored, only so many are in
-/// memory as a whole.
+/// Of these, how many wait to be stored. With the one that is gathered, the next one, which is requested already, and the
+/// one that is stored, only so many are in memory as a whole.
 const READY: usize = 1;
 
 /// Time to retry a batch while the database is unavailable, time for a statement (longer than in the function, so
@@ -163,15 +165,28 @@ impl DrainLoop<'_> {
         // A message that fails, and becomes visible at once, would keep the queue from ever being empty.
         let (mut only_failures, mut only_failures_for) = (0, Duration::ZERO);
         let mut was_full = false;
+        let (mut requests, mut next) = (Requests::none(), None);
         loop {
             let ready = Instant::now();
-            let permit = tokio::select! {
-                biased;
-                () = self.stop.asked() => return None,
-                permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
+            let permit = match next.take() {
+                Some(permit) if !requests.is_none() => permit,
+                _ => tokio::select! {
+                    biased;
+                    () = self.stop.asked() => return None,
+                    permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
+                },
             };
             let (size, began) = (self.pace.messages(), Instant::now());
-            match self.gather_batch(size, was_full).await {
+            // Messages must not wait between the batches: those of the next one are requested only if this one need not
+            // wait to be stored, and the next one has a permit.
+            let goes_on = || {
+                if was_full && only_failures == 0 && next.is_none() && batches.capacity() > 0 {
+                    next = Arc::clone(&permits).try_acquire_owned().ok();
+                }
+                next.is_some()
+            };
+            let gathered = self.gather_batch(&mut requests, size, was_full, goes_on);
+            match gathered.await {
                 Ok(batch) => {
                     self.status.counts().is_queue_down = false;
                     (only_failures, only_failures_for) = match self.has_new(&batch) {
@@ -181,12 +196,14 @@ impl DrainLoop<'_> {
                     let is_empty = batch.len() == 0 && !was_full;
                     let has_only_failures =
                         only_failures >= MIN_RECEIVES && only_failures_for >= self.limits.wait;
-                    let is_over = is_empty || has_only_failures;
+                    let is_over = (is_empty || has_only_failures) && requests.is_none();
                     was_full = batch.len() >= size;
                     let received = began.elapsed();
                     self.status.counts().received += batch.len();
                     if batch.len() > 0 {
                         batches.send((batch, permit)).await.ok()?;
+                        // If it need not wait to be stored, there is a place for the next one.
+                        yield_now().await;
                     }
                     let waited = ready.elapsed().saturating_sub(received);
                     self.pace.follow(was_full, waited, received);
