@@ -178,10 +178,9 @@ impl DrainLoop<'_> {
             };
             let (size, began) = (self.pace.messages(), Instant::now());
             // Messages must not wait between the batches: those of the next one are requested only if this one need not
-            // wait to be stored, and the next one has a permit. With `--follow`, flat memory is worth more than speed.
-            let may_go_on = was_full && only_failures == 0 && !self.is_following;
+            // wait to be stored, and the next one has a permit.
             let goes_on = || {
-                if may_go_on && next.is_none() && batches.capacity() > 0 {
+                if was_full && only_failures == 0 && next.is_none() && batches.capacity() > 0 {
                     next = Arc::clone(&permits).try_acquire_owned().ok();
                 }
                 next.is_some()
