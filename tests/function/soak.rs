@@ -41,6 +41,10 @@ struct Plan {
     restart_every: Duration,
     looked_at: Duration,
     warm_after: Duration,
+    /// The heap takes its largest batch once, after a restart on a busy machine, which may come late in a short run.
+    /// What grows with each batch, `twenty_thousand_invocations_leave_no_memory_behind` finds, and for `drain`
+    /// `twenty_thousand_batches_leave_no_memory_behind`.
+    tolerated_mib: f64,
 }
 
 impl Plan {
@@ -52,6 +56,7 @@ impl Plan {
             restart_every: (run / 12).max(Duration::from_secs(15)),
             looked_at,
             warm_after: (run / 6).max(Duration::from_secs(20)),
+            tolerated_mib: if minutes < 10.0 { 1.0 } else { 0.0 },
         }
     }
 
@@ -262,8 +267,8 @@ struct Change {
 }
 
 impl Change {
-    fn assert_at_most(&self, factor: f64) {
-        assert!(self.after <= self.before * factor, "{self}");
+    fn assert_at_most(&self, factor: f64, more: f64) {
+        assert!(self.after <= self.before * factor + more, "{self}");
     }
 }
 
@@ -404,8 +409,10 @@ mod alone {
             after: of(&late, process),
         });
         eprintln!("{median}\n{p95}\n{}\n{}", memory[0], memory[1]);
-        memory.iter().for_each(|memory| memory.assert_at_most(1.05));
+        for memory in memory {
+            memory.assert_at_most(1.05, plan.tolerated_mib);
+        }
         // Others may need the machine meanwhile.
-        median.assert_at_most(2.0);
+        median.assert_at_most(2.0, 0.0);
     }
 }
