@@ -168,9 +168,12 @@ impl DrainLoop<'_> {
         let (mut requests, mut next) = (Requests::none(), None);
         loop {
             let ready = Instant::now();
+            if self.stop.is_asked() && requests.is_none() {
+                return None;
+            }
             let permit = match next.take() {
-                Some(permit) if !requests.is_none() => permit,
-                _ => tokio::select! {
+                Some(permit) => permit,
+                None => tokio::select! {
                     biased;
                     () = self.stop.asked() => return None,
                     permit = Arc::clone(&permits).acquire_owned() => permit.ok()?,
