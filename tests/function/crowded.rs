@@ -128,7 +128,8 @@ async fn load(house: &House, functions: &mut [Function], queue: &Queue, secs: u6
     let until = began + Duration::from_secs(secs);
     let sending = async {
         let other = OtherClient::of(house);
-        let sent = send_steadily(queue, Duration::from_millis(100), until).await;
+        let mut sent = Sent::default();
+        send_steadily(queue, &mut sent, Duration::from_millis(100), until).await;
         is_sent.send_replace(true);
         (sent, other.p95())
     };
