@@ -148,15 +148,15 @@ impl<'a> Contender<'a> {
                 })
             }
             Kind::Function(setup) => {
-                let mut functions = Vec::new();
-                for place in 0..self.at_once {
+                let starting = (0..self.at_once).map(async |place| {
                     let [first, batches] = shares(place);
                     let mut function = setup.clone().start().await;
                     for batch in first {
                         function.handle(&batch.event).await;
                     }
-                    functions.push((function, batches));
-                }
+                    (function, batches)
+                });
+                let mut functions = join_all(starting).await;
                 let ids: Vec<u32> = functions
                     .iter()
                     .map(|(function, _)| function.id())
