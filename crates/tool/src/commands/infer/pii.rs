@@ -316,7 +316,6 @@ fn is_one(word: &str, known: &str) -> bool {
 fn is_name_of_person(words: &[String]) -> bool {
     let is_whose = |whose: Option<&String>| whose.is_some_and(|whose| is_one(whose, PERSONS));
     match words {
-        [name, whose] if name == "name" && is_one(whose, PERSONS) => return true,
         [.., name, whose] if name == "name" && is_one(whose, PERSONS) => return true,
         [.., name] if name != "name" => return false,
         _ => {}
