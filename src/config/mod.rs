@@ -102,7 +102,7 @@ pub struct DatabaseSecretSettings {
 #[derive(Debug)]
 pub struct QueueSettings {
     /// `OUTAGE_BACKOFF_SECS`: the visibility timeout that an outage gives a message after its first delivery;
-    /// it doubles with each further one, up to 900 seconds.
+    /// it doubles with each further one, up to 900 seconds, and is longer by up to half at random, up to 1,080.
     pub outage_backoff: Duration,
     /// `DEAD_LETTER_QUEUE_URL`: the queue for messages that can never succeed. If it is unset, SQS moves them after
     /// `maxReceiveCount` deliveries.

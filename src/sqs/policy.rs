@@ -6,12 +6,15 @@ use mapping::{Rule, S3Fault};
 
 use crate::config::QueueSettings;
 
-/// The longest time for which an outage backs a message off.
+/// The doubling of a back-off ends here.
 const MAX_BACK_OFF: Duration = Duration::from_secs(900);
 
 /// A back-off is longer by up to this share of itself, at random: functions that failed together would otherwise come
 /// back together. It is never shorter, so that an outage does not use up more deliveries.
 const JITTER: f64 = 0.5;
+
+/// With jitter it is no longer than this: the alarms of `template.yaml` take failures within 20 minutes for one outage.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1_080);
 
 /// A refusal may pass by itself, for example when the row that a foreign key refers to is stored a moment later. A
 /// mapping that rejects every message may be corrected. Two more deliveries give them the time of two visibility
@@ -118,23 +121,24 @@ impl FailurePolicy {
         }
     }
 
-    /// For how long an outage backs a message off: base × 2^(delivery − 1) with jitter, up to the cap.
+    /// For how long an outage backs a message off: base × 2^(delivery − 1), up to the cap, and jitter.
     pub fn outage_back_off(&self, delivery: u32) -> Duration {
-        let least = self.least_back_off(delivery);
-        let jitter = least.mul_f64(JITTER * fastrand::f64());
-        (least + jitter).min(MAX_BACK_OFF)
+        let (least, most) = self.back_offs(delivery);
+        least + (most - least).mul_f64(fastrand::f64())
     }
 
-    fn least_back_off(&self, delivery: u32) -> Duration {
+    /// Its bounds.
+    fn back_offs(&self, delivery: u32) -> (Duration, Duration) {
         let doubled = 2_u32.saturating_pow(delivery.saturating_sub(1));
-        let back_off = self.outage_backoff.saturating_mul(doubled);
-        back_off.min(MAX_BACK_OFF)
+        let least = self.outage_backoff.saturating_mul(doubled);
+        let least = least.min(MAX_BACK_OFF);
+        (least, least.mul_f64(1.0 + JITTER).min(LONGEST_BACK_OFF))
     }
 
     /// The longest time for which a message that was received may remain invisible, whatever the queue's visibility
     /// timeout.
     pub fn longest_back_off(&self) -> Duration {
-        self.least_back_off(u32::MAX)
+        self.back_offs(u32::MAX).1
     }
 }
 
@@ -395,8 +399,8 @@ mod tests {
             120..=180,
             240..=360,
             480..=720,
-            900..=900,
-            900..=900,
+            900..=1_080,
+            900..=1_080,
         ];
         for _ in 0..100 {
             let delays = policy_of_60.dispositions(&failed, 0);
@@ -407,15 +411,17 @@ mod tests {
             }
         }
         let longest = [60, 0].map(|base| policy(None, base).longest_back_off().as_secs());
-        assert_eq!(longest, [900, 0]);
+        assert_eq!(longest, [1_080, 0]);
     }
 
     #[test]
     fn messages_that_failed_together_come_back_one_after_the_other() {
         let policy = policy(None, 60);
-        let delays: BTreeSet<u64> = (0..100)
-            .map(|_| policy.outage_back_off(1).as_secs())
-            .collect();
-        assert!(delays.len() > 10, "{delays:?}");
+        for delivery in [1, 5, 400] {
+            let delays: BTreeSet<u64> = (0..100)
+                .map(|_| policy.outage_back_off(delivery).as_secs())
+                .collect();
+            assert!(delays.len() > 10, "{delivery}: {delays:?}");
+        }
     }
 }

@@ -363,8 +363,8 @@ def test_every_alarm_says_when_it_is_over(template: dict[str, Any]) -> None:
 
 
 DAY_MINUTES = 24 * 60
-OUTAGE_TRIES_SECS = (0, 60, 180, 420, 900, 1800, 2700, 3600, 4500)
-"""When a batch fails that each time is backed off for longer, up to 15 minutes."""
+OUTAGE_TRIES_SECS = (0, 90, 270, 630, 1350, 2430, 3510, 4590, 5670)
+"""When a batch fails that is always backed off for as long as possible, at last for 18 minutes."""
 
 
 def times_raised(template: dict[str, Any], alarm: str, minutes: Iterable[int]) -> int:

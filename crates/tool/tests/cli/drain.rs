@@ -216,7 +216,7 @@ async fn messages_that_others_received_are_not_passed_over_in_silence() {
         (drained.code, drained.out.as_str()),
         (
             1,
-            "no messages; 1 invisible in the queue: 1 received by another consumer or an earlier run, delayed, or backed off (visible again within 900 s; --wait-invisible waits for them)\n"
+            "no messages; 1 invisible in the queue: 1 received by another consumer or an earlier run, delayed, or backed off (visible again within 1080 s; --wait-invisible waits for them)\n"
         ),
         "{}",
         drained.err
@@ -246,7 +246,7 @@ async fn messages_that_failed_are_counted_apart_from_others_that_are_invisible()
     let drained = start(&queue, &database, "").end().await.exits(1);
     assert_ends(
         &drained.out,
-        "; 2 failed; 5 invisible in the queue: 2 failed in this run (visible again within 60 s), 3 received by another consumer or an earlier run, delayed, or backed off (visible again within 900 s; --wait-invisible waits for them)\n",
+        "; 2 failed; 5 invisible in the queue: 2 failed in this run (visible again within 60 s), 3 received by another consumer or an earlier run, delayed, or backed off (visible again within 1080 s; --wait-invisible waits for them)\n",
     );
 }
 
