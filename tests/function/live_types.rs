@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::child_tables::invoke;
 use testkit::batch::{Batch, ids};
+use testkit::extensions::{ExtensionServer, connect};
 use testkit::{Database, Setup};
 
 /// Rows of a key, with children, that messages delete.
@@ -151,4 +152,59 @@ async fn a_key_whose_type_changes_while_the_function_is_warm_is_compared_by_the_
         .await;
     assert_eq!(invoke(&mut function, deletion("ab ", 4)).await, ids(&[]));
     assert_eq!(stored(&database).await, [""; 0]);
+}
+
+/// Types that ignore case, of which Postgres itself has none.
+#[tokio::test]
+async fn keys_that_differ_in_case_are_one_key_where_the_type_or_the_collation_ignores_case() {
+    let Some(server) = ExtensionServer::with(&["citext"], "postgresql").await else {
+        return;
+    };
+    let client = connect(&server.url()).await;
+    let collation =
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    client.batch_execute(collation).await.unwrap();
+    let stored = async || {
+        let sql = "SELECT lower(k::text) || ' v' || v AS row FROM parents \
+                   UNION ALL SELECT lower(k::text) || ' ' || child FROM children ORDER BY 1";
+        let rows = client.query(sql, &[]).await.unwrap();
+        let rows = rows.iter().map(|row| row.get::<_, String>(0));
+        rows.collect::<Vec<_>>()
+    };
+    let row = |key: &str, v: i64| json!({"k": key, "v": v, "children": [{"name": "x"}]});
+    let deletion = |key: &str, v: i64| json!({"op": "d", "k": key, "v": v});
+    for key_type in ["citext", "text COLLATE ci"] {
+        for (mapping, children) in [(alone(), false), (MAPPING, true)] {
+            client
+                .batch_execute(&format!(
+                    "DROP TABLE IF EXISTS parents, children; \
+                     CREATE TABLE parents (k {key_type} PRIMARY KEY, v integer); \
+                     CREATE TABLE children (k {key_type}, child text, PRIMARY KEY (k, child))"
+                ))
+                .await
+                .unwrap();
+            let setup = Setup::bare().set("DATABASE_URL", &server.url());
+            let mut function = setup.mapping(mapping).start().await;
+            let steps: [(&[Value], &[&str]); 5] = [
+                (&[row("ABC", 1)], &["abc v1", "abc x"]),
+                (&[row("abc", 2)], &["abc v2", "abc x"]),
+                (&[deletion("Abc", 3)], &[]),
+                (&[row("abc", 4), deletion("ABC", 5)], &[]),
+                (&[deletion("abc", 6), row("ABC", 7)], &["abc v7", "abc x"]),
+            ];
+            for (number, (bodies, expected)) in steps.into_iter().enumerate() {
+                let batch = bodies.iter().zip(["a", "b"]);
+                let batch = batch.fold(Batch::new(), |batch, (body, id)| {
+                    batch.body(id, body.clone())
+                });
+                let failed = invoke(&mut function, batch).await;
+                assert_eq!(failed, ids(&[]), "{}", function.log());
+                let expected = match children {
+                    true => expected,
+                    false => expected.get(..1).unwrap_or_default(),
+                };
+                assert_eq!(stored().await, expected, "{key_type}, step {number}");
+            }
+        }
+    }
 }

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::child_tables::invoke;
 use testkit::batch::{Batch, ids};
+use testkit::proxy::Proxy;
 use testkit::statements::{note, noted};
-use testkit::{Database, Setup};
+use testkit::{Database, Setup, server_address};
 
 const PRODUCTS: &str = r#"
 [[table]]
@@ -202,4 +203,51 @@ async fn a_batch_with_deletions_is_one_statement_unless_a_foreign_key_cascades()
         assert_eq!(invoke(&mut function, batch(&bodies)).await, ids(&[]));
         assert_eq!(noted(&database).await.len(), statements, "{action}");
     }
+}
+
+/// A batch that is divided is committed by a statement of its own, which may fail like those before it.
+#[tokio::test]
+async fn a_batch_of_several_statements_is_stored_only_if_its_commit_succeeds() {
+    let mapping = &mappings()[0];
+    let database = with_tables(mapping, "ON DELETE CASCADE").await;
+    database
+        .execute(
+            "CREATE TABLE skus (sku text PRIMARY KEY); INSERT INTO skus VALUES ('b'); \
+             ALTER TABLE lines ADD FOREIGN KEY (sku) REFERENCES skus DEFERRABLE INITIALLY DEFERRED",
+        )
+        .await;
+    let proxy = Proxy::before(server_address()).await;
+    let url = database.url_through(proxy.address);
+    let setup = Setup::on(&database).set("DATABASE_URL", &url);
+    let mut function = setup.mapping(mapping).start().await;
+    let products = batch(&[product("a", 1), product("b", 1), product("c", 1)]);
+    assert_eq!(invoke(&mut function, products).await, ids(&[]));
+    let bodies = [
+        order(1, 1, &["b"]),
+        deletion("a", 2),
+        // Only the commit finds that it is no sku.
+        order(2, 1, &["c"]),
+        order(3, 1, &["b"]),
+    ];
+    assert_eq!(invoke(&mut function, batch(&bodies)).await, ids(&["2"]));
+    let stored_before = [
+        "line 1.0 b",
+        "line 3.0 b",
+        "order 1",
+        "order 3",
+        "product b",
+        "product c",
+    ];
+    assert_eq!(stored(&database).await, stored_before);
+
+    note(&database, "orders").await;
+    proxy.lose_next_commit();
+    let bodies = [order(4, 1, &["b"]), deletion("c", 2), order(5, 1, &["b"])];
+    assert_eq!(invoke(&mut function, batch(&bodies)).await, ids(&[]));
+    let more = ["line 4.0 b", "line 5.0 b", "order 4", "order 5"];
+    let mut expected = [&stored_before[..5], &more].concat();
+    expected.sort_unstable();
+    assert_eq!(stored(&database).await, expected);
+    assert!(noted(&database).await.len() > 1);
+    assert_eq!(proxy.opened(), 2);
 }

@@ -3,8 +3,9 @@
 use crate::remask::{old, ring};
 use crate::tool::Tool;
 use testkit::aws::Secret;
+use testkit::extensions::{ExtensionServer, connect};
 use testkit::hostile_path::hostile_schema;
-use testkit::{Database, assert_contains};
+use testkit::{Database, MASK_KEY, Mapping, assert_contains};
 
 /// A parent with a masked column, a child, and a table that is partitioned.
 const MAPPING: &str = r#"
@@ -162,4 +163,36 @@ async fn a_person_is_found_by_what_the_type_of_the_column_counts_as_equal() {
     let forgotten = tool.run("forget --column email --yes").await;
     assert_eq!(database.count("people").await, 1, "{}", forgotten.err);
     assert_eq!(database.count("visits").await, 1, "{}", forgotten.err);
+}
+
+/// Types that ignore case, of which Postgres itself has none.
+#[tokio::test]
+async fn a_person_is_found_in_any_case_where_the_type_or_the_collation_ignores_it() {
+    let Some(server) = ExtensionServer::with(&["citext"], "postgresql").await else {
+        return;
+    };
+    let client = connect(&server.url()).await;
+    let collation =
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    client.batch_execute(collation).await.unwrap();
+    let mapping = Mapping::of("people").key("email").column("email", "text");
+    let mapping = mapping.with("required", true);
+    for key_type in ["citext", "text COLLATE ci"] {
+        client
+            .batch_execute(&format!(
+                "DROP TABLE IF EXISTS people; CREATE TABLE people (email {key_type} PRIMARY KEY); \
+                 INSERT INTO people VALUES ('Ada@example.org'), ('bob@example.org')"
+            ))
+            .await
+            .unwrap();
+        let tool = Tool::bare()
+            .set("DATABASE_URL", &server.url())
+            .set("MASK_KEY", MASK_KEY)
+            .mapping(&mapping)
+            .input("ada@EXAMPLE.org\n");
+        let forgotten = tool.run("forget --column email --yes").await;
+        let rows = client.query("SELECT email::text FROM people", &[]).await;
+        let left: Vec<String> = rows.unwrap().iter().map(|row| row.get(0)).collect();
+        assert_eq!(left, ["bob@example.org"], "{key_type}: {}", forgotten.err);
+    }
 }
