@@ -140,7 +140,7 @@ fn by_type(field: Field, bodies: &[Body], wrap: Wrap) -> Option<Vec<Route>> {
         let fields = usual_fields(&bodies, |key| field.is_key(key), wrap);
         (fields, text.to_owned())
     });
-    let groups = alike(types);
+    let groups = alike(types)?;
     let text = quoted(&field.text(wrap));
     let fields = groups.iter().map(|_| match &field {
         Field::Key(key) => Field::Key(key.clone()),
@@ -159,19 +159,21 @@ fn by_type(field: Field, bodies: &[Body], wrap: Wrap) -> Option<Vec<Route>> {
     (routes.len() > 1).then_some(routes)
 }
 
-/// Puts items with much the same fields into one group.
-fn alike<T>(items: impl Iterator<Item = (BTreeSet<String>, T)>) -> Vec<Vec<T>> {
+/// Puts items with much the same fields into one group; `None` if these are more than types can be.
+fn alike<T>(items: impl Iterator<Item = (BTreeSet<String>, T)>) -> Option<Vec<Vec<T>>> {
     let mut groups: Vec<(BTreeSet<String>, Vec<T>)> = Vec::new();
     for (fields, item) in items {
+        let is_full = groups.len() == MAX_TYPES;
         let known = groups
             .iter_mut()
             .find(|(known, _)| are_alike(known, &fields));
         match known {
             Some((_, items)) => items.push(item),
+            None if is_full => return None,
             None => groups.push((fields, vec![item])),
         }
     }
-    groups.into_iter().map(|(_, items)| items).collect()
+    Some(groups.into_iter().map(|(_, items)| items).collect())
 }
 
 /// Routes by the keys that all messages of one kind have, and none of another.
@@ -189,11 +191,11 @@ fn by_fields(bodies: &[Body], wrap: Wrap) -> Option<Vec<Route>> {
         let fields = usual_fields(&bodies, |_| false, wrap);
         (fields, bodies)
     });
-    let groups: Vec<Vec<&Body>> = alike(kinds)
+    let groups: Vec<Vec<&Body>> = alike(kinds)?
         .into_iter()
         .map(|kinds| kinds.concat())
         .collect();
-    if groups.len() < 2 || groups.len() > MAX_TYPES || groups.len() * MIN_MESSAGES > bodies.len() {
+    if groups.len() < 2 || groups.len() * MIN_MESSAGES > bodies.len() {
         return None;
     }
     let routes = groups.iter().enumerate().map(|(own, group)| {
@@ -304,6 +306,7 @@ fn usual_fields(bodies: &[&Body], is_type: impl Fn(&str) -> bool, wrap: Wrap) ->
         .filter(|(_, count)| count * 2 >= bodies.len());
     usual.map(|(field, _)| field).collect()
 }
+
 fn add_fields(path: &str, value: &Json, fields: &mut BTreeSet<String>) {
     if !matches!(value, Json::Null | Json::Object(_)) {
         fields.insert(path.to_owned());
@@ -316,4 +319,28 @@ fn add_fields(path: &str, value: &Json, fields: &mut BTreeSet<String>) {
 /// Whether at least half of all fields are in both.
 fn are_alike(a: &BTreeSet<String>, b: &BTreeSet<String>) -> bool {
     a.intersection(b).count() * 2 >= a.union(b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shape::tests::must_be_linear;
+    use super::*;
+
+    #[test]
+    fn the_work_for_a_message_does_not_grow_with_the_number_of_kinds() {
+        const KEYS: usize = 10;
+        must_be_linear(|keys| {
+            let messages = (0..keys / KEYS).map(|sample| {
+                let entries =
+                    (0..KEYS).map(|key| (format!("key_{sample}_{key}"), Json::Bool(true)));
+                Body {
+                    json: Json::Object(entries.collect()),
+                    attributes: IndexMap::new(),
+                    sample,
+                }
+            });
+            let bodies: Vec<_> = messages.collect();
+            assert!(Route::all(&bodies, Wrap::None).is_empty());
+        });
+    }
 }
