@@ -10,7 +10,7 @@ from stack import run
 from stack.deploy import client
 from stack.settings import Settings
 
-TIMEOUT_SECS = 300
+TIMEOUT_SECS = 600
 WINDOW = {
     "x-localstack-sqs-override-wait-time-seconds": str(TIMEOUT_SECS),
     "x-localstack-sqs-override-message-count": "2",

@@ -36,7 +36,7 @@ type = "timestamptz"
 format = "%Y-%m-%d %H:%M"
 zone = "Europe/Zurich"
 """
-TIMEOUT_SECS = 180
+TIMEOUT_SECS = 600
 NONROOT = 65532
 # Its files alone, which cannot be written, as the user of the image if this is root.
 CONTAINER = """\

@@ -18,7 +18,7 @@ from stack.settings import Settings
 
 PAGE = "docs/LOCAL.md"
 EXAMPLES = {"orders": "orders.jsonl", "telemetry": "telemetry.jsonl", "users": "users-sns.jsonl"}
-TIMEOUT_SECS = 300
+TIMEOUT_SECS = 600
 SOME_MESSAGES_ARE_BAD = ("explain", "drain")
 """What ends with 1 then."""
 

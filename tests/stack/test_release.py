@@ -15,7 +15,7 @@ from stacks import GOOD
 
 PAGE = "docs/DEPLOY.md"
 UPPERCASE = 'transform = ["uppercase"]\n'
-TIMEOUT_SECS = 300
+TIMEOUT_SECS = 600
 
 
 def stored_locales(release: Release) -> list[str]:

@@ -13,7 +13,7 @@ from stack import deploy, run
 from stack.deploy import Deployment
 from stack.settings import Settings
 
-PATIENCE_SECS = 300
+PATIENCE_SECS = 600
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from stack import run
 from stack.deploy import Deployment
 from stack.settings import Settings
 
-PATIENCE_SECS = 180
+PATIENCE_SECS = 600
 
 
 def stack(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -17,7 +17,7 @@ from stack.settings import Settings
 
 IN_VAIN_SECS = 15
 """For an invocation that waits for the standby until the deadline; to insert before, it has most of them."""
-PATIENCE_SECS = 180
+PATIENCE_SECS = 600
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from stack.logs import readable
 from stack.runtime_api import Invocation, RuntimeApi
 from stack.settings import Settings
 
-PATIENCE_SECS = 180
+PATIENCE_SECS = 600
 
 
 @pytest.mark.usefixtures("steady_build")

@@ -27,7 +27,7 @@ CREATE TRIGGER slowly BEFORE INSERT ON user_logins
     FOR EACH ROW WHEN (NEW.user_id = '{USER}') EXECUTE FUNCTION slowly();
 """
 """So that some are always not yet stored. A batch of 100 takes one of the five seconds of its function."""
-TIMEOUT_SECS = 300
+TIMEOUT_SECS = 600
 
 
 @pytest.fixture

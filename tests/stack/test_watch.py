@@ -16,7 +16,7 @@ from stack.mapping import Mapping
 from stack.processes import free_port
 from stack.settings import Settings, StackError
 
-PATIENCE_SECS = 180
+PATIENCE_SECS = 600
 EVENT = "events/good-batch.json"
 
 
