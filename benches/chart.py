@@ -1,7 +1,8 @@
 """Writes the figures of a run (benches/results.jsonl) into both pages, and draws the chart: `make chart`.
 
-With `--check` it only says whether they are there. A line of a run is a measurement: what was measured, in
-which case, and for each contender its figures: the least, the median and the most of all rounds.
+Another run is kept beside it (benches/results-other.jsonl), to show what both say. With `--check` it only
+says whether the figures are there. A line of a run is a measurement: what was measured, in which case, and
+for each contender its figures: the least, the median and the most of all rounds.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 HERE = Path(__file__).parent
 LAST_RUN = HERE.parent / ".local" / "bench" / "bench.jsonl"
 KEPT = HERE / "results.jsonl"
+OTHER = HERE / "results-other.jsonl"
 PAGE = HERE / "README.md"
 FRONT_PAGE = HERE.parent / "README.md"
 CHART = HERE / "throughput.svg"
@@ -51,11 +53,11 @@ def main() -> None:
             sys.exit("there are no figures: run `make bench-peers` first")
         if not any(line["what"] == "throughput" for line in read(LAST_RUN)):
             sys.exit("the last run did not measure throughput: run `make bench-peers` without BENCH_PARTS")
-        shutil.copy(LAST_RUN, KEPT)
+        keep(LAST_RUN)
     run = read(KEPT)
     files = {
         CHART: chart(of(run, "throughput"), run[0]["machine"]),
-        PAGE: between_markers(PAGE, figures(run)),
+        PAGE: between_markers(PAGE, figures(run, read(OTHER))),
         FRONT_PAGE: between_markers(FRONT_PAGE, table(cases(run, "throughput", speed_and_share))),
     }
     for file, text in files.items():
@@ -65,6 +67,13 @@ def main() -> None:
             print(f"wrote {name}")
         elif file.read_text() != text:
             sys.exit(f"{name} does not hold the figures of {KEPT.relative_to(HERE.parent)}: run `make chart`")
+
+
+def keep(run: Path) -> None:
+    """The run that was kept becomes the other one, unless this is the same."""
+    if run.read_bytes() != KEPT.read_bytes():
+        shutil.copy(KEPT, OTHER)
+        shutil.copy(run, KEPT)
 
 
 def read(file: Path) -> list[Measurement]:
@@ -84,7 +93,7 @@ def between_markers(page: Path, text: str) -> str:
 # The tables. Those of parts that were not measured are missing.
 
 
-def figures(run: list[Measurement]) -> str:
+def figures(run: list[Measurement], other: list[Measurement]) -> str:
     largest = of(run, "throughput")[-1]
     at_largest = largest["case"].replace("batch of ", "at ")
     memory = [(f"peak memory {at_largest}", lambda row: spread(row["peak_mib"], 0, " MiB"))]
@@ -110,7 +119,26 @@ def figures(run: list[Measurement]) -> str:
     ]
     tables = [table(rows) + disturbed(measured) for rows, measured in parts if len(rows) > 1]
     note = f"Medians of {largest['rounds']} rounds, with the least and the most. {run[0]['machine']}.\n"
-    return "\n".join([*tables, note])
+    return "\n".join([*tables, note, table(both(run, other))])
+
+
+def both(run: list[Measurement], other: list[Measurement]) -> list[list[str]]:
+    """A row for each case of both runs: the share of the first contender that ours reached in each."""
+    shares = {line["case"]: share_of_ours(line) for line in other if is_race(line)}
+    rows = [["sqs-to-postgres, of the first column", "this run", "another run"]]
+    for line in filter(is_race, run):
+        if line["case"] in shares:
+            rows.append([line["case"], share_of_ours(line), shares[line["case"]]])
+    return rows
+
+
+def is_race(line: Measurement) -> bool:
+    return "share_percent" in line.get("figures", [{}])[0]
+
+
+def share_of_ours(line: Measurement) -> str:
+    row = next(row for row in line["figures"] if row["name"] == "sqs-to-postgres")
+    return spread(row["share_percent"], 0, "%")
 
 
 def cases(
@@ -153,9 +181,9 @@ def bill(measured: list[Measurement]) -> list[list[str]]:
 
 
 def compute(row: Contender, peer: float | None) -> str:
-    """`$0.0123 · 2.9 s billed · 20%`"""
+    """`$0.000123 · 2.9 s billed · 20%`"""
     dollars, billed = row["compute_dollars"][1], row["billed_secs"]
-    text = f"${dollars:.4f} · {spread(billed, 1, ' s')} billed"
+    text = f"${dollars:.6f} · {spread(billed, 1, ' s')} billed"
     return f"{text} · {100 * dollars / peer:.0f}%" if peer else text
 
 
