@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::child_tables::invoke;
 use testkit::batch::{Batch, ids};
-use testkit::extensions::{ExtensionServer, connect};
+use testkit::extensions::{CASELESS_TYPES, ignoring_case};
 use testkit::{Database, Setup};
 
 /// Rows of a key, with children, that messages delete.
@@ -154,16 +154,11 @@ async fn a_key_whose_type_changes_while_the_function_is_warm_is_compared_by_the_
     assert_eq!(stored(&database).await, [""; 0]);
 }
 
-/// Types that ignore case, of which Postgres itself has none.
 #[tokio::test]
 async fn keys_that_differ_in_case_are_one_key_where_the_type_or_the_collation_ignores_case() {
-    let Some(server) = ExtensionServer::with(&["citext"], "postgresql").await else {
+    let Some((server, client)) = ignoring_case().await else {
         return;
     };
-    let client = connect(&server.url()).await;
-    let collation =
-        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
-    client.batch_execute(collation).await.unwrap();
     let stored = async || {
         let sql = "SELECT lower(k::text) || ' v' || v AS row FROM parents \
                    UNION ALL SELECT lower(k::text) || ' ' || child FROM children ORDER BY 1";
@@ -173,7 +168,7 @@ async fn keys_that_differ_in_case_are_one_key_where_the_type_or_the_collation_ig
     };
     let row = |key: &str, v: i64| json!({"k": key, "v": v, "children": [{"name": "x"}]});
     let deletion = |key: &str, v: i64| json!({"op": "d", "k": key, "v": v});
-    for key_type in ["citext", "text COLLATE ci"] {
+    for key_type in CASELESS_TYPES {
         for (mapping, children) in [(alone(), false), (MAPPING, true)] {
             client
                 .batch_execute(&format!(

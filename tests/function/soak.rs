@@ -419,9 +419,7 @@ mod alone {
             after: of(&late, process),
         });
         eprintln!("{median}\n{p95}\n{}\n{}", memory[0], memory[1]);
-        for memory in memory {
-            memory.assert_at_most(1.05);
-        }
+        memory.iter().for_each(|memory| memory.assert_at_most(1.05));
         // Others may need the machine meanwhile.
         median.assert_at_most(2.0);
     }

@@ -103,6 +103,19 @@ fn url(port: u16) -> String {
     format!("postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
 }
 
+/// Types of columns that ignore case, of which Postgres itself has none, on a server [`ignoring_case`].
+pub const CASELESS_TYPES: [&str; 2] = ["citext", "text COLLATE ci"];
+
+/// A server that has them, and a client of it.
+pub async fn ignoring_case() -> Option<(ExtensionServer, Client)> {
+    let server = ExtensionServer::with(&["citext"], "postgresql").await?;
+    let client = connect(&server.url()).await;
+    let collation =
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    client.batch_execute(collation).await.unwrap();
+    Some((server, client))
+}
+
 /// Reports that a test was left out.
 pub fn left_out(packages: &str) {
     // Bypasses the test harness, which hides the output of tests that pass.

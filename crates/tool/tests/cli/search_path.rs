@@ -3,7 +3,7 @@
 use crate::remask::{old, ring};
 use crate::tool::Tool;
 use testkit::aws::Secret;
-use testkit::extensions::{ExtensionServer, connect};
+use testkit::extensions::{CASELESS_TYPES, ignoring_case};
 use testkit::hostile_path::hostile_schema;
 use testkit::{Database, MASK_KEY, Mapping, assert_contains};
 
@@ -165,19 +165,14 @@ async fn a_person_is_found_by_what_the_type_of_the_column_counts_as_equal() {
     assert_eq!(database.count("visits").await, 1, "{}", forgotten.err);
 }
 
-/// Types that ignore case, of which Postgres itself has none.
 #[tokio::test]
 async fn a_person_is_found_in_any_case_where_the_type_or_the_collation_ignores_it() {
-    let Some(server) = ExtensionServer::with(&["citext"], "postgresql").await else {
+    let Some((server, client)) = ignoring_case().await else {
         return;
     };
-    let client = connect(&server.url()).await;
-    let collation =
-        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
-    client.batch_execute(collation).await.unwrap();
     let mapping = Mapping::of("people").key("email").column("email", "text");
     let mapping = mapping.with("required", true);
-    for key_type in ["citext", "text COLLATE ci"] {
+    for key_type in CASELESS_TYPES {
         client
             .batch_execute(&format!(
                 "DROP TABLE IF EXISTS people; CREATE TABLE people (email {key_type} PRIMARY KEY); \
