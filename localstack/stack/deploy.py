@@ -14,10 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from stack.mapping import Mapping
 from stack.report import step
-from stack.settings import APP_ROLE, DATABASE, LOOPBACK, REGION, Settings, StackError, write_whole
+from stack.settings import (
+    ANSWER_SECS,
+    APP_ROLE,
+    DATABASE,
+    LOOPBACK,
+    REGION,
+    Settings,
+    StackError,
+    write_whole,
+)
 
 ARTIFACTS_BUCKET = "sam-artifacts"
 DATABASE_SECRET = "sqs-to-postgres/database"
@@ -82,6 +92,7 @@ def client(settings: Settings, service: str) -> Any:  # noqa: ANN401 (boto3 make
         region_name=env["AWS_DEFAULT_REGION"],
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        config=Config(read_timeout=ANSWER_SECS),
     )
 
 

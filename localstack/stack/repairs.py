@@ -2,6 +2,7 @@
 
 from threading import get_ident
 
+from botocore.config import Config
 from localstack.aws.api import RequestContext
 from localstack.aws.api.sqs import ReceiveMessageResult
 from localstack.services.cloudformation.engine.v2.change_set_model import (
@@ -18,6 +19,8 @@ from localstack.services.cloudformation.engine.v2.change_set_model_preproc impor
 from localstack.services.sqs.models import MessageGroup, SqsMessage, SqsQueue
 from localstack.services.sqs.provider import SqsProvider
 from localstack.services.sqs.queue import InterruptiblePriorityQueue
+
+from stack.settings import ANSWER_SECS
 
 
 def find_in_map_by_parameter() -> None:
@@ -48,6 +51,15 @@ def lists_of_deployed_parameters() -> None:
         return delta
 
     ChangeSetModelPreproc.visit_node_parameter = visit
+
+
+def answers_of_a_busy_machine() -> None:
+    """Lets LocalStack wait for its own answers.
+
+    After 60 s its clients would send a request again that takes effect all the same. A stack then fails
+    because its function exists already.
+    """
+    Config.OPTION_DEFAULTS["read_timeout"] = ANSWER_SECS
 
 
 def messages_that_are_being_received() -> None:

@@ -26,6 +26,7 @@ class LoopbackServerPlugin(RuntimeServerPlugin):
         s3.DEFAULT_S3_TMP_DIR = f"{tempfile.gettempdir()}/s3"
         repairs.find_in_map_by_parameter()
         repairs.lists_of_deployed_parameters()
+        repairs.answers_of_a_busy_machine()
         repairs.messages_that_are_being_received()
         return LoopbackServer()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore.exceptions import WaiterError
 
 from stack import deploy
 from stack.deploy import Deployment, client, stop_polling
@@ -153,8 +154,17 @@ class Stacks:
 
     def wait(self, action: str, name: str) -> Deployment:
         waiter = self._cloudformation.get_waiter(f"stack_{action}_complete")
-        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+        try:
+            waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+        except WaiterError as error:
+            raise AssertionError(f"{name} was not deployed: {self._faults(name)}") from error
         return Deployment.read(self.settings, name)
+
+    def _faults(self, name: str) -> str:
+        """What failed, and why: the status alone does not tell."""
+        events = self._cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+        reasons = [(event["LogicalResourceId"], event.get("ResourceStatusReason")) for event in events]
+        return "; ".join(f"{resource}: {reason}" for resource, reason in reasons if reason)
 
     def end(self) -> None:
         for name in self._names:
