@@ -19,10 +19,10 @@ from botocore.config import Config
 from stack.mapping import Mapping
 from stack.report import step
 from stack.settings import (
-    ANSWER_SECS,
     APP_ROLE,
     DATABASE,
     LOOPBACK,
+    PATIENCE_SECS,
     REGION,
     Settings,
     StackError,
@@ -92,7 +92,7 @@ def client(settings: Settings, service: str) -> Any:  # noqa: ANN401 (boto3 make
         region_name=env["AWS_DEFAULT_REGION"],
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        config=Config(read_timeout=ANSWER_SECS),
+        config=Config(read_timeout=PATIENCE_SECS),
     )
 
 

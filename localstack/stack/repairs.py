@@ -20,7 +20,7 @@ from localstack.services.sqs.models import MessageGroup, SqsMessage, SqsQueue
 from localstack.services.sqs.provider import SqsProvider
 from localstack.services.sqs.queue import InterruptiblePriorityQueue
 
-from stack.settings import ANSWER_SECS
+from stack.settings import PATIENCE_SECS
 
 
 def find_in_map_by_parameter() -> None:
@@ -59,7 +59,7 @@ def answers_of_a_busy_machine() -> None:
     After 60 s its clients would send a request again that takes effect all the same. A stack then fails
     because its function exists already.
     """
-    Config.OPTION_DEFAULTS["read_timeout"] = ANSWER_SECS
+    Config.OPTION_DEFAULTS["read_timeout"] = PATIENCE_SECS
 
 
 def messages_that_are_being_received() -> None:

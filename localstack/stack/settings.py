@@ -13,8 +13,8 @@ REGION = "eu-central-2"
 """Not us-east-1: there, and in 25 others, version 1 of the AWS command line sends `aws sqs` to AWS itself,
 whatever AWS_ENDPOINT_URL says (awscli/customizations/overridesslcommonname.py)."""
 LOOPBACK = "127.0.0.1"
-ANSWER_SECS = 600
-"""How long LocalStack may take to answer. The 60 of boto3 are too few on a busy machine."""
+PATIENCE_SECS = 600
+"""How long a busy machine may take for what takes a moment elsewhere; boto3 would wait 60 for LocalStack."""
 DATABASE = "analytics"
 ADMIN_ROLE = "postgres"
 APP_ROLE = "sqs_to_postgres"

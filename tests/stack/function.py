@@ -12,13 +12,12 @@ from shell import Shell
 from stack.deploy import program
 from stack.runtime_api import Invocation
 from stack.sandbox import Sandbox
-from stack.settings import REGION, Settings
+from stack.settings import PATIENCE_SECS, REGION, Settings
 
 NAME = "sqs-to-postgres"
 ARN = f"arn:aws:lambda:{REGION}:000000000000:function:{NAME}"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:000000000000:queue"
 BATCH = 100
-PATIENCE_SECS = 600
 SET_BY_LAMBDA = {
     "AWS_LAMBDA_FUNCTION_NAME": NAME,
     "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",

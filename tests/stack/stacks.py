@@ -12,7 +12,7 @@ from botocore.exceptions import WaiterError
 
 from stack import deploy
 from stack.deploy import Deployment, client, stop_polling
-from stack.settings import REGION, Settings
+from stack.settings import PATIENCE_SECS, REGION, Settings
 
 ACCOUNT = "000000000000"
 OTHER_ACCOUNT = "111111111111"
@@ -155,7 +155,7 @@ class Stacks:
     def wait(self, action: str, name: str) -> Deployment:
         waiter = self._cloudformation.get_waiter(f"stack_{action}_complete")
         try:
-            waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+            waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": PATIENCE_SECS})
         except WaiterError as error:
             raise AssertionError(f"{name} was not deployed: {self._faults(name)}") from error
         return Deployment.read(self.settings, name)

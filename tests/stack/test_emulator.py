@@ -8,11 +8,10 @@ import pytest
 
 from stack import run
 from stack.deploy import client
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 
-TIMEOUT_SECS = 600
 WINDOW = {
-    "x-localstack-sqs-override-wait-time-seconds": str(TIMEOUT_SECS),
+    "x-localstack-sqs-override-wait-time-seconds": str(PATIENCE_SECS),
     "x-localstack-sqs-override-message-count": "2",
 }
 """How LocalStack's event source mappings ask for a batch of two within a batching window."""
@@ -42,7 +41,7 @@ def test_a_message_is_in_flight_while_its_batch_is_filled(settings: Settings, su
             batch = pool.submit(receive_two, settings, url)
             taken = run.until(
                 lambda: (depths := run.queue_depths(settings, url))["waiting"] == 0 and depths,
-                TIMEOUT_SECS,
+                PATIENCE_SECS,
                 "nobody receives it",
             )
         finally:

@@ -16,7 +16,7 @@ from stack import postgres, run
 from stack.deploy import Deployment, client, stop_polling
 from stack.example import stored, tables
 from stack.mapping import Mapping
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 
 DEPLOYED = ("eventbridge", "debezium")
 REJECTED_OF_DEBEZIUM = (17, 18, 23, 24, 29)
@@ -41,9 +41,7 @@ class Example:
         """And waits until they are stored, skipped, or dead letters."""
         run.send(self.settings, self.deployment, messages)
         queue = self.deployment.queue_url
-        run.until(
-            lambda: run.queue_depth(self.settings, queue) == 0, run.TIMEOUT_SECS, "the queue is not empty"
-        )
+        run.until(lambda: run.queue_depth(self.settings, queue) == 0, PATIENCE_SECS, "the queue is not empty")
 
     def dead_letters(self) -> list[str]:
         return list(run.peek(self.settings, self.deployment.dead_letter_queue_url).values())
@@ -100,7 +98,7 @@ def test_the_function_of_an_example_remains(settings: Settings) -> None:
         assert done.returncode == 0, done.stderr
         found = run.until(
             lambda: re.search(rf"{order[0]}.*", typed(settings, f"{environment}\n{read}").stdout),
-            run.TIMEOUT_SECS,
+            PATIENCE_SECS,
             "the order is not stored",
         )
         assert "c-20" in found[0]

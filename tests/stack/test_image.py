@@ -19,7 +19,7 @@ from releases import ARCHITECTURE
 from stack import postgres, run
 from stack.deploy import client
 from stack.processes import free_port
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 
 MAPPING = """\
 table = "orders"
@@ -36,7 +36,6 @@ type = "timestamptz"
 format = "%Y-%m-%d %H:%M"
 zone = "Europe/Zurich"
 """
-TIMEOUT_SECS = 600
 NONROOT = 65532
 # Its files alone, which cannot be written, as the user of the image if this is root.
 CONTAINER = """\
@@ -137,7 +136,7 @@ def test_drain_stores_a_queue_with_nothing_of_this_machine_as_a_user_who_cannot_
     stored = "SELECT count(*), min(placed) AT TIME ZONE 'UTC' FROM orders"
     expected = "3|2026-07-01 10:00:00"
     run.until(
-        lambda: postgres.query(settings, stored, database=database) == expected, TIMEOUT_SECS, "no rows"
+        lambda: postgres.query(settings, stored, database=database) == expected, PATIENCE_SECS, "no rows"
     )
     assert container(layout, root, *health).wait() == 0
     user = Path(f"/proc/{drain.pid}").stat().st_uid

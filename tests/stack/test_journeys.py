@@ -14,11 +14,10 @@ from shell import newcomer
 
 from stack import postgres, run
 from stack.deploy import client, stop_polling
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 
 PAGE = "docs/LOCAL.md"
 EXAMPLES = {"orders": "orders.jsonl", "telemetry": "telemetry.jsonl", "users": "users-sns.jsonl"}
-TIMEOUT_SECS = 600
 SOME_MESSAGES_ARE_BAD = ("explain", "drain")
 """What ends with 1 then."""
 
@@ -89,7 +88,7 @@ def test_samples_become_rows_through_a_function_with_their_mapping(
         journey.type([(first, ""), *typed])
         sqs = client(settings, "sqs")
         queue, dead = (sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in names)
-        run.until(lambda: run.queue_depth(settings, queue) == 0, TIMEOUT_SECS, "the queue is not empty")
+        run.until(lambda: run.queue_depth(settings, queue) == 0, PATIENCE_SECS, "the queue is not empty")
         bad = run.queue_depth(settings, dead)
         assert (journey.rows() + bad, bad < messages / 10) == (messages, True)
     finally:

@@ -15,7 +15,7 @@ from shell import Shell
 
 from stack import run
 from stack.deploy import client
-from stack.settings import REGION, Settings
+from stack.settings import PATIENCE_SECS, REGION, Settings
 from stacks import ACCOUNT, Variant
 
 OURS = "sqs-to-postgres"
@@ -93,7 +93,7 @@ def lines(settings: Settings, variants: dict[str, Variant]) -> list[Line]:
         dead = {line["Function"] for line in logged if "MessagesDeadLettered" in line}
         return logged if len(dead) == len(direct) else []
 
-    return run.until(written, run.TIMEOUT_SECS, "no line of each dead letter")
+    return run.until(written, PATIENCE_SECS, "no line of each dead letter")
 
 
 @pytest.fixture

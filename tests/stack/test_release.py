@@ -10,12 +10,11 @@ from releases import ARCHITECTURE, LOCAL, Release
 
 from stack import postgres, run
 from stack.deploy import Deployment
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 from stacks import GOOD
 
 PAGE = "docs/DEPLOY.md"
 UPPERCASE = 'transform = ["uppercase"]\n'
-TIMEOUT_SECS = 600
 
 
 def stored_locales(release: Release) -> list[str]:
@@ -34,7 +33,7 @@ def test_four_commands_deploy_it_and_one_each_updates_mapping_and_code(release: 
     for command in (readable, zipped, copied, f"{deploy} Architecture={ARCHITECTURE} {LOCAL}"):
         release.type(command)
     send(release)
-    run.until(lambda: stored_locales(release) == ["de"], TIMEOUT_SECS, "no row")
+    run.until(lambda: stored_locales(release) == ["de"], PATIENCE_SECS, "no row")
 
     shipped, first = release.mapping(), release.deployed().read("bootstrap")
     locale = 'name = "locale"\ntype = "varchar(32)"\n'
@@ -44,7 +43,7 @@ def test_four_commands_deploy_it_and_one_each_updates_mapping_and_code(release: 
     assert UPPERCASE in release.mapping()
     assert release.deployed().read("bootstrap") == first
     send(release)
-    run.until(lambda: stored_locales(release) == ["DE", "de"], TIMEOUT_SECS, "no row of the new mapping")
+    run.until(lambda: stored_locales(release) == ["DE", "de"], PATIENCE_SECS, "no row of the new mapping")
 
     release.pack(first + b"\0")
     release.type(code)
@@ -58,7 +57,7 @@ def test_four_commands_deploy_it_and_one_each_updates_mapping_and_code(release: 
     assert release.deployed().read("bootstrap") == first + b"\0\0"
     send(release)
     expected = ["DE", "de", "de"]
-    run.until(lambda: stored_locales(release) == expected, TIMEOUT_SECS, "no row of the new version")
+    run.until(lambda: stored_locales(release) == expected, PATIENCE_SECS, "no row of the new version")
 
 
 def test_the_released_tool_runs(release: Release) -> None:

@@ -11,9 +11,7 @@ import pytest
 from stack import __main__ as commands
 from stack import deploy, run
 from stack.deploy import Deployment
-from stack.settings import Settings
-
-PATIENCE_SECS = 600
+from stack.settings import PATIENCE_SECS, Settings
 
 
 @pytest.fixture

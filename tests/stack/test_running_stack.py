@@ -17,9 +17,7 @@ import pytest
 from stack import __main__ as commands
 from stack import run
 from stack.deploy import Deployment
-from stack.settings import Settings
-
-PATIENCE_SECS = 600
+from stack.settings import PATIENCE_SECS, Settings
 
 
 def stack(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -13,11 +13,10 @@ from stack import postgres
 from stack.deploy import program
 from stack.processes import free_port
 from stack.runtime_api import Invocation, RuntimeApi
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 
 IN_VAIN_SECS = 15
 """For an invocation that waits for the standby until the deadline; to insert before, it has most of them."""
-PATIENCE_SECS = 600
 
 
 @pytest.fixture

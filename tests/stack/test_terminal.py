@@ -19,9 +19,7 @@ from shell import Shell
 from stack.deploy import client, program
 from stack.logs import readable
 from stack.runtime_api import Invocation, RuntimeApi
-from stack.settings import Settings
-
-PATIENCE_SECS = 600
+from stack.settings import PATIENCE_SECS, Settings
 
 
 @pytest.mark.usefixtures("steady_build")

@@ -14,7 +14,7 @@ import pytest
 
 from stack import deploy, postgres, run
 from stack.deploy import Deployment, client, program
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 from stacks import GOOD, Stacks
 
 MESSAGES_AT_ONCE = 50
@@ -27,7 +27,6 @@ CREATE TRIGGER slowly BEFORE INSERT ON user_logins
     FOR EACH ROW WHEN (NEW.user_id = '{USER}') EXECUTE FUNCTION slowly();
 """
 """So that some are always not yet stored. A batch of 100 takes one of the five seconds of its function."""
-TIMEOUT_SECS = 600
 
 
 @pytest.fixture
@@ -93,13 +92,13 @@ def test_an_update_in_place_loses_no_message(settings: Settings, stacks: Stacks,
     deployment = stacks.wait("create", name)
     update = new_version(settings, packaged)
     with traffic(settings, deployment) as ids:
-        run.until(lambda: stored(settings), TIMEOUT_SECS, "no row")
+        run.until(lambda: stored(settings), PATIENCE_SECS, "no row")
         stacks.update(name, PARAMETERS, update)
         stacks.wait("update", name)
-        run.until(lambda: "DE" in stored(settings).values(), TIMEOUT_SECS, "no row of the new version")
+        run.until(lambda: "DE" in stored(settings).values(), PATIENCE_SECS, "no row of the new version")
 
     run.until(
-        lambda: run.queue_depth(settings, deployment.queue_url) == 0, TIMEOUT_SECS, "the queue is not empty"
+        lambda: run.queue_depth(settings, deployment.queue_url) == 0, PATIENCE_SECS, "the queue is not empty"
     )
     locales = stored(settings)
     assert locales.keys() == set(ids)

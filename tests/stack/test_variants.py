@@ -7,13 +7,12 @@ import pytest
 
 from stack import postgres, run
 from stack.deploy import client
-from stack.settings import Settings
+from stack.settings import PATIENCE_SECS, Settings
 from stacks import ACCOUNT, EXISTING, KEY, VARIANTS, Variant
 
 PROFILES = ("low-latency", "standard", "bulk")
 DIRECT = ("low-latency", "standard", "fifo", "existing-queue", "existing-fifo", "every-option")
 DAY_SECS = 24 * 3600
-TIMEOUT_SECS = 600
 """A bulk batch waits up to half a minute for messages, and the machine may be busy."""
 
 
@@ -35,7 +34,7 @@ def alarms_of(settings: Settings, variant: Variant) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_message_becomes_a_row(settings: Settings, variants: dict[str, Variant], name: str) -> None:
     row = f"SELECT count(*) FROM user_logins WHERE message_id = '{variants[name].good}'"
-    run.until(lambda: postgres.query(settings, row) == "1", TIMEOUT_SECS, f"no row of {name}")
+    run.until(lambda: postgres.query(settings, row) == "1", PATIENCE_SECS, f"no row of {name}")
 
 
 @pytest.mark.parametrize("name", DIRECT)
@@ -49,7 +48,7 @@ def test_a_direct_dead_letter_is_there_at_once_and_says_why(
     }
     letters = run.until(
         lambda: client(settings, "sqs").receive_message(**receive).get("Messages"),
-        TIMEOUT_SECS,
+        PATIENCE_SECS,
         f"no dead letter of {name}",
     )
     said = {key: value["StringValue"] for key, value in letters[0]["MessageAttributes"].items()}

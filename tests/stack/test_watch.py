@@ -14,9 +14,8 @@ import pytest
 from stack import deploy, postgres, run, watch
 from stack.mapping import Mapping
 from stack.processes import free_port
-from stack.settings import Settings, StackError
+from stack.settings import PATIENCE_SECS, Settings, StackError
 
-PATIENCE_SECS = 600
 EVENT = "events/good-batch.json"
 
 
