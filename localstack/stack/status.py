@@ -1,7 +1,10 @@
 """The state of the stack: its processes, and for each mapping its queues, tables and last batch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import TypeVar
+
+from botocore.exceptions import ClientError
 
 from stack import emulator, logs, postgres, run
 from stack.deploy import Deployment
@@ -10,6 +13,9 @@ from stack.report import counted, table
 from stack.settings import LOOPBACK, Settings
 
 Row = tuple[str, str, str]
+T = TypeVar("T")
+MISSING = "does not exist"
+ERRORS_OF_MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "ResourceNotFoundException")
 
 
 def overview(settings: Settings, ports: Mapping[Daemon, int]) -> str:
@@ -44,19 +50,22 @@ def _process(daemon: Daemon) -> str:
 
 def _table(settings: Settings, name: str) -> Row:
     there = postgres.query(settings, f"SELECT to_regclass($name${name}$name$)")
-    now = counted(run.count_rows(settings, name), "row") if there else "does not exist"
+    now = counted(run.count_rows(settings, name), "row") if there else MISSING
     return "table", name.replace('"', ""), now
 
 
 def _queue(what: str, settings: Settings, url: str) -> Row:
-    depth = run.queue_depths(settings, url)
+    name = url.rpartition("/")[2]
+    depth = _unless_missing(lambda: run.queue_depths(settings, url))
+    if depth is None:
+        return what, name, MISSING
     others = [f"{count} {how}" for how, count in depth.items() if how != "waiting" and count]
     waiting = counted(depth["waiting"], "message")
-    return what, url.rpartition("/")[2], " · ".join([f"{waiting} waiting", *others])
+    return what, name, " · ".join([f"{waiting} waiting", *others])
 
 
 def _last_batch(settings: Settings, deployment: Deployment) -> list[Row]:
-    line = logs.last_batch(settings, deployment)
+    line = _unless_missing(lambda: logs.last_batch(settings, deployment))
     if line is None:
         return [("last batch", "-", "none yet")]
     ago = (datetime.now().astimezone() - datetime.fromisoformat(line["timestamp"])).total_seconds()
@@ -66,6 +75,16 @@ def _last_batch(settings: Settings, deployment: Deployment) -> list[Row]:
     came_to = f"{received}, {line['failed']} failed · {line['millis']:.0f} ms"
     rows = f"rows: {line['stored']} stored, {line['duplicates']} duplicate"
     return [("last batch", _ago(ago), came_to), ("", "", rows)]
+
+
+def _unless_missing(read: Callable[[], T]) -> T | None:
+    """`None` if a stack was deleted, and with it what is read."""
+    try:
+        return read()
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ERRORS_OF_MISSING:
+            raise
+        return None
 
 
 def _ago(secs: float) -> str:

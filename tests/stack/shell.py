@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,11 @@ def newcomer() -> dict[str, str]:
     """The environment of someone who has just cloned the repository: nothing is set but what `make` needs."""
     kept = ("PATH", "HOME", "PYTHON", "CARGO", "RUST", "TESTED", "LANG", "LC_")
     return {name: value for name, value in os.environ.items() if name.startswith(kept)}
+
+
+def stack(*words: str) -> "subprocess.CompletedProcess[str]":
+    """What `make` calls for its commands on the local stack."""
+    return subprocess.run([sys.executable, "-P", "-m", "stack", *words], capture_output=True, text=True)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 import re
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pages import pattern, steps
-from shell import newcomer
+from shell import newcomer, stack
 
 from stack import postgres, run
 from stack.deploy import client, stop_polling
@@ -115,15 +114,14 @@ def test_the_readme_shows_the_five_commands_of_the_page() -> None:
     assert steps("README.md", section)[:5] == steps(PAGE, "With the function")[:5]
 
 
-def test_a_second_mapping_is_deployed_beside_the_first_without_compiling_again(
+def test_a_second_mapping_is_deployed_beside_the_first_without_compiling_again_and_missed_when_deleted(
     settings: Settings, tmp_path: Path
 ) -> None:
     name = f"second{secrets.token_hex(3)}"
     mapping = (settings.root / "pipeline.toml").read_text()
     (tmp_path / f"{name}.toml").write_text(mapping.replace('table = "user_logins"', f'table = "{name}"', 1))
-    command = [sys.executable, "-P", "-m", "stack", "up", str(tmp_path / f"{name}.toml")]
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = stack("up", str(tmp_path / f"{name}.toml"))
         assert done.returncode == 0, done.stderr
         assert "Finished" in done.stderr
         assert "Compiling" not in done.stderr
@@ -133,3 +131,14 @@ def test_a_second_mapping_is_deployed_beside_the_first_without_compiling_again(
     finally:
         client(settings, "cloudformation").delete_stack(StackName=name)
         postgres.query(settings, f"DROP TABLE IF EXISTS {name}")
+    sqs = client(settings, "sqs")
+    run.until(lambda: "QueueUrls" not in sqs.list_queues(QueueNamePrefix=name), PATIENCE_SECS, "it is there")
+    told = stack("status").stdout.split("\n\n")
+    (deleted,) = (part.splitlines() for part in told if part.startswith(f"{name}\n"))
+    assert [line.split() for line in deleted] == [
+        [name],
+        ["queue", name, "does", "not", "exist"],
+        ["dead-letter", "queue", f"{name}-dlq", "does", "not", "exist"],
+        ["table", name, "does", "not", "exist"],
+        ["last", "batch", "-", "none", "yet"],
+    ]

@@ -13,15 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from shell import stack
 
 from stack import __main__ as commands
 from stack import run
 from stack.deploy import Deployment
 from stack.settings import PATIENCE_SECS, Settings
-
-
-def stack(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-P", "-m", "stack", *words], capture_output=True, text=True)
 
 
 def pids() -> list[int | None]:
