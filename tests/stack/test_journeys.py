@@ -125,8 +125,9 @@ def test_a_second_mapping_is_deployed_beside_the_first_without_compiling_again_a
         assert done.returncode == 0, done.stderr
         assert "Finished" in done.stderr
         assert "Compiling" not in done.stderr
-        functions = client(settings, "lambda").list_functions()["Functions"]
-        assert {name, "sqs-to-postgres"} <= {function["FunctionName"] for function in functions}
+        functions = client(settings, "lambda")
+        deployed = [functions.get_function(FunctionName=each) for each in (name, "sqs-to-postgres")]
+        assert [function["Configuration"]["State"] for function in deployed] == ["Active", "Active"]
         assert run.count_rows(settings, name) == 0
     finally:
         client(settings, "cloudformation").delete_stack(StackName=name)
