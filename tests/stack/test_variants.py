@@ -13,7 +13,6 @@ from stacks import ACCOUNT, EXISTING, KEY, VARIANTS, Variant
 PROFILES = ("low-latency", "standard", "bulk")
 DIRECT = ("low-latency", "standard", "fifo", "existing-queue", "existing-fifo", "every-option")
 DAY_SECS = 24 * 3600
-"""A bulk batch waits up to half a minute for messages, and the machine may be busy."""
 
 
 def queue_attributes(settings: Settings, url: str) -> dict[str, str]:
