@@ -6,7 +6,7 @@ import sys
 import urllib.request
 
 from stack.processes import Daemon, require_free_port
-from stack.settings import LOOPBACK, Settings
+from stack.settings import LOOPBACK, REGION, Settings
 
 SERVICES = "sqs,secretsmanager,lambda,iam,sts,logs,cloudformation,s3,ssm,cloudwatch,sns,ec2"
 
@@ -44,6 +44,8 @@ def _env(settings: Settings) -> dict[str, str]:
     folder = settings.running / "localstack"
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
+    aws_config = folder / "aws-config"
+    aws_config.write_text(f"[default]\nregion = {REGION}\n")
     address = f"{LOOPBACK}:{settings.identity.localstack_port}"
     return {
         "PATH": os.environ["PATH"],
@@ -53,6 +55,9 @@ def _env(settings: Settings) -> dict[str, str]:
         "HOME": str(folder),
         "TMPDIR": str(temporary),
         "FILESYSTEM_ROOT": str(folder),
+        # Without a region it sets AWS_DEFAULT_REGION for each stack that it transforms, and removes it while
+        # another one still needs it: "AWS Region cannot be found".
+        "AWS_CONFIG_FILE": str(aws_config),
         "LOCALSTACK_VOLUME_DIR": str(folder / "volume"),
         "XDG_CACHE_HOME": str(settings.cache),
         # It answers on one loopback port, and its queue URLs name that too.
