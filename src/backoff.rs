@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::telemetry::messages::RETRYING;
 
@@ -36,14 +36,48 @@ pub async fn retry<T, E: Display>(
             Err(error) if is_transient(&error) => error,
             ended => return ended,
         };
-        let wait = backoff(number);
-        if Instant::now() + wait >= until {
+        if !pause(until, number, &error).await {
             return Err(error);
         }
-        tracing::warn!(reason = %error, attempt = number, wait_millis = wait.as_millis() as u64, "{RETRYING}");
-        sleep(wait).await;
         number += 1;
     }
+}
+
+/// As [`retry`], for attempts that do not end by themselves: the last one is dropped when time is up. Having been
+/// dropped it says nothing about the cause, so the error is that of the attempt before it.
+///
+/// # Errors
+/// The error of the last attempt that ended; `no_answer` if none did.
+pub(crate) async fn retry_in_time<T, E: Display>(
+    until: Instant,
+    is_transient: impl Fn(&E) -> bool,
+    no_answer: E,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut number = 0;
+    let mut last = no_answer;
+    while let Ok(ended) = timeout_at(until, attempt()).await {
+        last = match ended {
+            Err(error) if is_transient(&error) => error,
+            ended => return ended,
+        };
+        if !pause(until, number, &last).await {
+            break;
+        }
+        number += 1;
+    }
+    Err(last)
+}
+
+/// Waits after the attempt of this number, which failed so; `false` if there is no time for another.
+async fn pause(until: Instant, number: u32, error: &impl Display) -> bool {
+    let wait = backoff(number);
+    let has_time = Instant::now() + wait < until;
+    if has_time {
+        tracing::warn!(reason = %error, attempt = number, wait_millis = wait.as_millis() as u64, "{RETRYING}");
+        sleep(wait).await;
+    }
+    has_time
 }
 
 #[cfg(test)]

@@ -25,10 +25,10 @@ use http_body_util::BodyExt as _;
 use mapping::internals::MAX_UNPACKED_BYTES;
 use mapping::{NotEncoded, Rule, S3Fault, S3Pointer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::aws::{ATTEMPT_TIMEOUT, Aws};
-use crate::backoff::retry;
+use crate::backoff::retry_in_time;
 use crate::causes::causes;
 
 /// The content of an object, or why its message cannot be read.
@@ -194,12 +194,9 @@ impl Objects {
         }
         // In a short time, too, an attempt leaves time for another.
         let silence = ATTEMPT_TIMEOUT.min((until - began) / 2);
-        let attempt = async || {
-            let read = timeout_at(until, self.attempt(pointer, room, silence)).await;
-            read.unwrap_or_else(|_| Err(no_answer(pointer)))
-        };
+        let attempt = async || self.attempt(pointer, room, silence).await;
         let is_transient = |failure: &Failure| matches!(failure, Failure::Transient { .. });
-        match retry(until, is_transient, attempt).await {
+        match retry_in_time(until, is_transient, no_answer(pointer), attempt).await {
             Ok(text) => text.map(Ok),
             Err(failure) => Some(Err(failure.into_rule())),
         }

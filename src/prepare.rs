@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use mapping::{Compiled, KeyError, KeyRing, MaskKey, Pipeline, PipelineError};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::backoff::retry;
+use crate::backoff::retry_in_time;
 use crate::config::MaskKeySettings;
 use crate::secret::{MaskSecret, SecretError, Secrets, Stage};
 use crate::telemetry::messages::MASK_KEYS_NOT_REFRESHED;
@@ -106,11 +106,9 @@ impl Preparation {
     }
 
     async fn make(&self, until: Instant) -> Result<Compiled, PrepareError> {
-        let fetch = async || {
-            let fetched = timeout_at(until, mask_keys(self.mask_key.as_ref(), &self.secrets)).await;
-            fetched.unwrap_or_else(|_| Err(self.no_answer()))
-        };
-        let keys = retry(until, PrepareError::is_transient, fetch).await?;
+        let fetch = async || mask_keys(self.mask_key.as_ref(), &self.secrets).await;
+        let is_transient = PrepareError::is_transient;
+        let keys = retry_in_time(until, is_transient, self.no_answer(), fetch).await?;
         Ok(Compiled::new(&self.file, &self.pipeline, keys.as_ref())?)
     }
 

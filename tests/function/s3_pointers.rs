@@ -233,6 +233,18 @@ async fn while_s3_refuses_fails_or_is_silent_its_messages_wait_and_others_are_st
     assert_waits(serve(|_| None), "s3_unavailable", "no response in time").await;
 }
 
+/// The last attempt is dropped when its time is up, which says nothing about the cause: an engineer who reads "no
+/// response" would look at the network.
+#[tokio::test]
+async fn an_attempt_that_is_dropped_does_not_hide_what_s3_said() {
+    const DELAY: Duration = Duration::from_millis(1_200);
+    let slow = serve(|_| {
+        std::thread::sleep(DELAY);
+        Some(Answer::new(503, "<Error><Code>SlowDown</Code></Error>"))
+    });
+    assert_waits(slow, "s3_unavailable", "SlowDown").await;
+}
+
 /// An answer can be lost.
 #[tokio::test]
 async fn a_request_that_fails_is_made_again() {
