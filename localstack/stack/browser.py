@@ -125,6 +125,10 @@ class Browser:
 
     def click(self, selector: str) -> None:
         self.point(selector)
+        self.tap(selector)
+
+    def tap(self, selector: str) -> None:
+        """A click that no movement of the mouse precedes."""
         x, y = self._place(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)

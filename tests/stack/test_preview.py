@@ -36,6 +36,10 @@ class Page:
         script = f"const area = {AREA}; const at = area.value.indexOf({json.dumps(text)}); area.focus();"
         self.browser.value(f"(() => {{ {script} area.setSelectionRange(at, at + {len(text)}); }})()")
 
+    def line(self) -> int:
+        """The line with the cursor, from 1."""
+        return self.browser.value(f"{AREA}.value.slice(0, {AREA}.selectionEnd).split('\\n').length")
+
     def shows(self, expression: str) -> None:
         self.browser.wait(expression)
 
@@ -94,7 +98,7 @@ def test_a_mistake_is_shown_under_its_line_and_not_saved(page: Page) -> None:
     # A click below the mistake is one on the line that is seen there.
     below = before.splitlines().index('parent = "shop.orders"') + 1
     page.browser.click(f".line:nth-child({below + 1})")
-    assert page.browser.value(f"{AREA}.value.slice(0, {AREA}.selectionEnd).split('\\n').length") == below
+    assert page.line() == below
     page.select('"timestampz"')
     page.browser.press("s", modifiers=2)
     page.says("#state", "Saved")
@@ -103,6 +107,15 @@ def test_a_mistake_is_shown_under_its_line_and_not_saved(page: Page) -> None:
     page.shows("document.querySelector('.mistake') === null")
     page.says("#state", "Saved")
     assert page.mapping.read_text() == before
+
+
+def test_a_click_of_a_mouse_at_rest_is_one_on_the_line_that_is_seen_there(page: Page) -> None:
+    page.select('"timestamptz"')
+    page.browser.type('"timestampz"')
+    page.says(".mistake", 'type "timestampz" is unknown')
+    for line, position in ((17, 18), (3, 3), (18, 19)):
+        page.browser.tap(f".lines > :nth-child({position})")
+        assert page.line() == line
 
 
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])

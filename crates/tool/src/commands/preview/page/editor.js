@@ -18,10 +18,12 @@ export class Editor {
       this.#render();
       onInput();
     });
-    for (const moved of ["pointermove", "pointerdown"]) {
-      this.#area.addEventListener(moved, (event) => this.#follow(event));
-    }
-    for (const other of ["pointerleave", "keydown"]) this.#area.addEventListener(other, () => this.#move());
+    // Above the textarea, where it has moved down, the mouse is still in the editor.
+    const editor = this.#area.closest(".editor");
+    editor.addEventListener("pointermove", (event) => this.#follow(event));
+    editor.addEventListener("mousedown", (event) => this.#press(event));
+    editor.addEventListener("pointerleave", () => this.#move());
+    this.#area.addEventListener("keydown", () => this.#move());
     document.addEventListener("selectionchange", () => {
       if (document.activeElement !== this.#area) return;
       if (!this.#area.matches(":active")) this.#move();
@@ -97,6 +99,18 @@ export class Editor {
   #follow({ clientY }) {
     const top = this.#mistake?.shown.getBoundingClientRect().top;
     this.#shift(top !== undefined && clientY > top);
+  }
+
+  /** The browser places the cursor where the text was before it moved, as it does below a mouse at rest. */
+  #press(event) {
+    const { offsetTop } = this.#area;
+    this.#follow(event);
+    if (offsetTop === this.#area.offsetTop || event.button !== 0 || event.shiftKey) return;
+    const place = document.caretPositionFromPoint?.(event.clientX, event.clientY);
+    if (place?.offsetNode !== this.#area) return;
+    event.preventDefault();
+    this.#area.focus({ preventScroll: true });
+    this.#area.setSelectionRange(place.offset, place.offset);
   }
 
   #shift(isBelow) {
