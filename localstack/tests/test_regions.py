@@ -29,13 +29,13 @@ def environment_of_localstack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("environment_of_localstack")
 def test_a_stack_has_its_region_when_another_one_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    both_begun, first, load = Barrier(3), [True, False], change_set_model_transform.create_policy_loader
+    both_begun, waits, load = Barrier(3), [True, False], change_set_model_transform.create_policy_loader
     transforms: list[Future[dict]] = []
 
     def policies() -> object:
-        """Each transform asks for them at its beginning: here the second waits until the first is done."""
+        """Each transform asks for them at its beginning: here one waits until the other is done."""
         both_begun.wait(60)
-        if not first.pop():
+        if waits.pop():
             wait(transforms, 60, FIRST_COMPLETED)
         return load()
 

@@ -101,7 +101,10 @@ export class Editor {
     this.#shift(top !== undefined && clientY > top);
   }
 
-  /** The browser places the cursor where the text was before it moved, as it does below a mouse at rest. */
+  /**
+   * If the text moves under a press, because a mistake has appeared below a mouse at rest, the browser would place
+   * the cursor where the text was before.
+   */
   #press(event) {
     const { offsetTop } = this.#area;
     this.#follow(event);
