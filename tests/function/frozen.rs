@@ -260,34 +260,39 @@ async fn a_freeze_after_the_first_request_and_between_invocations_costs_no_deliv
     join_all(cases).await;
 }
 
-/// The connection to SQS is as old as the last dead letter.
-#[tokio::test]
-async fn a_freeze_between_two_dead_letters_loses_neither() {
-    let cases = PEERS.map(async |peers| {
-        let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
-        let aws = Proxy::before(endpoint_address()).await;
-        let mut function = Setup::on(&database)
-            .on_aws()
-            .set("AWS_ENDPOINT_URL", &format!("http://{}", aws.address))
-            .set("DEAD_LETTER_QUEUE_URL", &dead.url)
-            .start()
-            .await;
-        for name in ["a", "b"] {
-            // At once, although it is the second bad message in a row.
-            let bad = Batch::new().text(name, "x").delivered(3);
-            function.invoke(&bad.event()).await.assert_none_failed();
-            if name == "a" {
-                function.signal("STOP").await;
-                match peers {
-                    Peers::Answer => {}
-                    Peers::Reset => aws.cut(),
-                    Peers::Forget => aws.freeze(),
+/// Tests that measure how long the function waits: one attempt of its request to SQS is lost, and few remain.
+mod quiet {
+    use super::*;
+
+    /// The connection to SQS is as old as the last dead letter.
+    #[tokio::test]
+    async fn a_freeze_between_two_dead_letters_loses_neither() {
+        let cases = PEERS.map(async |peers| {
+            let (database, dead) = (Database::with_user_logins().await, Queue::new().await);
+            let aws = Proxy::before(endpoint_address()).await;
+            let mut function = Setup::on(&database)
+                .on_aws()
+                .set("AWS_ENDPOINT_URL", &format!("http://{}", aws.address))
+                .set("DEAD_LETTER_QUEUE_URL", &dead.url)
+                .start()
+                .await;
+            for name in ["a", "b"] {
+                // At once, although it is the second bad message in a row.
+                let bad = Batch::new().text(name, "x").delivered(3);
+                function.invoke(&bad.event()).await.assert_none_failed();
+                if name == "a" {
+                    function.signal("STOP").await;
+                    match peers {
+                        Peers::Answer => {}
+                        Peers::Reset => aws.cut(),
+                        Peers::Forget => aws.freeze(),
+                    }
+                    tokio::time::sleep(FREEZE).await;
+                    function.signal("CONT").await;
                 }
-                tokio::time::sleep(FREEZE).await;
-                function.signal("CONT").await;
             }
-        }
-        dead.dead_letters(2).await;
-    });
-    join_all(cases).await;
+            dead.dead_letters(2).await;
+        });
+        join_all(cases).await;
+    }
 }
