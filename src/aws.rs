@@ -16,13 +16,30 @@ use tokio::sync::OnceCell;
 use crate::causes::causes;
 use crate::sign_in::{SignInError, with_sign_in};
 
-/// A call that hangs (a VPC without access to the service) must leave time to report it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// An attempt that hangs must leave time for another: its connection may have died while the environment was frozen,
-/// or its response may have been lost.
+/// How long a call may take. It hangs in a network without access to the service, on a connection that died unnoticed,
+/// and if its response is lost.
+struct Timeouts {
+    /// For one attempt: there must be time for another.
+    attempt: Duration,
+    /// For all attempts: there must be time to report it.
+    operation: Duration,
+}
+
+/// How long an attempt of the function may take.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+const OF_FUNCTION: Timeouts = Timeouts {
+    attempt: ATTEMPT_TIMEOUT,
+    operation: Duration::from_secs(8),
+};
+
+/// Commands send larger requests over slower networks.
+const OF_COMMAND: Timeouts = Timeouts {
+    attempt: Duration::from_secs(8),
+    operation: Duration::from_secs(25),
+};
 
 /// Region, credentials and endpoint as the AWS SDK finds them in the environment.
 #[derive(Default)]
@@ -40,7 +57,7 @@ impl Aws {
         }
     }
 
-    /// The configuration for a client.
+    /// The configuration for a command's client.
     pub async fn config(&self) -> &SdkConfig {
         self.config
             .get_or_init(|| load(self.endpoint_url.clone()))
@@ -84,19 +101,32 @@ impl Aws {
         own.or_else(everywhere)
     }
 
-    /// The configuration for the function's own calls, with a timeout for each attempt. Commands send larger requests
-    /// over slower networks, and receive requests wait.
+    /// The configuration for the function's own calls.
     pub(crate) async fn config_of_function(&self) -> SdkConfig {
-        let timeouts = timeouts().operation_attempt_timeout(ATTEMPT_TIMEOUT);
+        self.config_within(OF_FUNCTION.builder()).await
+    }
+
+    /// The configuration of a command that sends new messages: no consumer can know one that was sent twice because
+    /// its response was late.
+    pub async fn config_of_sender(&self) -> SdkConfig {
+        let timeouts = OF_COMMAND.builder();
+        self.config_within(timeouts.disable_operation_attempt_timeout())
+            .await
+    }
+
+    async fn config_within(&self, timeouts: TimeoutConfigBuilder) -> SdkConfig {
         let config = self.config().await.to_builder();
         config.timeout_config(timeouts.build()).build()
     }
 }
 
-fn timeouts() -> TimeoutConfigBuilder {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
+impl Timeouts {
+    fn builder(&self) -> TimeoutConfigBuilder {
+        TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(self.attempt)
+            .operation_timeout(self.operation)
+    }
 }
 
 async fn load(endpoint_url: Option<String>) -> SdkConfig {
@@ -105,7 +135,7 @@ async fn load(endpoint_url: Option<String>) -> SdkConfig {
         .build_https();
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client)
-        .timeout_config(timeouts().build());
+        .timeout_config(OF_COMMAND.builder().build());
     let config = match endpoint_url {
         Some(url) => loader.endpoint_url(url).load().await,
         None => loader.load().await,

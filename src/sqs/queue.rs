@@ -19,9 +19,6 @@ use tokio::time::sleep;
 use super::batch::{CONCURRENT_REQUESTS, MAX_ENTRIES, Outgoing, WAITS};
 use crate::aws::AwsError;
 
-/// How long a receive request may take in addition to its wait for messages.
-const RECEIVE_TIMEOUT: Duration = Duration::from_secs(8);
-
 /// The result of many entries: the positions of those that failed, and why requests failed as a whole.
 pub type BatchResult = (HashSet<usize>, Result<(), AwsError>);
 
@@ -168,9 +165,14 @@ impl Queue {
         visibility_timeout: Duration,
     ) -> Result<Vec<Message>, AwsError> {
         let wait = Duration::from_secs_f64(wait.as_secs_f64().ceil());
-        let timeouts = TimeoutConfig::builder()
-            .operation_timeout(RECEIVE_TIMEOUT + wait)
-            .build();
+        let usual = self.client.config().timeout_config();
+        let with_wait = |timeout: fn(&TimeoutConfig) -> Option<Duration>| {
+            usual.and_then(timeout).map(|timeout| timeout + wait)
+        };
+        let mut timeouts = TimeoutConfig::builder();
+        timeouts
+            .set_operation_attempt_timeout(with_wait(TimeoutConfig::operation_attempt_timeout))
+            .set_operation_timeout(with_wait(TimeoutConfig::operation_timeout));
         let request = self
             .client
             .receive_message()
@@ -181,7 +183,7 @@ impl Queue {
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .message_attribute_names("All")
             .customize()
-            .config_override(Builder::new().timeout_config(timeouts));
+            .config_override(Builder::new().timeout_config(timeouts.build()));
         let answer = request.send().await.map_err(|error| self.error(&error))?;
         Ok(answer.messages.unwrap_or_default())
     }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::redrive::Queues;
 use crate::tool::{Ended, Tool};
-use testkit::aws::{Queue, attribute};
+use testkit::aws::{Queue, attribute, endpoint_address};
+use testkit::proxy::Proxy;
 use testkit::sqs_double::SqsDouble;
 use testkit::{Mapping, TempFile, assert_contains, eventually};
 
@@ -244,6 +245,17 @@ async fn interrupted_or_unread_or_refused_a_sample_leaves_all_messages_visible()
     assert_contains(&refused.err, "AccessDenied");
     assert_eq!(refused.json().len(), 20);
     assert_visible_again(&double, 20);
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_answered_is_made_again() {
+    let queue = Queue::new().await;
+    fill(&queue, &orders(3)).await;
+    let proxy = Proxy::before(endpoint_address()).await;
+    proxy.freeze_next();
+    let endpoint = format!("http://{}", proxy.address);
+    let sampled = sample(&queue, &format!("--endpoint-url {endpoint}")).await;
+    assert_eq!(sampled.exits(0).json().len(), 3);
 }
 
 #[tokio::test]

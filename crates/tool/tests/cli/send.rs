@@ -1,6 +1,7 @@
 //! `send`: every line becomes one message, in order on a FIFO queue.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::json;
@@ -80,6 +81,18 @@ async fn a_line_that_sqs_does_not_mention_is_not_counted_as_sent() {
     let said = "line 2 was not sent: SQS's answer does not mention it";
     assert_starts(&sent.out, "sent 2 messages");
     assert_contains(&sent.err, said);
+}
+
+/// SQS would have the message twice, and no consumer could know.
+#[tokio::test]
+async fn a_request_to_send_that_is_answered_late_is_not_made_again() {
+    let double = SqsDouble::holding(std::iter::empty(), Duration::from_secs(9));
+    double.fail_sends("another", 1);
+    let tool = Tool::bare().on_aws().input("1\n");
+    let endpoint = &double.endpoint;
+    let send = format!("send --queue-url {endpoint}/0/double --endpoint-url {endpoint}");
+    tool.run(&send).await.exits(0);
+    assert_eq!(double.state().arrived, ["1"]);
 }
 
 fn group(message: &Message) -> &str {

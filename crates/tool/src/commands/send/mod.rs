@@ -109,7 +109,7 @@ type Line = (usize, std::io::Result<String>);
 impl SendLines {
     pub(crate) async fn run(self) -> Result<Outcome, CliError> {
         let stop = Stop::on_signal()?;
-        let sqs = Client::new(self.queue.aws().config().await);
+        let sqs = Client::new(&self.queue.aws().config_of_sender().await);
         let queue = self.queue.required_queue(&sqs).await?;
         let is_fifo = queue.is_fifo();
         let packing = self
