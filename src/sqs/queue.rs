@@ -166,13 +166,12 @@ impl Queue {
     ) -> Result<Vec<Message>, AwsError> {
         let wait = Duration::from_secs_f64(wait.as_secs_f64().ceil());
         let usual = self.client.config().timeout_config();
-        let with_wait = |timeout: fn(&TimeoutConfig) -> Option<Duration>| {
-            usual.and_then(timeout).map(|timeout| timeout + wait)
-        };
+        let attempt = usual.and_then(TimeoutConfig::operation_attempt_timeout);
+        let operation = usual.and_then(TimeoutConfig::operation_timeout);
         let mut timeouts = TimeoutConfig::builder();
         timeouts
-            .set_operation_attempt_timeout(with_wait(TimeoutConfig::operation_attempt_timeout))
-            .set_operation_timeout(with_wait(TimeoutConfig::operation_timeout));
+            .set_operation_attempt_timeout(attempt.map(|timeout| timeout + wait))
+            .set_operation_timeout(operation.map(|timeout| timeout + wait));
         let request = self
             .client
             .receive_message()
